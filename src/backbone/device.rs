@@ -1,0 +1,169 @@
+//! Devices and precisions, as users name them.
+//!
+//! Not for loading anything. Invariant: a device names the provider that must run the model; no other one may step in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::BackboneError;
+
+/// The execution provider of ONNX Runtime that runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// ONNX Runtime's own CPU kernels: the reference, bit for bit reproducible.
+    Cpu,
+    /// Intel's OpenVINO on the CPU, from the `onnxruntime-openvino` wheel.
+    OpenVino,
+    /// CUDA, from the `onnxruntime-gpu` wheel.
+    Cuda,
+    /// TensorRT, from the `onnxruntime-gpu` wheel and NVIDIA's TensorRT libraries.
+    TensorRt,
+}
+
+const PROVIDERS: &[(&str, Provider)] = &[
+    ("cpu", Provider::Cpu),
+    ("openvino", Provider::OpenVino),
+    ("cuda", Provider::Cuda),
+    ("tensorrt", Provider::TensorRt),
+];
+
+/// Where a model runs: a provider, and which GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// The provider.
+    pub provider: Provider,
+    /// The GPU's number; 0 elsewhere.
+    pub ordinal: u32,
+}
+
+/// Arithmetic inside the model. Part of a store's contract, because it changes values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision throughout.
+    Fp32,
+    /// Matrix products in bfloat16 (OpenVINO: 2.4 times faster than the CPU provider, cosine 0.99997).
+    Bf16,
+    /// Matrix products in half precision (TensorRT).
+    Fp16,
+    /// Matrix products in TensorFloat-32 (CUDA).
+    Tf32,
+}
+
+const PRECISIONS: &[(&str, Precision)] =
+    &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16), ("fp16", Precision::Fp16), ("tf32", Precision::Tf32)];
+
+impl Provider {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        name_of(PROVIDERS, self)
+    }
+
+    /// The precisions that the provider offers.
+    pub fn precisions(self) -> &'static [Precision] {
+        match self {
+            Provider::Cpu => &[Precision::Fp32],
+            Provider::OpenVino => &[Precision::Fp32, Precision::Bf16],
+            Provider::Cuda => &[Precision::Fp32, Precision::Tf32],
+            Provider::TensorRt => &[Precision::Fp32, Precision::Fp16, Precision::Bf16],
+        }
+    }
+}
+
+impl Device {
+    /// An error unless the device computes in `precision`.
+    pub fn check_precision(self, precision: Precision) -> Result<(), BackboneError> {
+        let offered = self.provider.precisions();
+        if offered.contains(&precision) {
+            return Ok(());
+        }
+        let offered: Vec<&str> = offered.iter().map(|p| p.name()).collect();
+        let (device, offered) = (self.provider.name(), offered.join(", "));
+        Err(BackboneError::Device(format!("device {device} offers precision {offered}, not {}", precision.name())))
+    }
+}
+
+impl Precision {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        name_of(PRECISIONS, self)
+    }
+}
+
+fn name_of<T: PartialEq + Copy>(table: &[(&'static str, T)], value: T) -> &'static str {
+    table.iter().find(|(_, v)| *v == value).map_or("unnamed", |(name, _)| name)
+}
+
+fn parse<T: Copy>(table: &[(&str, T)], what: &str, text: &str) -> Result<T, BackboneError> {
+    let found = table.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+    found.ok_or_else(|| BackboneError::Device(format!("unknown {what} {text:?} (known: {})", known.join(", "))))
+}
+
+impl FromStr for Device {
+    type Err = BackboneError;
+
+    fn from_str(text: &str) -> Result<Self, BackboneError> {
+        let (name, ordinal) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(number)),
+            None => (text, None),
+        };
+        let provider = parse(PROVIDERS, "device", name)?;
+        let numbered = matches!(provider, Provider::Cuda | Provider::TensorRt);
+        let ordinal = match ordinal {
+            None => 0,
+            Some(number) if numbered => number
+                .parse()
+                .map_err(|_| BackboneError::Device(format!("device {text:?}: {number:?} is not a GPU's number")))?,
+            Some(_) => return Err(BackboneError::Device(format!("device {text:?}: only GPUs are numbered"))),
+        };
+        Ok(Self { provider, ordinal })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = BackboneError;
+
+    fn from_str(text: &str) -> Result<Self, BackboneError> {
+        parse(PRECISIONS, "precision", text)
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.provider {
+            Provider::Cuda | Provider::TensorRt => write!(f, "{}:{}", self.provider.name(), self.ordinal),
+            _ => f.write_str(self.provider.name()),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_users_write_them() {
+        for (text, shown) in
+            [("cpu", "cpu"), ("openvino", "openvino"), ("cuda", "cuda:0"), ("tensorrt:3", "tensorrt:3")]
+        {
+            assert_eq!(text.parse::<Device>().unwrap().to_string(), shown);
+        }
+        for bad in ["gpu", "cuda:x", "cpu:1", "", "CUDA"] {
+            assert!(bad.parse::<Device>().is_err(), "{bad}");
+        }
+        assert!("gpu".parse::<Device>().unwrap_err().to_string().contains("cpu, openvino, cuda, tensorrt"));
+    }
+
+    #[test]
+    fn a_precision_that_the_provider_lacks_is_an_error_that_lists_what_it_has() {
+        let refused = "cpu".parse::<Device>().unwrap().check_precision(Precision::Bf16).unwrap_err();
+        assert_eq!(refused.to_string(), "device cpu offers precision fp32, not bf16");
+        assert!("openvino".parse::<Device>().unwrap().check_precision(Precision::Bf16).is_ok());
+    }
+}

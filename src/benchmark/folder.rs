@@ -1,0 +1,152 @@
+//! Every video file below a folder, as one clip each.
+//!
+//! For videos that come without a list. Not for telling videos from other files by content: extensions decide. Videos
+//! are in order of their uids, with explicit paths, and a name that fits two files fits none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Benchmark, Need, Needs, Sources};
+use crate::ids::VideoUid;
+use crate::manifest::{
+    Clip, Manifest, ManifestError, Place, RejectReason, Rejected, Video, same_file, uid_of, video_files,
+};
+
+pub(super) const BENCHMARK: Benchmark = Benchmark {
+    name: "folder",
+    about: "every video file below a folder, named by its file",
+    needs: Needs { annotations: Need::Unused, videos: Need::Required("a folder with videos") },
+    build,
+};
+
+fn build(sources: &Sources) -> Result<Manifest, ManifestError> {
+    let roots = BENCHMARK.videos(sources)?;
+    let (mut by_uid, mut rejected) = (BTreeMap::new(), Vec::new());
+    for root in roots {
+        for path in video_files(root)? {
+            sort_in(&mut by_uid, &mut rejected, path);
+        }
+    }
+    let single = settle(by_uid, &mut rejected);
+    rejected.sort_by(|a, b| a.place.cmp(&b.place));
+    if single.is_empty() {
+        return Err(ManifestError::NoVideoFiles { roots: roots.to_vec(), rejected });
+    }
+    let videos = (1..).zip(single).map(|(line, (uid, path))| whole(uid, path, line)).collect();
+    Ok(Manifest { name: name_of(&roots[0]), videos, rejected })
+}
+
+fn sort_in(by_uid: &mut BTreeMap<VideoUid, Vec<PathBuf>>, rejected: &mut Vec<Rejected>, path: PathBuf) {
+    // A replacement character makes the uid fail, with the rest of the name in the message.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match VideoUid::parse(uid_of(&path).unwrap_or(&stem)) {
+        Ok(uid) => {
+            let paths = by_uid.entry(uid).or_default();
+            if !paths.iter().any(|known| same_file(known, &path)) {
+                paths.push(path);
+            }
+        }
+        Err(cause) => reject(rejected, path, RejectReason::Uid { column: "video_uid", cause }),
+    }
+}
+
+/// Two roots may overlap, so a file that was rejected once is not rejected again.
+fn reject(rejected: &mut Vec<Rejected>, path: PathBuf, reason: RejectReason) {
+    let rejection = Rejected { place: Place::File(path), reason };
+    if !rejected.contains(&rejection) {
+        rejected.push(rejection);
+    }
+}
+
+fn settle(by_uid: BTreeMap<VideoUid, Vec<PathBuf>>, rejected: &mut Vec<Rejected>) -> Vec<(VideoUid, PathBuf)> {
+    let mut single = Vec::with_capacity(by_uid.len());
+    for (uid, mut paths) in by_uid {
+        if paths.len() == 1 {
+            single.extend(paths.pop().map(|path| (uid, path)));
+            continue;
+        }
+        for (at, path) in paths.iter().enumerate() {
+            let other = paths[usize::from(at == 0)].clone();
+            reject(rejected, path.clone(), RejectReason::SameName { video_uid: uid.clone(), other });
+        }
+    }
+    single
+}
+
+fn whole(uid: VideoUid, path: PathBuf, line: u64) -> Video {
+    let clips = vec![Clip::whole(&uid, line)];
+    Video { uid, path: Some(path), duration_sec: None, num_frames: None, fps: None, clips }
+}
+
+fn name_of(root: &Path) -> String {
+    let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    absolute.file_name().map_or_else(|| BENCHMARK.name.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        dir
+    }
+
+    fn built(roots: &[PathBuf]) -> Result<Manifest, ManifestError> {
+        build(&Sources { annotations: None, videos: roots.to_vec() })
+    }
+
+    #[test]
+    fn every_video_file_is_listed_in_order_of_its_uid() {
+        let dir = tree(&["z/a.mp4", "c.MKV", "b.webm", "notes.txt"]);
+        let root = dir.path().to_owned();
+        let manifest = built(&[root.clone(), root.join("z")]).unwrap();
+        let paths: Vec<_> = manifest.videos.iter().flat_map(|video| video.path.clone()).collect();
+        assert_eq!(paths, [root.join("z/a.mp4"), root.join("b.webm"), root.join("c.MKV")]);
+        assert!(manifest.rejected.is_empty());
+        assert_eq!(manifest.videos[1].clips, [Clip::whole(&VideoUid::parse("b").unwrap(), 2)]);
+        assert_eq!(manifest.name, root.file_name().unwrap().to_str().unwrap());
+    }
+
+    #[test]
+    fn names_that_are_no_uids_and_twins_are_rejected() {
+        let dir = tree(&["my video.mp4", "x/a.mp4", "y/a.mkv", "ok.mp4"]);
+        let manifest = built(&[dir.path().to_owned(), dir.path().to_owned()]).unwrap();
+        assert_eq!(manifest.videos.len(), 1);
+        let texts: Vec<_> = manifest.rejected.iter().map(Rejected::to_string).collect();
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert!(texts[0].contains("my video.mp4: video_uid: uid \"my video\" contains ' '"), "{texts:?}");
+        for (text, own, other) in [(&texts[1], "x/a.mp4", "y/a.mkv"), (&texts[2], "y/a.mkv", "x/a.mp4")] {
+            assert!(
+                text.contains(&format!("{own}: video_uid a is also the name of ")) && text.ends_with(other),
+                "{text}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_not_utf8_is_rejected() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tree(&["ok.mp4"]);
+        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.mp4")), "").unwrap();
+        let manifest = built(&[dir.path().to_owned()]).unwrap();
+        assert_eq!((manifest.videos.len(), manifest.rejected.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_folder_without_videos_is_an_error() {
+        let text = built(&[tree(&["notes.txt"]).path().to_owned()]).unwrap_err().to_string();
+        assert!(text.starts_with("no usable video file below "), "{text}");
+        let text = built(&[tree(&["a b.mp4"]).path().to_owned()]).unwrap_err().to_string();
+        assert!(text.contains("a b.mp4: video_uid: uid"), "{text}");
+        assert!(matches!(built(&["/nowhere/at/all".into()]), Err(ManifestError::Root { .. })));
+    }
+}

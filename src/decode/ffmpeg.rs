@@ -1,0 +1,308 @@
+//! Frames by an ffmpeg process: real decoding, exact frames, scaled and cropped by ffmpeg, piped as RGB24.
+//!
+//! Not for choosing frames. Invariant: a frame is delivered under the index that its own timestamp proves; neither
+//! ffmpeg's exit status nor a frame count is trusted instead.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ffmpeg_sidecar::command::FfmpegCommand;
+
+use super::child::Child;
+use super::log_line::LogLine;
+use super::{Fault, Frame, FrameSource, FrameStream, Geometry, ProbeError, Tools, VideoInfo, probe, select};
+use crate::recipe::Transform;
+
+/// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
+/// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
+const COMPLAINT_LEAD_FRAMES: u64 = 48;
+
+/// Which hardware decodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HwAccel {
+    /// Software: the reference.
+    #[default]
+    None,
+    /// NVDEC on the GPU of this number; frames come back to main memory.
+    Cuda(u32),
+}
+
+/// A [`FrameSource`] that runs one ffmpeg per stream of frames.
+#[derive(Debug, Clone)]
+pub struct FfmpegSource {
+    /// The programs.
+    pub tools: Tools,
+    /// Decoder threads per process; 0 lets ffmpeg choose.
+    pub threads: usize,
+    /// Which hardware decodes.
+    pub hwaccel: HwAccel,
+}
+
+impl FrameSource for FfmpegSource {
+    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
+        probe::probe(&self.tools, path)
+    }
+
+    fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
+        if wanted.is_empty() || transforms.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        let sizes: Vec<Geometry> = transforms.iter().map(|&t| Geometry::of(t, video.width, video.height)).collect();
+        Box::new(Stream {
+            source: self.clone(),
+            video: video.clone(),
+            filter: filter(video, wanted, transforms, &sizes),
+            wanted: wanted.to_vec(),
+            sizes,
+            state: State::Unstarted { seek: true },
+            delivered: 0,
+            suspect: None,
+            harmed_until: 0,
+            last_complaint: String::new(),
+            fell_back: false,
+            ready: VecDeque::new(),
+        })
+    }
+
+    fn version(&self) -> String {
+        self.tools.version.clone()
+    }
+}
+
+/// Why the hardware decoder cannot be used on this machine, if it cannot: asked of ffmpeg itself.
+pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
+    let HwAccel::Cuda(ordinal) = hwaccel else { return None };
+    let output = Command::new(&tools.ffmpeg)
+        .args(["-v", "error", "-init_hw_device", &format!("cuda=gpu:{ordinal}")])
+        .args(["-f", "lavfi", "-i", "nullsrc=s=64x64", "-frames:v", "1", "-f", "null", "-"])
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Some(text.lines().next().unwrap_or("ffmpeg gave no reason").trim().to_owned())
+        }
+        Err(e) => Some(e.to_string()),
+    }
+}
+
+/// The filter graph: wanted frames only, then scaled, converted and cropped; several sizes are stacked into one picture,
+/// so that one decode and one pipe serve them all; `showinfo` reports each frame's timestamp.
+fn filter(video: &VideoInfo, wanted: &[u64], transforms: &[Transform], sizes: &[Geometry]) -> String {
+    let pts: Vec<i64> = wanted.iter().filter_map(|&index| video.timeline.pts(index)).collect();
+    let mut graph = format!("select='{}'", select::expression(&pts));
+    let one = |t: &Transform, g: &Geometry| {
+        // Without these flags swscale's chroma is off by up to 200 levels on sharp edges.
+        let flags = format!("{}+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact", t.filter.flag());
+        let (side, x, y) = (g.side, g.x, g.y);
+        format!("scale={}:{}:flags={flags},format=rgb24,crop={side}:{side}:{x}:{y}:exact=1", g.width, g.height)
+    };
+    // Writing to a String cannot fail.
+    if let ([t], [g]) = (transforms, sizes) {
+        let _ = write!(graph, ",{}", one(t, g));
+    } else {
+        let n = sizes.len();
+        let widest = widest(sizes);
+        let labels = |c: char| (0..n).map(|i| format!("[{c}{i}]")).collect::<String>();
+        let _ = write!(graph, ",split={n}{}", labels('a'));
+        for (i, (t, g)) in transforms.iter().zip(sizes).enumerate() {
+            let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", one(t, g), g.side);
+        }
+        let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
+    }
+    graph.push_str(",showinfo=checksum=0\n");
+    graph
+}
+
+fn widest(sizes: &[Geometry]) -> u32 {
+    sizes.iter().map(|g| g.side).max().unwrap_or(0)
+}
+
+enum State {
+    /// Not running; whether to seek to the key frame before the first wanted frame.
+    Unstarted {
+        seek: bool,
+    },
+    Running {
+        child: Child,
+        sought: bool,
+    },
+    Ended,
+}
+
+struct Stream {
+    source: FfmpegSource,
+    video: VideoInfo,
+    filter: String,
+    wanted: Vec<u64>,
+    sizes: Vec<Geometry>,
+    state: State,
+    /// Frames of `wanted` that have come out of the decoder.
+    delivered: usize,
+    /// A complaint since the last frame.
+    suspect: Option<String>,
+    /// Frames below this index may be harmed.
+    harmed_until: u64,
+    last_complaint: String,
+    fell_back: bool,
+    ready: VecDeque<Result<Frame, Fault>>,
+}
+
+impl Iterator for Stream {
+    type Item = Result<Frame, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return None,
+                State::Unstarted { seek } => self.start(seek),
+                State::Running { .. } if self.delivered == self.wanted.len() => {}
+                State::Running { child, sought } => self.advance(child, sought),
+            }
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl Stream {
+    fn start(&mut self, seek: bool) {
+        let key = self.video.keyframe_before(self.wanted[0]);
+        let sought = seek && key > 0;
+        match Child::spawn(self.command(sought), self.filter.clone()) {
+            Ok(child) => self.state = State::Running { child, sought },
+            Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
+        }
+    }
+
+    fn command(&self, seek: bool) -> FfmpegCommand {
+        let tools = &self.source.tools;
+        let mut command = FfmpegCommand::new_with_path(&tools.ffmpeg);
+        command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
+        if let HwAccel::Cuda(ordinal) = self.source.hwaccel {
+            command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
+        }
+        command.args(["-threads", &self.source.threads.to_string(), "-copyts"]);
+        if seek {
+            // Absolute time, and no trimming: `select` knows which frames are wanted.
+            let second = self.seek_second();
+            command.args(["-seek_timestamp", "1", "-noaccurate_seek", "-ss", &format!("{second:.6}")]);
+        }
+        command.arg("-i").arg(probe::file_url(&self.video.path));
+        command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
+        command.args([tools.filter_file_option(), "pipe:0", tools.passthrough_option(), "passthrough"]);
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        command
+    }
+
+    /// The first wanted frame's time in the container's own clock, which is what ffmpeg seeks by.
+    fn seek_second(&self) -> f64 {
+        self.video.timeline.container_sec(self.wanted[0])
+    }
+
+    /// Reads one frame, or the end.
+    fn advance(&mut self, mut child: Child, sought: bool) {
+        let bytes = widest(&self.sizes) as usize * 3 * self.sizes.iter().map(|g| g.side as usize).sum::<usize>();
+        let mut picture = vec![0; bytes];
+        match child.read_frame(&mut picture) {
+            Ok(true) => {}
+            Ok(false) => return self.end(child, sought),
+            Err(e) => return self.ready.push_back(Err(Fault::Child(e.to_string()))),
+        }
+        let Some(pts) = self.timestamp(&child) else { return self.end(child, sought) };
+        let index = self.video.timeline.index_of(pts);
+        let overshot = self.delivered == 0 && index.is_none_or(|i| i > self.wanted[0]);
+        if sought && (overshot || (self.delivered == 0 && self.suspect.is_some())) {
+            // The seek landed too late, or amid frames that refer to others before it: begin at the beginning.
+            return self.restart();
+        }
+        if let Some(index) = index {
+            self.deliver(index, picture);
+        }
+        self.state = State::Running { child, sought };
+    }
+
+    /// The timestamp of the frame just read; complaints printed before it are noted.
+    fn timestamp(&mut self, child: &Child) -> Option<i64> {
+        loop {
+            match child.next_line()? {
+                LogLine::Frame(pts) => return Some(pts),
+                LogLine::Damage(line) => self.complain(line),
+                LogLine::Fallback(why) => self.fall_back(why),
+            }
+        }
+    }
+
+    fn complain(&mut self, line: String) {
+        self.suspect.get_or_insert_with(|| line.clone());
+        self.last_complaint = line;
+    }
+
+    fn fall_back(&mut self, why: String) {
+        if !std::mem::replace(&mut self.fell_back, true) {
+            self.ready.push_back(Err(Fault::Fallback { wanted: "cuda".into(), why }));
+        }
+    }
+
+    fn deliver(&mut self, index: u64, picture: Vec<u8>) {
+        // Frames between the last one and this one did not come; they count as passed.
+        let position = self.wanted.partition_point(|&w| w < index);
+        if position < self.delivered || self.wanted.get(position) != Some(&index) {
+            return;
+        }
+        self.delivered = position + 1;
+        if let Some(line) = self.suspect.take() {
+            if index >= self.harmed_until {
+                self.ready.push_back(Err(Fault::Damage { near: index, line }));
+            }
+            self.harmed_until = self.video.keyframe_from(index + COMPLAINT_LEAD_FRAMES);
+        }
+        if index >= self.harmed_until {
+            let pixels = unstack(picture, &self.sizes).into_iter().map(Arc::new).collect();
+            self.ready.push_back(Ok(Frame { index, pixels }));
+        }
+    }
+
+    fn restart(&mut self) {
+        self.suspect = None;
+        self.ready.push_back(Err(Fault::Restarted { sec: self.seek_second() }));
+        self.state = State::Unstarted { seek: false };
+    }
+
+    /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
+    fn end(&mut self, mut child: Child, sought: bool) {
+        while let Some(line) = child.next_line() {
+            match line {
+                LogLine::Frame(_) => {}
+                LogLine::Damage(line) => self.complain(line),
+                LogLine::Fallback(why) => self.fall_back(why),
+            }
+        }
+        if sought && self.delivered == 0 {
+            return self.restart();
+        }
+        let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        let (got, wanted) = (self.delivered as u64, self.wanted.len() as u64);
+        if got < wanted {
+            let line = std::mem::take(&mut self.last_complaint);
+            self.ready.push_back(Err(Fault::Short { status, got, wanted, line }));
+        }
+    }
+}
+
+/// Cuts a picture of stacked sizes apart.
+fn unstack(picture: Vec<u8>, sizes: &[Geometry]) -> Vec<Vec<u8>> {
+    if sizes.len() == 1 {
+        return vec![picture];
+    }
+    let stride = widest(sizes) as usize * 3;
+    let mut rows = picture.chunks_exact(stride);
+    let mut cut = |g: &Geometry| {
+        let row_bytes = g.side as usize * 3;
+        rows.by_ref().take(g.side as usize).flat_map(|row| &row[..row_bytes]).copied().collect()
+    };
+    sizes.iter().map(&mut cut).collect()
+}

@@ -1,0 +1,80 @@
+//! What ffmpeg says on stderr with `-loglevel repeat+level+info`: timestamps of frames, and complaints.
+//!
+//! Not for acting on it. Invariant: lines that we do not know are ignored, except that an unknown error is an error.
+
+/// One line that matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogLine {
+    /// `showinfo` saw a frame with this timestamp, in ticks of the stream.
+    Frame(i64),
+    /// A decoder complained, or a frame was marked as corrupt.
+    Damage(String),
+    /// Hardware decoding was asked for and is not used.
+    Fallback(String),
+}
+
+/// Words by which ffmpeg tells that hardware decoding is not used.
+const FALLBACK: &[&str] =
+    &["hwaccel initialisation returned error", "Failed setup for format", "No device available for decoder"];
+
+impl LogLine {
+    /// `None` for lines that do not matter.
+    pub fn parse(line: &str) -> Option<Self> {
+        if line.contains("showinfo") {
+            return pts(line).map(LogLine::Frame);
+        }
+        if FALLBACK.iter().any(|words| line.contains(words)) {
+            return Some(LogLine::Fallback(plain(line)));
+        }
+        let severe = ["[error]", "[fatal]", "[panic]"].iter().any(|tag| line.contains(tag));
+        let corrupt = line.contains("corrupt decoded frame");
+        (severe || corrupt).then(|| LogLine::Damage(plain(line)))
+    }
+}
+
+/// The integer after ` pts:` (`pts_time` has six digits only).
+fn pts(line: &str) -> Option<i64> {
+    let (_, rest) = line.split_once(" pts:")?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// The line without addresses and levels: `[h264 @ 0x55..] [error] words` becomes `h264: words`.
+fn plain(line: &str) -> String {
+    let mut words = line.trim();
+    let mut who = "";
+    while let Some((tag, rest)) = words.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        if let Some((name, _)) = tag.split_once(" @ ") {
+            who = name;
+        }
+        words = rest.trim_start();
+    }
+    if who.is_empty() { words.to_owned() } else { format!("{who}: {words}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_read_as_integers() {
+        let line =
+            "[Parsed_showinfo_4 @ 0x55df5099f800] [info] n:   0 pts: 100100 pts_time:3.33667 pos:   130525 fmt:rgb24";
+        assert_eq!(LogLine::parse(line), Some(LogLine::Frame(100_100)));
+        let negative = "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:  -1024 pts_time:-0.08 duration:   1001";
+        assert_eq!(LogLine::parse(negative), Some(LogLine::Frame(-1024)));
+        assert_eq!(LogLine::parse("[Parsed_showinfo_4 @ 0x1] [info] config in time_base: 1/30000"), None);
+    }
+
+    #[test]
+    fn complaints_are_told_from_chatter() {
+        let damage = "[h264 @ 0x55d] [error] error while decoding MB 17 9, bytestream -7";
+        let words = "h264: error while decoding MB 17 9, bytestream -7".to_owned();
+        assert_eq!(LogLine::parse(damage), Some(LogLine::Damage(words)));
+        let corrupt = "[warning] file.mp4: corrupt decoded frame in stream 0";
+        assert!(matches!(LogLine::parse(corrupt), Some(LogLine::Damage(_))));
+        assert_eq!(LogLine::parse("[swscaler @ 0x1] [warning] deprecated pixel format used"), None);
+        assert_eq!(LogLine::parse("  [info] Stream #0:0: Video: h264"), None);
+        let fallback = "[h264 @ 0x1] [error] Failed setup for format cuda: hwaccel initialisation returned error.";
+        assert!(matches!(LogLine::parse(fallback), Some(LogLine::Fallback(_))));
+    }
+}

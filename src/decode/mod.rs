@@ -1,0 +1,197 @@
+//! Decoding: ordered, already resized frames with their real timestamps, or exactly how that failed.
+//!
+//! Not for plans, stores or backbones. Invariant: a frame that a source delivers is the frame of that index, unharmed;
+//! frames that cannot be had are absent and a [`Fault`] says why, never replaced.
+
+mod child;
+mod ffmpeg;
+mod geometry;
+mod log_line;
+mod probe;
+mod select;
+mod synthetic;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
+pub use geometry::Geometry;
+pub use synthetic::SyntheticSource;
+pub use tools::Tools;
+
+use crate::recipe::Transform;
+use crate::time::Timeline;
+
+/// RGB24 bytes of one frame, rows top to bottom, shared between the windows that show it.
+pub type Pixels = Arc<Vec<u8>>;
+
+/// One decoded frame, in each of the sizes asked for.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its index in presentation order.
+    pub index: u64,
+    /// `crop * crop * 3` bytes per transform, in the order of the request.
+    pub pixels: Vec<Pixels>,
+}
+
+/// What is known of a video before any frame is decoded.
+#[derive(Debug, Clone)]
+pub struct VideoInfo {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Index of the chosen stream in the container.
+    pub stream: u32,
+    /// The codec's name.
+    pub codec: String,
+    /// Width in pixels as shown, after rotation.
+    pub width: u32,
+    /// Height in pixels as shown, after rotation.
+    pub height: u32,
+    /// Clockwise rotation that players apply, in degrees.
+    pub rotation: i32,
+    /// When each frame is shown.
+    pub timeline: Timeline,
+    /// Indices of the frames that a decoder can start at, ascending.
+    pub keyframes: Vec<u64>,
+    /// Second at which the container says that the video ends, if it says so and more than the frames reach.
+    pub declared_end_sec: Option<f64>,
+    /// Frames after which others were lost, where the container is damaged; ascending.
+    pub holes: Vec<u64>,
+    /// What the probe saw that a person should know (fewer frames than the header says, a guessed timeline).
+    pub notes: Vec<String>,
+}
+
+impl VideoInfo {
+    /// The last frame at or before `index` that a decoder can start at.
+    pub fn keyframe_before(&self, index: u64) -> u64 {
+        let next = self.keyframes.partition_point(|&k| k <= index);
+        next.checked_sub(1).map_or(0, |i| self.keyframes[i])
+    }
+
+    /// The first frame at or after `index` that a decoder can start at, or the number of frames.
+    pub fn keyframe_from(&self, index: u64) -> u64 {
+        let next = self.keyframes.partition_point(|&k| k < index);
+        self.keyframes.get(next).copied().unwrap_or(self.timeline.frames())
+    }
+}
+
+/// Something that went wrong while frames were decoded. The stream goes on after it where it can.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// The decoder reported damage; frames that may be harmed are left out.
+    #[error("damaged data near frame {near}: {line}")]
+    Damage {
+        /// Index of the last frame delivered before the report.
+        near: u64,
+        /// The decoder's first words.
+        line: String,
+    },
+    /// The decoder ended before it had delivered what was asked for.
+    #[error("the decoder ended ({status}) after {got} of {wanted} frames{}", if line.is_empty() { String::new() } else { format!(": {line}") })]
+    Short {
+        /// Exit status of ffmpeg.
+        status: String,
+        /// Frames delivered.
+        got: u64,
+        /// Frames asked for.
+        wanted: u64,
+        /// Its last error line, if any.
+        line: String,
+    },
+    /// The decoder could not be started or spoken to.
+    #[error("the decoder cannot be run: {0}")]
+    Child(String),
+    /// Seeking did not lead to the wanted frames; the stream begins again at the file's first one.
+    #[error("decoding begins again at the first frame: seeking to {sec:.2} s was not exact")]
+    Restarted {
+        /// The second that was sought.
+        sec: f64,
+    },
+    /// A hardware decoder was asked for and software decoded; frames are right all the same.
+    #[error("not decoded by {wanted}: {why}")]
+    Fallback {
+        /// The decoder asked for.
+        wanted: String,
+        /// Its complaint.
+        why: String,
+    },
+}
+
+/// Ordered frames, and faults in between. `None` is the end, expected or not: what did not arrive does not exist.
+pub type FrameStream = Box<dyn Iterator<Item = Result<Frame, Fault>> + Send>;
+
+/// Delivers frames of videos.
+pub trait FrameSource: Sync {
+    /// Looks at a file without decoding it.
+    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError>;
+
+    /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.
+    fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream;
+
+    /// Name and version of the decoder, for the store.
+    fn version(&self) -> String;
+}
+
+/// Why a file is no video that we can read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no such file.
+    #[error("{}: no such file", .0.display())]
+    Missing(PathBuf),
+    /// It cannot be opened.
+    #[error("{}: cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// It has no bytes.
+    #[error("{}: the file has 0 bytes, expected a video", .0.display())]
+    Empty(PathBuf),
+    /// ffprobe makes nothing of it.
+    #[error("{}: not a readable video: {why}", path.display())]
+    NotMedia {
+        /// The file.
+        path: PathBuf,
+        /// ffprobe's words.
+        why: String,
+    },
+    /// There are streams, but no video among them.
+    #[error("{}: no video stream (found: {found})", path.display())]
+    NoVideo {
+        /// The file.
+        path: PathBuf,
+        /// The streams that are there.
+        found: String,
+    },
+    /// There is a video stream without frames.
+    #[error("{}: the video stream has no frames: {why}", path.display())]
+    NoFrames {
+        /// The file.
+        path: PathBuf,
+        /// ffprobe's words.
+        why: String,
+    },
+    /// ffprobe itself failed.
+    #[error("ffprobe cannot be run: {0}")]
+    Tool(String),
+}
+
+/// Why decoding tools are not there.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ToolsError {
+    /// Not found, or does not run.
+    #[error(
+        "{tool} not found ({tried}); run `make setup` (or `make setup ROOTLESS=1` without root), or name it with --{tool}"
+    )]
+    NotFound {
+        /// `ffmpeg` or `ffprobe`.
+        tool: &'static str,
+        /// What was tried.
+        tried: String,
+    },
+}

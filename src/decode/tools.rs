@@ -1,0 +1,98 @@
+//! The ffmpeg and ffprobe executables: found, and asked for their version once.
+//!
+//! Not for running them on videos. Invariant: a [`Tools`] names two programs that were run successfully.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::ToolsError;
+
+/// The two programs and their version.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Path or name of ffmpeg.
+    pub ffmpeg: PathBuf,
+    /// Path or name of ffprobe.
+    pub ffprobe: PathBuf,
+    /// ffmpeg's own version text, `5.1.9-0+deb12u1` for instance.
+    pub version: String,
+}
+
+impl Tools {
+    /// Finds both programs: the one that the user named, else `.runtime/ffmpeg/` below one of `bases`, else the `PATH`.
+    pub fn find(ffmpeg: Option<&Path>, ffprobe: Option<&Path>, bases: &[PathBuf]) -> Result<Self, ToolsError> {
+        let (ffmpeg, version) = locate("ffmpeg", ffmpeg, bases)?;
+        let (ffprobe, _) = locate("ffprobe", ffprobe, bases)?;
+        Ok(Self { ffmpeg, ffprobe, version })
+    }
+
+    /// The major version; 0 for builds that are named after a commit, which are newer than any release we tell apart.
+    pub fn major(&self) -> u32 {
+        let digits: String =
+            self.version.trim_start_matches(['n', 'v']).chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
+    }
+
+    /// The option that reads the filter graph of the video from a file.
+    pub fn filter_file_option(&self) -> &'static str {
+        // ffmpeg 7 brought `-/option FILE`, a later release removed `-filter_script`.
+        if (1..7).contains(&self.major()) { "-filter_script:v" } else { "-/filter:v" }
+    }
+
+    /// The option that hands frames on with their own times, without filling or dropping.
+    pub fn passthrough_option(&self) -> &'static str {
+        if (1..5).contains(&self.major()) { "-vsync" } else { "-fps_mode" }
+    }
+}
+
+fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Result<(PathBuf, String), ToolsError> {
+    let candidates: Vec<PathBuf> = match explicit {
+        Some(path) => vec![path.to_owned()],
+        None => {
+            let bundled = bases.iter().map(|base| base.join(".runtime/ffmpeg").join(tool)).filter(|p| p.is_file());
+            bundled.chain([PathBuf::from(tool)]).collect()
+        }
+    };
+    let found = candidates.iter().find_map(|path| version_of(path).map(|version| (path.clone(), version)));
+    found.ok_or_else(|| {
+        let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        ToolsError::NotFound { tool, tried: format!("tried {}", tried.join(", ")) }
+    })
+}
+
+/// The third word of `ffmpeg version 5.1.9 Copyright ...`.
+fn version_of(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.lines().next()?.split_whitespace().nth(2)?;
+    output.status.success().then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools(version: &str) -> Tools {
+        Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), version: version.into() }
+    }
+
+    #[test]
+    fn options_follow_the_version() {
+        for (version, filter) in [
+            ("5.1.9-0+deb12u1", "-filter_script:v"),
+            ("n6.0-static", "-filter_script:v"),
+            ("7.1", "-/filter:v"),
+            ("9.0.2", "-/filter:v"),
+            ("N-118000-gabcdef", "-/filter:v"),
+        ] {
+            assert_eq!(tools(version).filter_file_option(), filter, "{version}");
+        }
+        assert_eq!(tools("4.4.2").passthrough_option(), "-vsync");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_its_remedy() {
+        let missing = Tools::find(Some(Path::new("/nonexistent/ffmpeg")), None, &[]).unwrap_err().to_string();
+        assert!(missing.contains("/nonexistent/ffmpeg") && missing.contains("make setup"), "{missing}");
+    }
+}

@@ -1,0 +1,249 @@
+//! Which frames each feature row is computed from: pure arithmetic, no I/O.
+//!
+//! A grid turns a timeline and a span of seconds into windows of frame indices. Not for reading frames or for choosing
+//! what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
+//! says so when one of them stands in for a frame that does not exist.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Fps, TimeSpan, Timeline};
+
+/// Windows per second of EgoVLP and EgoVLPv2 (`1.87`, not 30/16 = 1.875).
+pub const EGOVLP_WINDOWS_PER_SEC: f64 = 1.87;
+/// The frame rate that EgoVLP's code assumes for every file.
+pub const EGOVLP_FPS: f64 = 30.0;
+
+/// How far an annotation may end after the last frame and still mean "the end", in seconds: one EgoVLP window. Ego4D's
+/// clips end up to that much late, and the original sampler squeezes them by as much.
+pub const END_TOLERANCE_SEC: f64 = 1.0 / EGOVLP_WINDOWS_PER_SEC;
+
+/// How windows are laid over a clip. Part of a recipe: every field changes the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Grid {
+    /// 1.87 windows a second, end to end, `frames` frames spread evenly over each (NLQ and MQ features of EgoVLP: 4,
+    /// MQ features of EgoVLPv2: 16). Source: `run/test_nlq.py` and `base/base_dataset.py` of EgoVLP.
+    Egovlp {
+        /// Frames per window.
+        frames: u32,
+    },
+    /// Ego4D's own features: consecutive frames, the last window moved back so that it ends at the last frame
+    /// (official sets: 32 frames, stride 16). Source: `_num_fvs` in `ego4d/features/extract_features.py`.
+    Ego4d {
+        /// Frames per window.
+        frames: u32,
+        /// Frames from one window's start to the next one's.
+        stride: u32,
+    },
+    /// Frames picked at a constant rate, whatever the rate of the file.
+    Uniform {
+        /// Picked frames per second.
+        fps: Fps,
+        /// Picked frames per window.
+        frames: u32,
+        /// Picked frames from one window's start to the next one's.
+        stride: u32,
+        /// What becomes of frames after the last whole window.
+        tail: Tail,
+    },
+}
+
+/// What becomes of frames after the last whole window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tail {
+    /// They get no row.
+    Drop,
+    /// One more window that ends at the last frame and overlaps the one before.
+    Backpad,
+    /// One more window, filled up with repeats of the last frame, and flagged as padded.
+    Pad,
+}
+
+/// Whether faults of the original code that change numbers are reproduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// As the released code does it: 30 frames a second assumed, a short file squeezed, frame -1 is the last one.
+    AsReleased,
+    /// As it was meant: positions from real timestamps, rows past the end of the file are missing, not squeezed.
+    Fixed,
+}
+
+/// One row to be: the frames that the backbone sees, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Frame indices in presentation order; equal neighbours are repeats. An index at or past the number of frames of
+    /// the file names a frame that is not there.
+    pub frames: Vec<u64>,
+    /// The stretch that the row stands for: its first frame, and the first frame after it.
+    pub cover: std::ops::Range<u64>,
+    /// Whether a frame is repeated to fill the window.
+    pub padded: bool,
+}
+
+impl Grid {
+    /// Frames per window.
+    pub fn frames(&self) -> u32 {
+        match *self {
+            Grid::Egovlp { frames } | Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
+        }
+    }
+
+    /// Rows per second on a file of `source_fps`.
+    pub fn rows_per_sec(&self, source_fps: f64) -> f64 {
+        match *self {
+            Grid::Egovlp { .. } => EGOVLP_WINDOWS_PER_SEC,
+            Grid::Ego4d { stride, .. } => source_fps / f64::from(stride),
+            Grid::Uniform { fps, stride, .. } => fps.as_f64() / f64::from(stride),
+        }
+    }
+
+    /// Rows that a span of `duration_sec` will have, for plans made before a file is opened.
+    pub fn estimate_rows(&self, duration_sec: f64, source_fps: f64) -> u64 {
+        match *self {
+            Grid::Egovlp { frames } => egovlp_samples(duration_sec, frames) / u64::from(frames),
+            Grid::Ego4d { frames, stride } => {
+                count((duration_sec * source_fps).round() as u64, frames, stride, Tail::Backpad)
+            }
+            Grid::Uniform { fps, frames, stride, tail } => {
+                count((duration_sec * fps.as_f64()).round() as u64, frames, stride, tail)
+            }
+        }
+    }
+
+    /// Checks what no type can: windows of at least one frame that move on.
+    pub fn validate(&self) -> Result<(), String> {
+        let (frames, stride) = match *self {
+            Grid::Egovlp { frames } => (frames, 1),
+            Grid::Ego4d { frames, stride } | Grid::Uniform { frames, stride, .. } => (frames, stride),
+        };
+        match (frames, stride) {
+            (0, _) => Err("grid.frames is 0, at least 1 is needed".into()),
+            (_, 0) => Err("grid.stride is 0, at least 1 is needed".into()),
+            (1025.., _) => Err(format!("grid.frames is {frames}, at most 1024 are supported")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The windows of `span` on `timeline`, in order of time. `span` may end after the timeline does: under
+    /// [`Compat::Fixed`] such windows name frames past the end, under [`Compat::AsReleased`] the same number of
+    /// windows is squeezed into what is there.
+    pub fn windows(&self, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
+        let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
+        match *self {
+            Grid::Egovlp { frames } => egovlp_windows(timeline, span, frames, compat),
+            Grid::Ego4d { frames, stride } => {
+                let (start, end) = (frame_from(timeline, span.start_sec), frame_from(timeline, end_sec));
+                slide(end.saturating_sub(start), frames, stride, Tail::Backpad, |k| start + k)
+            }
+            Grid::Uniform { fps, frames, stride, tail } => {
+                let ticks = ((end_sec - span.start_sec) * fps.as_f64() - 1e-6).ceil().max(0.0) as u64;
+                slide(ticks, frames, stride, tail, |k| {
+                    let t = span.start_sec + fps.sec_of(k);
+                    if t < timeline.end_sec() { timeline.frame_at(t) } else { timeline.position(t).ceil() as u64 }
+                })
+            }
+        }
+    }
+}
+
+/// Whether `span` ends with the video, give or take [`END_TOLERANCE_SEC`].
+pub fn ends_with(timeline: &Timeline, span: TimeSpan) -> bool {
+    span.end_sec <= timeline.end_sec() + END_TOLERANCE_SEC
+}
+
+/// The first frame at or after second `t`, counted on past the end at the mean rate.
+fn frame_from(timeline: &Timeline, t: f64) -> u64 {
+    // A thousandth of a frame absorbs the rounding of decimal seconds.
+    (timeline.position(t) - 1e-3).ceil().max(0.0) as u64
+}
+
+/// N of EgoVLP's formula: sampled frames of a clip, `trunc(duration * 1.87 * frames + 1)` in float64.
+fn egovlp_samples(duration_sec: f64, frames: u32) -> u64 {
+    (duration_sec * EGOVLP_WINDOWS_PER_SEC * f64::from(frames) + 1.0) as u64
+}
+
+/// EgoVLP's sample edges `g_0..=g_N` between frame positions `a` and `b`: numpy's `linspace` (k * step + a, the last
+/// one exactly `b`), truncated towards zero.
+fn egovlp_edges(samples: u64, a: f64, b: f64) -> Vec<i64> {
+    let step = (b - a) / samples as f64;
+    let edge = |k: u64| if k == samples { b as i64 } else { (k as f64 * step + a) as i64 };
+    (0..=samples).map(edge).collect()
+}
+
+/// The frame list of the original sampler, before it is cut into windows: the middle of each stretch between two edges,
+/// rounded down. -1 is possible where a stretch is empty at frame 0.
+///
+/// `total_frames` is the frame count of the file; the rate is taken to be 30 whatever it is.
+pub fn egovlp_frame_list(span: TimeSpan, total_frames: u64, frames: u32) -> Vec<i64> {
+    let (a, b) = egovlp_bounds(span, total_frames);
+    middles(&egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b))
+}
+
+fn egovlp_bounds(span: TimeSpan, total_frames: u64) -> (f64, f64) {
+    ((EGOVLP_FPS * span.start_sec).max(0.0), (EGOVLP_FPS * span.end_sec).min(total_frames as f64))
+}
+
+fn middles(edges: &[i64]) -> Vec<i64> {
+    edges.windows(2).map(|g| (g[0] + g[1] - 1).div_euclid(2)).collect()
+}
+
+fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Vec<Window> {
+    let total = timeline.frames();
+    let (a, b) = match compat {
+        Compat::AsReleased => egovlp_bounds(span, total),
+        Compat::Fixed => {
+            let end = timeline.position(span.end_sec);
+            let end = if ends_with(timeline, span) { end.min(total as f64) } else { end };
+            (timeline.position(span.start_sec), end)
+        }
+    };
+    let edges = egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b);
+    // decord reads index -1 as the last frame of the file.
+    let before_first = if compat == Compat::AsReleased { total - 1 } else { 0 };
+    let index = |&i: &i64| u64::try_from(i).unwrap_or(before_first);
+    middles(&edges)
+        .chunks_exact(frames as usize)
+        .enumerate()
+        .map(|(w, chosen)| {
+            let (first, next) = (edges[w * frames as usize], edges[(w + 1) * frames as usize]);
+            let cover = first.max(0) as u64..next.max(first + 1).max(1) as u64;
+            let padded = chosen[0] < 0 || repeats(chosen);
+            Window { frames: chosen.iter().map(index).collect(), cover, padded }
+        })
+        .collect()
+}
+
+fn repeats<T: PartialEq>(frames: &[T]) -> bool {
+    frames.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Number of windows that [`slide`] makes.
+fn count(n: u64, frames: u32, stride: u32, tail: Tail) -> u64 {
+    let (frames, stride) = (u64::from(frames), u64::from(stride));
+    let whole = if n < frames { 0 } else { (n - frames) / stride + 1 };
+    let covered = if whole == 0 { 0 } else { (whole - 1) * stride + frames };
+    whole + u64::from(covered < n && tail != Tail::Drop)
+}
+
+/// Windows of `frames` picks, `stride` apart, over `n` picks; `frame(k)` is the frame index of pick `k`.
+fn slide(n: u64, frames: u32, stride: u32, tail: Tail, frame: impl Fn(u64) -> u64) -> Vec<Window> {
+    let rows = count(n, frames, stride, tail);
+    let whole = count(n, frames, stride, Tail::Drop);
+    let start = |w: u64| match tail {
+        Tail::Backpad if w >= whole => n.saturating_sub(u64::from(frames)),
+        _ => w * u64::from(stride),
+    };
+    (0..rows)
+        .map(|w| {
+            let picks = (start(w)..start(w) + u64::from(frames)).map(|k| k.min(n - 1));
+            let chosen: Vec<u64> = picks.map(&frame).collect();
+            Window { cover: chosen[0]..chosen[chosen.len() - 1] + 1, padded: repeats(&chosen), frames: chosen }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "grid_tests.rs"]
+mod tests;

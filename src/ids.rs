@@ -1,0 +1,128 @@
+//! Names of videos and clips.
+//!
+//! A uid comes from somebody's file and later becomes part of a file name, so it is parsed once, here, into a type
+//! that cannot hold a path. Not for paths: where a video lies is the manifest's business.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest uid accepted, in bytes: file names may have 255, and a store appends an extension.
+pub const MAX_UID_BYTES: usize = 128;
+
+/// Why a text is not a uid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing was given.
+    #[error("a uid is empty")]
+    Empty,
+    /// More than [`MAX_UID_BYTES`] bytes.
+    #[error("uid {name:?} has {bytes} bytes, at most {MAX_UID_BYTES} are allowed")]
+    TooLong {
+        /// The beginning of the text.
+        name: String,
+        /// Its whole length.
+        bytes: usize,
+    },
+    /// A character that has no place in a file name, a path separator for instance.
+    #[error("uid {name:?} contains {found:?}; letters, digits, '-', '_' and '.' are allowed, and '.' not first")]
+    Forbidden {
+        /// The text.
+        name: String,
+        /// The first offending character.
+        found: char,
+    },
+}
+
+fn check(name: &str) -> Result<(), IdError> {
+    if name.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if name.len() > MAX_UID_BYTES {
+        return Err(IdError::TooLong { name: name.chars().take(24).collect(), bytes: name.len() });
+    }
+    let forbidden = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let leading_dot = name.starts_with('.').then_some('.');
+    match leading_dot.or_else(|| name.chars().find(forbidden)) {
+        Some(found) => Err(IdError::Forbidden { name: name.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! uid {
+    ($name:ident, $what:literal) => {
+        #[doc = concat!("The uid of ", $what, ": parsed, never a path, cheap to clone.")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Accepts ASCII letters, digits, `-`, `_` and `.` (not first); anything else is an [`IdError`].
+            pub fn parse(name: &str) -> Result<Self, IdError> {
+                check(name).map(|()| Self(name.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(name: String) -> Result<Self, IdError> {
+                Self::parse(&name)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(uid: $name) -> String {
+                uid.0.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+uid!(VideoUid, "a video");
+uid!(ClipUid, "a clip, or of a whole video where that is the unit of a feature set");
+
+impl From<&VideoUid> for ClipUid {
+    /// A whole video is a clip that bears its video's name.
+    fn from(video_uid: &VideoUid) -> Self {
+        Self(video_uid.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_of_ego4d_and_plain_names_are_accepted() {
+        for name in ["001e3e4e-2743-47fc-8564-d5efd11f9e90", "P01_01", "a", "clip.0-480"] {
+            assert_eq!(VideoUid::parse(name).map(|uid| uid.to_string()), Ok(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn paths_and_hidden_names_are_refused() {
+        for name in ["../../x", "a/b", "a\\b", "..", ".hidden", "a b", "ü", "a\0"] {
+            assert!(matches!(ClipUid::parse(name), Err(IdError::Forbidden { .. })), "{name:?}");
+        }
+        assert_eq!(VideoUid::parse(""), Err(IdError::Empty));
+        assert!(matches!(VideoUid::parse(&"x".repeat(129)), Err(IdError::TooLong { bytes: 129, .. })));
+    }
+}

@@ -1,0 +1,36 @@
+//! Egocentric video in, verified benchmark features out.
+//!
+//! A [`manifest`] says which videos and clips there are, a [`recipe`] how their features are computed. [`plan`] sets one
+//! against the other and against what is already in the [`store`]; [`decode`] turns each video into frames, once;
+//! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
+//! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
+//! connects the stages. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+
+pub mod ids;
+pub mod time;
+
+pub mod manifest;
+
+pub mod benchmark;
+
+pub mod recipe;
+
+pub mod grid;
+
+pub mod plan;
+
+pub mod decode;
+
+pub mod sample;
+
+pub mod batch;
+
+pub mod backbone;
+
+pub mod store;
+
+pub mod pipeline;
+
+pub mod verify;
+
+pub use ndarray;

@@ -1,0 +1,160 @@
+//! Where the videos of a manifest lie.
+//!
+//! Videos are named `<video_uid>.<extension>` somewhere below a few folders. Not for looking into the files. Only the
+//! given folders are searched, each once, and a name that fits two files is never decided by chance.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::{ManifestError, Video};
+
+/// Extensions of files that are taken for videos, in lower case.
+const EXTENSIONS: [&str; 9] = ["mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts"];
+
+/// Fills the paths of `videos` that have none with what is found below `roots`.
+pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), ManifestError> {
+    let missing = videos.iter().enumerate().filter(|(_, video)| video.path.is_none());
+    let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
+    let mut found: HashMap<usize, PathBuf> = HashMap::new();
+    for root in roots {
+        for path in video_files(root)? {
+            let Some(&at) = uid_of(&path).and_then(|uid| wanted.get(uid)) else { continue };
+            match found.get(&at) {
+                Some(first) if !same_file(first, &path) => {
+                    let (video_uid, first) = (videos[at].uid.clone(), first.clone());
+                    return Err(ManifestError::Ambiguous { video_uid, first, second: path });
+                }
+                Some(_) => {}
+                None => _ = found.insert(at, path),
+            }
+        }
+    }
+    for (at, path) in found {
+        videos[at].path = Some(path);
+    }
+    Ok(())
+}
+
+/// All files below `root` whose extension is a video's: absolute, in order of their paths, links followed.
+///
+/// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
+pub(crate) fn video_files(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    let error = |cause| ManifestError::Root { path: root.to_owned(), cause };
+    // The walk itself would report a missing root like any unreadable subfolder.
+    fs::read_dir(root).map_err(error)?;
+    let root = std::path::absolute(root).map_err(error)?;
+    let mut files = Vec::new();
+    for entry in WalkDir::new(&root).follow_links(true).sort_by_file_name() {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() && is_video(entry.path()) => files.push(entry.into_path()),
+            Ok(_) => {}
+            Err(error) => log::warn!("{}: skipped while searching for videos: {error}", root.display()),
+        }
+    }
+    Ok(files)
+}
+
+/// The uid that a file's name holds, unchecked; `None` where the name is not UTF-8.
+pub(crate) fn uid_of(path: &Path) -> Option<&str> {
+    path.file_stem()?.to_str()
+}
+
+/// Whether two paths lead to one file.
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn is_video(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::VideoUid;
+    use crate::manifest::Clip;
+
+    fn videos(uids: &[&str]) -> Vec<Video> {
+        let video = |uid: &&str| {
+            let uid = VideoUid::parse(uid).unwrap();
+            let clips = vec![Clip::whole(&uid, 1)];
+            Video { uid, path: None, duration_sec: None, num_frames: None, fps: None, clips }
+        };
+        uids.iter().map(video).collect()
+    }
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn videos_are_found_by_stem_in_any_depth_and_case() {
+        let dir = tree(&["v1/full_scale/a.mp4", "b.MP4", "x/c.webm", "x/e.txt", "x/f.mp4.part", "other.mp4"]);
+        fs::create_dir(dir.path().join("d.mp4")).unwrap();
+        let mut videos = videos(&["a", "b", "c", "d", "e", "f"]);
+        locate(&mut videos, &[dir.path().to_owned()]).unwrap();
+        let found: Vec<_> = videos.iter().map(|video| video.path.as_deref()).collect();
+        let at = |file: &str| dir.path().join(file);
+        let (a, b, c) = (at("v1/full_scale/a.mp4"), at("b.MP4"), at("x/c.webm"));
+        assert_eq!(found, [Some(&*a), Some(&*b), Some(&*c), None, None, None]);
+        assert!(a.is_absolute());
+    }
+
+    #[test]
+    fn explicit_paths_are_kept() {
+        let dir = tree(&["a.mp4"]);
+        let mut videos = videos(&["a"]);
+        videos[0].path = Some("/elsewhere/a.mp4".into());
+        locate(&mut videos, &[dir.path().to_owned()]).unwrap();
+        assert_eq!(videos[0].path.as_deref(), Some(Path::new("/elsewhere/a.mp4")));
+    }
+
+    #[test]
+    fn one_name_in_two_places_is_an_error_that_names_both_and_changes_nothing() {
+        let dir = tree(&["full_scale/a.mp4", "down_scaled/a.mkv", "b.mp4"]);
+        let mut videos = videos(&["b", "a"]);
+        let text = locate(&mut videos, &[dir.path().to_owned()]).unwrap_err().to_string();
+        assert!(text.starts_with("video a lies in two places: "), "{text}");
+        assert!(text.contains("down_scaled/a.mkv and ") && text.ends_with("full_scale/a.mp4"), "{text}");
+        assert!(videos.iter().all(|video| video.path.is_none()));
+    }
+
+    #[test]
+    fn unwanted_twins_do_not_matter() {
+        let dir = tree(&["full_scale/z.mp4", "down_scaled/z.mp4", "a.mp4"]);
+        let mut videos = videos(&["a"]);
+        locate(&mut videos, &[dir.path().to_owned()]).unwrap();
+        assert!(videos[0].path.is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn two_ways_to_one_file_are_one_place() {
+        let dir = tree(&["full_scale/a.mp4"]);
+        std::os::unix::fs::symlink(dir.path().join("full_scale"), dir.path().join("linked")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("full_scale/loop")).unwrap();
+        let roots = [dir.path().to_owned(), dir.path().join("full_scale"), dir.path().to_owned()];
+        let mut videos = videos(&["a"]);
+        locate(&mut videos, &roots).unwrap();
+        assert_eq!(videos[0].path, Some(dir.path().join("full_scale/a.mp4")));
+    }
+
+    #[test]
+    fn a_root_must_be_a_folder() {
+        let dir = tree(&["a.mp4"]);
+        for root in ["absent", "a.mp4"] {
+            let error = locate(&mut videos(&["a"]), &[dir.path().join(root)]).unwrap_err();
+            assert!(matches!(&error, ManifestError::Root { .. }) && error.to_string().contains(root), "{error}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Accounts of a run: counters that others may poll while it goes on, and the report at its end.
+//!
+//! Not for printing. Invariant: every unit of the plan ends up as committed, failed or not reached, and the three add up.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::ids::{ClipUid, VideoUid};
+use crate::plan::Plan;
+
+/// The stages whose time is accounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Probing, decoding, scaling and sampling.
+    Decode,
+    /// Packing model inputs.
+    Batch,
+    /// Running models.
+    Infer,
+    /// Writing and committing.
+    Write,
+}
+
+/// All stages, in the order of the data.
+pub const STAGES: [(Stage, &str); 4] =
+    [(Stage::Decode, "decode"), (Stage::Batch, "batch"), (Stage::Infer, "infer"), (Stage::Write, "write")];
+
+/// Numbers that grow while a run goes on.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Videos finished, whatever became of them.
+    pub videos: AtomicU64,
+    /// Units committed.
+    pub committed: AtomicU64,
+    /// Units failed.
+    pub failed: AtomicU64,
+    /// Rows computed.
+    pub rows: AtomicU64,
+    /// Rows kept as missing.
+    pub missing_rows: AtomicU64,
+    /// Rows that are to be computed in all: an estimate that becomes exact as videos are opened.
+    pub planned_rows: AtomicU64,
+    /// Frames that decoders went through.
+    pub frames_decoded: AtomicU64,
+    /// Frames that decoders would go through if each needed stretch of each video were decoded exactly once.
+    pub frames_needed: AtomicU64,
+    /// Frames converted and piped.
+    pub frames_piped: AtomicU64,
+    /// Streams of frames that hardware was to decode and software did.
+    pub fallbacks: AtomicU64,
+    /// Milliseconds of video gone through.
+    pub video_ms: AtomicU64,
+    /// Wall time of the run, once it has ended.
+    pub elapsed_ns: AtomicU64,
+    busy_ns: [AtomicU64; 4],
+    threads: [AtomicU64; 4],
+}
+
+impl Counters {
+    /// Sets what is known before the first frame.
+    pub fn begin(&self, plan: &Plan, decoders: usize, devices: usize) {
+        self.planned_rows.store(plan.estimated_rows(), Relaxed);
+        for (stage, threads) in
+            [(Stage::Decode, decoders), (Stage::Batch, 1), (Stage::Infer, devices), (Stage::Write, 1)]
+        {
+            self.threads[stage as usize].store(threads as u64, Relaxed);
+        }
+    }
+
+    /// Adds.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Relaxed);
+    }
+
+    /// Runs `work` and books its time on `stage`.
+    pub fn time<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        Self::add(&self.busy_ns[stage as usize], started.elapsed().as_nanos() as u64);
+        result
+    }
+
+    /// What each stage has done with its time, given the wall time so far.
+    pub fn stages(&self, elapsed_sec: f64) -> Vec<StageStats> {
+        let stats = |&(stage, name): &(Stage, &'static str)| {
+            let busy_sec = self.busy_ns[stage as usize].load(Relaxed) as f64 / 1e9;
+            let threads = self.threads[stage as usize].load(Relaxed).max(1);
+            StageStats {
+                stage: name,
+                threads,
+                busy_sec,
+                busy_share: busy_sec / (elapsed_sec.max(1e-9) * threads as f64),
+            }
+        };
+        STAGES.iter().map(stats).collect()
+    }
+}
+
+/// What a stage did with its time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageStats {
+    /// `decode`, `batch`, `infer` or `write`.
+    pub stage: &'static str,
+    /// Its threads.
+    pub threads: u64,
+    /// Seconds in which it worked, summed over threads; the rest it waited for its neighbours.
+    pub busy_sec: f64,
+    /// The same as a share of its threads' wall time. The largest one is the bottleneck.
+    pub busy_share: f64,
+}
+
+/// A unit that was not committed, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Failure {
+    /// The feature set's recipe, by position.
+    #[serde(skip)]
+    pub recipe: usize,
+    /// The unit.
+    pub clip_uid: ClipUid,
+    /// Its video.
+    pub video_uid: VideoUid,
+    /// Why.
+    pub why: String,
+}
+
+/// The strings by which others hold a run: a request to stop, the counters and what went wrong.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// The counters.
+    pub counters: Counters,
+    stop: AtomicBool,
+    failures: Mutex<Vec<Failure>>,
+    remarks: Mutex<Vec<String>>,
+}
+
+impl Control {
+    /// Asks the run to finish what is in flight and to begin nothing new.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// Whether that was asked.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// Books a failed unit.
+    pub(super) fn fail(&self, plan: &Plan, unit: usize, why: String) {
+        let planned = &plan.units[unit];
+        let (clip_uid, video_uid) = (planned.clip_uid.clone(), planned.video_uid.clone());
+        log::debug!("{clip_uid}: {why}");
+        Counters::add(&self.counters.failed, 1);
+        let failure = Failure { recipe: planned.recipe, clip_uid, video_uid, why };
+        lock(&self.failures).push(failure);
+    }
+
+    /// Books something that a person should know although no unit failed by it. Said once.
+    pub(super) fn remark(&self, remark: String) {
+        let mut remarks = lock(&self.remarks);
+        if !remarks.contains(&remark) {
+            log::warn!("{remark}");
+            remarks.push(remark);
+        }
+    }
+
+    /// Sums up.
+    pub(super) fn report(&self, plan: &Plan) -> Report {
+        let c = &self.counters;
+        let elapsed_sec = c.elapsed_ns.load(Relaxed) as f64 / 1e9;
+        let (decoded, needed) = (c.frames_decoded.load(Relaxed), c.frames_needed.load(Relaxed));
+        let mut failures = lock(&self.failures).clone();
+        failures.sort_by(|a, b| (a.recipe, &a.clip_uid).cmp(&(b.recipe, &b.clip_uid)));
+        let mut remarks = lock(&self.remarks).clone();
+        remarks.sort();
+        Report {
+            units: plan.units.len() + plan.done,
+            done_before: plan.done,
+            committed: c.committed.load(Relaxed) as usize,
+            failures,
+            remarks,
+            interrupted: self.stopping(),
+            rows: c.rows.load(Relaxed),
+            missing_rows: c.missing_rows.load(Relaxed),
+            frames_decoded: decoded,
+            frames_piped: c.frames_piped.load(Relaxed),
+            decode_multiplicity: if needed == 0 { 1.0 } else { decoded as f64 / needed as f64 },
+            decode_fallbacks: c.fallbacks.load(Relaxed),
+            video_sec: c.video_ms.load(Relaxed) as f64 / 1e3,
+            elapsed_sec,
+            stages: c.stages(elapsed_sec),
+        }
+    }
+}
+
+/// A poisoned lock holds whole entries all the same: they are pushed in one go.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Units of this run's plan, done before or not.
+    pub units: usize,
+    /// Units that the stores held already.
+    pub done_before: usize,
+    /// Units committed by this run.
+    pub committed: usize,
+    /// Units that failed.
+    pub failures: Vec<Failure>,
+    /// What a person should know although no unit failed by it.
+    pub remarks: Vec<String>,
+    /// Whether the run was asked to stop.
+    pub interrupted: bool,
+    /// Rows computed.
+    pub rows: u64,
+    /// Rows kept as missing.
+    pub missing_rows: u64,
+    /// Frames that decoders went through.
+    pub frames_decoded: u64,
+    /// Frames converted and piped.
+    pub frames_piped: u64,
+    /// Frames decoded, divided by those that one pass per needed stretch takes: 1 unless a stream had to begin again.
+    pub decode_multiplicity: f64,
+    /// Streams that hardware was to decode and software did.
+    pub decode_fallbacks: u64,
+    /// Seconds of video gone through.
+    pub video_sec: f64,
+    /// Wall time in seconds.
+    pub elapsed_sec: f64,
+    /// What each stage did with its time.
+    pub stages: Vec<StageStats>,
+}
+
+impl Report {
+    /// The stage that the others waited for.
+    pub fn bottleneck(&self) -> Option<&StageStats> {
+        self.stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share))
+    }
+
+    /// Units that were neither committed nor failed: the run ended before.
+    pub fn unreached(&self) -> usize {
+        self.units.saturating_sub(self.done_before + self.committed + self.failures.len())
+    }
+}

@@ -1,0 +1,149 @@
+//! The pipeline: connects the stages and accounts for every unit of a plan.
+//!
+//! ```text
+//! plan --&Job--> decode+sample xN --Clip--> batch --ClipBatch--> infer xdevices --Rows--> write
+//! ```
+//!
+//! Not for printing, nor for flags. Invariants: every channel is bounded; a unit is committed whole or reported as
+//! failed with a reason; when a stage dies, the others end, and the one that died says why.
+
+mod account;
+mod batch_stage;
+mod decode_stage;
+mod infer_stage;
+mod message;
+mod write_stage;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+
+pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
+
+use crate::backbone::{Backbone, BackboneError};
+use crate::decode::FrameSource;
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+use crate::store::{Store, StoreError};
+
+/// What becomes of a unit some of whose rows cannot be true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The run ends; what is committed stays.
+    Fail,
+    /// The unit fails and the run goes on.
+    #[default]
+    Skip,
+    /// The unit keeps the rows that are true; the others are NaN and flagged as missing.
+    Partial,
+}
+
+/// How to run, without influence on the rows.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Videos decoded at the same time.
+    pub decoders: usize,
+    /// Windows per model input.
+    pub batch_size: usize,
+    /// Bytes of decoded frames that may wait between stages.
+    pub memory_bytes: usize,
+    /// What becomes of damaged units.
+    pub on_error: OnError,
+    /// Version of ONNX Runtime, for the store.
+    pub onnxruntime_version: String,
+    /// The devices' names, for the store.
+    pub provider: String,
+}
+
+/// A stage that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A model failed.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug.
+    #[error("the {0} stage panicked; this is a bug")]
+    Panic(&'static str),
+}
+
+/// Runs `plan`: frames from `source`, features from `devices` (one entry per device, in it one backbone per recipe), rows
+/// into `stores` (one per recipe). Returns what became of every unit; the error is that of the stage that could not go
+/// on, and everything committed before it stays committed.
+pub fn run(
+    plan: &Plan,
+    recipes: &[Recipe],
+    source: &dyn FrameSource,
+    devices: Vec<Vec<Box<dyn Backbone>>>,
+    stores: &mut [Store],
+    options: &Options,
+    control: &Control,
+) -> (Report, Result<(), PipelineError>) {
+    let started = Instant::now();
+    let counters = &control.counters;
+    counters.begin(plan, options.decoders, devices.len());
+    let (job_tx, job_rx) = bounded(0); // a decoder takes a video only when it is free; stopping the feed stops the run
+    let (clip_tx, clip_rx) = bounded(clip_slots(recipes, options)); // clips share one byte budget
+    let (batch_tx, batch_rx) = bounded(1); // prefetch exactly one batch
+    let (spare_tx, spare_rx) = bounded(2 + devices.len()); // used batch buffers on their way back
+    let (row_tx, row_rx) = bounded(8); // rows are small; more depth would only hide a slow disk
+    let outcome = thread::scope(|scope| {
+        let stage = |name: &str| thread::Builder::new().name(name.to_owned());
+        let mut handles: Vec<(&'static str, ScopedJoinHandle<Result<(), PipelineError>>)> = Vec::new();
+        for _ in 0..options.decoders {
+            let (jobs, clips, rows) = (job_rx.clone(), clip_tx.clone(), row_tx.clone());
+            let context = decode_stage::Context { plan, recipes, source, options, control };
+            handles.push(("decode", spawn(stage("decode"), scope, move || context.run(&jobs, &clips, &rows))));
+        }
+        for backbones in devices {
+            let (batches, spare, rows) = (batch_rx.clone(), spare_tx.clone(), row_tx.clone());
+            let work = move || infer_stage::run(backbones, &batches, &spare, &rows, counters);
+            handles.push(("infer", spawn(stage("infer"), scope, work)));
+        }
+        drop((job_rx, clip_tx, batch_rx, spare_tx, row_tx)); // only the stages hold channel ends
+        let batches = move || batch_stage::run(plan, recipes.len(), &clip_rx, &spare_rx, &batch_tx, options, counters);
+        handles.push(("batch", spawn(stage("batch"), scope, batches)));
+        handles.push(("write", spawn(stage("write"), scope, move || write_stage::run(plan, stores, &row_rx, control))));
+        for job in &plan.jobs {
+            let offered = job_tx.send(job);
+            if offered.is_err() || control.stopping() {
+                break;
+            }
+        }
+        drop(job_tx); // from here on the line drains itself
+        join(handles)
+    });
+    counters.elapsed_ns.store(started.elapsed().as_nanos() as u64, Relaxed);
+    (control.report(plan), outcome)
+}
+
+type Work<'scope> = ScopedJoinHandle<'scope, Result<(), PipelineError>>;
+
+fn spawn<'scope, F>(builder: thread::Builder, scope: &'scope thread::Scope<'scope, '_>, work: F) -> Work<'scope>
+where
+    F: FnOnce() -> Result<(), PipelineError> + Send + 'scope,
+{
+    // The process is out of threads: nothing sensible can be done, and nothing was begun.
+    builder.spawn_scoped(scope, work).expect("the system can start a thread")
+}
+
+/// Waits for all stages; the error of the first one that failed, in the order of the data.
+fn join(handles: Vec<(&'static str, Work<'_>)>) -> Result<(), PipelineError> {
+    let ends = handles.into_iter().map(|(name, handle)| handle.join().unwrap_or(Err(PipelineError::Panic(name))));
+    ends.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device).
+fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
+    let clip_bytes = |recipe: &Recipe| {
+        let side = recipe.body.transform.crop as usize;
+        recipe.body.grid.frames() as usize * side * side * 3
+    };
+    let largest = recipes.iter().map(clip_bytes).max().unwrap_or(1).max(1);
+    let batches = 3 * options.batch_size * largest;
+    (options.memory_bytes.saturating_sub(batches) / largest).max(1)
+}

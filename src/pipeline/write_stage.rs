@@ -1,0 +1,133 @@
+//! The write stage: one thread that owns the stores; it puts rows in order and commits units that are whole.
+//!
+//! Not for file formats. Invariant: rows reach a file in order, each once, and a unit is committed when its last row has
+//! come and never before.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crossbeam_channel::Receiver;
+use ndarray::{Array1, Array2, s};
+
+use super::PipelineError;
+use super::account::{Control, Counters, Stage};
+use super::message::Write;
+use crate::plan::Plan;
+use crate::store::{OpenUnit, RowBlock, RowMeta, Store, StoreError};
+
+/// A unit whose rows are coming in.
+struct Incoming {
+    file: OpenUnit,
+    rows: Vec<RowMeta>,
+    /// Rows in the file.
+    written: u64,
+    /// Rows that came before their turn; `None` is a missing one. Few: batches of one unit are made in order.
+    early: BTreeMap<u64, Option<Array1<f32>>>,
+}
+
+/// Runs until every sender is gone. Units that are not whole by then are dropped, with their temporary files.
+///
+/// # Errors
+/// The first error of a store: a full disk will not have room for the next unit either.
+pub fn run(plan: &Plan, stores: &mut [Store], rows: &Receiver<Write>, control: &Control) -> Result<(), PipelineError> {
+    let mut writer = Writer { plan, stores, control, incoming: HashMap::new() };
+    for message in rows {
+        control.counters.time(Stage::Write, || writer.take(message))?;
+    }
+    Ok(())
+}
+
+struct Writer<'a> {
+    plan: &'a Plan,
+    stores: &'a mut [Store],
+    control: &'a Control,
+    incoming: HashMap<usize, Incoming>,
+}
+
+impl Writer<'_> {
+    fn take(&mut self, message: Write) -> Result<(), StoreError> {
+        match message {
+            Write::Begin { unit, header, rows } => {
+                let file = self.stores[self.plan.units[unit].recipe].begin(*header)?;
+                self.incoming.insert(unit, Incoming { file, rows, written: 0, early: BTreeMap::new() });
+                self.settle(unit)
+            }
+            Write::Rows { keys, features } => self.take_rows(&keys, &features),
+            Write::Missing { keys } => {
+                for &(unit, row) in &keys {
+                    self.incoming.get_mut(&unit).map(|u| u.early.insert(row, None));
+                }
+                self.settle_all(keys.into_iter().map(|(unit, _)| unit))
+            }
+            Write::Fail { unit, why } => {
+                self.fail(unit, why);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_rows(&mut self, keys: &[(usize, u64)], features: &Array2<f32>) -> Result<(), StoreError> {
+        for (&(unit, row), feature) in keys.iter().zip(features.rows()) {
+            if feature.iter().any(|value| !value.is_finite()) {
+                self.fail(unit, format!("row {row}: the backbone gave NaN or an infinity"));
+            }
+            // Rows of a unit that has failed meanwhile find no entry.
+            self.incoming.get_mut(&unit).map(|u| u.early.insert(row, Some(feature.to_owned())));
+        }
+        self.settle_all(keys.iter().map(|&(unit, _)| unit))
+    }
+
+    fn fail(&mut self, unit: usize, why: String) {
+        self.incoming.remove(&unit);
+        self.control.fail(self.plan, unit, why);
+    }
+
+    fn settle_all(&mut self, units: impl Iterator<Item = usize>) -> Result<(), StoreError> {
+        let mut units: Vec<usize> = units.collect();
+        units.dedup();
+        units.into_iter().try_for_each(|unit| self.settle(unit))
+    }
+
+    /// Writes the rows whose turn it is, and commits the unit if that was all.
+    fn settle(&mut self, unit: usize) -> Result<(), StoreError> {
+        let Some(incoming) = self.incoming.get_mut(&unit) else { return Ok(()) };
+        let dim = self.stores[self.plan.units[unit].recipe].contract().dim;
+        incoming.write(dim)?;
+        if incoming.written < incoming.rows.len() as u64 {
+            return Ok(());
+        }
+        let missing = incoming.rows.iter().filter(|row| row.missing).count() as u64;
+        if let Some(whole) = self.incoming.remove(&unit) {
+            self.stores[self.plan.units[unit].recipe].commit(whole.file)?;
+            Counters::add(&self.control.counters.committed, 1);
+            Counters::add(&self.control.counters.missing_rows, missing);
+        }
+        Ok(())
+    }
+}
+
+impl Incoming {
+    fn write(&mut self, dim: usize) -> Result<(), StoreError> {
+        let first_row = self.written;
+        let ready: Vec<Option<Array1<f32>>> = std::iter::from_fn(|| self.next_ready()).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let range = first_row as usize..first_row as usize + ready.len();
+        let mut features = Array2::from_elem((ready.len(), dim), f32::NAN);
+        for (i, row) in ready.into_iter().enumerate() {
+            match row {
+                Some(row) => features.slice_mut(s![i, ..]).assign(&row),
+                None => self.rows[range.start + i].missing = true,
+            }
+        }
+        self.file.append(&RowBlock { first_row, meta: self.rows[range].to_vec(), features })
+    }
+
+    /// The row whose turn it is, if it has come or is known to be missing.
+    fn next_ready(&mut self) -> Option<Option<Array1<f32>>> {
+        let known_missing = self.rows.get(self.written as usize)?.missing;
+        let row = self.early.remove(&self.written).or(known_missing.then_some(None))?;
+        self.written += 1;
+        Some(row)
+    }
+}

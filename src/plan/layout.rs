@@ -1,0 +1,110 @@
+//! From a probed video and a recipe to the rows of one unit: which frames each needs, and which rows cannot be had.
+//!
+//! Not for reading frames. Invariant: a row that cannot be true is marked as missing here or fails later; it is never
+//! computed from other frames than its own.
+
+use crate::decode::VideoInfo;
+use crate::grid::{Compat, END_TOLERANCE_SEC};
+use crate::recipe::Recipe;
+use crate::store::RowMeta;
+use crate::time::TimeSpan;
+
+/// The rows of one unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// One entry per row, with times.
+    pub rows: Vec<RowMeta>,
+    /// The frames of each row; empty where the row is missing.
+    pub frames: Vec<Vec<u64>>,
+    /// Why rows are missing, if any are.
+    pub shortfall: Option<String>,
+    /// What a person should know although the rows are right.
+    pub notes: Vec<String>,
+}
+
+/// Why a unit has no rows at all.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LayoutError {
+    /// It begins after the last frame.
+    #[error("the clip starts at {start_sec} s, the video ends at {video_end_sec:.2} s")]
+    StartsPastEnd {
+        /// The clip's start.
+        start_sec: f64,
+        /// The video's end.
+        video_end_sec: f64,
+    },
+    /// Not one window fits.
+    #[error("{duration_sec:.2} s are too short for one window of this grid")]
+    TooShort {
+        /// The unit's length.
+        duration_sec: f64,
+    },
+}
+
+impl Layout {
+    /// Lays the recipe's grid over `span` (the whole video if `None`) of `video`.
+    pub fn new(video: &VideoInfo, recipe: &Recipe, span: Option<TimeSpan>) -> Result<Self, LayoutError> {
+        let line = &video.timeline;
+        let video_end_sec = line.end_sec();
+        let span = span.unwrap_or_else(|| whole(video));
+        if span.start_sec >= video_end_sec {
+            return Err(LayoutError::StartsPastEnd { start_sec: span.start_sec, video_end_sec });
+        }
+        let windows = recipe.body.grid.windows(line, span, recipe.body.compat);
+        if windows.is_empty() {
+            return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
+        }
+        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.notes.clone() };
+        for window in windows {
+            let first = window.frames.iter().copied().min().unwrap_or(0);
+            let last = window.frames.iter().copied().max().unwrap_or(0);
+            let lost = last >= line.frames() || crosses(&video.holes, first, last);
+            let (start_sec, end_sec) = (line.sec(window.cover.start), line.sec(window.cover.end));
+            layout.rows.push(RowMeta {
+                first_frame: first,
+                last_frame: last,
+                start_sec,
+                end_sec,
+                padded: window.padded,
+                missing: lost,
+            });
+            layout.frames.push(if lost { Vec::new() } else { window.frames });
+        }
+        layout.judge(span, video_end_sec, recipe.body.compat);
+        Ok(layout)
+    }
+
+    /// Number of rows that can be computed.
+    pub fn computable(&self) -> u64 {
+        self.rows.iter().filter(|row| !row.missing).count() as u64
+    }
+
+    fn judge(&mut self, span: TimeSpan, video_end_sec: f64, compat: Compat) {
+        let missing = self.rows.len() as u64 - self.computable();
+        let short = span.end_sec > video_end_sec + END_TOLERANCE_SEC;
+        if missing > 0 {
+            let (rows, end) = (self.rows.len(), span.end_sec);
+            let why = if short {
+                format!("{end:.2} s were expected, the frames end at {video_end_sec:.2} s")
+            } else {
+                "frames are lost in the container".into()
+            };
+            self.shortfall = Some(format!("{missing} of {rows} rows cannot be had: {why}"));
+        } else if short && compat == Compat::AsReleased {
+            let words = format!("{:.2} s squeezed into the {video_end_sec:.2} s that are there", span.end_sec);
+            self.notes.push(words);
+        }
+    }
+}
+
+/// The span of a whole video: to its declared end, so that a truncated file is told from a short one.
+fn whole(video: &VideoInfo) -> TimeSpan {
+    let line = &video.timeline;
+    let start_sec = line.start_sec().max(0.0);
+    TimeSpan { start_sec, end_sec: video.declared_end_sec.unwrap_or(line.end_sec()) }
+}
+
+/// Whether frames are lost between `first` and `last`; `holes` are the frames before a gap.
+fn crosses(holes: &[u64], first: u64, last: u64) -> bool {
+    holes.get(holes.partition_point(|&hole| hole < first)).is_some_and(|&hole| hole < last)
+}

@@ -1,0 +1,222 @@
+//! Recipes: `pipelines/<feature-set>.toml`, everything that decides a number in the output and nothing that does not.
+//!
+//! Parsed strictly, because a misspelt key would otherwise change features silently. Not for devices, batch sizes,
+//! workers or paths: those are flags. Invariant: two runs with equal fingerprints compute equal rows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::backbone::Card;
+use crate::grid::{Compat, Grid};
+use crate::ids::{ClipUid, IdError};
+use crate::store::{Dtype, FORMATS, SCHEMA_VERSION};
+
+/// Why a recipe is no recipe.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("recipe {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown or missing key, or an unknown name; the message lists the valid ones.
+    #[error("recipe {}: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and cause.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that no backbone or video can satisfy.
+    #[error("recipe {}: {why}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// The file's name is the feature set's name, and it cannot be one.
+    #[error("recipe {}: the file's name is to name a feature set: {source}", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: IdError,
+    },
+}
+
+/// A validated recipe.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recipe {
+    /// The feature set, from the file's name.
+    pub name: String,
+    /// The rest, as written.
+    #[serde(flatten)]
+    pub body: Body,
+    /// The file's text, kept for the store's contract.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// The keys of a recipe file. None has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// The model card, `onnx/<backbone>.toml`.
+    pub backbone: String,
+    /// Whether faults of the original code are reproduced.
+    pub compat: Compat,
+    /// Which frames make a row.
+    pub grid: Grid,
+    /// What becomes of a frame before it reaches the graph.
+    pub transform: Transform,
+    /// How rows are kept.
+    pub output: Output,
+}
+
+/// Scaling and cropping by ffmpeg, in this order, to square RGB24 frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transform {
+    /// The shorter side after scaling, in pixels; the longer one is `floor(short_side * long / short)`, as in
+    /// torchvision's `Resize`.
+    pub short_side: u32,
+    /// The centred square that is kept, in pixels; its offset is rounded half to even, as in torchvision's `CenterCrop`.
+    pub crop: u32,
+    /// The scaling filter.
+    pub filter: Filter,
+}
+
+/// Scaling filters of ffmpeg's `scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// What EgoVLP and Ego4D use.
+    Bilinear,
+    /// What EgoVLPv2's QFVS uses.
+    Bicubic,
+    /// Every output pixel is the mean of what it covers.
+    Area,
+}
+
+impl Filter {
+    /// ffmpeg's name of the filter.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Filter::Bilinear => "bilinear",
+            Filter::Bicubic => "bicubic",
+            Filter::Area => "area",
+        }
+    }
+}
+
+/// How rows are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// A name in [`FORMATS`].
+    pub format: String,
+    /// Element type on disk.
+    pub dtype: Dtype,
+}
+
+impl Recipe {
+    /// Reads and checks `path`; its file stem names the feature set.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let io = |source| RecipeError::Io { path: path.to_owned(), source };
+        let text = fs::read_to_string(path).map_err(io)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = ClipUid::parse(&stem).map_err(|source| RecipeError::Name { path: path.to_owned(), source })?;
+        let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
+        let body: Body = toml::from_str(&text).map_err(parse)?;
+        body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
+        Ok(Self { name: name.to_string(), body, text })
+    }
+
+    /// The hash of everything that decides a row: recipe, card, graph, precision and the schema of the store.
+    pub fn fingerprint(&self, card: &Card, precision: &str) -> String {
+        let parts = serde_json::json!({
+            "schema": SCHEMA_VERSION, "recipe": self, "card": card, "precision": precision,
+        });
+        hex(&Sha256::digest(parts.to_string().as_bytes()))
+    }
+}
+
+impl Body {
+    fn check(&self) -> Result<(), String> {
+        self.grid.validate()?;
+        let Transform { short_side, crop, .. } = self.transform;
+        if !(16..=4096).contains(&short_side) {
+            return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
+        }
+        if crop == 0 || crop > short_side {
+            return Err(format!("transform.crop is {crop}, expected 1 to short_side ({short_side}) pixels"));
+        }
+        let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        if !known.contains(&self.output.format.as_str()) {
+            return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+backbone = "tiny"
+compat = "fixed"
+[grid]
+kind = "egovlp"
+frames = 4
+[transform]
+short_side = 256
+crop = 256
+filter = "bilinear"
+[output]
+format = "hdf5"
+dtype = "f32"
+"#;
+
+    fn read(text: &str) -> Result<Recipe, RecipeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.toml");
+        fs::write(&path, text).unwrap();
+        Recipe::read(&path)
+    }
+
+    fn refusal(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from}");
+        read(&GOOD.replace(from, to)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_complete_recipe_is_read_and_named_by_its_file() {
+        let recipe = read(GOOD).unwrap();
+        assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Grid::Egovlp { frames: 4 }));
+    }
+
+    #[test]
+    fn unknown_missing_and_misspelt_keys_are_refused_with_the_valid_names() {
+        assert!(refusal("crop = 256", "crops = 256").contains("short_side"));
+        assert!(refusal("bilinear", "bilinar").contains("`bilinear`, `bicubic`, `area`"));
+        assert!(refusal("kind = \"egovlp\"", "kind = \"slowfast\"").contains("`egovlp`, `ego4d`, `uniform`"));
+        assert!(refusal("compat = \"fixed\"\n", "").contains("compat"));
+        assert!(refusal("hdf5", "zarr").contains("expected one of hdf5, parquet"));
+        assert!(refusal("crop = 256", "crop = 300").contains("expected 1 to short_side (256)"));
+        assert!(refusal("frames = 4", "frames = 0").contains("at least 1"));
+        assert!(refusal("frames = 4", "frames = 4\nstride = 2").contains("stride"));
+    }
+}

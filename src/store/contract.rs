@@ -1,0 +1,239 @@
+//! What all rows of a store share, and what one of its files adds.
+//!
+//! Not for how these are laid out in a file: see `hdf5` and `parquet`. Invariant: two runs may write into one store only
+//! if every field of their contracts is equal.
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{ClipUid, VideoUid};
+use crate::time::TimeSpan;
+
+/// Version of the layout of a store; it rises when old readers would misread new files.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How features are stored; they are computed and read as `f32` either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision; a value beyond ±65504 is an error, not an infinity.
+    F16,
+}
+
+impl Dtype {
+    /// Bytes per value.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// The identity of a store: what every one of its rows has in common. Fields are compared in the order given here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contract {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Name of the feature set, which is the name of the store's folder.
+    pub feature_set: String,
+    /// Name of the model that computes the features.
+    pub backbone: String,
+    /// sha256 of the ONNX file, lower-case hex.
+    pub onnx_sha256: String,
+    /// Arithmetic of the model: `fp32`, `fp16`, ...
+    pub precision: String,
+    /// Features per row.
+    pub dim: usize,
+    /// Type of a stored feature.
+    pub dtype: Dtype,
+    /// Name of the output format, one of [`FORMATS`](super::FORMATS).
+    pub format: String,
+    /// Name of the rule that says which frames a row sees.
+    pub grid: String,
+    /// Rows per second.
+    pub fps: f64,
+    /// Frames that the model sees per row.
+    pub window_frames: u32,
+    /// Which published behaviour, quirks included, is reproduced.
+    pub compat: String,
+    /// Name of the checkpoint that the ONNX file was exported from.
+    pub checkpoint: String,
+    /// sha256 of that checkpoint, lower-case hex.
+    pub checkpoint_sha256: String,
+    /// The whole recipe, as TOML.
+    pub recipe: String,
+    /// Digest of everything above and of whatever else changes a row.
+    pub fingerprint: String,
+}
+
+/// Rows are grouped into chunks of about this many bytes before they are stored.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+impl Contract {
+    /// Rows per chunk of a file: about 256 KiB of whole rows, at least one row.
+    pub fn chunk_rows(&self) -> usize {
+        (CHUNK_BYTES / (self.dim * self.dtype.bytes()).max(1)).max(1)
+    }
+
+    /// The first field in which `self` differs from a stored contract, with the stored and the own value as text; `None`
+    /// if all fields are equal. Fields that only the stored one has are ignored: `schema_version` guards those.
+    pub fn first_difference(&self, stored: &Value) -> Option<Difference> {
+        let own = serde_json::to_value(self).unwrap_or(Value::Null);
+        let fields = own.as_object().into_iter().flatten();
+        fields.filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
+    }
+}
+
+/// One field in which two contracts differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Name of the field.
+    pub field: String,
+    /// Its stored value; of a longer text the first line that differs.
+    pub stored: String,
+    /// The value that was expected, likewise.
+    pub wanted: String,
+}
+
+impl Difference {
+    fn new(stored: &Value) -> impl Fn((&String, &Value)) -> Self {
+        move |(field, wanted)| {
+            let stored = stored.get(field).map_or("(absent)".into(), text);
+            let (stored, wanted) = first_differing_line(&stored, &text(wanted));
+            Self { field: field.clone(), stored, wanted }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn first_differing_line(stored: &str, wanted: &str) -> (String, String) {
+    let lines = stored.lines().count().max(wanted.lines().count());
+    let line = |text: &str, index: usize| text.lines().nth(index).unwrap_or("(end of text)").to_owned();
+    (0..lines)
+        .map(|index| (line(stored, index), line(wanted, index)))
+        .find(|(stored, wanted)| stored != wanted)
+        .unwrap_or_else(|| (format!("{stored:?}"), format!("{wanted:?}")))
+}
+
+/// What the file of one unit adds to the [`Contract`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitHeader {
+    /// The unit: a clip, or a whole video under its own name.
+    pub clip_uid: ClipUid,
+    /// The video it was cut from.
+    pub video_uid: VideoUid,
+    /// Rows of the unit, at least 1.
+    pub rows: u64,
+    /// The part of the video that the unit covers; `None` for all of it.
+    #[serde(flatten)]
+    pub span: Option<TimeSpan>,
+    /// File name of the source video.
+    pub source_name: String,
+    /// Its length in bytes.
+    pub source_bytes: u64,
+    /// sha256 over its length and its first and last MiB.
+    pub source_sha256: String,
+    /// Its average frame rate.
+    pub source_fps: f64,
+    /// Its frames; 0 if not known.
+    pub source_frames: u64,
+    /// ONNX Runtime execution provider that computed the rows.
+    pub provider: String,
+    /// Version of the writer.
+    pub egofx_version: String,
+    /// Version of the decoder.
+    pub ffmpeg_version: String,
+    /// Version of ONNX Runtime.
+    pub onnxruntime_version: String,
+    /// Remarks a reader of the features should know, a gap in the video for instance.
+    pub notes: Vec<String>,
+}
+
+/// Where a row comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowMeta {
+    /// First frame that the row sees, in presentation order of the video, from 0.
+    pub first_frame: u64,
+    /// Last frame that it sees, inclusive.
+    pub last_frame: u64,
+    /// Start of the time that the row stands for, in seconds of container time.
+    pub start_sec: f64,
+    /// End of it, exclusive.
+    pub end_sec: f64,
+    /// Frames were repeated to fill the window.
+    pub padded: bool,
+    /// The frames could not be decoded: the features are NaN.
+    pub missing: bool,
+}
+
+/// Consecutive rows of a unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowBlock {
+    /// Index of the first of them in the unit, from 0.
+    pub first_row: u64,
+    /// One per row.
+    pub meta: Vec<RowMeta>,
+    /// Shape `[meta.len(), dim]`.
+    pub features: Array2<f32>,
+}
+
+/// The whole content of a unit's file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unit {
+    /// What it shares with the other units.
+    pub contract: Contract,
+    /// What it adds.
+    pub header: UnitHeader,
+    /// One per row.
+    pub meta: Vec<RowMeta>,
+    /// Shape `[meta.len(), dim]`; rows flagged missing are NaN.
+    pub features: Array2<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn contracts_differ_in_their_first_differing_field() {
+        let wanted = samples::contract("hdf5", Dtype::F32);
+        let stored = |change: fn(&mut Contract)| {
+            let mut other = wanted.clone();
+            change(&mut other);
+            serde_json::to_value(other).unwrap()
+        };
+        let differing = |stored: &Value| wanted.first_difference(stored).map(|found| found.field);
+        assert_eq!(differing(&stored(|_| ())), None);
+        assert_eq!(differing(&stored(|c| c.fingerprint = "x".into())).unwrap(), "fingerprint");
+        let both = stored(|c| (c.fingerprint, c.dim) = ("x".into(), 7));
+        assert_eq!(differing(&both).unwrap(), "dim");
+        assert_eq!(differing(&Value::Null).unwrap(), "schema_version");
+    }
+
+    #[test]
+    fn of_a_long_text_the_first_differing_line_is_named() {
+        let wanted = samples::contract("hdf5", Dtype::F32);
+        let mut stored = wanted.clone();
+        stored.recipe = "a = 1\nb = 3\n".into();
+        let found = wanted.first_difference(&serde_json::to_value(stored).unwrap()).unwrap();
+        assert_eq!((found.stored.as_str(), found.wanted.as_str()), ("b = 3", "b = 2"));
+        assert_eq!(first_differing_line("a\n", "a").0, "\"a\\n\"");
+    }
+
+    #[test]
+    fn a_chunk_has_whole_rows_and_at_least_one() {
+        let mut contract = samples::contract("hdf5", Dtype::F32);
+        for (dim, rows) in [(256, 256), (768, 85), (1 << 20, 1)] {
+            contract.dim = dim;
+            assert_eq!(contract.chunk_rows(), rows);
+        }
+    }
+}

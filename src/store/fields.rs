@@ -1,0 +1,89 @@
+//! Contract and header as named values, the form in which files carry them as attributes.
+//!
+//! Not for where a format puts them. Invariant: what `of` writes, `parse` reads back unchanged, in typed form (HDF5
+//! attributes) and in text form (Parquet key-value metadata) alike.
+
+use serde_json::{Map, Value};
+
+use super::contract::{Contract, UnitHeader};
+
+/// Fields whose text form is JSON; all others are texts and stand for themselves.
+const NOT_TEXT: [&str; 11] = [
+    "schema_version",
+    "dim",
+    "fps",
+    "window_frames",
+    "rows",
+    "start_sec",
+    "end_sec",
+    "source_bytes",
+    "source_fps",
+    "source_frames",
+    "notes",
+];
+
+/// Every field of the contract, then every field of the header; a unit without a span has no `start_sec` and `end_sec`.
+pub fn of(contract: &Contract, header: &UnitHeader) -> serde_json::Result<Map<String, Value>> {
+    let mut fields = of_contract(contract)?;
+    if let Value::Object(own) = serde_json::to_value(header)? {
+        fields.extend(own);
+    }
+    Ok(fields)
+}
+
+/// Every field of the contract.
+pub fn of_contract(contract: &Contract) -> serde_json::Result<Map<String, Value>> {
+    match serde_json::to_value(contract)? {
+        Value::Object(fields) => Ok(fields),
+        // A struct is an object; serde has no way to say so.
+        _ => Ok(Map::new()),
+    }
+}
+
+/// The reverse of [`of`]; fields of neither are ignored, a missing or mistyped one is an error.
+pub fn parse(fields: Map<String, Value>) -> serde_json::Result<(Contract, UnitHeader)> {
+    let fields = Value::Object(fields);
+    Ok((serde_json::from_value(fields.clone())?, serde_json::from_value(fields)?))
+}
+
+/// A value as text.
+pub fn to_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The value of field `name` from its text.
+pub fn from_text(name: &str, text: &str) -> serde_json::Result<Value> {
+    if NOT_TEXT.contains(&name) { serde_json::from_str(text) } else { Ok(Value::String(text.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::Dtype;
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn fields_round_trip_typed_and_as_text() {
+        let contract = samples::contract("hdf5", Dtype::F16);
+        for span in [None, crate::time::TimeSpan::new(0.1, 0.7)] {
+            let mut header = samples::header("123", 5);
+            header.span = span;
+            let fields = of(&contract, &header).unwrap();
+            let texts = fields.iter().map(|(name, value)| (name.clone(), from_text(name, &to_text(value)).unwrap()));
+            assert_eq!(texts.collect::<Map<_, _>>(), fields);
+            assert_eq!(parse(fields).unwrap(), (contract.clone(), header));
+        }
+    }
+
+    #[test]
+    fn exactly_the_fields_that_are_no_texts_are_listed() {
+        let mut header = samples::header("a", 1);
+        header.span = crate::time::TimeSpan::new(0.0, 1.0);
+        let fields = of(&samples::contract("hdf5", Dtype::F32), &header).unwrap();
+        let mut found: Vec<_> = fields.iter().filter(|(_, v)| !v.is_string()).map(|(name, _)| name.as_str()).collect();
+        let mut listed = NOT_TEXT.to_vec();
+        found.sort();
+        listed.sort();
+        assert_eq!(found, listed);
+    }
+}

@@ -1,0 +1,334 @@
+//! Units as HDF5 files, and the master file that links them.
+//!
+//! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta`,
+//! and contract and header as attributes of its root. Not for when a file counts: that is the store's business.
+//! Invariant: the bytes depend on rows and header only, not on the time or on how rows were grouped into blocks, as long
+//! as all blocks but the last have `Contract::chunk_rows` rows.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use ::hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
+use ::hdf5::{Dataset, File, H5Type, Location};
+use half::f16;
+use ndarray::{Array1, Array2, s};
+use serde_json::{Map, Value};
+
+use super::contract::{Contract, Dtype, RowBlock, RowMeta, Unit, UnitHeader};
+use super::error::{StoreError, io_error};
+use super::{FeatureSink, Format, fields};
+
+/// The format `hdf5`.
+pub const FORMAT: Format = Format {
+    name: "hdf5",
+    extension: "h5",
+    about: "one HDF5 file per unit, and features.h5 that links them all",
+    create,
+    read,
+    read_header,
+};
+
+const AXIS: &str = "row i covers [start_sec[i], end_sec[i]) of the video, in seconds of container time, and sees its \
+                    frames first_frame[i]..=last_frame[i], counted from 0 in presentation order";
+
+type Result5<T> = Result<T, ::hdf5::Error>;
+
+struct Sink {
+    path: std::path::PathBuf,
+    file: File,
+    dtype: Dtype,
+    features: Dataset,
+    columns: Columns,
+}
+
+struct Columns {
+    first_frame: Dataset,
+    last_frame: Dataset,
+    start_sec: Dataset,
+    end_sec: Dataset,
+    padded: Dataset,
+    missing: Dataset,
+}
+
+fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<dyn FeatureSink>, StoreError> {
+    let failed = |error| write_error(path, &error);
+    let attributes = fields::of(contract, header).map_err(|error| write_error(path, &error.to_string().into()))?;
+    let file = create_file(path).map_err(failed)?;
+    write_attributes(&file, &attributes).map_err(failed)?;
+    let features = create_features(&file, contract, header.rows as usize).map_err(failed)?;
+    let columns = Columns::create(&file, header.rows as usize).map_err(failed)?;
+    Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns }))
+}
+
+fn create_file(path: &Path) -> Result5<File> {
+    // The earliest format is the one that every tool reads.
+    File::with_options().with_fapl(|p| p.libver_earliest()).with_fcpl(|p| p.obj_track_times(false)).create(path)
+}
+
+fn create_features(file: &File, contract: &Contract, rows: usize) -> Result5<Dataset> {
+    let builder = file.new_dataset_builder().obj_track_times(false).shuffle();
+    let builder = if ::hdf5::filters::deflate_available() { builder.deflate(4) } else { builder };
+    let builder = builder.fletcher32().chunk((contract.chunk_rows().min(rows), contract.dim));
+    let shape = (rows, contract.dim);
+    let features = match contract.dtype {
+        Dtype::F32 => builder.empty::<f32>().shape(shape).create("features")?,
+        Dtype::F16 => builder.empty::<f16>().shape(shape).create("features")?,
+    };
+    write_attribute(&features, "axis", &Value::from(AXIS))?;
+    Ok(features)
+}
+
+impl Columns {
+    fn create(file: &File, rows: usize) -> Result5<Self> {
+        fn column<T: H5Type>(file: &File, rows: usize, name: &str) -> Result5<Dataset> {
+            file.new_dataset::<T>().obj_track_times(false).shape(rows).create(name)
+        }
+        Ok(Self {
+            first_frame: column::<u64>(file, rows, "first_frame")?,
+            last_frame: column::<u64>(file, rows, "last_frame")?,
+            start_sec: column::<f64>(file, rows, "start_sec")?,
+            end_sec: column::<f64>(file, rows, "end_sec")?,
+            padded: column::<u8>(file, rows, "padded")?,
+            missing: column::<u8>(file, rows, "missing")?,
+        })
+    }
+
+    fn write(&self, at: usize, meta: &[RowMeta]) -> Result5<()> {
+        fn put<T: H5Type>(column: &Dataset, at: usize, meta: &[RowMeta], value: impl Fn(&RowMeta) -> T) -> Result5<()> {
+            let values: Array1<T> = meta.iter().map(value).collect();
+            column.write_slice(values.view(), s![at..at + meta.len()])
+        }
+        put(&self.first_frame, at, meta, |row| row.first_frame)?;
+        put(&self.last_frame, at, meta, |row| row.last_frame)?;
+        put(&self.start_sec, at, meta, |row| row.start_sec)?;
+        put(&self.end_sec, at, meta, |row| row.end_sec)?;
+        put(&self.padded, at, meta, |row| u8::from(row.padded))?;
+        put(&self.missing, at, meta, |row| u8::from(row.missing))
+    }
+}
+
+impl Sink {
+    fn write(&self, block: &RowBlock) -> Result5<()> {
+        let at = block.first_row as usize;
+        let rows = s![at..at + block.meta.len(), ..];
+        match self.dtype {
+            Dtype::F32 => self.features.write_slice(block.features.as_standard_layout().view(), rows)?,
+            Dtype::F16 => self.features.write_slice(block.features.mapv(f16::from_f32).view(), rows)?,
+        }
+        self.columns.write(at, &block.meta)
+    }
+}
+
+impl FeatureSink for Sink {
+    fn append(&mut self, block: &RowBlock) -> Result<(), StoreError> {
+        self.write(block).map_err(|error| write_error(&self.path, &error))
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { path, file, features, columns, .. } = *self;
+        // Closing alone would write the rest while dataset handles die, and errors of that reach nobody.
+        let flushed = file.flush();
+        drop((features, columns));
+        flushed.and_then(|()| file.close()).map_err(|error| write_error(&path, &error))
+    }
+}
+
+/// Writes the master file: contract as attributes and, under its uid, an external link to each unit.
+///
+/// `links` are uids and the paths of their files relative to the master file.
+pub fn write_master<'a>(
+    path: &Path,
+    contract: &Contract,
+    links: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), StoreError> {
+    let attributes = fields::of_contract(contract).map_err(|error| write_error(path, &error.to_string().into()))?;
+    let write = || {
+        let file = create_file(path)?;
+        write_attributes(&file, &attributes)?;
+        links.into_iter().try_for_each(|(uid, target)| file.link_external(target, "/", uid))?;
+        file.flush()?;
+        file.close()
+    };
+    write().map_err(|error| write_error(path, &error))
+}
+
+fn write_attributes(at: &Location, fields: &Map<String, Value>) -> Result5<()> {
+    fields.iter().try_for_each(|(name, value)| write_attribute(at, name, value))
+}
+
+fn write_attribute(at: &Location, name: &str, value: &Value) -> Result5<()> {
+    if let Some(number) = value.as_u64() {
+        at.new_attr::<u64>().create(name)?.write_scalar(&number)
+    } else if let Some(number) = value.as_f64() {
+        at.new_attr::<f64>().create(name)?.write_scalar(&number)
+    } else if let Some(list) = value.as_array() {
+        let texts = list.iter().map(|item| unicode(&fields::to_text(item))).collect::<Result5<Array1<_>>>()?;
+        at.new_attr_builder().with_data(texts.view()).create(name).map(drop)
+    } else {
+        at.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&unicode(&fields::to_text(value))?)
+    }
+}
+
+fn unicode(text: &str) -> Result5<VarLenUnicode> {
+    VarLenUnicode::from_str(text).map_err(|error| format!("{error} in {text:?}").into())
+}
+
+fn read_header(path: &Path) -> Result<(Contract, UnitHeader), StoreError> {
+    let file = open(path)?;
+    let attributes = read_attributes(&file).map_err(|error| read_error(path, &error))?;
+    fields::parse(attributes).map_err(|error| StoreError::Corrupt { path: path.to_owned(), why: error.to_string() })
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    // Asked first because the library does not tell an absent file from a damaged one.
+    std::fs::metadata(path).map_err(io_error("open", path))?;
+    File::open(path).map_err(|error| read_error(path, &error))
+}
+
+fn read_attributes(file: &File) -> Result5<Map<String, Value>> {
+    let mut names = file.attr_names()?;
+    names.sort();
+    let mut found = Map::new();
+    for name in names {
+        if let Some(value) = read_attribute(file, &name)? {
+            found.insert(name, value);
+        }
+    }
+    Ok(found)
+}
+
+/// `None` for attributes of types that the writer does not use: another tool's.
+fn read_attribute(file: &File, name: &str) -> Result5<Option<Value>> {
+    let attribute = file.attr(name)?;
+    Ok(match attribute.dtype()?.to_descriptor()? {
+        TypeDescriptor::VarLenUnicode if attribute.is_scalar() => {
+            Some(attribute.read_scalar::<VarLenUnicode>()?.as_str().into())
+        }
+        TypeDescriptor::VarLenUnicode => {
+            Some(attribute.read_raw::<VarLenUnicode>()?.iter().map(|text| Value::from(text.as_str())).collect())
+        }
+        TypeDescriptor::Unsigned(_) if attribute.is_scalar() => Some(attribute.read_scalar::<u64>()?.into()),
+        TypeDescriptor::Float(_) if attribute.is_scalar() => Some(attribute.read_scalar::<f64>()?.into()),
+        _ => None,
+    })
+}
+
+fn read(path: &Path) -> Result<Unit, StoreError> {
+    let (contract, header) = read_header(path)?;
+    let file = open(path)?;
+    let features = read_features(&file).map_err(|error| read_error(path, &error))?;
+    let meta = read_meta(&file, features.nrows()).map_err(|error| read_error(path, &error))?;
+    Ok(Unit { contract, header, meta, features })
+}
+
+fn read_features(file: &File) -> Result5<Array2<f32>> {
+    let features = file.dataset("features")?;
+    match features.dtype()?.to_descriptor()? {
+        // The library's own conversion of half precision goes bit by bit.
+        TypeDescriptor::Float(FloatSize::U2) => Ok(features.read_2d::<f16>()?.mapv(f16::to_f32)),
+        _ => features.read_2d::<f32>(),
+    }
+}
+
+fn read_meta(file: &File, rows: usize) -> Result5<Vec<RowMeta>> {
+    let column = |name: &str| -> Result5<Dataset> {
+        let column = file.dataset(name)?;
+        let length = column.size();
+        if length == rows { Ok(column) } else { Err(format!("{name} has {length} rows, features has {rows}").into()) }
+    };
+    let first_frame = column("first_frame")?.read_1d::<u64>()?;
+    let last_frame = column("last_frame")?.read_1d::<u64>()?;
+    let start_sec = column("start_sec")?.read_1d::<f64>()?;
+    let end_sec = column("end_sec")?.read_1d::<f64>()?;
+    let padded = column("padded")?.read_1d::<u8>()?;
+    let missing = column("missing")?.read_1d::<u8>()?;
+    let row = |i: usize| RowMeta {
+        first_frame: first_frame[i],
+        last_frame: last_frame[i],
+        start_sec: start_sec[i],
+        end_sec: end_sec[i],
+        padded: padded[i] != 0,
+        missing: missing[i] != 0,
+    };
+    Ok((0..rows).map(row).collect())
+}
+
+fn read_error(path: &Path, error: &::hdf5::Error) -> StoreError {
+    StoreError::Corrupt { path: path.to_owned(), why: error.to_string() }
+}
+
+/// A full device shows only as text, somewhere in the library's stack of messages.
+fn write_error(path: &Path, error: &::hdf5::Error) -> StoreError {
+    let stack = error.stack();
+    let messages = || stack.iter().flat_map(|stack| stack.iter()).map(|frame| frame.desc());
+    if messages().any(|text| text.contains("No space left on device") || text.contains("Disk quota exceeded")) {
+        return StoreError::DiskFull { path: path.to_owned() };
+    }
+    StoreError::Write { path: path.to_owned(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn the_file_is_what_other_tools_expect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::write_unit(folder.path(), &FORMAT, Dtype::F16);
+        let file = File::open(&path).unwrap();
+        let mut names = file.member_names().unwrap();
+        names.sort();
+        assert_eq!(names, ["end_sec", "features", "first_frame", "last_frame", "missing", "padded", "start_sec"]);
+        let features = file.dataset("features").unwrap();
+        assert_eq!(features.dtype().unwrap().to_descriptor().unwrap(), TypeDescriptor::Float(FloatSize::U2));
+        assert_eq!(features.shape(), [samples::ROWS, samples::DIM]);
+        assert_eq!(features.chunk().unwrap(), [samples::ROWS, samples::DIM]);
+        assert!(features.filters().len() >= 2, "{:?}", features.filters());
+        assert!(features.attr("axis").is_ok());
+        assert_eq!(file.attr("dim").unwrap().read_scalar::<u64>().unwrap(), samples::DIM as u64);
+        assert_eq!(file.attr("fps").unwrap().read_scalar::<f64>().unwrap(), 1.875);
+        assert_eq!(
+            &std::fs::read(&path).unwrap()[..9],
+            b"\x89HDF\r\n\x1a\n\0",
+            "superblock version 0: readable by all"
+        );
+    }
+
+    #[test]
+    fn columns_of_another_length_are_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::write_unit(folder.path(), &FORMAT, Dtype::F32);
+        let file = File::open_rw(&path).unwrap();
+        file.unlink("padded").unwrap();
+        file.new_dataset::<u8>().shape(3).create("padded").unwrap();
+        file.close().unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.to_string().contains("padded has 3 rows"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_attribute_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::write_unit(folder.path(), &FORMAT, Dtype::F32);
+        let before = read(&path).unwrap();
+        let file = File::open_rw(&path).unwrap();
+        file.new_attr::<i32>().shape(2).create("mine").unwrap();
+        file.close().unwrap();
+        assert_eq!(samples::bits(&read(&path).unwrap()), samples::bits(&before));
+    }
+
+    #[test]
+    fn a_file_whose_rows_were_damaged_does_not_read_as_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::write_unit(folder.path(), &FORMAT, Dtype::F32);
+        let features = File::open(&path).unwrap().dataset("features").unwrap();
+        let chunk = features.chunk_info(0).unwrap();
+        drop(features);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = (chunk.addr + chunk.size / 2) as usize;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(read(&path), Err(StoreError::Corrupt { .. })));
+    }
+}

@@ -1,0 +1,256 @@
+//! The record of what is committed: one append-only file of JSON lines per shard.
+//!
+//! Not for what is planned, see `plan`. Invariant: a unit is committed exactly if a complete line, newline included,
+//! says so; of several lines for one unit the one with the highest revision counts.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::disk;
+use super::error::{StoreError, io_error};
+use super::shard::Shard;
+use crate::ids::{ClipUid, VideoUid};
+use crate::time::TimeSpan;
+
+const EXTENSION: &str = ".jsonl";
+
+/// One committed unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// The unit.
+    pub clip_uid: ClipUid,
+    /// Its video.
+    pub video_uid: VideoUid,
+    /// Its file, relative to the store's folder, with `/`.
+    pub file: String,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Features per row.
+    pub dim: usize,
+    /// The part of the video that it covers; `None` for all of it.
+    #[serde(flatten)]
+    pub span: Option<TimeSpan>,
+    /// Rows whose window had to be filled up.
+    pub padded_rows: u64,
+    /// Rows without features.
+    pub missing_rows: u64,
+    /// Length of the file.
+    pub bytes: u64,
+    /// sha256 of the file, lower-case hex.
+    pub sha256: String,
+    /// Fingerprint of the contract that the rows obey.
+    pub fingerprint: String,
+    /// 1 for the first commit of this unit, one more each time it was made anew.
+    pub revision: u32,
+}
+
+/// All committed units of a store, by uid.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Committed(BTreeMap<ClipUid, LedgerEntry>);
+
+impl Committed {
+    /// The entry of one unit.
+    pub fn get(&self, clip_uid: &ClipUid) -> Option<&LedgerEntry> {
+        self.0.get(clip_uid)
+    }
+
+    /// All entries in the order of their uids.
+    pub fn iter(&self) -> impl Iterator<Item = &LedgerEntry> {
+        self.0.values()
+    }
+
+    /// How many units are committed.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no unit is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes `entry` in, unless a later revision of its unit is known.
+    pub(super) fn insert(&mut self, entry: LedgerEntry) {
+        if self.get(&entry.clip_uid).is_none_or(|known| known.revision <= entry.revision) {
+            self.0.insert(entry.clip_uid.clone(), entry);
+        }
+    }
+}
+
+/// Reads all ledgers in the folder `ledgers`; a last line without newline was never committed and is passed over.
+///
+/// `file_of` says where the file of a unit must be. [`StoreError::Ledger`] if any other line is not an entry.
+pub fn read_all(ledgers: &Path, file_of: impl Fn(&ClipUid) -> String) -> Result<Committed, StoreError> {
+    let mut committed = Committed::default();
+    for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
+        let path = ledgers.join(name);
+        for (index, entry) in read_lines::<LedgerEntry>(&path)?.into_iter().enumerate() {
+            let expected = file_of(&entry.clip_uid);
+            if entry.file != expected {
+                let why = format!("the file of unit {} is {expected}, found {:?}", entry.clip_uid, entry.file);
+                return Err(StoreError::Ledger { file: path, line: index + 1, why });
+            }
+            committed.insert(entry);
+        }
+    }
+    Ok(committed)
+}
+
+/// The complete lines of a file of JSON lines; none if the file is not there.
+pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.map_err(io_error("read", path))?,
+    };
+    let complete = &bytes[..complete_bytes(&bytes)];
+    let parse = |(index, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|error| StoreError::Ledger {
+            file: path.to_owned(),
+            line: index + 1,
+            why: error.to_string(),
+        })
+    };
+    complete.split_inclusive(|&byte| byte == b'\n').enumerate().map(parse).collect()
+}
+
+/// One line of a file of JSON lines, newline included.
+pub(super) fn line_of<T: Serialize>(path: &Path, record: &T) -> Result<String, StoreError> {
+    let json = serde_json::to_string(record);
+    let json = json.map_err(|error| StoreError::Write { path: path.to_owned(), why: error.to_string() })?;
+    Ok(json + "\n")
+}
+
+fn complete_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)
+}
+
+/// Appends to the ledger of one shard, whose lock the owner holds.
+#[derive(Debug)]
+pub struct LedgerWriter {
+    file: File,
+    path: PathBuf,
+    /// Length of what is known to be complete and on the device.
+    length: u64,
+}
+
+impl LedgerWriter {
+    /// Opens or creates the ledger of `shard` in the folder `ledgers`.
+    pub fn open(ledgers: &Path, shard: Shard) -> Result<Self, StoreError> {
+        let path = ledgers.join(shard.stem() + EXTENSION);
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.map_err(io_error("open", &path))?;
+        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+        let length = complete_bytes(&bytes);
+        if length < bytes.len() {
+            log::warn!("{} ends in a torn line: the unit it was meant for is not committed", path.display());
+        }
+        disk::sync_folder(ledgers)?;
+        Ok(Self { file, path, length: length as u64 })
+    }
+
+    /// Appends `entry`; when this returns, the unit is committed. After an error it is not.
+    pub fn append(&mut self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        let line = line_of(&self.path, entry)?;
+        self.write(line.as_bytes()).map_err(io_error("write", &self.path))?;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        // Cuts off what a kill or a failed append has left, so that it never ends up inside the ledger.
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_all());
+        if written.is_err() {
+            // A complete line that was not synced would count as committed; the next append cuts too, should this fail.
+            let _ = self.file.set_len(self.length);
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    fn file_of(clip_uid: &ClipUid) -> String {
+        format!("units/{clip_uid}.h5")
+    }
+
+    fn read(folder: &Path) -> Result<Committed, StoreError> {
+        read_all(folder, file_of)
+    }
+
+    fn writer(folder: &Path, shard: &str) -> LedgerWriter {
+        LedgerWriter::open(folder, shard.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn entries_of_all_shards_are_read_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(&folder.path().join("absent")).unwrap().is_empty());
+        writer(folder.path(), "1/2").append(&samples::entry("b", 1)).unwrap();
+        writer(folder.path(), "2/2").append(&samples::entry("a", 1)).unwrap();
+        let mut again = writer(folder.path(), "1/2");
+        again.append(&samples::entry("c", 1)).unwrap();
+        let committed = read(folder.path()).unwrap();
+        assert_eq!(committed.iter().map(|entry| entry.clip_uid.as_str()).collect::<String>(), "abc");
+        assert_eq!(committed.len(), 3);
+        assert_eq!(committed.get(&ClipUid::parse("a").unwrap()), Some(&samples::entry("a", 1)));
+    }
+
+    #[test]
+    fn the_highest_revision_counts_whatever_ledger_it_is_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let newer = LedgerEntry { sha256: "new".into(), ..samples::entry("a", 2) };
+        writer(folder.path(), "1/1").append(&newer).unwrap();
+        writer(folder.path(), "1/2").append(&samples::entry("a", 1)).unwrap();
+        assert_eq!(read(folder.path()).unwrap().iter().next(), Some(&newer));
+    }
+
+    #[test]
+    fn a_torn_last_line_is_ignored_and_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1-of-1.jsonl");
+        writer(folder.path(), "1/1").append(&samples::entry("a", 1)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for torn in [&b"{\"clip_uid\":\"b\",\"vid"[..], &b"\0\0\0"[..], &whole[..whole.len() - 1]] {
+            fs::write(&path, [&whole[..], torn].concat()).unwrap();
+            assert_eq!(read(folder.path()).unwrap().len(), 1);
+            writer(folder.path(), "1/1").append(&samples::entry("c", 1)).unwrap();
+            assert_eq!(read(folder.path()).unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn any_other_bad_line_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1-of-1.jsonl");
+        let good = line_of(&path, &samples::entry("a", 1)).unwrap();
+        let elsewhere = good.replace("units/a.h5", "../../a.h5");
+        for bad in ["nonsense\n", "\n", "{}\n", elsewhere.as_str()] {
+            fs::write(&path, format!("{good}{bad}{good}")).unwrap();
+            let error = read(folder.path()).unwrap_err();
+            let StoreError::Ledger { file, line: 2, .. } = &error else { panic!("{error}") };
+            assert_eq!(file, &path);
+        }
+    }
+
+    #[test]
+    fn a_failed_append_commits_nothing_and_harms_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = writer(folder.path(), "1/1");
+        ledger.append(&samples::entry("a", 1)).unwrap();
+        let writable = std::mem::replace(&mut ledger.file, File::open(&ledger.path).unwrap());
+        assert!(ledger.append(&samples::entry("b", 1)).is_err());
+        assert_eq!(read(folder.path()).unwrap().len(), 1);
+        ledger.file = writable;
+        ledger.append(&samples::entry("c", 1)).unwrap();
+        assert_eq!(read(folder.path()).unwrap().iter().map(|e| e.clip_uid.as_str()).collect::<String>(), "ac");
+    }
+}

@@ -1,0 +1,147 @@
+//! Advisory locks: which shards of a store are being written right now.
+//!
+//! A lock dies with its process, so a killed run never blocks the next one. Not for readers, which need none. Invariant:
+//! at any time all live shards of a store have the same count, and each is held once.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::disk;
+use super::error::{StoreError, io_error};
+use super::shard::Shard;
+
+const EXTENSION: &str = ".lock";
+
+/// A lock that is released when this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of `shard` in the folder `locks` and then makes sure that no live run shards the store otherwise.
+///
+/// [`StoreError::Locked`] if this shard, or any shard of another count, is live.
+pub fn take_shard(locks: &Path, shard: Shard) -> Result<Lock, StoreError> {
+    let path = locks.join(shard.stem() + EXTENSION);
+    let mut file = open(&path)?;
+    check(file.try_lock(), &path)?;
+    write_holder(&mut file).map_err(io_error("write", &path))?;
+    let lock = Lock { _file: file };
+    // Only after the own lock is held: of two runs that start at once, at least one sees the other.
+    for name in disk::names_in(locks)? {
+        let other = name.strip_suffix(EXTENSION).and_then(Shard::from_stem);
+        if other.is_some_and(|other| other.count() != shard.count()) {
+            probe(&locks.join(name))?;
+        }
+    }
+    Ok(lock)
+}
+
+/// Waits for the lock that guards what all shards write: `store.json`, `planned.jsonl`, the index.
+pub fn take_index(locks: &Path) -> Result<Lock, StoreError> {
+    let path = locks.join(format!("index{EXTENSION}"));
+    let file = open(&path)?;
+    match file.lock() {
+        Err(error) if !is_unsupported(&error) => return Err(StoreError::io("lock", &path, error)),
+        Err(_) => warn_unsupported(&path),
+        Ok(()) => {}
+    }
+    Ok(Lock { _file: file })
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    // Not truncated: until the lock is held, the content is another run's.
+    File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io_error("open", path))
+}
+
+/// Fails if `path` is held; a shared lock, so that two runs that probe one abandoned lock do not see each other.
+fn probe(path: &Path) -> Result<(), StoreError> {
+    check(open(path)?.try_lock_shared(), path)
+}
+
+fn check(result: Result<(), TryLockError>, path: &Path) -> Result<(), StoreError> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { lock: path.to_owned(), holder: holder(path) }),
+        Err(TryLockError::Error(error)) if is_unsupported(&error) => {
+            warn_unsupported(path);
+            Ok(())
+        }
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path, error)),
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    // ENOLCK is what NFS says without its lock daemon.
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(libc::ENOLCK)
+}
+
+fn warn_unsupported(path: &Path) {
+    log::warn!("this file system has no locks ({}): make sure that no two runs write the same shard", path.display());
+}
+
+fn write_holder(file: &mut File) -> io::Result<()> {
+    let host = hostname::get().map_or("an unknown host".into(), |name| name.to_string_lossy().into_owned());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "host {host}, process {}, since unix time {since}", std::process::id())
+}
+
+fn holder(path: &Path) -> String {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(512).read_to_string(&mut text)) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "a run that has just started".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(text: &str) -> Shard {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_shard_is_held_once_and_freed_on_drop() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = take_shard(folder.path(), shard("1/2")).unwrap();
+        let second = take_shard(folder.path(), shard("1/2")).unwrap_err();
+        let StoreError::Locked { lock, holder } = second else { panic!("{second}") };
+        assert!(lock.ends_with("1-of-2.lock"));
+        assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+        drop(first);
+        take_shard(folder.path(), shard("1/2")).unwrap();
+    }
+
+    #[test]
+    fn shards_of_one_count_coexist_and_of_two_counts_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = take_shard(folder.path(), shard("1/2")).unwrap();
+        let two = take_shard(folder.path(), shard("2/2")).unwrap();
+        for other in ["1/3", "1/1"] {
+            assert!(matches!(take_shard(folder.path(), shard(other)), Err(StoreError::Locked { .. })), "{other}");
+        }
+        drop((one, two));
+        let _three = take_shard(folder.path(), shard("1/3")).unwrap();
+        assert!(matches!(take_shard(folder.path(), shard("2/2")), Err(StoreError::Locked { .. })));
+    }
+
+    #[test]
+    fn file_systems_without_locks_are_recognised() {
+        assert!(is_unsupported(&io::ErrorKind::Unsupported.into()));
+        assert!(is_unsupported(&io::Error::from_raw_os_error(libc::ENOLCK)));
+        assert!(!is_unsupported(&io::ErrorKind::PermissionDenied.into()));
+    }
+
+    #[test]
+    fn the_index_lock_is_no_shard() {
+        let folder = tempfile::tempdir().unwrap();
+        let _index = take_index(folder.path()).unwrap();
+        take_shard(folder.path(), shard("1/1")).unwrap();
+    }
+}

@@ -1,0 +1,244 @@
+//! A store open for reading.
+//!
+//! Takes no lock and may look while runs write. Not for judging a store as a whole, see `verify`. Invariant: rows are
+//! handed out only of files that are, byte for byte, those that were committed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::contract::{Contract, Unit};
+use super::error::{StoreError, io_error};
+use super::ledger::{self, Committed, LedgerEntry};
+use super::plan::{self, Plan};
+use super::{Format, LEDGER, PLAN_FILE, STORE_FILE, TMP, UNITS, disk};
+use crate::ids::ClipUid;
+
+/// The store in one folder.
+#[derive(Debug)]
+pub struct StoreReader {
+    root: PathBuf,
+    contract: Contract,
+    format: &'static Format,
+}
+
+/// Why a committed unit no longer counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    /// It was made by a run of another kind.
+    #[error("its rows have fingerprint {found}, expected {expected}")]
+    Fingerprint {
+        /// The fingerprint of the store.
+        expected: String,
+        /// The fingerprint on record.
+        found: String,
+    },
+    /// Its file is gone.
+    #[error("{} is absent", path.display())]
+    Absent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its file has grown or shrunk.
+    #[error("{} has {found} bytes, expected {expected}", path.display())]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes on record.
+        expected: u64,
+        /// Bytes now.
+        found: u64,
+    },
+    /// Its file has other content.
+    #[error("{} has sha256 {found}, expected {expected}", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// sha256 on record.
+        expected: String,
+        /// sha256 now.
+        found: String,
+    },
+}
+
+/// Compares the file of `entry` in the store at `root` with what is on record; `None` if it still counts.
+pub(super) fn check_file(root: &Path, contract: &Contract, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
+    let path = root.join(&entry.file);
+    if entry.fingerprint != contract.fingerprint {
+        let (expected, found) = (contract.fingerprint.clone(), entry.fingerprint.clone());
+        return Ok(Some(Stale::Fingerprint { expected, found }));
+    }
+    match fs::metadata(&path) {
+        Ok(found) if found.len() != entry.bytes => {
+            return Ok(Some(Stale::Length { path, expected: entry.bytes, found: found.len() }));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Stale::Absent { path })),
+        Err(error) => return Err(StoreError::io("look at", &path, error)),
+    }
+    let (_, found) = disk::checksum(&path)?;
+    let expected = entry.sha256.clone();
+    Ok((found != expected).then_some(Stale::Checksum { path, expected, found }))
+}
+
+impl StoreReader {
+    /// Opens the store in the folder `path`.
+    ///
+    /// [`StoreError::NotAStore`] without `store.json`, [`StoreError::Corrupt`] if that is damaged or of a version that
+    /// this program does not know.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = path.join(STORE_FILE);
+        let bytes = match fs::read(&file) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(StoreError::NotAStore { path: path.to_owned() });
+            }
+            bytes => bytes.map_err(io_error("read", &file))?,
+        };
+        let corrupt = |why: String| StoreError::Corrupt { path: file.clone(), why };
+        let contract: Contract = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        if contract.schema_version != super::SCHEMA_VERSION {
+            let (found, known) = (contract.schema_version, super::SCHEMA_VERSION);
+            return Err(corrupt(format!("it has schema version {found}, expected {known}")));
+        }
+        let format = Format::named(&contract.format)?;
+        Ok(Self { root: path.to_owned(), contract, format })
+    }
+
+    /// The folder of the store.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What all rows of the store share.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// All units that were promised. [`StoreError::Ledger`] if a line of `planned.jsonl` is damaged.
+    pub fn planned(&self) -> Result<Plan, StoreError> {
+        plan::read(&self.root.join(PLAN_FILE))
+    }
+
+    /// All units that are committed. [`StoreError::Ledger`] if a line of a ledger is damaged.
+    pub fn committed(&self) -> Result<Committed, StoreError> {
+        ledger::read_all(&self.root.join(LEDGER), |uid| self.format.file_of(uid))
+    }
+
+    /// Whether a committed unit still counts: `None`, or why not. Reads the whole file.
+    pub fn check_committed(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
+        check_file(&self.root, &self.contract, entry)
+    }
+
+    /// Reads a committed unit, after comparing its file with what is on record.
+    ///
+    /// [`StoreError::NotCommitted`], [`StoreError::Checksum`], [`StoreError::Corrupt`].
+    pub fn read_unit(&self, clip_uid: &ClipUid) -> Result<Unit, StoreError> {
+        let committed = self.committed()?;
+        let absent = || StoreError::NotCommitted { store: self.root.clone(), clip_uid: clip_uid.clone() };
+        let entry = committed.get(clip_uid).ok_or_else(absent)?;
+        match self.check_committed(entry)? {
+            None => self.read_file(entry),
+            Some(Stale::Absent { path }) => Err(StoreError::io("open", &path, io::ErrorKind::NotFound.into())),
+            Some(stale) => Err(changed(&self.root.join(&entry.file), stale)),
+        }
+    }
+
+    /// Reads the file of `entry` as it is.
+    pub(crate) fn read_file(&self, entry: &LedgerEntry) -> Result<Unit, StoreError> {
+        (self.format.read)(&self.root.join(&entry.file))
+    }
+
+    /// Names of the files in `units/`, relative to the store's folder, sorted.
+    pub(crate) fn unit_files(&self) -> Result<Vec<String>, StoreError> {
+        let names = disk::names_in(&self.root.join(UNITS))?;
+        Ok(names.into_iter().map(|name| format!("{UNITS}/{name}")).collect())
+    }
+
+    /// Names of files in the temporary folders, relative to the store's folder, sorted.
+    pub(crate) fn temporary_files(&self) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        for shard in disk::names_in(&self.root.join(TMP))? {
+            let names = disk::names_in(&self.root.join(TMP).join(&shard))?;
+            found.extend(names.into_iter().map(|name| format!("{TMP}/{shard}/{name}")));
+        }
+        Ok(found)
+    }
+}
+
+fn changed(path: &Path, stale: Stale) -> StoreError {
+    let path = path.to_owned();
+    match stale {
+        Stale::Length { expected, found, .. } => {
+            StoreError::Checksum { path, expected: format!("{expected} bytes"), found: format!("{found} bytes") }
+        }
+        Stale::Checksum { expected, found, .. } => {
+            StoreError::Checksum { path, expected: format!("sha256 {expected}"), found: format!("sha256 {found}") }
+        }
+        stale => StoreError::Corrupt { path, why: stale.to_string() },
+    }
+}
+
+/// The stores at or directly below `out`, sorted; none is an error only if `out` cannot be listed.
+pub fn feature_sets(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if out.join(STORE_FILE).is_file() {
+        return Ok(vec![out.to_owned()]);
+    }
+    fs::metadata(out).map_err(io_error("list", out))?;
+    let folders = disk::names_in(out)?.into_iter().map(|name| out.join(name));
+    Ok(folders.filter(|folder| folder.join(STORE_FILE).is_file()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dtype, samples};
+    use super::*;
+
+    #[test]
+    fn only_folders_with_a_store_are_stores() {
+        let out = tempfile::tempdir().unwrap();
+        fs::create_dir(out.path().join("other")).unwrap();
+        for name in ["b", "a"] {
+            let mut contract = samples::contract("hdf5", Dtype::F32);
+            contract.feature_set = name.into();
+            super::super::Store::open(out.path(), &contract, super::super::Shard::WHOLE).unwrap();
+        }
+        let found = feature_sets(out.path()).unwrap();
+        assert_eq!(found, [out.path().join("a"), out.path().join("b")]);
+        assert_eq!(feature_sets(&found[0]).unwrap(), found[..1]);
+        assert!(feature_sets(&out.path().join("absent")).is_err());
+        let error = StoreReader::open(&out.path().join("other")).unwrap_err();
+        assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_store_of_a_later_version_or_a_damaged_one_is_refused() {
+        let (_out, store) = samples::store("hdf5", &[]);
+        let file = store.path().join(STORE_FILE);
+        let text = fs::read_to_string(&file).unwrap();
+        for bad in [text.replace("\"schema_version\": 1", "\"schema_version\": 2"), text[1..].to_owned()] {
+            fs::write(&file, bad).unwrap();
+            assert!(matches!(StoreReader::open(store.path()), Err(StoreError::Corrupt { .. })));
+        }
+    }
+
+    #[test]
+    fn rows_of_changed_or_absent_files_are_not_handed_out() {
+        let (_out, store) = samples::store("hdf5", &["a"]);
+        let reader = StoreReader::open(store.path()).unwrap();
+        let uid = ClipUid::parse("a").unwrap();
+        let path = store.path().join("units/a.h5");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.push(0);
+        fs::write(&path, &bytes).unwrap();
+        assert!(matches!(reader.read_unit(&uid), Err(StoreError::Checksum { .. })));
+        bytes.pop();
+        bytes[900] ^= 4;
+        fs::write(&path, &bytes).unwrap();
+        let error = reader.read_unit(&uid).unwrap_err();
+        assert!(error.to_string().contains("expected sha256"), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(reader.read_unit(&uid), Err(StoreError::Io { .. })));
+        let absent = reader.read_unit(&ClipUid::parse("b").unwrap());
+        assert!(matches!(absent, Err(StoreError::NotCommitted { .. })));
+    }
+}

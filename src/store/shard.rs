@@ -1,0 +1,82 @@
+//! One of N equal parts of the work, each written by its own run.
+//!
+//! Not for which unit belongs to which part. Invariant: `1 <= index <= count`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Part `index` of `count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shard {
+    index: u32,
+    count: u32,
+}
+
+/// A text that is not a part such as `2/8`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a shard, expected I/N with 1 <= I <= N, such as 2/8")]
+pub struct ShardError(String);
+
+impl Shard {
+    /// All of the work.
+    pub const WHOLE: Self = Self { index: 1, count: 1 };
+
+    /// `None` unless `1 <= index <= count`.
+    pub fn new(index: u32, count: u32) -> Option<Self> {
+        (1..=count).contains(&index).then_some(Self { index, count })
+    }
+
+    /// Which part, from 1.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Of how many.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// `2-of-8`: the name of the files of this shard.
+    pub fn stem(self) -> String {
+        format!("{}-of-{}", self.index, self.count)
+    }
+
+    /// The reverse of [`stem`](Self::stem).
+    pub fn from_stem(stem: &str) -> Option<Self> {
+        let (index, count) = stem.split_once("-of-")?;
+        Self::new(index.parse().ok()?, count.parse().ok()?)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = ShardError;
+
+    fn from_str(text: &str) -> Result<Self, ShardError> {
+        let parts = text.split_once('/').and_then(|(i, n)| Self::new(i.trim().parse().ok()?, n.trim().parse().ok()?));
+        parts.ok_or_else(|| ShardError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_parsed_and_shown() {
+        for text in ["1/1", "2/8", "8/8"] {
+            let shard: Shard = text.parse().unwrap();
+            assert_eq!(shard.to_string(), text);
+            assert_eq!(Shard::from_stem(&shard.stem()), Some(shard));
+        }
+        for bad in ["", "0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3"] {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
+        assert_eq!(Shard::from_stem("index"), None);
+    }
+}
