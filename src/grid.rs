@@ -48,6 +48,16 @@ pub enum Grid {
     },
 }
 
+impl std::fmt::Display for Grid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Grid::Egovlp { frames } => write!(f, "egovlp {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
+            Grid::Ego4d { frames, stride } => write!(f, "ego4d {frames}/{stride}"),
+            Grid::Uniform { fps, frames, stride, .. } => write!(f, "uniform {fps} fps, {frames}/{stride}"),
+        }
+    }
+}
+
 /// What becomes of frames after the last whole window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

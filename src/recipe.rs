@@ -59,9 +59,6 @@ pub struct Recipe {
     /// The rest, as written.
     #[serde(flatten)]
     pub body: Body,
-    /// The file's text, kept for the store's contract.
-    #[serde(skip)]
-    pub text: String,
 }
 
 /// The keys of a recipe file. None has a default.
@@ -136,7 +133,7 @@ impl Recipe {
         let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
         let body: Body = toml::from_str(&text).map_err(parse)?;
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
-        Ok(Self { name: name.to_string(), body, text })
+        Ok(Self { name: name.to_string(), body })
     }
 
     /// The hash of everything that decides a row: recipe, card, graph, precision and the schema of the store.

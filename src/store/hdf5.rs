@@ -18,6 +18,12 @@ use super::contract::{Contract, Dtype, RowBlock, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields};
 
+/// Version of the HDF5 library in use, `1.10.8` for instance.
+pub fn library_version() -> String {
+    let (major, minor, release) = ::hdf5::library_version();
+    format!("{major}.{minor}.{release}")
+}
+
 /// The format `hdf5`.
 pub const FORMAT: Format = Format {
     name: "hdf5",

@@ -37,6 +37,7 @@ mod writer;
 
 pub use contract::{Contract, Difference, Dtype, RowBlock, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
 pub use error::StoreError;
+pub use hdf5::library_version as hdf5_version;
 pub use index::count_rows as count_index_rows;
 pub use ledger::{Committed, LedgerEntry};
 pub use plan::{Plan, PlannedUnit};

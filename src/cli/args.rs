@@ -1,0 +1,130 @@
+//! Arguments that several commands share, and the only place that reads the environment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use egofx::backbone::LibrarySearch;
+use egofx::decode::{Tools, ToolsError};
+use egofx::manifest::Manifest;
+use egofx::recipe::Recipe;
+use egofx::store::Shard;
+
+/// Which videos, which clips, which features.
+#[derive(Args)]
+pub struct Work {
+    /// Videos and clips: our CSV, Ego4D's manifest.csv or ego4d.json.
+    ///
+    /// Columns of our CSV: video_uid (required), path, clip_uid, start_sec, end_sec, duration_sec, num_frames, fps.
+    /// Without start and end the whole video is one unit. Unknown columns are kept.
+    #[arg(short, long, value_name = "FILE")]
+    pub manifest: PathBuf,
+    /// Recipes, one per feature set; several share one decode.
+    #[arg(short, long = "pipeline", value_name = "FILE", required = true)]
+    pub pipelines: Vec<PathBuf>,
+    /// Folders that are searched, with all folders below, for files named <video_uid>.mp4 (or .mkv, .webm, ...).
+    ///
+    /// Not needed for videos whose path the manifest gives.
+    #[arg(long, value_name = "DIR")]
+    pub videos: Vec<PathBuf>,
+    /// Folder of model cards and graphs [default: onnx, here or beside the program].
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// Do part I of N: the plan is cut into N parts of about equal length.
+    ///
+    /// Each machine of a cluster takes one; all may write into the same folder at the same time.
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    pub shard: Shard,
+    /// Only the first N clips of the manifest: a trial before the long run.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// Programs and libraries, where they are not found by themselves.
+#[derive(Args)]
+pub struct Programs {
+    /// The ffmpeg to use [default: .runtime/ffmpeg/ffmpeg, else the one on the PATH].
+    #[arg(long, value_name = "FILE")]
+    pub ffmpeg: Option<PathBuf>,
+    /// The ffprobe to use [default: as for ffmpeg].
+    #[arg(long, value_name = "FILE")]
+    pub ffprobe: Option<PathBuf>,
+    /// The ONNX Runtime library to use [default: .runtime/, else the active Python environment's].
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// The active Python environment, where an onnxruntime package may lie.
+    #[arg(long, hide = true, env = "VIRTUAL_ENV")]
+    python_env: Option<PathBuf>,
+    /// The active conda environment, likewise.
+    #[arg(long, hide = true, env = "CONDA_PREFIX")]
+    conda_env: Option<PathBuf>,
+}
+
+impl Work {
+    /// Reads the manifest and finds its videos.
+    pub fn read_manifest(&self) -> anyhow::Result<Manifest> {
+        let mut manifest = Manifest::read(&self.manifest)?;
+        manifest.locate(&self.videos)?;
+        Ok(manifest)
+    }
+
+    /// Reads the recipes; two of one name are an error, for they would share a store.
+    pub fn read_recipes(&self) -> anyhow::Result<Vec<Recipe>> {
+        let recipes: Vec<Recipe> = self.pipelines.iter().map(|path| Recipe::read(path)).collect::<Result<_, _>>()?;
+        for (i, recipe) in recipes.iter().enumerate() {
+            let twice = recipes[..i].iter().any(|other| other.name == recipe.name);
+            anyhow::ensure!(
+                !twice,
+                "two recipes are named {:?}: each feature set has a folder of its own",
+                recipe.name
+            );
+        }
+        Ok(recipes)
+    }
+
+    /// The folder of model cards.
+    pub fn models(&self) -> anyhow::Result<PathBuf> {
+        if let Some(models) = &self.models {
+            anyhow::ensure!(models.is_dir(), "--models {}: not a folder", models.display());
+            return Ok(models.clone());
+        }
+        let candidates: Vec<PathBuf> = bases().into_iter().map(|base| base.join("onnx")).collect();
+        let found = candidates.iter().find(|folder| folder.is_dir());
+        found
+            .cloned()
+            .context("no folder onnx/ here or beside the program: name the folder of model cards with --models")
+    }
+}
+
+impl Programs {
+    /// ffmpeg and ffprobe.
+    pub fn tools(&self) -> Result<Tools, ToolsError> {
+        Tools::find(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases())
+    }
+
+    /// Where ONNX Runtime may be.
+    pub fn library_search(&self) -> LibrarySearch {
+        let environments = self.python_env.iter().chain(&self.conda_env);
+        let site_packages = environments.flat_map(|env| site_packages(env)).collect();
+        LibrarySearch { explicit: self.ort_lib.clone(), bases: bases(), site_packages }
+    }
+}
+
+/// Folders that may hold `.runtime/` and `onnx/`: the working folder, the program's and those above it (in a checkout,
+/// the program lies two folders down).
+fn bases() -> Vec<PathBuf> {
+    let program = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
+    let above = program.ancestors().skip(1).take(3).map(Path::to_owned);
+    std::env::current_dir().into_iter().chain(above).collect()
+}
+
+fn site_packages(environment: &Path) -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,22 @@
+//! `egofx completions`: what a shell needs to complete our words.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory};
+
+/// Print a completion script for a shell.
+///
+/// bash: egofx completions bash > ~/.local/share/bash-completion/completions/egofx
+#[derive(Args)]
+pub struct Completions {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "egofx", &mut std::io::stdout());
+        Ok(ExitCode::SUCCESS)
+    }
+}

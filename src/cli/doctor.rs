@@ -1,0 +1,122 @@
+//! `egofx doctor`: what was found on this machine, what is missing, and the command that repairs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Args;
+use serde::Serialize;
+
+use egofx::backbone::{Provider, Runtime};
+use egofx::decode::{HwAccel, hwaccel_fault};
+
+use super::BAD_REQUEST;
+use super::args::Programs;
+
+/// Show what was found on this machine, what is missing and how to get it.
+///
+/// Exit code 0 if features can be extracted on the CPU, 2 if not.
+#[derive(Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    programs: Programs,
+    /// Print as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing looked for.
+#[derive(Serialize)]
+struct Finding {
+    what: &'static str,
+    /// Whether nothing works without it.
+    needed: bool,
+    found: Option<String>,
+    /// What to do if it is missing.
+    remedy: String,
+}
+
+impl Finding {
+    fn new(what: &'static str, needed: bool, found: Result<String, String>, remedy: &str) -> Self {
+        let remedy = match &found {
+            Ok(_) => String::new(),
+            Err(why) if remedy.is_empty() => why.clone(),
+            Err(why) => format!("{why}; {remedy}"),
+        };
+        Self { what, needed, found: found.ok(), remedy }
+    }
+}
+
+impl Doctor {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let findings = self.findings();
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&findings)?);
+        } else {
+            findings.iter().for_each(print);
+        }
+        let sound = findings.iter().all(|finding| !finding.needed || finding.found.is_some());
+        if !self.json {
+            println!("{}", if sound { "Ready." } else { "Not ready: see what is marked NEEDED." });
+        }
+        Ok(ExitCode::from(if sound { 0 } else { BAD_REQUEST }))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let tools = self.programs.tools();
+        let programs =
+            tools.as_ref().map(|t| format!("{} {}", t.ffmpeg.display(), t.version)).map_err(ToString::to_string);
+        let nvdec = match &tools {
+            Ok(tools) => hwaccel_fault(tools, HwAccel::Cuda(0)).map_or(Ok("usable".to_owned()), Err),
+            Err(_) => Err("no ffmpeg".to_owned()),
+        };
+        vec![
+            Finding::new("ffmpeg, ffprobe", true, programs, ""),
+            Finding::new("HDF5", true, Ok(egofx::store::hdf5_version()), ""),
+            self.runtime("ONNX Runtime", Provider::Cpu, "run `make setup`"),
+            self.runtime("  with OpenVINO", Provider::OpenVino, "run `make setup-openvino`"),
+            self.runtime("  with CUDA, TensorRT", Provider::Cuda, "run `make setup-gpu`"),
+            Finding::new("NVIDIA GPUs", false, gpus(), "needs an NVIDIA card and its driver"),
+            Finding::new("NVDEC", false, nvdec, "--hwaccel cuda would fall back to software"),
+        ]
+    }
+
+    fn runtime(&self, what: &'static str, provider: Provider, remedy: &str) -> Finding {
+        let search = self.programs.library_search();
+        let found = match search.find(provider) {
+            None => Err("not found".to_owned()),
+            Some(library) => Runtime::probe(&library).and_then(|minor| {
+                let providers = providers_beside(&library);
+                let fits = provider == Provider::Cpu || providers.iter().any(|p| p == provider.name());
+                let shown = format!("1.{minor} {} (providers: {})", library.display(), providers.join(", "));
+                if fits { Ok(shown) } else { Err(format!("{shown} lacks {}", provider.name())) }
+            }),
+        };
+        Finding::new(what, provider == Provider::Cpu, found, remedy)
+    }
+}
+
+/// The providers whose libraries lie beside ONNX Runtime's.
+fn providers_beside(library: &Path) -> Vec<String> {
+    let beside = |name: &str| -> PathBuf { library.with_file_name(format!("libonnxruntime_providers_{name}.so")) };
+    let shared = ["openvino", "cuda", "tensorrt"].into_iter().filter(|name| beside(name).exists());
+    std::iter::once("cpu").chain(shared).map(str::to_owned).collect()
+}
+
+fn gpus() -> Result<String, String> {
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| "nvidia-smi not found".to_owned())?;
+    let lines = String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ");
+    if output.status.success() && !lines.is_empty() { Ok(lines) } else { Err("nvidia-smi names none".to_owned()) }
+}
+
+fn print(finding: &Finding) {
+    match (&finding.found, finding.needed) {
+        (Some(found), _) => println!("ok       {:<22} {found}", finding.what),
+        (None, true) => println!("NEEDED   {:<22} {}", finding.what, finding.remedy),
+        (None, false) => println!("missing  {:<22} {}", finding.what, finding.remedy),
+    }
+}

@@ -1,0 +1,369 @@
+//! `egofx extract`: plan, run, verify.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use egofx::backbone::{Device, Precision, Provider, Runtime};
+use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
+use egofx::ids::ClipUid;
+use egofx::manifest::Manifest;
+use egofx::pipeline::{self, Control, OnError, Options, PipelineError, Report};
+use egofx::plan::Plan;
+use egofx::recipe::Recipe;
+use egofx::store::{Shard, Store, StoreReader};
+use egofx::verify::{VerifyOptions, verify_some};
+
+use super::args::{Programs, Work, cores};
+use super::progress::Progress;
+use super::{FAILED, INTERRUPTED, complain, plural, setup};
+
+/// Turn video into features: plan, decode, infer, store, verify.
+///
+/// Give the same command again after a crash: what is committed is checked and kept, the rest is done. Exit code 0: every
+/// planned row is there and verified; 1: some units failed (listed, and in report.json); 2: nothing was begun.
+#[derive(Args)]
+pub struct Extract {
+    #[command(flatten)]
+    work: Work,
+    /// Where feature sets go: <DIR>/<recipe's name>/.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    compute: Compute,
+    /// Videos decoded at the same time [default: 1 beside a CPU model, a quarter of the cores beside a GPU].
+    ///
+    /// More helps when the end of a run names `decode` as the bottleneck.
+    #[arg(long, value_name = "N")]
+    decoders: Option<usize>,
+    /// Who decodes: `cuda` is NVDEC, worth trying when the CPU cannot keep up with a GPU. Frames may then differ by a
+    /// level from software's; where it cannot be used, software steps in and the end of the run says so.
+    #[arg(long, value_enum, default_value = "none")]
+    hwaccel: Hwaccel,
+    /// Memory for decoded frames that wait, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    memory: usize,
+    /// What becomes of a unit some of whose frames cannot be decoded.
+    #[arg(long, value_enum, default_value = "skip")]
+    on_error: Policy,
+    /// Print the report as JSON on stdout, and no progress.
+    #[arg(long)]
+    json: bool,
+    /// No progress, no summary; errors only.
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    programs: Programs,
+}
+
+/// How models are run.
+#[derive(Args)]
+pub struct Compute {
+    /// Where models run: cpu, openvino, cuda[:N] or tensorrt[:N]; several, with commas, share the work.
+    ///
+    /// cpu is the reference, bit for bit. openvino is faster on Intel and AMD server CPUs (make setup-openvino). cuda and
+    /// tensorrt want `make setup-gpu` and an NVIDIA driver. What cannot be had is an error, never a silent CPU run.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_delimiter = ',')]
+    pub device: Vec<Device>,
+    /// Arithmetic in the model: fp32; bf16 on openvino (2.4 times faster than cpu, cosine 0.99997) and tensorrt; tf32 on
+    /// cuda; fp16 on tensorrt. Recorded with the features; a store holds one precision.
+    #[arg(long, default_value = "fp32")]
+    pub precision: Precision,
+    /// Windows per model input [default: 8 on CPUs, 32 on GPUs]. Changes speed and memory, not features.
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Threads of a model on the CPU, and of each decoder [default: all cores].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Hwaccel {
+    /// Software: the reference.
+    None,
+    /// NVDEC of the first GPU.
+    Cuda,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Policy {
+    /// End the run; what is committed stays.
+    Fail,
+    /// The unit fails, the run goes on, the exit code is 1.
+    Skip,
+    /// Keep the rows that are true; the others are NaN and flagged `missing`.
+    Partial,
+}
+
+impl Compute {
+    /// Whether a GPU computes.
+    pub fn on_gpu(&self) -> bool {
+        self.device.iter().any(|d| matches!(d.provider, Provider::Cuda | Provider::TensorRt))
+    }
+
+    /// Windows per model input.
+    pub fn batch_size(&self) -> anyhow::Result<usize> {
+        let batch_size = self.batch_size.unwrap_or(if self.on_gpu() { 32 } else { 8 });
+        ensure!((1..=4096).contains(&batch_size), "--batch-size {batch_size}: expected 1 to 4096");
+        Ok(batch_size)
+    }
+
+    /// Threads of each model on the CPU.
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| (cores() / self.device.len().max(1)).max(1))
+    }
+
+    /// Loads ONNX Runtime for the devices. One library serves all of them.
+    pub fn runtime(&self, programs: &Programs) -> anyhow::Result<Runtime> {
+        for device in &self.device {
+            device.check_precision(self.precision)?;
+        }
+        let first = self.device.first().context("--device names no device")?.provider;
+        let family = |p: Provider| if p == Provider::TensorRt { Provider::Cuda } else { p };
+        let mixed = self.device.iter().find(|d| d.provider == Provider::OpenVino && family(first) != d.provider);
+        ensure!(mixed.is_none(), "--device openvino has an ONNX Runtime of its own and cannot be mixed with others");
+        let leading = self.device.iter().map(|d| d.provider).find(|p| *p != Provider::Cpu).unwrap_or(first);
+        ensure!(
+            leading != Provider::OpenVino || self.device.iter().all(|d| d.provider == Provider::OpenVino),
+            "--device openvino has an ONNX Runtime of its own and cannot be mixed with others"
+        );
+        Ok(Runtime::load(&programs.library_search(), leading)?)
+    }
+
+    /// The devices, for people and stores.
+    pub fn names(&self) -> String {
+        self.device.iter().map(Device::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Extract {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
+        let cards = setup::cards(&models, &recipes)?;
+        let options = self.options()?;
+        let (source, fallback) = self.source()?;
+        let runtime = self.compute.runtime(&self.programs)?;
+        let threads = self.compute.threads();
+        let Compute { device, precision, .. } = &self.compute;
+        let devices = setup::backbones(&runtime, &models, &cards, device, *precision, threads)?;
+        let promised = setup::promised(&manifest, self.work.limit);
+        let mut open = Vec::new();
+        for (recipe, card) in recipes.iter().zip(&cards) {
+            let contract = setup::contract(recipe, card, *precision)?;
+            open.push(setup::open_store(&self.out, &contract, self.work.shard, &promised)?);
+        }
+        let done: Vec<BTreeSet<ClipUid>> = open.iter().map(|store| store.done.clone()).collect();
+        let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |recipe, clip| {
+            done[recipe].contains(clip)
+        });
+        let mut stores: Vec<Store> = open.into_iter().map(|open| open.store).collect();
+        let control = self.control()?;
+        let progress = Progress::start(&control, &plan, self.json || self.quiet);
+        let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
+        let (mut report, ended) = pipeline::run(&plan, &recipes, &source, devices, &mut stores, &options, &control);
+        progress.finish();
+        report.remarks.extend(fallback);
+        let mut trouble: Vec<String> = ended.err().as_ref().map(describe).into_iter().collect();
+        trouble.extend(finish(&stores, &plan, &report));
+        let account =
+            Account { extract: &self, manifest: &manifest, recipes: &recipes, stores: &stores, trouble: &trouble };
+        account.publish(&report)
+    }
+
+    fn options(&self) -> anyhow::Result<Options> {
+        let default_decoders = if self.compute.on_gpu() { (cores() / 4).clamp(1, 8) } else { (cores() / 8).max(1) };
+        let decoders = self.decoders.unwrap_or(default_decoders);
+        ensure!((1..=256).contains(&decoders), "--decoders {decoders}: expected 1 to 256");
+        Ok(Options {
+            decoders,
+            batch_size: self.compute.batch_size()?,
+            memory_bytes: self.memory << 20,
+            on_error: match self.on_error {
+                Policy::Fail => OnError::Fail,
+                Policy::Skip => OnError::Skip,
+                Policy::Partial => OnError::Partial,
+            },
+            onnxruntime_version: String::new(),
+            provider: self.compute.names(),
+        })
+    }
+
+    /// The decoder, and what to say if it is not the one that was asked for.
+    fn source(&self) -> anyhow::Result<(FfmpegSource, Option<String>)> {
+        let tools = self.programs.tools()?;
+        let wanted = match self.hwaccel {
+            Hwaccel::None => HwAccel::None,
+            Hwaccel::Cuda => HwAccel::Cuda(0),
+        };
+        let fault = hwaccel_fault(&tools, wanted);
+        let hwaccel = if fault.is_some() { HwAccel::None } else { wanted };
+        let remark = fault.map(|why| format!("--hwaccel cuda: NVDEC cannot be used ({why}); software decodes"));
+        if let Some(remark) = &remark {
+            log::warn!("{remark}");
+        }
+        Ok((FfmpegSource { tools, threads: self.compute.threads.unwrap_or(0), hwaccel }, remark))
+    }
+
+    /// The first Ctrl-C (or SIGTERM) stops politely, the second one at once.
+    fn control(&self) -> anyhow::Result<Arc<Control>> {
+        let control = Arc::new(Control::default());
+        let heard = control.clone();
+        ctrlc::set_handler(move || {
+            if heard.stopping() {
+                // Commits are atomic, so this loses only what is in flight; ffmpeg ends when its pipe closes.
+                #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
+                std::process::exit(INTERRUPTED.into());
+            }
+            eprintln!("egofx: stopping: what is in flight is finished; Ctrl-C again to leave at once");
+            heard.stop();
+        })
+        .context("cannot listen for Ctrl-C")?;
+        Ok(control)
+    }
+}
+
+fn describe(error: &PipelineError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes the indices and re-opens what this run committed. What is wrong with it.
+fn finish(stores: &[Store], plan: &Plan, report: &Report) -> Vec<String> {
+    let mut trouble = Vec::new();
+    for (recipe, store) in stores.iter().enumerate() {
+        let ours: BTreeSet<&ClipUid> =
+            plan.units.iter().filter(|unit| unit.recipe == recipe).map(|unit| &unit.clip_uid).collect();
+        let failed =
+            report.failures.iter().filter(|f| f.recipe == recipe).map(|f| &f.clip_uid).collect::<BTreeSet<_>>();
+        let verified = store.finish().and_then(|()| {
+            let reader = StoreReader::open(store.path())?;
+            let committed = reader.committed()?;
+            // A unit that failed or was not reached is reported as such, not as a fault of the store.
+            let made = |uid: &ClipUid| ours.contains(uid) && !failed.contains(uid) && committed.get(uid).is_some();
+            verify_some(&reader, VerifyOptions::of(store.contract()), made)
+        });
+        match verified {
+            Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.clip_uid, p.what))),
+            Err(error) => trouble.push(format!("{:#}", anyhow::Error::from(error))),
+        }
+    }
+    trouble
+}
+
+/// What is told at the end of a run.
+struct Account<'a> {
+    extract: &'a Extract,
+    manifest: &'a Manifest,
+    recipes: &'a [Recipe],
+    stores: &'a [Store],
+    trouble: &'a [String],
+}
+
+impl Account<'_> {
+    fn publish(&self, report: &Report) -> anyhow::Result<ExitCode> {
+        let json = self.json(report)?;
+        let path = self.extract.out.join(report_name(self.extract.work.shard));
+        let text = serde_json::to_string_pretty(&json)?;
+        if let Err(error) = replace(&path, &text) {
+            complain(&anyhow::Error::from(error).context(path.display().to_string()));
+        }
+        self.complaints(report);
+        if self.extract.json {
+            println!("{text}");
+        } else if !self.extract.quiet {
+            self.summary(report);
+            self.stores.iter().for_each(|store| println!("{}", store.path().display()));
+        }
+        Ok(ExitCode::from(self.code(report)))
+    }
+
+    fn code(&self, report: &Report) -> u8 {
+        let unsound = !self.trouble.is_empty() || !report.failures.is_empty() || !self.manifest.rejected.is_empty();
+        match (report.interrupted && self.extract.options().is_ok_and(|o| o.on_error != OnError::Fail), unsound) {
+            (true, _) => INTERRUPTED,
+            (false, true) => FAILED,
+            (false, false) if report.unreached() > 0 => FAILED,
+            _ => 0,
+        }
+    }
+
+    fn json(&self, report: &Report) -> anyhow::Result<Value> {
+        let mut json = serde_json::to_value(report)?;
+        let failures: Vec<Value> = report
+            .failures
+            .iter()
+            .map(|f| json!({"feature_set": self.recipes[f.recipe].name, "clip_uid": f.clip_uid, "video_uid": f.video_uid, "why": f.why}))
+            .collect();
+        json["failures"] = Value::Array(failures);
+        json["unreached"] = json!(report.unreached());
+        json["rejected"] = json!(self.manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
+        json["trouble"] = json!(self.trouble);
+        json["feature_sets"] = json!(self.recipes.iter().map(|r| &r.name).collect::<Vec<_>>());
+        json["exit_code"] = json!(self.code(report));
+        Ok(json)
+    }
+
+    fn complaints(&self, report: &Report) {
+        for rejected in &self.manifest.rejected {
+            eprintln!("egofx: manifest {}: {rejected}", self.extract.work.manifest.display());
+        }
+        for failure in &report.failures {
+            eprintln!("egofx: {} {}: {}", self.recipes[failure.recipe].name, failure.clip_uid, failure.why);
+        }
+        self.trouble.iter().for_each(|trouble| eprintln!("egofx: {trouble}"));
+    }
+
+    fn summary(&self, report: &Report) {
+        let per = |n: f64| if report.elapsed_sec > 0.0 { n / report.elapsed_sec } else { 0.0 };
+        eprintln!(
+            "{} committed, {} done before, {} failed, {} not reached",
+            plural(report.committed, "unit"),
+            report.done_before,
+            report.failures.len(),
+            report.unreached()
+        );
+        if report.committed + report.failures.len() == 0 {
+            return;
+        }
+        eprintln!(
+            "{} rows ({} missing) from {:.1} s of video in {:.1} s: {:.1} rows/s, {:.1} times real time",
+            report.rows,
+            report.missing_rows,
+            report.video_sec,
+            report.elapsed_sec,
+            per(report.rows as f64),
+            per(report.video_sec)
+        );
+        eprintln!(
+            "{} frames decoded, {} piped, decode multiplicity {:.2}",
+            report.frames_decoded, report.frames_piped, report.decode_multiplicity
+        );
+        let stage = |s: &pipeline::StageStats| format!("{} {:.0} %", s.stage, 100.0 * s.busy_share);
+        let stages: Vec<String> = report.stages.iter().map(stage).collect();
+        let bottleneck = report.bottleneck().map_or("none", |s| s.stage);
+        eprintln!("busy: {}; bottleneck: {bottleneck}", stages.join(", "));
+    }
+}
+
+fn report_name(shard: Shard) -> String {
+    if shard == Shard::WHOLE { "report.json".into() } else { format!("report-{}.json", shard.stem()) }
+}
+
+/// Writes a file whole or not at all.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("json.tmp");
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
+}

@@ -1,0 +1,121 @@
+//! `egofx inspect`: what is in a feature file or a store.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use egofx::store::{Contract, FORMATS, StoreReader, Unit, feature_sets};
+
+use super::bytes;
+
+/// Show what a feature file or a store holds: contract, source, rows, times, norms.
+#[derive(Args)]
+pub struct Inspect {
+    /// A unit's file (.h5, .parquet), a feature set, or a folder of several.
+    path: PathBuf,
+    /// Print as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let shown = if self.path.is_file() { vec![file(&self.path)?] } else { stores(&self.path)? };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&shown)?);
+        } else {
+            shown.iter().for_each(print);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn file(path: &Path) -> anyhow::Result<Value> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let format = FORMATS.iter().find(|format| format.extension == extension).with_context(|| {
+        let known: Vec<&str> = FORMATS.iter().map(|format| format.extension).collect();
+        format!("{}: expected a file named .{}", path.display(), known.join(" or ."))
+    })?;
+    let unit = (format.read)(path)?;
+    let mut shown = contract(&unit.contract);
+    shown["header"] = serde_json::to_value(&unit.header)?;
+    shown["shape"] = json!(unit.features.shape());
+    shown["rows"] = rows(&unit);
+    Ok(shown)
+}
+
+fn rows(unit: &Unit) -> Value {
+    let norms: Vec<f64> = unit
+        .features
+        .outer_iter()
+        .zip(&unit.meta)
+        .filter(|(_, meta)| !meta.missing)
+        .map(|(row, _)| row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt())
+        .collect();
+    let mean = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
+    json!({
+        "count": unit.meta.len(),
+        "padded": unit.meta.iter().filter(|row| row.padded).count(),
+        "missing": unit.meta.iter().filter(|row| row.missing).count(),
+        "start_sec": unit.meta.first().map(|row| row.start_sec),
+        "end_sec": unit.meta.last().map(|row| row.end_sec),
+        "norm_mean": mean,
+        "norm_min": norms.iter().copied().reduce(f64::min),
+        "norm_max": norms.iter().copied().reduce(f64::max),
+    })
+}
+
+fn stores(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let sets = feature_sets(path)?;
+    ensure!(!sets.is_empty(), "{}: no feature set here or one folder below", path.display());
+    sets.iter().map(|set| store(set)).collect()
+}
+
+fn store(path: &Path) -> anyhow::Result<Value> {
+    let store = StoreReader::open(path)?;
+    let (planned, committed) = (store.planned()?, store.committed()?);
+    let sum = |value: fn(&egofx::store::LedgerEntry) -> u64| committed.iter().map(value).sum::<u64>();
+    let mut shown = contract(store.contract());
+    shown["path"] = json!(path);
+    shown["units"] = json!({
+        "planned": planned.len(),
+        "committed": committed.len(),
+        "rows": sum(|entry| entry.rows),
+        "padded": sum(|entry| entry.padded_rows),
+        "missing": sum(|entry| entry.missing_rows),
+        "size": bytes(sum(|entry| entry.bytes)),
+    });
+    Ok(shown)
+}
+
+/// The contract, but for the recipe's text.
+fn contract(contract: &Contract) -> Value {
+    let mut shown = serde_json::to_value(contract).unwrap_or_default();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.shift_remove("recipe");
+    }
+    shown
+}
+
+fn print(shown: &Value) {
+    lines(shown, 0);
+    println!();
+}
+
+fn lines(value: &Value, indent: usize) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let pad = " ".repeat(indent);
+        match value {
+            Value::Object(_) => {
+                println!("{pad}{name}");
+                lines(value, indent + 2);
+            }
+            Value::String(text) => println!("{pad}{name:<20} {text}"),
+            _ => println!("{pad}{name:<20} {value}"),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line: one file per subcommand, words in and words out.
+//!
+//! The only place for clap, indicatif, anyhow and exit codes; nothing imports it but `main`. stdout is data, stderr is for
+//! people. Invariant: an error before decoding ends with 2, failed units end with 1.
+
+mod args;
+mod completions;
+mod doctor;
+mod estimate;
+mod extract;
+mod inspect;
+mod manifest;
+mod plan;
+mod progress;
+mod setup;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code: finished, but something failed.
+pub const FAILED: u8 = 1;
+/// Exit code: bad arguments, recipe or environment, found before any decoding.
+pub const BAD_REQUEST: u8 = 2;
+/// Exit code: interrupted.
+pub const INTERRUPTED: u8 = 130;
+
+/// Egocentric video in, verified benchmark features out.
+///
+/// A typical session:
+///
+///   egofx manifest folder --videos full_scale/ -o all.csv      which videos and clips there are
+///   egofx plan -m all.csv -p pipelines/egovlp_nlq.toml          windows, hours and bytes, before a GPU is booked
+///   egofx extract -m all.csv -p pipelines/egovlp_nlq.toml -o features/
+///   egofx verify features/                                      every planned row is there and true
+///
+/// A run that was killed goes on where it was: give the same command again.
+#[derive(Parser)]
+#[command(version, about, long_about, max_term_width = 110, verbatim_doc_comment)]
+pub struct Cli {
+    /// Say more on stderr: -v what happens, -vv each decision, -vvv ffmpeg's own words.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Manifest(manifest::Manifest),
+    Plan(plan::PlanCommand),
+    Extract(Box<extract::Extract>),
+    Verify(verify::Verify),
+    Inspect(inspect::Inspect),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let level = match self.verbose {
+            0 => log::LevelFilter::Warn,
+            1 => log::LevelFilter::Info,
+            2 => log::LevelFilter::Debug,
+            _ => log::LevelFilter::Trace,
+        };
+        env_logger::Builder::new().filter_level(log::LevelFilter::Warn).filter_module("egofx", level).init();
+        match self.command {
+            Command::Manifest(command) => command.run(),
+            Command::Plan(command) => command.run(),
+            Command::Extract(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Doctor(command) => command.run(),
+            Command::Completions(command) => command.run(),
+        }
+    }
+}
+
+/// Writes an error for people, causes included.
+pub fn complain(error: &anyhow::Error) {
+    eprintln!("egofx: {error:#}");
+}
+
+/// `n things`, or `1 thing`.
+fn plural(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// Bytes for people.
+fn bytes(n: u64) -> String {
+    indicatif::BinaryBytes(n).to_string()
+}

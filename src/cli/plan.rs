@@ -1,0 +1,136 @@
+//! `egofx plan`: what a run would do, without doing it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use egofx::ids::ClipUid;
+use egofx::plan::Plan;
+use egofx::recipe::Recipe;
+use egofx::store::{STORE_FILE, StoreReader};
+
+use super::args::{Programs, Work};
+use super::estimate::{Estimate, estimate};
+use super::extract::Compute;
+use super::{FAILED, bytes, plural, setup};
+
+/// Show what extract would do: units, windows, hours of video, bytes; with --probe also how long it will take.
+#[derive(Args)]
+pub struct PlanCommand {
+    #[command(flatten)]
+    work: Work,
+    /// Feature sets that exist already: what they hold is not planned again.
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Decode so many seconds of the longest video and run the models on a few batches, and predict the time from that.
+    #[arg(long, value_name = "SEC", num_args = 0..=1, default_missing_value = "10")]
+    probe: Option<f64>,
+    #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
+    programs: Programs,
+    /// Print the plan as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One feature set of a plan.
+#[derive(Serialize)]
+struct Row {
+    feature_set: String,
+    units: usize,
+    windows: u64,
+    dim: usize,
+    feature_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Outline {
+    shard: String,
+    videos: usize,
+    videos_not_found: Vec<String>,
+    rejected: Vec<String>,
+    units: usize,
+    units_done: usize,
+    video_hours: f64,
+    feature_sets: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate>,
+}
+
+impl PlanCommand {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
+        let cards = setup::cards(&models, &recipes)?;
+        let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;
+        let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |r, clip| done[r].contains(clip));
+        let row = |(i, recipe): (usize, &Recipe)| {
+            let units = || plan.units.iter().filter(|unit| unit.recipe == i);
+            let windows: u64 = units().map(|unit| unit.estimated_rows).sum();
+            let dim = cards[i].output.dim;
+            let feature_bytes = windows * (dim * recipe.body.output.dtype.bytes()) as u64;
+            Row { feature_set: recipe.name.clone(), units: units().count(), windows, dim, feature_bytes }
+        };
+        let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
+        let estimate = match self.probe {
+            Some(seconds) => estimate(&plan, &recipes, &cards, &models, &self.compute, &self.programs, seconds)?,
+            None => None,
+        };
+        let outline = Outline {
+            shard: self.work.shard.to_string(),
+            videos: plan.jobs.len(),
+            videos_not_found: lost.map(|job| job.video_uid.to_string()).collect(),
+            rejected: manifest.rejected.iter().map(ToString::to_string).collect(),
+            units: plan.units.len(),
+            units_done: plan.done,
+            video_hours: plan.cost_sec() / 3600.0,
+            feature_sets: recipes.iter().enumerate().map(row).collect(),
+            estimate,
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&outline)?);
+        } else {
+            outline.print();
+        }
+        let sound = outline.videos_not_found.is_empty() && outline.rejected.is_empty();
+        Ok(ExitCode::from(if sound { 0 } else { FAILED }))
+    }
+
+    /// What the store of `recipe` holds, by its ledger; files are not read here.
+    fn committed(&self, recipe: &Recipe) -> anyhow::Result<BTreeSet<ClipUid>> {
+        let store = self.out.iter().map(|out| out.join(&recipe.name)).find(|store| store.join(STORE_FILE).exists());
+        let Some(store) = store else { return Ok(BTreeSet::new()) };
+        let committed = StoreReader::open(&store)?.committed()?;
+        Ok(committed.iter().map(|entry| entry.clip_uid.clone()).collect())
+    }
+}
+
+impl Outline {
+    fn print(&self) {
+        for rejected in &self.rejected {
+            eprintln!("egofx: manifest: {rejected}");
+        }
+        for video in &self.videos_not_found {
+            eprintln!("egofx: {video}: no such file");
+        }
+        println!(
+            "{} of {}, {:.2} hours to decode ({} done)",
+            plural(self.units, "unit"),
+            plural(self.videos, "video"),
+            self.video_hours,
+            self.units_done
+        );
+        println!("{:<28} {:>8} {:>10} {:>6} {:>12}", "feature set", "units", "windows", "dim", "bytes");
+        for row in &self.feature_sets {
+            let size = bytes(row.feature_bytes);
+            println!("{:<28} {:>8} {:>10} {:>6} {size:>12}", row.feature_set, row.units, row.windows, row.dim);
+        }
+        if let Some(estimate) = &self.estimate {
+            estimate.print();
+        }
+    }
+}

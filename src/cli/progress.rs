@@ -1,0 +1,74 @@
+//! The progress bar: polls the run's counters from a thread of its own.
+//!
+//! Invariant: on anything but a terminal nothing is drawn.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use egofx::pipeline::{Control, Counters};
+use egofx::plan::Plan;
+
+/// How often the counters are looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// A bar that follows a run.
+pub struct Progress {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Follows `control` until [`finish`](Self::finish); draws nothing if `hidden` or if stderr is no terminal.
+    pub fn start(control: &Arc<Control>, plan: &Plan, hidden: bool) -> Self {
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let ended = Arc::new(AtomicBool::new(false));
+        if bar.is_hidden() || plan.jobs.is_empty() {
+            return Self { ended, thread: None };
+        }
+        // The template is a constant; should it ever be wrong, the default style serves.
+        let template = "{elapsed_precise} [{bar:30}] {pos}/{len} rows, {per_sec}, {eta} left\n{msg}";
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let (control, end, jobs) = (control.clone(), ended.clone(), plan.jobs.len());
+        let follow = move || {
+            let started = Instant::now();
+            while !end.load(Relaxed) {
+                show(&bar, &control.counters, jobs, started.elapsed().as_secs_f64());
+                std::thread::park_timeout(INTERVAL);
+            }
+            bar.finish_and_clear();
+        };
+        Self { ended, thread: std::thread::Builder::new().name("progress".into()).spawn(follow).ok() }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(mut self) {
+        self.ended.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn show(bar: &ProgressBar, counters: &Counters, jobs: usize, elapsed_sec: f64) {
+    let get = |counter: &AtomicU64| counter.load(Relaxed);
+    bar.set_length(get(&counters.planned_rows));
+    bar.set_position(get(&counters.rows));
+    let stages = counters.stages(elapsed_sec);
+    let slowest = stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share));
+    let bottleneck =
+        slowest.map_or(String::new(), |s| format!(", bottleneck {} ({:.0} % busy)", s.stage, s.busy_share * 100.0));
+    let speed = get(&counters.video_ms) as f64 / 1e3 / elapsed_sec.max(1e-3);
+    bar.set_message(format!(
+        "videos {}/{jobs}, units {} committed, {} failed, {speed:.1} times real time{bottleneck}",
+        get(&counters.videos),
+        get(&counters.committed),
+        get(&counters.failed),
+    ));
+}

@@ -1,0 +1,137 @@
+//! From arguments to what a run needs: cards, models on devices, stores and what they hold. Everything that can be wrong
+//! before the first frame is found here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use rayon::prelude::*;
+
+use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime};
+use egofx::ids::ClipUid;
+use egofx::manifest::Manifest;
+use egofx::recipe::Recipe;
+use egofx::store::{Contract, PlannedUnit, SCHEMA_VERSION, Shard, Store};
+
+/// Largest golden error of a provider that does not compute in plain fp32, relative to the largest golden value. It tells
+/// a broken provider from a coarse one; real accuracy is measured when a graph is exported.
+const COARSE_GOLDEN: f32 = 0.05;
+
+/// The cards of `recipes`, checked against what the recipes feed them.
+pub fn cards(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<Card>> {
+    recipes.iter().map(|recipe| card(models, recipe).with_context(|| format!("recipe {}", recipe.name))).collect()
+}
+
+fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<Card> {
+    let card = Card::read(models, &recipe.body.backbone)?;
+    let (crop, frames) = (recipe.body.transform.crop, recipe.body.grid.frames());
+    let (height, width) = (card.input.height, card.input.width);
+    ensure!(
+        (crop, crop) == (height, width),
+        "transform.crop is {crop}, backbone {} takes {height}x{width} pixels",
+        card.name
+    );
+    ensure!(
+        card.takes_frames(frames),
+        "grid.frames is {frames}, backbone {} takes windows of {:?} frames",
+        card.name,
+        card.input.frames.clone().unwrap_or_default()
+    );
+    Ok(card)
+}
+
+/// What identifies the store of each recipe.
+pub fn contract(recipe: &Recipe, card: &Card, precision: Precision) -> anyhow::Result<Contract> {
+    let body = &recipe.body;
+    let name = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    Ok(Contract {
+        schema_version: SCHEMA_VERSION,
+        feature_set: recipe.name.clone(),
+        backbone: card.name.clone(),
+        onnx_sha256: card.sha256.clone(),
+        precision: precision.to_string(),
+        dim: card.output.dim,
+        dtype: body.output.dtype,
+        format: body.output.format.clone(),
+        grid: body.grid.to_string(),
+        fps: body.grid.rows_per_sec(30.0),
+        window_frames: body.grid.frames(),
+        compat: name(serde_json::to_value(body.compat)?),
+        checkpoint: card.checkpoint.clone(),
+        checkpoint_sha256: card.checkpoint_sha256.clone(),
+        recipe: toml::to_string(body)?,
+        fingerprint: recipe.fingerprint(card, precision.name()),
+    })
+}
+
+/// One backbone per card on each device, each tried on its golden input.
+pub fn backbones(
+    runtime: &Runtime,
+    models: &Path,
+    cards: &[Card],
+    devices: &[Device],
+    precision: Precision,
+    threads: usize,
+) -> anyhow::Result<Vec<Vec<Box<dyn Backbone>>>> {
+    let load = |device: Device, card: &Card| -> anyhow::Result<Box<dyn Backbone>> {
+        let mut backbone = OnnxBackbone::load(runtime, models, card, device, precision, threads)?;
+        check_golden(&mut backbone, card, device, precision)?;
+        Ok(Box::new(backbone))
+    };
+    devices.iter().map(|&device| cards.iter().map(|card| load(device, card)).collect()).collect()
+}
+
+fn check_golden(backbone: &mut OnnxBackbone, card: &Card, device: Device, precision: Precision) -> anyhow::Result<()> {
+    let found = backbone.golden_error()?;
+    let scale = card.golden.output.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let reference = device.provider == Provider::Cpu && precision == Precision::Fp32;
+    let allowed = if reference { card.golden.max_abs } else { card.golden.max_abs.max(COARSE_GOLDEN * scale) };
+    log::info!("{} on {device}: golden output within {found:e}", card.name);
+    // A NaN is not within anything.
+    ensure!(
+        found <= allowed,
+        "backbone {} on {device} ({precision}) misses its golden output by {found:e}, allowed {allowed:e}: \
+         the provider or the graph is broken",
+        card.name
+    );
+    Ok(())
+}
+
+/// An open store and the units that it holds already.
+pub struct OpenStore {
+    /// The store.
+    pub store: Store,
+    /// Units whose files were found and match their checksums.
+    pub done: BTreeSet<ClipUid>,
+}
+
+/// Opens the store of `contract` and checks what it holds; promises it the units of the whole manifest.
+pub fn open_store(out: &Path, contract: &Contract, shard: Shard, units: &[PlannedUnit]) -> anyhow::Result<OpenStore> {
+    let store = Store::open(out, contract, shard)?;
+    store.promise(units)?;
+    let committed = store.committed()?;
+    let wanted: BTreeSet<&ClipUid> = units.iter().map(|unit| &unit.clip_uid).collect();
+    let entries: Vec<_> = committed.iter().filter(|entry| wanted.contains(&entry.clip_uid)).collect();
+    let checked: Vec<_> = entries.par_iter().map(|&entry| (entry, store.check_committed(entry))).collect();
+    let mut done = BTreeSet::new();
+    for (entry, stale) in checked {
+        match stale? {
+            None => {
+                done.insert(entry.clip_uid.clone());
+            }
+            Some(why) => log::warn!("{}: made anew: {why}", entry.clip_uid),
+        }
+    }
+    Ok(OpenStore { store, done })
+}
+
+/// The units of the whole manifest, as a store is promised them.
+pub fn promised(manifest: &Manifest, limit: Option<usize>) -> Vec<PlannedUnit> {
+    let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
+    let unit = |(video, clip): (&egofx::manifest::Video, &egofx::manifest::Clip)| PlannedUnit {
+        clip_uid: clip.uid.clone(),
+        video_uid: video.uid.clone(),
+        span: clip.span,
+    };
+    clips.take(limit.unwrap_or(usize::MAX)).map(unit).collect()
+}
