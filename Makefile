@@ -180,9 +180,9 @@ doc: setup ## the library's documentation
 
 gpu-check: setup-gpu $(if $(PREBUILT),,build) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT
-	$(PREBUILT)/gpu --ignored --nocapture
+	$(PREBUILT)/gpu --nocapture
 else
-	$(CARGO) test --release --locked $(FEATURES) --test gpu -- --ignored --nocapture
+	$(CARGO) test --release --locked $(FEATURES) --features gpu-tests --test gpu -- --nocapture
 endif
 
 ##@ Research stages: each runs again only when something before it changed

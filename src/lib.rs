@@ -6,6 +6,7 @@
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
 //! connects the stages. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
+pub mod digest;
 pub mod ids;
 pub mod time;
 

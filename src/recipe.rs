@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::backbone::Card;
+use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Dtype, FORMATS, SCHEMA_VERSION};
@@ -141,7 +141,7 @@ impl Recipe {
         let parts = serde_json::json!({
             "schema": SCHEMA_VERSION, "recipe": self, "card": card, "precision": precision,
         });
-        hex(&Sha256::digest(parts.to_string().as_bytes()))
+        digest::text(&parts.to_string())
     }
 }
 
@@ -161,11 +161,6 @@ impl Body {
         }
         Ok(())
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ impl Sampler {
 
     fn settle(&mut self, decided: impl Fn(u64) -> bool) -> Vec<Sampled> {
         let mut settled = Vec::new();
-        while let Some(wish) = self.wishes.pop_front_if(|wish| decided(wish.last())) {
+        while self.wishes.front().is_some_and(|wish| decided(wish.last())) {
+            let Some(wish) = self.wishes.pop_front() else { break };
             let frames: Option<Vec<Pixels>> = wish.frames.iter().map(|&index| self.spend(index, wish.size)).collect();
             let Wish { unit, row, frames: wanted, .. } = wish;
             settled.push(match frames {

@@ -3,14 +3,12 @@
 //! Not for running the graph. Invariant: a card that was read agrees with the file that it names, byte for byte.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::BackboneError;
-use crate::recipe::hex;
+use crate::digest;
 
 /// A model card. Part of every row's fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,7 +125,8 @@ impl Card {
         let card: Self = toml::from_str(&text).map_err(parse)?;
         card.check(&path, name)?;
         let graph = card.graph_path(models);
-        let found = file_sha256(&graph)?;
+        let io = |source| BackboneError::Io { path: graph.clone(), source };
+        let (_, found) = digest::file(&graph).map_err(io)?;
         if found != card.sha256 {
             return Err(BackboneError::GraphHash { card: path, graph, expected: card.sha256, found });
         }
@@ -171,19 +170,6 @@ impl Golden {
             pixels.extend((0..w).flat_map(|x| (0..3).map(move |c| at(f, y, x, c))));
         }
         pixels
-    }
-}
-
-/// SHA-256 of a file, in hexadecimal.
-pub fn file_sha256(path: &Path) -> Result<String, BackboneError> {
-    let io = |source| BackboneError::Io { path: path.to_owned(), source };
-    let mut file = fs::File::open(path).map_err(io)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(io)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use ndarray::Array2;
 
-pub use card::{Card, Golden, Input, Layout, file_sha256};
+pub use card::{Card, Golden, Input, Layout};
 pub use device::{Device, Precision, Provider};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime};

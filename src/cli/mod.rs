@@ -49,7 +49,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Manifest(manifest::Manifest),
-    Plan(plan::PlanCommand),
+    Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),

@@ -43,7 +43,8 @@ impl FrameSource for SyntheticSource {
             let pixels = sides.iter().map(|&side| Arc::new(pattern(index, side))).collect();
             Ok(Frame { index, pixels })
         };
-        Box::new(wanted.to_vec().into_iter().map(frame))
+        let wanted = wanted.to_vec();
+        Box::new(wanted.into_iter().map(frame))
     }
 
     fn version(&self) -> String {

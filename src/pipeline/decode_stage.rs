@@ -4,19 +4,16 @@
 //! needs is decoded once, for all units and recipes together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender};
-use sha2::{Digest, Sha256};
 
 use super::account::{Control, Counters, Stage};
 use super::message::Write;
 use super::{OnError, Options, PipelineError};
 use crate::decode::{Fault, FrameSource, VideoInfo};
+use crate::digest;
 use crate::plan::{Job, Layout, Plan};
-use crate::recipe::{Recipe, Transform, hex};
+use crate::recipe::{Recipe, Transform};
 use crate::sample::{Clip, Sampled, Sampler, Wish};
 use crate::store::UnitHeader;
 
@@ -75,7 +72,7 @@ impl Context<'_> {
     fn probe(&self, job: &Job) -> Result<(VideoInfo, String), String> {
         let path = job.path.as_ref().ok_or_else(|| format!("no video file named {} was found", job.video_uid))?;
         let video = self.source.probe(path).map_err(|e| e.to_string())?;
-        let sha256 = fingerprint(path, video.bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+        let sha256 = digest::ends(path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok((video, sha256))
     }
 
@@ -261,21 +258,4 @@ fn stretches(units: Vec<(usize, Layout)>, video: &VideoInfo) -> Vec<Stretch> {
         }
     }
     stretches
-}
-
-/// sha256 over a file's length and its first and last MiB: enough to tell downloads apart without reading hours of video.
-fn fingerprint(path: &Path, bytes: u64) -> io::Result<String> {
-    const MIB: u64 = 1 << 20;
-    let mut hasher = Sha256::new();
-    hasher.update(bytes.to_le_bytes());
-    // Sources without files (synthetic ones) have no bytes to hash.
-    if bytes > 0 {
-        let mut file = File::open(path)?;
-        let mut buffer = Vec::new();
-        file.by_ref().take(MIB).read_to_end(&mut buffer)?;
-        file.seek(SeekFrom::Start(bytes.saturating_sub(MIB)))?;
-        file.take(MIB).read_to_end(&mut buffer)?;
-        hasher.update(&buffer);
-    }
-    Ok(hex(&hasher.finalize()))
 }

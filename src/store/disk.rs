@@ -4,10 +4,8 @@
 //! whose bytes have reached the device.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::error::{StoreError, io_error};
 
@@ -61,23 +59,7 @@ pub fn remove_quietly(path: &Path) {
 
 /// Length in bytes and sha256 in lower-case hex of a file.
 pub fn checksum(path: &Path) -> Result<(u64, String), StoreError> {
-    let mut file = File::open(path).map_err(io_error("open", path))?;
-    let (mut hash, mut length, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((length, hex(&hash.finalize()))),
-            Ok(read) => {
-                hash.update(&buffer[..read]);
-                length += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StoreError::io("read", path, error)),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::digest::file(path).map_err(io_error("read", path))
 }
 
 /// The names of the entries of `folder`, sorted; empty if the folder is not there.
