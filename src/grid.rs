@@ -255,5 +255,4 @@ fn slide(n: u64, frames: u32, stride: u32, tail: Tail, frame: impl Fn(u64) -> u6
 }
 
 #[cfg(test)]
-#[path = "grid_tests.rs"]
 mod tests;

@@ -80,6 +80,9 @@ impl Runtime {
             fail(format!("no libonnxruntime.so for device {} in {}", provider.name(), folders.join(", ")))
         })?;
         let minor = Self::probe(&library).map_err(&fail)?;
+        if matches!(provider, Provider::Cuda | Provider::TensorRt) {
+            preload_cuda(&search.site_packages);
+        }
         let shown = library.display();
         let builder = ort::init_from(&library).map_err(|e| fail(format!("{shown}: {e}")))?;
         let environment =
@@ -98,6 +101,28 @@ impl Runtime {
                 Err(format!("{} is version 1.{minor}, at least 1.{OLDEST_MINOR} is needed", path.display()))
             }
             Some(minor) => Ok(minor),
+        }
+    }
+}
+
+/// CUDA's libraries in the order in which they need one another, as NVIDIA's Python packages lay them out.
+const CUDA_LIBRARIES: &[&str] = &[
+    "cu13/lib/libcudart.so.13",
+    "cu13/lib/libcublasLt.so.13",
+    "cu13/lib/libcublas.so.13",
+    "cu13/lib/libcurand.so.10",
+    "cudnn/lib/libcudnn.so.9",
+];
+
+/// Loads CUDA's libraries from the active Python environment, where PyTorch brings them along. What is not there is left to
+/// the loader's own search; the provider says what it misses in the end.
+fn preload_cuda(site_packages: &[PathBuf]) {
+    let paths =
+        site_packages.iter().flat_map(|site| CUDA_LIBRARIES.iter().map(move |name| site.join("nvidia").join(name)));
+    for path in paths.filter(|path| path.exists()) {
+        match ort::util::preload_dylib(&path) {
+            Ok(()) => log::info!("preloaded {}", path.display()),
+            Err(error) => log::warn!("{}: {error}", path.display()),
         }
     }
 }

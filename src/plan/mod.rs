@@ -165,5 +165,4 @@ fn union_sec(spans: impl Iterator<Item = Option<TimeSpan>>, whole_sec: f64) -> f
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

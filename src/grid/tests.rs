@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::*;
 
-const WINDOWS: &str = include_str!("../tests/data/sampling/windows.json");
-const NLQ_VAL: &str = include_str!("../tests/data/sampling/nlq_val_windows.json");
+const WINDOWS: &str = include_str!("../../tests/data/sampling/windows.json");
+const NLQ_VAL: &str = include_str!("../../tests/data/sampling/nlq_val_windows.json");
 
 fn at_30_fps(frames: u64) -> Timeline {
     Timeline::constant(frames, Fps::new(30, 1).unwrap()).unwrap()
