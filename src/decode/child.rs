@@ -49,7 +49,7 @@ impl Child {
         let drainer = std::thread::Builder::new().name("ffmpeg-stderr".into()).spawn(move || {
             for line in byte_lines(BufReader::new(stderr)) {
                 log::trace!("ffmpeg: {line}");
-                if let Some(line) = LogLine::parse(&line) {
+                for line in LogLine::parse(&line) {
                     // Nobody listens any more: go on draining, so that the child can end.
                     let _ = sender.send(line);
                 }

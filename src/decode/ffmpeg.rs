@@ -54,10 +54,11 @@ impl FrameSource for FfmpegSource {
         Box::new(Stream {
             source: self.clone(),
             video: video.clone(),
-            filter: filter(video, wanted, transforms, &sizes),
+            landing: Landing::before(wanted[0], video),
+            transforms: transforms.to_vec(),
             wanted: wanted.to_vec(),
             sizes,
-            state: State::Unstarted { seek: true },
+            state: State::Unstarted,
             delivered: 0,
             suspect: None,
             harmed_until: 0,
@@ -92,9 +93,8 @@ pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
 
 /// The filter graph: wanted frames only, then scaled, converted and cropped; several sizes are stacked into one picture,
 /// so that one decode and one pipe serve them all; `showinfo` reports each frame's timestamp.
-fn filter(video: &VideoInfo, wanted: &[u64], transforms: &[Transform], sizes: &[Geometry]) -> String {
-    let pts: Vec<i64> = wanted.iter().filter_map(|&index| video.timeline.pts(index)).collect();
-    let mut graph = format!("select='{}'", select::expression(&pts));
+fn filter(pts: &[i64], transforms: &[Transform], sizes: &[Geometry]) -> String {
+    let mut graph = format!("select='{}'", select::expression(pts));
     let one = |t: &Transform, g: &Geometry| {
         // Without these flags swscale's chroma is off by up to 200 levels on sharp edges.
         let flags = format!("{}+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact", t.filter.flag());
@@ -114,7 +114,8 @@ fn filter(video: &VideoInfo, wanted: &[u64], transforms: &[Transform], sizes: &[
         }
         let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
     }
-    graph.push_str(",showinfo=checksum=0\n");
+    // Side data would make more lines, which nobody reads.
+    graph.push_str(",sidedata=mode=delete,showinfo=checksum=0\n");
     graph
 }
 
@@ -122,22 +123,41 @@ fn widest(sizes: &[Geometry]) -> u32 {
     sizes.iter().map(|g| g.side).max().unwrap_or(0)
 }
 
+/// Where decoding starts in the middle of a file: early enough that nothing depends on how well the seek lands.
+///
+/// A decoder that starts at an open GOP complains of frames that refer to earlier ones, and a complaint leads its frame.
+/// So it starts some key frames too early, and complaints count from `mark` on only: what they mean before it is past
+/// when the last key frame before the wanted ones comes.
+#[derive(Debug, Clone, Copy)]
+struct Landing {
+    /// The key frame that is sought. Containers without an index land up to a key frame later.
+    target: u64,
+    /// A key frame that is selected too, and not delivered.
+    mark: u64,
+}
+
+impl Landing {
+    /// `None` if one does best to start at the file's first frame.
+    fn before(wanted: u64, video: &VideoInfo) -> Option<Self> {
+        let key_before = |index: u64| index.checked_sub(1).map(|index| video.keyframe_before(index));
+        let mark = video.keyframe_before(video.keyframe_before(wanted).checked_sub(COMPLAINT_LEAD_FRAMES)?);
+        let target = key_before(mark)?;
+        (target > 0).then_some(Self { target, mark })
+    }
+}
+
 enum State {
-    /// Not running; whether to seek to the key frame before the first wanted frame.
-    Unstarted {
-        seek: bool,
-    },
-    Running {
-        child: Child,
-        sought: bool,
-    },
+    Unstarted,
+    Running(Child),
     Ended,
 }
 
 struct Stream {
     source: FfmpegSource,
     video: VideoInfo,
-    filter: String,
+    /// Where to start; `None` is at the first frame.
+    landing: Option<Landing>,
+    transforms: Vec<Transform>,
     wanted: Vec<u64>,
     sizes: Vec<Geometry>,
     state: State,
@@ -159,9 +179,9 @@ impl Iterator for Stream {
         while self.ready.is_empty() {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return None,
-                State::Unstarted { seek } => self.start(seek),
-                State::Running { .. } if self.delivered == self.wanted.len() => {}
-                State::Running { child, sought } => self.advance(child, sought),
+                State::Unstarted => self.start(),
+                State::Running(_) if self.delivered == self.wanted.len() => {}
+                State::Running(child) => self.advance(child),
             }
         }
         self.ready.pop_front()
@@ -169,16 +189,16 @@ impl Iterator for Stream {
 }
 
 impl Stream {
-    fn start(&mut self, seek: bool) {
-        let key = self.video.keyframe_before(self.wanted[0]);
-        let sought = seek && key > 0;
-        match Child::spawn(self.command(sought), self.filter.clone()) {
-            Ok(child) => self.state = State::Running { child, sought },
+    fn start(&mut self) {
+        let selected = self.landing.iter().map(|landing| &landing.mark).chain(&self.wanted);
+        let pts: Vec<i64> = selected.filter_map(|&index| self.video.timeline.pts(index)).collect();
+        match Child::spawn(self.command(), filter(&pts, &self.transforms, &self.sizes)) {
+            Ok(child) => self.state = State::Running(child),
             Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
         }
     }
 
-    fn command(&self, seek: bool) -> FfmpegCommand {
+    fn command(&self) -> FfmpegCommand {
         let tools = &self.source.tools;
         let mut command = FfmpegCommand::new_with_path(&tools.ffmpeg);
         command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
@@ -186,9 +206,9 @@ impl Stream {
             command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
         }
         command.args(["-threads", &self.source.threads.to_string(), "-copyts"]);
-        if seek {
-            // Absolute time, and no trimming: `select` knows which frames are wanted.
-            let second = self.seek_second();
+        if let Some(Landing { target, .. }) = self.landing {
+            // By the container's own clock, and no trimming: `select` knows which frames are wanted.
+            let second = self.video.timeline.container_sec(target);
             command.args(["-seek_timestamp", "1", "-noaccurate_seek", "-ss", &format!("{second:.6}")]);
         }
         command.arg("-i").arg(probe::file_url(&self.video.path));
@@ -198,31 +218,24 @@ impl Stream {
         command
     }
 
-    /// The first wanted frame's time in the container's own clock, which is what ffmpeg seeks by.
-    fn seek_second(&self) -> f64 {
-        self.video.timeline.container_sec(self.wanted[0])
-    }
-
     /// Reads one frame, or the end.
-    fn advance(&mut self, mut child: Child, sought: bool) {
+    fn advance(&mut self, mut child: Child) {
         let bytes = widest(&self.sizes) as usize * 3 * self.sizes.iter().map(|g| g.side as usize).sum::<usize>();
         let mut picture = vec![0; bytes];
         match child.read_frame(&mut picture) {
             Ok(true) => {}
-            Ok(false) => return self.end(child, sought),
+            Ok(false) => return self.end(child),
             Err(e) => return self.ready.push_back(Err(Fault::Child(e.to_string()))),
         }
-        let Some(pts) = self.timestamp(&child) else { return self.end(child, sought) };
-        let index = self.video.timeline.index_of(pts);
-        let overshot = self.delivered == 0 && index.is_none_or(|i| i > self.wanted[0]);
-        if sought && (overshot || (self.delivered == 0 && self.suspect.is_some())) {
-            // The seek landed too late, or amid frames that refer to others before it: begin at the beginning.
-            return self.restart();
+        let Some(pts) = self.timestamp(&child) else { return self.end(child) };
+        let Some(index) = self.video.timeline.index_of(pts) else { return self.state = State::Running(child) };
+        match self.landing.take() {
+            Some(landing) if index == landing.mark => self.suspect = None,
+            // Too late, or after complaints that nobody can place.
+            Some(landing) if index > self.wanted[0] || self.suspect.is_some() => return self.restart(landing),
+            _ => self.deliver(index, picture),
         }
-        if let Some(index) = index {
-            self.deliver(index, picture);
-        }
-        self.state = State::Running { child, sought };
+        self.state = State::Running(child);
     }
 
     /// The timestamp of the frame just read; complaints printed before it are noted.
@@ -266,23 +279,17 @@ impl Stream {
         }
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, landing: Landing) {
         self.suspect = None;
-        self.ready.push_back(Err(Fault::Restarted { sec: self.seek_second() }));
-        self.state = State::Unstarted { seek: false };
+        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(landing.target) }));
+        self.state = State::Unstarted;
     }
 
     /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
-    fn end(&mut self, mut child: Child, sought: bool) {
-        while let Some(line) = child.next_line() {
-            match line {
-                LogLine::Frame(_) => {}
-                LogLine::Damage(line) => self.complain(line),
-                LogLine::Fallback(why) => self.fall_back(why),
-            }
-        }
-        if sought && self.delivered == 0 {
-            return self.restart();
+    fn end(&mut self, mut child: Child) {
+        while self.timestamp(&child).is_some() {}
+        if let Some(landing) = self.landing.take() {
+            return self.restart(landing);
         }
         let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
         let (got, wanted) = (self.delivered as u64, self.wanted.len() as u64);

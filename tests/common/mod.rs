@@ -1,0 +1,56 @@
+//! What integration tests share: the programs, the bundled data, and fixtures made by ffmpeg.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use egofx::decode::Tools;
+
+/// The programs that `egofx` itself would find when run in this folder.
+pub fn tools() -> Tools {
+    Tools::find(None, None, &[root()]).expect("ffmpeg and ffprobe are needed; run `make setup`")
+}
+
+/// The folder of the sources.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A bundled file, by its path below `tests/data`.
+pub fn data(name: &str) -> PathBuf {
+    root().join("tests/data").join(name)
+}
+
+/// Runs `ffmpeg -v error -y ARGS` and gives its stdout.
+pub fn ffmpeg<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<u8> {
+    output(Command::new(tools().ffmpeg).args(["-v", "error", "-y"]).args(args))
+}
+
+/// Runs `ffprobe -v error ARGS` and gives the lines of its stdout.
+pub fn ffprobe<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<String> {
+    let bytes = output(Command::new(tools().ffprobe).args(["-v", "error"]).args(args));
+    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn output(command: &mut Command) -> Vec<u8> {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// `file:PATH`, which no character in a name can turn into something else.
+pub fn url(path: &Path) -> std::ffi::OsString {
+    let mut url = std::ffi::OsString::from("file:");
+    url.push(path);
+    url
+}
+
+/// Makes `folder/name` with the words of `args`, which are the options between `ffmpeg` and the name of the output.
+pub fn make(folder: &Path, name: &str, args: &str) -> PathBuf {
+    let path = folder.join(name);
+    let words = args.split_whitespace().map(OsStr::new).map(OsStr::to_owned);
+    ffmpeg(words.chain([url(&path)]));
+    path
+}

@@ -1,0 +1,461 @@
+//! Decoding of real files: every frame that comes is the frame of its index, bit for bit, or it does not come.
+//!
+//! The reference is a plain ffmpeg command that decodes a whole file from its first byte: without seeking, without
+//! choosing frames, and with its frames counted, not named by timestamps.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{data, ffmpeg, ffprobe, make, tools, url};
+use egofx::decode::{
+    FfmpegSource, Fault, Frame, FrameSource, Geometry, HwAccel, ProbeError, VideoInfo, hwaccel_fault,
+};
+use egofx::recipe::{Filter, Transform};
+
+/// Most fixtures are 96x64 and shown as they are, the middle of them.
+const SMALL: Transform = Transform { short_side: 64, crop: 64, filter: Filter::Bilinear };
+const EGOVLP: Transform = Transform { short_side: 256, crop: 256, filter: Filter::Bilinear };
+
+/// Moving, noisy pictures, so that no two frames are alike and no picture is a few bytes.
+fn pictures(size: &str, rate: &str, frames: u64) -> String {
+    format!("-f lavfi -i testsrc2=s={size}:r={rate},noise=alls=12:allf=t -frames:v {frames}")
+}
+
+fn source() -> FfmpegSource {
+    FfmpegSource { tools: tools(), threads: 2, hwaccel: HwAccel::None }
+}
+
+fn probe(path: &Path) -> VideoInfo {
+    source().probe(path).unwrap()
+}
+
+fn open(video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> (Vec<Frame>, Vec<Fault>) {
+    split(source().open(video, wanted, transforms))
+}
+
+fn split(stream: impl Iterator<Item = Result<Frame, Fault>>) -> (Vec<Frame>, Vec<Fault>) {
+    let (mut frames, mut faults) = (Vec::new(), Vec::new());
+    for next in stream {
+        match next {
+            Ok(frame) => frames.push(frame),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    (frames, faults)
+}
+
+fn all(video: &VideoInfo) -> Vec<u64> {
+    (0..video.timeline.frames()).collect()
+}
+
+fn indices(frames: &[Frame]) -> Vec<u64> {
+    frames.iter().map(|frame| frame.index).collect()
+}
+
+/// Every frame of a file, through `transform`:
+/// `ffmpeg -i FILE -map 0:N -fps_mode passthrough -vf scale=...,format=rgb24,crop=... -f rawvideo -`.
+fn reference(video: &VideoInfo, transform: Transform) -> Vec<Vec<u8>> {
+    let g = Geometry::of(transform, video.width, video.height);
+    let flags = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact";
+    let filter = format!(
+        "scale={}:{}:flags={}+{flags},format=rgb24,crop={side}:{side}:{}:{}:exact=1",
+        g.width,
+        g.height,
+        transform.filter.flag(),
+        g.x,
+        g.y,
+        side = g.side
+    );
+    raw(video, &filter, g.bytes())
+}
+
+fn raw(video: &VideoInfo, filter: &str, bytes: usize) -> Vec<Vec<u8>> {
+    let path = url(&video.path).into_string().unwrap();
+    let map = format!("0:{}", video.stream);
+    let bits = ffmpeg([
+        "-i", &path, "-map", &map, "-fps_mode", "passthrough", "-vf", filter, "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
+    ]);
+    assert_eq!(bits.len() % bytes, 0);
+    bits.chunks(bytes).map(<[u8]>::to_vec).collect()
+}
+
+/// Asserts that `wanted` come in order, without a fault, and equal to the reference.
+fn assert_exact(video: &VideoInfo, wanted: &[u64], reference: &[Vec<u8>], transform: Transform) {
+    let name = video.path.file_name().unwrap().to_string_lossy();
+    let (frames, faults) = open(video, wanted, &[transform]);
+    assert_eq!(faults, [], "{name} {wanted:?}");
+    assert_eq!(indices(&frames), wanted, "{name}");
+    for frame in &frames {
+        assert!(*frame.pixels[0] == reference[frame.index as usize], "{name}: frame {} differs", frame.index);
+    }
+}
+
+/// Probes `path`, and asserts that all its frames come, equal to the reference.
+fn assert_whole(path: &Path, frames: usize, transform: Transform) -> VideoInfo {
+    let video = probe(path);
+    let reference = reference(&video, transform);
+    assert_eq!((reference.len(), video.timeline.frames()), (frames, frames as u64), "{}", path.display());
+    assert_exact(&video, &all(&video), &reference, transform);
+    video
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+// Which frames.
+
+/// The number that a frame of `clip_*.mp4` shows, as far as the middle square shows it: bits 2 to 5 and 8 to 11.
+const SHOWN_BITS: u64 = 0b1111_0011_1100;
+
+fn shown(pixels: &[u8]) -> u64 {
+    let bit = |row: usize, column: usize| u64::from(pixels[((8 * row + 4) * 32 + 8 * column + 4) * 3] > 127);
+    (0..4).map(|c| bit(0, c) << (c + 2) | bit(1, c) << (c + 8)).sum()
+}
+
+#[test]
+fn frames_are_those_that_the_original_decoder_gives() {
+    let golden: serde_json::Value =
+        serde_json::from_slice(&fs::read(data("sampling/real_decoder.json")).unwrap()).unwrap();
+    let middle = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear };
+    for case in golden["cases"].as_array().unwrap() {
+        let video = probe(&data("sampling").join(case["file"].as_str().unwrap()));
+        assert_eq!(Some(video.timeline.frames()), case["decord_length"].as_u64());
+        let numbers = |key: &str| -> Vec<u64> {
+            case["decord_random_order"][key].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+        };
+        let decord: BTreeMap<u64, u64> = numbers("asked").into_iter().zip(numbers("got")).collect();
+        let wanted: Vec<u64> = decord.keys().copied().collect();
+        let (frames, faults) = open(&video, &wanted, &[middle]);
+        assert_eq!((indices(&frames), faults), (wanted, vec![]));
+        for frame in frames {
+            assert_eq!(shown(&frame.pixels[0]), decord[&frame.index] & SHOWN_BITS, "frame {}", frame.index);
+        }
+    }
+}
+
+#[test]
+fn any_set_of_indices_comes_in_order_and_exact() {
+    let middle = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear };
+    for name in ["clip_b_frames.mp4", "clip_no_b.mp4", "clip_2997.mp4"] {
+        let video = probe(&data("sampling").join(name));
+        let (reference, n) = (reference(&video, middle), video.timeline.frames());
+        assert_eq!(reference.len() as u64, n);
+        let jump: Vec<u64> = (0..n).filter(|i| i * i % 7 == 2).collect();
+        for wanted in [all(&video), vec![0], vec![n - 1], vec![n / 2], vec![0, n - 1], jump, (3..n).step_by(4).collect()]
+        {
+            assert_exact(&video, &wanted, &reference, middle);
+        }
+    }
+}
+
+#[test]
+fn no_wanted_frames_or_sizes_are_no_frames_and_no_faults() {
+    let video = probe(&data("sampling/clip_no_b.mp4"));
+    assert_eq!(open(&video, &[], &[SMALL]).1, []);
+    assert!(open(&video, &[3], &[]).0.is_empty());
+}
+
+/// 600 frames with a key frame every 30, in one codec and container: a frame that was sought equals that of a full decode.
+fn assert_seeks(name: &str, codec: &str) {
+    let folder = folder();
+    let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", pictures("96x64", "30", 600)));
+    let video = probe(&path);
+    assert!(video.keyframes.len() >= 20, "{name}: {:?}", video.keyframes);
+    let reference = reference(&video, SMALL);
+    assert_eq!(reference.len() as u64, video.timeline.frames(), "{name}");
+    for first in [0, 1, 28, 29, 30, 31, 58, 89, 118, 299, 300, 301, 317, 569, 598] {
+        let wanted: Vec<u64> = [first, first + 1, first + 7, first + 40].into_iter().filter(|&i| i < 600).collect();
+        assert_exact(&video, &wanted, &reference, SMALL);
+    }
+}
+
+const X264: &str = "-c:v libx264 -preset veryfast -bf 3 -g 30 -keyint_min 30 -sc_threshold 0";
+const OPEN_GOP: &str = "-c:v libx264 -preset veryfast -bf 3 -g 30 -keyint_min 30 -sc_threshold 0 -x264-params open-gop=1";
+const HEVC: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=error:bframes=3:keyint=30:min-keyint=30:scenecut=0";
+const MPEG4: &str = "-c:v mpeg4 -q:v 5 -bf 2 -g 30";
+
+#[test]
+fn sought_frames_are_exact_in_h264_mp4() {
+    assert_seeks("closed.mp4", X264);
+    assert_seeks("open.mp4", OPEN_GOP);
+}
+
+#[test]
+fn sought_frames_are_exact_in_h264_mkv() {
+    assert_seeks("closed.mkv", X264);
+    assert_seeks("open.mkv", OPEN_GOP);
+}
+
+#[test]
+fn sought_frames_are_exact_in_h264_ts() {
+    assert_seeks("closed.ts", X264);
+    assert_seeks("open.ts", OPEN_GOP);
+}
+
+#[test]
+fn sought_frames_are_exact_in_hevc() {
+    assert_seeks("open.mp4", HEVC);
+    assert_seeks("open.mkv", HEVC);
+}
+
+#[test]
+fn sought_frames_are_exact_in_mpeg4_and_vp9() {
+    assert_seeks("mpeg4.mp4", MPEG4);
+    assert_seeks("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 300k -g 30");
+}
+
+#[test]
+fn a_stream_that_refreshes_without_key_frames_is_exact() {
+    let folder = folder();
+    let codec = "-pix_fmt yuv420p -c:v libx264 -preset veryfast -bf 0 -g 30 -x264-params intra-refresh=1";
+    for name in ["refresh.mp4", "refresh.mkv", "refresh.ts"] {
+        let video = probe(&make(folder.path(), name, &format!("{} {codec}", pictures("96x64", "30", 200))));
+        let reference = reference(&video, SMALL);
+        for first in [31, 61, 100] {
+            let (frames, _) = open(&video, &[first, first + 5], &[SMALL]);
+            assert_eq!(indices(&frames), [first, first + 5], "{name}");
+            for frame in frames {
+                assert!(*frame.pixels[0] == reference[frame.index as usize], "{name}: frame {}", frame.index);
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_frames() {
+    let video = probe(&data("media/nasa_13013.mp4"));
+    let wanted: Vec<u64> = (100..200).step_by(3).collect();
+    let with = |threads| split(FfmpegSource { threads, ..source() }.open(&video, &wanted, &[EGOVLP]));
+    let ((one, faults), (four, more)) = (with(1), with(4));
+    assert_eq!((indices(&one), faults, more), (wanted.clone(), vec![], vec![]));
+    assert_eq!(indices(&four), wanted);
+    assert!(one.iter().zip(&four).all(|(a, b)| a.pixels == b.pixels));
+}
+
+// When frames are shown.
+
+/// Timestamps as ffprobe tells them: `ffprobe -select_streams v:0 -show_entries frame=pts_time`.
+fn times(path: &Path) -> Vec<f64> {
+    let path = url(path).into_string().unwrap();
+    let lines = ffprobe(["-select_streams", "v:0", "-show_entries", "frame=pts_time", "-of", "csv=p=0", &path]);
+    lines.iter().map(|line| line.trim_end_matches(',').parse().unwrap()).collect()
+}
+
+#[test]
+fn a_variable_rate_keeps_each_frame_and_its_time() {
+    let folder = folder();
+    let uneven = "-vf select='gt(mod(n\\,7)\\,2)',setpts='PTS+random(0)*0.4/30/TB' -fps_mode vfr -pix_fmt yuv420p";
+    for (name, codec) in [("v.mp4", X264), ("v.mkv", X264), ("v2.mkv", MPEG4)] {
+        let path = make(folder.path(), name, &format!("{} {uneven} {codec}", pictures("96x64", "30", 150)));
+        let video = probe(&path);
+        let times = times(&path);
+        assert_whole(&path, times.len(), SMALL);
+        assert!(!video.timeline.is_constant());
+        for (index, &sec) in times.iter().enumerate() {
+            // ffprobe prints microseconds.
+            assert!((video.timeline.sec(index as u64) - sec).abs() < 2e-6, "{name}: frame {index} at {sec} s");
+        }
+        assert_exact(&video, &[70, 75, 110], &reference(&video, SMALL), SMALL);
+    }
+}
+
+#[test]
+fn broadcast_streams_start_at_second_0() {
+    let folder = folder();
+    let args = format!("{} -pix_fmt yuv420p {X264} -output_ts_offset 36000", pictures("96x64", "25", 200));
+    let video = assert_whole(&make(folder.path(), "late.ts", &args), 200, SMALL);
+    assert!(video.timeline.container_sec(0) > 36_000.0);
+    assert!((video.timeline.sec(0), video.timeline.sec(100)) == (0.0, 4.0), "{}", video.timeline.sec(0));
+    assert_exact(&video, &[150, 151], &reference(&video, SMALL), SMALL);
+}
+
+#[test]
+fn a_late_start_and_an_edit_list_are_kept() {
+    let folder = folder();
+    let whole = make(folder.path(), "whole.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 300)));
+    let whole = whole.display();
+    let late = make(folder.path(), "late.mp4", &format!("-itsoffset 1.5 -i {whole} -c copy"));
+    let video = assert_whole(&late, 300, SMALL);
+    assert!((video.timeline.start_sec() - 1.5).abs() < 1e-6, "{}", video.timeline.start_sec());
+    // Copied from second 3.5: it begins at the key frame before, and an edit list hides what comes before 3.5.
+    let cut = make(folder.path(), "cut.mp4", &format!("-ss 3.5 -i {whole} -c copy"));
+    let frames = times(&cut).len();
+    let video = assert_whole(&cut, frames, SMALL);
+    assert!(video.timeline.frames() < 210, "{}", video.timeline.frames());
+    assert_exact(&video, &[150, 151], &reference(&video, SMALL), SMALL);
+}
+
+// Kinds of files.
+
+#[test]
+fn the_best_stream_is_chosen_as_players_do() {
+    let video = assert_whole(&data("media/nasa_13013.mp4"), 390, SMALL);
+    assert_eq!((video.stream, video.width, video.height), (3, 480, 270));
+    assert_eq!(video.codec, "h264");
+    assert!((video.timeline.mean_fps() - 30_000.0 / 1001.0).abs() < 1e-3);
+    assert_exact(&video, &[200, 389], &reference(&video, SMALL), SMALL);
+}
+
+#[test]
+fn hevc_and_av1_are_decoded() {
+    assert_whole(&data("media/h265_video.mp4"), 10, SMALL);
+    let video = probe(&data("media/av1_video.mkv"));
+    assert_eq!((video.width, video.height, video.codec.as_str()), (640, 360, "av1"));
+    assert_whole(&data("media/av1_video.mkv"), video.timeline.frames() as usize, SMALL);
+}
+
+#[test]
+fn rotated_videos_are_shown_upright() {
+    let video = assert_whole(&data("media/nasa_13013_rotated.mp4"), 17, EGOVLP);
+    assert_eq!((video.width, video.height), (270, 480));
+    assert_eq!(video.rotation % 180, 90);
+    let folder = folder();
+    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 10)));
+    for degrees in [90, 180, 270] {
+        let args = format!("-i {} -c copy -metadata:s:v:0 rotate={degrees}", plain.display());
+        let video = assert_whole(&make(folder.path(), &format!("r{degrees}.mp4"), &args), 10, SMALL);
+        assert_eq!(video.width < video.height, degrees % 180 == 90, "{degrees}");
+    }
+}
+
+#[test]
+fn portrait_and_odd_sizes_are_decoded() {
+    let folder = folder();
+    for (size, pixels) in [("61x37", "yuv444p"), ("37x61", "yuv444p"), ("64x96", "yuv420p"), ("98x66", "yuv422p")] {
+        let args = format!("{} -pix_fmt {pixels} {X264}", pictures(size, "30", 12));
+        for transform in [SMALL, EGOVLP, Transform { short_side: 20, crop: 17, filter: Filter::Area }] {
+            assert_whole(&make(folder.path(), &format!("{size}.mp4"), &args), 12, transform);
+        }
+    }
+}
+
+#[test]
+fn ten_bit_videos_are_decoded() {
+    let folder = folder();
+    for (name, codec) in
+        [("a.mp4", format!("-pix_fmt yuv420p10 {X264}")), ("b.mov", "-pix_fmt yuv422p10 -c:v prores_ks".to_owned())]
+    {
+        assert_whole(&make(folder.path(), name, &format!("{} {codec}", pictures("96x64", "30", 12))), 12, SMALL);
+    }
+}
+
+#[test]
+fn other_codecs_and_containers_are_decoded() {
+    let folder = folder();
+    for (name, codec) in [
+        ("a.avi", "-c:v mpeg4 -q:v 5"),
+        ("b.avi", MPEG4),
+        ("c.avi", "-c:v mjpeg -q:v 3"),
+        ("d.mkv", "-c:v ffv1"),
+        ("e.mpg", "-c:v mpeg2video -bf 2 -q:v 4"),
+        ("f.ogv", "-c:v libtheora -q:v 6"),
+        ("g.flv", "-c:v flv -q:v 4"),
+        ("h.mp4", "-c:v libsvtav1 -preset 12 -g 30"),
+        ("i.avi", X264),
+        ("j.h264", X264),
+    ] {
+        let args = format!("{} -pix_fmt yuv420p {codec}", pictures("96x64", "30", 100));
+        let video = assert_whole(&make(folder.path(), name, &args), 100, SMALL);
+        assert_exact(&video, &[66, 67, 99], &reference(&video, SMALL), SMALL);
+    }
+}
+
+#[test]
+fn a_cover_picture_is_no_video() {
+    let folder = folder();
+    let cover = make(folder.path(), "cover.png", "-f lavfi -i color=red:s=800x600 -frames:v 1");
+    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 10)));
+    let args = format!(
+        "-i {} -i {} -map 1 -map 0 -c copy -c:v:0 png -disposition:v:0 attached_pic",
+        plain.display(),
+        cover.display()
+    );
+    let video = assert_whole(&make(folder.path(), "covered.mp4", &args), 10, SMALL);
+    assert_eq!((video.width, video.height), (96, 64));
+}
+
+#[test]
+fn names_may_hold_any_character() {
+    let folder = folder();
+    for name in ["-a 'b\": %d%04d [c],;é\\日本.mp4", "%03d.mp4", "http:x.mp4", "a\nb.mp4"] {
+        let path = folder.path().join(name);
+        fs::copy(data("sampling/clip_no_b.mp4"), &path).unwrap();
+        let (frames, faults) = open(&probe(&path), &[0, 50], &[SMALL]);
+        assert_eq!((indices(&frames), faults), (vec![0, 50], vec![]), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_need_not_be_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let path = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.mp4"));
+    fs::copy(data("sampling/clip_no_b.mp4"), &path).unwrap();
+    assert_eq!(indices(&open(&probe(&path), &[5], &[SMALL]).0), [5]);
+}
+
+#[test]
+fn files_that_are_no_video_are_told_apart() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let error = |path: &Path| source().probe(path).unwrap_err();
+    assert!(matches!(error(&at("none.mp4")), ProbeError::Missing(_)));
+    fs::write(at("empty.mp4"), "").unwrap();
+    assert!(matches!(error(&at("empty.mp4")), ProbeError::Empty(_)));
+    assert!(matches!(error(folder.path()), ProbeError::Unreadable { .. }));
+    fs::write(at("text.mp4"), "This is no video.\n".repeat(100)).unwrap();
+    assert!(matches!(error(&at("text.mp4")), ProbeError::NotMedia { .. }));
+    let sound = make(folder.path(), "sound.mp4", "-f lavfi -i sine=d=1 -c:a aac");
+    let ProbeError::NoVideo { found, .. } = error(&sound) else { panic!("sound") };
+    assert_eq!(found, "audio aac");
+    fs::write(at("words.srt"), "1\n00:00:00,000 --> 00:00:01,000\nwords\n").unwrap();
+    fs::rename(at("words.srt"), at("words.mp4")).unwrap();
+    assert!(matches!(error(&at("words.mp4")), ProbeError::NoVideo { .. } | ProbeError::NotMedia { .. }));
+    let bytes = fs::read(data("media/nasa_13013.mp4")).unwrap();
+    fs::write(at("noise.mp4"), noise(1, 50_000)).unwrap();
+    assert!(matches!(error(&at("noise.mp4")), ProbeError::NotMedia { .. } | ProbeError::NoVideo { .. }));
+    // The index is at the end of this file: without it nothing can be read.
+    let tail = make(folder.path(), "tail.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 60)));
+    let whole = fs::read(&tail).unwrap();
+    fs::write(&tail, &whole[..whole.len() / 2]).unwrap();
+    let ProbeError::NotMedia { why, .. } = error(&tail) else { panic!("no index") };
+    assert!(why.contains("moov") || why.contains("Invalid data"), "{why}");
+    fs::write(at("head.mp4"), &bytes[..200]).unwrap();
+    assert!(matches!(error(&at("head.mp4")), ProbeError::NotMedia { .. } | ProbeError::NoVideo { .. }));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_read_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let path = folder.path().join("secret.mp4");
+    fs::copy(data("sampling/clip_no_b.mp4"), &path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    // Root may read everything.
+    if fs::File::open(&path).is_err() {
+        assert!(matches!(source().probe(&path), Err(ProbeError::Unreadable { .. })));
+    }
+}
+
+// Damage.
+
+/// Bytes that look like nothing, the same for the same seed (splitmix64).
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
