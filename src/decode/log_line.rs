@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_complaint_in_the_middle_of_a_frames_line_is_not_lost() {
-        let line = "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:     12 pts_time:1 i:P iskey:0 type:B concealing 9 DC errors";
+        let line =
+            "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:     12 pts_time:1 i:P iskey:0 type:B concealing 9 DC errors";
         let words = "concealing 9 DC errors".to_owned();
         assert_eq!(LogLine::parse(line), [LogLine::Damage(words), LogLine::Frame(12)]);
     }

@@ -225,7 +225,7 @@ impl Packets {
         let fields: Vec<&str> = line.split(',').collect();
         let (time, key) = match fields[..] {
             [key @ ("0" | "1"), time, ..] if !time.contains(['K', '_']) => (time, key == "1"),
-            [time, flags, ..] if flags.contains('D') => return self.discard(time),
+            [time, flags, ..] if flags.contains('D') => return self.hide(time, flags.contains('K')),
             [time, flags, ..] => (time, flags.contains('K')),
             _ => return,
         };
@@ -239,9 +239,10 @@ impl Packets {
         }
     }
 
-    /// A packet that an edit list hides: decoded, never shown.
-    fn discard(&mut self, _time: &str) {
+    /// A packet that an edit list hides: never shown, but decoded, and shown ones may build on it.
+    fn hide(&mut self, time: &str, key: bool) {
         self.seen += 1;
+        self.keys.extend(time.parse::<i64>().ok().filter(|_| key));
     }
 }
 
@@ -330,7 +331,7 @@ mod tests {
         for line in ["0,K_", "1024,__", "512,___", "2048,KD_", "N/A,__", "1536,K__,", ""] {
             packets.note(line);
         }
-        assert_eq!((packets.pts, packets.keys), (vec![0, 1024, 512, 1536], vec![0, 1536]));
+        assert_eq!((packets.pts, packets.keys), (vec![0, 1024, 512, 1536], vec![0, 2048, 1536]));
         assert_eq!((packets.seen, packets.untimed), (6, 1));
         let mut frames = Packets::default();
         for line in ["1,0", "0,512", "0,N/A"] {

@@ -5,12 +5,15 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use egofx::decode::Tools;
 
 /// The programs that `egofx` itself would find when run in this folder.
 pub fn tools() -> Tools {
-    Tools::find(None, None, &[root()]).expect("ffmpeg and ffprobe are needed; run `make setup`")
+    static TOOLS: LazyLock<Tools> =
+        LazyLock::new(|| Tools::find(None, None, &[root()]).expect("ffmpeg and ffprobe are needed; run `make setup`"));
+    TOOLS.clone()
 }
 
 /// The folder of the sources.
