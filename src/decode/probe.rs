@@ -290,12 +290,14 @@ fn declared_end(
     complaints: &[String],
 ) -> Option<f64> {
     let start = line.start_sec();
-    let by_count = stream.nb_frames.as_deref().and_then(|n| n.parse::<u64>().ok()).map(|n| {
-        let lost = n.saturating_sub(packets.seen);
-        line.end_sec() + lost as f64 / line.mean_fps()
-    });
     let by_tag = stream.tags.duration.as_deref().and_then(clock_sec);
     let by_stream = stream.duration.as_deref().and_then(|d| d.parse::<f64>().ok()).map(|d| start + d);
+    // A count tells whether frames are lost; when the last one ends, a duration tells better than their number.
+    let by_count = stream.nb_frames.as_deref().and_then(|n| n.parse::<u64>().ok()).map(|n| {
+        let lost = n.saturating_sub(packets.seen);
+        let guess = line.end_sec() + lost as f64 / line.mean_fps();
+        if lost > 0 { by_stream.unwrap_or(guess) } else { guess }
+    });
     // The container's duration may be the sound's; it counts where the video is alone or ffprobe complained.
     let whole = header.format.duration.as_deref().and_then(|d| d.parse::<f64>().ok());
     let by_container = whole.filter(|_| header.streams.len() == 1 || !complaints.is_empty());
