@@ -1,0 +1,120 @@
+//! Peak memory of `egofx extract` on a short and on a long video, and the time from its start to its first committed unit.
+//!
+//! `cargo bench --bench memory -- openvino` compares OpenVINO's rows with the CPU's instead; it needs
+//! `make setup-openvino`.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use egofx::backbone::{Card, Device, OnnxBackbone, Precision, Provider};
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
+use egofx::store::StoreReader;
+
+use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
+
+const MB: f64 = 1e6;
+
+/// Starts of the program.
+const STARTS: usize = 9;
+
+fn main() -> Fallible {
+    if std::env::args().any(|argument| argument == "openvino") {
+        return openvino();
+    }
+    startup()?;
+    memory()
+}
+
+fn memory() -> Fallible {
+    support::head("Peak memory, EgoVLP's 4-frame grid");
+    let recipe = inputs::recipe_file("memory", inputs::EGOVLP)?;
+    let mut peaks = Vec::new();
+    for minutes in [5, 60] {
+        let manifest = inputs::manifest("long", &inputs::long(minutes)?, None)?;
+        let seen = process::extract(&manifest, std::slice::from_ref(&recipe), &support::scratch("memory")?, &[])?;
+        let ffmpeg = format!("its ffmpeg: {:.0} MB", seen.child_peak as f64 / MB);
+        let own = format!("{:.0} MB", seen.peak as f64 / MB);
+        row(&format!("a video of {minutes} minutes: below 500 MB and the model"), &own, &ffmpeg);
+        peaks.push(seen.peak as f64);
+    }
+    row("60 minutes over 5 minutes, at most 1.10", &format!("{:.3}", peaks[1] / peaks[0]), "n=1");
+    Ok(())
+}
+
+fn startup() -> Fallible {
+    support::head("From the start of egofx to the first committed unit: one window, 256-high");
+    let manifest = inputs::manifest("start", &inputs::small()?, Some((0.0, 0.6)))?;
+    let recipe = inputs::recipe_file("start", inputs::EGOVLP)?;
+    let (mut first, mut whole) = (Spread::default(), Spread::default());
+    for _ in 0..STARTS {
+        let seen = process::extract(&manifest, std::slice::from_ref(&recipe), &support::scratch("start")?, &[])?;
+        first.push(1e3 * seen.first_unit.ok_or("no unit was seen")?);
+        whole.push(1e3 * seen.wall);
+    }
+    show("the first unit is there: below 1000 ms and loading the model", &first, 0, " ms");
+    show("the program has ended, everything verified", &whole, 0, " ms");
+    parts(&recipe)
+}
+
+/// Where that time goes: the same calls, one by one. Loading ONNX Runtime happens once per process, hence no spread.
+fn parts(recipe: &Path) -> Fallible {
+    let recipe = egofx::recipe::Recipe::read(recipe)?;
+    let models = support::root().join("onnx");
+    let part = |name: &str, cost: Cost| row(&format!("  {name}"), &format!("{:.0} ms", 1e3 * cost.wall), "");
+    let (tools, cost) = timed(support::tools);
+    part("asking ffmpeg and ffprobe for their versions", cost);
+    let (runtime, cost) = timed(support::runtime);
+    part("loading ONNX Runtime", cost);
+    let runtime = runtime?;
+    let card = Card::read(&models, &recipe.body.backbone)?;
+    let cpu = Device { provider: Provider::Cpu, ordinal: 0 };
+    let (backbone, cost) = timed(|| OnnxBackbone::load(&runtime, &models, &card, cpu, Precision::Fp32, 1));
+    part("loading the model", cost);
+    let mut backbone = backbone?;
+    part("running its golden input", timed(|| backbone.golden_error()).1);
+    let source = FfmpegSource { tools: tools?, threads: 0, hwaccel: HwAccel::None };
+    let path = inputs::small()?;
+    let (video, cost) = timed(|| source.probe(&path));
+    part("probing the video (60 s) with ffprobe", cost);
+    let video = video?;
+    let decode = || source.open(&video, &[2, 6, 10, 14], &[recipe.body.transform]).count();
+    part("decoding four frames", timed(decode).1);
+    Ok(())
+}
+
+/// Rows by OpenVINO against the CPU's.
+fn openvino() -> Fallible {
+    support::head("OpenVINO's rows against the CPU's, tiny backbone");
+    let found = std::fs::read_dir(support::root().join(".runtime/openvino")).is_ok();
+    if !found {
+        println!("skipped: OpenVINO is not installed here (make setup-openvino)");
+        return Ok(());
+    }
+    let reference = rows(&["--device", "cpu"])?;
+    for (precision, promise) in [("fp32", ", at least 0.9999"), ("bf16", "")] {
+        let found = rows(&["--device", "openvino", "--precision", precision])?;
+        let cosines: Spread = reference.iter().zip(&found).map(|(a, b)| cosine(a, b)).collect();
+        row(&format!("{precision}: smallest cosine of a row{promise}"), &format!("{:.6}", cosines.min()), "");
+        row(&format!("{precision}: rows"), &found.len().to_string(), &format!("cpu: {}", reference.len()));
+    }
+    Ok(())
+}
+
+fn rows(device: &[&str]) -> Fallible<Vec<Vec<f32>>> {
+    let (manifest, out) = (inputs::manifest("small", &inputs::small()?, None)?, support::scratch("openvino")?);
+    let recipe: PathBuf = inputs::recipe_file("openvino", inputs::EGOVLP)?;
+    process::extract(&manifest, &[recipe], &out, device)?;
+    let reader = StoreReader::open(&out.join("openvino"))?;
+    let committed = reader.committed()?;
+    let mut rows = Vec::new();
+    for entry in committed.iter() {
+        rows.extend(reader.read_unit(&entry.clip_uid)?.features.rows().into_iter().map(|row| row.to_vec()));
+    }
+    Ok(rows)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}

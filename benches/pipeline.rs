@@ -1,0 +1,269 @@
+//! The whole line of stages against its parts: decoding alone, inference alone, and both with everything in between; and
+//! two recipes on one decode against two runs.
+//!
+//! Decoding is kept on one core and inference on another, so that the parts do not take time from one another by mere
+//! lack of cores; packing and writing run wherever there is room.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egofx::backbone::{Backbone, BackboneError, Card, ClipBatch, Device, OnnxBackbone, Precision, Provider, Runtime};
+use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, VideoInfo};
+use egofx::manifest::Manifest;
+use egofx::ndarray::Array2;
+use egofx::pipeline::{self, Control, OnError, Options, Report};
+use egofx::plan::Plan;
+use egofx::recipe::{Recipe, Transform};
+use egofx::store::{Contract, PlannedUnit, SCHEMA_VERSION, Shard, Store};
+
+use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
+
+/// Rounds of decoding alone, inference alone, whole run.
+const ROUNDS: usize = 5;
+
+fn main() -> Fallible {
+    let runtime = Arc::new(support::runtime()?);
+    let video = inputs::small()?;
+    support::head("The whole run: one core decodes, another infers");
+    for (name, grid, batch_size) in [
+        ("4-frame grid, batches of 8", inputs::EGOVLP, 8),
+        ("16-frame windows at 10 fps, batches of 8", inputs::DENSE, 8),
+        ("16-frame windows at 10 fps, batches of 32", inputs::DENSE, 32),
+        ("32-frame windows, stride 16, batches of 4", inputs::EGO4D, 4),
+    ] {
+        let case = Case::new(runtime.clone(), &video, grid, batch_size)?;
+        case.measure(name)?;
+    }
+    support::head("Two recipes on one video: 4-frame grid and 16-frame windows at 10 fps");
+    two_recipes(&video)
+}
+
+/// One recipe on one video.
+struct Case {
+    runtime: Arc<Runtime>,
+    card: Card,
+    recipe: Recipe,
+    manifest: Manifest,
+    batch_size: usize,
+    source: Pinned,
+    device_core: usize,
+}
+
+impl Case {
+    fn new(runtime: Arc<Runtime>, video: &Path, grid: &str, batch_size: usize) -> Fallible<Self> {
+        let recipe = inputs::recipe("case", grid)?;
+        let cores = support::cores();
+        let source = FfmpegSource { tools: support::tools()?, threads: 1, hwaccel: HwAccel::None };
+        Ok(Self {
+            runtime,
+            card: Card::read(&models(), &recipe.body.backbone)?,
+            recipe,
+            manifest: Manifest::read(&inputs::manifest("small", video, None)?)?,
+            batch_size,
+            source: Pinned { inner: source, core: cores[0] },
+            device_core: cores[cores.len() - 1],
+        })
+    }
+
+    fn measure(&self, name: &str) -> Fallible {
+        let (mut ratio, mut cpu) = (Spread::default(), Spread::default());
+        let (mut decode, mut infer, mut whole) = (Spread::default(), Spread::default(), Spread::default());
+        for _ in 0..ROUNDS {
+            let (windows, decoding) = self.decode_alone()?;
+            let inferring = self.infer_alone(windows)?;
+            let running = self.whole(windows)?;
+            ratio.push(running.wall / decoding.wall.max(inferring.wall));
+            cpu.push(running.cpu / (decoding.cpu + inferring.cpu));
+            decode.push(decoding.wall / running.wall);
+            infer.push(inferring.wall / running.wall);
+            whole.push(running.wall);
+        }
+        let side = if decode.median() > infer.median() { "decoding" } else { "inference" };
+        show(&format!("{name}: wall over the slower part's, at most 1.10"), &ratio, 3, "");
+        let slower = decode.median().max(infer.median());
+        row("  the slower part", side, &format!("{:.0} % of the run", 100.0 * slower));
+        let faster = decode.median().min(infer.median());
+        row("  the faster part", "", &format!("{:.0} % of the run", 100.0 * faster));
+        show("  CPU time over the sum of both parts'", &cpu, 3, "");
+        show("  the whole run, seconds", &whole, 2, "");
+        Ok(())
+    }
+
+    /// Probing and decoding, as the decode stage does it; how many windows that makes.
+    fn decode_alone(&self) -> Fallible<(usize, Cost)> {
+        let path = self.path()?;
+        let job = || -> Fallible<usize> {
+            let video = self.source.probe(&path)?;
+            let wanted = inputs::wanted(&video, std::slice::from_ref(&self.recipe))?;
+            let frames = self.source.open(&video, &wanted, &[self.recipe.body.transform]).filter(Result::is_ok);
+            assert_eq!(frames.count(), wanted.len(), "frames did not come");
+            Ok(egofx::plan::Layout::new(&video, &self.recipe, None)?.rows.len())
+        };
+        // A thread of its own, because pinning is for good.
+        let alone = || std::thread::scope(|scope| scope.spawn(|| job().map_err(|e| e.to_string())).join());
+        let (windows, cost) = timed(alone);
+        Ok((windows.map_err(|_| "decoding panicked")??, cost))
+    }
+
+    /// As many windows as the run has, all of the same pixels, on the run's core.
+    fn infer_alone(&self, windows: usize) -> Fallible<Cost> {
+        let (mut backbone, frames) = (self.backbone()?, self.recipe.body.grid.frames() as usize);
+        let window = frames * (self.card.input.height * self.card.input.width * 3) as usize;
+        let batch = |clips: usize| ClipBatch {
+            clips,
+            frames,
+            pixels: (0..clips * window).map(|i| (i * 7 % 251) as u8).collect(),
+        };
+        let (full, last) = (batch(self.batch_size), batch(windows % self.batch_size));
+        let mut work = || -> Result<(), BackboneError> {
+            for _ in 0..windows / self.batch_size {
+                backbone.forward(&full)?;
+            }
+            if last.clips > 0 { backbone.forward(&last).map(drop) } else { Ok(()) }
+        };
+        let (done, cost) = timed(|| std::thread::scope(|scope| scope.spawn(&mut work).join()));
+        done.map_err(|_| "inference panicked")??;
+        Ok(cost)
+    }
+
+    /// Everything, into a store.
+    fn whole(&self, windows: usize) -> Fallible<Cost> {
+        let mut stores = [self.store()?];
+        let recipes = std::slice::from_ref(&self.recipe);
+        let plan = Plan::new(&self.manifest, recipes, Shard::WHOLE, None, |_, _| false);
+        let devices = vec![vec![self.backbone()?]];
+        let (options, control) = (self.options(), Control::default());
+        let run = || pipeline::run(&plan, recipes, &self.source, devices, &mut stores, &options, &control);
+        let ((report, ended), cost) = timed(run);
+        ended?;
+        complete(&report, windows)?;
+        Ok(cost)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            decoders: 1,
+            batch_size: self.batch_size,
+            memory_bytes: 256 << 20,
+            on_error: OnError::Fail,
+            onnxruntime_version: self.runtime.version.clone(),
+            provider: "cpu".into(),
+        }
+    }
+
+    fn backbone(&self) -> Fallible<Box<dyn Backbone>> {
+        let cpu = Device { provider: Provider::Cpu, ordinal: 0 };
+        let mut inner = OnnxBackbone::load(&self.runtime, &models(), &self.card, cpu, Precision::Fp32, 1)?;
+        // As `egofx` does before a run; it also takes the first, slower call out of the measurement.
+        inner.golden_error()?;
+        Ok(Box::new(PinnedBackbone { inner, core: self.device_core, pinned: false }))
+    }
+
+    fn store(&self) -> Fallible<Store> {
+        let body = &self.recipe.body;
+        let contract = Contract {
+            schema_version: SCHEMA_VERSION,
+            feature_set: self.recipe.name.clone(),
+            backbone: self.card.name.clone(),
+            onnx_sha256: self.card.sha256.clone(),
+            precision: "fp32".into(),
+            dim: self.card.output.dim,
+            dtype: body.output.dtype,
+            format: body.output.format.clone(),
+            grid: body.grid.to_string(),
+            fps: body.grid.rows_per_sec(30.0),
+            window_frames: body.grid.frames(),
+            compat: "fixed".into(),
+            checkpoint: self.card.checkpoint.clone(),
+            checkpoint_sha256: self.card.checkpoint_sha256.clone(),
+            recipe: String::new(),
+            fingerprint: self.recipe.fingerprint(&self.card, "fp32"),
+        };
+        let store = Store::open(&support::scratch("whole")?, &contract, Shard::WHOLE)?;
+        let clips = self.manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
+        let units = clips.map(|(video, clip)| PlannedUnit {
+            clip_uid: clip.uid.clone(),
+            video_uid: video.uid.clone(),
+            span: clip.span,
+        });
+        store.promise(&units.collect::<Vec<_>>())?;
+        Ok(store)
+    }
+
+    fn path(&self) -> Fallible<PathBuf> {
+        let path = self.manifest.videos.first().and_then(|video| video.path.clone());
+        Ok(path.ok_or("the manifest names no file")?)
+    }
+}
+
+fn models() -> PathBuf {
+    support::root().join("onnx")
+}
+
+fn complete(report: &Report, windows: usize) -> Fallible {
+    let whole = report.rows == windows as u64 && report.failures.is_empty() && report.unreached() == 0;
+    if whole { Ok(()) } else { Err(format!("the run is not complete: {report:?}").into()) }
+}
+
+/// A source whose work, that of its ffmpeg included, stays on one core.
+struct Pinned {
+    inner: FfmpegSource,
+    core: usize,
+}
+
+impl FrameSource for Pinned {
+    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
+        support::pin(self.core);
+        self.inner.probe(path)
+    }
+
+    fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
+        self.inner.open(video, wanted, transforms)
+    }
+
+    fn version(&self) -> String {
+        self.inner.version()
+    }
+}
+
+/// A backbone that stays on one core from its first batch on.
+struct PinnedBackbone {
+    inner: OnnxBackbone,
+    core: usize,
+    pinned: bool,
+}
+
+impl Backbone for PinnedBackbone {
+    fn card(&self) -> &Card {
+        self.inner.card()
+    }
+
+    fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
+        if !std::mem::replace(&mut self.pinned, true) {
+            support::pin(self.core);
+        }
+        self.inner.forward(batch)
+    }
+}
+
+/// Both recipes by one run of `egofx extract`, and by one run each.
+fn two_recipes(video: &Path) -> Fallible {
+    let manifest = inputs::manifest("small", video, None)?;
+    let sparse = inputs::recipe_file("sparse", inputs::EGOVLP)?;
+    let dense = inputs::recipe_file("dense", inputs::DENSE)?;
+    let (mut ratio, mut seen) = (Spread::default(), BTreeSet::new());
+    for _ in 0..ROUNDS {
+        let run = |recipes: &[PathBuf]| process::extract(&manifest, recipes, &support::scratch("recipes")?, &[]);
+        let both = run(&[sparse.clone(), dense.clone()])?;
+        let (first, second) = (run(std::slice::from_ref(&sparse))?, run(std::slice::from_ref(&dense))?);
+        ratio.push(both.wall / (first.wall + second.wall));
+        seen.insert(both.report["decode_multiplicity"].to_string());
+    }
+    let seen: Vec<String> = seen.into_iter().collect();
+    row("decode multiplicity of one run, 1.00", &seen.join(", "), "");
+    show("one run's wall time over that of two", &ratio, 3, "");
+    Ok(())
+}
