@@ -466,7 +466,7 @@ fn a_file_that_may_not_be_read_says_so() {
     let folder = folder();
     let path = folder.path().join("secret.mp4");
     fs::copy(data("sampling/clip_no_b.mp4"), &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything.
     if fs::File::open(&path).is_err() {
         assert!(matches!(source().probe(&path), Err(ProbeError::Unreadable { .. })));
