@@ -93,15 +93,17 @@ fn raw(video: &VideoInfo, filter: &str, bytes: usize) -> Vec<Vec<u8>> {
     bits.chunks(bytes).map(<[u8]>::to_vec).collect()
 }
 
-/// Asserts that `wanted` come in order, without a fault, and equal to the reference.
-fn assert_exact(video: &VideoInfo, wanted: &[u64], reference: &[Vec<u8>], transform: Transform) {
+/// Asserts that `wanted` come in order, without a fault, and equal to the reference. How often decoding began again.
+fn assert_exact(video: &VideoInfo, wanted: &[u64], reference: &[Vec<u8>], transform: Transform) -> usize {
     let name = video.path.file_name().unwrap().to_string_lossy();
     let (frames, faults) = open(video, wanted, &[transform]);
+    let (restarts, faults): (Vec<_>, Vec<_>) = faults.into_iter().partition(|f| matches!(f, Fault::Restarted { .. }));
     assert_eq!(faults, [], "{name} {wanted:?}");
     assert_eq!(indices(&frames), wanted, "{name}");
     for frame in &frames {
         assert!(*frame.pixels[0] == reference[frame.index as usize], "{name}: frame {} differs", frame.index);
     }
+    restarts.len()
 }
 
 /// Probes `path`, and asserts that all its frames come, equal to the reference.
@@ -171,7 +173,8 @@ fn no_wanted_frames_or_sizes_are_no_frames_and_no_faults() {
     assert!(open(&video, &[3], &[]).0.is_empty());
 }
 
-/// 600 frames with a key frame every 30, in one codec and container: a frame that was sought equals that of a full decode.
+/// 600 frames with a key frame every 30, in one codec and container: a frame that was sought equals that of a full
+/// decode. Where there is an index and GOPs are closed, the first seek finds it.
 fn assert_seeks(name: &str, codec: &str) {
     let folder = folder();
     let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", pictures("96x64", "30", 600)));
@@ -181,7 +184,8 @@ fn assert_seeks(name: &str, codec: &str) {
     assert_eq!(reference.len() as u64, video.timeline.frames(), "{name}");
     for first in [0, 1, 28, 29, 30, 31, 58, 89, 118, 299, 300, 301, 317, 569, 598] {
         let wanted: Vec<u64> = [first, first + 1, first + 7, first + 40].into_iter().filter(|&i| i < 600).collect();
-        assert_exact(&video, &wanted, &reference, SMALL);
+        let restarts = assert_exact(&video, &wanted, &reference, SMALL);
+        assert!(restarts == 0 || name.starts_with("open") || name.ends_with(".ts"), "{name} {wanted:?}: {restarts}");
     }
 }
 

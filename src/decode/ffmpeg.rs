@@ -54,7 +54,8 @@ impl FrameSource for FfmpegSource {
         Box::new(Stream {
             source: self.clone(),
             video: video.clone(),
-            landing: Landing::before(wanted[0], video),
+            landings: Landing::before(wanted[0], video),
+            landing: None,
             transforms: transforms.to_vec(),
             wanted: wanted.to_vec(),
             sizes,
@@ -123,26 +124,32 @@ fn widest(sizes: &[Geometry]) -> u32 {
     sizes.iter().map(|g| g.side).max().unwrap_or(0)
 }
 
-/// Where decoding starts in the middle of a file: early enough that nothing depends on how well the seek lands.
+/// Where decoding starts in the middle of a file.
 ///
-/// A decoder that starts at an open GOP complains of frames that refer to earlier ones, and a complaint leads its frame.
-/// So it starts some key frames too early, and complaints count from `mark` on only: what they mean before it is past
+/// Mostly the key frame before the wanted ones is the place. Some containers land behind it, and a decoder that starts at
+/// an open GOP complains of frames that refer to earlier ones, while nobody can tell which frames a complaint concerns:
+/// then it starts some key frames earlier, and complaints count from `mark` on only; what they mean before it is past
 /// when the last key frame before the wanted ones comes.
 #[derive(Debug, Clone, Copy)]
 struct Landing {
     /// The key frame that is sought. Containers without an index land up to a key frame later.
     target: u64,
-    /// A key frame that is selected too, and not delivered.
+    /// A key frame that is selected too; that it comes first shows that the seek landed well.
     mark: u64,
+    /// Whether complaints before the mark are known to be past before the wanted frames come.
+    far: bool,
 }
 
 impl Landing {
-    /// `None` if one does best to start at the file's first frame.
-    fn before(wanted: u64, video: &VideoInfo) -> Option<Self> {
-        let key_before = |index: u64| index.checked_sub(1).map(|index| video.keyframe_before(index));
-        let mark = video.keyframe_before(video.keyframe_before(wanted).checked_sub(COMPLAINT_LEAD_FRAMES)?);
-        let target = key_before(mark)?;
-        (target > 0).then_some(Self { target, mark })
+    /// Where to start, the last one first; the first frame of the file is what is left when none of them will do.
+    fn before(wanted: u64, video: &VideoInfo) -> Vec<Self> {
+        let key = video.keyframe_before(wanted);
+        let near = Self { target: key, mark: key, far: false };
+        let far = key.checked_sub(COMPLAINT_LEAD_FRAMES).map(|index| video.keyframe_before(index)).and_then(|mark| {
+            let target = video.keyframe_before(mark.checked_sub(1)?);
+            Some(Self { target, mark, far: true })
+        });
+        far.into_iter().chain([near]).filter(|landing| landing.target > 0).collect()
     }
 }
 
@@ -155,7 +162,9 @@ enum State {
 struct Stream {
     source: FfmpegSource,
     video: VideoInfo,
-    /// Where to start; `None` is at the first frame.
+    /// Where to start, the last one first; at the first frame if there are none.
+    landings: Vec<Landing>,
+    /// The one in use, until it is known to be right.
     landing: Option<Landing>,
     transforms: Vec<Transform>,
     wanted: Vec<u64>,
@@ -190,8 +199,10 @@ impl Iterator for Stream {
 
 impl Stream {
     fn start(&mut self) {
+        self.landing = self.landings.pop();
         let selected = self.landing.iter().map(|landing| &landing.mark).chain(&self.wanted);
-        let pts: Vec<i64> = selected.filter_map(|&index| self.video.timeline.pts(index)).collect();
+        let mut pts: Vec<i64> = selected.filter_map(|&index| self.video.timeline.pts(index)).collect();
+        pts.dedup(); // the mark may be wanted itself
         match Child::spawn(self.command(), filter(&pts, &self.transforms, &self.sizes)) {
             Ok(child) => self.state = State::Running(child),
             Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
@@ -214,7 +225,9 @@ impl Stream {
         command.arg("-i").arg(probe::file_url(&self.video.path));
         command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
         command.args([tools.filter_file_option(), "pipe:0", tools.passthrough_option(), "passthrough"]);
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        // Unflushed, the end of a frame stays with ffmpeg until the next one comes; after the last wanted frame that would
+        // be the end of the file, decoded for nothing.
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-flush_packets", "1", "pipe:1"]);
         command
     }
 
@@ -230,11 +243,12 @@ impl Stream {
         let Some(pts) = self.timestamp(&child) else { return self.end(child) };
         let Some(index) = self.video.timeline.index_of(pts) else { return self.state = State::Running(child) };
         match self.landing.take() {
-            Some(landing) if index == landing.mark => self.suspect = None,
+            Some(Landing { mark, far: true, .. }) if index == mark => self.suspect = None,
             // Too late, or after complaints that nobody can place.
-            Some(landing) if index > self.wanted[0] || self.suspect.is_some() => return self.restart(landing),
-            _ => self.deliver(index, picture),
+            Some(landing) if index != landing.mark || self.suspect.is_some() => return self.restart(landing),
+            _ => {}
         }
+        self.deliver(index, picture);
         self.state = State::Running(child);
     }
 
@@ -281,7 +295,8 @@ impl Stream {
 
     fn restart(&mut self, landing: Landing) {
         self.suspect = None;
-        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(landing.target) }));
+        let again = landing.target - self.landings.last().map_or(0, |next| next.target);
+        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(landing.target), again }));
         self.state = State::Unstarted;
     }
 

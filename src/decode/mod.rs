@@ -106,11 +106,13 @@ pub enum Fault {
     /// The decoder could not be started or spoken to.
     #[error("the decoder cannot be run: {0}")]
     Child(String),
-    /// Seeking did not lead to the wanted frames; the stream begins again at the file's first one.
-    #[error("decoding begins again at the first frame: seeking to {sec:.2} s was not exact")]
+    /// Seeking did not lead to the wanted frames; the stream begins again further ahead of them.
+    #[error("seeking to {sec:.2} s was not exact; decoding begins again {again} frames earlier")]
     Restarted {
         /// The second that was sought.
         sec: f64,
+        /// Frames that are decoded in addition.
+        again: u64,
     },
     /// A hardware decoder was asked for and software decoded; frames are right all the same.
     #[error("not decoded by {wanted}: {why}")]

@@ -202,9 +202,9 @@ impl Fate<'_> {
                 Counters::add(&counters.fallbacks, 1);
                 self.context.control.remark(format!("{path}: {fault}; decoded by software"));
             }
-            Fault::Restarted { sec } => {
-                Counters::add(&counters.frames_decoded, self.video.timeline.frame_at(sec));
-                self.context.control.remark(format!("{path}: {fault}"));
+            Fault::Restarted { again, .. } => {
+                Counters::add(&counters.frames_decoded, again);
+                log::info!("{path}: {fault}");
             }
             _ if self.why.is_empty() => self.why = fault.to_string(),
             _ => log::debug!("{path}: {fault}"),
