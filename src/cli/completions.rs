@@ -16,7 +16,9 @@ pub struct Completions {
 impl Completions {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "egofx", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "egofx", &mut script);
+        super::say(&String::from_utf8(script)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

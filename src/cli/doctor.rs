@@ -9,8 +9,8 @@ use serde::Serialize;
 use egofx::backbone::{Provider, Runtime};
 use egofx::decode::{HwAccel, hwaccel_fault};
 
-use super::BAD_REQUEST;
 use super::args::Programs;
+use super::{BAD_REQUEST, say, say_json};
 
 /// Show what was found on this machine, what is missing and how to get it.
 ///
@@ -50,14 +50,12 @@ impl Doctor {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let findings = self.findings();
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&findings)?);
-        } else {
-            findings.iter().for_each(print);
-        }
         let sound = findings.iter().all(|finding| !finding.needed || finding.found.is_some());
-        if !self.json {
-            println!("{}", if sound { "Ready." } else { "Not ready: see what is marked NEEDED." });
+        if self.json {
+            say_json(&findings)?;
+        } else {
+            let verdict = if sound { "Ready.\n" } else { "Not ready: see what is marked NEEDED.\n" };
+            say(&(findings.iter().map(line).collect::<String>() + verdict))?;
         }
         Ok(ExitCode::from(if sound { 0 } else { BAD_REQUEST }))
     }
@@ -113,10 +111,10 @@ fn gpus() -> Result<String, String> {
     if output.status.success() && !lines.is_empty() { Ok(lines) } else { Err("nvidia-smi names none".to_owned()) }
 }
 
-fn print(finding: &Finding) {
+fn line(finding: &Finding) -> String {
     match (&finding.found, finding.needed) {
-        (Some(found), _) => println!("ok       {:<22} {found}", finding.what),
-        (None, true) => println!("NEEDED   {:<22} {}", finding.what, finding.remedy),
-        (None, false) => println!("missing  {:<22} {}", finding.what, finding.remedy),
+        (Some(found), _) => format!("ok       {:<22} {found}\n", finding.what),
+        (None, true) => format!("NEEDED   {:<22} {}\n", finding.what, finding.remedy),
+        (None, false) => format!("missing  {:<22} {}\n", finding.what, finding.remedy),
     }
 }

@@ -41,8 +41,7 @@ pub fn estimate(
     programs: &Programs,
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
-    let source =
-        FfmpegSource { tools: programs.tools()?, threads: compute.threads.unwrap_or(0), hwaccel: HwAccel::None };
+    let source = FfmpegSource { tools: programs.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
     let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?).ok()).next();
     let Some(video) = opened else { return Ok(None) };
     let decode_sec = plan.cost_sec() * decode_rate(&source, &video, recipes, seconds);
@@ -93,9 +92,9 @@ fn window_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> a
 
 impl Estimate {
     /// For people.
-    pub fn print(&self) {
+    pub fn line(&self) -> String {
         let shown = |sec: f64| indicatif::HumanDuration(std::time::Duration::from_secs_f64(sec)).to_string();
         let (decode, infer) = (shown(self.decode_sec), shown(self.infer_sec));
-        println!("about {}: decoding alone {decode} per decoder, models alone {infer}", shown(self.total_sec));
+        format!("about {}: decoding alone {decode} per decoder, models alone {infer}\n", shown(self.total_sec))
     }
 }

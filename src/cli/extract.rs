@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::ids::ClipUid;
 use egofx::manifest::Manifest;
-use egofx::pipeline::{self, Control, OnError, Options, PipelineError, Report};
+use egofx::pipeline::{self, Control, OnError, Options, Report};
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
 use egofx::store::{Shard, Store, StoreReader};
@@ -22,12 +23,13 @@ use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::Progress;
-use super::{FAILED, INTERRUPTED, complain, plural, setup};
+use super::{FAILED, INTERRUPTED, complain, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
 /// Give the same command again after a crash: what is committed is checked and kept, the rest is done. Exit code 0: every
-/// planned row is there and verified; 1: some units failed (listed, and in report.json); 2: nothing was begun.
+/// planned row is there and verified; 1: some units failed (listed, and in report.json); 2: nothing was begun; 130:
+/// interrupted.
 #[derive(Args)]
 pub struct Extract {
     #[command(flatten)]
@@ -80,7 +82,7 @@ pub struct Compute {
     pub batch_size: Option<usize>,
     /// Threads of a model on the CPU, and of each decoder [default: all cores].
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -116,7 +118,13 @@ impl Compute {
 
     /// Threads of each model on the CPU.
     pub fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| (cores() / self.device.len().max(1)).max(1))
+        let share = || cores() / self.device.len().max(1);
+        self.threads.map_or_else(share, NonZeroUsize::get).max(1)
+    }
+
+    /// Threads of each decoder; 0 lets ffmpeg choose.
+    pub fn decoder_threads(&self) -> usize {
+        self.threads.map_or(0, NonZeroUsize::get)
     }
 
     /// Loads ONNX Runtime for the devices. One library serves all of them.
@@ -170,7 +178,7 @@ impl Extract {
         let (mut report, ended) = pipeline::run(&plan, &recipes, &source, devices, &mut stores, &options, &control);
         progress.finish();
         report.remarks.extend(fallback);
-        let mut trouble: Vec<String> = ended.err().as_ref().map(describe).into_iter().collect();
+        let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
         trouble.extend(finish(&stores, &plan, &report));
         let account =
             Account { extract: &self, manifest: &manifest, recipes: &recipes, stores: &stores, trouble: &trouble };
@@ -184,7 +192,7 @@ impl Extract {
         Ok(Options {
             decoders,
             batch_size: self.compute.batch_size()?,
-            memory_bytes: self.memory << 20,
+            memory_bytes: self.memory.saturating_mul(1 << 20),
             on_error: match self.on_error {
                 Policy::Fail => OnError::Fail,
                 Policy::Skip => OnError::Skip,
@@ -208,7 +216,7 @@ impl Extract {
         if let Some(remark) = &remark {
             log::warn!("{remark}");
         }
-        Ok((FfmpegSource { tools, threads: self.compute.threads.unwrap_or(0), hwaccel }, remark))
+        Ok((FfmpegSource { tools, threads: self.compute.decoder_threads(), hwaccel }, remark))
     }
 
     /// The first Ctrl-C (or SIGTERM) stops politely, the second one at once.
@@ -216,27 +224,18 @@ impl Extract {
         let control = Arc::new(Control::default());
         let heard = control.clone();
         ctrlc::set_handler(move || {
-            if heard.stopping() {
+            if heard.interrupted() {
                 // Commits are atomic, so this loses only what is in flight; ffmpeg ends when its pipe closes.
                 #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
                 std::process::exit(INTERRUPTED.into());
             }
-            eprintln!("egofx: stopping: what is in flight is finished; Ctrl-C again to leave at once");
-            heard.stop();
+            // Asked first: whoever reads the words may already ask again.
+            heard.interrupt();
+            tell("egofx: stopping: what is in flight is finished; Ctrl-C again to leave at once");
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(control)
     }
-}
-
-fn describe(error: &PipelineError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Writes the indices and re-opens what this run committed. What is wrong with it.
@@ -256,7 +255,7 @@ fn finish(stores: &[Store], plan: &Plan, report: &Report) -> Vec<String> {
         });
         match verified {
             Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.clip_uid, p.what))),
-            Err(error) => trouble.push(format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => trouble.push(with_causes(&error.into())),
         }
     }
     trouble
@@ -280,22 +279,30 @@ impl Account<'_> {
             complain(&anyhow::Error::from(error).context(path.display().to_string()));
         }
         self.complaints(report);
-        if self.extract.json {
-            println!("{text}");
-        } else if !self.extract.quiet {
+        let said = if self.extract.json {
+            say(&(text + "\n"))
+        } else if self.extract.quiet {
+            Ok(())
+        } else {
             self.summary(report);
-            self.stores.iter().for_each(|store| println!("{}", store.path().display()));
+            say(&self.stores.iter().map(|store| format!("{}\n", store.path().display())).collect::<String>())
+        };
+        let code = self.code(report);
+        if let Err(error) = said {
+            complain(&error);
+            return Ok(ExitCode::from(code.max(FAILED)));
         }
-        Ok(ExitCode::from(self.code(report)))
+        Ok(ExitCode::from(code))
     }
 
     fn code(&self, report: &Report) -> u8 {
-        let unsound = !self.trouble.is_empty() || !report.failures.is_empty() || !self.manifest.rejected.is_empty();
-        match (report.interrupted && self.extract.options().is_ok_and(|o| o.on_error != OnError::Fail), unsound) {
-            (true, _) => INTERRUPTED,
-            (false, true) => FAILED,
-            (false, false) if report.unreached() > 0 => FAILED,
-            _ => 0,
+        let failed = !self.trouble.is_empty() || !report.failures.is_empty() || !self.manifest.rejected.is_empty();
+        if report.interrupted {
+            INTERRUPTED
+        } else if failed || report.unreached() > 0 {
+            FAILED
+        } else {
+            0
         }
     }
 
@@ -317,27 +324,28 @@ impl Account<'_> {
 
     fn complaints(&self, report: &Report) {
         for rejected in &self.manifest.rejected {
-            eprintln!("egofx: manifest {}: {rejected}", self.extract.work.manifest.display());
+            tell(format_args!("egofx: manifest {}: {rejected}", self.extract.work.manifest.display()));
         }
         for failure in &report.failures {
-            eprintln!("egofx: {} {}: {}", self.recipes[failure.recipe].name, failure.clip_uid, failure.why);
+            let set = &self.recipes[failure.recipe].name;
+            tell(format_args!("egofx: {set} {}: {}", failure.clip_uid, failure.why));
         }
-        self.trouble.iter().for_each(|trouble| eprintln!("egofx: {trouble}"));
+        self.trouble.iter().for_each(|trouble| tell(format_args!("egofx: {trouble}")));
     }
 
     fn summary(&self, report: &Report) {
         let per = |n: f64| if report.elapsed_sec > 0.0 { n / report.elapsed_sec } else { 0.0 };
-        eprintln!(
+        tell(format_args!(
             "{} committed, {} done before, {} failed, {} not reached",
             plural(report.committed, "unit"),
             report.done_before,
             report.failures.len(),
             report.unreached()
-        );
+        ));
         if report.committed + report.failures.len() == 0 {
             return;
         }
-        eprintln!(
+        tell(format_args!(
             "{} rows ({} missing) from {:.1} s of video in {:.1} s: {:.1} rows/s, {:.1} times real time",
             report.rows,
             report.missing_rows,
@@ -345,15 +353,15 @@ impl Account<'_> {
             report.elapsed_sec,
             per(report.rows as f64),
             per(report.video_sec)
-        );
-        eprintln!(
+        ));
+        tell(format_args!(
             "{} frames decoded, {} piped, decode multiplicity {:.2}",
             report.frames_decoded, report.frames_piped, report.decode_multiplicity
-        );
+        ));
         let stage = |s: &pipeline::StageStats| format!("{} {:.0} %", s.stage, 100.0 * s.busy_share);
         let stages: Vec<String> = report.stages.iter().map(stage).collect();
         let bottleneck = report.bottleneck().map_or("none", |s| s.stage);
-        eprintln!("busy: {}; bottleneck: {bottleneck}", stages.join(", "));
+        tell(format_args!("busy: {}; bottleneck: {bottleneck}", stages.join(", ")));
     }
 }
 

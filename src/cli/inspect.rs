@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use egofx::store::{Contract, FORMATS, StoreReader, Unit, feature_sets};
 
-use super::bytes;
+use super::{bytes, say, say_json};
 
 /// Show what a feature file or a store holds: contract, source, rows, times, norms.
 #[derive(Args)]
@@ -26,9 +26,9 @@ impl Inspect {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let shown = if self.path.is_file() { vec![file(&self.path)?] } else { stores(&self.path)? };
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&shown)?);
+            say_json(&shown)?;
         } else {
-            shown.iter().for_each(print);
+            say(&shown.iter().map(|one| lines(one, 0) + "\n").collect::<String>())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -101,21 +101,12 @@ fn contract(contract: &Contract) -> Value {
     shown
 }
 
-fn print(shown: &Value) {
-    lines(shown, 0);
-    println!();
-}
-
-fn lines(value: &Value, indent: usize) {
-    for (name, value) in value.as_object().into_iter().flatten() {
-        let pad = " ".repeat(indent);
-        match value {
-            Value::Object(_) => {
-                println!("{pad}{name}");
-                lines(value, indent + 2);
-            }
-            Value::String(text) => println!("{pad}{name:<20} {text}"),
-            _ => println!("{pad}{name:<20} {value}"),
-        }
-    }
+fn lines(value: &Value, indent: usize) -> String {
+    let pad = " ".repeat(indent);
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::Object(_) => format!("{pad}{name}\n{}", lines(value, indent + 2)),
+        Value::String(text) => format!("{pad}{name:<20} {text}\n"),
+        _ => format!("{pad}{name:<20} {value}\n"),
+    };
+    value.as_object().into_iter().flatten().map(line).collect()
 }

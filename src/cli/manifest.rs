@@ -1,6 +1,5 @@
 //! `egofx manifest`: from what there is to a list of videos and clips.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use clap::Args;
 
 use egofx::benchmark::{BENCHMARKS, Benchmark, Sources};
 
-use super::{FAILED, plural};
+use super::{FAILED, plural, say, tell};
 
 /// List videos and clips as a CSV that the other commands read.
 #[derive(Args)]
@@ -46,12 +45,12 @@ impl Manifest {
         let sources = Sources { annotations: self.annotations, videos: self.videos };
         let manifest = (Benchmark::find(&self.source)?.build)(&sources)?;
         for rejected in &manifest.rejected {
-            eprintln!("egofx: {rejected}");
+            tell(format_args!("egofx: {rejected}"));
         }
         let mut csv = Vec::new();
         manifest.write_csv(&mut csv)?;
         if to_stdout {
-            std::io::stdout().write_all(&csv)?;
+            say(&String::from_utf8(csv)?)?;
         } else {
             // Beside its place first, so that a full disk does not leave half a list.
             let temporary = self.out.with_extension("csv.tmp");
@@ -60,7 +59,7 @@ impl Manifest {
         }
         let (clips, videos) = (manifest.num_clips(), manifest.videos.len());
         let rejected = plural(manifest.rejected.len(), "entry").replace("entrys", "entries");
-        eprintln!("{} of {}; {rejected} rejected", plural(clips, "clip"), plural(videos, "video"));
+        tell(format_args!("{} of {}; {rejected} rejected", plural(clips, "clip"), plural(videos, "video")));
         Ok(ExitCode::from(if manifest.rejected.is_empty() { 0 } else { FAILED }))
     }
 }

@@ -15,8 +15,11 @@ mod progress;
 mod setup;
 mod verify;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Exit code: finished, but something failed.
@@ -81,7 +84,37 @@ impl Cli {
 
 /// Writes an error for people, causes included.
 pub fn complain(error: &anyhow::Error) {
-    eprintln!("egofx: {error:#}");
+    tell(format_args!("egofx: {}", with_causes(error)));
+}
+
+/// An error's words and its causes' words; many an error quotes its cause already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string().trim_end().to_owned();
+    for cause in error.chain().skip(1).map(|cause| cause.to_string().trim_end().to_owned()) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Writes data to stdout. A reader that has seen enough (`| head`) is no error.
+fn say(data: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(data.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
+}
+
+/// Writes `value` as JSON to stdout.
+fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// `n things`, or `1 thing`.

@@ -15,7 +15,7 @@ use egofx::store::{STORE_FILE, StoreReader};
 use super::args::{Programs, Work};
 use super::estimate::{Estimate, estimate};
 use super::extract::Compute;
-use super::{FAILED, bytes, plural, setup};
+use super::{FAILED, bytes, plural, say, say_json, setup, tell};
 
 /// Show what extract would do: units, windows, hours of video, bytes; with --probe also how long it will take.
 #[derive(Args)]
@@ -92,9 +92,10 @@ impl PlanCommand {
             estimate,
         };
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&outline)?);
+            say_json(&outline)?;
         } else {
-            outline.print();
+            outline.complaints();
+            say(&outline.table())?;
         }
         let sound = outline.videos_not_found.is_empty() && outline.rejected.is_empty();
         Ok(ExitCode::from(if sound { 0 } else { FAILED }))
@@ -110,27 +111,25 @@ impl PlanCommand {
 }
 
 impl Outline {
-    fn print(&self) {
-        for rejected in &self.rejected {
-            eprintln!("egofx: manifest: {rejected}");
-        }
-        for video in &self.videos_not_found {
-            eprintln!("egofx: {video}: no such file");
-        }
-        println!(
-            "{} of {}, {:.2} hours to decode ({} done)",
+    fn complaints(&self) {
+        self.rejected.iter().for_each(|rejected| tell(format_args!("egofx: manifest: {rejected}")));
+        self.videos_not_found.iter().for_each(|video| tell(format_args!("egofx: {video}: no such file")));
+    }
+
+    fn table(&self) -> String {
+        let mut table = format!(
+            "{} of {}, {:.2} hours to decode ({} done)\n",
             plural(self.units, "unit"),
             plural(self.videos, "video"),
             self.video_hours,
             self.units_done
         );
-        println!("{:<28} {:>8} {:>10} {:>6} {:>12}", "feature set", "units", "windows", "dim", "bytes");
+        table += &format!("{:<28} {:>8} {:>10} {:>6} {:>12}\n", "feature set", "units", "windows", "dim", "bytes");
         for row in &self.feature_sets {
             let size = bytes(row.feature_bytes);
-            println!("{:<28} {:>8} {:>10} {:>6} {size:>12}", row.feature_set, row.units, row.windows, row.dim);
+            let Row { feature_set, units, windows, dim, .. } = row;
+            table += &format!("{feature_set:<28} {units:>8} {windows:>10} {dim:>6} {size:>12}\n");
         }
-        if let Some(estimate) = &self.estimate {
-            estimate.print();
-        }
+        table + &self.estimate.as_ref().map(Estimate::line).unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use egofx::store::{StoreReader, feature_sets};
 use egofx::verify::{VerifyOptions, VerifyReport, verify};
 
-use super::{FAILED, plural};
+use super::{FAILED, plural, say, say_json, tell};
 
 /// Check every planned unit: there, unchanged, readable, from the model that the store names, finite.
 #[derive(Args)]
@@ -36,30 +36,31 @@ impl Verify {
             reports.push(verify(&store, options)?);
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&reports)?);
+            say_json(&reports)?;
         } else {
-            reports.iter().for_each(print);
+            reports.iter().try_for_each(print)?;
         }
         let sound = reports.iter().all(VerifyReport::is_sound);
         Ok(ExitCode::from(if sound { 0 } else { FAILED }))
     }
 }
 
-fn print(report: &VerifyReport) {
+fn print(report: &VerifyReport) -> anyhow::Result<()> {
     let verdict = if report.is_sound() { "sound" } else { "NOT sound" };
-    println!(
-        "{}: {verdict}: {} of {} committed, {} rows, {} padded, {} missing",
+    say(&format!(
+        "{}: {verdict}: {} of {} committed, {} rows, {} padded, {} missing\n",
         report.feature_set,
         report.committed,
         plural(report.planned, "unit"),
         report.rows,
         report.padded,
         report.missing
-    );
+    ))?;
     for problem in &report.problems {
-        eprintln!("egofx: {} {}: {}", report.feature_set, problem.clip_uid, problem.what);
+        tell(format_args!("egofx: {} {}: {}", report.feature_set, problem.clip_uid, problem.what));
     }
     for warning in &report.warnings {
-        eprintln!("egofx: {}: note: {warning}", report.feature_set);
+        tell(format_args!("egofx: {}: note: {warning}", report.feature_set));
     }
+    Ok(())
 }

@@ -133,18 +133,30 @@ pub struct Control {
     /// The counters.
     pub counters: Counters,
     stop: AtomicBool,
+    interrupted: AtomicBool,
     failures: Mutex<Vec<Failure>>,
     remarks: Mutex<Vec<String>>,
 }
 
 impl Control {
-    /// Asks the run to finish what is in flight and to begin nothing new.
-    pub fn stop(&self) {
-        self.stop.store(true, Relaxed);
+    /// Asks the run from outside to finish what is in flight and to begin nothing new.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Relaxed);
+        self.stop();
     }
 
     /// Whether that was asked.
-    pub fn stopping(&self) -> bool {
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Relaxed)
+    }
+
+    /// Finishes what is in flight and begins nothing new.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// Whether nothing new is to be begun.
+    pub(super) fn stopping(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
@@ -182,7 +194,7 @@ impl Control {
             committed: c.committed.load(Relaxed) as usize,
             failures,
             remarks,
-            interrupted: self.stopping(),
+            interrupted: self.interrupted(),
             rows: c.rows.load(Relaxed),
             missing_rows: c.missing_rows.load(Relaxed),
             frames_decoded: decoded,
@@ -214,7 +226,7 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// What a person should know although no unit failed by it.
     pub remarks: Vec<String>,
-    /// Whether the run was asked to stop.
+    /// Whether the run was asked from outside to stop.
     pub interrupted: bool,
     /// Rows computed.
     pub rows: u64,

@@ -70,7 +70,9 @@ impl Context<'_> {
     }
 
     fn probe(&self, job: &Job) -> Result<(VideoInfo, String), String> {
-        let path = job.path.as_ref().ok_or_else(|| format!("no video file named {} was found", job.video_uid))?;
+        let path = job.path.as_ref().ok_or_else(|| {
+            format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
+        })?;
         let video = self.source.probe(path).map_err(|e| e.to_string())?;
         let sha256 = digest::ends(path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok((video, sha256))
