@@ -1,0 +1,329 @@
+//! The command line: words in, words and exit codes out. stdout is data, stderr is for people, and 2 means that nothing
+//! was begun.
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use support::{Workshop, checkout, json};
+
+fn shop() -> Workshop {
+    let shop = Workshop::with_recipe();
+    shop.clip("a.mp4", 40);
+    shop.clip("b.mp4", 60);
+    shop.manifest(&["a.mp4", "b.mp4"]);
+    shop
+}
+
+/// `extract` with `flags` fails before anything is begun, and says `words`.
+fn refuses(shop: &Workshop, flags: &str, words: &[&str]) {
+    let run = shop.extract("refused", flags).ends_with(2).says(words);
+    assert_eq!(run.stdout, "", "stdout is for data");
+    assert!(!shop.path("refused").exists(), "nothing is begun");
+}
+
+#[test]
+fn help_names_the_options_of_every_command() {
+    let shop = Workshop::new();
+    for (command, options) in [
+        ("", &["manifest", "plan", "extract", "verify", "inspect", "doctor", "completions", "--verbose"][..]),
+        ("manifest", &["--annotations", "--videos", "--out", "--force", "folder", "ego4d"]),
+        ("plan", &["--manifest", "--pipeline", "--probe", "--json", "--shard", "--limit", "--out"]),
+        ("extract", &["--device", "--precision", "--on-error", "--hwaccel", "--shard", "--memory", "--json", "130"]),
+        ("verify", &["--checksums-only", "--json"]),
+        ("inspect", &["--json"]),
+        ("doctor", &["--json", "--ort-lib", "--ffmpeg"]),
+        ("completions", &["bash", "zsh", "fish"]),
+    ] {
+        let run = shop.egofx(&format!("{command} --help")).ends_with(0);
+        assert_eq!(run.stderr, "");
+        options.iter().for_each(|option| assert!(run.stdout.contains(option), "{option}: {run}"));
+    }
+    let version = shop.egofx("--version").ends_with(0).stdout;
+    assert_eq!(version.trim(), concat!("egofx ", env!("CARGO_PKG_VERSION")));
+    shop.egofx("").ends_with(2);
+    shop.egofx("extrat").ends_with(2).says(&["extract"]);
+}
+
+#[test]
+fn bad_recipes_are_refused_with_what_is_valid() {
+    let shop = shop();
+    let text = fs::read_to_string(shop.path("rows.toml")).unwrap();
+    for (from, to, words) in [
+        ("compat", "compatt", &["rows.toml", "compatt", "compat", "backbone", "grid", "transform", "output"][..]),
+        ("stride", "strides", &["rows.toml", "strides", "frames", "stride"]),
+        ("\"ego4d\"", "\"ego5d\"", &["ego5d", "egovlp", "ego4d", "uniform"]),
+        ("\"bilinear\"", "\"linear\"", &["linear", "bilinear", "bicubic", "area"]),
+        ("\"hdf5\"", "\"npz\"", &["npz", "hdf5", "parquet"]),
+        ("\"tiny\"", "\"huge\"", &["no model card \"huge\"", "tiny"]),
+        ("crop = 256", "crop = 224", &["transform.crop is 224", "backbone tiny takes 256x256"]),
+        ("frames = 8", "frames = 0", &["grid.frames is 0"]),
+        ("filter = \"bilinear\"\n", "", &["missing field `filter`"]),
+    ] {
+        shop.write("rows.toml", text.replacen(from, to, 1));
+        refuses(&shop, "", words);
+        let said = shop.extract("refused", "").stderr;
+        assert!(said.lines().count() < 10 && said.matches("TOML parse error").count() < 2, "said twice: {said}");
+    }
+    shop.write("rows.toml", &text);
+    fs::create_dir(shop.path("sub")).unwrap();
+    shop.write("sub/rows.toml", &text);
+    refuses(&shop, "-p sub/rows.toml", &["two recipes are named \"rows\""]);
+    refuses(&shop, "-p absent.toml", &["absent.toml", "No such file"]);
+}
+
+#[test]
+fn bad_manifests_are_refused() {
+    let shop = shop();
+    let extract = |manifest: &str| shop.egofx(&format!("extract -m {manifest} -p rows.toml -o refused"));
+    extract("absent.csv").ends_with(2).says(&["absent.csv", "No such file"]);
+    shop.write("empty.csv", "");
+    extract("empty.csv").ends_with(2).says(&["empty.csv", "is empty"]);
+    shop.write("names.csv", "name,fps\na,30\n");
+    extract("names.csv").ends_with(2).says(&["names.csv", "video_uid", "found name, fps"]);
+    shop.write("uids.csv", "video_uid,path\n../../x,a.mp4\na/b,a.mp4\n");
+    extract("uids.csv").ends_with(2).says(&["line 2", "../../x"]);
+    assert!(!shop.path("refused").exists());
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_its_remedy() {
+    let shop = shop();
+    refuses(&shop, "--device gpu", &["unknown device", "cpu, openvino, cuda, tensorrt"]);
+    refuses(&shop, "--device cpu:1", &["only GPUs are numbered"]);
+    refuses(&shop, "--precision fp8", &["unknown precision", "fp32, bf16, fp16, tf32"]);
+    refuses(&shop, "--precision bf16", &["device cpu offers precision fp32, not bf16"]);
+    refuses(&shop, "--device cuda --precision fp16", &["device cuda offers precision fp32, tf32"]);
+    refuses(&shop, "--device cpu,openvino", &["openvino", "cannot be mixed"]);
+    refuses(&shop, "--ort-lib absent.so", &["absent.so is not a file", "make setup"]);
+    refuses(&shop, "--ort-lib all.csv", &["all.csv is not an ONNX Runtime library", "make setup"]);
+    refuses(&shop, "--ffmpeg absent/ffmpeg", &["absent/ffmpeg", "make setup"]);
+    refuses(&shop, "--batch-size 0", &["--batch-size 0: expected 1 to 4096"]);
+    refuses(&shop, "--decoders 0", &["--decoders 0: expected 1 to 256"]);
+    refuses(&shop, "--threads 0", &["--threads"]);
+    refuses(&shop, "--models absent", &["--models absent: not a folder"]);
+    refuses(&shop, "--videos absent", &["absent"]);
+    refuses(&shop, "--on-error ignore", &["fail", "skip", "partial"]);
+}
+
+/// Without the library, and without a GPU where the library is there: never a run on the CPU.
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_and_no_cpu_run() {
+    let shop = shop();
+    if Command::new("nvidia-smi").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is a GPU");
+        return;
+    }
+    for device in ["cuda", "tensorrt", "cuda:1,cpu"] {
+        refuses(&shop, &format!("--device {device}"), &["make setup-gpu"]);
+    }
+    // A library without the provider is no way round.
+    let library = fs::read_dir(checkout().join(".runtime/ort")).unwrap().flatten().map(|entry| entry.path());
+    let library = library.into_iter().find(|path| path.to_string_lossy().contains("libonnxruntime.so")).unwrap();
+    for device in ["cuda", "tensorrt", "openvino"] {
+        let setup = if device == "openvino" { "make setup-openvino" } else { "make setup-gpu" };
+        refuses(&shop, &format!("--device {device} --ort-lib {}", library.display()), &[setup]);
+    }
+}
+
+#[test]
+fn a_graph_that_is_not_its_cards_is_refused() {
+    let shop = shop();
+    fs::create_dir(shop.path("models")).unwrap();
+    let mut graph = fs::read(shop.path("onnx/tiny.onnx")).unwrap();
+    fs::copy(shop.path("onnx/tiny.toml"), shop.path("models/tiny.toml")).unwrap();
+    refuses(&shop, "--models models", &["models/tiny.onnx", "No such file"]);
+    let middle = graph.len() / 2;
+    graph[middle] ^= 1;
+    shop.write("models/tiny.onnx", graph);
+    refuses(&shop, "--models models", &["models/tiny.onnx has sha256", "its card models/tiny.toml says"]);
+}
+
+#[test]
+fn stdout_is_data_and_a_pipe_sees_no_progress() {
+    let shop = shop();
+    let run = shop.extract("out", "").ends_with(0);
+    assert_eq!(run.stdout, "out/rows\n");
+    assert!(!run.stderr.contains('\u{1b}') && !run.stderr.contains('\r'), "drawn on no terminal: {run}");
+    run.says(&["2 units committed", "rows/s", "decode multiplicity 1.00", "bottleneck"]);
+    let run = shop.extract("out", "--json").ends_with(0);
+    assert_eq!(run.stderr, "");
+    assert_eq!((&json(&run.stdout), &json(&run.stdout)["done_before"]), (&shop.report("out"), &2.into()));
+    let run = shop.extract("out", "--quiet").ends_with(0);
+    assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+    let run = shop.extract("loud", "-vv").ends_with(0);
+    run.says(&["DEBUG", "a: 40 frames of h264", "golden output within"]);
+}
+
+#[test]
+fn a_trial_of_the_first_clips_grows_into_the_whole() {
+    let shop = shop();
+    shop.extract("out", "--limit 1").ends_with(0);
+    assert_eq!(shop.committed("out/rows"), ["a"]);
+    shop.egofx("verify out").ends_with(0);
+    shop.extract("out", "").ends_with(0);
+    assert_eq!(shop.committed("out/rows"), ["a", "b"]);
+}
+
+#[test]
+fn a_plan_says_what_will_be_done() {
+    let shop = shop();
+    let plan = |flags: &str| shop.egofx(&format!("plan -m all.csv -p rows.toml {flags}"));
+    let run = plan("").ends_with(0);
+    assert!(run.stdout.starts_with("2 units of 2 videos") && run.stdout.contains("rows"), "{run}");
+    let outline = json(&plan("--json").ends_with(0).stdout);
+    assert_eq!((&outline["videos"], &outline["units"], &outline["units_done"]), (&2.into(), &2.into(), &0.into()));
+    assert_eq!(outline["feature_sets"][0]["dim"], 32);
+    assert!(outline.get("estimate").is_none());
+    let outline = json(&plan("--json --probe 2").ends_with(0).stdout);
+    let estimate = &outline["estimate"];
+    assert!(estimate["decode_sec"].as_f64().unwrap() > 0.0 && estimate["infer_sec"].as_f64().unwrap() > 0.0);
+    assert!(plan("--probe 2").ends_with(0).stdout.contains("decoding alone"));
+    assert!(!shop.path("out").exists(), "a plan writes nothing");
+    shop.extract("out", "--limit 1").ends_with(0);
+    let outline = json(&plan("--json -o out").ends_with(0).stdout);
+    assert_eq!((&outline["units"], &outline["units_done"]), (&1.into(), &1.into()));
+    shop.write("all.csv", "video_uid,path\na,a.mp4\nlost,lost.mp4\na/b,a.mp4\n");
+    plan("").ends_with(1).says(&["line 4", "a/b", "lost: no such file"]);
+}
+
+#[test]
+fn a_plan_counts_the_windows_that_a_run_makes() {
+    let shop = shop();
+    shop.write("all.csv", "video_uid,path,duration_sec,fps\na,a.mp4,1.6,25\nb,b.mp4,2.4,25\n");
+    let outline = json(&shop.egofx("plan -m all.csv -p rows.toml --json").ends_with(0).stdout);
+    shop.extract("out", "").ends_with(0);
+    assert_eq!(outline["feature_sets"][0]["windows"], shop.report("out")["rows"]);
+}
+
+#[test]
+fn what_is_stored_can_be_looked_at() {
+    let shop = shop();
+    shop.extract("out", "").ends_with(0);
+    let shown = json(&shop.egofx("inspect --json out/rows/units/a.h5").ends_with(0).stdout);
+    assert_eq!((&shown[0]["shape"], &shown[0]["rows"]["count"]), (&serde_json::json!([5, 32]), &5.into()));
+    assert_eq!((&shown[0]["header"]["clip_uid"], &shown[0]["header"]["source_frames"]), (&"a".into(), &40.into()));
+    for path in ["out", "out/rows"] {
+        let shown = json(&shop.egofx(&format!("inspect --json {path}")).ends_with(0).stdout);
+        let units = &shown[0]["units"];
+        assert_eq!((&units["planned"], &units["committed"], &units["rows"]), (&2.into(), &2.into(), &13.into()));
+    }
+    let run = shop.egofx("inspect out").ends_with(0);
+    assert!(run.stdout.contains("backbone             tiny") && run.stderr.is_empty(), "{run}");
+    assert!(shop.egofx("inspect out/rows/units/a.h5").ends_with(0).stdout.contains("norm_mean"));
+    shop.egofx("inspect all.csv").ends_with(2).says(&["all.csv", ".h5 or .parquet"]);
+    shop.egofx("inspect onnx").ends_with(2).says(&["onnx", "no feature set here"]);
+    shop.egofx("inspect absent").ends_with(2).says(&["absent", "No such file"]);
+    shop.write("no.h5", "no such thing");
+    shop.egofx("inspect no.h5").ends_with(2).says(&["no.h5 is damaged"]);
+}
+
+#[test]
+fn verify_judges_in_words_and_in_json() {
+    let shop = shop();
+    shop.extract("out", "").ends_with(0);
+    let run = shop.egofx("verify out").ends_with(0);
+    assert_eq!(run.stdout, "rows: sound: 2 of 2 units committed, 13 rows, 0 padded, 0 missing\n");
+    assert_eq!(run.stderr, "");
+    let verdict = json(&shop.egofx("verify --json out").ends_with(0).stdout);
+    assert_eq!((&verdict[0]["rows"], &verdict[0]["problems"]), (&13.into(), &serde_json::json!([])));
+    fs::remove_file(shop.path("out/rows/units/b.h5")).unwrap();
+    let run = shop.egofx("verify --json --checksums-only out/rows").ends_with(1);
+    assert_eq!(json(&run.stdout)[0]["problems"][0]["kind"], "absent");
+    shop.egofx("verify onnx").ends_with(2).says(&["no feature set here"]);
+}
+
+#[test]
+fn hidden_files_and_foreign_folders_in_the_output_are_left_alone() {
+    let shop = shop();
+    fs::create_dir_all(shop.path("out/notes")).unwrap();
+    shop.write("out/.extracted-123", "");
+    shop.write("out/notes/readme", "mine");
+    shop.extract("out", "").ends_with(0);
+    shop.write("out/rows/.hidden", "");
+    shop.extract("out", "").ends_with(0);
+    let run = shop.egofx("verify out").ends_with(0);
+    assert_eq!(run.stderr, "");
+    shop.egofx("inspect out").ends_with(0);
+    assert!(shop.path("out/.extracted-123").exists() && shop.path("out/notes/readme").exists());
+}
+
+#[test]
+fn manifests_are_listed_and_never_overwritten_unasked() {
+    let shop = shop();
+    fs::create_dir(shop.path("clips")).unwrap();
+    for name in ["a.mp4", "b.mp4"] {
+        fs::rename(shop.path(name), shop.path("clips").join(name)).unwrap();
+    }
+    let run =
+        shop.egofx("manifest folder --videos clips").ends_with(0).says(&["2 clips of 2 videos; 0 entries rejected"]);
+    assert!(run.stdout.starts_with("video_uid,path,clip_uid") && run.stdout.lines().count() == 3, "{run}");
+    shop.egofx("manifest folder --videos clips -o list.csv").ends_with(0);
+    assert_eq!(fs::read_to_string(shop.path("list.csv")).unwrap(), run.stdout);
+    shop.egofx("manifest folder --videos clips -o list.csv").ends_with(2).says(&["list.csv exists already", "--force"]);
+    shop.egofx("manifest folder --videos clips -o list.csv --force").ends_with(0);
+    shop.egofx("extract -m list.csv -p rows.toml -o out").ends_with(0);
+    let ego4d = checkout().join("tests/data/manifests/ego4d.json");
+    let run = shop.egofx(&format!("manifest ego4d --annotations {} -o ego4d.csv", ego4d.display()));
+    assert!(matches!(run.code, Some(0 | 1)) && shop.path("ego4d.csv").exists(), "{run}");
+    shop.egofx("manifest ego4d").ends_with(2).says(&["ego4d.json"]);
+    shop.egofx("manifest folder").ends_with(2).says(&["needs a folder with videos"]);
+    shop.egofx("manifest imagenet").ends_with(2).says(&["folder", "ego4d"]);
+}
+
+#[test]
+fn the_doctor_and_the_shells_are_served() {
+    let shop = Workshop::new();
+    let run = shop.egofx("doctor").ends_with(0);
+    assert!(run.stdout.ends_with("Ready.\n") && run.stdout.contains("ONNX Runtime"), "{run}");
+    let findings = json(&shop.egofx("doctor --json").ends_with(0).stdout);
+    assert!(
+        findings.as_array().unwrap().iter().all(|finding| finding["needed"] == false || finding["found"].is_string())
+    );
+    let run = shop.egofx("doctor --ffmpeg absent").ends_with(2);
+    assert!(run.stdout.contains("NEEDED   ffmpeg") && run.stdout.contains("make setup"), "{run}");
+    for shell in ["bash", "zsh", "fish"] {
+        let run = shop.egofx(&format!("completions {shell}")).ends_with(0);
+        assert!(run.stdout.contains("on-error") && run.stdout.contains("doctor"), "{shell}");
+    }
+    shop.egofx("completions cmd").ends_with(2);
+}
+
+/// Runs a line of shell in which `$egofx` is the program.
+fn shell(shop: &Workshop, line: &str) -> std::process::Output {
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("set -o pipefail; {line}")]).env("egofx", env!("CARGO_BIN_EXE_egofx"));
+    command.current_dir(shop.path("")).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn closed_and_impatient_pipes_are_no_panic() {
+    let shop = shop();
+    shop.extract("out", "").ends_with(0);
+    let extract = "$egofx extract -m all.csv -p rows.toml";
+    for (line, code) in [
+        ("$egofx completions zsh | true", 0),
+        ("$egofx completions zsh | head -c 10", 0),
+        ("$egofx inspect out | true", 0),
+        ("$egofx verify --json out | true", 0),
+        ("$egofx plan -m all.csv -p rows.toml | true", 0),
+        ("$egofx doctor --json | true", 0),
+        ("$egofx manifest folder --videos . | true", 0),
+        ("$egofx extract --help | true", 0),
+        ("$egofx verify out <&- >&- 2>&-", 0),
+        ("$egofx verify absent 2>&1 | true", 2),
+        (&format!("{extract} -o piped 2>&1 | true"), 0),
+        (&format!("{extract} -o closed <&- >&- 2>&-"), 0),
+        (&format!("{extract} -o out --json | true"), 0),
+        ("$egofx inspect out > /dev/full", 2),
+        (&format!("{extract} -o full > /dev/full"), 1),
+    ] {
+        let output = shell(&shop, line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && !said.contains("panicked"), "{line}: {:?} {said}", output.status);
+    }
+    for out in ["piped", "closed", "full"] {
+        assert_eq!(shop.committed(&format!("{out}/rows")), ["a", "b"]);
+    }
+}
