@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use rayon::prelude::*;
 use serde::Serialize;
 
+use egofx::decode::declared_sec;
 use egofx::ids::ClipUid;
+use egofx::manifest::Manifest;
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
 use egofx::store::{STORE_FILE, StoreReader};
@@ -64,7 +67,9 @@ struct Outline {
 impl PlanCommand {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
+        let (mut manifest, recipes) = (self.work.read_manifest()?, self.work.read_recipes()?);
+        let models = self.work.models()?;
+        self.ask_headers(&mut manifest);
         let cards = setup::cards(&models, &recipes)?;
         let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;
         let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |r, clip| done[r].contains(clip));
@@ -99,6 +104,14 @@ impl PlanCommand {
         }
         let sound = outline.videos_not_found.is_empty() && outline.rejected.is_empty();
         Ok(ExitCode::from(if sound { 0 } else { FAILED }))
+    }
+
+    /// Durations that the manifest does not give, from the files' headers: better than a guess from their size.
+    fn ask_headers(&self, manifest: &mut Manifest) {
+        let Ok(tools) = self.programs.tools() else { return };
+        manifest.videos.par_iter_mut().filter(|video| video.duration_sec.is_none()).for_each(|video| {
+            video.duration_sec = video.path.as_ref().and_then(|path| declared_sec(&tools, path));
+        });
     }
 
     /// What the store of `recipe` holds, by its ledger; files are not read here.

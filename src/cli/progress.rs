@@ -62,6 +62,8 @@ fn show(bar: &ProgressBar, counters: &Counters, jobs: usize, elapsed_sec: f64) {
     bar.set_position(get(&counters.rows));
     let stages = counters.stages(elapsed_sec);
     let slowest = stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share));
+    // In the first moments all stages are idle, and none is the bottleneck.
+    let slowest = slowest.filter(|s| s.busy_share > 0.05);
     let bottleneck =
         slowest.map_or(String::new(), |s| format!(", bottleneck {} ({:.0} % busy)", s.stage, s.busy_share * 100.0));
     let speed = get(&counters.video_ms) as f64 / 1e3 / elapsed_sec.max(1e-3);

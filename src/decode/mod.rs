@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
+pub use probe::declared_sec;
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 

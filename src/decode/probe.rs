@@ -119,6 +119,13 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
     })
 }
 
+/// How long the header says that the video is, in seconds, if it says so: for plans, without a look at its frames.
+pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
+    let header = read_header(tools, path).ok()?;
+    let by_stream = best_stream(&header, path).ok()?.duration.clone();
+    by_stream.or(header.format.duration)?.parse().ok()
+}
+
 fn check_file(path: &Path) -> Result<u64, ProbeError> {
     let unreadable = |why: String| ProbeError::Unreadable { path: path.to_owned(), why };
     let metadata = match std::fs::metadata(path) {

@@ -119,10 +119,7 @@ impl Context<'_> {
         let decoded = stretch.last + 1 - video.keyframe_before(stretch.first);
         Counters::add(&self.control.counters.frames_needed, decoded);
         Counters::add(&self.control.counters.frames_decoded, decoded);
-        let seconds = video.timeline.sec(stretch.last + 1) - video.timeline.sec(stretch.first);
-        self.decode(video, Sampler::new(wishes), &transforms, clips, rows)?;
-        Counters::add(&self.control.counters.video_ms, (seconds * 1e3) as u64);
-        Ok(())
+        self.decode(video, Sampler::new(wishes), &transforms, clips, rows)
     }
 
     /// Pulls frames through the sampler; faults are kept for the units that lose rows by them.
@@ -136,11 +133,16 @@ impl Context<'_> {
     ) -> Result<(), Closed> {
         let counters = &self.control.counters;
         let mut fate = Fate { why: String::new(), failed: BTreeSet::new(), context: self, video };
-        let mut stream = counters.time(Stage::Decode, || self.source.open(video, &sampler.wanted(), transforms));
+        let wanted = sampler.wanted();
+        let mut seen_ms = wanted.first().map_or(0, |&first| ms(video, first));
+        let mut stream = counters.time(Stage::Decode, || self.source.open(video, &wanted, transforms));
         while let Some(next) = counters.time(Stage::Decode, || stream.next()) {
             match next {
                 Ok(frame) => {
                     Counters::add(&counters.frames_piped, 1);
+                    let now_ms = ms(video, frame.index + 1);
+                    Counters::add(&counters.video_ms, now_ms - seen_ms);
+                    seen_ms = now_ms;
                     fate.hand_on(sampler.take(frame), clips, rows)?;
                 }
                 Err(fault) => fate.note(fault),
@@ -238,6 +240,11 @@ impl Fate<'_> {
         }
         Ok(())
     }
+}
+
+/// Milliseconds from the video's start to frame `index`.
+fn ms(video: &VideoInfo, index: u64) -> u64 {
+    ((video.timeline.sec(index) - video.timeline.start_sec()) * 1e3) as u64
 }
 
 /// Groups units whose frames are decoded in one go: a stretch ends where the next one can begin at a later key frame.

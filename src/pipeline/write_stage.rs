@@ -67,11 +67,13 @@ impl Writer<'_> {
 
     fn take_rows(&mut self, keys: &[(usize, u64)], features: &Array2<f32>) -> Result<(), StoreError> {
         for (&(unit, row), feature) in keys.iter().zip(features.rows()) {
-            if feature.iter().any(|value| !value.is_finite()) {
+            // Rows of a unit that has failed meanwhile find no entry.
+            let Some(incoming) = self.incoming.get_mut(&unit) else { continue };
+            if feature.iter().all(|value| value.is_finite()) {
+                incoming.early.insert(row, Some(feature.to_owned()));
+            } else {
                 self.fail(unit, format!("row {row}: the backbone gave NaN or an infinity"));
             }
-            // Rows of a unit that has failed meanwhile find no entry.
-            self.incoming.get_mut(&unit).map(|u| u.early.insert(row, Some(feature.to_owned())));
         }
         self.settle_all(keys.iter().map(|&(unit, _)| unit))
     }
