@@ -179,7 +179,7 @@ impl Extract {
         progress.finish();
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
-        trouble.extend(finish(&stores, &plan, &report));
+        trouble.extend(finish(&stores, &plan, &report, trouble.is_empty()));
         let account =
             Account { extract: &self, manifest: &manifest, recipes: &recipes, stores: &stores, trouble: &trouble };
         account.publish(&report)
@@ -238,8 +238,9 @@ impl Extract {
     }
 }
 
-/// Writes the indices and re-opens what this run committed. What is wrong with it.
-fn finish(stores: &[Store], plan: &Plan, report: &Report) -> Vec<String> {
+/// Writes the indices and re-opens what this run committed. What is wrong with it; a run that was not `whole` has said
+/// already why it broke off, and that its index cannot be written for the same reason is no news.
+fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<String> {
     let mut trouble = Vec::new();
     for (recipe, store) in stores.iter().enumerate() {
         let ours: BTreeSet<&ClipUid> =
@@ -255,7 +256,8 @@ fn finish(stores: &[Store], plan: &Plan, report: &Report) -> Vec<String> {
         });
         match verified {
             Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.clip_uid, p.what))),
-            Err(error) => trouble.push(with_causes(&error.into())),
+            Err(error) if whole => trouble.push(with_causes(&error.into())),
+            Err(error) => log::info!("{}", with_causes(&error.into())),
         }
     }
     trouble
@@ -276,7 +278,7 @@ impl Account<'_> {
         let path = self.extract.out.join(report_name(self.extract.work.shard));
         let text = serde_json::to_string_pretty(&json)?;
         if let Err(error) = replace(&path, &text) {
-            complain(&anyhow::Error::from(error).context(path.display().to_string()));
+            complain(&anyhow::Error::from(error).context(format!("cannot write {}", path.display())));
         }
         self.complaints(report);
         let said = if self.extract.json {
@@ -372,6 +374,6 @@ fn report_name(shard: Shard) -> String {
 /// Writes a file whole or not at all.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("json.tmp");
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, path)
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
