@@ -257,7 +257,7 @@ fn names_that_would_leave_the_store_are_refused_by_line() {
 /// Presentation times of the frames of `stream` in seconds, by ffprobe's own word.
 fn times(path: &Path, stream: &str) -> Vec<f64> {
     let arguments = ["-v", "error", "-select_streams", stream, "-show_entries", "packet=pts_time", "-of", "csv=p=0"];
-    let output = std::process::Command::new("ffprobe").args(arguments).arg(path).output().unwrap();
+    let output = std::process::Command::new(support::tool("ffprobe")).args(arguments).arg(path).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut times: Vec<f64> = text.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect();
     times.sort_by(f64::total_cmp);

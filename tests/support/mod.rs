@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -69,7 +70,7 @@ impl Workshop {
 
     /// Runs ffmpeg with `arguments`, which are separated by blanks.
     pub fn ffmpeg(&self, arguments: &str) {
-        let output = self.command("ffmpeg", &format!("-v error -y {arguments}")).output().unwrap();
+        let output = self.command(tool("ffmpeg"), &format!("-v error -y {arguments}")).output().unwrap();
         assert!(output.status.success(), "ffmpeg {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -85,7 +86,7 @@ impl Workshop {
     }
 
     /// A command that runs in this folder, with nothing on stdin.
-    pub fn command(&self, program: &str, arguments: &str) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>, arguments: &str) -> Command {
         let mut command = Command::new(program);
         command.args(arguments.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
         for variable in ["ORT_DYLIB_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
@@ -154,24 +155,18 @@ impl Workshop {
     pub fn counting_ffmpeg(&self) {
         use std::os::unix::fs::PermissionsExt;
         // Each note is one short write, so that notes of several decoders do not mix.
-        let ffmpeg = Command::new("sh").args(["-c", "command -v ffmpeg"]).output().unwrap().stdout;
-        let bundled = checkout().join(".runtime/ffmpeg/ffmpeg");
-        let ffmpeg = if bundled.exists() { bundled.display().to_string() } else { String::from_utf8(ffmpeg).unwrap() };
-        let notes = self.path("starts");
-        let script = format!(
-            "#!/bin/sh\ncase \"$*\" in *rawvideo*) echo \"$*\" >> {} ;; esac\nexec {} \"$@\"\n",
-            notes.display(),
-            ffmpeg.trim()
-        );
+        let notes = self.path("starts").display().to_string();
+        let note = format!("case \"$*\" in *rawvideo*) echo \"$*\" >> {notes} ;; esac");
+        let script = format!("#!/bin/sh\n{note}\nexec {} \"$@\"\n", tool("ffmpeg").display());
         let path = self.write("ffmpeg.sh", script);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// How many decoders were started through [`counting_ffmpeg`](Self::counting_ffmpeg) since this was last asked.
-    pub fn decoders_started(&self) -> usize {
+    /// The arguments of decoders started through [`counting_ffmpeg`](Self::counting_ffmpeg) since this was last asked.
+    pub fn decoders_started(&self) -> Vec<String> {
         let notes = fs::read_to_string(self.path("starts")).unwrap_or_default();
         let _ = fs::remove_file(self.path("starts"));
-        notes.lines().count()
+        notes.lines().map(str::to_owned).collect()
     }
 
     /// Command lines of live processes that work on files of this folder, this test excepted.
@@ -193,6 +188,12 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `ffmpeg` or `ffprobe`, as the program finds them.
+pub fn tool(name: &str) -> PathBuf {
+    let bundled = checkout().join(".runtime/ffmpeg").join(name);
+    if bundled.exists() { bundled } else { name.into() }
 }
 
 pub fn media(name: &str) -> String {
