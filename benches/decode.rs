@@ -79,7 +79,7 @@ impl Plain {
         let (filters, _) = filters.split_once(",showinfo").ok_or("the filter graph has changed")?;
         fs::write(&graph, filters)?;
         let heard = fs::read_to_string(&heard)?;
-        let (before, _) = heard.split_once("-f\nrawvideo\n").ok_or("the command line has changed")?;
+        let (before, _) = heard.split_once("-threads:v\n").ok_or("the command line has changed")?;
         let replaced = before.replace("repeat+level+info", "error").replace("pipe:0", &graph.display().to_string());
         let arguments = replaced.lines().chain(["-f", "null", "-"]).map(str::to_owned).collect();
         Ok(Self { ffmpeg: source.tools.ffmpeg.clone(), arguments })

@@ -116,6 +116,11 @@ impl Spread {
         self.0.last().copied().unwrap_or(f64::NAN)
     }
 
+    /// One over each.
+    pub fn inverse(&self) -> Self {
+        self.0.iter().map(|value| 1.0 / value).collect()
+    }
+
     /// `0.98 .. 1.07, n=7`.
     pub fn range(&self, digits: usize) -> String {
         format!("{:.digits$} .. {:.digits$}, n={}", self.min(), self.max(), self.0.len())
@@ -131,7 +136,7 @@ pub fn head(title: &str) {
 
 /// Prints a row of the table.
 pub fn row(promise: &str, measured: &str, spread: &str) {
-    println!("{promise:<62}  {measured:<14}  {spread}");
+    println!("{promise:<84}  {measured:<9}  {spread}");
 }
 
 /// A row for a quantity with a spread.
