@@ -156,7 +156,7 @@ fn files_that_cannot_be_opened_are_named_with_the_reason() {
     fails_again(&shop, &["bad.mp4", "it is not a file"]);
     fs::remove_dir(shop.path("bad.mp4")).unwrap();
     let locked = shop.clip("bad.mp4", 20);
-    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     if fs::File::open(&locked).is_err() {
         fails_again(&shop, &["bad.mp4", "Permission denied"]);
     } else {
