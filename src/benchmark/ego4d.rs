@@ -10,7 +10,7 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "ego4d",
     about: "whole videos of Ego4D, from its metadata",
     needs: Needs {
-        annotations: Need::Required("ego4d.json or manifest.csv of Ego4D"),
+        annotations: Need::Required("ego4d.json or manifest.csv of Ego4D (--annotations FILE)"),
         videos: Need::Optional("folders with the downloaded videos, to leave out those that are not there"),
     },
     build,

@@ -15,7 +15,7 @@ use crate::manifest::{
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "folder",
     about: "every video file below a folder, named by its file",
-    needs: Needs { annotations: Need::Unused, videos: Need::Required("a folder with videos") },
+    needs: Needs { annotations: Need::Unused, videos: Need::Required("a folder with videos (--videos DIR)") },
     build,
 };
 

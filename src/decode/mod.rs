@@ -61,8 +61,8 @@ pub struct VideoInfo {
     pub keyframes: Vec<u64>,
     /// Second at which the container says that the video ends, if it says so and more than the frames reach.
     pub declared_end_sec: Option<f64>,
-    /// Frames after which others were lost, where the container is damaged; ascending.
-    pub holes: Vec<u64>,
+    /// Frames that are on the timeline for the gap that they left in a damaged container, and nowhere else; ascending.
+    pub lost: Vec<u64>,
     /// What the probe saw that a person should know (fewer frames than the header says, a guessed timeline).
     pub notes: Vec<String>,
 }

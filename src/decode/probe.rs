@@ -17,6 +17,9 @@ use crate::time::{TimeBase, Timeline};
 /// writers round, and the last frame's duration is a guess.
 const DECLARED_TOLERANCE_SEC: f64 = 0.5;
 
+/// The longest gap in a damaged container that is taken for lost frames, in frames: an hour at 30 fps.
+const MOST_LOST_FRAMES: i64 = 108_000;
+
 #[derive(Deserialize)]
 struct Header {
     #[serde(default)]
@@ -93,7 +96,7 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
         notes.push(format!("{} packets without a timestamp; frames were listed by decoding", packets.untimed));
         (packets, complaints) = read_packets(tools, path, stream.index, FRAMES)?;
     }
-    let (timeline, keyframes) = timeline(&header, stream, &mut packets, path, &complaints)?;
+    let (timeline, keyframes, lost) = timeline(&header, stream, &mut packets, path, &complaints)?;
     let declared_end_sec = declared_end(&header, stream, &packets, &timeline, &complaints);
     if let Some(end) = declared_end_sec {
         notes
@@ -112,7 +115,7 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
         height: if turned { width } else { height },
         rotation,
         keyframes,
-        holes: if complaints.is_empty() { Vec::new() } else { holes(&timeline) },
+        lost,
         timeline,
         declared_end_sec,
         notes,
@@ -157,7 +160,9 @@ fn read_header(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| ProbeError::Tool(e.to_string()))?;
-    let complaint = String::from_utf8_lossy(&output.stderr).lines().last().map(|line| tidy(line, path));
+    // The last words are mostly "Invalid data found"; the ones before say which.
+    let words: Vec<String> = String::from_utf8_lossy(&output.stderr).lines().take(3).map(|l| tidy(l, path)).collect();
+    let complaint = (!words.is_empty()).then(|| words.join("; "));
     let refused = |why: String| ProbeError::NotMedia { path: path.to_owned(), why };
     if !output.status.success() {
         return Err(refused(complaint.unwrap_or_else(|| output.status.to_string())));
@@ -253,24 +258,32 @@ impl Packets {
     }
 }
 
+/// The timeline, the key frames, and the frames that are only known by the gap that they left.
 fn timeline(
     header: &Header,
     stream: &Stream,
     packets: &mut Packets,
     path: &Path,
     complaints: &[String],
-) -> Result<(Timeline, Vec<u64>), ProbeError> {
+) -> Result<(Timeline, Vec<u64>, Vec<u64>), ProbeError> {
     let nothing = |why: String| ProbeError::NoFrames { path: path.to_owned(), why };
     let base = stream.time_base.as_deref().and_then(fraction).ok_or_else(|| nothing("no time base".into()))?;
     // Frames before the first key frame cannot be decoded (streams that were cut out of a broadcast begin with some).
     let first_key = packets.keys.first().copied().unwrap_or(i64::MIN);
-    let shown: Vec<i64> = std::mem::take(&mut packets.pts).into_iter().filter(|&p| p >= first_key).collect();
+    let mut shown: Vec<i64> = std::mem::take(&mut packets.pts).into_iter().filter(|&p| p >= first_key).collect();
+    shown.sort_unstable();
+    let lost = if complaints.is_empty() { Vec::new() } else { lost_pts(&shown) };
+    shown.extend(&lost);
     let line = Timeline::new(shown, base, origin(header, base))
         .ok_or_else(|| nothing(complaints.first().cloned().unwrap_or_else(|| "no packets".into())))?;
-    let mut keyframes: Vec<u64> = packets.keys.iter().filter_map(|&p| line.index_of(p)).collect();
-    keyframes.sort_unstable();
-    keyframes.dedup();
-    Ok((line, keyframes))
+    let indices = |pts: &[i64]| {
+        let mut indices: Vec<u64> = pts.iter().filter_map(|&p| line.index_of(p)).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices
+    };
+    let (keyframes, lost) = (indices(&packets.keys), indices(&lost));
+    Ok((line, keyframes, lost))
 }
 
 /// The tick that counts as second 0. Files have one; broadcast streams start at any time of day.
@@ -324,10 +337,21 @@ fn rotation(stream: &Stream) -> i32 {
     (matrix.or(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
 }
 
-/// Frames after which much more time passes than usual. In a damaged container frames are lost there.
-fn holes(line: &Timeline) -> Vec<u64> {
-    let usual = 1.0 / line.mean_fps();
-    (1..line.frames()).filter(|&i| line.sec(i) - line.sec(i - 1) > 2.5 * usual).map(|i| i - 1).collect()
+/// In a damaged container: timestamps for the frames that are gone, so that those after them keep their indices. `pts`
+/// ascends. A gap is taken for lost frames from half a step beyond the usual one on.
+fn lost_pts(pts: &[i64]) -> Vec<i64> {
+    let mut steps: Vec<i64> = pts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_unstable();
+    let Some(&usual) = steps.get(steps.len() / 2).filter(|&&step| step > 0) else { return Vec::new() };
+    let gaps = pts.windows(2).filter(|pair| 2 * (pair[1] - pair[0]) > 3 * usual);
+    let fill = |pair: &[i64]| {
+        let (start, gap) = (pair[0], pair[1] - pair[0]);
+        let parts = (gap + usual / 2) / usual;
+        // A garbled timestamp may claim years; nothing is known of such a gap but that it is one.
+        let shown = parts.min(MOST_LOST_FRAMES);
+        (1..shown).map(move |k| start + gap * k / shown)
+    };
+    gaps.flat_map(fill).collect()
 }
 
 #[cfg(test)]
@@ -347,6 +371,14 @@ mod tests {
             frames.note(line);
         }
         assert_eq!((frames.pts, frames.keys, frames.untimed), (vec![0, 512], vec![0], 1));
+    }
+
+    #[test]
+    fn frames_lost_from_a_damaged_container_keep_their_places() {
+        assert_eq!(lost_pts(&[0, 40, 80, 200, 240, 280]), [120, 160]);
+        assert_eq!(lost_pts(&[0, 33, 67, 100, 133, 200, 233]), [166], "timestamps rounded to milliseconds");
+        assert_eq!(lost_pts(&[0, 40, 80, 120]), [0_i64; 0]);
+        assert_eq!(lost_pts(&[7]), [0_i64; 0]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl FrameSource for SyntheticSource {
             timeline: Timeline::constant(self.frames, self.fps).ok_or_else(nothing)?,
             keyframes: vec![0],
             declared_end_sec: None,
-            holes: Vec::new(),
+            lost: Vec::new(),
             notes: Vec::new(),
         })
     }

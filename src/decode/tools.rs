@@ -21,8 +21,9 @@ pub struct Tools {
 impl Tools {
     /// Finds both programs: the one that the user named, else `.runtime/ffmpeg/` below one of `bases`, else the `PATH`.
     pub fn find(ffmpeg: Option<&Path>, ffprobe: Option<&Path>, bases: &[PathBuf]) -> Result<Self, ToolsError> {
-        let (ffmpeg, version) = locate("ffmpeg", ffmpeg, bases)?;
-        let (ffprobe, _) = locate("ffprobe", ffprobe, bases)?;
+        // Side by side: each takes a tenth of a second to say its version.
+        let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg, bases), || locate("ffprobe", ffprobe, bases));
+        let ((ffmpeg, version), (ffprobe, _)) = (ffmpeg?, ffprobe?);
         Ok(Self { ffmpeg, ffprobe, version })
     }
 

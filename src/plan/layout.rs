@@ -58,7 +58,7 @@ impl Layout {
         for window in windows {
             let first = window.frames.iter().copied().min().unwrap_or(0);
             let last = window.frames.iter().copied().max().unwrap_or(0);
-            let lost = last >= line.frames() || crosses(&video.holes, first, last);
+            let lost = window.frames.iter().any(|frame| is_lost(video, *frame));
             let (start_sec, end_sec) = (line.sec(window.cover.start), line.sec(window.cover.end));
             layout.rows.push(RowMeta {
                 first_frame: first,
@@ -104,7 +104,7 @@ fn whole(video: &VideoInfo) -> TimeSpan {
     TimeSpan { start_sec, end_sec: video.declared_end_sec.unwrap_or(line.end_sec()) }
 }
 
-/// Whether frames are lost between `first` and `last`; `holes` are the frames before a gap.
-fn crosses(holes: &[u64], first: u64, last: u64) -> bool {
-    holes.get(holes.partition_point(|&hole| hole < first)).is_some_and(|&hole| hole < last)
+/// Whether the file has no such frame: it is past the end, or all that is left of it is a gap.
+fn is_lost(video: &VideoInfo, frame: u64) -> bool {
+    frame >= video.timeline.frames() || video.lost.binary_search(&frame).is_ok()
 }

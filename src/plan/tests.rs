@@ -37,9 +37,9 @@ fn videos(n: usize) -> Manifest {
     manifest(&text)
 }
 
-fn video(frames: u64, declared_end_sec: Option<f64>, holes: Vec<u64>) -> VideoInfo {
+fn video(frames: u64, declared_end_sec: Option<f64>, lost: Vec<u64>) -> VideoInfo {
     let source = SyntheticSource { frames, fps: Fps::new(30, 1).unwrap() };
-    VideoInfo { declared_end_sec, holes, ..source.probe(std::path::Path::new("v.mp4")).unwrap() }
+    VideoInfo { declared_end_sec, lost, ..source.probe(std::path::Path::new("v.mp4")).unwrap() }
 }
 
 #[test]
@@ -112,9 +112,13 @@ fn a_clip_beyond_the_end_is_cut_short_squeezed_or_refused() {
 }
 
 #[test]
-fn rows_across_a_hole_are_missing() {
-    let layout = Layout::new(&video(300, None, vec![50]), &egovlp(), None).unwrap();
-    let missing: Vec<_> = layout.rows.iter().filter(|row| row.missing).collect();
-    assert_eq!(missing.len(), 1);
-    assert!(missing[0].first_frame <= 50 && missing[0].last_frame > 50);
+fn rows_that_want_a_lost_frame_are_missing_and_the_others_keep_their_places() {
+    let whole = Layout::new(&video(300, None, vec![]), &egovlp(), None).unwrap();
+    let lost: Vec<u64> = (50..60).collect();
+    let damaged = Layout::new(&video(300, None, lost), &egovlp(), None).unwrap();
+    let missing: Vec<usize> = (0..damaged.rows.len()).filter(|&i| damaged.rows[i].missing).collect();
+    assert_eq!(missing, [3], "frames 50 to 59 are in the fourth window");
+    assert!(
+        damaged.rows.iter().zip(&whole.rows).all(|(a, b)| (a.first_frame, a.start_sec) == (b.first_frame, b.start_sec))
+    );
 }
