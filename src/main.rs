@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    share_one_heap();
     let arguments = cli::Cli::parse();
     match arguments.run() {
         Ok(code) => code,
@@ -17,5 +18,15 @@ fn main() -> ExitCode {
             cli::complain(&error);
             ExitCode::from(cli::BAD_REQUEST)
         }
+    }
+}
+
+/// glibc gives each thread a heap of its own, and what one thread frees stays in the heap of the one that took it: memory
+/// would grow with the length of a video. Our threads allocate rarely enough to share one.
+fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no other thread runs yet, and the option only sets a limit.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

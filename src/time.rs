@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +119,8 @@ pub struct TimeBase {
 /// This is what makes "frame 1234" and "second 41.1" one statement, for constant and for variable rates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
-    pts: Vec<i64>,
+    /// Shared, because an hour of video has a megabyte of them and every stream of frames wants them.
+    pts: Arc<[i64]>,
     base: TimeBase,
     origin: i64,
 }
@@ -129,8 +131,7 @@ impl Timeline {
     pub fn new(mut pts: Vec<i64>, base: TimeBase, origin: i64) -> Option<Self> {
         pts.sort_unstable();
         pts.dedup();
-        pts.shrink_to_fit();
-        (!pts.is_empty() && base.den > 0 && base.num > 0).then_some(Self { pts, base, origin })
+        (!pts.is_empty() && base.den > 0 && base.num > 0).then(|| Self { pts: pts.into(), base, origin })
     }
 
     /// A constant-rate timeline that starts at 0: what synthetic sources and tests use.

