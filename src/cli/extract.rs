@@ -132,15 +132,14 @@ impl Compute {
         for device in &self.device {
             device.check_precision(self.precision)?;
         }
-        let first = self.device.first().context("--device names no device")?.provider;
-        let family = |p: Provider| if p == Provider::TensorRt { Provider::Cuda } else { p };
-        let mixed = self.device.iter().find(|d| d.provider == Provider::OpenVino && family(first) != d.provider);
-        ensure!(mixed.is_none(), "--device openvino has an ONNX Runtime of its own and cannot be mixed with others");
-        let leading = self.device.iter().map(|d| d.provider).find(|p| *p != Provider::Cpu).unwrap_or(first);
+        let openvino = self.device.iter().filter(|device| device.provider == Provider::OpenVino).count();
         ensure!(
-            leading != Provider::OpenVino || self.device.iter().all(|d| d.provider == Provider::OpenVino),
+            openvino == 0 || openvino == self.device.len(),
             "--device openvino has an ONNX Runtime of its own and cannot be mixed with others"
         );
+        // A library with a GPU's provider has the CPU's too.
+        let leading = self.device.iter().map(|device| device.provider).find(|&provider| provider != Provider::Cpu);
+        let leading = leading.unwrap_or(Provider::Cpu);
         Ok(Runtime::load(&programs.library_search(), leading)?)
     }
 
