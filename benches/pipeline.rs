@@ -15,9 +15,9 @@ use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError,
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
 use egofx::pipeline::{self, Control, OnError, Options, Report};
-use egofx::plan::Plan;
+use egofx::plan::{Plan, promised};
 use egofx::recipe::{Recipe, Transform};
-use egofx::store::{Contract, PlannedUnit, SCHEMA_VERSION, Shard, Store};
+use egofx::store::{Shard, Store};
 
 use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
 
@@ -165,37 +165,9 @@ impl Case {
     }
 
     fn store(&self) -> Fallible<Store> {
-        let store = Store::open(&support::scratch("whole")?, &self.contract(), Shard::WHOLE)?;
-        let clips = self.manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
-        let units = clips.map(|(video, clip)| PlannedUnit {
-            clip_uid: clip.uid.clone(),
-            video_uid: video.uid.clone(),
-            span: clip.span,
-        });
-        store.promise(&units.collect::<Vec<_>>())?;
+        let store = Store::open(&support::scratch("whole")?, &self.recipe.contract(&self.card, "fp32")?, Shard::WHOLE)?;
+        store.promise(&promised(&self.manifest, None))?;
         Ok(store)
-    }
-
-    fn contract(&self) -> Contract {
-        let (card, body) = (&self.card, &self.recipe.body);
-        Contract {
-            schema_version: SCHEMA_VERSION,
-            feature_set: self.recipe.name.clone(),
-            backbone: card.name.clone(),
-            onnx_sha256: card.sha256.clone(),
-            precision: "fp32".into(),
-            dim: card.output.dim,
-            dtype: body.output.dtype,
-            format: body.output.format.clone(),
-            grid: body.grid.to_string(),
-            fps: body.grid.rows_per_sec(30.0),
-            window_frames: body.grid.frames(),
-            compat: "fixed".into(),
-            checkpoint: card.checkpoint.clone(),
-            checkpoint_sha256: card.checkpoint_sha256.clone(),
-            recipe: String::new(),
-            fingerprint: self.recipe.fingerprint(card, "fp32"),
-        }
     }
 
     fn path(&self) -> Fallible<PathBuf> {

@@ -80,6 +80,16 @@ pub enum Compat {
     Fixed,
 }
 
+impl Compat {
+    /// The name that recipes and stores use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compat::AsReleased => "as-released",
+            Compat::Fixed => "fixed",
+        }
+    }
+}
+
 /// One row to be: the frames that the backbone sees, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {

@@ -12,7 +12,7 @@ use crate::backbone::Card;
 use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
-use crate::store::{Dtype, FORMATS, SCHEMA_VERSION};
+use crate::store::{Contract, Dtype, FORMATS, SCHEMA_VERSION};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +142,32 @@ impl Recipe {
             "schema": SCHEMA_VERSION, "recipe": self, "card": card, "precision": precision,
         });
         digest::text(&parts.to_string())
+    }
+
+    /// What identifies the store that the recipe's rows go to.
+    ///
+    /// # Errors
+    /// Only if the recipe cannot be written as TOML again, which one that was read always can.
+    pub fn contract(&self, card: &Card, precision: &str) -> Result<Contract, toml::ser::Error> {
+        let body = &self.body;
+        Ok(Contract {
+            schema_version: SCHEMA_VERSION,
+            feature_set: self.name.clone(),
+            backbone: card.name.clone(),
+            onnx_sha256: card.sha256.clone(),
+            precision: precision.to_owned(),
+            dim: card.output.dim,
+            dtype: body.output.dtype,
+            format: body.output.format.clone(),
+            grid: body.grid.to_string(),
+            fps: body.grid.rows_per_sec(30.0),
+            window_frames: body.grid.frames(),
+            compat: body.compat.name().to_owned(),
+            checkpoint: card.checkpoint.clone(),
+            checkpoint_sha256: card.checkpoint_sha256.clone(),
+            recipe: toml::to_string(body)?,
+            fingerprint: self.fingerprint(card, precision),
+        })
     }
 }
 

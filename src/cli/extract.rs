@@ -16,7 +16,7 @@ use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::ids::ClipUid;
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report};
-use egofx::plan::Plan;
+use egofx::plan::{Plan, promised};
 use egofx::recipe::Recipe;
 use egofx::store::{Shard, Store, StoreReader};
 use egofx::verify::{VerifyOptions, verify_some};
@@ -160,11 +160,11 @@ impl Extract {
         let threads = self.compute.threads();
         let Compute { device, precision, .. } = &self.compute;
         let devices = setup::backbones(&runtime, &models, &cards, device, *precision, threads)?;
-        let promised = setup::promised(&manifest, self.work.limit);
+        let units = promised(&manifest, self.work.limit);
         let mut open = Vec::new();
         for (recipe, card) in recipes.iter().zip(&cards) {
-            let contract = setup::contract(recipe, card, *precision)?;
-            open.push(setup::open_store(&self.out, &contract, self.work.shard, &promised)?);
+            let contract = recipe.contract(card, precision.name())?;
+            open.push(setup::open_store(&self.out, &contract, self.work.shard, &units)?);
         }
         let done: Vec<BTreeSet<ClipUid>> = open.iter().map(|store| store.done.clone()).collect();
         let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |recipe, clip| {

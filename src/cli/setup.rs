@@ -9,9 +9,8 @@ use rayon::prelude::*;
 
 use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime};
 use egofx::ids::ClipUid;
-use egofx::manifest::Manifest;
 use egofx::recipe::Recipe;
-use egofx::store::{Contract, PlannedUnit, SCHEMA_VERSION, Shard, Store};
+use egofx::store::{Contract, PlannedUnit, Shard, Store};
 
 /// Largest golden error of a provider that does not compute in plain fp32, relative to the largest golden value. It tells
 /// a broken provider from a coarse one; real accuracy is measured when a graph is exported.
@@ -38,30 +37,6 @@ fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<Card> {
         card.input.frames.clone().unwrap_or_default()
     );
     Ok(card)
-}
-
-/// What identifies the store of each recipe.
-pub fn contract(recipe: &Recipe, card: &Card, precision: Precision) -> anyhow::Result<Contract> {
-    let body = &recipe.body;
-    let name = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
-    Ok(Contract {
-        schema_version: SCHEMA_VERSION,
-        feature_set: recipe.name.clone(),
-        backbone: card.name.clone(),
-        onnx_sha256: card.sha256.clone(),
-        precision: precision.to_string(),
-        dim: card.output.dim,
-        dtype: body.output.dtype,
-        format: body.output.format.clone(),
-        grid: body.grid.to_string(),
-        fps: body.grid.rows_per_sec(30.0),
-        window_frames: body.grid.frames(),
-        compat: name(serde_json::to_value(body.compat)?),
-        checkpoint: card.checkpoint.clone(),
-        checkpoint_sha256: card.checkpoint_sha256.clone(),
-        recipe: toml::to_string(body)?,
-        fingerprint: recipe.fingerprint(card, precision.name()),
-    })
 }
 
 /// One backbone per card on each device, each tried on its golden input.
@@ -123,15 +98,4 @@ pub fn open_store(out: &Path, contract: &Contract, shard: Shard, units: &[Planne
         }
     }
     Ok(OpenStore { store, done })
-}
-
-/// The units of the whole manifest, as a store is promised them.
-pub fn promised(manifest: &Manifest, limit: Option<usize>) -> Vec<PlannedUnit> {
-    let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
-    let unit = |(video, clip): (&egofx::manifest::Video, &egofx::manifest::Clip)| PlannedUnit {
-        clip_uid: clip.uid.clone(),
-        video_uid: video.uid.clone(),
-        span: clip.span,
-    };
-    clips.take(limit.unwrap_or(usize::MAX)).map(unit).collect()
 }

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 pub use layout::{Layout, LayoutError};
 
 use crate::ids::{ClipUid, VideoUid};
-use crate::manifest::{Manifest, Video};
+use crate::manifest::{Clip, Manifest, Video};
 use crate::recipe::Recipe;
-use crate::store::Shard;
+use crate::store::{PlannedUnit, Shard};
 use crate::time::{Fps, TimeSpan};
 
 /// What is assumed of a video that says nothing of its length: seconds per byte at half a megabyte a second.
@@ -126,6 +126,17 @@ impl Plan {
     pub fn estimated_rows(&self) -> u64 {
         self.units.iter().map(|unit| unit.estimated_rows).sum()
     }
+}
+
+/// The units of the whole manifest, as a store is promised them.
+pub fn promised(manifest: &Manifest, limit: Option<usize>) -> Vec<PlannedUnit> {
+    let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
+    let unit = |(video, clip): (&Video, &Clip)| PlannedUnit {
+        clip_uid: clip.uid.clone(),
+        video_uid: video.uid.clone(),
+        span: clip.span,
+    };
+    clips.take(limit.unwrap_or(usize::MAX)).map(unit).collect()
 }
 
 /// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
