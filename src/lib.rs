@@ -28,6 +28,8 @@ pub mod batch;
 
 pub mod backbone;
 
+pub mod checkpoint;
+
 pub mod store;
 
 pub mod pipeline;

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sample", &["decode"]),
     ("batch", &["sample", "backbone"]),
     ("backbone", &["digest"]),
+    ("checkpoint", &["digest"]),
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),

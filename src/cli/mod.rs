@@ -4,6 +4,7 @@
 //! people. Invariant: an error before decoding ends with 2, failed units end with 1.
 
 mod args;
+mod checkpoint;
 mod completions;
 mod doctor;
 mod estimate;
@@ -56,6 +57,7 @@ enum Command {
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Checkpoint(checkpoint::CheckpointCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -76,6 +78,7 @@ impl Cli {
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Checkpoint(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

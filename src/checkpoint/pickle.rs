@@ -1,0 +1,117 @@
+//! The pickle of a state dict, as `torch.save` writes it: protocol 2, tensors as references to storages.
+//!
+//! Writing only; reading is `pytorch-reader`'s. Invariant: it names nothing but `OrderedDict`, `_rebuild_tensor_v2` and
+//! classes of storages, all of which `torch.load(weights_only=True)` allows.
+
+use std::collections::BTreeMap;
+
+use super::{Dtype, TensorInfo};
+
+/// A pickle under construction.
+struct Pickle(Vec<u8>);
+
+/// `{"state_dict": OrderedDict(...)}` with `prefix` before each name; tensor `i` lies in storage `i`.
+pub(super) fn state_dict(tensors: &BTreeMap<String, TensorInfo>, prefix: &str) -> Vec<u8> {
+    let mut pickle = Pickle(vec![0x80, 2]);
+    pickle.op(b'}').text("state_dict").ordered_dict().op(b'(');
+    for (index, (name, info)) in tensors.iter().enumerate() {
+        pickle.text(&format!("{prefix}{name}")).tensor(index, info);
+    }
+    pickle.op(b'u').op(b's').op(b'.');
+    pickle.0
+}
+
+impl Pickle {
+    fn op(&mut self, code: u8) -> &mut Self {
+        self.0.push(code);
+        self
+    }
+
+    /// `BINUNICODE`.
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.op(b'X').0.extend((text.len() as u32).to_le_bytes());
+        self.0.extend(text.as_bytes());
+        self
+    }
+
+    /// `BININT`, or `LONG1` where 31 bits are not enough.
+    fn int(&mut self, value: usize) -> &mut Self {
+        match i32::try_from(value) {
+            Ok(small) => self.op(b'J').0.extend(small.to_le_bytes()),
+            // Nine bytes, so that the sign bit is clear.
+            Err(_) => self.op(0x8a).op(9).0.extend((value as u128).to_le_bytes().iter().take(9)),
+        }
+        self
+    }
+
+    /// `GLOBAL`.
+    fn global(&mut self, module: &str, name: &str) -> &mut Self {
+        self.op(b'c').0.extend(format!("{module}\n{name}\n").as_bytes());
+        self
+    }
+
+    fn ordered_dict(&mut self) -> &mut Self {
+        self.global("collections", "OrderedDict").op(b')').op(b'R')
+    }
+
+    fn ints(&mut self, values: &[usize]) -> &mut Self {
+        self.op(b'(');
+        for &value in values {
+            self.int(value);
+        }
+        self.op(b't')
+    }
+
+    /// `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
+    fn tensor(&mut self, index: usize, info: &TensorInfo) -> &mut Self {
+        self.global("torch._utils", "_rebuild_tensor_v2").op(b'(');
+        self.op(b'(').text("storage").global("torch", storage(info.dtype)).text(&index.to_string()).text("cpu");
+        self.int(info.elements()).op(b't').op(b'Q');
+        self.int(0).ints(&info.shape).ints(&strides(&info.shape));
+        self.op(0x89).ordered_dict().op(b't').op(b'R')
+    }
+}
+
+/// Strides of a contiguous tensor, in elements.
+fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis].max(1);
+    }
+    strides
+}
+
+/// The class that torch keeps elements of `dtype` in.
+fn storage(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F64 => "DoubleStorage",
+        Dtype::F32 => "FloatStorage",
+        Dtype::F16 => "HalfStorage",
+        Dtype::Bf16 => "BFloat16Storage",
+        Dtype::I64 => "LongStorage",
+        Dtype::I32 => "IntStorage",
+        Dtype::I16 => "ShortStorage",
+        Dtype::I8 => "CharStorage",
+        Dtype::U8 => "ByteStorage",
+        Dtype::Bool => "BoolStorage",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_are_those_of_a_contiguous_tensor() {
+        assert_eq!(strides(&[2, 3, 4]), [12, 4, 1]);
+        assert_eq!(strides(&[2, 0, 4]), [4, 4, 1]);
+        assert!(strides(&[]).is_empty());
+    }
+
+    #[test]
+    fn integers_beyond_31_bits_are_written_whole() {
+        let mut pickle = Pickle(vec![]);
+        pickle.int(1 << 31).int(5);
+        assert_eq!(pickle.0, [0x8a, 9, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, b'J', 5, 0, 0, 0]);
+    }
+}

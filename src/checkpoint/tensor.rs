@@ -1,0 +1,190 @@
+//! Tensors as they lie in a checkpoint: element type, shape, bytes.
+//!
+//! Not for arithmetic. Invariant: bytes are little-endian, contiguous and row-major, whatever the file's layout was.
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+use super::CheckpointError;
+
+/// Element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dtype {
+    /// 64-bit float.
+    F64,
+    /// 32-bit float.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit integer.
+    I32,
+    /// 16-bit integer.
+    I16,
+    /// 8-bit integer.
+    I8,
+    /// Byte.
+    U8,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl Dtype {
+    /// All of them.
+    pub const ALL: [Self; 10] =
+        [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::I64, Self::I32, Self::I16, Self::I8, Self::U8, Self::Bool];
+
+    /// Short name, as in `f32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::I64 => "i64",
+            Self::I32 => "i32",
+            Self::I16 => "i16",
+            Self::I8 => "i8",
+            Self::U8 => "u8",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Bytes of one element.
+    pub fn size_bytes(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Whether elements are floating-point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+    }
+
+    /// The names of all, for messages.
+    pub(super) fn known() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a tensor is, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+}
+
+impl TensorInfo {
+    /// Number of elements; 1 for a scalar.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size_bytes()
+    }
+}
+
+/// A tensor in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements: little-endian, contiguous, row-major.
+    pub bytes: Vec<u8>,
+}
+
+impl Tensor {
+    /// A tensor of `values`, which are as many as `shape` says.
+    pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        let mut bytes = vec![0; size_of_val(values)];
+        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = value.to_le_bytes();
+        }
+        Self { dtype: Dtype::F32, shape, bytes }
+    }
+
+    /// The elements as f32; f64 is rounded to the nearest.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotFloat`] for integers and bools.
+    pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
+        Ok(match self.dtype {
+            Dtype::F64 => self.map(|bytes| f64::from_le_bytes(bytes) as f32),
+            Dtype::F32 => self.map(f32::from_le_bytes),
+            Dtype::F16 => self.map(|bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::Bf16 => self.map(|bytes| bf16::from_le_bytes(bytes).to_f32()),
+            other => return Err(CheckpointError::NotFloat { found: other.name() }),
+        })
+    }
+
+    fn map<const N: usize>(&self, value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        let (elements, _) = self.bytes.as_chunks::<N>();
+        elements.iter().map(|bytes| value(*bytes)).collect()
+    }
+}
+
+/// Index, in row-major order, of the first element that is NaN or infinite; `None` for integers.
+pub fn first_non_finite(tensor: &Tensor) -> Option<usize> {
+    if tensor.dtype == Dtype::F64 {
+        let (elements, _) = tensor.bytes.as_chunks::<8>();
+        return elements.iter().position(|bytes| !f64::from_le_bytes(*bytes).is_finite());
+    }
+    tensor.to_f32().ok()?.iter().position(|value| !value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_float_type_becomes_f32() {
+        let values = [1.5f32, -0.25, 0.0];
+        let tensor = |dtype, bytes: Vec<u8>| Tensor { dtype, shape: vec![3], bytes };
+        let f64s = values.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect();
+        let f16s = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let bf16s = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        assert_eq!(Tensor::from_f32(vec![3], &values).to_f32().unwrap(), values);
+        for (dtype, bytes) in [(Dtype::F64, f64s), (Dtype::F16, f16s), (Dtype::Bf16, bf16s)] {
+            assert_eq!(tensor(dtype, bytes).to_f32().unwrap(), values, "{dtype}");
+        }
+        let error = tensor(Dtype::U8, vec![1, 2, 3]).to_f32().unwrap_err();
+        assert_eq!(error.to_string(), "expected a tensor of floats, found u8");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_found() {
+        assert_eq!(first_non_finite(&Tensor::from_f32(vec![3], &[1.0, 2.0, f32::NAN])), Some(2));
+        assert_eq!(first_non_finite(&Tensor::from_f32(vec![2], &[f32::NEG_INFINITY, 2.0])), Some(0));
+        assert_eq!(first_non_finite(&Tensor::from_f32(vec![0], &[])), None);
+        let finite_but_large = Tensor { dtype: Dtype::F64, shape: vec![], bytes: 1e300f64.to_le_bytes().into() };
+        assert_eq!(first_non_finite(&finite_but_large), None, "an f64 is not judged by its rounding");
+        assert_eq!(first_non_finite(&Tensor { dtype: Dtype::I8, shape: vec![1], bytes: vec![255] }), None);
+    }
+
+    #[test]
+    fn a_scalar_has_one_element() {
+        let info = TensorInfo { dtype: Dtype::I64, shape: vec![] };
+        assert_eq!((info.elements(), info.bytes()), (1, 8));
+    }
+}
