@@ -19,7 +19,7 @@ pub use error::CheckpointError;
 pub use seeded::Parameter;
 pub use sniff::Container;
 pub use tensor::{Dtype, Tensor, TensorInfo, first_non_finite};
-pub use write::{write_safetensors, write_torch};
+pub use write::{ReadTensor, write_safetensors, write_torch};
 
 use crate::digest;
 

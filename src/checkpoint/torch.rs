@@ -50,7 +50,8 @@ impl Torch {
         }
         let values = PytorchReader::read_pickle_data(path, None).map_err(|error| refused(path, error))?;
         let PickleValue::Dict(top) = values else {
-            return Err(CheckpointError::NoTensors { path: path.to_owned(), found: vec![] });
+            let found = "one value that torch.save wrote, which is not a dict".to_owned();
+            return Err(CheckpointError::NotACheckpoint { path: path.to_owned(), found });
         };
         let all = PytorchReader::new(path).map_err(|error| refused(path, error))?.into_tensors();
         check_size(path, &all)?;

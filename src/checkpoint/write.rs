@@ -24,7 +24,7 @@ const SAFETENSORS_ALIGNMENT: usize = 8;
 const ROOT: &str = "archive";
 
 /// Gives the tensor of a name.
-pub type Read<'a> = dyn FnMut(&str) -> Result<Tensor, CheckpointError> + 'a;
+pub type ReadTensor<'a> = dyn FnMut(&str) -> Result<Tensor, CheckpointError> + 'a;
 
 /// Writes `tensors`, each fetched with `read` when its turn comes, with `metadata` in the header.
 ///
@@ -34,7 +34,7 @@ pub type Read<'a> = dyn FnMut(&str) -> Result<Tensor, CheckpointError> + 'a;
 pub fn write_safetensors(
     path: &Path,
     tensors: &BTreeMap<String, TensorInfo>,
-    read: &mut Read,
+    read: &mut ReadTensor,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     // Widest elements first, so that each tensor begins at a multiple of its element's size.
@@ -77,7 +77,7 @@ fn header(order: &[(&String, &TensorInfo)], metadata: &BTreeMap<String, String>)
 pub fn write_torch(
     path: &Path,
     tensors: &BTreeMap<String, TensorInfo>,
-    read: &mut Read,
+    read: &mut ReadTensor,
     prefix: &str,
 ) -> Result<(), CheckpointError> {
     in_place(path, |file| {
@@ -105,7 +105,7 @@ fn stored<W: Write + Seek>(zip: &mut ZipWriter<W>, name: &str, bytes: &[u8]) -> 
 }
 
 /// The tensor of a name, as announced.
-fn announced(name: &str, info: &TensorInfo, read: &mut Read) -> Result<Tensor, CheckpointError> {
+fn announced(name: &str, info: &TensorInfo, read: &mut ReadTensor) -> Result<Tensor, CheckpointError> {
     let tensor = read(name)?;
     if tensor.bytes.len() == info.bytes() && tensor.dtype == info.dtype && tensor.shape == info.shape {
         return Ok(tensor);

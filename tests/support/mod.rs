@@ -200,6 +200,18 @@ pub fn media(name: &str) -> String {
     checkout().join("tests/data/media").join(name).display().to_string()
 }
 
+/// Runs a Python program in the workshop with the test packages of `make setup-test`.
+pub fn python(shop: &Workshop, program: &str) -> serde_json::Value {
+    let packages = checkout().join(".runtime/py");
+    assert!(packages.join("h5py").is_dir(), "no Python packages in {}: run `make setup-test`", packages.display());
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(python);
+    let output = command.args(["-c", program]).env("PYTHONPATH", packages).current_dir(shop.path("")).output().unwrap();
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}{said}");
+    json(&text)
+}
+
 /// Waits for a program that was started.
 pub fn finish(child: Child) -> Outcome {
     Outcome::new("", child.wait_with_output().unwrap())
