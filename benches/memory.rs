@@ -7,7 +7,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use egofx::backbone::{Card, Device, OnnxBackbone, Precision, Provider};
+use egofx::backbone::{Card, Device, OnnxBackbone, Precision, Provider, SessionOptions};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::store::StoreReader;
 
@@ -77,9 +77,10 @@ fn parts(recipe: &Path) -> Fallible {
     let (runtime, cost) = timed(support::runtime);
     part("loading ONNX Runtime", cost);
     let runtime = runtime?;
-    let card = Card::read(&models, &recipe.body.backbone)?;
+    let card = Card::read(&models, &recipe.body.backbone)?.video(&recipe.body.feature)?;
     let cpu = Device { provider: Provider::Cpu, ordinal: 0 };
-    let (backbone, cost) = timed(|| OnnxBackbone::load(&runtime, &models, &card, cpu, Precision::Fp32, 1));
+    let options = SessionOptions { device: cpu, precision: Precision::Fp32, threads: 1, rearrange: true };
+    let (backbone, cost) = timed(|| OnnxBackbone::load(&runtime, &models, &card, options));
     part("loading the model", cost);
     let mut backbone = backbone?;
     part("running its golden input", timed(|| backbone.golden_error()).1);

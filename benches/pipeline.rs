@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egofx::backbone::{Backbone, BackboneError, Card, ClipBatch, Device, OnnxBackbone, Precision, Provider, Runtime};
+use egofx::backbone::{
+    Backbone, BackboneError, Card, ClipBatch, Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions,
+    VideoCard,
+};
 use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, VideoInfo};
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
@@ -44,7 +47,7 @@ fn main() -> Fallible {
 /// One recipe on one video.
 struct Case {
     runtime: Arc<Runtime>,
-    card: Card,
+    card: VideoCard,
     recipe: Recipe,
     manifest: Manifest,
     batch_size: usize,
@@ -59,7 +62,7 @@ impl Case {
         let source = FfmpegSource { tools: support::tools()?, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
             runtime,
-            card: Card::read(&models(), &recipe.body.backbone)?,
+            card: Card::read(&models(), &recipe.body.backbone)?.video(&recipe.body.feature)?,
             recipe,
             manifest: Manifest::read(&inputs::manifest("case", video, None)?)?,
             batch_size,
@@ -158,7 +161,12 @@ impl Case {
 
     fn backbone(&self) -> Fallible<Box<dyn Backbone>> {
         let cpu = Device { provider: Provider::Cpu, ordinal: 0 };
-        let mut inner = OnnxBackbone::load(&self.runtime, &models(), &self.card, cpu, Precision::Fp32, 1)?;
+        let mut inner = OnnxBackbone::load(
+            &self.runtime,
+            &models(),
+            &self.card,
+            SessionOptions { device: cpu, precision: Precision::Fp32, threads: 1, rearrange: true },
+        )?;
         // As `egofx` does before a run; it also takes the first, slower call out of the measurement.
         inner.golden_error()?;
         Ok(Box::new(PinnedBackbone { inner, core: self.device_core, pinned: false }))
@@ -214,7 +222,7 @@ struct PinnedBackbone {
 }
 
 impl Backbone for PinnedBackbone {
-    fn card(&self) -> &Card {
+    fn card(&self) -> &VideoCard {
         self.inner.card()
     }
 

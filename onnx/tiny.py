@@ -177,36 +177,40 @@ CARD = """\
 # an embedding to check a runtime against.
 
 name = "tiny"
+about = "a very small video backbone, for tests and the demo"
 graph = "tiny.onnx"
 sha256 = "{sha256}"
 licence = "MIT"
 checkpoint = "seeded random weights"
 checkpoint_sha256 = "{checkpoint_sha256}"
+arithmetic = "fp32"
 
-[input]
+[[inputs]]
 name = "frames"
-layout = "BFHWC"
 dtype = "uint8"
-height = {side}
-width = {side}
-# frames = [4, 16] would restrict the frame counts the graph takes; absent: any
+shape = ["B", "F", {side}, {side}, 3]
 
-[output]
+[[outputs]]
 name = "embedding"
-dim = {width}
+dtype = "float32"
+shape = ["B", {width}]
 
 [preprocessing]
 outside = "short side to {side}, centre crop {side}x{side}, RGB"
 inside = "{pool}x{pool} average pool to {pooled}x{pooled} (the last resize), /255, ImageNet mean and std"
 
 [golden]
-# input: pixel(f, y, x, c) = (7 f + 3 y + 5 x + 11 c) mod 256, one window of `frames` frames
+# input: pixel(b, f, y, x, c) = (13 b + 7 f + 3 y + 5 x + 11 c) mod 256
 input = "ramp"
-frames = {frames}
-output = [
+dims = {{ B = 1, F = {frames} }}
+max_abs = 1e-5
+
+[[golden.outputs]]
+name = "embedding"
+every = 1
+values = [
 {output}
 ]
-max_abs = 1e-5
 """
 
 

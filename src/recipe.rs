@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::Card;
+use crate::backbone::VideoCard;
 use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
@@ -67,6 +67,8 @@ pub struct Recipe {
 pub struct Body {
     /// The model card, `onnx/<backbone>.toml`.
     pub backbone: String,
+    /// The graph's output that becomes the row.
+    pub feature: String,
     /// Whether faults of the original code are reproduced.
     pub compat: Compat,
     /// Which frames make a row.
@@ -137,9 +139,9 @@ impl Recipe {
     }
 
     /// The hash of everything that decides a row: recipe, card, graph, precision and the schema of the store.
-    pub fn fingerprint(&self, card: &Card, precision: &str) -> String {
+    pub fn fingerprint(&self, card: &VideoCard, precision: &str) -> String {
         let parts = serde_json::json!({
-            "schema": SCHEMA_VERSION, "recipe": self, "card": card, "precision": precision,
+            "schema": SCHEMA_VERSION, "recipe": self, "card": card.card, "precision": precision,
         });
         digest::text(&parts.to_string())
     }
@@ -148,23 +150,23 @@ impl Recipe {
     ///
     /// # Errors
     /// Only if the recipe cannot be written as TOML again, which one that was read always can.
-    pub fn contract(&self, card: &Card, precision: &str) -> Result<Contract, toml::ser::Error> {
+    pub fn contract(&self, card: &VideoCard, precision: &str) -> Result<Contract, toml::ser::Error> {
         let body = &self.body;
         Ok(Contract {
             schema_version: SCHEMA_VERSION,
             feature_set: self.name.clone(),
-            backbone: card.name.clone(),
-            onnx_sha256: card.sha256.clone(),
+            backbone: card.card.name.clone(),
+            onnx_sha256: card.card.sha256.clone(),
             precision: precision.to_owned(),
-            dim: card.output.dim,
+            dim: card.feature.dim,
             dtype: body.output.dtype,
             format: body.output.format.clone(),
             grid: body.grid.to_string(),
             fps: body.grid.rows_per_sec(30.0),
             window_frames: body.grid.frames(),
             compat: body.compat.name().to_owned(),
-            checkpoint: card.checkpoint.clone(),
-            checkpoint_sha256: card.checkpoint_sha256.clone(),
+            checkpoint: card.card.checkpoint.clone(),
+            checkpoint_sha256: card.card.checkpoint_sha256.clone(),
             recipe: toml::to_string(body)?,
             fingerprint: self.fingerprint(card, precision),
         })
@@ -195,6 +197,7 @@ mod tests {
 
     const GOOD: &str = r#"
 backbone = "tiny"
+feature = "embedding"
 compat = "fixed"
 [grid]
 kind = "egovlp"

@@ -1,87 +1,89 @@
 //! Model cards: `onnx/<model>.toml`, what a caller must know of a graph without opening it.
 //!
-//! Not for running the graph. Invariant: a card that was read agrees with the file that it names, byte for byte.
+//! Not for running the graph. Invariant: a card that was read agrees with the files that it names, byte for byte.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::BackboneError;
+use super::{BackboneError, Golden};
 use crate::digest;
 
 /// A model card. Part of every row's fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
-    /// The backbone's name, that of the file.
+    /// The graph's name, that of the file.
     pub name: String,
+    /// What it is for.
+    pub about: String,
     /// The graph's file, beside the card.
     pub graph: PathBuf,
     /// Hash of the graph's file.
     pub sha256: String,
+    /// The file that holds the graph's weights, beside the card; absent if the graph holds them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Hash of the weights' file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
     /// Licence of the weights.
     pub licence: String,
     /// The checkpoint that the weights come from.
     pub checkpoint: String,
     /// Its hash.
     pub checkpoint_sha256: String,
-    /// The tensor that goes in.
-    pub input: Input,
-    /// The tensor that comes out.
-    pub output: Output,
-    /// Words on what is done to pixels, outside of the graph and in it.
+    /// Arithmetic that is written into the graph: `fp32`, `fp16` or `int8`.
+    pub arithmetic: String,
+    /// The tensors that go in.
+    pub inputs: Vec<Tensor>,
+    /// The tensors that come out, `float32`.
+    pub outputs: Vec<Tensor>,
+    /// Words on what is done to frames or sentences, outside of the graph and in it.
     pub preprocessing: Preprocessing,
+    /// How near the graph is to the fp32 one, if it is not that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// An input and what the graph makes of it, computed when the card was written.
     pub golden: Golden,
 }
 
-/// The tensor that goes in: `uint8` RGB frames `[B, F, height, width, 3]`.
+/// A tensor that goes in or comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Input {
+pub struct Tensor {
     /// The graph's name for it.
     pub name: String,
-    /// Order of the axes.
-    pub layout: Layout,
     /// Element type.
     pub dtype: Element,
-    /// Pixels.
-    pub height: u32,
-    /// Pixels.
-    pub width: u32,
-    /// Frame counts that the graph takes; absent if it takes any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frames: Option<Vec<u32>>,
+    /// Its dimensions.
+    pub shape: Vec<Dim>,
 }
 
-/// Order of the input's axes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Layout {
-    /// Batch, frame, row, column, RGB.
-    #[serde(rename = "BFHWC")]
-    Bfhwc,
+/// A dimension.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dim {
+    /// Always this long.
+    Fixed(u64),
+    /// As long as the caller likes; equal names are equally long.
+    Named(String),
 }
 
-/// Element type of the input.
+/// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Element {
-    /// 0 to 255.
+    /// 0 to 255: pixels.
     Uint8,
+    /// Tokens and masks.
+    Int64,
+    /// Everything else.
+    Float32,
 }
 
-/// The tensor that comes out: `float32` `[B, dim]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Output {
-    /// The graph's name for it.
-    pub name: String,
-    /// Length of a feature.
-    pub dim: usize,
-}
-
-/// Words on what is done to pixels.
+/// Words on what is done to frames or sentences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
@@ -91,30 +93,53 @@ pub struct Preprocessing {
     pub inside: String,
 }
 
-/// An input and its output.
+/// A comparison with the fp32 graph of the same checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Golden {
-    /// How the input is made.
-    pub input: GoldenInput,
-    /// Frames in the one window.
-    pub frames: u32,
-    /// The feature, `dim` numbers.
-    pub output: Vec<f32>,
-    /// Largest difference that counts as equal.
-    pub max_abs: f32,
+pub struct Accuracy {
+    /// What both were given.
+    pub inputs: String,
+    /// The lowest cosine of an output.
+    pub cosine: f64,
+    /// The largest difference, over the largest magnitude.
+    pub max_relative: f64,
 }
 
-/// How a golden input is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GoldenInput {
-    /// `pixel(f, y, x, c) = (7 f + 3 y + 5 x + 11 c) mod 256`.
-    Ramp,
+/// A card of a video graph, and the output of it that a recipe wants.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VideoCard {
+    /// The card.
+    pub card: Card,
+    /// The tensor that goes in.
+    pub input: FrameInput,
+    /// The tensor that comes out and is kept.
+    pub feature: Feature,
+}
+
+/// `uint8` RGB frames `[B, F, height, width, 3]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FrameInput {
+    /// The graph's name for it.
+    pub name: String,
+    /// The one frame count that the graph takes; `None` if it takes any.
+    pub frames: Option<u64>,
+    /// Pixels.
+    pub height: u32,
+    /// Pixels.
+    pub width: u32,
+}
+
+/// `float32` `[B, dim]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Feature {
+    /// The graph's name for it.
+    pub name: String,
+    /// Length of a row.
+    pub dim: usize,
 }
 
 impl Card {
-    /// Reads `<models>/<name>.toml` and checks that the graph beside it is the one that the card describes.
+    /// Reads `<models>/<name>.toml` and checks that the files beside it are the ones that the card describes.
     pub fn read(models: &Path, name: &str) -> Result<Self, BackboneError> {
         let path = models.join(format!("{name}.toml"));
         let text = match fs::read_to_string(&path) {
@@ -123,14 +148,30 @@ impl Card {
         };
         let parse = |source| BackboneError::Card { path: path.clone(), source: Box::new(source) };
         let card: Self = toml::from_str(&text).map_err(parse)?;
-        card.check(&path, name)?;
-        let graph = card.graph_path(models);
-        let io = |source| BackboneError::Io { path: graph.clone(), source };
-        let (_, found) = digest::file(&graph).map_err(io)?;
-        if found != card.sha256 {
-            return Err(BackboneError::GraphHash { card: path, graph, expected: card.sha256, found });
+        card.check(name).map_err(|why| BackboneError::CardValue { path: path.clone(), why })?;
+        let weights = card.weights.iter().zip(&card.weights_sha256);
+        for (file, expected) in weights.chain([(&card.graph, &card.sha256)]) {
+            let graph = models.join(file);
+            let (_, found) =
+                digest::file(&graph).map_err(|source| BackboneError::Io { path: graph.clone(), source })?;
+            if found != *expected {
+                return Err(BackboneError::GraphHash { card: path, graph, expected: expected.clone(), found });
+            }
         }
         Ok(card)
+    }
+
+    /// Every name of a card in `models`, sorted.
+    pub fn names(models: &Path) -> Vec<String> {
+        let stem = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let is_card = path.extension().is_some_and(|e| e == "toml");
+            is_card.then(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+        };
+        let entries = fs::read_dir(models).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(stem).collect();
+        names.sort();
+        names
     }
 
     /// Where the graph lies.
@@ -138,49 +179,85 @@ impl Card {
         models.join(&self.graph)
     }
 
-    /// Whether the graph takes windows of this many frames.
-    pub fn takes_frames(&self, frames: u32) -> bool {
-        self.input.frames.as_ref().is_none_or(|list| list.contains(&frames))
+    /// The card as one of a video graph whose output `feature` is kept.
+    ///
+    /// # Errors
+    /// [`BackboneError::Use`] if the graph takes something else than frames, or has no such output.
+    pub fn video(self, feature: &str) -> Result<VideoCard, BackboneError> {
+        let refuse = |why: String| BackboneError::Use { backbone: self.name.clone(), why };
+        let input = self.frame_input().ok_or_else(|| {
+            let takes = listed(&self.inputs);
+            refuse(format!("it takes {takes}; a recipe's backbone takes uint8 frames [B, F, height, width, 3] alone"))
+        })?;
+        let dim = |tensor: &Tensor| match tensor.shape.as_slice() {
+            [Dim::Named(_), Dim::Fixed(dim)] if tensor.name == feature => Some(*dim as usize),
+            _ => None,
+        };
+        let dim = self.outputs.iter().find_map(dim).ok_or_else(|| {
+            refuse(format!("it has no output {feature:?} of one row a window (its outputs: {})", listed(&self.outputs)))
+        })?;
+        Ok(VideoCard { card: self, input, feature: Feature { name: feature.to_owned(), dim } })
     }
 
-    fn check(&self, path: &Path, name: &str) -> Result<(), BackboneError> {
-        let refuse = |why: String| Err(BackboneError::CardValue { path: path.to_owned(), why });
+    fn frame_input(&self) -> Option<FrameInput> {
+        let [Tensor { name, dtype: Element::Uint8, shape }] = self.inputs.as_slice() else { return None };
+        let [Dim::Named(_), frames, Dim::Fixed(height), Dim::Fixed(width), Dim::Fixed(3)] = shape.as_slice() else {
+            return None;
+        };
+        let (height, width) = (u32::try_from(*height).ok()?, u32::try_from(*width).ok()?);
+        let frames = if let Dim::Fixed(frames) = frames { Some(*frames) } else { None };
+        Some(FrameInput { name: name.clone(), frames, height, width })
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
         if self.name != name {
-            return refuse(format!("its name is {:?}, the file's name says {name:?}", self.name));
+            return Err(format!("its name is {:?}, the file's name says {name:?}", self.name));
         }
-        if self.graph.components().count() != 1 || self.graph.is_absolute() {
-            return refuse(format!("graph {:?} is to be the name of a file beside the card", self.graph));
+        for file in self.weights.iter().chain([&self.graph]) {
+            if file.components().count() != 1 || file.is_absolute() {
+                return Err(format!("{} is to be the name of a file beside the card", file.display()));
+            }
         }
-        if self.output.dim == 0 || self.golden.output.len() != self.output.dim {
-            let found = self.golden.output.len();
-            return refuse(format!("output.dim is {}, golden.output has {found} numbers", self.output.dim));
+        if self.weights.is_some() != self.weights_sha256.is_some() {
+            return Err("weights and weights_sha256 go together".into());
         }
-        Ok(())
+        self.golden.check(&self.inputs, &self.outputs)
     }
 }
 
-impl Golden {
-    /// The input, one window: `[frames, height, width, 3]`, flat.
-    pub fn pixels(&self, input: &Input) -> Vec<u8> {
-        let GoldenInput::Ramp = self.input;
-        let (h, w) = (input.height, input.width);
-        let at = |f: u32, y: u32, x: u32, c: u32| ((7 * f + 3 * y + 5 * x + 11 * c) % 256) as u8;
-        let mut pixels = Vec::with_capacity((self.frames * h * w * 3) as usize);
-        for (f, y) in (0..self.frames).flat_map(|f| (0..h).map(move |y| (f, y))) {
-            pixels.extend((0..w).flat_map(|x| (0..3).map(move |c| at(f, y, x, c))));
+impl VideoCard {
+    /// Whether the graph takes windows of this many frames.
+    pub fn takes_frames(&self, frames: u32) -> bool {
+        self.input.frames.is_none_or(|only| only == u64::from(frames))
+    }
+}
+
+/// `name dtype [shape]`, for messages.
+fn listed(tensors: &[Tensor]) -> String {
+    tensors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl std::fmt::Display for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dtype = match self.dtype {
+            Element::Uint8 => "uint8",
+            Element::Int64 => "int64",
+            Element::Float32 => "float32",
+        };
+        let dims: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
+        write!(f, "{} {dtype} [{}]", self.name, dims.join(", "))
+    }
+}
+
+impl std::fmt::Display for Dim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Dim::Fixed(n) => write!(f, "{n}"),
+            Dim::Named(name) => f.write_str(name),
         }
-        pixels
     }
 }
 
 fn unknown(models: &Path, name: &str) -> BackboneError {
-    let stem = |entry: fs::DirEntry| {
-        let path = entry.path();
-        let is_card = path.extension().is_some_and(|e| e == "toml");
-        is_card.then(|| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
-    };
-    let entries = fs::read_dir(models).into_iter().flatten().flatten();
-    let mut known: Vec<String> = entries.filter_map(stem).collect();
-    known.sort();
-    BackboneError::Unknown { name: name.to_owned(), models: models.to_owned(), known }
+    BackboneError::Unknown { name: name.to_owned(), models: models.to_owned(), known: Card::names(models) }
 }

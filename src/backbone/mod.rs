@@ -5,17 +5,21 @@
 
 mod card;
 mod device;
+mod golden;
 mod onnx;
 mod runtime;
+mod session;
 
 use std::path::PathBuf;
 
 use ndarray::Array2;
 
-pub use card::{Card, Golden, Input, Layout};
+pub use card::{Accuracy, Card, Dim, Element, Feature, FrameInput, Preprocessing, Tensor, VideoCard};
 pub use device::{Device, Precision, Provider};
+pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime};
+pub use session::{Feed, GraphSession, Outputs, SessionOptions};
 
 /// A dense input of one model: `clips` windows of `frames` frames, `uint8`, in the card's layout, flat.
 #[derive(Debug, Clone)]
@@ -31,9 +35,9 @@ pub struct ClipBatch {
 /// Maps windows to features.
 pub trait Backbone: Send {
     /// What the backbone is.
-    fn card(&self) -> &Card;
+    fn card(&self) -> &VideoCard;
 
-    /// Features `[batch.clips, card.output.dim]`, row `i` from window `i`.
+    /// Features `[batch.clips, card.feature.dim]`, row `i` from window `i`.
     ///
     /// # Errors
     /// [`BackboneError::Run`] if the model cannot be run on the batch, [`BackboneError::Shape`] if it gives something
@@ -78,12 +82,20 @@ pub enum BackboneError {
         /// What was found and expected.
         why: String,
     },
-    /// The graph is not the one that the card describes.
+    /// A graph that cannot be what a recipe wants it to be.
+    #[error("backbone {backbone}: {why}")]
+    Use {
+        /// The graph's name.
+        backbone: String,
+        /// What was found and expected.
+        why: String,
+    },
+    /// The graph, or its weights, are not what the card describes.
     #[error("{} has sha256 {found}, its card {} says {expected}: one of them was replaced", graph.display(), card.display())]
     GraphHash {
         /// The card.
         card: PathBuf,
-        /// The graph.
+        /// The graph or the weights.
         graph: PathBuf,
         /// The card's hash.
         expected: String,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use egofx::backbone::{Backbone, Card, ClipBatch};
+use egofx::backbone::{Backbone, ClipBatch, VideoCard};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, VideoInfo};
 use egofx::plan::{Layout, Plan};
 use egofx::recipe::{Recipe, Transform};
@@ -35,7 +35,7 @@ pub struct Estimate {
 pub fn estimate(
     plan: &Plan,
     recipes: &[Recipe],
-    cards: &[Card],
+    cards: &[VideoCard],
     models: &Path,
     compute: &Compute,
     programs: &Programs,

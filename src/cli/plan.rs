@@ -76,7 +76,7 @@ impl PlanCommand {
         let row = |(i, recipe): (usize, &Recipe)| {
             let units = || plan.units.iter().filter(|unit| unit.recipe == i);
             let windows: u64 = units().map(|unit| unit.estimated_rows).sum();
-            let dim = cards[i].output.dim;
+            let dim = cards[i].feature.dim;
             let feature_bytes = windows * (dim * recipe.body.output.dtype.bytes()) as u64;
             Row { feature_set: recipe.name.clone(), units: units().count(), windows, dim, feature_bytes }
         };

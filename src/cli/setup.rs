@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime};
+use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, VideoCard};
 use egofx::ids::ClipUid;
 use egofx::recipe::Recipe;
 use egofx::store::{Contract, PlannedUnit, Shard, Store};
@@ -17,24 +17,24 @@ use egofx::store::{Contract, PlannedUnit, Shard, Store};
 const COARSE_GOLDEN: f32 = 0.05;
 
 /// The cards of `recipes`, checked against what the recipes feed them.
-pub fn cards(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<Card>> {
+pub fn cards(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<VideoCard>> {
     recipes.iter().map(|recipe| card(models, recipe).with_context(|| format!("recipe {}", recipe.name))).collect()
 }
 
-fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<Card> {
-    let card = Card::read(models, &recipe.body.backbone)?;
+fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<VideoCard> {
+    let card = Card::read(models, &recipe.body.backbone)?.video(&recipe.body.feature)?;
     let (crop, frames) = (recipe.body.transform.crop, recipe.body.grid.frames());
     let (height, width) = (card.input.height, card.input.width);
     ensure!(
         (crop, crop) == (height, width),
         "transform.crop is {crop}, backbone {} takes {height}x{width} pixels",
-        card.name
+        card.card.name
     );
     ensure!(
         card.takes_frames(frames),
-        "grid.frames is {frames}, backbone {} takes windows of {:?} frames",
-        card.name,
-        card.input.frames.clone().unwrap_or_default()
+        "grid.frames is {frames}, backbone {} takes windows of {} frames",
+        card.card.name,
+        card.input.frames.unwrap_or_default()
     );
     Ok(card)
 }
@@ -43,14 +43,15 @@ fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<Card> {
 pub fn backbones(
     runtime: &Runtime,
     models: &Path,
-    cards: &[Card],
+    cards: &[VideoCard],
     devices: &[Device],
     precision: Precision,
     threads: usize,
 ) -> anyhow::Result<Vec<Vec<Box<dyn Backbone>>>> {
-    let load = |device: Device, card: &Card| -> anyhow::Result<Box<dyn Backbone>> {
-        let mut backbone = OnnxBackbone::load(runtime, models, card, device, precision, threads)?;
-        check_golden(&mut backbone, card, device, precision)?;
+    let load = |device: Device, card: &VideoCard| -> anyhow::Result<Box<dyn Backbone>> {
+        let mut backbone =
+            OnnxBackbone::load(runtime, models, card, SessionOptions { device, precision, threads, rearrange: true })?;
+        check_golden(&mut backbone, &card.card, device, precision)?;
         Ok(Box::new(backbone))
     };
     devices.iter().map(|&device| cards.iter().map(|card| load(device, card)).collect()).collect()
@@ -58,7 +59,7 @@ pub fn backbones(
 
 fn check_golden(backbone: &mut OnnxBackbone, card: &Card, device: Device, precision: Precision) -> anyhow::Result<()> {
     let found = backbone.golden_error()?;
-    let scale = card.golden.output.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let scale = card.golden.scale();
     let reference = device.provider == Provider::Cpu && precision == Precision::Fp32;
     let allowed = if reference { card.golden.max_abs } else { card.golden.max_abs.max(COARSE_GOLDEN * scale) };
     log::info!("{} on {device}: golden output within {found:e}", card.name);

@@ -1,0 +1,166 @@
+//! A graph in ONNX Runtime: named tensors in, named tensors out.
+//!
+//! Not for what the tensors mean. Invariant: the provider that was asked for runs the graph or opening it fails; there is
+//! no silent fall-back to the CPU.
+
+use std::path::{Path, PathBuf};
+
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{TensorRef, ValueType};
+
+use super::{BackboneError, Device, Precision, Provider, Runtime};
+
+/// How a graph is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// In which arithmetic, where the device has a choice.
+    pub precision: Precision,
+    /// Threads where the CPU computes.
+    pub threads: usize,
+    /// Whether weights are rearranged for speed, which takes their size in memory once more.
+    pub rearrange: bool,
+}
+
+/// A named input: its values and its shape.
+#[derive(Debug, Clone)]
+pub enum Feed<'n> {
+    /// `uint8`.
+    Bytes(&'n str, Vec<u8>, Vec<usize>),
+    /// `int64`.
+    Ints(&'n str, Vec<i64>, Vec<usize>),
+    /// `float32`.
+    Floats(&'n str, Vec<f32>, Vec<usize>),
+}
+
+/// Names and values of outputs, flat, in the graph's order.
+pub type Outputs = Vec<(String, Vec<f32>)>;
+
+/// A loaded graph.
+pub struct GraphSession {
+    graph: PathBuf,
+    session: Session,
+}
+
+impl GraphSession {
+    /// Loads `graph`.
+    ///
+    /// # Errors
+    /// [`BackboneError::Device`] for a precision that the device lacks, [`BackboneError::Load`] if the provider or the
+    /// graph cannot be had.
+    pub fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> Result<Self, BackboneError> {
+        options.device.check_precision(options.precision)?;
+        let session = open(runtime, graph, options).map_err(|e| BackboneError::Load {
+            graph: graph.to_owned(),
+            device: options.device.to_string(),
+            why: explain(&e.to_string(), options.device.provider),
+        })?;
+        Ok(Self { graph: graph.to_owned(), session })
+    }
+
+    /// The graph's file.
+    pub fn graph(&self) -> &Path {
+        &self.graph
+    }
+
+    /// Names and types of the inputs and of the outputs.
+    pub fn signature(&self) -> [Vec<(String, ValueType)>; 2] {
+        [self.session.inputs(), self.session.outputs()]
+            .map(|outlets| outlets.iter().map(|o| (o.name().to_owned(), o.dtype().clone())).collect())
+    }
+
+    /// All outputs for `feeds`.
+    ///
+    /// # Errors
+    /// [`BackboneError::Run`] if ONNX Runtime cannot run the graph on them.
+    pub fn run(&mut self, feeds: &[Feed]) -> Result<Outputs, BackboneError> {
+        let graph = self.graph.display().to_string();
+        run(&mut self.session, feeds).map_err(|e| BackboneError::Run { backbone: graph, why: e.to_string() })
+    }
+
+    /// One output for one window batch of bytes: its shape and values.
+    pub(super) fn run_frames(
+        &mut self,
+        input: &str,
+        shape: &[usize],
+        pixels: &[u8],
+        output: &str,
+    ) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+        let tensor = TensorRef::from_array_view((shape, pixels))?;
+        let outputs = self.session.run(ort::inputs![input => tensor])?;
+        let (shape, values) = outputs[output].try_extract_tensor::<f32>()?;
+        Ok((shape.to_vec(), values.to_vec()))
+    }
+}
+
+fn run(session: &mut Session, feeds: &[Feed]) -> ort::Result<Outputs> {
+    let mut inputs: Vec<(&str, SessionInputValue)> = Vec::with_capacity(feeds.len());
+    for feed in feeds {
+        inputs.push(match feed {
+            Feed::Bytes(name, values, shape) => {
+                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
+            }
+            Feed::Ints(name, values, shape) => {
+                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
+            }
+            Feed::Floats(name, values, shape) => {
+                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
+            }
+        });
+    }
+    let outputs = session.run(inputs)?;
+    let values = |(name, value): (&str, ort::value::ValueRef<'_>)| {
+        Ok((name.to_owned(), value.try_extract_tensor::<f32>()?.1.to_vec()))
+    };
+    outputs.iter().map(values).collect()
+}
+
+fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> ort::Result<Session> {
+    let mut builder = Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(options.threads)?
+        .with_prepacking(options.rearrange)?
+        .with_deterministic_compute(true)?;
+    if let Some(provider) = provider(options) {
+        builder = builder.with_execution_providers([provider.error_on_failure()])?;
+    }
+    builder.commit_from_file(graph)
+}
+
+fn provider(SessionOptions { device, precision, threads, .. }: SessionOptions) -> Option<ExecutionProviderDispatch> {
+    match device.provider {
+        Provider::Cpu => None,
+        Provider::OpenVino => {
+            // OpenVINO computes in bf16 by itself where the CPU can, so fp32 is asked for by name too.
+            let hint = if precision == Precision::Bf16 { "bf16" } else { "f32" };
+            let config = format!(r#"{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}"#);
+            let openvino = ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads);
+            Some(openvino.with_arbitrary_config("load_config", config).build())
+        }
+        Provider::Cuda => {
+            let cuda = ep::CUDA::default().with_device_id(device.ordinal as i32);
+            Some(cuda.with_tf32(precision == Precision::Tf32).build())
+        }
+        Provider::TensorRt => {
+            let tensorrt = ep::TensorRT::default().with_device_id(device.ordinal as i32);
+            let half = precision == Precision::Fp16;
+            Some(tensorrt.with_fp16(half).with_bf16(precision == Precision::Bf16).build())
+        }
+    }
+}
+
+/// What a user can do about a provider that does not load.
+fn explain(why: &str, provider: Provider) -> String {
+    let why = why.trim();
+    match provider {
+        Provider::Cpu => why.to_owned(),
+        Provider::OpenVino => format!("{why} (the provider comes with `make setup-openvino`)"),
+        Provider::Cuda | Provider::TensorRt => {
+            let libraries = "CUDA 13's libraries must be on LD_LIBRARY_PATH and an NVIDIA driver must be running";
+            format!("{why} (the provider comes with `make setup-gpu`; {libraries}; see `egofx doctor`)")
+        }
+    }
+}
