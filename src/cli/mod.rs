@@ -8,6 +8,7 @@ mod checkpoint;
 mod completions;
 mod doctor;
 mod estimate;
+mod export;
 mod extract;
 mod inspect;
 mod manifest;
@@ -52,6 +53,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Export(Box<export::ExportCommand>),
     Manifest(manifest::Manifest),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
@@ -73,6 +75,7 @@ impl Cli {
         };
         env_logger::Builder::new().filter_level(log::LevelFilter::Warn).filter_module("egofx", level).init();
         match self.command {
+            Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),

@@ -1,0 +1,177 @@
+//! `egofx export`: a checkpoint, or random weights, to graphs and model cards; and the check of those that are there.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use egofx::backbone::{Card, Provider, Runtime};
+use egofx::checkpoint::Checkpoint;
+use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
+
+use super::args::{self, Programs};
+use super::{FAILED, plural, say, say_json, tell};
+
+/// Original checkpoint to ONNX graphs and model cards.
+///
+/// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every tensor must be known and in
+/// its shape. The graphs share one .weights file and take uint8 frames; each has a card that `egofx extract` reads.
+///
+///   egofx export EgoVLPv2.pth --out onnx/                           from a checkpoint
+///   egofx export --random egovlp --seed 1 --tiny --out onnx/        without one, to try things out
+///   egofx export --check --out onnx/                                are the graphs that are there whole?
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct ExportCommand {
+    /// The checkpoint.
+    #[arg(value_name = "CHECKPOINT", required_unless_present_any = ["random", "check"], conflicts_with_all = ["random", "check"])]
+    checkpoint: Option<PathBuf>,
+    /// The folder that graphs and cards go to.
+    #[arg(short, long, value_name = "DIR", default_value = "onnx")]
+    out: PathBuf,
+    /// Export this model with random weights, to size a machine or try the tool without a checkpoint.
+    #[arg(long, value_name = "MODEL", conflicts_with = "check")]
+    random: Option<String>,
+    /// The seed of random weights: the same weights on every machine.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
+    seed: u64,
+    /// Random weights of a model with tokens of 32 numbers instead of 768.
+    #[arg(long, requires = "random")]
+    tiny: bool,
+    /// Write graphs of this precision too; their cards say how near they are to fp32.
+    ///
+    /// fp16 needs a GPU to be fast; int8 is for CPUs with VNNI. Refused below cosine 0.999 (fp16) or 0.99 (int8).
+    #[arg(long, value_name = "PRECISION", value_enum)]
+    precision: Vec<Further>,
+    /// Numbers of an attention head, which no tensor's shape tells [default: 64; 16 with --tiny].
+    #[arg(long, value_name = "N")]
+    head_size: Option<usize>,
+    /// Licence of the weights, for the cards.
+    #[arg(long, value_name = "TEXT", default_value = "not stated")]
+    licence: String,
+    /// Also write graphs that take normalised float pixels and give every inner state, for comparing with the original.
+    #[arg(long)]
+    debug: bool,
+    /// Run the golden input of every card in --out and say how far its graph is from it.
+    #[arg(long)]
+    check: bool,
+    /// Write what was made as JSON to stdout.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    programs: Programs,
+}
+
+/// Precisions beside fp32.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Further {
+    /// Half precision.
+    Fp16,
+    /// 8-bit integers.
+    Int8,
+}
+
+/// What was made, for machines.
+#[derive(Serialize)]
+struct Report<'e> {
+    model: &'static str,
+    parameters: usize,
+    costs: &'e [Cost],
+    cards: &'e [Card],
+}
+
+impl ExportCommand {
+    /// Exports or checks.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = Runtime::load(&self.programs.library_search(), Provider::Cpu)?;
+        let judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new() };
+        if self.check {
+            return check(&judge, &self.out);
+        }
+        let started = Instant::now();
+        let checkpoint = self.open()?;
+        let made = export::export(&checkpoint, &self.options(), &judge, &self.out)?;
+        if self.json {
+            let Export { model, plan, cards } = &made;
+            say_json(&Report { model: model.name, parameters: plan.parameters(), costs: &plan.costs, cards })?;
+        } else {
+            say(&shown(&made, &self.out))?;
+        }
+        tell(format_args!("{} in {:.1} s", plural(made.cards.len(), "graph"), started.elapsed().as_secs_f64()));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn open(&self) -> anyhow::Result<Checkpoint> {
+        if let Some(path) = &self.checkpoint {
+            return Ok(Checkpoint::open(path)?);
+        }
+        let name = self.random.as_deref().unwrap_or_default();
+        let known = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
+        let model = MODELS.iter().find(|model| model.name == name);
+        let model: &Model = model.with_context(|| format!("unknown model {name:?} (known: {})", known()))?;
+        let (scale, label) = if self.tiny { (Scale::Tiny, "tiny ") } else { (Scale::Full, "") };
+        let label = format!("{label}{name}, random weights of seed {}", self.seed);
+        Ok(Checkpoint::seeded(&label, self.seed, (model.sized)(scale).layout.parameters))
+    }
+
+    fn options(&self) -> Options {
+        let further = self.precision.iter().map(|precision| match precision {
+            Further::Fp16 => Arithmetic::Fp16,
+            Further::Int8 => Arithmetic::Int8,
+        });
+        Options {
+            head_size: self.head_size.unwrap_or(if self.tiny { 16 } else { 64 }),
+            further: further.collect(),
+            debug: self.debug,
+            licence: self.licence.clone(),
+        }
+    }
+}
+
+/// Graphs, parameters and cost, for people.
+fn shown(made: &Export, out: &Path) -> String {
+    let mut text = format!("{}: {:.1} M parameters\n", made.model.about, made.plan.parameters() as f64 / 1e6);
+    for cost in &made.plan.costs {
+        text += &format!("  {:>8.2} GMACs  {}\n", cost.macs as f64 / 1e9, cost.what);
+    }
+    for card in &made.cards {
+        let accuracy = card.accuracy.as_ref();
+        let accuracy = accuracy.map_or(String::new(), |a| format!("  cosine to fp32 {:.6}", a.cosine));
+        let list = |tensors: &[egofx::backbone::Tensor]| {
+            tensors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        text += &format!("{}{accuracy}\n", out.join(&card.graph).display());
+        if !card.name.ends_with("_debug") {
+            text += &format!("    {}\n    -> {}\n", list(&card.inputs), list(&card.outputs));
+        }
+    }
+    text
+}
+
+/// Every card in `models` against its graph.
+fn check(judge: &Judge, models: &Path) -> anyhow::Result<ExitCode> {
+    let names = Card::names(models);
+    ensure!(!names.is_empty(), "{} holds no model card", models.display());
+    let mut failed = 0;
+    for name in &names {
+        let checked = Card::read(models, name).map_err(export::ExportError::from);
+        let line = match checked.and_then(|card| Ok((export::check(judge, models, &card)?, card))) {
+            Ok(((error, true), card)) => {
+                format!("ok      {name}: within {error:.1e}, {:.1e} allowed", card.golden.max_abs)
+            }
+            Ok(((error, false), card)) => {
+                failed += 1;
+                format!("FAILED  {name}: off by {error:.1e}, {:.1e} allowed", card.golden.max_abs)
+            }
+            Err(error) => {
+                failed += 1;
+                format!("FAILED  {name}: {error}")
+            }
+        };
+        say(&(line + "\n"))?;
+    }
+    if failed == 0 { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(FAILED)) }
+}

@@ -1,0 +1,124 @@
+//! What can go wrong while a checkpoint becomes graphs.
+
+use std::path::PathBuf;
+
+use crate::backbone::BackboneError;
+use crate::checkpoint::CheckpointError;
+
+/// Most names that a message lists; the rest are counted.
+const LISTED: usize = 12;
+
+/// Why there is no graph.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A graph that was written cannot be run.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// The tensors are of no model that egofx knows.
+    #[error("{checkpoint} is no checkpoint of a model that egofx knows ({known}): its tensors are {}", listed(found))]
+    UnknownModel {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Names of known models.
+        known: String,
+        /// The names that were found.
+        found: Vec<String>,
+    },
+    /// Tensors that are missing, unknown or of another shape. Nothing is loaded in part.
+    #[error(
+        "{checkpoint} does not fit {model}:{}{}{}",
+        section("missing", missing),
+        section("unknown", unknown),
+        section("of another shape", shapes)
+    )]
+    Mismatch {
+        /// The checkpoint.
+        checkpoint: String,
+        /// The model.
+        model: String,
+        /// Expected, not found.
+        missing: Vec<String>,
+        /// Found, not expected.
+        unknown: Vec<String>,
+        /// Found with another shape: name, shape expected, shape found.
+        shapes: Vec<String>,
+    },
+    /// The model's sizes contradict each other or the request.
+    #[error("{0}")]
+    Size(String),
+    /// A weight is not a finite number.
+    #[error(
+        "tensor {tensor} holds {value} at position {position}, a finite number was expected: the checkpoint is damaged or its training diverged"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Where, counted in elements.
+        position: usize,
+        /// NaN or infinity.
+        value: f32,
+    },
+    /// A weight is of a type that holds no weights.
+    #[error("tensor {tensor} holds {found}, floating-point numbers were expected")]
+    NotFloat {
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        found: &'static str,
+    },
+    /// A graph of lower precision is too far from the fp32 one.
+    #[error(
+        "{graph}: output {output} has cosine {cosine:.6} to fp32, at least {least} is required; nothing was written"
+    )]
+    Inaccurate {
+        /// The graph.
+        graph: String,
+        /// The output.
+        output: String,
+        /// The lowest cosine found.
+        cosine: f64,
+        /// The limit.
+        least: f64,
+    },
+    /// A file cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A card that cannot be written as TOML.
+    #[error("card of {graph}: {source}")]
+    Card {
+        /// The graph.
+        graph: String,
+        /// Why not.
+        source: toml::ser::Error,
+    },
+}
+
+impl ExportError {
+    /// For `map_err`: an error about `path`.
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// Some of `names`, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// `<count> <what>: <names>` on a line of its own, or nothing.
+fn section(what: &str, names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("\n  {} {what}: {}", names.len(), listed(names)) }
+}

@@ -1,0 +1,263 @@
+//! Writing a graph: operators on named values, one call each.
+//!
+//! Not for what a model is made of (`layers`, `towers`), nor for weights' bytes: a graph names the weights it uses, and
+//! `weights` puts them into a file afterwards. Invariant: the same calls give the same bytes.
+
+use std::collections::BTreeMap;
+
+use super::error::ExportError;
+use super::onnx::{self, Attribute, DataType, Dim, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::weights::{Weight, WeightFile};
+
+/// A tensor of the graph that is being written, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value(String);
+
+impl Value {
+    /// An optional input of an operator that is not given.
+    pub fn absent() -> Self {
+        Self(String::new())
+    }
+}
+
+/// What is computed in which arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// Single precision.
+    #[default]
+    Fp32,
+    /// Half precision, pixels and results apart.
+    Fp16,
+    /// Products of tokens and weight matrices in 8-bit integers, scaled per token batch and weight column.
+    Int8,
+}
+
+/// What kind of graph is wanted of a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Variant {
+    /// The arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Frames come as floats that the caller has resized and normalised, and every inner state that has a name is an
+    /// output: for comparing with the original code.
+    pub debug: bool,
+}
+
+/// A graph that is being written.
+pub struct Graph {
+    /// What is wanted.
+    pub variant: Variant,
+    scope: Vec<String>,
+    made: BTreeMap<String, usize>,
+    constants: BTreeMap<String, TensorProto>,
+    weights: BTreeMap<String, Weight>,
+    graph: GraphProto,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: &str, variant: Variant) -> Self {
+        Self {
+            variant,
+            scope: Vec::new(),
+            made: BTreeMap::new(),
+            constants: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            graph: GraphProto { name: Some(name.to_owned()), ..Default::default() },
+        }
+    }
+
+    /// The element type that floating-point values have inside the graph.
+    pub fn float_type(&self) -> DataType {
+        if self.variant.arithmetic == Arithmetic::Fp16 { DataType::Float16 } else { DataType::Float }
+    }
+
+    /// Does `write` with `name` before the names of all nodes that it makes.
+    pub fn scope<T>(&mut self, name: &str, write: impl FnOnce(&mut Self) -> T) -> T {
+        self.scope.push(name.to_owned());
+        let result = write(self);
+        self.scope.pop();
+        result
+    }
+
+    /// An input of the graph.
+    pub fn input(&mut self, name: &str, element: DataType, shape: &[Dim]) -> Value {
+        self.graph.input.push(onnx::value_info(name, element, shape));
+        Value(name.to_owned())
+    }
+
+    /// Makes `value` an output of the graph, single precision whatever the arithmetic.
+    pub fn output(&mut self, name: &str, value: &Value, shape: &[Dim]) {
+        let to = Attribute::Int(DataType::Float as i64);
+        let (kind, attributes): (_, &[_]) =
+            if self.float_type() == DataType::Float { ("Identity", &[]) } else { ("Cast", &[("to", to)]) };
+        self.node(kind, &[value], attributes, vec![name.to_owned()]);
+        self.graph.output.push(onnx::value_info(name, DataType::Float, shape));
+    }
+
+    /// In a debug graph, makes `value` an output named `probe.<name>` of `rank` dynamic dimensions.
+    pub fn probe(&mut self, name: &str, value: &Value, rank: usize) {
+        if self.variant.debug {
+            let name = format!("probe.{name}");
+            let shape: Vec<Dim> = (0..rank).map(|i| Dim::Named(format!("{name}.{i}"))).collect();
+            self.output(&name, value, &shape);
+        }
+    }
+
+    /// A node with one output.
+    pub fn op(&mut self, kind: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
+        let name = self.fresh(kind);
+        self.node(kind, inputs, attributes, vec![name.clone()]);
+        Value(name)
+    }
+
+    /// A node with `N` outputs.
+    pub fn ops<const N: usize>(
+        &mut self,
+        kind: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute)],
+    ) -> [Value; N] {
+        let name = self.fresh(kind);
+        let names: [String; N] = std::array::from_fn(|i| format!("{name}.{i}"));
+        self.node(kind, inputs, attributes, names.to_vec());
+        names.map(Value)
+    }
+
+    /// Integers, one-dimensional.
+    pub fn ints(&mut self, values: &[i64]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(format!("ints {values:?}"), DataType::Int64, &[values.len()], raw)
+    }
+
+    /// One integer, without dimensions.
+    pub fn int(&mut self, value: i64) -> Value {
+        self.constant(format!("int {value}"), DataType::Int64, &[], value.to_le_bytes().to_vec())
+    }
+
+    /// One number in the graph's own float type, without dimensions.
+    pub fn float(&mut self, value: f32) -> Value {
+        self.floats(&format!("{value:e}"), &[], &[value])
+    }
+
+    /// Numbers in the graph's own float type. Equal names are equal numbers.
+    pub fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Value {
+        if self.float_type() == DataType::Float {
+            return self.singles(name, dims, values);
+        }
+        let raw = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
+        self.constant(format!("half {name}"), DataType::Float16, dims, raw)
+    }
+
+    /// Numbers in single precision, whatever the arithmetic.
+    pub fn singles(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(format!("float {name}"), DataType::Float, dims, raw)
+    }
+
+    /// `value` in single precision.
+    pub fn single(&mut self, value: &Value) -> Value {
+        self.op("Cast", &[value], &[("to", Attribute::Int(DataType::Float as i64))])
+    }
+
+    /// A single-precision `value` in the graph's own float type.
+    pub fn own(&mut self, value: &Value) -> Value {
+        let own = self.float_type();
+        if own == DataType::Float {
+            return value.clone();
+        }
+        self.op("Cast", &[value], &[("to", Attribute::Int(own as i64))])
+    }
+
+    /// The lowest number of the graph's own float type: as good as minus infinity to a softmax, and no NaN where all are
+    /// masked.
+    pub fn lowest(&mut self) -> Value {
+        self.float(if self.float_type() == DataType::Float { f32::MIN } else { half::f16::MIN.to_f32() })
+    }
+
+    /// Does `write` without 8-bit integers: small maps whose results are compared or added up.
+    pub fn precisely<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        let arithmetic = self.variant.arithmetic;
+        if arithmetic == Arithmetic::Int8 {
+            self.variant.arithmetic = Arithmetic::Fp32;
+        }
+        let result = write(self);
+        self.variant.arithmetic = arithmetic;
+        result
+    }
+
+    /// A weight of the checkpoint.
+    pub fn weight(&mut self, weight: Weight) -> Value {
+        let name = weight.name();
+        self.weights.insert(name.clone(), weight);
+        Value(name)
+    }
+
+    /// The finished file, its weights put into `file`.
+    ///
+    /// # Errors
+    /// If a weight cannot be read or is not finite.
+    pub fn finish(mut self, file: &mut WeightFile, facts: &[(&str, String)]) -> Result<ModelProto, ExportError> {
+        for weight in std::mem::take(&mut self.weights).values() {
+            let tensor = file.place(weight)?;
+            self.initializer(tensor);
+        }
+        self.graph.initializer.extend(self.constants.into_values());
+        let domains = [("", onnx::OPSET), ("com.microsoft", 1)];
+        let contrib = self.graph.node.iter().any(|node| node.domain.is_some());
+        Ok(onnx::model(self.graph, &domains[..if contrib { 2 } else { 1 }], facts))
+    }
+
+    /// Inputs and outputs, for the card.
+    pub fn signature(&self) -> (&[ValueInfoProto], &[ValueInfoProto]) {
+        (&self.graph.input, &self.graph.output)
+    }
+
+    /// Adds a weight; one that the checkpoint has in another float type is kept so and converted when the graph is loaded.
+    fn initializer(&mut self, mut tensor: TensorProto) {
+        let stored = DataType::try_from(tensor.data_type()).unwrap_or_default();
+        if matches!(stored, DataType::Float16 | DataType::Bfloat16) && stored != self.float_type() {
+            let name = tensor.name().to_owned();
+            tensor.name = Some(format!("{name}.stored"));
+            let to = onnx::attribute("to", &Attribute::Int(self.float_type() as i64));
+            let cast = NodeProto {
+                input: vec![tensor.name().to_owned()],
+                name: Some(name.clone()),
+                output: vec![name],
+                op_type: Some("Cast".into()),
+                attribute: vec![to],
+                ..Default::default()
+            };
+            self.graph.node.insert(0, cast);
+        }
+        self.graph.initializer.push(tensor);
+    }
+
+    fn constant(&mut self, name: String, element: DataType, dims: &[usize], raw: Vec<u8>) -> Value {
+        self.constants.entry(name.clone()).or_insert_with(|| onnx::constant(&name, element, dims, raw));
+        Value(name)
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        let stem = self.scope.iter().map(String::as_str).chain([kind]).collect::<Vec<_>>().join("/");
+        let count = self.made.entry(stem.clone()).or_default();
+        *count += 1;
+        if *count == 1 { stem } else { format!("{stem}_{count}") }
+    }
+
+    fn node(&mut self, kind: &str, inputs: &[&Value], attributes: &[(&str, Attribute)], output: Vec<String>) {
+        let (domain, op_type) = match kind.split_once("::") {
+            Some((domain, op_type)) => (Some(domain.to_owned()), op_type),
+            None => (None, kind),
+        };
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|value| value.0.clone()).collect(),
+            name: Some(output[0].clone()),
+            output,
+            op_type: Some(op_type.to_owned()),
+            domain,
+            attribute: attributes.iter().map(|(name, value)| onnx::attribute(name, value)).collect(),
+            ..Default::default()
+        });
+    }
+}

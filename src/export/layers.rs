@@ -1,0 +1,130 @@
+//! Layers that all towers share: linear maps, norms, masks and attention over heads.
+//!
+//! Not for any one model. Invariant: a layer's weights are named as in the checkpoint, and its arithmetic is that of the
+//! original PyTorch module.
+
+use std::ops::Range;
+
+use super::graph::{Arithmetic, Graph, Value};
+use super::onnx::{Attribute, DataType};
+use super::weights::Weight;
+
+/// `x W^T + b`: PyTorch's `Linear` named `key`, its matrix stored transposed.
+pub fn linear(g: &mut Graph, key: &str, x: &Value) -> Value {
+    linear_rows(g, key, None, true, x)
+}
+
+/// [`linear`] without a bias.
+pub fn linear_unbiased(g: &mut Graph, key: &str, x: &Value) -> Value {
+    linear_rows(g, key, None, false, x)
+}
+
+/// The part of a [`linear`] map that gives the outputs `rows`.
+pub fn linear_part(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -> Value {
+    linear_rows(g, key, Some(rows), true, x)
+}
+
+fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: bool, x: &Value) -> Value {
+    let matrix = Weight::plain(&format!("{key}.weight")).rows(rows.clone());
+    let product = match g.variant.arithmetic {
+        Arithmetic::Int8 => product_int8(g, matrix, x),
+        _ => {
+            let matrix = g.weight(matrix.transposed());
+            g.op("MatMul", &[x, &matrix], &[])
+        }
+    };
+    if !biased {
+        return product;
+    }
+    let bias = g.weight(Weight::plain(&format!("{key}.bias")).rows(rows));
+    g.op("Add", &[&product, &bias], &[])
+}
+
+/// The product in 8-bit integers: `x` scaled by its own range, the matrix by each column's.
+fn product_int8(g: &mut Graph, matrix: Weight, x: &Value) -> Value {
+    let [quantized, x_scale, x_zero] = g.ops("DynamicQuantizeLinear", &[x], &[]);
+    let (weights, scales) = (g.weight(matrix.clone().int8()), g.weight(matrix.int8_scale()));
+    let product = g.op("MatMulInteger", &[&quantized, &weights, &x_zero], &[]);
+    let product = g.op("Cast", &[&product], &[("to", Attribute::Int(DataType::Float as i64))]);
+    let scale = g.op("Mul", &[&x_scale, &scales], &[]);
+    g.op("Mul", &[&product, &scale], &[])
+}
+
+/// PyTorch's `LayerNorm` over the last axis, named `key`.
+pub fn layer_norm(g: &mut Graph, key: &str, eps: f32, x: &Value) -> Value {
+    let weight = g.weight(Weight::plain(&format!("{key}.weight")));
+    let bias = g.weight(Weight::plain(&format!("{key}.bias")));
+    g.op(
+        "LayerNormalization",
+        &[x, &weight, &bias],
+        &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps))],
+    )
+}
+
+/// Two linear maps with the exact (erf) GELU between.
+pub fn mlp(g: &mut Graph, first: &str, second: &str, x: &Value) -> Value {
+    let hidden = linear(g, first, x);
+    let hidden = g.op("Gelu", &[&hidden], &[]);
+    linear(g, second, &hidden)
+}
+
+/// `x[:, from..to]`, along `axis`.
+pub fn slice(g: &mut Graph, x: &Value, axis: i64, range: Range<i64>) -> Value {
+    let (from, to, axis) = (g.ints(&[range.start]), g.ints(&[range.end]), g.ints(&[axis]));
+    g.op("Slice", &[x, &from, &to, &axis], &[])
+}
+
+/// `x` in another shape: 0 keeps a dimension, -1 is what is left.
+pub fn reshape(g: &mut Graph, x: &Value, shape: &[i64]) -> Value {
+    let shape = g.ints(shape);
+    g.op("Reshape", &[x, &shape], &[])
+}
+
+/// `x` with its axes in another order.
+pub fn transpose(g: &mut Graph, x: &Value, order: &[i64]) -> Value {
+    g.op("Transpose", &[x], &[("perm", Attribute::Ints(order.to_vec()))])
+}
+
+/// `a` and `b` side by side along `axis`.
+pub fn concat(g: &mut Graph, axis: i64, parts: &[&Value]) -> Value {
+    g.op("Concat", parts, &[("axis", Attribute::Int(axis))])
+}
+
+/// Attention of `q` (`[B, N, heads * head_dim]`) to `k` and `v` (`[B, M, heads * head_dim]`): `[B, N, heads * head_dim]`.
+/// `mask` is added to the scores.
+pub fn attention(g: &mut Graph, [q, k, v]: [&Value; 3], heads: usize, head_dim: usize, mask: Option<&Value>) -> Value {
+    let scale = g.float((head_dim as f32).powf(-0.5));
+    let q = g.op("Mul", &[q, &scale], &[]);
+    let [q, k, v] = [&q, k, v].map(|x| reshape(g, x, &[0, 0, heads as i64, head_dim as i64]));
+    let q = transpose(g, &q, &[0, 2, 1, 3]);
+    let (k, v) = (transpose(g, &k, &[0, 2, 3, 1]), transpose(g, &v, &[0, 2, 1, 3]));
+    let scores = g.op("MatMul", &[&q, &k], &[]);
+    let scores = mask.map_or(scores.clone(), |mask| g.op("Add", &[&scores, mask], &[]));
+    let shares = g.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
+    let mixed = g.op("MatMul", &[&shares, &v], &[]);
+    let mixed = transpose(g, &mixed, &[0, 2, 1, 3]);
+    reshape(g, &mixed, &[0, 0, (heads * head_dim) as i64])
+}
+
+/// What is added to scores so that padding has no share: `[B, 1, 1, L]` of a mask `[B, L]` that is 1 on words.
+pub fn additive_mask(g: &mut Graph, mask: &Value) -> Value {
+    let mask = g.op("Cast", &[mask], &[("to", Attribute::Int(g.float_type() as i64))]);
+    let (one, lowest) = (g.float(1.0), g.lowest());
+    let padding = g.op("Sub", &[&one, &mask], &[]);
+    let bias = g.op("Mul", &[&padding, &lowest], &[]);
+    let axes = g.ints(&[1, 2]);
+    g.op("Unsqueeze", &[&bias, &axes], &[])
+}
+
+/// Rows `ids` of the table named `key`.
+pub fn lookup(g: &mut Graph, key: &str, ids: &Value) -> Value {
+    let table = g.weight(Weight::plain(key));
+    g.op("Gather", &[&table, ids], &[])
+}
+
+/// The first of `[B, L, width]`: `[B, width]`.
+pub fn first(g: &mut Graph, x: &Value) -> Value {
+    let one = slice(g, x, 1, 0..1);
+    let axis = g.ints(&[1]);
+    g.op("Squeeze", &[&one, &axis], &[])
+}

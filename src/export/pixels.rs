@@ -1,0 +1,84 @@
+//! The graph's way from frames to what a video tower takes: the last resize, normalisation and layout.
+//!
+//! Not for what ffmpeg does before. Invariant: as in the originals, resizing is bilinear with half-pixel centres and no
+//! antialiasing, on floats.
+
+use super::graph::{Graph, Value};
+use super::layers::{reshape, transpose};
+use super::onnx::{Attribute, DataType, Dim};
+
+/// ImageNet's mean of red, green and blue.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// ImageNet's standard deviation.
+const STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Frames on their way into a tower.
+pub struct Pixels {
+    /// `[B * F, 3, image, image]`, normalised.
+    pub values: Value,
+    /// B and F, each `[1]`.
+    pub shape: [Value; 2],
+}
+
+/// Pixels of the side of the square frames that a graph takes, if its tower takes `image`: the originals crop 256 and
+/// resize to 224.
+pub fn frame_side(image: usize) -> usize {
+    (image * 8 + 3) / 7
+}
+
+/// The graph's first input: `uint8` RGB `frames` `[B, F, side, side, 3]`, or in a debug graph `pixels`
+/// `[B, F, 3, image, image]` as the original module takes them.
+pub fn input(g: &mut Graph, image: usize) -> Pixels {
+    let batch = |rest: [usize; 3]| -> Vec<Dim> {
+        let named = ["B", "F"].map(|name| Dim::Named(name.into()));
+        named.into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
+    };
+    let side = frame_side(image);
+    let debug = g.variant.debug;
+    let given = if debug {
+        g.input("pixels", DataType::Float, &batch([3, image, image]))
+    } else {
+        g.input("frames", DataType::Uint8, &batch([side, side, 3]))
+    };
+    let dim =
+        |g: &mut Graph, i| g.op("Shape", &[&given], &[("start", Attribute::Int(i)), ("end", Attribute::Int(i + 1))]);
+    let shape = [dim(g, 0), dim(g, 1)];
+    let values = if debug {
+        reshape(g, &given, &[-1, 3, image as i64, image as i64])
+    } else {
+        g.scope("pixels", |g| normalised(g, &given, side as i64, image as i64))
+    };
+    Pixels { values: g.own(&values), shape }
+}
+
+fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64) -> Value {
+    let frames = reshape(g, frames, &[-1, side, side, 3]);
+    let planes = transpose(g, &frames, &[0, 3, 1, 2]);
+    let planes = g.single(&planes);
+    let planes = if side == image { planes } else { resized(g, &planes, image) };
+    let channel = |of: fn(usize) -> f32| [of(0), of(1), of(2)];
+    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &channel(|c| 1.0 / (255.0 * STD[c])));
+    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &channel(|c| -MEAN[c] / STD[c]));
+    let planes = g.op("Mul", &[&planes, &factor], &[]);
+    g.op("Add", &[&planes, &offset], &[])
+}
+
+fn resized(g: &mut Graph, planes: &Value, image: i64) -> Value {
+    let (none, sizes) = (Value::absent(), g.ints(&[image, image]));
+    let attributes = [
+        ("mode", Attribute::Text("linear")),
+        ("coordinate_transformation_mode", Attribute::Text("half_pixel")),
+        ("axes", Attribute::Ints(vec![2, 3])),
+    ];
+    g.op("Resize", &[planes, &none, &none, &sizes], &attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tower_of_224_pixels_takes_frames_of_256() {
+        assert_eq!((frame_side(224), frame_side(32), frame_side(16)), (256, 37, 18));
+    }
+}

@@ -1,0 +1,211 @@
+//! Proof that a graph computes what it should: golden outputs, and the distance of lower precisions from fp32.
+//!
+//! Not for writing graphs. Invariant: a graph that misses its limits fails the export.
+
+use std::path::Path;
+
+use super::error::ExportError;
+use super::graph::Arithmetic;
+use super::model::GraphPlan;
+use crate::backbone::{
+    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphSession, Outputs, Precision, Provider, Runtime,
+    SessionOptions, Tensor,
+};
+
+/// Least cosine of an fp16 graph's outputs to the fp32 graph's.
+pub const LEAST_COSINE_FP16: f64 = 0.999;
+/// Least cosine of an int8 graph's outputs to the fp32 graph's.
+pub const LEAST_COSINE_INT8: f64 = 0.99;
+
+/// Inputs that precisions are compared on, where none are given.
+const TURNS: usize = 4;
+/// Tokens of a golden sentence.
+const GOLDEN_TOKENS: usize = 9;
+/// Sentences of a golden batch that has no frames.
+const GOLDEN_SENTENCES: usize = 3;
+
+/// How far, over the largest magnitude, another machine may be from a golden output: other kernels sum in another order,
+/// and an int8 graph's roundings can fall to the other side.
+const GOLDEN_FP32: f32 = 1e-4;
+const GOLDEN_FP16: f32 = 1e-2;
+const GOLDEN_INT8: f32 = 5e-2;
+
+/// What graphs are judged with.
+pub struct Judge<'r> {
+    /// ONNX Runtime.
+    pub runtime: &'r Runtime,
+    /// Threads.
+    pub threads: usize,
+    /// Windows of frames to compare precisions on, each `F * side * side * 3` bytes of F frames; empty: patterns.
+    pub windows: Vec<(usize, Vec<u8>)>,
+}
+
+impl Judge<'_> {
+    /// Opens a graph on the CPU, as a check wants it: weights stay as they are in the file.
+    fn open(&self, graph: &Path) -> Result<GraphSession, ExportError> {
+        let device = Device { provider: Provider::Cpu, ordinal: 0 };
+        let options = SessionOptions { device, precision: Precision::Fp32, threads: self.threads, rearrange: false };
+        Ok(GraphSession::open(self.runtime, graph, options)?)
+    }
+
+    /// Runs the card's graph in `folder` and completes the card: golden outputs, and for a lower precision the distance
+    /// from its fp32 sister among `cards`.
+    pub(super) fn prove(&self, folder: &Path, mut card: Card, cards: &[Card]) -> Result<Card, ExportError> {
+        let mut session = self.open(&card.graph_path(folder))?;
+        let outputs = session.run(&card.golden.feeds(&card.inputs, 0))?;
+        card.golden.keep(&outputs, golden_tolerance(&card.arithmetic));
+        let arithmetic = Arithmetic::of(&card.arithmetic);
+        let Some((least, suffix)) = arithmetic.limit() else { return Ok(card) };
+        let sister = card.name.strip_suffix(suffix).unwrap_or(&card.name);
+        let Some(sister) = cards.iter().find(|other| other.name == sister) else { return Ok(card) };
+        let mut reference = self.open(&sister.graph_path(folder))?;
+        let mut worst = Distance::none();
+        for feeds in self.feeds(&card) {
+            worst.widen(&reference.run(&feeds)?, &session.run(&feeds)?);
+        }
+        // A NaN is not near anything.
+        if worst.cosine.is_nan() || worst.cosine < least {
+            let (graph, output, cosine) = (card.name, worst.output, worst.cosine);
+            return Err(ExportError::Inaccurate { graph, output, cosine, least });
+        }
+        card.accuracy = Some(worst.accuracy(self.described(&card)));
+        Ok(card)
+    }
+
+    /// The inputs that precisions are compared on.
+    fn feeds<'c>(&self, card: &'c Card) -> Vec<Vec<Feed<'c>>> {
+        let takes_frames = card.inputs.iter().any(|input| input.dtype == Element::Uint8);
+        if self.windows.is_empty() || !takes_frames {
+            return (0..TURNS).map(|turn| card.golden.feeds(&card.inputs, turn)).collect();
+        }
+        let given = |(turn, (frames, pixels)): (usize, &(usize, Vec<u8>))| {
+            let mut feeds = card.golden.feeds(&card.inputs, turn);
+            for feed in &mut feeds {
+                if let Feed::Bytes(_, bytes, shape) = feed {
+                    shape[1] = *frames;
+                    bytes.clone_from(pixels);
+                }
+            }
+            feeds
+        };
+        self.windows.iter().enumerate().map(given).collect()
+    }
+
+    fn described(&self, card: &Card) -> String {
+        let takes_frames = card.inputs.iter().any(|input| input.dtype == Element::Uint8);
+        match self.windows.len() {
+            n if n > 0 && takes_frames => format!("{n} windows of the given video"),
+            _ => format!("{TURNS} test patterns"),
+        }
+    }
+}
+
+impl GraphPlan {
+    /// The golden record that the graph's inputs call for, without outputs yet.
+    pub(super) fn golden(&self, inputs: &[Tensor]) -> Golden {
+        let named = inputs.iter().flat_map(|input| &input.shape);
+        let alone = inputs.iter().all(|input| input.dtype == Element::Int64);
+        let length = |name: &str| match name {
+            "B" if alone => GOLDEN_SENTENCES,
+            "F" => self.frames as usize,
+            "L" => GOLDEN_TOKENS,
+            "N" => self.tokens,
+            _ => 1,
+        };
+        let dims = named.filter_map(|dim| match dim {
+            Dim::Named(name) => Some((name.clone(), length(name))),
+            Dim::Fixed(_) => None,
+        });
+        let words = inputs.iter().any(|input| input.name == "ids");
+        let (vocabulary, pad) = (words.then_some(self.vocabulary as i64), words.then_some(self.pad));
+        Golden::new(dims.collect(), vocabulary, pad)
+    }
+}
+
+/// Runs the golden input of `card`, which lies in `models`; the largest difference from what the card says, and whether
+/// that is within its limit.
+///
+/// # Errors
+/// If the graph cannot be loaded or run.
+pub fn check(judge: &Judge, models: &Path, card: &Card) -> Result<(f32, bool), ExportError> {
+    let mut session = judge.open(&card.graph_path(models))?;
+    let error = card.golden.error(&session.run(&card.golden.feeds(&card.inputs, 0))?);
+    Ok((error, error <= card.golden.max_abs))
+}
+
+fn golden_tolerance(arithmetic: &str) -> f32 {
+    match Arithmetic::of(arithmetic) {
+        Arithmetic::Fp32 => GOLDEN_FP32,
+        Arithmetic::Fp16 => GOLDEN_FP16,
+        Arithmetic::Int8 => GOLDEN_INT8,
+    }
+}
+
+impl Arithmetic {
+    /// Its name in cards and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The arithmetic of that name; fp32 for any other.
+    fn of(name: &str) -> Self {
+        [Self::Fp16, Self::Int8].into_iter().find(|a| a.name() == name).unwrap_or_default()
+    }
+
+    /// What graphs' names end with.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Fp32 => "",
+            Self::Fp16 => "_fp16",
+            Self::Int8 => "_int8",
+        }
+    }
+
+    /// Least cosine to fp32, and the names' ending.
+    fn limit(self) -> Option<(f64, &'static str)> {
+        match self {
+            Self::Fp32 => None,
+            Self::Fp16 => Some((LEAST_COSINE_FP16, self.suffix())),
+            Self::Int8 => Some((LEAST_COSINE_INT8, self.suffix())),
+        }
+    }
+}
+
+/// The widest distance seen.
+struct Distance {
+    output: String,
+    cosine: f64,
+    max_relative: f64,
+}
+
+impl Distance {
+    fn none() -> Self {
+        Self { output: String::new(), cosine: 1.0, max_relative: 0.0 }
+    }
+
+    fn widen(&mut self, reference: &Outputs, found: &Outputs) {
+        for ((name, a), (_, b)) in reference.iter().zip(found) {
+            let cosine = cosine(a, b);
+            // A NaN must win.
+            if cosine.is_nan() || cosine < self.cosine {
+                (self.cosine, self.output) = (cosine, name.clone());
+            }
+            let scale = a.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            let widest = a.iter().zip(b).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            self.max_relative = self.max_relative.max(f64::from(widest / scale.max(f32::MIN_POSITIVE)));
+        }
+    }
+
+    fn accuracy(&self, inputs: String) -> Accuracy {
+        Accuracy { inputs, cosine: self.cosine, max_relative: self.max_relative }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}

@@ -1,0 +1,392 @@
+//! Exported graphs against what the original code computed: outputs of EgoVLP's and EgoVLPv2's own modules on tiny random
+//! weights, in `tests/data/backbones` (its README says how they were made).
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use egofx::backbone::{
+    Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
+};
+use egofx::checkpoint::{Checkpoint, Tensor, write_safetensors};
+use egofx::export::{self, Judge, Options};
+use tempfile::TempDir;
+
+/// Largest difference of an output: ten times the noise between versions of PyTorch, a tenth of what a wrong GELU makes.
+const OUTPUT: f32 = 2e-5;
+/// Largest difference of an inner state.
+const PROBE: f32 = 1e-4;
+/// Least cosine of an output.
+const COSINE: f64 = 0.999_999;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let search = LibrarySearch { bases: vec![common::root()], ..Default::default() };
+    Runtime::load(&search, Provider::Cpu).expect("ONNX Runtime is needed; run `make setup`")
+});
+
+/// Tensors of a safetensors file.
+struct Golden(Checkpoint);
+
+impl Golden {
+    fn open(name: &str) -> Self {
+        Self(Checkpoint::open(&common::data("backbones").join(name)).unwrap())
+    }
+
+    fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let tensor = self.0.read(name).unwrap();
+        (tensor.shape.clone(), tensor.to_f32().unwrap())
+    }
+
+    fn ints(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
+        let Tensor { shape, bytes, .. } = self.0.read(name).unwrap();
+        (shape, bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.0.tensors().keys().cloned().collect()
+    }
+
+    fn pixels(&self, name: &str) -> Feed<'static> {
+        let (shape, values) = self.floats(name);
+        Feed::Floats("pixels", values, shape)
+    }
+
+    /// `text_X.<ids>` and `text_X.mask`.
+    fn text(&self, name: &str, ids: &str) -> [Feed<'static>; 2] {
+        let ((shape, ids), (_, mask)) = (self.ints(&format!("{name}.{ids}")), self.ints(&format!("{name}.mask")));
+        [Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]
+    }
+}
+
+fn judge() -> Judge<'static> {
+    Judge { runtime: &RUNTIME, threads: 2, windows: Vec::new() }
+}
+
+/// Debug graphs of a checkpoint whose heads have 16 numbers.
+fn exported(checkpoint: &Checkpoint) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into() };
+    export::export(checkpoint, &options, &judge(), folder.path()).unwrap();
+    folder
+}
+
+fn session(folder: &TempDir, name: &str) -> GraphSession {
+    let device = Device { provider: Provider::Cpu, ordinal: 0 };
+    let options = SessionOptions { device, precision: Precision::Fp32, threads: 2, rearrange: true };
+    GraphSession::open(&RUNTIME, &folder.path().join(format!("{name}.onnx")), options).unwrap()
+}
+
+fn output<'o>(outputs: &'o Outputs, name: &str) -> &'o [f32] {
+    &outputs.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no output {name}")).1
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn max_abs(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+}
+
+/// Compares outputs of graphs with a golden file, and in the end counts what was compared.
+struct Comparison {
+    golden: Golden,
+    left: BTreeSet<String>,
+    worst_output: f32,
+    worst_probe: f32,
+}
+
+impl Comparison {
+    fn new(golden: Golden) -> Self {
+        let left = golden.names();
+        Self { golden, left, worst_output: 0.0, worst_probe: 0.0 }
+    }
+
+    fn output(&mut self, key: &str, found: &[f32]) {
+        let (_, expected) = self.golden.floats(key);
+        let (off, cosine) = (max_abs(found, &expected), cosine(found, &expected));
+        assert!(off <= OUTPUT && cosine >= COSINE, "{key}: max abs {off:e}, cosine {cosine}");
+        self.worst_output = self.worst_output.max(off);
+        self.left.remove(key);
+    }
+
+    /// Every golden tensor below `prefix` that the graph gives as a probe of the same name below `probe`.
+    fn probes(&mut self, prefix: &str, outputs: &Outputs, probe: &str) -> usize {
+        let mut count = 0;
+        for (name, values) in outputs {
+            let Some(name) = name.strip_prefix("probe.").and_then(|name| name.strip_prefix(probe)) else { continue };
+            let key = format!("{prefix}{name}");
+            if self.left.contains(&key) {
+                let off = max_abs(values, &self.golden.floats(&key).1);
+                assert!(off <= PROBE, "{key}: max abs {off:e}");
+                self.worst_probe = self.worst_probe.max(off);
+                self.left.remove(&key);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// What nobody compared must be of the kinds in `aside`.
+    fn finish(self, what: &str, aside: &[&str]) {
+        println!("{what}: outputs within {:e}, inner states within {:e}", self.worst_output, self.worst_probe);
+        let forgotten: Vec<_> = self.left.iter().filter(|key| !aside.iter().any(|a| key.contains(a))).collect();
+        assert!(forgotten.is_empty(), "not compared: {forgotten:?}");
+    }
+}
+
+/// A checkpoint of the tensors that `read` gives.
+fn made(folder: &Path, base: &Checkpoint, read: impl Fn(&str) -> Option<Tensor>) -> Checkpoint {
+    let tensor = |name: &str| read(name).unwrap_or_else(|| base.read(name).unwrap());
+    let info = |name: &String| {
+        let Tensor { dtype, shape, .. } = tensor(name);
+        (name.clone(), egofx::checkpoint::TensorInfo { dtype, shape })
+    };
+    let tensors: BTreeMap<_, _> = base.tensors().keys().map(info).collect();
+    let path = folder.join("made.safetensors");
+    write_safetensors(&path, &tensors, &mut |name| Ok(tensor(name)), &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+fn egovlp() -> Checkpoint {
+    Checkpoint::open(&common::data("checkpoints/egovlp_tiny.pth")).unwrap()
+}
+
+fn egovlpv2_small() -> Checkpoint {
+    Checkpoint::open(&common::data("checkpoints/egovlpv2_tiny_smallproj.pth")).unwrap()
+}
+
+/// EgoVLPv2 with its 3-layer projectors: the other tensors are those of the small-projector checkpoint.
+fn egovlpv2(folder: &Path) -> Checkpoint {
+    let (small, projectors) = (egovlpv2_small(), Golden::open("egovlpv2/projectors.safetensors"));
+    let kept = small.tensors().keys().filter(|name| !name.contains("_proj.")).cloned();
+    let names: Vec<String> = kept.chain(projectors.names()).collect();
+    let tensor = |name: &str| {
+        let of = if projectors.names().contains(name) { &projectors.0 } else { &small };
+        of.read(name)
+    };
+    let info = |name: &String| {
+        let Tensor { dtype, shape, .. } = tensor(name).unwrap();
+        (name.clone(), egofx::checkpoint::TensorInfo { dtype, shape })
+    };
+    let path = folder.join("egovlpv2.safetensors");
+    let tensors: BTreeMap<_, _> = names.iter().map(info).collect();
+    write_safetensors(&path, &tensors, &mut |name| tensor(name), &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+/// The same weights, scaled so that every LayerNorm sees a variance of about its epsilon: a wrong epsilon is then off by
+/// a tenth and more, not by a hundred-thousandth.
+fn low_variance(folder: &Path, base: &Checkpoint, model: &str) -> Checkpoint {
+    let text = std::fs::read_to_string(common::data("backbones").join(model).join("lowvar.json")).unwrap();
+    let factors: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).unwrap();
+    let factor = |name: &str| {
+        let hit = factors.iter().find(|(_, names)| names.iter().any(|n| n == name))?;
+        hit.0.strip_prefix("factor_").unwrap().parse::<f32>().ok()
+    };
+    made(folder, base, |name| {
+        let factor = factor(name)?;
+        let tensor = base.read(name).unwrap();
+        let values: Vec<f32> = tensor.to_f32().unwrap().iter().map(|v| v * factor).collect();
+        Some(Tensor::from_f32(tensor.shape, &values))
+    })
+}
+
+/// `video_f4` with its frames in the order 2, 0, 3, 1.
+fn permuted(golden: &Golden) -> Feed<'static> {
+    let (shape, values) = golden.floats("video_f4");
+    let frame: usize = shape[2..].iter().product();
+    let frames: Vec<&[f32]> = values.chunks(frame).collect();
+    let order = [2, 0, 3, 1];
+    let values = (0..shape[0]).flat_map(|b| order.map(|f| frames[b * 4 + f].to_vec())).flatten().collect();
+    Feed::Floats("pixels", values, shape)
+}
+
+fn egovlp_video(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, frames: &[usize]) {
+    let mut video = session(folder, "egovlp_video_debug");
+    for f in frames {
+        let outputs = video.run(&[inputs.pixels(&format!("video_f{f}"))]).unwrap();
+        compared.output(&format!("video_f{f}.cls"), output(&outputs, "class"));
+        compared.output(&format!("video_f{f}.embed"), output(&outputs, "embedding"));
+        compared.probes(&format!("video_f{f}."), &outputs, "video.");
+    }
+}
+
+fn egovlp_text(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, names: &[&str]) {
+    let mut text = session(folder, "egovlp_text_debug");
+    for name in names {
+        let outputs = text.run(&inputs.text(name, "ids")).unwrap();
+        for (key, found) in [("last_hidden", "hidden"), ("tokens", "tokens"), ("pooled", "pooled")] {
+            compared.output(&format!("{name}.{key}"), output(&outputs, found));
+        }
+        compared.probes(&format!("{name}."), &outputs, "text.");
+    }
+}
+
+#[test]
+fn egovlp_computes_what_the_original_code_computed() {
+    let folder = exported(&egovlp());
+    let inputs = Golden::open("egovlp/inputs.safetensors");
+    let mut compared = Comparison::new(Golden::open("egovlp/expected.safetensors"));
+    egovlp_video(&folder, &inputs, &mut compared, &[1, 4, 8, 16]);
+    let mut video = session(&folder, "egovlp_video_debug");
+    let outputs = video.run(&[permuted(&inputs)]).unwrap();
+    compared.output("video_f4_perm2031.embed", output(&outputs, "embedding"));
+    egovlp_text(&folder, &inputs, &mut compared, &["text_padded", "text_full", "text_short", "text_long"]);
+    egovlp_extraction(&folder, &inputs, &mut compared);
+    // The temporal table has a test of its own, the similarity matrix follows from its factors.
+    compared.finish("EgoVLP", &["temporal_at_load", "loaded_t4", "sim.", "patch_conv"]);
+}
+
+/// The features that the original NLQ script wrote: 38 frames make 9 windows of 4, the last of which it left zero; and four
+/// queries, pooled and per token.
+fn egovlp_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Comparison) {
+    let all = ["video_f16", "video_f8"].map(|name| inputs.floats(name).1).concat();
+    let mut video = session(folder, "egovlp_video_debug");
+    let outputs = video.run(&[Feed::Floats("pixels", all[..36 * 3072].to_vec(), vec![9, 4, 3, 32, 32])]).unwrap();
+    let mut rows = output(&outputs, "embedding").to_vec();
+    rows[8 * 8..].fill(0.0);
+    compared.output("extract.clip", &rows);
+
+    let text = std::fs::read_to_string(common::data("backbones/egovlp/queries.json")).unwrap();
+    let queries: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut session = session(folder, "egovlp_text_debug");
+    for (q, query) in queries.as_array().unwrap().iter().enumerate() {
+        let ids: Vec<i64> = query["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        let shape = vec![1, ids.len()];
+        let mask = vec![1; ids.len()];
+        let outputs = session.run(&[Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]).unwrap();
+        let tokens = output(&outputs, "tokens");
+        for (key, found) in [("pooled", output(&outputs, "pooled")), ("tokens", &tokens[8..tokens.len() - 8])] {
+            let key = format!("extract.{key}.{q}");
+            if compared.golden.names().contains(&key) {
+                compared.output(&key, found);
+            }
+        }
+    }
+}
+
+#[test]
+fn egovlp_has_the_epsilons_of_the_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = exported(&low_variance(folder.path(), &egovlp(), "egovlp"));
+    let inputs = Golden::open("egovlp/inputs.safetensors");
+    let mut compared = Comparison::new(Golden::open("egovlp/expected_lowvar.safetensors"));
+    egovlp_video(&folder, &inputs, &mut compared, &[4]);
+    egovlp_text(&folder, &inputs, &mut compared, &["text_padded"]);
+    compared.finish("EgoVLP, low variance", &["sim.", "patch_conv"]);
+}
+
+fn egovlpv2_dual(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, frames: &[usize], texts: &[&str]) {
+    let mut video = session(folder, "egovlpv2_video_debug");
+    for f in frames {
+        let outputs = video.run(&[inputs.pixels(&format!("video_f{f}"))]).unwrap();
+        compared.output(&format!("dual.video_f{f}.cls"), output(&outputs, "class"));
+        compared.output(&format!("dual.video_f{f}.embed"), output(&outputs, "embedding"));
+        compared.probes(&format!("dual.video_f{f}."), &outputs, "video.");
+    }
+    let mut text = session(folder, "egovlpv2_text_debug");
+    for name in texts {
+        let outputs = text.run(&inputs.text(name, "ids")).unwrap();
+        compared.output(&format!("dual.{name}.last_hidden"), output(&outputs, "hidden"));
+        compared.output(&format!("dual.{name}.pooled"), output(&outputs, "pooled"));
+        compared.probes(&format!("dual.{name}."), &outputs, "text.");
+    }
+}
+
+fn egovlpv2_fused(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, pairs: &[(&str, &str)]) {
+    let mut fused = session(folder, "egovlpv2_fused_debug");
+    for (video, text) in pairs {
+        let [ids, mask] = inputs.text(text, "ids");
+        let outputs = fused.run(&[inputs.pixels(video), ids, mask]).unwrap();
+        let key = format!("fused.{video}.{text}");
+        compared.output(&format!("{key}.cls"), output(&outputs, "class"));
+        compared.output(&format!("{key}.text"), output(&outputs, "text"));
+        let logits = output(&outputs, "match_logits");
+        compared.output(&format!("{key}.itm_logits"), logits);
+        let matched: Vec<f32> = logits.chunks(2).map(|l| 1.0 / (1.0 + (l[0] - l[1]).exp())).collect();
+        compared.output(&format!("{key}.itm_prob"), &matched);
+        compared.probes(&format!("{key}."), &outputs, "");
+        compared.probes(&format!("{key}."), &outputs, "video.");
+    }
+}
+
+#[test]
+fn egovlpv2_computes_what_the_original_code_computed() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = exported(&egovlpv2(work.path()));
+    let inputs = Golden::open("egovlpv2/inputs.safetensors");
+    let mut compared = Comparison::new(Golden::open("egovlpv2/expected.safetensors"));
+    let texts = ["text_padded", "text_full", "text_short", "text_nlq", "text_pt"];
+    egovlpv2_dual(&folder, &inputs, &mut compared, &[4, 5, 16], &texts);
+    let mut video = session(&folder, "egovlpv2_video_debug");
+    let outputs = video.run(&[permuted(&inputs)]).unwrap();
+    compared.output("dual.video_f4_perm2031.embed", output(&outputs, "embedding"));
+    let mut pairs = texts.map(|text| ("video_f4", text)).to_vec();
+    pairs.extend([("video_f5", "text_padded"), ("video_f16", "text_padded")]);
+    egovlpv2_fused(&folder, &inputs, &mut compared, &pairs);
+
+    let mut fused = session(&folder, "egovlpv2_fused_debug");
+    let [ids, mask] = inputs.text("text_pt", "mlm_ids");
+    let outputs = fused.run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
+    compared.output("fused.video_f4.text_pt.mlm_logits", output(&outputs, "mlm_logits"));
+    egovlpv2_extraction(&folder, &inputs, &mut compared);
+    compared.finish("EgoVLPv2", &["temporal", "sim.", "nlq.", "small.", "patch_conv"]);
+}
+
+/// The features that the original NLQ script wrote for one query of five windows.
+fn egovlpv2_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Comparison) {
+    let (clip, other) = (inputs.floats("video_f16").1, inputs.floats("video_f4").1);
+    let pixels: Vec<f32> = [&clip[..16 * 3072], &other[4 * 3072..]].concat();
+    let ((_, ids), (_, mask)) = (inputs.ints("extract.ids"), inputs.ints("extract.mask"));
+    let mut fused = session(folder, "egovlpv2_fused_debug");
+    let outputs = fused
+        .run(&[
+            Feed::Floats("pixels", pixels, vec![5, 4, 3, 32, 32]),
+            Feed::Ints("ids", ids.repeat(5), vec![5, 30]),
+            Feed::Ints("mask", mask.repeat(5), vec![5, 30]),
+        ])
+        .unwrap();
+    compared.output("extract.fused_video_features", output(&outputs, "class"));
+    let mut text = session(folder, "egovlpv2_text_debug");
+    let outputs = text.run(&inputs.text("extract", "ids")).unwrap();
+    compared.output("extract.dual_text_features", output(&outputs, "hidden"));
+}
+
+#[test]
+fn egovlpv2_has_the_epsilons_of_the_original() {
+    let work = tempfile::tempdir().unwrap();
+    let base = egovlpv2(work.path());
+    let folder = exported(&low_variance(work.path(), &base, "egovlpv2"));
+    let inputs = Golden::open("egovlpv2/inputs.safetensors");
+    let mut compared = Comparison::new(Golden::open("egovlpv2/expected_lowvar.safetensors"));
+    let keys = compared.golden.names();
+    println!("{keys:?}");
+    egovlpv2_dual(&folder, &inputs, &mut compared, &[4], &["text_padded"]);
+    let texts = ["text_padded", "text_pt", "text_nlq", "text_full", "text_short"];
+    let pairs = texts.map(|text| ("video_f4", text));
+    let pairs: Vec<_> = pairs.into_iter().filter(|(v, t)| keys.contains(&format!("fused.{v}.{t}.cls"))).collect();
+    egovlpv2_fused(&folder, &inputs, &mut compared, &pairs);
+    if keys.contains("fused.video_f4.text_pt.mlm_logits") {
+        let mut fused = session(&folder, "egovlpv2_fused_debug");
+        let [ids, mask] = inputs.text("text_pt", "mlm_ids");
+        let outputs = fused.run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
+        compared.output("fused.video_f4.text_pt.mlm_logits", output(&outputs, "mlm_logits"));
+    }
+    compared.finish("EgoVLPv2, low variance", &["sim."]);
+}
+
+#[test]
+fn small_projectors_of_egovlpv2_are_told_by_their_tensors() {
+    let folder = exported(&egovlpv2_small());
+    let inputs = Golden::open("egovlpv2/inputs.safetensors");
+    let mut compared = Comparison::new(Golden::open("egovlpv2/expected.safetensors"));
+    let outputs = session(&folder, "egovlpv2_video_debug").run(&[inputs.pixels("video_f4")]).unwrap();
+    compared.output("small.video_f4.embed", output(&outputs, "embedding"));
+    let outputs = session(&folder, "egovlpv2_text_debug").run(&inputs.text("text_padded", "ids")).unwrap();
+    compared.output("small.text_padded.pooled", output(&outputs, "pooled"));
+}
