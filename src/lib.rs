@@ -6,6 +6,7 @@
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
 //! connects the stages. A [`checkpoint`] becomes a backbone by [`export`]. The modules below stand in the order of the
 //! data; `cli` is in the binary, and nothing imports it.
+//! connects the stages. [`text`] turns sentences into what a text tower takes. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
@@ -32,6 +33,7 @@ pub mod backbone;
 pub mod checkpoint;
 
 pub mod export;
+pub mod text;
 
 pub mod store;
 

@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("backbone", &["digest"]),
     ("checkpoint", &["digest"]),
     ("export", &["backbone", "checkpoint", "digest"]),
+    ("text", &[]),
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
@@ -141,6 +142,7 @@ fn registries_have_unique_names_and_say_what_their_entries_are() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+    assert!(egofx::text::RULES.iter().all(|rule| !rule.name.is_empty() && !rule.about.is_empty()));
     assert!(egofx::benchmark::BENCHMARKS.iter().all(|b| !b.about.is_empty()));
     assert!(egofx::store::FORMATS.iter().all(|format| !format.about.is_empty() && !format.extension.is_empty()));
 }

@@ -27,12 +27,16 @@ fn refuses(shop: &Workshop, flags: &str, words: &[&str]) {
 fn help_names_the_options_of_every_command() {
     let shop = Workshop::new();
     for (command, options) in [
-        ("", &["manifest", "plan", "extract", "verify", "inspect", "doctor", "completions", "--verbose"][..]),
+        (
+            "",
+            &["manifest", "plan", "extract", "verify", "inspect", "tokenize", "doctor", "completions", "--verbose"][..],
+        ),
         ("manifest", &["--annotations", "--videos", "--out", "--force", "folder", "ego4d"]),
         ("plan", &["--manifest", "--pipeline", "--probe", "--json", "--shard", "--limit", "--out"]),
         ("extract", &["--device", "--precision", "--on-error", "--hwaccel", "--shard", "--memory", "--json", "130"]),
         ("verify", &["--checksums-only", "--json"]),
         ("inspect", &["--json"]),
+        ("tokenize", &["--rule", "--model", "--tokenizer", "--rules", "HF_HUB_CACHE"]),
         ("doctor", &["--json", "--ort-lib", "--ffmpeg"]),
         ("completions", &["bash", "zsh", "fish"]),
     ] {

@@ -124,6 +124,18 @@ fn site_packages(environment: &Path) -> Vec<PathBuf> {
     versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
 }
 
+/// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
+pub fn hub_caches() -> Vec<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let homes = [
+        given("HF_HOME"),
+        given("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")),
+        given("HOME").map(|home| home.join(".cache/huggingface")),
+    ];
+    let hubs = homes.into_iter().flatten().map(|home| home.join("hub"));
+    given("HF_HUB_CACHE").into_iter().chain(hubs).collect()
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

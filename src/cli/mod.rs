@@ -15,6 +15,7 @@ mod manifest;
 mod plan;
 mod progress;
 mod setup;
+mod tokenize;
 mod verify;
 
 use std::fmt::Display;
@@ -60,6 +61,7 @@ enum Command {
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Checkpoint(checkpoint::CheckpointCommand),
+    Tokenize(tokenize::Tokenize),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -82,6 +84,7 @@ impl Cli {
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
+            Command::Tokenize(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

@@ -1,0 +1,111 @@
+//! `egofx tokenize`: what a text tower is given for a sentence.
+
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::json;
+
+use egofx::text::{Encoded, Padding, RULES, TextModel, TextRule, Tokenizer};
+
+use super::{args, plural, say, say_json, tell};
+
+/// Show the token ids that a text tower is given: one line of JSON for each sentence.
+///
+/// The tokenizers are not part of egofx. Without --tokenizer they are looked for in the local Hugging Face cache
+/// (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface); nothing is fetched.
+#[derive(Args)]
+pub struct Tokenize {
+    /// The sentences, one batch [default: the lines of stdin].
+    #[arg(value_name = "SENTENCE")]
+    sentences: Vec<String>,
+    /// The stage of the original code whose lengths count; --rules lists them.
+    #[arg(long, value_name = "NAME", required_unless_present = "rules")]
+    rule: Option<String>,
+    /// The model: egovlp (DistilBERT's tokens) or egovlpv2 (RoBERTa's).
+    #[arg(long, required_unless_present = "rules")]
+    model: Option<TextModel>,
+    /// tokenizer.json, vocab.txt, vocab.json (merges.txt beside it), or a folder of these.
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    /// List the rules: each model's stages, and how they treat sentences.
+    #[arg(long, conflicts_with_all = ["rule", "tokenizer", "sentences"])]
+    rules: bool,
+    /// With --rules: print as JSON.
+    #[arg(long, requires = "rules")]
+    json: bool,
+}
+
+impl Tokenize {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match (&self.rule, self.model) {
+            (Some(rule), Some(model)) => self.tokenize(TextRule::find(rule, model)?)?,
+            (_, model) => list(model, self.json)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn tokenize(&self, rule: &TextRule) -> anyhow::Result<()> {
+        let tokenizer = match &self.tokenizer {
+            Some(path) => Tokenizer::open(path)?,
+            None => Tokenizer::find(rule.model, &args::hub_caches())?,
+        };
+        let sentences = self.sentences()?;
+        let encoded = tokenizer.encode(rule, &sentences)?;
+        let lines = sentences.iter().enumerate().map(|(row, text)| line(&tokenizer, &encoded, row, text));
+        say(&lines.collect::<String>())?;
+        let shortened = encoded.cut.iter().filter(|&&cut| cut > 0).count();
+        if shortened > 0 {
+            tell(format_args!("{} cut to {} tokens", plural(shortened, "sentence"), rule.max_length));
+        }
+        Ok(())
+    }
+
+    fn sentences(&self) -> anyhow::Result<Vec<String>> {
+        if !self.sentences.is_empty() {
+            return Ok(self.sentences.clone());
+        }
+        let lines: Vec<String> = io::stdin().lock().lines().collect::<Result<_, _>>().context("stdin")?;
+        ensure!(!lines.is_empty(), "no sentence: give some as arguments, or as lines of stdin");
+        Ok(lines)
+    }
+}
+
+fn line(tokenizer: &Tokenizer, encoded: &Encoded, row: usize, text: &str) -> String {
+    let ids = encoded.ids.row(row).to_vec();
+    let tokens: Vec<Option<String>> = ids.iter().map(|&id| tokenizer.token(id)).collect();
+    let mask = encoded.mask.row(row).to_vec();
+    format!("{}\n", json!({"text": text, "ids": ids, "mask": mask, "tokens": tokens, "cut": encoded.cut[row]}))
+}
+
+fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
+    let rules: Vec<&TextRule> = RULES.iter().filter(|rule| model.is_none_or(|model| rule.model == model)).collect();
+    if as_json {
+        return say_json(&rules.into_iter().map(rule_json).collect::<Vec<_>>());
+    }
+    let head = format!("{:<10}{:<16}{:<9}{:<5}{:<18}stage\n", "model", "rule", "padding", "most", "sentence");
+    say(&(head + &rules.into_iter().map(rule_line).collect::<String>()))
+}
+
+fn rule_line(rule: &TextRule) -> String {
+    let TextRule { name, model, padding, max_length, about, .. } = rule;
+    let padding = if let Padding::Fixed(length) = padding { length.to_string() } else { "longest".to_owned() };
+    let sentence = match (rule.strip, rule.lower_case) {
+        (false, false) => "as it is",
+        (true, false) => "stripped",
+        (false, true) => "lower case",
+        (true, true) => "stripped, lower",
+    };
+    format!("{:<10}{name:<16}{padding:<9}{max_length:<5}{sentence:<18}{about}\n", model.name())
+}
+
+fn rule_json(rule: &TextRule) -> serde_json::Value {
+    let length = if let Padding::Fixed(length) = rule.padding { Some(length) } else { None };
+    json!({
+        "model": rule.model.name(), "rule": rule.name, "padded_to": length, "max_length": rule.max_length,
+        "strip": rule.strip, "lower_case": rule.lower_case, "about": rule.about,
+    })
+}

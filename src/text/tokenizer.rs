@@ -1,0 +1,118 @@
+//! A tokenizer and what it makes of a batch of sentences: ids and a mask, ready for a text tower.
+//!
+//! Not for finding or reading vocabularies. Invariant: every row begins with the opening special token, and the last token
+//! that its mask counts is the closing one, however much was cut.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+use tokenizers::Tokenizer as Inner;
+
+use super::vocabulary::Files;
+use super::{Padding, TextError, TextModel, TextRule, cache};
+
+/// The special tokens' ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Specials {
+    /// Opens every row: `[CLS]`, `<s>`.
+    pub start: i64,
+    /// Closes every row: `[SEP]`, `</s>`.
+    pub end: i64,
+    /// Fills rows up: `[PAD]`, `<pad>`.
+    pub pad: i64,
+    /// Stands for what the vocabulary cannot say: `[UNK]`, `<unk>`.
+    pub unknown: i64,
+    /// Stands for what a model is to guess: `[MASK]`, `<mask>`.
+    pub mask: i64,
+}
+
+/// Splits sentences into the tokens of one text tower.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: Inner,
+    /// Whose vocabulary it is.
+    pub model: TextModel,
+    /// The special tokens' ids.
+    pub specials: Specials,
+    /// The file it was made from.
+    pub path: PathBuf,
+}
+
+/// A batch of sentences as a text tower takes them. `B` sentences, `L` tokens in each row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids `[B, L]`.
+    pub ids: Array2<i64>,
+    /// 1 where a token stands, 0 on padding: `[B, L]`.
+    pub mask: Array2<i64>,
+    /// Tokens that were cut off each sentence, for the rule's length is fixed and theirs is not: `B` numbers.
+    pub cut: Vec<usize>,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer from `path`: `tokenizer.json`, `vocab.txt`, or `vocab.json` with `merges.txt` beside it; a folder
+    /// that holds these; or a repository's folder in a Hugging Face cache.
+    ///
+    /// # Errors
+    /// If nothing of that kind is there, if it cannot be parsed, or if it lacks a special token.
+    pub fn open(path: &Path) -> Result<Self, TextError> {
+        let snapshot = cache::current_snapshot(path)?;
+        let files = Files::at(snapshot.as_deref().unwrap_or(path))?;
+        let (inner, model, specials) = files.load()?;
+        Ok(Self { inner, model, specials, path: files.path().to_owned() })
+    }
+
+    /// Looks for `model`'s tokenizer in local Hugging Face caches (folders that hold `models--roberta-base` and the like),
+    /// the first one first. Nothing is fetched.
+    ///
+    /// # Errors
+    /// [`TextError::NotFound`] says how to come by it; else as [`open`](Self::open).
+    pub fn find(model: TextModel, caches: &[PathBuf]) -> Result<Self, TextError> {
+        Self::open(&cache::find(model, caches)?)
+    }
+
+    /// Ids and mask of `texts`, one batch, by `rule`. What is too long loses its last tokens but the closing one, as
+    /// transformers' `longest_first` does it.
+    ///
+    /// # Errors
+    /// [`TextError::OtherModel`] if the rule is another model's.
+    pub fn encode(&self, rule: &TextRule, texts: &[impl AsRef<str>]) -> Result<Encoded, TextError> {
+        if rule.model != self.model {
+            let (rule, model) = (rule.name, rule.model);
+            return Err(TextError::OtherModel { rule, model, path: self.path.clone(), found: self.model });
+        }
+        let prepared = texts.iter().map(|text| self.tokens(&rule.prepare(text.as_ref())));
+        let mut rows: Vec<Vec<i64>> = prepared.collect::<Result<_, _>>()?;
+        let cut = rows.iter_mut().map(|row| self.truncate(row, rule.max_length)).collect();
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let length = if let Padding::Fixed(length) = rule.padding { length } else { longest };
+        let shape = (rows.len(), length);
+        let ids = Array2::from_shape_fn(shape, |(i, j)| rows[i].get(j).copied().unwrap_or(self.specials.pad));
+        let mask = Array2::from_shape_fn(shape, |(i, j)| i64::from(j < rows[i].len()));
+        Ok(Encoded { ids, mask, cut })
+    }
+
+    /// The token of an id, as the vocabulary writes it.
+    pub fn token(&self, id: i64) -> Option<String> {
+        u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id))
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<i64>, TextError> {
+        let encode = self.inner.encode_fast(text, true);
+        let encoding = encode.map_err(|why| TextError::Encode { text: text.to_owned(), why: why.to_string() })?;
+        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    }
+
+    /// Shortens a row, the closing token of which stays; gives the number of tokens that went.
+    fn truncate(&self, row: &mut Vec<i64>, most: usize) -> usize {
+        let cut = row.len().saturating_sub(most);
+        if cut > 0 {
+            row.truncate(most.saturating_sub(1));
+            row.push(self.specials.end);
+        }
+        cut
+    }
+}
+
+#[cfg(test)]
+mod tests;
