@@ -42,7 +42,9 @@ OPENVINO := $(call stamp,openvino,openvino)
 GPU      := $(call stamp,gpu,gpu)
 FFMPEG   := $(call stamp,ffmpeg,rootless)
 # Compiled packages fit one version of Python.
-PY       := $(call stamp,py,test)-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PY       := $(call stamp,py,test)-$(PYTHON_VERSION)
+TORCH    := $(call stamp,torch,torch)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
 
 .PHONY: help
@@ -55,11 +57,12 @@ help: ## this list
 
 ##@ Setting up
 
-.PHONY: setup setup-openvino setup-gpu setup-test system
+.PHONY: setup setup-openvino setup-gpu setup-test setup-torch system
 setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
 setup-test: $(PY) ## the Python packages that the tests and `export` use
+setup-torch: $(TORCH) ## PyTorch, which `bench` compares with and nothing else needs (2.7 GB to fetch, 4.7 GB on disk)
 
 # Asked anew on every run: it takes milliseconds, and packages come and go without this file knowing.
 system:
@@ -121,11 +124,19 @@ $(FFMPEG): | system
 	rm -r .runtime/rootless.wheel
 	touch $@
 
+# The Python packages of requirements/$(2).txt, installed into .runtime/$(1).
+define packages
+rm -rf .runtime/$(1)
+$(PYTHON) -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
+	--target .runtime/$(1) --requirement requirements/$(2).txt
+touch $@
+endef
+
 $(PY): | system
-	rm -rf .runtime/py
-	$(PYTHON) -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
-		--target .runtime/py --requirement requirements/test.txt
-	touch $@
+	$(call packages,py,test)
+
+$(TORCH): | system
+	$(call packages,torch,torch)
 
 ##@ Building
 
