@@ -4,9 +4,8 @@
 //! against the other and against what is already in the [`store`]; [`decode`] turns each video into frames, once;
 //! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
-//! connects the stages. A [`checkpoint`] becomes a backbone by [`export`]. The modules below stand in the order of the
-//! data; `cli` is in the binary, and nothing imports it.
-//! connects the stages. [`text`] turns sentences into what a text tower takes. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! connects the stages. A [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text
+//! tower takes. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
