@@ -97,7 +97,7 @@ pub enum ExportError {
         /// The graph.
         graph: String,
         /// Why not.
-        source: toml::ser::Error,
+        source: Box<toml::ser::Error>,
     },
 }
 

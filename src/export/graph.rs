@@ -29,7 +29,8 @@ pub enum Arithmetic {
     Fp32,
     /// Half precision, pixels and results apart.
     Fp16,
-    /// Products of tokens and weight matrices in 8-bit integers, scaled per token batch and weight column.
+    /// Products of tokens and weight matrices in 8-bit integers: tokens by one range that was found on sample inputs,
+    /// matrices by one scale a column.
     Int8,
 }
 
@@ -43,10 +44,17 @@ pub struct Variant {
     pub debug: bool,
 }
 
+/// The lowest and highest number of each tensor that is quantized, by the tensor's name.
+pub type Ranges = BTreeMap<String, (f32, f32)>;
+
 /// A graph that is being written.
 pub struct Graph {
     /// What is wanted.
     pub variant: Variant,
+    /// In an int8 graph: what to quantize by. Without it the graph is in single precision, and gives the lowest and
+    /// highest number of each tensor that would be quantized as outputs `min.<name>` and `max.<name>`.
+    ranges: Option<Ranges>,
+    quantized: BTreeMap<String, Value>,
     scope: Vec<String>,
     made: BTreeMap<String, usize>,
     constants: BTreeMap<String, TensorProto>,
@@ -59,12 +67,20 @@ impl Graph {
     pub fn new(name: &str, variant: Variant) -> Self {
         Self {
             variant,
+            ranges: None,
+            quantized: BTreeMap::new(),
             scope: Vec::new(),
             made: BTreeMap::new(),
             constants: BTreeMap::new(),
             weights: BTreeMap::new(),
             graph: GraphProto { name: Some(name.to_owned()), ..Default::default() },
         }
+    }
+
+    /// The same graph in 8-bit integers, quantized by `ranges`.
+    pub fn quantized_by(mut self, ranges: Ranges) -> Self {
+        self.ranges = Some(ranges);
+        self
     }
 
     /// The element type that floating-point values have inside the graph.
@@ -191,6 +207,51 @@ impl Graph {
         let name = weight.name();
         self.weights.insert(name.clone(), weight);
         Value(name)
+    }
+
+    /// `x` rounded to 256 steps of its range; or `x` itself, its range given out, where no range is known yet.
+    pub fn quantized(&mut self, x: &Value) -> Value {
+        if let Some(made) = self.quantized.get(&x.0) {
+            return made.clone();
+        }
+        let made = match &self.ranges {
+            None => {
+                self.range_outputs(x);
+                x.clone()
+            }
+            Some(ranges) => {
+                // A NaN cannot pass unseen: the accuracy of the whole graph would be NaN.
+                let (low, high) = ranges.get(&x.0).copied().unwrap_or((f32::NAN, f32::NAN));
+                self.rounded(x, low.min(0.0), high.max(0.0))
+            }
+        };
+        self.quantized.insert(x.0.clone(), made.clone());
+        made
+    }
+
+    /// A matrix of the checkpoint, transposed; in an int8 graph it is kept in 8 bits.
+    pub fn dequantized(&mut self, matrix: Weight) -> Value {
+        if self.ranges.is_none() {
+            return self.weight(matrix.transposed());
+        }
+        let (values, scales) = (self.weight(matrix.clone().int8()), self.weight(matrix.int8_scale()));
+        self.op("DequantizeLinear", &[&values, &scales], &[("axis", Attribute::Int(1))])
+    }
+
+    fn range_outputs(&mut self, x: &Value) {
+        for (kind, name) in [("ReduceMin", format!("min.{}", x.0)), ("ReduceMax", format!("max.{}", x.0))] {
+            self.node(kind, &[x], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
+            self.graph.output.push(onnx::value_info(&name, DataType::Float, &[]));
+        }
+    }
+
+    fn rounded(&mut self, x: &Value, low: f32, high: f32) -> Value {
+        let step = if low == high { 1.0 } else { (high - low) / 255.0 };
+        let zero = (-low / step).round_ties_even().clamp(0.0, 255.0) as u8;
+        let step = self.float(step);
+        let zero = self.constant(format!("byte {zero}"), DataType::Uint8, &[], vec![zero]);
+        let bytes = self.op("QuantizeLinear", &[x, &step, &zero], &[]);
+        self.op("DequantizeLinear", &[&bytes, &step, &zero], &[])
     }
 
     /// The finished file, its weights put into `file`.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::graph::{Arithmetic, Graph, Value};
-use super::onnx::{Attribute, DataType};
+use super::onnx::Attribute;
 use super::weights::Weight;
 
 /// `x W^T + b`: PyTorch's `Linear` named `key`, its matrix stored transposed.
@@ -27,8 +27,11 @@ pub fn linear_part(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -> V
 fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: bool, x: &Value) -> Value {
     let matrix = Weight::plain(&format!("{key}.weight")).rows(rows.clone());
     let product = match g.variant.arithmetic {
-        Arithmetic::Int8 => product_int8(g, matrix, x),
-        _ => {
+        Arithmetic::Int8 => {
+            let (x, matrix) = (g.quantized(x), g.dequantized(matrix));
+            g.op("MatMul", &[&x, &matrix], &[])
+        }
+        Arithmetic::Fp32 | Arithmetic::Fp16 => {
             let matrix = g.weight(matrix.transposed());
             g.op("MatMul", &[x, &matrix], &[])
         }
@@ -38,16 +41,6 @@ fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: boo
     }
     let bias = g.weight(Weight::plain(&format!("{key}.bias")).rows(rows));
     g.op("Add", &[&product, &bias], &[])
-}
-
-/// The product in 8-bit integers: `x` scaled by its own range, the matrix by each column's.
-fn product_int8(g: &mut Graph, matrix: Weight, x: &Value) -> Value {
-    let [quantized, x_scale, x_zero] = g.ops("DynamicQuantizeLinear", &[x], &[]);
-    let (weights, scales) = (g.weight(matrix.clone().int8()), g.weight(matrix.int8_scale()));
-    let product = g.op("MatMulInteger", &[&quantized, &weights, &x_zero], &[]);
-    let product = g.op("Cast", &[&product], &[("to", Attribute::Int(DataType::Float as i64))]);
-    let scale = g.op("Mul", &[&x_scale, &scales], &[]);
-    g.op("Mul", &[&product, &scale], &[])
 }
 
 /// PyTorch's `LayerNorm` over the last axis, named `key`.

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use super::error::ExportError;
-use super::graph::Arithmetic;
+use super::graph::{Arithmetic, Ranges};
 use super::model::GraphPlan;
 use crate::backbone::{
-    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphSession, Outputs, Precision, Provider, Runtime,
-    SessionOptions, Tensor,
+    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphSession, Precision, Provider, Runtime, SessionOptions,
+    Tensor,
 };
 
 /// Least cosine of an fp16 graph's outputs to the fp32 graph's.
@@ -59,27 +59,52 @@ impl Judge<'_> {
         let sister = card.name.strip_suffix(suffix).unwrap_or(&card.name);
         let Some(sister) = cards.iter().find(|other| other.name == sister) else { return Ok(card) };
         let mut reference = self.open(&sister.graph_path(folder))?;
-        let mut worst = Distance::none();
-        for feeds in self.feeds(&card) {
-            worst.widen(&reference.run(&feeds)?, &session.run(&feeds)?);
+        let mut distances: Vec<Distance> = card.outputs.iter().map(Distance::new).collect();
+        for feeds in self.feeds(&card.inputs, &card.golden) {
+            let (reference, found) = (reference.run(&feeds)?, session.run(&feeds)?);
+            for ((distance, (_, a)), (_, b)) in distances.iter_mut().zip(&reference).zip(&found) {
+                distance.widen(a, b);
+            }
         }
         // A NaN is not near anything.
-        if worst.cosine.is_nan() || worst.cosine < least {
-            let (graph, output, cosine) = (card.name, worst.output, worst.cosine);
+        let far = |distance: &&Distance| distance.cosine().is_nan() || distance.cosine() < least;
+        if let Some(distance) = distances.iter().find(far) {
+            let (graph, output, cosine) = (card.name, distance.output.clone(), distance.cosine());
             return Err(ExportError::Inaccurate { graph, output, cosine, least });
         }
-        card.accuracy = Some(worst.accuracy(self.described(&card)));
+        card.accuracy = Some(Accuracy {
+            inputs: self.described(&card),
+            cosine: distances.iter().map(Distance::cosine).fold(1.0, f64::min),
+            max_relative: distances.iter().map(|distance| distance.max_relative).fold(0.0, f64::max),
+        });
         Ok(card)
     }
 
-    /// The inputs that precisions are compared on.
-    fn feeds<'c>(&self, card: &'c Card) -> Vec<Vec<Feed<'c>>> {
-        let takes_frames = card.inputs.iter().any(|input| input.dtype == Element::Uint8);
-        if self.windows.is_empty() || !takes_frames {
-            return (0..TURNS).map(|turn| card.golden.feeds(&card.inputs, turn)).collect();
+    /// The lowest and highest numbers that the graph at `path` gives as `min.<name>` and `max.<name>`, over all inputs.
+    pub(super) fn ranges(&self, path: &Path, inputs: &[Tensor], golden: &Golden) -> Result<Ranges, ExportError> {
+        let mut session = self.open(path)?;
+        let mut ranges = Ranges::new();
+        for feeds in self.feeds(inputs, golden) {
+            for (name, values) in session.run(&feeds)? {
+                let Some((side, name)) = name.split_once('.') else { continue };
+                let value = values.first().copied().unwrap_or(f32::NAN);
+                let range = ranges.entry(name.to_owned()).or_insert((f32::INFINITY, f32::NEG_INFINITY));
+                match side {
+                    "min" => range.0 = range.0.min(value),
+                    _ => range.1 = range.1.max(value),
+                }
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// The inputs that ranges are found and precisions compared on.
+    fn feeds<'t>(&self, inputs: &'t [Tensor], golden: &Golden) -> Vec<Vec<Feed<'t>>> {
+        if self.windows.is_empty() || !takes_frames(inputs) {
+            return (0..TURNS).map(|turn| golden.feeds(inputs, turn)).collect();
         }
         let given = |(turn, (frames, pixels)): (usize, &(usize, Vec<u8>))| {
-            let mut feeds = card.golden.feeds(&card.inputs, turn);
+            let mut feeds = golden.feeds(inputs, turn);
             for feed in &mut feeds {
                 if let Feed::Bytes(_, bytes, shape) = feed {
                     shape[1] = *frames;
@@ -92,9 +117,8 @@ impl Judge<'_> {
     }
 
     fn described(&self, card: &Card) -> String {
-        let takes_frames = card.inputs.iter().any(|input| input.dtype == Element::Uint8);
         match self.windows.len() {
-            n if n > 0 && takes_frames => format!("{n} windows of the given video"),
+            n if n > 0 && takes_frames(&card.inputs) => format!("{n} windows of the given video"),
             _ => format!("{TURNS} test patterns"),
         }
     }
@@ -175,37 +199,51 @@ impl Arithmetic {
     }
 }
 
-/// The widest distance seen.
+fn takes_frames(inputs: &[Tensor]) -> bool {
+    inputs.iter().any(|input| input.dtype == Element::Uint8)
+}
+
+/// An output with fewer numbers is a score, not a direction: its values for all inputs make one vector.
+const LEAST_DIRECTION: u64 = 8;
+
+/// How far two graphs are apart in one output.
 struct Distance {
     output: String,
-    cosine: f64,
+    is_direction: bool,
+    /// The lowest of a single input.
+    lowest: f64,
+    /// Sums over all inputs: `a b`, `a a`, `b b`.
+    products: [f64; 3],
     max_relative: f64,
 }
 
 impl Distance {
-    fn none() -> Self {
-        Self { output: String::new(), cosine: 1.0, max_relative: 0.0 }
+    fn new(output: &Tensor) -> Self {
+        let is_direction = !matches!(output.shape.last(), Some(Dim::Fixed(n)) if *n < LEAST_DIRECTION);
+        Self { output: output.name.clone(), is_direction, lowest: 1.0, products: [0.0; 3], max_relative: 0.0 }
     }
 
-    fn widen(&mut self, reference: &Outputs, found: &Outputs) {
-        for ((name, a), (_, b)) in reference.iter().zip(found) {
-            let cosine = cosine(a, b);
-            // A NaN must win.
-            if cosine.is_nan() || cosine < self.cosine {
-                (self.cosine, self.output) = (cosine, name.clone());
-            }
-            let scale = a.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-            let widest = a.iter().zip(b).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-            self.max_relative = self.max_relative.max(f64::from(widest / scale.max(f32::MIN_POSITIVE)));
+    fn widen(&mut self, a: &[f32], b: &[f32]) {
+        let products = [dot(a, b), dot(a, a), dot(b, b)];
+        self.lowest = if products[0].is_nan() { f64::NAN } else { self.lowest.min(cosine(products)) };
+        for (sum, product) in self.products.iter_mut().zip(products) {
+            *sum += product;
         }
+        let scale = a.iter().fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
+        let widest = a.iter().zip(b).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        self.max_relative = self.max_relative.max(f64::from(widest / scale));
     }
 
-    fn accuracy(&self, inputs: String) -> Accuracy {
-        Accuracy { inputs, cosine: self.cosine, max_relative: self.max_relative }
+    /// The lowest cosine of an input's output; NaN if there was one.
+    fn cosine(&self) -> f64 {
+        if self.is_direction { self.lowest } else { cosine(self.products) }
     }
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+fn cosine([ab, aa, bb]: [f64; 3]) -> f64 {
+    ab / (aa * bb).sqrt()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

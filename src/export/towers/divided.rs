@@ -4,7 +4,7 @@
 //! key and value stand first in each.
 
 use crate::export::graph::{Graph, Value};
-use crate::export::layers::{concat, reshape, slice, transpose};
+use crate::export::layers::{concat, linear_part, reshape, slice, transpose};
 use crate::export::onnx::Attribute;
 
 /// What makes a group of patches.
@@ -44,22 +44,34 @@ impl Divided {
         Self { patches: patches as i64, heads, head_dim, space, time }
     }
 
-    /// Attention over `qkv` (`[B, N, 3 * width]`): `[B, N, width]`.
-    pub fn attend(&self, g: &mut Graph, axis: Axis, qkv: &Value) -> Value {
-        let width = self.heads * self.head_dim;
-        let sizes = g.ints(&[width; 3]);
-        let [q, k, v] = g.ops("Split", &[qkv, &sizes], &[("axis", Attribute::Int(-1))]);
+    /// Attention over `x` (`[B, N, width]`) by the packed maps named `qkv`: `[B, N, width]`, before the output's map.
+    pub fn attend(&self, g: &mut Graph, axis: Axis, qkv: &str, x: &Value) -> Value {
+        let [q, k, v] = [0, 1, 2].map(|part| self.map(g, qkv, part, x));
         let class = slice(g, &q, 1, 0..1);
         let class = self.attend_class(g, &class, &k, &v);
         let patches = self.attend_patches(g, axis, &q, &k, &v);
         concat(g, 1, &[&class, &patches])
     }
 
+    /// The class token's part of [`attend`](Self::attend) alone: `[B, 1, width]`.
+    pub fn attend_class_only(&self, g: &mut Graph, qkv: &str, x: &Value) -> Value {
+        let class = slice(g, x, 1, 0..1);
+        let q = self.map(g, qkv, 0, &class);
+        let [k, v] = [1, 2].map(|part| self.map(g, qkv, part, x));
+        self.attend_class(g, &q, &k, &v)
+    }
+
+    /// Queries, keys or values (part 0, 1 or 2). Three maps cost what one costs, and need no splitting.
+    fn map(&self, g: &mut Graph, qkv: &str, part: usize, x: &Value) -> Value {
+        let width = (self.heads * self.head_dim) as usize;
+        linear_part(g, qkv, part * width..(part + 1) * width, x)
+    }
+
     /// The class token's attention to all tokens: `q` is `[B, 1, width]`, `k` and `v` are `[B, N, width]`.
     ///
     /// Each head's part of `q` gets a row of its own, zero elsewhere: two products then serve all heads, and the keys and
     /// values of 785 tokens need not be rearranged for one query.
-    pub fn attend_class(&self, g: &mut Graph, q: &Value, k: &Value, v: &Value) -> Value {
+    fn attend_class(&self, g: &mut Graph, q: &Value, k: &Value, v: &Value) -> Value {
         let (heads, head_dim) = (self.heads as usize, self.head_dim as usize);
         let own = |i: usize| f32::from(u8::from(i % (heads * head_dim) / head_dim == i / (heads * head_dim)));
         let mask: Vec<f32> = (0..heads * heads * head_dim).map(own).collect();

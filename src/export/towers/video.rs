@@ -10,7 +10,6 @@ use super::divided::{Axis, Divided};
 use crate::export::ExportError;
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{self, concat, layer_norm, linear, linear_part, reshape, slice, transpose};
-use crate::export::onnx::Attribute;
 use crate::export::pixels::Pixels;
 use crate::export::sizes::{Layout, Sizes};
 use crate::export::weights::Weight;
@@ -268,8 +267,7 @@ impl VideoTower {
         let name = block(i);
         g.scope(&format!("video{i}"), |g| {
             let time = layer_norm(g, &format!("{name}.norm3"), self.eps, x);
-            let time = linear(g, &format!("{name}.timeattn.qkv"), &time);
-            let time = divided.attend(g, Axis::Time, &time);
+            let time = divided.attend(g, Axis::Time, &format!("{name}.timeattn.qkv"), &time);
             let time = linear(g, &format!("{name}.timeattn.proj"), &time);
             g.probe(&format!("video.block{i}.timeattn"), &time, 3);
             let r = g.op("Add", &[x, &time], &[]);
@@ -289,24 +287,14 @@ impl VideoTower {
 
     /// Space attention of block `i`, of all tokens or of the class token alone.
     fn space(&self, g: &mut Graph, divided: &Divided, i: usize, r: &Value, wanted: Wanted) -> Value {
-        let (name, width) = (block(i), self.width);
-        let (norm, qkv, proj) = (format!("{name}.norm1"), format!("{name}.attn.qkv"), format!("{name}.attn.proj"));
-        let x = layer_norm(g, &norm, self.eps, r);
+        let name = block(i);
+        let x = layer_norm(g, &format!("{name}.norm1"), self.eps, r);
+        let qkv = format!("{name}.attn.qkv");
         let mixed = match wanted {
-            Wanted::All => {
-                let all = linear(g, &qkv, &x);
-                divided.attend(g, Axis::Space, &all)
-            }
-            Wanted::Class => {
-                let class = slice(g, &x, 1, 0..1);
-                let q = linear_part(g, &qkv, 0..width, &class);
-                let kv = linear_part(g, &qkv, width..3 * width, &x);
-                let halves = g.ints(&[width as i64; 2]);
-                let [k, v] = g.ops("Split", &[&kv, &halves], &[("axis", Attribute::Int(-1))]);
-                divided.attend_class(g, &q, &k, &v)
-            }
+            Wanted::All => divided.attend(g, Axis::Space, &qkv, &x),
+            Wanted::Class => divided.attend_class_only(g, &qkv, &x),
         };
-        linear(g, &proj, &mixed)
+        linear(g, &format!("{name}.attn.proj"), &mixed)
     }
 
     /// Space attention's output `s` with what its tokens found in the text (EgoVLPv2; the query has no residual).
@@ -314,9 +302,8 @@ impl VideoTower {
         let (name, width, heads) = (block(i), self.width, self.heads);
         let q = layer_norm(g, &format!("{name}.attn.norm_i2t_i"), self.eps, s);
         let q = linear(g, &format!("{name}.attn.qkv_i2t"), &q);
-        let kv = linear(g, &format!("{name}.attn.qkv_text_i2t"), text.tokens);
-        let halves = g.ints(&[width as i64; 2]);
-        let [k, v] = g.ops("Split", &[&kv, &halves], &[("axis", Attribute::Int(-1))]);
+        let kv = format!("{name}.attn.qkv_text_i2t");
+        let [k, v] = [0..width, width..2 * width].map(|rows| linear_part(g, &kv, rows, text.tokens));
         let found = layers::attention(g, [&q, &k, &v], heads, width / heads, Some(text.mask));
         let found = linear(g, &format!("{name}.attn.proj_i2t"), &found);
         g.probe(&format!("video.block{i}.crossattn"), &found, 3);

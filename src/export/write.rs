@@ -1,0 +1,212 @@
+//! Writing graphs, weights and cards of one export into a folder of its own.
+//!
+//! Not for giving them their final names. Invariant: a card is written after its graph ran.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use super::Options;
+use super::error::ExportError;
+use super::graph::{Arithmetic, Graph, Ranges, Variant};
+use super::model::{GraphPlan, Model, Plan};
+use super::onnx::{self, DataType, ValueInfoProto};
+use super::proof::Judge;
+use super::weights::WeightFile;
+use crate::backbone::{Card, Dim, Element, Golden, Preprocessing, Tensor};
+use crate::checkpoint::Checkpoint;
+
+/// One export.
+pub struct Writer<'e> {
+    /// Where the weights come from.
+    pub checkpoint: &'e Checkpoint,
+    /// Its hash.
+    pub sha256: &'e str,
+    /// What it is.
+    pub model: &'static Model,
+    /// What is made of it.
+    pub plan: &'e Plan,
+    /// What is wanted.
+    pub options: &'e Options,
+    /// Runs the graphs.
+    pub judge: &'e Judge<'e>,
+    /// The export's own folder.
+    pub folder: &'e Path,
+}
+
+/// A graph that was written, and what its card needs.
+struct Written {
+    name: String,
+    file: PathBuf,
+    sha256: String,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    golden: Golden,
+}
+
+/// The graphs of one arithmetic, and the name and hash of the weights that they share.
+struct Made {
+    arithmetic: Arithmetic,
+    graphs: Vec<Written>,
+    weights: (String, String),
+}
+
+impl Writer<'_> {
+    /// Everything, proven: graphs, weights, cards. Gives the cards, fp32 first.
+    pub fn write(&self) -> Result<Vec<Card>, ExportError> {
+        let (made, probes) = self.write_fp32()?;
+        let mut cards = Vec::new();
+        self.prove(made, &mut cards)?;
+        for &arithmetic in &self.options.further {
+            let made = match arithmetic {
+                Arithmetic::Int8 => self.write_int8(&probes)?,
+                _ => self.write_plain(arithmetic)?,
+            };
+            self.prove(made, &mut cards)?;
+        }
+        cards.iter().try_for_each(|card| self.write_card(card))?;
+        Ok(cards)
+    }
+
+    /// The graphs as they are computed best, those for debugging, and, if an int8 graph is wanted, those that tell its
+    /// ranges.
+    fn write_fp32(&self) -> Result<(Made, Vec<Written>), ExportError> {
+        let mut weights = self.weights(Arithmetic::Fp32)?;
+        let (mut graphs, mut probes) = (Vec::new(), Vec::new());
+        for plan in &self.plan.graphs {
+            let name = self.name(plan, "");
+            graphs.push(self.write_graph(plan, Graph::new(&name, Variant::default()), "", &mut weights)?);
+            if self.options.debug {
+                let variant = Variant { debug: true, ..Default::default() };
+                graphs.push(self.write_graph(plan, Graph::new(&name, variant), "_debug", &mut weights)?);
+            }
+            if self.options.further.contains(&Arithmetic::Int8) {
+                let variant = Variant { arithmetic: Arithmetic::Int8, ..Default::default() };
+                probes.push(self.write_graph(plan, Graph::new(&name, variant), "_ranges", &mut weights)?);
+            }
+        }
+        Ok((Made { arithmetic: Arithmetic::Fp32, graphs, weights: weights.finish()? }, probes))
+    }
+
+    fn write_plain(&self, arithmetic: Arithmetic) -> Result<Made, ExportError> {
+        let mut weights = self.weights(arithmetic)?;
+        let variant = Variant { arithmetic, ..Default::default() };
+        let write = |plan| {
+            let name = self.name(plan, arithmetic.suffix());
+            self.write_graph(plan, Graph::new(&name, variant), arithmetic.suffix(), &mut weights)
+        };
+        let graphs = self.plan.graphs.iter().map(write).collect::<Result<_, _>>()?;
+        Ok(Made { arithmetic, graphs, weights: weights.finish()? })
+    }
+
+    /// Int8 graphs by the ranges that `probes` find on the judge's inputs. The probes are removed.
+    fn write_int8(&self, probes: &[Written]) -> Result<Made, ExportError> {
+        let arithmetic = Arithmetic::Int8;
+        let mut weights = self.weights(arithmetic)?;
+        let variant = Variant { arithmetic, ..Default::default() };
+        let mut graphs = Vec::new();
+        for (plan, probe) in self.plan.graphs.iter().zip(probes) {
+            let path = self.folder.join(&probe.file);
+            let ranges: Ranges = self.judge.ranges(&path, &probe.inputs, &probe.golden)?;
+            fs::remove_file(&path).map_err(ExportError::io(&path))?;
+            let graph = Graph::new(&self.name(plan, arithmetic.suffix()), variant).quantized_by(ranges);
+            graphs.push(self.write_graph(plan, graph, arithmetic.suffix(), &mut weights)?);
+        }
+        Ok(Made { arithmetic, graphs, weights: weights.finish()? })
+    }
+
+    fn write_graph(
+        &self,
+        plan: &GraphPlan,
+        mut graph: Graph,
+        suffix: &str,
+        weights: &mut WeightFile,
+    ) -> Result<Written, ExportError> {
+        (plan.build)(&mut graph);
+        let (inputs, outputs) = graph.signature();
+        let (inputs, outputs): (Vec<Tensor>, Vec<Tensor>) =
+            (inputs.iter().map(tensor).collect(), outputs.iter().map(tensor).collect());
+        let golden = plan.golden(&inputs);
+        let bytes = graph.finish(weights, &[("egofx.about", plan.about.to_owned())])?.encode_to_vec();
+        let name = self.name(plan, suffix);
+        let file = PathBuf::from(format!("{name}.onnx"));
+        let path = self.folder.join(&file);
+        fs::write(&path, &bytes).and_then(|()| File::open(&path)?.sync_all()).map_err(ExportError::io(&path))?;
+        let (_, sha256) = crate::digest::file(&path).map_err(ExportError::io(&path))?;
+        Ok(Written { name, file, sha256, inputs, outputs, golden })
+    }
+
+    /// Runs every graph and makes its card.
+    fn prove(&self, made: Made, cards: &mut Vec<Card>) -> Result<(), ExportError> {
+        for written in made.graphs {
+            let card = self.card(made.arithmetic, &made.weights, written);
+            cards.push(self.judge.prove(self.folder, card, cards)?);
+        }
+        Ok(())
+    }
+
+    fn card(&self, arithmetic: Arithmetic, weights: &(String, String), written: Written) -> Card {
+        Card {
+            about: format!("{}: {}", self.model.about, written.name),
+            name: written.name,
+            graph: written.file,
+            sha256: written.sha256,
+            weights: Some(weights.0.clone().into()),
+            weights_sha256: Some(weights.1.clone()),
+            licence: self.options.licence.clone(),
+            checkpoint: self.checkpoint.name().to_owned(),
+            checkpoint_sha256: self.sha256.to_owned(),
+            arithmetic: arithmetic.name().to_owned(),
+            preprocessing: preprocessing(&written.inputs),
+            inputs: written.inputs,
+            outputs: written.outputs,
+            accuracy: None,
+            golden: written.golden,
+        }
+    }
+
+    fn write_card(&self, card: &Card) -> Result<(), ExportError> {
+        let text = toml::to_string(card)
+            .map_err(|source| ExportError::Card { graph: card.name.clone(), source: Box::new(source) })?;
+        let path = self.folder.join(format!("{}.toml", card.name));
+        fs::write(&path, text).map_err(ExportError::io(path))
+    }
+
+    fn weights(&self, arithmetic: Arithmetic) -> Result<WeightFile<'_>, ExportError> {
+        let float = (arithmetic == Arithmetic::Fp16).then_some(DataType::Float16);
+        let name = format!("{}{}.weights", self.model.name, arithmetic.suffix());
+        WeightFile::create(self.checkpoint, float, self.folder, name)
+    }
+
+    fn name(&self, plan: &GraphPlan, suffix: &str) -> String {
+        format!("{}_{}{suffix}", self.model.name, plan.name)
+    }
+}
+
+/// An input or output as a card has it.
+fn tensor(info: &ValueInfoProto) -> Tensor {
+    let dtype = match onnx::element(info) {
+        DataType::Uint8 => Element::Uint8,
+        DataType::Int64 => Element::Int64,
+        _ => Element::Float32,
+    };
+    Tensor { name: info.name().to_owned(), dtype, shape: onnx::shape(info) }
+}
+
+fn preprocessing(inputs: &[Tensor]) -> Preprocessing {
+    let side = inputs.iter().find(|input| input.dtype == Element::Uint8).and_then(|input| match input.shape[2] {
+        Dim::Fixed(side) => Some(side),
+        Dim::Named(_) => None,
+    });
+    let (outside, inside) = match side {
+        Some(side) => (
+            format!("frames: short side to {side}, centre crop {side}x{side}, RGB"),
+            "bilinear resize without antialiasing, /255, ImageNet mean and std",
+        ),
+        None => ("none".into(), "none"),
+    };
+    let sentences = inputs.iter().any(|input| input.name == "ids");
+    let outside = if sentences { format!("{outside}; sentences: `egofx tokenize`") } else { outside };
+    Preprocessing { outside, inside: inside.to_owned() }
+}
