@@ -13,6 +13,8 @@ MANIFEST ?= manifests/demo.csv
 RECIPE   ?= pipelines/demo.toml
 OUT      ?= features
 FLAGS    ?=
+CHECKPOINT ?=
+MODELS   ?= onnx
 # How to make MANIFEST: `folder`, or `ego4d` with the options that `egofx manifest ego4d --help` lists.
 SOURCE   ?= folder
 
@@ -52,6 +54,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 	@echo; echo Variables
+	@echo "  CHECKPOINT=$(CHECKPOINT) MODELS=$(MODELS)"
 	@echo "  VIDEOS=$(VIDEOS) MANIFEST=$(MANIFEST) SOURCE=$(SOURCE) RECIPE=$(RECIPE) OUT=$(OUT) FLAGS=$(FLAGS)"
 	@echo "  ROOTLESS=$(ROOTLESS) PREBUILT=$(PREBUILT) PYTHON=$(PYTHON)"
 
@@ -61,7 +64,7 @@ help: ## this list
 setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
-setup-test: $(PY) ## the Python packages that the tests and `export` use
+setup-test: $(PY) ## the Python packages that the tests and onnx/tiny.py use
 setup-torch: $(TORCH) ## PyTorch, which `bench` compares with and nothing else needs (2.7 GB to fetch, 4.7 GB on disk)
 
 # Asked anew on every run: it takes milliseconds, and packages come and go without this file knowing.
@@ -200,7 +203,8 @@ endif
 
 .PHONY: manifest export extract verify
 manifest: $(MANIFEST) ## MANIFEST, the list of clips, from VIDEOS
-export: onnx/tiny.onnx ## the graphs in onnx/, out of their programs
+export: $(EGOFX) ## graphs and cards in MODELS, out of CHECKPOINT; without one, a tiny EgoVLP of random weights
+	$(EGOFX) export $(or $(CHECKPOINT),--random egovlp --tiny) --out $(MODELS)
 
 # One stamp per set of options: another recipe is other work, even into the same OUT.
 OPTIONS   = $(MANIFEST) $(RECIPE) $(VIDEOS) $(FLAGS)

@@ -157,6 +157,10 @@ fn every_recipe_and_card_that_is_shipped_is_valid() {
     assert!(!files("pipelines").is_empty() && !files("onnx").is_empty());
     for path in files("pipelines") {
         let recipe = egofx::recipe::Recipe::read(&path).unwrap();
+        // Cards of real models are made by `egofx export`.
+        if egofx::export::MODELS.iter().any(|model| recipe.body.backbone.starts_with(model.name)) {
+            continue;
+        }
         let card = egofx::backbone::Card::read(&root.join("onnx"), &recipe.body.backbone).unwrap();
         card.video(&recipe.body.feature).unwrap();
     }

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use egofx::backbone::{Card, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
+use egofx::recipe::{Filter, Transform};
 
 use super::args::{self, Programs};
 use super::{FAILED, plural, say, say_json, tell};
@@ -46,6 +48,11 @@ pub struct ExportCommand {
     /// fp16 needs a GPU to be fast; int8 is for CPUs with VNNI. Refused below cosine 0.999 (fp16) or 0.99 (int8).
     #[arg(long, value_name = "PRECISION", value_enum)]
     precision: Vec<Further>,
+    /// A video of the kind that the graphs will see: int8 ranges are found, and precisions compared, on windows of it.
+    ///
+    /// Without it they are found on test patterns, which real frames may exceed: give one for an int8 graph that you use.
+    #[arg(long, value_name = "VIDEO", requires = "precision")]
+    sample: Option<PathBuf>,
     /// Numbers of an attention head, which no tensor's shape tells [default: 64; 16 with --tiny].
     #[arg(long, value_name = "N")]
     head_size: Option<usize>,
@@ -64,6 +71,13 @@ pub struct ExportCommand {
     #[command(flatten)]
     programs: Programs,
 }
+
+/// Windows of a sample video.
+const SAMPLE_WINDOWS: u64 = 8;
+/// Frames in each, as EgoVLP takes them.
+const SAMPLE_FRAMES: u64 = 4;
+/// Frames from one to the next: 7.5 a second of a 30 fps video.
+const SAMPLE_STRIDE: u64 = 4;
 
 /// Precisions beside fp32.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,13 +101,17 @@ impl ExportCommand {
     /// Exports or checks.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = Runtime::load(&self.programs.library_search(), Provider::Cpu)?;
-        let judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new() };
+        let mut judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new() };
         if self.check {
             return check(&judge, &self.out);
         }
         let started = Instant::now();
-        let checkpoint = self.open()?;
-        let made = export::export(&checkpoint, &self.options(), &judge, &self.out)?;
+        let (checkpoint, options) = (self.open()?, self.options());
+        if let Some(video) = &self.sample {
+            let (_, plan) = Model::of(&checkpoint, options.head_size)?;
+            judge.windows = self.windows(video, plan.frame_side)?;
+        }
+        let made = export::export(&checkpoint, &options, &judge, &self.out)?;
         if self.json {
             let Export { model, plan, cards } = &made;
             say_json(&Report { model: model.name, parameters: plan.parameters(), costs: &plan.costs, cards })?;
@@ -115,6 +133,27 @@ impl ExportCommand {
         let (scale, label) = if self.tiny { (Scale::Tiny, "tiny ") } else { (Scale::Full, "") };
         let label = format!("{label}{name}, random weights of seed {}", self.seed);
         Ok(Checkpoint::seeded(&label, self.seed, (model.sized)(scale).layout.parameters))
+    }
+
+    /// Windows of consecutive-looking frames, spread over `video`.
+    fn windows(&self, video: &Path, side: usize) -> anyhow::Result<Vec<(usize, Vec<u8>)>> {
+        let source = FfmpegSource { tools: self.programs.tools()?, threads: args::cores(), hwaccel: HwAccel::None };
+        let info = source.probe(video)?;
+        let frames = info.timeline.frames();
+        let first = |window: u64| frames * window / SAMPLE_WINDOWS;
+        let wanted = |window: u64| (0..SAMPLE_FRAMES).map(move |i| first(window) + i * SAMPLE_STRIDE);
+        let wanted: Vec<u64> = (0..SAMPLE_WINDOWS).flat_map(wanted).filter(|frame| *frame < frames).collect();
+        ensure!(
+            wanted.len() as u64 == SAMPLE_WINDOWS * SAMPLE_FRAMES && wanted.is_sorted_by(|a, b| a < b),
+            "--sample {}: {frames} frames are too few, at least {} are needed",
+            video.display(),
+            SAMPLE_WINDOWS * SAMPLE_FRAMES * SAMPLE_STRIDE
+        );
+        let side = u32::try_from(side)?;
+        let transform = Transform { short_side: side, crop: side, filter: Filter::Bilinear };
+        let decoded = source.open(&info, &wanted, &[transform]);
+        let pixels = decoded.map(|frame| Ok(frame?.pixels[0].to_vec())).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())
     }
 
     fn options(&self) -> Options {

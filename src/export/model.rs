@@ -42,6 +42,8 @@ pub struct Plan {
     pub graphs: Vec<GraphPlan>,
     /// What they cost.
     pub costs: Vec<Cost>,
+    /// Pixels of the side of the frames that video graphs take.
+    pub frame_side: usize,
 }
 
 /// A graph to be written.

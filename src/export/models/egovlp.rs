@@ -71,7 +71,7 @@ impl EgoVlp {
             graph("video", "clips to class tokens and embeddings", Self::video),
             graph("text", "sentences to embeddings, pooled and per token", Self::text),
         ];
-        Plan { layout, graphs, costs }
+        Plan { layout, graphs, costs, frame_side: pixels::frame_side(self.video.image()) }
     }
 
     fn video(&self, g: &mut Graph) {

@@ -3,6 +3,8 @@
 //! Not for tokenizing. Invariant: cross-attention asks with the output of self-attention before residual and norm, as the
 //! code does (the paper's equation 3 has it after).
 
+use std::ops::Range;
+
 use crate::export::ExportError;
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{attention, layer_norm, linear, lookup, mlp};
@@ -121,12 +123,18 @@ impl Roberta {
         linear(g, &format!("{name}.output.dense"), &mixed)
     }
 
-    /// Multiply-accumulates of `layers` for a text of `length` tokens beside `video` tokens (0: no cross-attention).
-    pub fn macs(&self, layers: std::ops::Range<usize>, length: usize, video: usize) -> u64 {
-        let (width, layers) = (self.width, layers.len());
-        let own = length * (4 * width * width + 2 * width * self.hidden + 2 * length * width);
-        let cross = 2 * width * width * (length + video) + 2 * length * video * width;
-        (layers * (own + if video > 0 { cross } else { 0 })) as u64
+    /// Multiply-accumulates of the linear maps of `layers` for a text of `length` tokens beside `video` tokens (0: no
+    /// cross-attention).
+    pub fn map_macs(&self, layers: Range<usize>, length: usize, video: usize) -> u64 {
+        let map = self.width * self.width;
+        let cross = if video == 0 { 0 } else { 2 * map * (length + video) };
+        (layers.len() * (length * (4 * map + 2 * self.width * self.hidden) + cross)) as u64
+    }
+
+    /// Multiply-accumulates of `layers`, attention included.
+    pub fn macs(&self, layers: Range<usize>, length: usize, video: usize) -> u64 {
+        let attention = 2 * self.width * length * (length + video);
+        self.map_macs(layers.clone(), length, video) + (layers.len() * attention) as u64
     }
 }
 

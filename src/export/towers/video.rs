@@ -230,23 +230,32 @@ impl VideoTower {
         if i + 1 == self.depth && !g.variant.debug { Wanted::Class } else { Wanted::All }
     }
 
-    /// Multiply-accumulates of `blocks` for windows of `frames` frames beside `text` tokens (0: no cross-attention); after
-    /// the tower's last block only the class token is computed.
+    /// Multiply-accumulates of the linear maps of `blocks` for windows of `frames` frames beside `text` tokens (0: no
+    /// cross-attention), all tokens computed in all blocks.
+    pub fn map_macs(&self, blocks: Range<usize>, frames: usize, text: usize) -> u64 {
+        let (tokens, map) = (self.tokens(frames), self.width * self.width);
+        let cross = if text == 0 { 0 } else { 2 * map * (tokens + text) };
+        (blocks.len() * (tokens * (8 * map + 2 * self.width * self.hidden) + cross)) as u64
+    }
+
+    /// Multiply-accumulates of `blocks` as the graphs compute them: after the last block only the class token.
     pub fn macs(&self, blocks: Range<usize>, frames: usize, text: usize) -> u64 {
-        let (width, hidden, patches) = (self.width, self.hidden, self.patches());
-        let tokens = self.tokens(frames);
-        let map = width * width;
-        let time = 4 * map * tokens + 2 * width * (frames * patches * (frames + 1) + tokens);
-        let space = 4 * map * tokens + 2 * width * (frames * patches * (patches + 1) + tokens);
-        let inner = 2 * width * hidden;
-        let cross = |asking| 2 * map * (asking + text) + 2 * width * asking * text;
-        let of = |i: usize| {
-            let last = i + 1 == self.depth;
-            let fused = if text == 0 { 0 } else { cross(if last { 1 } else { tokens }) };
-            let rest = if last { 2 * map * (tokens + 1) + 2 * width * tokens + inner } else { space + inner * tokens };
-            time + rest + fused
-        };
-        blocks.map(of).sum::<usize>() as u64
+        let skipped = if blocks.end == self.depth { self.skipped_macs(frames, text) } else { 0 };
+        self.map_macs(blocks.clone(), frames, text) + self.attention_macs(blocks, frames, text) - skipped
+    }
+
+    fn attention_macs(&self, blocks: Range<usize>, frames: usize, text: usize) -> u64 {
+        let (tokens, patches) = (self.tokens(frames), self.patches());
+        let pairs = frames * patches * (frames + 1) + frames * patches * (patches + 1) + 2 * tokens + tokens * text;
+        (blocks.len() * 2 * self.width * pairs) as u64
+    }
+
+    /// What the last block would cost for tokens other than the class token, beyond their keys and values.
+    fn skipped_macs(&self, frames: usize, text: usize) -> u64 {
+        let (others, width, map) = (self.tokens(frames) - 1, self.width, self.width * self.width);
+        let own = 2 * map + 2 * width * self.hidden + 2 * width * (self.patches() + 1);
+        let cross = if text == 0 { 0 } else { 2 * map + 2 * width * text };
+        (others * (own + cross)) as u64
     }
 
     /// Multiply-accumulates of cutting `frames` frames into tokens.
