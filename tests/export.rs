@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use egofx::backbone::{
     Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
 };
-use egofx::checkpoint::{Checkpoint, Tensor, write_safetensors};
+use egofx::checkpoint::{Checkpoint, Parameter, Tensor, write_safetensors};
 use egofx::export::{self, Judge, Options};
 use tempfile::TempDir;
 
@@ -162,20 +162,18 @@ fn egovlpv2_small() -> Checkpoint {
 
 /// EgoVLPv2 with its 3-layer projectors: the other tensors are those of the small-projector checkpoint.
 fn egovlpv2(folder: &Path) -> Checkpoint {
-    let (small, projectors) = (egovlpv2_small(), Golden::open("egovlpv2/projectors.safetensors"));
-    let kept = small.tensors().keys().filter(|name| !name.contains("_proj.")).cloned();
-    let names: Vec<String> = kept.chain(projectors.names()).collect();
-    let tensor = |name: &str| {
-        let of = if projectors.names().contains(name) { &projectors.0 } else { &small };
-        of.read(name)
-    };
-    let info = |name: &String| {
-        let Tensor { dtype, shape, .. } = tensor(name).unwrap();
-        (name.clone(), egofx::checkpoint::TensorInfo { dtype, shape })
-    };
-    let path = folder.join("egovlpv2.safetensors");
-    let tensors: BTreeMap<_, _> = names.iter().map(info).collect();
-    write_safetensors(&path, &tensors, &mut |name| tensor(name), &BTreeMap::new()).unwrap();
+    let projectors = Golden::open("egovlpv2/projectors.safetensors").0;
+    joined(folder, &egovlpv2_small(), |name| !name.contains("_proj."), &projectors)
+}
+
+/// The tensors of `base` that are `kept`, and those of `other`.
+fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, other: &Checkpoint) -> Checkpoint {
+    let mut tensors = other.tensors().clone();
+    tensors
+        .extend(base.tensors().iter().filter(|(name, _)| kept(name)).map(|(name, info)| (name.clone(), info.clone())));
+    let mut read = |name: &str| if other.tensors().contains_key(name) { other.read(name) } else { base.read(name) };
+    let path = folder.join("joined.safetensors");
+    write_safetensors(&path, &tensors, &mut read, &BTreeMap::new()).unwrap();
     Checkpoint::open(&path).unwrap()
 }
 
@@ -365,7 +363,6 @@ fn egovlpv2_has_the_epsilons_of_the_original() {
     let inputs = Golden::open("egovlpv2/inputs.safetensors");
     let mut compared = Comparison::new(Golden::open("egovlpv2/expected_lowvar.safetensors"));
     let keys = compared.golden.names();
-    println!("{keys:?}");
     egovlpv2_dual(&folder, &inputs, &mut compared, &[4], &["text_padded"]);
     let texts = ["text_padded", "text_pt", "text_nlq", "text_full", "text_short"];
     let pairs = texts.map(|text| ("video_f4", text));
@@ -389,4 +386,37 @@ fn small_projectors_of_egovlpv2_are_told_by_their_tensors() {
     compared.output("small.video_f4.embed", output(&outputs, "embedding"));
     let outputs = session(&folder, "egovlpv2_text_debug").run(&inputs.text("text_padded", "ids")).unwrap();
     compared.output("small.text_padded.pooled", output(&outputs, "pooled"));
+}
+
+#[test]
+fn checkpoints_fine_tuned_on_egotaskqa_have_an_answer_head() {
+    let work = tempfile::tempdir().unwrap();
+    let parameter =
+        |name: &str, shape: &[usize]| Parameter { name: name.into(), shape: shape.into(), mean: 0.0, std: 0.3 };
+    let head = Checkpoint::seeded(
+        "answers",
+        1,
+        vec![
+            parameter("projector_1.weight", &[5, 32]),
+            parameter("projector_1.bias", &[5]),
+            parameter("projector_2.weight", &[5, 5]),
+            parameter("projector_2.bias", &[5]),
+        ],
+    );
+    let folder = exported(&joined(work.path(), &egovlpv2_small(), |_| true, &head));
+    let inputs = Golden::open("egovlpv2/inputs.safetensors");
+    let [ids, mask] = inputs.text("text_padded", "ids");
+    let outputs = session(&folder, "egovlpv2_fused_debug").run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
+    let read = |name: &str| head.read(name).unwrap().to_f32().unwrap();
+    let map = |name: &str, x: &[f32]| -> Vec<f32> {
+        let (weight, bias) = (read(&format!("{name}.weight")), read(&format!("{name}.bias")));
+        let row = |(w, b): (&[f32], &f32)| w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>() + b;
+        weight.chunks(x.len()).zip(&bias).map(row).collect()
+    };
+    let answers = |class: &[f32]| {
+        let hidden: Vec<f32> = map("projector_1", class).iter().map(|v| v.max(0.0)).collect();
+        map("projector_2", &hidden)
+    };
+    let expected: Vec<f32> = output(&outputs, "class").chunks(32).flat_map(answers).collect();
+    assert!(max_abs(output(&outputs, "answer_logits"), &expected) <= OUTPUT);
 }

@@ -19,12 +19,13 @@ use super::{FAILED, plural, say, say_json, tell};
 
 /// Original checkpoint to ONNX graphs and model cards.
 ///
-/// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every tensor must be known and in
-/// its shape. The graphs share one .weights file and take uint8 frames; each has a card that `egofx extract` reads.
+/// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every
+/// tensor must be known and in its shape. The graphs share one .weights file and take uint8
+/// frames; each has a card, which `egofx extract` reads.
 ///
-///   egofx export EgoVLPv2.pth --out onnx/                           from a checkpoint
-///   egofx export --random egovlp --seed 1 --tiny --out onnx/        without one, to try things out
-///   egofx export --check --out onnx/                                are the graphs that are there whole?
+///   egofx export EgoVLPv2.pth --out onnx/                       from a checkpoint
+///   egofx export --random egovlp --seed 1 --tiny --out onnx/    without one, to try things out
+///   egofx export --check --out onnx/                            are the graphs there whole?
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExportCommand {

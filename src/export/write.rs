@@ -38,6 +38,7 @@ pub struct Writer<'e> {
 /// A graph that was written, and what its card needs.
 struct Written {
     name: String,
+    about: &'static str,
     file: PathBuf,
     sha256: String,
     inputs: Vec<Tensor>,
@@ -134,7 +135,7 @@ impl Writer<'_> {
         let path = self.folder.join(&file);
         fs::write(&path, &bytes).and_then(|()| File::open(&path)?.sync_all()).map_err(ExportError::io(&path))?;
         let (_, sha256) = crate::digest::file(&path).map_err(ExportError::io(&path))?;
-        Ok(Written { name, file, sha256, inputs, outputs, golden })
+        Ok(Written { name, about: plan.about, file, sha256, inputs, outputs, golden })
     }
 
     /// Runs every graph and makes its card.
@@ -148,7 +149,7 @@ impl Writer<'_> {
 
     fn card(&self, arithmetic: Arithmetic, weights: &(String, String), written: Written) -> Card {
         Card {
-            about: format!("{}: {}", self.model.about, written.name),
+            about: format!("{}: {}", self.model.about, written.about),
             name: written.name,
             graph: written.file,
             sha256: written.sha256,

@@ -12,7 +12,7 @@ use crate::export::pixels;
 use crate::export::signature::{dims, text_inputs};
 use crate::export::sizes::{Layout, Sizes};
 use crate::export::towers::divided::Divided;
-use crate::export::towers::heads::{FusionHeads, Projection};
+use crate::export::towers::heads::{AnswerHead, FusionHeads, Projection};
 use crate::export::towers::roberta::Roberta;
 use crate::export::towers::video::{Text, TooFewRows, VideoTower, Wanted};
 
@@ -38,6 +38,8 @@ struct EgoVlpV2 {
     text: Roberta,
     projection: Projection,
     heads: FusionHeads,
+    /// Only checkpoints that were fine-tuned on EgoTaskQA have it.
+    answers: Option<AnswerHead>,
 }
 
 fn read(sizes: &Sizes, head_size: usize) -> Result<Plan, ExportError> {
@@ -51,7 +53,7 @@ fn read(sizes: &Sizes, head_size: usize) -> Result<Plan, ExportError> {
         );
         return Err(sizes.fault(why));
     }
-    Ok(EgoVlpV2 { video, text, projection, heads }.plan())
+    Ok(EgoVlpV2 { video, text, projection, heads, answers: AnswerHead::read(sizes)? }.plan())
 }
 
 fn sized(scale: Scale) -> Plan {
@@ -76,7 +78,7 @@ fn sized(scale: Scale) -> Plan {
     let (vocabulary, positions, types) = (50265, 514, 1);
     let text = Roberta { vocabulary, positions, types, width, depth, heads: heads_of, hidden, fused_from };
     let heads = heads(&text);
-    EgoVlpV2 { video, text, projection: Projection::Mlp { inner, dim: inner }, heads }.plan()
+    EgoVlpV2 { video, text, projection: Projection::Mlp { inner, dim: inner }, heads, answers: None }.plan()
 }
 
 fn heads(text: &Roberta) -> FusionHeads {
@@ -97,6 +99,9 @@ impl EgoVlpV2 {
         self.text.layout(&mut layout);
         self.projection.layout(&mut layout, width);
         self.heads.layout(&mut layout);
+        if let Some(answers) = self.answers {
+            answers.layout(&mut layout, width);
+        }
         layout.table("cls_token", &[1, 1, width]);
         layout.norm("norm", width);
         let costs = self.costs();
@@ -204,6 +209,10 @@ impl EgoVlpV2 {
         g.output("text", &out.text, &dims(&["B", "L"], &[width]));
         g.output("video_transform", &matching.video, &dims(&["B"], &[width]));
         g.output("match_logits", &matching.logits, &dims(&["B"], &[2]));
+        if let Some(AnswerHead { answers }) = self.answers {
+            let logits = AnswerHead::answers(g, &class);
+            g.output("answer_logits", &logits, &dims(&["B"], &[answers]));
+        }
         out
     }
 

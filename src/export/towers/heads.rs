@@ -102,6 +102,39 @@ fn mlp(g: &mut Graph, name: &str, x: &Value) -> Value {
     linear(g, &format!("{name}.4"), &x)
 }
 
+/// EgoTaskQA's head on the fused class token: two maps with ReLU between, one number per answer.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerHead {
+    /// Answers to choose from.
+    pub answers: usize,
+}
+
+impl AnswerHead {
+    /// Reads the size off `projector_1.*`, if the checkpoint has it.
+    pub fn read(sizes: &Sizes) -> Result<Option<Self>, ExportError> {
+        if !sizes.tensors.contains_key("projector_1.weight") {
+            return Ok(None);
+        }
+        let [answers, _] = sizes.shape("projector_1.weight")?;
+        Ok(Some(Self { answers }))
+    }
+
+    /// Every tensor of the head, for towers of `width`.
+    pub fn layout(self, layout: &mut Layout, width: usize) {
+        layout.linear("projector_1", self.answers, width);
+        layout.linear("projector_2", self.answers, self.answers);
+    }
+
+    /// Logits `[B, answers]` of a fused class token.
+    pub fn answers(g: &mut Graph, class: &Value) -> Value {
+        g.precisely(|g| {
+            let x = linear(g, "projector_1", class);
+            let x = g.op("Relu", &[&x], &[]);
+            linear(g, "projector_2", &x)
+        })
+    }
+}
+
 /// EgoVLPv2's heads on the fused towers: does the text belong to the video, and which words are behind the masks.
 #[derive(Debug, Clone, Copy)]
 pub struct FusionHeads {
