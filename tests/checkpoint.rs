@@ -510,6 +510,65 @@ fn the_command_shows_a_checkpoint_to_people_and_machines() {
     assert_eq!((last["dtype"].as_str(), last["name"].as_str()), (Some("f32"), Some("video_model.temporal_embed")));
 }
 
+/// The checkpoint `name` with other tensors: `drop` is left out, `add` is put in.
+fn altered(shop: &Workshop, name: &str, drop: &[&str], add: &[(&str, Tensor)]) -> PathBuf {
+    let mut tensors = all(&open(name));
+    drop.iter().for_each(|name| assert!(tensors.remove(*name).is_some(), "{name}"));
+    tensors.extend(add.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())));
+    let info = |(name, t): (&String, &Tensor)| (name.clone(), TensorInfo { dtype: t.dtype, shape: t.shape.clone() });
+    let path = shop.path("altered.safetensors");
+    write_safetensors(&path, &tensors.iter().map(info).collect(), &mut |n| Ok(tensors[n].clone()), &BTreeMap::new())
+        .unwrap();
+    path
+}
+
+#[test]
+fn the_command_says_of_which_model_a_checkpoint_is_and_what_does_not_fit() {
+    let shop = Workshop::new();
+    let shown = |path: &Path| {
+        let path = path.display();
+        let machine = json(&shop.egofx(&format!("checkpoint {path} --json")).ends_with(0).stdout);
+        (shop.egofx(&format!("checkpoint {path}")).ends_with(0).stdout, machine)
+    };
+    for (file, name) in [("egovlp_tiny.pth", "egovlp"), ("egovlpv2_tiny_smallproj.pth", "egovlpv2")] {
+        let (text, machine) = shown(&data(file));
+        assert!(text.contains(&format!("model                        {name}: EgoVLP")), "{text}");
+        assert!(text.contains("every tensor is there"), "{text}");
+        assert_eq!((&machine["model"]["name"], &machine["model"]["fits"]), (&name.into(), &true.into()));
+    }
+    let wide = Tensor::from_f32(vec![33], &[0.0; 33]);
+    let drop = ["video_model.norm.weight", "video_model.norm.bias"];
+    let add = [("video_model.norm.bias", wide.clone()), ("optimizer.step", wide)];
+    let (text, machine) = shown(&altered(&shop, "egovlp_tiny.pth", &drop, &add));
+    let said = "egovlp, which it does not fit:\n  1 missing: video_model.norm.weight\n  1 unknown: optimizer.step\n  \
+                1 of another shape: video_model.norm.bias is [33], expected [32]\n";
+    assert!(text.contains(said), "{text}");
+    let expected = serde_json::json!({
+        "name": "egovlp", "about": "EgoVLP (NeurIPS 2022, github.com/showlab/EgoVLP)", "fits": false, "fault": null,
+        "missing": ["video_model.norm.weight"], "unknown": ["optimizer.step"],
+        "shapes": ["video_model.norm.bias is [33], expected [32]"],
+    });
+    assert_eq!(machine["model"], expected);
+}
+
+#[test]
+fn a_checkpoint_of_no_known_model_or_without_sizes_is_listed_all_the_same() {
+    let shop = Workshop::new();
+    let odd = data("odd.tar").display().to_string();
+    let text = shop.egofx(&format!("checkpoint {odd}")).ends_with(0).stdout;
+    assert!(text.contains("model                        none that egofx exports (egovlp, egovlpv2)\n"), "{text}");
+    assert!(text.contains("\nbf16 "), "{text}");
+    let machine = json(&shop.egofx(&format!("checkpoint {odd} --json")).ends_with(0).stdout);
+    assert_eq!((&machine["model"], &machine["known_models"][1]), (&serde_json::Value::Null, &"egovlpv2".into()));
+    let path = altered(&shop, "egovlp_tiny.pth", &["video_model.pos_embed"], &[]);
+    let fault =
+        "altered.safetensors is no egovlp checkpoint: video_model.pos_embed is missing, from which its sizes are read";
+    let text = shop.egofx(&format!("checkpoint {}", path.display())).ends_with(0).stdout;
+    assert!(text.contains(&format!("egovlp, which it does not fit:\n  {fault}\n")), "{text}");
+    let machine = json(&shop.egofx(&format!("checkpoint {} --json", path.display())).ends_with(0).stdout);
+    assert_eq!((&machine["model"]["fault"], &machine["model"]["fits"]), (&fault.into(), &false.into()));
+}
+
 #[test]
 fn conversion_overwrites_nothing_unasked_and_wants_a_known_name() {
     let shop = Workshop::new();

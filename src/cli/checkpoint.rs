@@ -7,16 +7,18 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use egofx::checkpoint::{Checkpoint, TensorInfo, WRAPPER_PREFIX, write_safetensors, write_torch};
+use egofx::export::{Differences, MODELS, Model};
 
 use super::{bytes, plural, say, say_json, tell};
 
 /// Tensors listed without `--all`.
 const LISTED: usize = 20;
 
-/// Show which tensors a checkpoint holds (.pth, .pt, .tar of any age, safetensors), or convert it.
+/// Show what a checkpoint holds (.pth, .pt, .tar of any age, safetensors) and of which model it is, or convert it.
 ///
 /// The file is known by its content, not by its name. Nothing in a pickle is ever run, and only names and shapes are
 /// read: a file of several GB is shown at once.
@@ -72,15 +74,57 @@ impl CheckpointCommand {
 
 fn show(path: &Path, all: bool, as_json: bool) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(path)?;
-    // Which model this is, and which of its tensors are missing or unknown, belongs into `summary`.
     let mut summary = summary(&checkpoint, path)?;
+    let model = Recognised::of(&checkpoint);
     if as_json {
+        summary["model"] = serde_json::to_value(&model)?;
+        summary["known_models"] = MODELS.iter().map(|model| model.name).collect();
         let tensor = |(name, info): (&String, &TensorInfo)| json!({"name": name, "dtype": info.dtype.name(), "shape": info.shape});
         summary["tensors"] = checkpoint.tensors().iter().map(tensor).collect();
         return say_json(&summary);
     }
     let shown = if all { usize::MAX } else { LISTED };
-    say(&format!("{}\n{}", lines(&summary), table(checkpoint.tensors(), shown)))
+    let model = format!("{:<28} {}\n", "model", described(model.as_ref()));
+    say(&format!("{}{model}\n{}", lines(&summary), table(checkpoint.tensors(), shown)))
+}
+
+/// The model that a checkpoint claims to be of, and how well its tensors fit.
+#[derive(Serialize)]
+struct Recognised {
+    name: &'static str,
+    about: &'static str,
+    /// Whether `egofx export` takes the checkpoint, as far as names and shapes tell.
+    fits: bool,
+    /// Why no sizes can be read off the tensors.
+    fault: Option<String>,
+    #[serde(flatten)]
+    differences: Differences,
+}
+
+impl Recognised {
+    fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let model = Model::recognise(checkpoint)?;
+        // Names and shapes do not depend on the size of a head.
+        let (fault, differences) = match model.plan(checkpoint, 1) {
+            Ok(plan) => (None, model.differences(checkpoint, &plan)),
+            Err(error) => (Some(error.to_string()), Differences::default()),
+        };
+        let fits = fault.is_none() && differences == Differences::default();
+        Some(Self { name: model.name, about: model.about, fits, fault, differences })
+    }
+}
+
+/// The model for people.
+fn described(model: Option<&Recognised>) -> String {
+    let Some(Recognised { name, about, fits, fault, differences }) = model else {
+        let known = MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
+        return format!("none that egofx exports ({known})");
+    };
+    match fault {
+        _ if *fits => format!("{name}: {about}; every tensor is there"),
+        Some(fault) => format!("{name}, which it does not fit:\n  {fault}"),
+        None => format!("{name}, which it does not fit:{differences}"),
+    }
 }
 
 /// What is said of a checkpoint before its tensors are listed.

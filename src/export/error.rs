@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::model::Differences;
 use crate::backbone::BackboneError;
 use crate::checkpoint::CheckpointError;
 
@@ -28,23 +29,14 @@ pub enum ExportError {
         found: Vec<String>,
     },
     /// Tensors that are missing, unknown or of another shape. Nothing is loaded in part.
-    #[error(
-        "{checkpoint} does not fit {model}:{}{}{}",
-        section("missing", missing),
-        section("unknown", unknown),
-        section("of another shape", shapes)
-    )]
+    #[error("{checkpoint} does not fit {model}:{differences}")]
     Mismatch {
         /// The checkpoint.
         checkpoint: String,
         /// The model.
         model: String,
-        /// Expected, not found.
-        missing: Vec<String>,
-        /// Found, not expected.
-        unknown: Vec<String>,
-        /// Found with another shape: name, shape expected, shape found.
-        shapes: Vec<String>,
+        /// What does not fit.
+        differences: Differences,
     },
     /// The model's sizes contradict each other or the request.
     #[error("{0}")]
@@ -109,6 +101,16 @@ impl ExportError {
     }
 }
 
+impl std::fmt::Display for Differences {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds = [("missing", &self.missing), ("unknown", &self.unknown), ("of another shape", &self.shapes)];
+        for (what, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
+            write!(f, "\n  {} {what}: {}", names.len(), listed(names))?;
+        }
+        Ok(())
+    }
+}
+
 /// Some of `names`, and how many more there are.
 fn listed(names: &[String]) -> String {
     let shown = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -116,9 +118,4 @@ fn listed(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// `<count> <what>: <names>` on a line of its own, or nothing.
-fn section(what: &str, names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("\n  {} {what}: {}", names.len(), listed(names)) }
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use error::ExportError;
 pub use graph::{Arithmetic, Graph, Value, Variant};
-pub use model::{Cost, GraphPlan, Model, Plan, Scale};
+pub use model::{Cost, Differences, GraphPlan, Model, Plan, Scale};
 pub use models::MODELS;
 pub use pixels::frame_side;
 pub use proof::{Judge, LEAST_COSINE_FP16, LEAST_COSINE_INT8, check};

@@ -3,6 +3,8 @@
 //! Not for writing files. Invariant: a checkpoint is loaded whole or not at all: every tensor that the model expects is
 //! there in its shape, and every tensor that is there is one that the model expects.
 
+use std::collections::BTreeSet;
+
 use super::error::ExportError;
 use super::graph::Graph;
 use super::models::MODELS;
@@ -64,6 +66,17 @@ pub struct GraphPlan {
     pub pad: i64,
 }
 
+/// Where a checkpoint's tensors differ from those of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Differences {
+    /// Expected, not found.
+    pub missing: Vec<String>,
+    /// Found, not expected.
+    pub unknown: Vec<String>,
+    /// Found with another shape: name, shape found, shape expected.
+    pub shapes: Vec<String>,
+}
+
 /// Arithmetic for one window.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cost {
@@ -79,36 +92,50 @@ impl Model {
     /// # Errors
     /// [`ExportError::UnknownModel`], or [`ExportError::Mismatch`] if anything is missing, unknown or of another shape.
     pub fn of(checkpoint: &Checkpoint, head_size: usize) -> Result<(&'static Self, Plan), ExportError> {
-        let tensors = checkpoint.tensors();
-        let is = |model: &&Model| model.marks.iter().all(|mark| tensors.contains_key(*mark));
-        let model = MODELS.iter().find(is).ok_or_else(|| ExportError::UnknownModel {
+        let model = Self::recognise(checkpoint).ok_or_else(|| ExportError::UnknownModel {
             checkpoint: checkpoint.name().to_owned(),
             known: MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", "),
-            found: tensors.keys().cloned().collect(),
+            found: checkpoint.tensors().keys().cloned().collect(),
         })?;
-        let plan = (model.read)(&Sizes { checkpoint: checkpoint.name(), model: model.name, tensors }, head_size)?;
-        model.check(checkpoint, &plan)?;
-        Ok((model, plan))
+        let plan = model.plan(checkpoint, head_size)?;
+        let differences = model.differences(checkpoint, &plan);
+        if differences == Differences::default() {
+            return Ok((model, plan));
+        }
+        let (checkpoint, model) = (checkpoint.name().to_owned(), model.name.to_owned());
+        Err(ExportError::Mismatch { checkpoint, model, differences })
     }
 
-    fn check(&self, checkpoint: &Checkpoint, plan: &Plan) -> Result<(), ExportError> {
+    /// The model that `checkpoint` claims to be of, whether or not its tensors fit.
+    pub fn recognise(checkpoint: &Checkpoint) -> Option<&'static Self> {
+        let tensors = checkpoint.tensors();
+        MODELS.iter().find(|model| model.marks.iter().all(|mark| tensors.contains_key(*mark)))
+    }
+
+    /// The plan of a model of this kind and of the sizes that `checkpoint` has.
+    ///
+    /// # Errors
+    /// [`ExportError::Size`] if no sizes can be read off its tensors.
+    pub fn plan(&self, checkpoint: &Checkpoint, head_size: usize) -> Result<Plan, ExportError> {
+        let sizes = Sizes { checkpoint: checkpoint.name(), model: self.name, tensors: checkpoint.tensors() };
+        (self.read)(&sizes, head_size)
+    }
+
+    /// Where the tensors of `checkpoint` are not those of `plan`.
+    pub fn differences(&self, checkpoint: &Checkpoint, plan: &Plan) -> Differences {
         let tensors = checkpoint.tensors();
         let expected = &plan.layout.parameters;
-        let missing: Vec<String> =
-            expected.iter().filter(|p| !tensors.contains_key(&p.name)).map(|p| p.name.clone()).collect();
-        let known = |name: &str| self.ignored.contains(&name) || expected.iter().any(|p| p.name == name);
-        let unknown: Vec<String> = tensors.keys().filter(|name| !known(name)).cloned().collect();
+        let missing = expected.iter().filter(|p| !tensors.contains_key(&p.name)).map(|p| p.name.clone()).collect();
+        let names: BTreeSet<&str> =
+            expected.iter().map(|p| p.name.as_str()).chain(self.ignored.iter().copied()).collect();
+        let unknown = tensors.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         let other = |found: &TensorInfo, wanted: &[usize]| found.shape != wanted;
-        let shapes: Vec<String> = expected
+        let shapes = expected
             .iter()
             .filter_map(|p| tensors.get(&p.name).filter(|found| other(found, &p.shape)).map(|found| (p, found)))
             .map(|(p, found)| format!("{} is {:?}, expected {:?}", p.name, found.shape, p.shape))
             .collect();
-        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
-            return Ok(());
-        }
-        let (checkpoint, model) = (checkpoint.name().to_owned(), self.name.to_owned());
-        Err(ExportError::Mismatch { checkpoint, model, missing, unknown, shapes })
+        Differences { missing, unknown, shapes }
     }
 }
 
