@@ -2,16 +2,15 @@
 //! weights, in `tests/data/backbones` (its README says how they were made).
 
 mod common;
+mod graphs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::LazyLock;
 
-use egofx::backbone::{
-    Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
-};
-use egofx::checkpoint::{Checkpoint, Parameter, Tensor, write_safetensors};
-use egofx::export::{self, Judge, Options};
+use egofx::backbone::{Feed, Outputs};
+use egofx::checkpoint::{Checkpoint, Parameter, Tensor};
+use egofx::export::{self, Options};
+use graphs::{Golden, cosine, egovlp, egovlpv2, egovlpv2_small, joined, judge, made, max_abs, output, session};
 use tempfile::TempDir;
 
 /// Largest difference of an output: ten times the noise between versions of PyTorch, a tenth of what a wrong GELU makes.
@@ -21,75 +20,12 @@ const PROBE: f32 = 1e-4;
 /// Least cosine of an output.
 const COSINE: f64 = 0.999_999;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let search = LibrarySearch { bases: vec![common::root()], ..Default::default() };
-    Runtime::load(&search, Provider::Cpu).expect("ONNX Runtime is needed; run `make setup`")
-});
-
-/// Tensors of a safetensors file.
-struct Golden(Checkpoint);
-
-impl Golden {
-    fn open(name: &str) -> Self {
-        Self(Checkpoint::open(&common::data("backbones").join(name)).unwrap())
-    }
-
-    fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
-        let tensor = self.0.read(name).unwrap();
-        (tensor.shape.clone(), tensor.to_f32().unwrap())
-    }
-
-    fn ints(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
-        let Tensor { shape, bytes, .. } = self.0.read(name).unwrap();
-        (shape, bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect())
-    }
-
-    fn names(&self) -> BTreeSet<String> {
-        self.0.tensors().keys().cloned().collect()
-    }
-
-    fn pixels(&self, name: &str) -> Feed<'static> {
-        let (shape, values) = self.floats(name);
-        Feed::Floats("pixels", values, shape)
-    }
-
-    /// `text_X.<ids>` and `text_X.mask`.
-    fn text(&self, name: &str, ids: &str) -> [Feed<'static>; 2] {
-        let ((shape, ids), (_, mask)) = (self.ints(&format!("{name}.{ids}")), self.ints(&format!("{name}.mask")));
-        [Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]
-    }
-}
-
-fn judge() -> Judge<'static> {
-    Judge { runtime: &RUNTIME, threads: 2, windows: Vec::new() }
-}
-
 /// Debug graphs of a checkpoint whose heads have 16 numbers.
 fn exported(checkpoint: &Checkpoint) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into() };
     export::export(checkpoint, &options, &judge(), folder.path()).unwrap();
     folder
-}
-
-fn session(folder: &TempDir, name: &str) -> GraphSession {
-    let device = Device { provider: Provider::Cpu, ordinal: 0 };
-    let options = SessionOptions { device, precision: Precision::Fp32, threads: 2, rearrange: true };
-    GraphSession::open(&RUNTIME, &folder.path().join(format!("{name}.onnx")), options).unwrap()
-}
-
-fn output<'o>(outputs: &'o Outputs, name: &str) -> &'o [f32] {
-    &outputs.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no output {name}")).1
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
-fn max_abs(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
 }
 
 /// Compares outputs of graphs with a golden file, and in the end counts what was compared.
@@ -139,44 +75,6 @@ impl Comparison {
     }
 }
 
-/// A checkpoint of the tensors that `read` gives.
-fn made(folder: &Path, base: &Checkpoint, read: impl Fn(&str) -> Option<Tensor>) -> Checkpoint {
-    let tensor = |name: &str| read(name).unwrap_or_else(|| base.read(name).unwrap());
-    let info = |name: &String| {
-        let Tensor { dtype, shape, .. } = tensor(name);
-        (name.clone(), egofx::checkpoint::TensorInfo { dtype, shape })
-    };
-    let tensors: BTreeMap<_, _> = base.tensors().keys().map(info).collect();
-    let path = folder.join("made.safetensors");
-    write_safetensors(&path, &tensors, &mut |name| Ok(tensor(name)), &BTreeMap::new()).unwrap();
-    Checkpoint::open(&path).unwrap()
-}
-
-fn egovlp() -> Checkpoint {
-    Checkpoint::open(&common::data("checkpoints/egovlp_tiny.pth")).unwrap()
-}
-
-fn egovlpv2_small() -> Checkpoint {
-    Checkpoint::open(&common::data("checkpoints/egovlpv2_tiny_smallproj.pth")).unwrap()
-}
-
-/// EgoVLPv2 with its 3-layer projectors: the other tensors are those of the small-projector checkpoint.
-fn egovlpv2(folder: &Path) -> Checkpoint {
-    let projectors = Golden::open("egovlpv2/projectors.safetensors").0;
-    joined(folder, &egovlpv2_small(), |name| !name.contains("_proj."), &projectors)
-}
-
-/// The tensors of `base` that are `kept`, and those of `other`.
-fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, other: &Checkpoint) -> Checkpoint {
-    let mut tensors = other.tensors().clone();
-    tensors
-        .extend(base.tensors().iter().filter(|(name, _)| kept(name)).map(|(name, info)| (name.clone(), info.clone())));
-    let mut read = |name: &str| if other.tensors().contains_key(name) { other.read(name) } else { base.read(name) };
-    let path = folder.join("joined.safetensors");
-    write_safetensors(&path, &tensors, &mut read, &BTreeMap::new()).unwrap();
-    Checkpoint::open(&path).unwrap()
-}
-
 /// The same weights, scaled so that every LayerNorm sees a variance of about its epsilon: a wrong epsilon is then off by
 /// a tenth and more, not by a hundred-thousandth.
 fn low_variance(folder: &Path, base: &Checkpoint, model: &str) -> Checkpoint {
@@ -205,7 +103,7 @@ fn permuted(golden: &Golden) -> Feed<'static> {
 }
 
 fn egovlp_video(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, frames: &[usize]) {
-    let mut video = session(folder, "egovlp_video_debug");
+    let mut video = session(folder.path(), "egovlp_video_debug");
     for f in frames {
         let outputs = video.run(&[inputs.pixels(&format!("video_f{f}"))]).unwrap();
         compared.output(&format!("video_f{f}.cls"), output(&outputs, "class"));
@@ -215,7 +113,7 @@ fn egovlp_video(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, fr
 }
 
 fn egovlp_text(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, names: &[&str]) {
-    let mut text = session(folder, "egovlp_text_debug");
+    let mut text = session(folder.path(), "egovlp_text_debug");
     for name in names {
         let outputs = text.run(&inputs.text(name, "ids")).unwrap();
         for (key, found) in [("last_hidden", "hidden"), ("tokens", "tokens"), ("pooled", "pooled")] {
@@ -231,7 +129,7 @@ fn egovlp_computes_what_the_original_code_computed() {
     let inputs = Golden::open("egovlp/inputs.safetensors");
     let mut compared = Comparison::new(Golden::open("egovlp/expected.safetensors"));
     egovlp_video(&folder, &inputs, &mut compared, &[1, 4, 8, 16]);
-    let mut video = session(&folder, "egovlp_video_debug");
+    let mut video = session(folder.path(), "egovlp_video_debug");
     let outputs = video.run(&[permuted(&inputs)]).unwrap();
     compared.output("video_f4_perm2031.embed", output(&outputs, "embedding"));
     egovlp_text(&folder, &inputs, &mut compared, &["text_padded", "text_full", "text_short", "text_long"]);
@@ -244,7 +142,7 @@ fn egovlp_computes_what_the_original_code_computed() {
 /// queries, pooled and per token.
 fn egovlp_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Comparison) {
     let all = ["video_f16", "video_f8"].map(|name| inputs.floats(name).1).concat();
-    let mut video = session(folder, "egovlp_video_debug");
+    let mut video = session(folder.path(), "egovlp_video_debug");
     let outputs = video.run(&[Feed::Floats("pixels", all[..36 * 3072].to_vec(), vec![9, 4, 3, 32, 32])]).unwrap();
     let mut rows = output(&outputs, "embedding").to_vec();
     rows[8 * 8..].fill(0.0);
@@ -252,7 +150,7 @@ fn egovlp_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Compariso
 
     let text = std::fs::read_to_string(common::data("backbones/egovlp/queries.json")).unwrap();
     let queries: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let mut session = session(folder, "egovlp_text_debug");
+    let mut session = session(folder.path(), "egovlp_text_debug");
     for (q, query) in queries.as_array().unwrap().iter().enumerate() {
         let ids: Vec<i64> = query["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
         let shape = vec![1, ids.len()];
@@ -280,14 +178,14 @@ fn egovlp_has_the_epsilons_of_the_original() {
 }
 
 fn egovlpv2_dual(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, frames: &[usize], texts: &[&str]) {
-    let mut video = session(folder, "egovlpv2_video_debug");
+    let mut video = session(folder.path(), "egovlpv2_video_debug");
     for f in frames {
         let outputs = video.run(&[inputs.pixels(&format!("video_f{f}"))]).unwrap();
         compared.output(&format!("dual.video_f{f}.cls"), output(&outputs, "class"));
         compared.output(&format!("dual.video_f{f}.embed"), output(&outputs, "embedding"));
         compared.probes(&format!("dual.video_f{f}."), &outputs, "video.");
     }
-    let mut text = session(folder, "egovlpv2_text_debug");
+    let mut text = session(folder.path(), "egovlpv2_text_debug");
     for name in texts {
         let outputs = text.run(&inputs.text(name, "ids")).unwrap();
         compared.output(&format!("dual.{name}.last_hidden"), output(&outputs, "hidden"));
@@ -297,7 +195,7 @@ fn egovlpv2_dual(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, f
 }
 
 fn egovlpv2_fused(folder: &TempDir, inputs: &Golden, compared: &mut Comparison, pairs: &[(&str, &str)]) {
-    let mut fused = session(folder, "egovlpv2_fused_debug");
+    let mut fused = session(folder.path(), "egovlpv2_fused_debug");
     for (video, text) in pairs {
         let [ids, mask] = inputs.text(text, "ids");
         let outputs = fused.run(&[inputs.pixels(video), ids, mask]).unwrap();
@@ -321,14 +219,14 @@ fn egovlpv2_computes_what_the_original_code_computed() {
     let mut compared = Comparison::new(Golden::open("egovlpv2/expected.safetensors"));
     let texts = ["text_padded", "text_full", "text_short", "text_nlq", "text_pt"];
     egovlpv2_dual(&folder, &inputs, &mut compared, &[4, 5, 16], &texts);
-    let mut video = session(&folder, "egovlpv2_video_debug");
+    let mut video = session(folder.path(), "egovlpv2_video_debug");
     let outputs = video.run(&[permuted(&inputs)]).unwrap();
     compared.output("dual.video_f4_perm2031.embed", output(&outputs, "embedding"));
     let mut pairs = texts.map(|text| ("video_f4", text)).to_vec();
     pairs.extend([("video_f5", "text_padded"), ("video_f16", "text_padded")]);
     egovlpv2_fused(&folder, &inputs, &mut compared, &pairs);
 
-    let mut fused = session(&folder, "egovlpv2_fused_debug");
+    let mut fused = session(folder.path(), "egovlpv2_fused_debug");
     let [ids, mask] = inputs.text("text_pt", "mlm_ids");
     let outputs = fused.run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
     compared.output("fused.video_f4.text_pt.mlm_logits", output(&outputs, "mlm_logits"));
@@ -341,7 +239,7 @@ fn egovlpv2_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Compari
     let (clip, other) = (inputs.floats("video_f16").1, inputs.floats("video_f4").1);
     let pixels: Vec<f32> = [&clip[..16 * 3072], &other[4 * 3072..]].concat();
     let ((_, ids), (_, mask)) = (inputs.ints("extract.ids"), inputs.ints("extract.mask"));
-    let mut fused = session(folder, "egovlpv2_fused_debug");
+    let mut fused = session(folder.path(), "egovlpv2_fused_debug");
     let outputs = fused
         .run(&[
             Feed::Floats("pixels", pixels, vec![5, 4, 3, 32, 32]),
@@ -350,7 +248,7 @@ fn egovlpv2_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Compari
         ])
         .unwrap();
     compared.output("extract.fused_video_features", output(&outputs, "class"));
-    let mut text = session(folder, "egovlpv2_text_debug");
+    let mut text = session(folder.path(), "egovlpv2_text_debug");
     let outputs = text.run(&inputs.text("extract", "ids")).unwrap();
     compared.output("extract.dual_text_features", output(&outputs, "hidden"));
 }
@@ -369,7 +267,7 @@ fn egovlpv2_has_the_epsilons_of_the_original() {
     let pairs: Vec<_> = pairs.into_iter().filter(|(v, t)| keys.contains(&format!("fused.{v}.{t}.cls"))).collect();
     egovlpv2_fused(&folder, &inputs, &mut compared, &pairs);
     if keys.contains("fused.video_f4.text_pt.mlm_logits") {
-        let mut fused = session(&folder, "egovlpv2_fused_debug");
+        let mut fused = session(folder.path(), "egovlpv2_fused_debug");
         let [ids, mask] = inputs.text("text_pt", "mlm_ids");
         let outputs = fused.run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
         compared.output("fused.video_f4.text_pt.mlm_logits", output(&outputs, "mlm_logits"));
@@ -382,9 +280,9 @@ fn small_projectors_of_egovlpv2_are_told_by_their_tensors() {
     let folder = exported(&egovlpv2_small());
     let inputs = Golden::open("egovlpv2/inputs.safetensors");
     let mut compared = Comparison::new(Golden::open("egovlpv2/expected.safetensors"));
-    let outputs = session(&folder, "egovlpv2_video_debug").run(&[inputs.pixels("video_f4")]).unwrap();
+    let outputs = session(folder.path(), "egovlpv2_video_debug").run(&[inputs.pixels("video_f4")]).unwrap();
     compared.output("small.video_f4.embed", output(&outputs, "embedding"));
-    let outputs = session(&folder, "egovlpv2_text_debug").run(&inputs.text("text_padded", "ids")).unwrap();
+    let outputs = session(folder.path(), "egovlpv2_text_debug").run(&inputs.text("text_padded", "ids")).unwrap();
     compared.output("small.text_padded.pooled", output(&outputs, "pooled"));
 }
 
@@ -406,7 +304,7 @@ fn checkpoints_fine_tuned_on_egotaskqa_have_an_answer_head() {
     let folder = exported(&joined(work.path(), &egovlpv2_small(), |_| true, &head));
     let inputs = Golden::open("egovlpv2/inputs.safetensors");
     let [ids, mask] = inputs.text("text_padded", "ids");
-    let outputs = session(&folder, "egovlpv2_fused_debug").run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
+    let outputs = session(folder.path(), "egovlpv2_fused_debug").run(&[inputs.pixels("video_f4"), ids, mask]).unwrap();
     let read = |name: &str| head.read(name).unwrap().to_f32().unwrap();
     let map = |name: &str, x: &[f32]| -> Vec<f32> {
         let (weight, bias) = (read(&format!("{name}.weight")), read(&format!("{name}.bias")));

@@ -1,0 +1,118 @@
+//! What the tests of exported graphs share: ONNX Runtime, golden files, tiny checkpoints and comparisons.
+//!
+//! Not for judging. Invariant: the checkpoints' weights are those that the golden files were made with.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use egofx::backbone::{
+    Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
+};
+use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
+use egofx::export::Judge;
+
+use crate::common;
+
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let search = LibrarySearch { bases: vec![common::root()], ..Default::default() };
+    Runtime::load(&search, Provider::Cpu).expect("ONNX Runtime is needed; run `make setup`")
+});
+
+/// Tensors of a safetensors file.
+pub struct Golden(pub Checkpoint);
+
+impl Golden {
+    pub fn open(name: &str) -> Self {
+        Self(Checkpoint::open(&common::data("backbones").join(name)).unwrap())
+    }
+
+    pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let tensor = self.0.read(name).unwrap();
+        (tensor.shape.clone(), tensor.to_f32().unwrap())
+    }
+
+    pub fn ints(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
+        let Tensor { shape, bytes, .. } = self.0.read(name).unwrap();
+        (shape, bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    pub fn names(&self) -> BTreeSet<String> {
+        self.0.tensors().keys().cloned().collect()
+    }
+
+    pub fn pixels(&self, name: &str) -> Feed<'static> {
+        let (shape, values) = self.floats(name);
+        Feed::Floats("pixels", values, shape)
+    }
+
+    /// `text_X.<ids>` and `text_X.mask`.
+    pub fn text(&self, name: &str, ids: &str) -> [Feed<'static>; 2] {
+        let ((shape, ids), (_, mask)) = (self.ints(&format!("{name}.{ids}")), self.ints(&format!("{name}.mask")));
+        [Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]
+    }
+}
+
+pub fn judge() -> Judge<'static> {
+    Judge { runtime: &RUNTIME, threads: 2, windows: Vec::new() }
+}
+
+pub fn session(folder: &Path, name: &str) -> GraphSession {
+    let device = Device { provider: Provider::Cpu, ordinal: 0 };
+    let options = SessionOptions { device, precision: Precision::Fp32, threads: 2, rearrange: true };
+    GraphSession::open(&RUNTIME, &folder.join(format!("{name}.onnx")), options).unwrap()
+}
+
+pub fn output<'o>(outputs: &'o Outputs, name: &str) -> &'o [f32] {
+    &outputs.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no output {name}")).1
+}
+
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+pub fn max_abs(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+}
+
+/// A checkpoint of the tensors that `read` gives.
+pub fn made(folder: &Path, base: &Checkpoint, read: impl Fn(&str) -> Option<Tensor>) -> Checkpoint {
+    let tensor = |name: &str| read(name).unwrap_or_else(|| base.read(name).unwrap());
+    let info = |name: &String| {
+        let Tensor { dtype, shape, .. } = tensor(name);
+        (name.clone(), TensorInfo { dtype, shape })
+    };
+    let tensors: BTreeMap<_, _> = base.tensors().keys().map(info).collect();
+    let path = folder.join("made.safetensors");
+    write_safetensors(&path, &tensors, &mut |name| Ok(tensor(name)), &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+pub fn egovlp() -> Checkpoint {
+    Checkpoint::open(&common::data("checkpoints/egovlp_tiny.pth")).unwrap()
+}
+
+pub fn egovlpv2_small() -> Checkpoint {
+    Checkpoint::open(&common::data("checkpoints/egovlpv2_tiny_smallproj.pth")).unwrap()
+}
+
+/// EgoVLPv2 with its 3-layer projectors: the other tensors are those of the small-projector checkpoint.
+pub fn egovlpv2(folder: &Path) -> Checkpoint {
+    let projectors = Golden::open("egovlpv2/projectors.safetensors").0;
+    joined(folder, &egovlpv2_small(), |name| !name.contains("_proj."), &projectors)
+}
+
+/// The tensors of `base` that are `kept`, and those of `other`.
+pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, other: &Checkpoint) -> Checkpoint {
+    let mut tensors = other.tensors().clone();
+    tensors
+        .extend(base.tensors().iter().filter(|(name, _)| kept(name)).map(|(name, info)| (name.clone(), info.clone())));
+    let mut read = |name: &str| if other.tensors().contains_key(name) { other.read(name) } else { base.read(name) };
+    let path = folder.join("joined.safetensors");
+    write_safetensors(&path, &tensors, &mut read, &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
