@@ -77,7 +77,7 @@ pub fn recipe_file(name: &str, grid: &str) -> Fallible<PathBuf> {
     let path = folder().join("recipes").join(format!("{name}.toml"));
     fs::create_dir_all(folder().join("recipes"))?;
     let text = format!(
-        "backbone = \"tiny\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
+        "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
          filter = \"bilinear\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
     );
     fs::write(&path, text)?;
