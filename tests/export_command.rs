@@ -181,6 +181,19 @@ fn exported(shop: &Workshop, out: &str) {
     shop.egofx(&format!("export {} --head-size 16 --out {out}", tiny().display())).ends_with(0);
 }
 
+#[test]
+fn a_precision_that_is_asked_for_twice_is_made_once() {
+    let shop = Workshop::new();
+    let tiny = tiny().display().to_string();
+    let flags = "--precision int8 --precision fp16 --precision int8 --head-size 16 --json --out out";
+    let report = json(&shop.egofx(&format!("export {tiny} {flags}")).ends_with(0).stdout);
+    let made: Vec<_> = report["cards"].as_array().unwrap().iter().map(|card| card["name"].as_str().unwrap()).collect();
+    let kinds = ["", "_fp16", "_int8"].map(|kind| [format!("egovlp_video{kind}"), format!("egovlp_text{kind}")]);
+    assert_eq!(made, kinds.concat());
+    assert_eq!(names(&shop.path("out")).len(), 3 * 5);
+    shop.egofx("export --check --out out").ends_with(0);
+}
+
 fn copied(shop: &Workshop, to: &str) -> PathBuf {
     fs::create_dir(shop.path(to)).unwrap();
     for name in names(&shop.path("good")) {

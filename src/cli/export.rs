@@ -81,7 +81,7 @@ const SAMPLE_FRAMES: u64 = 4;
 const SAMPLE_STRIDE: u64 = 4;
 
 /// Precisions beside fp32.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Further {
     /// Half precision.
     Fp16,
@@ -158,10 +158,8 @@ impl ExportCommand {
     }
 
     fn options(&self) -> Options {
-        let further = self.precision.iter().map(|precision| match precision {
-            Further::Fp16 => Arithmetic::Fp16,
-            Further::Int8 => Arithmetic::Int8,
-        });
+        let known = [(Further::Fp16, Arithmetic::Fp16), (Further::Int8, Arithmetic::Int8)];
+        let further = known.into_iter().filter(|(asked, _)| self.precision.contains(asked)).map(|(_, made)| made);
         Options {
             head_size: self.head_size.unwrap_or(if self.tiny { 16 } else { 64 }),
             further: further.collect(),
