@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use egofx::backbone::{Card, Dim, Element, Feed, Outputs};
 use egofx::checkpoint::{Checkpoint, Dtype, Tensor};
-use egofx::export::onnx::{DataType, ModelProto};
+use egofx::export::onnx::{DataType, IR_VERSION, ModelProto, OPSET};
 use egofx::export::{self, Arithmetic, MODELS, Model, Options, Scale};
 use graphs::{Golden, cosine, egovlp, egovlpv2, judge, made, max_abs, output, session};
 use prost::Message;
@@ -23,13 +23,13 @@ const EQUAL: f32 = 2e-6;
 /// Largest difference between frames prepared in the graph and outside of it.
 const PREPARED: f32 = 2e-5;
 
-/// Graphs of both tiny models, debug graphs among them, made once.
+/// Graphs of both tiny models in every precision, debug graphs among them, made once.
 static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export_graphs");
     let _ = fs::remove_dir_all(&folder);
     let work = tempfile::tempdir().unwrap();
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
-        export(&checkpoint, &folder, true, &[]);
+        export(&checkpoint, &folder, true, &[Arithmetic::Fp16, Arithmetic::Int8]);
     }
     folder
 });
@@ -39,9 +39,14 @@ fn export(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[Arithm
     export::export(checkpoint, &options, &judge(), folder).unwrap();
 }
 
-/// Names of the graphs that are made for use.
+/// Names of the graphs that are made for use, in every precision.
 fn served() -> Vec<String> {
     Card::names(&EXPORTED).into_iter().filter(|name| !name.ends_with("_debug")).collect()
+}
+
+/// Those of single precision.
+fn single() -> Vec<String> {
+    served().into_iter().filter(|name| !name.ends_with("_fp16") && !name.ends_with("_int8")).collect()
 }
 
 /// A number that looks random, the same on every run.
@@ -141,7 +146,7 @@ fn a_served_graph_computes_what_its_debug_graph_computes() {
         |dim| if dim == "F" { 8 } else { usual(dim) },
         |dim| if dim == "F" { 16 } else { usual(dim) },
     ];
-    for name in served() {
+    for name in single() {
         let card = Card::read(&EXPORTED, &name).unwrap();
         let (mut graph, mut debug) = (session(&EXPORTED, &name), session(&EXPORTED, &format!("{name}_debug")));
         let takes_frames = card.inputs.iter().any(|input| input.dtype == Element::Uint8);
@@ -182,17 +187,20 @@ fn two_halves_are_the_whole_and_a_lower_half_serves_many() {
     println!("split: within {:.1e} of the whole", agree("upper", &upper, &fused, EQUAL));
 }
 
-/// The part of each output that belongs to row `i` of `rows`, as bits.
-fn row_of(outputs: &Outputs, i: usize, rows: usize) -> Vec<Vec<u32>> {
-    let part = |values: &Vec<f32>| {
+/// The part of all outputs that belongs to row `i` of `rows`.
+fn row_of(outputs: &Outputs, i: usize, rows: usize) -> Vec<f32> {
+    let part = |values: &[f32]| {
         let length = values.len() / rows;
-        values[i * length..][..length].iter().map(|v| v.to_bits()).collect()
+        values[i * length..][..length].to_vec()
     };
-    outputs.iter().map(|(_, values)| part(values)).collect()
+    outputs.iter().flat_map(|(_, values)| part(values)).collect()
 }
 
+/// Half precision is for GPUs: the CPU's kernels round a number by its place in the batch. Measured: 2e-3 on outputs of
+/// unit size, two units in the last place.
 #[test]
 fn a_row_has_the_same_bits_in_every_batch() {
+    const HALF: f32 = 5e-3;
     for name in served() {
         let card = Card::read(&EXPORTED, &name).unwrap();
         let mut graph = session(&EXPORTED, &name);
@@ -200,7 +208,11 @@ fn a_row_has_the_same_bits_in_every_batch() {
         for pair in [[0, 1], [2, 0], [1, 1], [2, 2]] {
             let two = graph.run(&batch(&card, &pair, usual)).unwrap();
             for (i, row) in pair.into_iter().enumerate() {
-                assert!(row_of(&two, i, 2) == row_of(&three, row, 3), "{name}: row {row} in {pair:?}");
+                let (found, expected) = (row_of(&two, i, 2), row_of(&three, row, 3));
+                let off = max_abs(&found, &expected);
+                let equal = found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                let half = name.ends_with("_fp16") && off <= HALF;
+                assert!(equal || half, "{name}: row {row} in {pair:?} is off by {off:e}");
             }
         }
     }
@@ -262,15 +274,13 @@ fn temporal_tables_are_cut_continued_and_stretched_as_the_original_loads_them() 
 #[test]
 fn onnx_itself_accepts_every_graph() {
     let shop = Workshop::new();
-    let work = tempfile::tempdir().unwrap();
-    for checkpoint in [egovlp(), egovlpv2(work.path())] {
-        export(&checkpoint, &shop.path("graphs"), false, &[Arithmetic::Fp16, Arithmetic::Int8]);
-    }
+    std::os::unix::fs::symlink(&*EXPORTED, shop.path("graphs")).unwrap();
     let program = r#"
 import glob, json, os, onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 found = {}
 for path in sorted(glob.glob("graphs/*.onnx")):
+    debug = path.endswith("_debug.onnx")
     onnx.checker.check_model(path, full_check=True)
     model = onnx.load(path, load_external_data=False)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
@@ -286,7 +296,8 @@ for path in sorted(glob.glob("graphs/*.onnx")):
             assert len(tensor.raw_data) <= 65536, (path, tensor.name, len(tensor.raw_data))
     for value in list(model.graph.input) + list(model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
-            assert dim.dim_value > 0 or dim.dim_param in ("B", "F", "L", "N"), (path, value.name, dim)
+            named = dim.dim_param in ("B", "F", "L", "N") or debug and dim.dim_param.startswith("probe.")
+            assert dim.dim_value > 0 or named, (path, value.name, dim)
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names) and all(names), path
     opsets = {o.domain: o.version for o in model.opset_import}
@@ -295,12 +306,12 @@ print(json.dumps(found))
 "#;
     let found = python(&shop, program);
     let graphs = found.as_object().unwrap();
-    assert_eq!(graphs.len(), 3 * (2 + 6));
+    assert_eq!(graphs.len(), 4 * (2 + 6));
     for (name, facts) in graphs {
         let (model, suffix) =
             (name.split('_').next().unwrap(), ["_fp16", "_int8"].into_iter().find(|s| name.contains(s)));
         let weights = format!("{model}{}.weights", suffix.unwrap_or_default());
-        assert_eq!((&facts[0], &facts[1]), (&9.into(), &20.into()), "{name}");
+        assert_eq!((&facts[0], &facts[1]), (&IR_VERSION.into(), &OPSET.into()), "{name}");
         assert_eq!((&facts[2], &facts[3]), (&serde_json::json!([]), &serde_json::json!([weights])), "{name}");
     }
 }

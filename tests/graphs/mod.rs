@@ -56,12 +56,12 @@ impl Golden {
 }
 
 pub fn judge() -> Judge<'static> {
-    Judge { runtime: &RUNTIME, threads: 2, windows: Vec::new() }
+    Judge { runtime: &RUNTIME, threads: 1, windows: Vec::new() }
 }
 
 pub fn session(folder: &Path, name: &str) -> GraphSession {
     let device = Device { provider: Provider::Cpu, ordinal: 0 };
-    let options = SessionOptions { device, precision: Precision::Fp32, threads: 2, rearrange: true };
+    let options = SessionOptions { device, precision: Precision::Fp32, threads: 1, rearrange: true };
     GraphSession::open(&RUNTIME, &folder.join(format!("{name}.onnx")), options).unwrap()
 }
 
