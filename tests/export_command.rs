@@ -270,17 +270,34 @@ fn random_weights_are_those_of_their_seed_and_reported_with_their_cost() {
     a_graph_serves(&shop, "a");
 }
 
-/// From the graphs in `models` to features that are verified.
-fn a_graph_serves(shop: &Workshop, models: &str) {
-    let recipe = "backbone = \"egovlp_video\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n\
-                  [grid]\nkind = \"egovlp\"\nframes = 4\n\
-                  [transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n\
-                  [output]\nformat = \"hdf5\"\ndtype = \"f32\"\n";
+/// A half-precision graph is for GPUs: on the CPU a row would depend on its place in the batch.
+#[test]
+fn a_half_precision_graph_is_not_run_on_the_cpu() {
+    let shop = shop();
+    shop.egofx("export --random egovlp --tiny --precision fp16 --out models").ends_with(0);
+    one_video(&shop, "egovlp_video_fp16");
+    let run = shop.extract("features", "--models models").ends_with(2);
+    let message = "egofx: backbone egovlp_video_fp16: it computes in fp16, where the CPU's kernels round by the place in the \
+                   batch: run it on a GPU, or use the fp32 or int8 graph";
+    assert!(run.stderr.contains(message), "{run}");
+}
+
+/// A manifest of one video, and a recipe for `backbone`.
+fn one_video(shop: &Workshop, backbone: &str) {
+    let recipe = format!("backbone = \"{backbone}\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n")
+        + "[grid]\nkind = \"egovlp\"\nframes = 4\n\
+           [transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n\
+           [output]\nformat = \"hdf5\"\ndtype = \"f32\"\n";
     shop.write("rows.toml", recipe);
     shop.write(
         "all.csv",
         format!("video_uid,path\nv,{}\n", checkout().join("tests/data/sampling/clip_2997.mp4").display()),
     );
+}
+
+/// From the graphs in `models` to features that are verified.
+fn a_graph_serves(shop: &Workshop, models: &str) {
+    one_video(shop, "egovlp_video");
     shop.extract("features", &format!("--models {models}")).ends_with(0);
     let run = shop.egofx("verify features").ends_with(0);
     assert!(run.stdout.starts_with("rows: sound: 1 of 1 unit committed"), "{run}");

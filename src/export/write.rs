@@ -59,7 +59,10 @@ impl Writer<'_> {
         let (made, probes) = self.write_fp32()?;
         let mut cards = Vec::new();
         self.prove(made, &mut cards)?;
-        for &arithmetic in &self.options.further {
+        for arithmetic in [Arithmetic::Fp16, Arithmetic::Int8] {
+            if !self.options.further.contains(&arithmetic) {
+                continue;
+            }
             let made = match arithmetic {
                 Arithmetic::Int8 => self.write_int8(&probes)?,
                 _ => self.write_plain(arithmetic)?,
