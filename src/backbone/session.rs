@@ -127,6 +127,10 @@ fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> ort::Result
     if let Some(provider) = provider(options) {
         builder = builder.with_execution_providers([provider.error_on_failure()])?;
     }
+    // OpenVINO takes graphs whole. CUDA and TensorRT leave sums over shapes to the CPU, and are right to.
+    if options.device.provider == Provider::OpenVino {
+        builder = builder.with_disable_cpu_fallback()?;
+    }
     builder.commit_from_file(graph)
 }
 
