@@ -11,7 +11,7 @@ use egofx::backbone::{Card, Device, OnnxBackbone, Precision, Provider, SessionOp
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::store::StoreReader;
 
-use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
+use support::{Cost, Fallible, Spread, cosine, inputs, process, row, show, timed};
 
 const MB: f64 = 1e6;
 
@@ -123,9 +123,4 @@ fn rows(device: &[&str]) -> Fallible<Vec<Vec<f32>>> {
         rows.extend(reader.read_unit(&entry.clip_uid)?.features.rows().into_iter().map(|row| row.to_vec()));
     }
     Ok(rows)
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }

@@ -30,8 +30,13 @@ pub fn tools() -> Fallible<Tools> {
 
 /// ONNX Runtime of the checkout.
 pub fn runtime() -> Fallible<Runtime> {
+    runtime_for(Provider::Cpu)
+}
+
+/// The same with that provider.
+pub fn runtime_for(provider: Provider) -> Fallible<Runtime> {
     let search = LibrarySearch { bases: vec![root().to_owned()], ..LibrarySearch::default() };
-    Ok(Runtime::load(&search, Provider::Cpu)?)
+    Ok(Runtime::load(&search, provider)?)
 }
 
 /// A folder that is there, for what a benchmark writes.
@@ -125,6 +130,12 @@ impl Spread {
     pub fn range(&self, digits: usize) -> String {
         format!("{:.digits$} .. {:.digits$}, n={}", self.min(), self.max(), self.0.len())
     }
+}
+
+/// Cosine of the angle between two rows.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// Prints the head of the table.

@@ -1,5 +1,6 @@
 //! Runs of the program `egofx` itself, watched from outside.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use super::{Fallible, root};
 /// How often a running process is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// What a run of `egofx extract` showed.
+/// What a run of `egofx` showed.
 pub struct Observed {
     /// From its start to its end, seconds.
     pub wall: f64,
@@ -23,34 +24,47 @@ pub struct Observed {
     pub peak: u64,
     /// The largest peak among its children, bytes.
     pub child_peak: u64,
-    /// Its report.
+    /// Its report, if it extracted.
     pub report: Value,
 }
 
 /// `egofx extract` of a manifest by recipes into a folder, with more arguments.
 pub fn extract(manifest: &Path, recipes: &[PathBuf], out: &Path, more: &[&str]) -> Fallible<Observed> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx"));
-    command.current_dir(root()).args(["extract", "--json", "-m"]).arg(manifest);
+    let mut command = program();
+    command.args(["extract", "--json", "-m"]).arg(manifest);
     for recipe in recipes {
         command.arg("-p").arg(recipe);
     }
-    command.arg("-o").arg(out).args(more).stdin(Stdio::null()).stdout(Stdio::null());
-    let started = Instant::now();
-    let mut child = command.spawn()?;
-    let observed = watch(&mut child, started, out)?;
-    let status = child.wait()?;
-    if !status.success() {
-        return Err(format!("egofx extract ended with {status}").into());
-    }
+    command.arg("-o").arg(out).args(more);
+    let observed = run(&mut command, Some(out))?;
     let report = serde_json::from_slice(&fs::read(out.join("report.json"))?)?;
     Ok(Observed { report, ..observed })
 }
 
-fn watch(child: &mut Child, started: Instant, out: &Path) -> Fallible<Observed> {
+/// `egofx` with other arguments.
+pub fn egofx<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Fallible<Observed> {
+    run(program().args(arguments), None)
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx"));
+    command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command, out: Option<&Path>) -> Fallible<Observed> {
+    let started = Instant::now();
+    let mut child = command.spawn()?;
+    let observed = watch(&mut child, started, out)?;
+    let status = child.wait()?;
+    if status.success() { Ok(observed) } else { Err(format!("egofx ended with {status}").into()) }
+}
+
+fn watch(child: &mut Child, started: Instant, out: Option<&Path>) -> Fallible<Observed> {
     let pid = child.id();
     let mut seen = Observed { wall: 0.0, first_unit: None, peak: 0, child_peak: 0, report: Value::Null };
     while child.try_wait()?.is_none() {
-        if seen.first_unit.is_none() && holds_a_unit(out) {
+        if seen.first_unit.is_none() && out.is_some_and(holds_a_unit) {
             seen.first_unit = Some(started.elapsed().as_secs_f64());
         }
         // A process that is ending has no memory to tell of: what was seen before stands.

@@ -1,0 +1,39 @@
+//! Exported graphs against PyTorch, the forms that attention could have in them, and what an export takes.
+//!
+//! `-- models`, `-- attention` or `-- cost` runs one part. `make setup-torch` and `make setup-openvino` bring what is
+//! compared with; without them the rest is compared among itself. The first run makes a full-size EgoVLP of random
+//! weights, 1.5 GB in `target/bench-data/`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attention;
+mod cost;
+mod model;
+mod peer;
+mod speed;
+mod worker;
+
+use support::Fallible;
+
+/// A part's name, and what runs it.
+type Part = (&'static str, fn() -> Fallible);
+
+const PARTS: &[Part] = &[("models", speed::run), ("attention", attention::run), ("cost", cost::run)];
+
+fn main() -> Fallible {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, device] = arguments.as_slice()
+        && mode == peer::WORKER
+    {
+        return worker::serve(device);
+    }
+    // Cargo adds options of its own.
+    let asked: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    for (name, run) in PARTS {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            run()?;
+        }
+    }
+    Ok(())
+}

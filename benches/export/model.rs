@@ -1,0 +1,62 @@
+//! The model that is measured: EgoVLP as published, random weights, made once and kept in `target/bench-data/`.
+//!
+//! Not for running it. Invariant: what lies there was made by the exporter that this program is built with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use egofx::checkpoint::{Checkpoint, write_safetensors};
+use egofx::digest;
+use egofx::export::{self, Arithmetic, Judge, MODELS, Options, Scale};
+
+use crate::support::{self, Fallible, inputs};
+
+/// The model's name.
+const NAME: &str = "egovlp";
+/// The graph that is measured, and its int8 sister.
+pub const VIDEO: &str = "egovlp_video";
+pub const VIDEO_INT8: &str = "egovlp_video_int8";
+
+/// Where graphs and weights lie.
+pub struct Model {
+    /// Graphs and cards.
+    pub folder: PathBuf,
+    /// The video tower's tensors, for PyTorch.
+    pub weights: PathBuf,
+}
+
+/// The model, made anew when the program that makes it is another one.
+pub fn egovlp() -> Fallible<Model> {
+    let folder = inputs::folder().join("export").join(NAME);
+    let (stamp, made_by) = (folder.join("made-by"), digest::file(&std::env::current_exe()?)?.1);
+    let model = Model { weights: folder.join("video.safetensors"), folder };
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == made_by) {
+        return Ok(model);
+    }
+    eprintln!("making {NAME} with random weights");
+    if model.folder.exists() {
+        fs::remove_dir_all(&model.folder)?;
+    }
+    make(&model)?;
+    fs::write(stamp, made_by)?;
+    Ok(model)
+}
+
+fn make(model: &Model) -> Fallible {
+    let known = MODELS.iter().find(|known| known.name == NAME).ok_or("the model is gone")?;
+    let checkpoint = Checkpoint::seeded("random weights", 0, (known.sized)(Scale::Full).layout.parameters);
+    let runtime = support::runtime()?;
+    let judge = Judge { runtime: &runtime, threads: support::cores().len(), windows: Vec::new() };
+    let options =
+        Options { head_size: 64, further: vec![Arithmetic::Int8], debug: false, licence: "none, random".into() };
+    export::export(&checkpoint, &options, &judge, &model.folder)?;
+    write_video(&checkpoint, &model.weights)
+}
+
+/// What the reference reads: the video tower and its projection.
+fn write_video(checkpoint: &Checkpoint, path: &Path) -> Fallible {
+    let mut tensors = checkpoint.tensors().clone();
+    tensors.retain(|name, _| name.starts_with("video_model.") || name.starts_with("vid_proj."));
+    Ok(write_safetensors(path, &tensors, &mut |name| checkpoint.read(name), &BTreeMap::new())?)
+}

@@ -1,0 +1,171 @@
+//! EgoVLP's video tower: exported graphs against PyTorch, round by round, and how near their rows are.
+//!
+//! Not for what made either fast or slow. Invariant: all get the same windows. PyTorch's time begins at normalised floats,
+//! egofx's at `uint8` frames.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::model::{self, Model};
+use super::peer::Peer;
+use super::worker::Request;
+use crate::support::{self, Fallible, Spread, cosine, row, show};
+
+/// Rounds that count, after one that does not.
+const ROUNDS: usize = 5;
+/// Windows of a batch, and their frames.
+const BATCH: usize = 4;
+const FRAMES: usize = 4;
+
+/// Who runs a variant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Torch,
+    Cpu,
+    OpenVino,
+}
+
+/// What is compared: label, who runs it, graph, precision. The first that can run is what the others are compared with.
+const VARIANTS: &[(&str, Who, &str, &str)] = &[
+    ("PyTorch fp32", Who::Torch, "", "fp32"),
+    ("PyTorch bf16 (autocast)", Who::Torch, "", "bf16"),
+    ("cpu, fp32", Who::Cpu, model::VIDEO, "fp32"),
+    ("cpu, int8 graph", Who::Cpu, model::VIDEO_INT8, "fp32"),
+    ("openvino, fp32", Who::OpenVino, model::VIDEO, "fp32"),
+    ("openvino, bf16", Who::OpenVino, model::VIDEO, "bf16"),
+    ("openvino, int8 graph, bf16", Who::OpenVino, model::VIDEO_INT8, "bf16"),
+];
+
+/// What came of a variant.
+struct Outcome {
+    label: &'static str,
+    seconds: Vec<f64>,
+    rows: Vec<Vec<f32>>,
+    /// Why it cannot be had, if it cannot.
+    fault: Option<String>,
+}
+
+pub fn run() -> Fallible {
+    let model = model::egovlp()?;
+    let mut peers = Peers::start(&model)?;
+    let mut outcomes = measure(&model, &mut peers);
+    for outcome in &outcomes {
+        if let Some(fault) = &outcome.fault {
+            let why = fault.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+            println!("{} cannot run: {why}", outcome.label);
+        }
+    }
+    outcomes.retain(|outcome| outcome.fault.is_none());
+    report(&outcomes, peers.version.as_deref());
+    Ok(())
+}
+
+/// Every variant that somebody is there for, in turns.
+fn measure(model: &Model, peers: &mut Peers) -> Vec<Outcome> {
+    let present = VARIANTS.iter().filter(|variant| peers.of(variant.1).is_some());
+    let empty = |label| Outcome { label, seconds: Vec::new(), rows: Vec::new(), fault: None };
+    let mut outcomes: Vec<Outcome> = present.map(|variant| empty(variant.0)).collect();
+    for round in 0..=ROUNDS {
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.fault.is_none()) {
+            match peers.forward(model, outcome.label) {
+                Ok((seconds, rows)) => {
+                    // The first is for warming up.
+                    outcome.seconds.extend((round > 0).then_some(seconds));
+                    outcome.rows = rows;
+                }
+                Err(fault) => outcome.fault = Some(fault.to_string()),
+            }
+        }
+    }
+    outcomes
+}
+
+fn report(outcomes: &[Outcome], version: Option<&str>) {
+    let Some((reference, others)) = outcomes.split_first() else { return };
+    let version = version.map_or(String::new(), |version| format!(" (PyTorch {version})"));
+    let threads = support::cores().len();
+    let name = reference.label;
+    support::head(&format!("EgoVLP's video tower, {BATCH} windows of {FRAMES} frames, {threads} threads{version}"));
+    for other in others {
+        let label = other.label;
+        let ratios: Spread = other.seconds.iter().zip(&reference.seconds).map(|(a, b)| a / b).collect();
+        show(&format!("{label}: time over that of {name}"), &ratios, 3, "");
+        let fastest = other.spread().min() / reference.spread().min();
+        row(&format!("{label}: the fastest run of each"), &format!("{fastest:.3}"), "");
+    }
+    support::head("The same: how near the rows are");
+    for other in others {
+        let cosines: Spread = reference.rows.iter().zip(&other.rows).map(|(a, b)| cosine(a, b)).collect();
+        row(&format!("{}: lowest cosine to {name}", other.label), &format!("{:.6}", cosines.min()), "");
+        if other.label.ends_with("fp32") {
+            row(
+                &format!("{}: largest difference from {name}", other.label),
+                &format!("{:.1e}", other.off(reference)),
+                "",
+            );
+        }
+    }
+    support::head("The same: seconds a window, which say more about the machine than about the program");
+    for outcome in outcomes {
+        show(outcome.label, &outcome.spread(), 3, " s");
+    }
+}
+
+impl Outcome {
+    /// Seconds a window.
+    fn spread(&self) -> Spread {
+        self.seconds.iter().map(|seconds| seconds / BATCH as f64).collect()
+    }
+
+    /// The largest difference of a number.
+    fn off(&self, reference: &Self) -> f32 {
+        let pairs = reference.rows.iter().flatten().zip(self.rows.iter().flatten());
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+}
+
+/// The processes that run the variants.
+struct Peers {
+    torch: Option<Peer>,
+    version: Option<String>,
+    cpu: Peer,
+    openvino: Option<Peer>,
+}
+
+impl Peers {
+    fn start(model: &Model) -> Fallible<Self> {
+        let (torch, version) = Peer::torch(&model.weights)?.unzip();
+        Ok(Self { torch, version, cpu: Peer::cpu()?, openvino: Peer::openvino(Stdio::inherit())? })
+    }
+
+    fn of(&mut self, who: Who) -> Option<&mut Peer> {
+        match who {
+            Who::Torch => self.torch.as_mut(),
+            Who::Cpu => Some(&mut self.cpu),
+            Who::OpenVino => self.openvino.as_mut(),
+        }
+    }
+
+    /// Seconds and rows of the variant `label`.
+    fn forward(&mut self, model: &Model, label: &str) -> Fallible<(f64, Vec<Vec<f32>>)> {
+        let variant = VARIANTS.iter().find(|variant| variant.0 == label).ok_or("no such variant")?;
+        let (_, who, card, precision) = *variant;
+        let out = model.folder.join("torch.json");
+        let request = match who {
+            Who::Torch => json!({"run": precision, "batch": BATCH, "frames": FRAMES, "seed": 0, "out": out}),
+            Who::Cpu | Who::OpenVino => serde_json::to_value(Request::Windows {
+                models: model.folder.clone(),
+                card: card.to_owned(),
+                precision: precision.to_owned(),
+                batch: BATCH,
+                frames: FRAMES,
+                seed: 0,
+            })?,
+        };
+        let mut answer: Value = self.of(who).ok_or("it is not running")?.ask(&request)?;
+        let rows = if who == Who::Torch { serde_json::from_slice(&fs::read(out)?)? } else { answer["rows"].take() };
+        Ok((answer["seconds"].as_f64().ok_or("no seconds in the answer")?, serde_json::from_value(rows)?))
+    }
+}
