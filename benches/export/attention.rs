@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use egofx::export::onnx::{self, Attribute, DataType, Dim, GraphProto, ModelProto, NodeProto, TensorProto};
+use egofx::export::onnx::{
+    self, Attribute, DataType, Dim, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use prost::Message;
 use serde_json::Value;
 
@@ -90,7 +92,7 @@ fn compare(peer: &mut Peer, axis: &str, graphs: &[(&str, PathBuf)]) -> Fallible 
 }
 
 fn request(graph: &Path) -> serde_json::Result<Value> {
-    let shape = [BATCH, 1 + FRAMES * PATCHES, 3 * WIDTH].map(|n| n as usize).to_vec();
+    let shape = [BATCH, 1 + FRAMES * PATCHES, WIDTH].map(|n| n as usize).to_vec();
     serde_json::to_value(Request::Numbers { graph: graph.to_owned(), shape })
 }
 
@@ -104,37 +106,46 @@ fn write(name: &str, graph: &GraphProto) -> Fallible<PathBuf> {
     Ok(path)
 }
 
-/// The first block's attention along `axis`: from `qkv` to what goes into the projection.
+/// The first block's attention along `axis`: from queries, keys and values to what goes into the projection.
 fn cut(exported: &GraphProto, axis: Axis) -> Fallible<GraphProto> {
-    let mut splits = exported.node.iter().enumerate().filter(|(_, node)| node.op_type() == "Split");
-    let (begin, split) = splits.nth(axis as usize).ok_or("the graph has no Split of q, k and v")?;
-    let end = exported.node[begin..].iter().find(|node| node.op_type() == "Concat").ok_or("no Concat after Split")?;
-    let (qkv, out) = (split.input[0].clone(), end.output[0].clone());
-    let tokens = || Dim::Named("N".into());
-    let shape = |width: i64| [Dim::Named("B".into()), tokens(), Dim::Fixed(width as u64)];
+    // Only attention gathers: keys and values into groups.
+    let mut gathers = exported.node.iter().enumerate().filter(|(_, node)| node.op_type() == "Gather");
+    let (begin, keys) = gathers.nth(2 * axis as usize).ok_or("the graph gathers no keys")?;
+    let end =
+        exported.node[begin..].iter().find(|node| node.op_type() == "Concat").ok_or("no Concat ends attention")?;
     let mut graph = GraphProto {
         name: Some("attention".into()),
         node: exported.node.clone(),
         initializer: exported.initializer.clone(),
-        input: vec![onnx::value_info(&qkv, DataType::Float, &shape(3 * WIDTH))],
-        output: vec![onnx::value_info(&out, DataType::Float, &shape(WIDTH))],
+        output: vec![tokens(&end.output[0])],
         ..Default::default()
     };
-    // The tables of groups are made from the count of tokens, which `qkv` has too.
-    for node in graph.node.iter_mut().filter(|node| node.op_type() == "Shape" && node.input[0] != "frames") {
-        node.input = vec![qkv.clone()];
+    // The tables of groups are made from the count of tokens, which the keys have too.
+    for node in graph.node.iter_mut().filter(|node| node.op_type() == "Shape") {
+        node.input = vec![keys.input[0].clone()];
     }
-    prune(&mut graph);
-    Ok(graph)
+    graph.input = prune(&mut graph).iter().map(|name| tokens(name)).collect();
+    if graph.input.len() == 3 { Ok(graph) } else { Err("attention does not begin at three biases any more".into()) }
 }
 
-/// Drops what the output does not need, and what makes the input.
-fn prune(graph: &mut GraphProto) {
-    let (input, output) = (graph.input[0].name().to_owned(), graph.output[0].name().to_owned());
-    let mut needed = BTreeSet::from([output]);
-    let mut kept: Vec<NodeProto> = Vec::new();
+/// `[B, N, width]`, in or out.
+fn tokens(name: &str) -> ValueInfoProto {
+    let shape = [Dim::Named("B".into()), Dim::Named("N".into()), Dim::Fixed(WIDTH as u64)];
+    onnx::value_info(name, DataType::Float, &shape)
+}
+
+/// Drops what the output does not need, and what comes before attention: maps, whose last step is to add a bias. Gives
+/// the names of these sums.
+fn prune(graph: &mut GraphProto) -> BTreeSet<String> {
+    let mut needed = BTreeSet::from([graph.output[0].name().to_owned()]);
+    let (mut kept, mut sums) = (Vec::new(), BTreeSet::new());
     for node in graph.node.drain(..).rev() {
-        if node.output.iter().any(|name| needed.contains(name) && *name != input) {
+        if !node.output.iter().any(|name| needed.contains(name)) {
+            continue;
+        }
+        if node.op_type() == "Add" {
+            sums.extend(node.output);
+        } else {
             needed.extend(node.input.iter().cloned());
             kept.push(node);
         }
@@ -142,18 +153,15 @@ fn prune(graph: &mut GraphProto) {
     kept.reverse();
     graph.node = kept;
     graph.initializer.retain(|tensor| needed.contains(tensor.name()));
+    sums
 }
 
 /// `primitives` with `operator` for the patches; groups become entries of the batch, as it wants them.
 fn with(primitives: &GraphProto, axis: Axis, operator: &Operator) -> Fallible<GraphProto> {
-    let find = |kind: &str, input: &str| {
-        let mut nodes = primitives.node.iter();
-        nodes.find(|node| node.op_type() == kind && node.input[0] == input).map(|node| node.output[0].clone())
-    };
-    let [q, k, v] = primitives.node.iter().find(|node| node.op_type() == "Split").map_or(&[][..], |n| &n.output) else {
-        return Err("the graph has no Split of q, k and v".into());
-    };
-    let (k, v) = (find("Gather", k).ok_or("no Gather of k")?, find("Gather", v).ok_or("no Gather of v")?);
+    let gathers: Vec<&NodeProto> = primitives.node.iter().filter(|node| node.op_type() == "Gather").collect();
+    let [k, v] = gathers.as_slice() else { return Err("keys and values are not gathered any more".into()) };
+    let mut inputs = primitives.input.iter().map(ValueInfoProto::name);
+    let q = inputs.find(|name| *name != k.input[0] && *name != v.input[0]).ok_or("no queries")?;
     let mut graph = primitives.clone();
     let mut end = graph.node.pop().ok_or("the graph is empty")?;
     let members = if let Axis::Time = axis { FRAMES } else { PATCHES };
@@ -161,7 +169,7 @@ fn with(primitives: &GraphProto, axis: Axis, operator: &Operator) -> Fallible<Gr
     let q = add.patches(q);
     let q = if let Axis::Time = axis { add.turned(&q, FRAMES, PATCHES) } else { q };
     let q = add.reshaped(&q, &[-1, members, WIDTH]);
-    let [k, v] = [k, v].map(|x| add.reshaped(&x, &[-1, 1 + members, WIDTH]));
+    let [k, v] = [k, v].map(|gather| add.reshaped(&gather.output[0], &[-1, 1 + members, WIDTH]));
     let mixed = add.operator(operator, &[&q, &k, &v]);
     let mixed = if let Axis::Time = axis { add.turned(&mixed, PATCHES, FRAMES) } else { mixed };
     end.input[1] = add.reshaped(&mixed, &[-1, FRAMES * PATCHES, WIDTH]);

@@ -1,7 +1,7 @@
 //! EgoVLP's video tower: exported graphs against PyTorch, round by round, and how near their rows are.
 //!
-//! Not for what made either fast or slow. Invariant: all get the same windows. PyTorch's time begins at normalised floats,
-//! egofx's at `uint8` frames.
+//! Not for what made either fast or slow. Invariant: all get the same windows. PyTorch's time begins at normalised
+//! floats, egofx's at `uint8` frames.
 
 use std::fs;
 use std::process::Stdio;

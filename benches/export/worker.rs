@@ -23,7 +23,7 @@ const SAMPLED: usize = 997;
 pub enum Request {
     /// Windows through a video graph: `{"seconds": 1.2, "rows": [[...], ...]}`.
     Windows { models: PathBuf, card: String, precision: String, batch: usize, frames: usize, seed: usize },
-    /// Numbers of that shape through a graph with one input: `{"seconds": 1.2, "sample": [...]}`.
+    /// Numbers through a graph whose inputs all have that shape: `{"seconds": 1.2, "sample": [...]}`.
     Numbers { graph: PathBuf, shape: Vec<usize> },
 }
 
@@ -61,8 +61,9 @@ impl Worker {
             Request::Numbers { graph, shape } => {
                 let graph = self.graph(graph)?;
                 let [inputs, _] = graph.signature();
-                let input = [Feed::Floats(&inputs[0].0, numbers(shape.iter().product()), shape)];
-                let (outputs, cost) = timed(|| graph.run(&input));
+                let feed = |(i, name)| Feed::Floats(name, numbers(i, shape.iter().product()), shape.clone());
+                let feeds: Vec<Feed> = inputs.iter().map(|(name, _)| name.as_str()).enumerate().map(feed).collect();
+                let (outputs, cost) = timed(|| graph.run(&feeds));
                 let sample: Vec<f32> = outputs?[0].1.iter().step_by(SAMPLED).copied().collect();
                 Ok(json!({"seconds": cost.wall, "sample": sample}))
             }
@@ -103,7 +104,7 @@ fn pixels(batch: usize, frames: usize, seed: usize, height: usize, width: usize)
     (0..batch * frames * frame).map(at).collect()
 }
 
-/// Numbers between -1 and 1 in no order that a head or a token could notice.
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|i| (7919 * i % 2003) as f32 / 1001.0 - 1.0).collect()
+/// Numbers between -1 and 1 in no order that a head or a token could notice, others for each input.
+fn numbers(input: usize, count: usize) -> Vec<f32> {
+    (0..count).map(|i| (7919 * (i + 31 * input) % 2003) as f32 / 1001.0 - 1.0).collect()
 }
