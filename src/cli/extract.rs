@@ -18,7 +18,7 @@ use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report};
 use egofx::plan::{Plan, promised};
 use egofx::recipe::Recipe;
-use egofx::store::{Shard, Store, StoreReader};
+use egofx::store::{Shard, Store, StoreError, StoreReader};
 use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
@@ -238,9 +238,10 @@ impl Extract {
 }
 
 /// Writes the indices and re-opens what this run committed. What is wrong with it; a run that was not `whole` has said
-/// already why it broke off, and that its index cannot be written for the same reason is no news.
+/// already why it broke off, and that its index cannot be written for the same reason is no news; nor is it that a full disk
+/// has no room for a second one.
 fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<String> {
-    let mut trouble = Vec::new();
+    let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (recipe, store) in stores.iter().enumerate() {
         let ours: BTreeSet<&ClipUid> =
             plan.units.iter().filter(|unit| unit.recipe == recipe).map(|unit| &unit.clip_uid).collect();
@@ -255,8 +256,11 @@ fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<St
         });
         match verified {
             Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.clip_uid, p.what))),
-            Err(error) if whole => trouble.push(with_causes(&error.into())),
-            Err(error) => log::info!("{}", with_causes(&error.into())),
+            Err(error) if no_news => log::info!("{}", with_causes(&error.into())),
+            Err(error) => {
+                no_news = matches!(error, StoreError::DiskFull { .. });
+                trouble.push(with_causes(&error.into()));
+            }
         }
     }
     trouble
