@@ -16,7 +16,7 @@ fn recipe(name: &str, grid: &str, compat: &str) -> Recipe {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("{name}.toml"));
     let text = format!(
-        "backbone = \"tiny\"\ncompat = \"{compat}\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
+        "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"{compat}\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
          filter = \"bilinear\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
     );
     std::fs::write(&path, text).unwrap();
