@@ -1,6 +1,6 @@
 //! Egocentric video in, verified benchmark features out.
 //!
-//! A [`manifest`] says which videos and clips there are, a [`recipe`] how their features are computed. [`plan`] sets one
+//! A [`manifest`] says which videos and clips there are ([`queries`]: what is asked about them), a [`recipe`] how their features are computed. [`plan`] sets one
 //! against the other and against what is already in the [`store`]; [`decode`] turns each video into frames, once;
 //! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
@@ -12,6 +12,8 @@ pub mod ids;
 pub mod time;
 
 pub mod manifest;
+
+pub mod queries;
 
 pub mod benchmark;
 

@@ -3,7 +3,7 @@
 //! Not for the annotations of the challenges, which are benchmarks of their own. Videos come in the order of the file,
 //! and with folders given only those that are there.
 
-use super::{Benchmark, Need, Needs, Sources};
+use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::manifest::{Clip, Manifest, ManifestError, Video};
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
@@ -16,14 +16,14 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     build,
 };
 
-fn build(sources: &Sources) -> Result<Manifest, ManifestError> {
-    let mut manifest = Manifest::read(BENCHMARK.annotations(sources)?)?;
+fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
+    let mut manifest = Manifest::read(BENCHMARK.one_file(sources)?)?;
     manifest.name = BENCHMARK.name.to_owned();
     manifest.videos.iter_mut().for_each(make_whole);
     if !sources.videos.is_empty() {
         keep_present(&mut manifest, sources)?;
     }
-    Ok(manifest)
+    Ok(manifest.into())
 }
 
 /// Replaces a video's clips, if it has any but itself; what the first one carries is kept.
@@ -58,15 +58,15 @@ mod tests {
 
     use super::*;
 
-    fn data(file: &str) -> Option<PathBuf> {
-        Some(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/manifests")).join(file))
+    fn data(file: &str) -> Vec<PathBuf> {
+        vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/manifests")).join(file)]
     }
 
     const SECOND: &str = "00000000-0000-4000-8000-000000000002";
 
     #[test]
     fn metadata_and_manifest_list_the_same_whole_videos() {
-        let built = |file| build(&Sources { annotations: data(file), videos: vec![] }).unwrap();
+        let built = |file| build(&Sources { annotations: data(file), videos: vec![] }).unwrap().manifest;
         let (json, csv) = (built("ego4d.json"), built("ego4d_manifest.csv"));
         assert_eq!((json.name.as_str(), csv.name.as_str()), ("ego4d", "ego4d"));
         let outline = |manifest: &Manifest| -> Vec<_> {
@@ -84,7 +84,7 @@ mod tests {
         let path = dir.path().join(format!("v2/full_scale/{SECOND}.mp4"));
         fs::write(&path, "").unwrap();
         let sources = Sources { annotations: data("ego4d.json"), videos: vec![dir.path().to_owned()] };
-        let manifest = build(&sources).unwrap();
+        let manifest = build(&sources).unwrap().manifest;
         assert_eq!(manifest.videos.len(), 1);
         assert_eq!(manifest.videos[0].path, Some(path));
     }
@@ -95,7 +95,8 @@ mod tests {
         let (list, video) = (dir.path().join("m.csv"), dir.path().join("a.mp4"));
         fs::write(&list, "video_uid,path\na,/nowhere/a.mp4\nb,/nowhere/b.mp4\n").unwrap();
         fs::write(&video, "").unwrap();
-        let manifest = build(&Sources { annotations: Some(list), videos: vec![dir.path().to_owned()] }).unwrap();
+        let manifest =
+            build(&Sources { annotations: vec![list], videos: vec![dir.path().to_owned()] }).unwrap().manifest;
         assert_eq!(manifest.videos.iter().map(|video| video.path.clone()).collect::<Vec<_>>(), [Some(video)]);
     }
 
@@ -112,7 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.csv");
         fs::write(&path, "video_uid,start_sec,end_sec,split\nv,0,5,train\nv,5,9,val\n").unwrap();
-        let manifest = build(&Sources { annotations: Some(path), videos: vec![] }).unwrap();
+        let manifest = build(&Sources { annotations: vec![path], videos: vec![] }).unwrap().manifest;
         let clip = &manifest.videos[0].clips[0];
         assert_eq!((manifest.num_clips(), clip.uid.as_str(), clip.span, clip.line), (1, "v", None, 2));
         assert_eq!(clip.extra["split"], "train");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Benchmark, Need, Needs, Sources};
+use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::VideoUid;
 use crate::manifest::{
     Clip, Manifest, ManifestError, Place, RejectReason, Rejected, Video, same_file, uid_of, video_files,
@@ -19,7 +19,7 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     build,
 };
 
-fn build(sources: &Sources) -> Result<Manifest, ManifestError> {
+fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let roots = BENCHMARK.videos(sources)?;
     let (mut by_uid, mut rejected) = (BTreeMap::new(), Vec::new());
     for root in roots {
@@ -30,10 +30,10 @@ fn build(sources: &Sources) -> Result<Manifest, ManifestError> {
     let single = settle(by_uid, &mut rejected);
     rejected.sort_by(|a, b| a.place.cmp(&b.place));
     if single.is_empty() {
-        return Err(ManifestError::NoVideoFiles { roots: roots.to_vec(), rejected });
+        return Err(ManifestError::NoVideoFiles { roots: roots.to_vec(), rejected }.into());
     }
     let videos = (1..).zip(single).map(|(line, (uid, path))| whole(uid, path, line)).collect();
-    Ok(Manifest { name: name_of(&roots[0]), videos, rejected })
+    Ok(Manifest { name: name_of(&roots[0]), videos, rejected }.into())
 }
 
 fn sort_in(by_uid: &mut BTreeMap<VideoUid, Vec<PathBuf>>, rejected: &mut Vec<Rejected>, path: PathBuf) {
@@ -99,8 +99,8 @@ mod tests {
         dir
     }
 
-    fn built(roots: &[PathBuf]) -> Result<Manifest, ManifestError> {
-        build(&Sources { annotations: None, videos: roots.to_vec() })
+    fn built(roots: &[PathBuf]) -> Result<Manifest, BenchmarkError> {
+        build(&Sources { annotations: vec![], videos: roots.to_vec() }).map(|built| built.manifest)
     }
 
     #[test]
@@ -147,6 +147,9 @@ mod tests {
         assert!(text.starts_with("no usable video file below "), "{text}");
         let text = built(&[tree(&["a b.mp4"]).path().to_owned()]).unwrap_err().to_string();
         assert!(text.contains("a b.mp4: video_uid: uid"), "{text}");
-        assert!(matches!(built(&["/nowhere/at/all".into()]), Err(ManifestError::Root { .. })));
+        assert!(matches!(
+            built(&["/nowhere/at/all".into()]),
+            Err(BenchmarkError::Manifest(ManifestError::Root { .. }))
+        ));
     }
 }

@@ -1,17 +1,57 @@
 //! Where manifests come from: one file for each source, one line for each in [`BENCHMARKS`].
 //!
-//! A benchmark turns what its authors publish into a [`Manifest`]. Not for models or windows: the same manifest serves
-//! all of them. Builders read annotations and file names, never a video.
+//! A benchmark turns what its authors publish into a [`Manifest`] and, where it asks something, into [`Queries`]. Not for
+//! models or windows: the same manifest serves all of them. Builders read annotations and file names, never a video.
 
+mod builder;
+mod charades;
 mod ego4d;
+mod egoclip;
+mod egomcq;
+mod egotaskqa;
+mod epic;
+mod error;
 mod folder;
+mod json;
+mod mq;
+mod nlq;
+mod oscc;
+mod pnr;
+mod qfvs;
+#[cfg(test)]
+mod samples;
+mod table;
+mod tally;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::manifest::{Manifest, ManifestError};
+use crate::queries::Queries;
+
+pub use error::BenchmarkError;
+pub use tally::{Finding, Tally};
 
 /// All benchmarks, in the order in which they are listed to people.
-pub const BENCHMARKS: &[Benchmark] = &[ego4d::BENCHMARK, folder::BENCHMARK];
+pub const BENCHMARKS: &[Benchmark] = &[
+    folder::BENCHMARK,
+    ego4d::BENCHMARK,
+    nlq::BENCHMARK,
+    mq::BENCHMARK,
+    egomcq::BENCHMARK,
+    egoclip::BENCHMARK,
+    qfvs::BENCHMARK,
+    egotaskqa::BENCHMARK,
+    oscc::BENCHMARK,
+    pnr::BENCHMARK,
+    epic::BENCHMARK,
+    charades::BENCHMARK,
+];
+
+/// How benchmarks with annotations of their own use folders with videos.
+const PRESENT_ONLY: Need = Need::Optional("folders with the videos, to leave out clips of those that are not there");
 
 /// A source of manifests.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +63,66 @@ pub struct Benchmark {
     /// What `build` looks at.
     pub needs: Needs,
     /// Builds the manifest; fails where a required source is missing or unusable.
-    pub build: fn(&Sources) -> Result<Manifest, ManifestError>,
+    pub build: fn(&Sources) -> Result<Built, BenchmarkError>,
+}
+
+/// What a benchmark consists of.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Its videos and clips.
+    pub manifest: Manifest,
+    /// Its sentences and labels; `None` for sources that only list videos.
+    pub queries: Option<Queries>,
+    /// What was left out, or kept though it is odd.
+    pub tally: Tally,
+}
+
+/// How much of a benchmark belongs to one split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Its name; empty where the annotations name none.
+    pub split: String,
+    /// Videos with a clip in it.
+    pub videos: usize,
+    /// Clips.
+    pub clips: usize,
+    /// Sentences and labels.
+    pub queries: usize,
+}
+
+impl Built {
+    /// Counts by split, in order of appearance.
+    pub fn counts(&self) -> Vec<Count> {
+        let mut counts: Vec<Count> = Vec::new();
+        for video in &self.manifest.videos {
+            let mut counted = BTreeSet::new();
+            for clip in &video.clips {
+                let split = clip.extra.get(builder::SPLIT).map_or("", String::as_str);
+                let count = count_of(&mut counts, split);
+                count.clips += 1;
+                count.videos += usize::from(counted.insert(split));
+            }
+        }
+        for split in self.queries.iter().filter_map(|queries| queries.column(builder::SPLIT)).flatten() {
+            count_of(&mut counts, split).queries += 1;
+        }
+        counts
+    }
+}
+
+fn count_of<'c>(counts: &'c mut Vec<Count>, split: &str) -> &'c mut Count {
+    let at = counts.iter().position(|count| count.split == split).unwrap_or(counts.len());
+    if at == counts.len() {
+        counts.push(Count { split: split.to_owned(), videos: 0, clips: 0, queries: 0 });
+    }
+    &mut counts[at]
+}
+
+impl From<Manifest> for Built {
+    /// A list of videos that asks nothing.
+    fn from(manifest: Manifest) -> Self {
+        Self { manifest, queries: None, tally: Tally::default() }
+    }
 }
 
 /// What a benchmark is built from.
@@ -49,8 +148,8 @@ pub enum Need {
 /// What a person has at hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// A file with annotations or metadata.
-    pub annotations: Option<PathBuf>,
+    /// Files with annotations or metadata, or folders with them; most benchmarks take several, one for each split.
+    pub annotations: Vec<PathBuf>,
     /// Folders that hold videos.
     pub videos: Vec<PathBuf>,
 }
@@ -63,9 +162,18 @@ impl Benchmark {
         found.ok_or_else(|| ManifestError::UnknownBenchmark { name: name.to_owned(), known: known() })
     }
 
-    /// The annotations, for builders that cannot do without.
-    fn annotations<'s>(&self, sources: &'s Sources) -> Result<&'s Path, ManifestError> {
-        sources.annotations.as_deref().ok_or_else(|| self.missing(self.needs.annotations, "annotations"))
+    /// The annotations, at least one file, for builders that cannot do without.
+    fn annotations<'s>(&self, sources: &'s Sources) -> Result<&'s [PathBuf], ManifestError> {
+        let given = Some(&sources.annotations[..]).filter(|files| !files.is_empty());
+        given.ok_or_else(|| self.missing(self.needs.annotations, "annotations"))
+    }
+
+    /// The one file with annotations.
+    fn one_file<'s>(&self, sources: &'s Sources) -> Result<&'s Path, BenchmarkError> {
+        match self.annotations(sources)? {
+            [file] => Ok(file),
+            files => Err(BenchmarkError::OneFile { benchmark: self.name, given: files.len() }),
+        }
     }
 
     /// The folders with videos, at least one, for builders that cannot do without.
@@ -85,8 +193,6 @@ impl Benchmark {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -114,6 +220,7 @@ mod tests {
     fn an_unknown_name_lists_the_known_ones() {
         assert_eq!(Benchmark::find("folder").unwrap().name, "folder");
         let text = Benchmark::find("ego5d").unwrap_err().to_string();
-        assert_eq!(text, "no benchmark is called \"ego5d\", expected one of ego4d, folder");
+        let start = "no benchmark is called \"ego5d\", expected one of folder, ego4d, nlq, mq, ";
+        assert!(text.starts_with(start), "{text}");
     }
 }

@@ -1,34 +1,42 @@
-//! `egofx manifest`: from what there is to a list of videos and clips.
+//! `egofx manifest`: from what there is to a list of videos and clips, and of what is asked about them.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use serde::Serialize;
 
-use egofx::benchmark::{BENCHMARKS, Benchmark, Sources};
+use egofx::benchmark::{BENCHMARKS, Benchmark, Built, Count, Sources, Tally};
 
-use super::{FAILED, plural, say, tell};
+use super::{FAILED, plural, say, say_json, tell};
 
 /// List videos and clips as a CSV that the other commands read.
+///
+/// Benchmarks with sentences or labels write those as a second table: with `-o nlq_val.csv` it is `nlq_val.queries.csv`.
+/// What cannot be used is counted by reason; the exit code is 1 if anything was dropped.
 #[derive(Args)]
 #[command(after_help = sources_help())]
 pub struct Manifest {
     /// Where the list comes from; see below.
     #[arg(value_parser = BENCHMARKS.iter().map(|b| b.name).collect::<Vec<_>>())]
     source: String,
-    /// The metadata or annotation file (for ego4d: ego4d.json or a manifest.csv).
+    /// The metadata or annotation file. Give it again for each further file, of another split for instance.
     #[arg(long, value_name = "FILE")]
-    annotations: Option<PathBuf>,
+    annotations: Vec<PathBuf>,
     /// Folders with video files, searched with all folders below.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
-    /// The CSV to write; `-` is stdout.
+    /// The CSV to write; `-` is stdout, without queries.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
-    /// Overwrite an existing file.
+    /// Overwrite existing files.
     #[arg(long)]
     force: bool,
+    /// Print the counts as JSON on stdout; needs --out.
+    #[arg(long, requires = "out")]
+    json: bool,
 }
 
 fn sources_help() -> String {
@@ -36,30 +44,100 @@ fn sources_help() -> String {
     format!("Sources:\n{}", lines.join("\n"))
 }
 
+#[derive(Serialize)]
+struct Outline<'b> {
+    benchmark: &'b str,
+    manifest: &'b Path,
+    queries: Option<&'b Path>,
+    splits: Vec<Count>,
+    rejected: Vec<String>,
+    #[serde(flatten)]
+    tally: &'b Tally,
+}
+
 impl Manifest {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let to_stdout = self.out.as_os_str() == "-";
-        let occupied = !to_stdout && !self.force && self.out.exists();
-        ensure!(!occupied, "{} exists already; --force overwrites it", self.out.display());
-        let sources = Sources { annotations: self.annotations, videos: self.videos };
-        let manifest = (Benchmark::find(&self.source)?.build)(&sources)?;
-        for rejected in &manifest.rejected {
-            tell(format_args!("egofx: {rejected}"));
+        ensure!(!(to_stdout && self.json), "--json needs a file for the list: --out FILE");
+        let queries_path = self.out.with_extension("queries.csv");
+        if !to_stdout {
+            self.ensure_free(&self.out)?;
         }
-        let mut csv = Vec::new();
-        manifest.write_csv(&mut csv)?;
-        if to_stdout {
-            say(&String::from_utf8(csv)?)?;
-        } else {
-            // Beside its place first, so that a full disk does not leave half a list.
-            let temporary = self.out.with_extension("csv.tmp");
-            std::fs::write(&temporary, &csv).with_context(|| temporary.display().to_string())?;
-            std::fs::rename(&temporary, &self.out).with_context(|| self.out.display().to_string())?;
+        let sources = Sources { annotations: self.annotations.clone(), videos: self.videos.clone() };
+        let built = (Benchmark::find(&self.source)?.build)(&sources)?;
+        let queries = built.queries.as_ref().filter(|_| !to_stdout);
+        if queries.is_some() {
+            self.ensure_free(&queries_path)?;
         }
-        let (clips, videos) = (manifest.num_clips(), manifest.videos.len());
-        let rejected = plural(manifest.rejected.len(), "entry").replace("entrys", "entries");
-        tell(format_args!("{} of {}; {rejected} rejected", plural(clips, "clip"), plural(videos, "video")));
-        Ok(ExitCode::from(if manifest.rejected.is_empty() { 0 } else { FAILED }))
+        match to_stdout {
+            true => {
+                let mut csv = Vec::new();
+                built.manifest.write_csv(&mut csv)?;
+                say(&String::from_utf8(csv)?)?;
+            }
+            false => replace(&self.out, |file| Ok(built.manifest.write_csv(file)?))?,
+        }
+        if let Some(queries) = queries {
+            replace(&queries_path, |file| Ok(queries.write_csv(file)?))?;
+        }
+        let written = queries.map(|_| queries_path.as_path());
+        report(&built, written);
+        if self.json {
+            let (splits, tally) = (built.counts(), &built.tally);
+            let rejected = built.manifest.rejected.iter().map(ToString::to_string).collect();
+            let (benchmark, manifest) = (self.source.as_str(), self.out.as_path());
+            say_json(&Outline { benchmark, manifest, queries: written, splits, rejected, tally })?;
+        }
+        let clean = built.manifest.rejected.is_empty() && built.tally.dropped.is_empty();
+        Ok(ExitCode::from(if clean { 0 } else { FAILED }))
     }
+
+    fn ensure_free(&self, path: &Path) -> anyhow::Result<()> {
+        ensure!(self.force || !path.exists(), "{} exists already; --force overwrites it", path.display());
+        Ok(())
+    }
+}
+
+/// Writes beside the place first, so that a full disk does not leave half a list.
+fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let temporary = path.with_extension("csv.tmp");
+    let mut file = fs::File::create(&temporary).with_context(|| temporary.display().to_string())?;
+    write(&mut file).with_context(|| temporary.display().to_string())?;
+    file.sync_all().with_context(|| temporary.display().to_string())?;
+    fs::rename(&temporary, path).with_context(|| path.display().to_string())
+}
+
+fn report(built: &Built, queries_path: Option<&Path>) {
+    let Built { manifest, queries, tally } = built;
+    for rejected in &manifest.rejected {
+        tell(format_args!("egofx: {rejected}"));
+    }
+    tally.dropped.iter().for_each(|finding| tell(format_args!("dropped: {finding}")));
+    tally.kept.iter().for_each(|finding| tell(format_args!("kept: {finding}")));
+    if queries.is_some() {
+        built.counts().iter().for_each(|count| tell(in_split(count)));
+    }
+    let (clips, videos) = (manifest.num_clips(), manifest.videos.len());
+    let rejected = plural(manifest.rejected.len() + tally.num_dropped(), "entry").replace("entrys", "entries");
+    tell(format_args!("{} of {}; {rejected} rejected", plural(clips, "clip"), plural(videos, "video")));
+    match (queries, queries_path) {
+        (Some(queries), Some(path)) => {
+            tell(format_args!("{} in {}", many_queries(queries.len()), path.display()));
+        }
+        (Some(queries), None) => tell(format_args!("{} not written, for want of --out", many_queries(queries.len()))),
+        (None, _) => {}
+    }
+}
+
+fn in_split(count: &Count) -> String {
+    let split = if count.split.is_empty() { "no split" } else { &count.split };
+    let (videos, clips) = (plural(count.videos, "video"), plural(count.clips, "clip"));
+    format!("{split}: {videos}, {clips}, {}", many_queries(count.queries))
+}
+
+fn many_queries(n: usize) -> String {
+    if n == 1 { "1 query".to_owned() } else { format!("{n} queries") }
 }

@@ -1,0 +1,129 @@
+//! EPIC-KITCHENS-100 multi-instance retrieval: `EPIC_100_retrieval_train.csv`, `EPIC_100_retrieval_test.csv`.
+//!
+//! A unit is a narrated clip, a query its narration with the classes that relevancies are computed from. Not for the
+//! tables of unique sentences: those only name narrations of these. Times are `hh:mm:ss.xx` in the video.
+
+use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
+use super::table::{Row, Table, numbers};
+use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
+use crate::queries::Query;
+
+pub(super) const BENCHMARK: Benchmark = Benchmark {
+    name: "epic",
+    about: "narrated clips of EPIC-KITCHENS-100, for retrieval",
+    needs: Needs {
+        annotations: Need::Required("EPIC_100_retrieval_train.csv or _test.csv (--annotations FILE)"),
+        videos: super::PRESENT_ONLY,
+    },
+    build,
+};
+
+const COLUMNS: [&str; 5] = ["start_frame", "stop_frame", "verb_class", "noun_class", "noun_classes"];
+
+struct Columns {
+    id: usize,
+    video: usize,
+    start: usize,
+    stop: usize,
+    text: usize,
+    first: Option<usize>,
+    last: Option<usize>,
+    verb: Option<usize>,
+    noun: Option<usize>,
+    nouns: Option<usize>,
+}
+
+impl Columns {
+    fn of(table: &Table) -> Result<Self, BenchmarkError> {
+        Ok(Self {
+            id: table.column("narration_id")?,
+            video: table.column("video_id")?,
+            start: table.column("start_timestamp")?,
+            stop: table.column("stop_timestamp")?,
+            text: table.column("narration")?,
+            first: table.optional("start_frame"),
+            last: table.optional("stop_frame"),
+            verb: table.optional("verb_class"),
+            noun: table.optional("noun_class"),
+            nouns: table.optional("all_noun_classes"),
+        })
+    }
+}
+
+fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
+    let mut builder = Builder::new(BENCHMARK.name, &COLUMNS);
+    for path in BENCHMARK.annotations(sources)? {
+        let mut table = Table::open(path, b',')?;
+        let columns = Columns::of(&table)?;
+        while let Some(row) = table.next(&mut builder.tally)? {
+            add_row(&mut builder, &columns, &row, split_of(path, None));
+        }
+    }
+    builder.finish(sources)
+}
+
+fn add_row(builder: &mut Builder, columns: &Columns, row: &Row<'_>, split: &str) {
+    let (name, text) = (row.cell(columns.id), row.cell(columns.text));
+    let stretch = Stretch::Seconds(seconds(row.cell(columns.start)), seconds(row.cell(columns.stop)));
+    let unit = Unit { video_uid: row.cell(columns.video), clip_uid: name, stretch, split };
+    let Some(clip_uid) = builder.unit(row, &unit) else { return builder.tally.drop(NO_CLIP, row) };
+    if text.trim().is_empty() {
+        return builder.tally.drop("narrations without a text", row);
+    }
+    let literal = row.maybe(columns.nouns);
+    let nouns = numbers(literal).unwrap_or_else(|| {
+        builder.tally.keep("narrations whose noun classes are no list", format_args!("{row}: {literal:?}"));
+        String::new()
+    });
+    let own = [columns.first, columns.last, columns.verb, columns.noun].map(|column| row.maybe(column));
+    let query = Query { id: name, clip_uid: &clip_uid, text, start_sec: None, end_sec: None };
+    builder.query(row, query, &[split, own[0], own[1], own[2], own[3], &nouns]);
+}
+
+/// `00:01:02.34` as 62.34 seconds.
+fn seconds(text: &str) -> Option<f64> {
+    let parts: Vec<&str> = text.trim().split(':').collect();
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let seconds: f64 = seconds.parse().ok().filter(|seconds| (0.0..60.0).contains(seconds))?;
+    Some(f64::from(hours) * 3600.0 + f64::from(minutes) * 60.0 + seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{built, dropped, kept, lines};
+    use super::*;
+
+    #[test]
+    fn every_anomaly_is_kept_or_counted() {
+        let built = built(&BENCHMARK, &["epic_test.csv"]).unwrap();
+        assert_eq!(
+            lines(&built),
+            ["P01_01 P01_01_0 0.14 3.37 test", "P01_01 P01_01_1 62.34 3601.5 test", "P02_11 P02_11_7 5 6.25 test"]
+        );
+        let queries = built.queries.as_ref().unwrap();
+        let rows: Vec<_> = queries.iter().map(|query| (query.id, query.text)).collect();
+        assert_eq!(rows, [("P01_01_0", "open door, then \"wait\""), ("P01_01_1", "put pan/lid down")]);
+        assert_eq!(queries.column("noun_classes").unwrap().collect::<Vec<_>>(), ["3 12", ""]);
+        assert_eq!(
+            dropped(&built),
+            [
+                ("clips that hold nothing", 1),
+                (NO_CLIP, 3),
+                ("clips without start and end", 1),
+                ("rows with another number of columns", 1),
+                ("narrations without a text", 1),
+                ("clips whose uid could not be a file's name", 1),
+            ]
+        );
+        assert_eq!(kept(&built), [("narrations whose noun classes are no list", 1)]);
+    }
+
+    #[test]
+    fn timestamps_are_hours_minutes_and_seconds() {
+        assert_eq!(seconds(" 01:02:03.5 "), Some(3723.5));
+        for text in ["", "12.5", "00:00:60", "00:-1:00", "a:b:c", "00:00:nan"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+}

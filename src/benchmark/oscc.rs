@@ -1,0 +1,150 @@
+//! OSCC, object state change classification: `fho_oscc-pnr_train.json`, `fho_oscc-pnr_val.json` and the test file.
+//!
+//! A unit is a clip of about eight seconds, a query its label. The file is shared with PNR, whose rows are those with a
+//! change. Not for frames: which of them a head looks at is its own. A label that is null or absent is no change, as
+//! the original loaders have it, and is counted.
+
+use serde::Deserialize;
+
+use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::json::{self, Cell};
+use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
+use crate::ids::ClipUid;
+use crate::queries::Query;
+
+pub(super) const NEEDS: Needs = Needs {
+    annotations: Need::Required("fho_oscc-pnr_train.json, _val.json or the test file (--annotations FILE)"),
+    videos: super::PRESENT_ONLY,
+};
+
+pub(super) const BENCHMARK: Benchmark =
+    Benchmark { name: "oscc", about: "clips with and without a change of an object's state", needs: NEEDS, build };
+
+#[derive(Deserialize)]
+struct File {
+    split: Option<String>,
+    clips: Vec<Entry>,
+}
+
+/// Releases differ in names and in what they leave out.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Entry {
+    unique_id: Option<String>,
+    clip_uid: Option<String>,
+    clip_id: Cell,
+    video_uid: String,
+    pub state_change: Option<bool>,
+    parent_start_sec: Option<f64>,
+    parent_end_sec: Option<f64>,
+    parent_start_frame: Cell,
+    parent_end_frame: Cell,
+    parent_pnr_frame: Option<f64>,
+    pnr_frame: Option<f64>,
+}
+
+impl Entry {
+    /// The frame of the change in the video; zero means none.
+    pub(super) fn pnr(&self) -> Option<f64> {
+        self.parent_pnr_frame.or(self.pnr_frame).filter(|frame| *frame > 0.0)
+    }
+}
+
+const COLUMNS: [&str; 4] = ["state_change", "start_frame", "end_frame", "pnr_frame"];
+
+fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
+    collect(&BENCHMARK, sources, |builder, at, entry, split| {
+        if split != "test" && entry.state_change.is_none() {
+            builder.tally.keep("clips without a label, which is no change", at);
+        }
+        if entry.state_change != Some(true) && entry.pnr().is_some() {
+            builder.tally.keep("clips without a change that name its frame", at);
+        }
+        true
+    })
+}
+
+/// What says whether an entry of a split belongs to a benchmark, and counts why not.
+pub(super) type Belongs = fn(&mut Builder, &str, &Entry, &str) -> bool;
+
+/// Lists the clips that belong, with their labels.
+pub(super) fn collect(benchmark: &Benchmark, sources: &Sources, belongs: Belongs) -> Result<Built, BenchmarkError> {
+    let mut builder = Builder::new(benchmark.name, &COLUMNS);
+    for path in benchmark.annotations(sources)? {
+        let file: File = json::read(path)?;
+        let split = split_of(path, file.split.as_deref());
+        for (number, entry) in file.clips.iter().enumerate() {
+            let at = format!("{}: clips[{number}]", name_of(path));
+            if belongs(&mut builder, &at, entry, split) {
+                add_clip(&mut builder, &at, entry, split);
+            }
+        }
+    }
+    builder.finish(sources)
+}
+
+fn add_clip(builder: &mut Builder, at: &str, entry: &Entry, split: &str) {
+    let uids = [entry.unique_id.as_deref(), entry.clip_uid.as_deref(), Some(entry.clip_id.as_str())];
+    let name = uids.into_iter().flatten().find(|uid| !uid.is_empty()).unwrap_or_default();
+    let stretch = Stretch::Seconds(entry.parent_start_sec, entry.parent_end_sec);
+    let unit = Unit { video_uid: &entry.video_uid, clip_uid: name, stretch, split };
+    if let Some(clip_uid) = builder.unit(at, &unit) {
+        add_label(builder, at, &clip_uid, entry, split);
+    }
+}
+
+fn add_label(builder: &mut Builder, at: &str, clip_uid: &ClipUid, entry: &Entry, split: &str) {
+    let change = match entry.state_change {
+        None if split == "test" => "",
+        change => {
+            if change == Some(true) {
+                "true"
+            } else {
+                "false"
+            }
+        }
+    };
+    let pnr = entry.pnr().filter(|_| entry.state_change == Some(true)).map(|frame| frame.to_string());
+    let (first, last) = (entry.parent_start_frame.as_str(), entry.parent_end_frame.as_str());
+    let query = Query { id: clip_uid.as_str(), clip_uid, text: "", start_sec: None, end_sec: None };
+    builder.query(at, query, &[split, change, first, last, pnr.as_deref().unwrap_or_default()]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{built, dropped, kept, lines};
+    use super::*;
+
+    #[test]
+    fn every_anomaly_is_kept_or_counted() {
+        let built = built(&BENCHMARK, &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"]).unwrap();
+        assert_eq!(
+            lines(&built),
+            [
+                "video-1 clip-1 10 18 val",
+                "video-1 clip-2 12.5 20.5 val",
+                "video-1 clip-3 20 28 val",
+                "video-1 clip-4 30 38 val",
+                "video-1 clip-7 50 58 val",
+                "video-2 clip-5 0 8 val",
+                "video-3 clip-9 0 8 test",
+            ]
+        );
+        let queries = built.queries.as_ref().unwrap();
+        let labels: Vec<_> =
+            queries.column("state_change").unwrap().zip(queries.column("pnr_frame").unwrap()).collect();
+        let none = ("false", "");
+        assert_eq!(labels, [("true", "420"), none, none, none, ("true", ""), ("true", "75"), ("", "")]);
+        assert_eq!(
+            dropped(&built),
+            [
+                ("clips that hold nothing", 1),
+                ("clips whose uid could not be a file's name", 1),
+                ("clips whose uid names another stretch already", 1),
+            ]
+        );
+        let reasons =
+            [("clips without a change that name its frame", 1), ("clips without a label, which is no change", 2)];
+        assert_eq!(kept(&built), reasons);
+    }
+}
