@@ -126,9 +126,9 @@ impl Queries {
         true
     }
 
-    /// Whether a row has this id.
-    pub fn contains(&self, id: &str) -> bool {
-        self.rows.get(&hash_of(id)).is_some_and(|&row| self.ids.get(row) == id)
+    /// The row with this id.
+    pub fn find(&self, id: &str) -> Option<Query<'_>> {
+        self.rows.get(&hash_of(id)).and_then(|&row| self.get(row)).filter(|query| query.id == id)
     }
 
     /// How many rows there are.
@@ -165,7 +165,7 @@ impl Queries {
     }
 
     /// Keeps the rows that `keep` accepts; says how many went.
-    pub fn retain(&mut self, keep: impl Fn(Query<'_>) -> bool) -> usize {
+    pub fn retain(&mut self, mut keep: impl FnMut(Query<'_>) -> bool) -> usize {
         let mut kept = Self::new(&self.columns().collect::<Vec<_>>());
         for (row, query) in self.iter().enumerate().filter(|(_, query)| keep(*query)) {
             kept.push(query, &self.extra.iter().map(|(_, cells)| cells.get(row)).collect::<Vec<_>>());
@@ -286,6 +286,7 @@ mod tests {
         assert_eq!(back.iter().collect::<Vec<_>>(), queries.iter().collect::<Vec<_>>());
         assert_eq!(back.extra, queries.extra);
         assert_eq!(back.column("label").unwrap().collect::<Vec<_>>(), ["", "wash_/_\"dry\""]);
+        assert_eq!((back.find("a_1"), back.find("a_2")), (back.get(1), None));
         assert!(back.column("nothing").is_none() && back.get(2).is_none());
     }
 

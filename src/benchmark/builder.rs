@@ -202,16 +202,7 @@ impl Builder {
                 let roots = sources.videos.clone();
                 return Err(ManifestError::NoVideoFiles { roots, rejected: Vec::new() }.into());
             }
-            let present: HashSet<&ClipUid> =
-                manifest.videos.iter().flat_map(|video| &video.clips).map(|clip| &clip.uid).collect();
-            let tally = std::cell::RefCell::new(&mut self.tally);
-            self.queries.retain(|query| {
-                let stays = present.contains(query.clip_uid);
-                if !stays {
-                    tally.borrow_mut().drop(NO_CLIP, query.id);
-                }
-                stays
-            });
+            leave_out_orphans(&mut self.queries, &manifest, &mut self.tally);
         }
         Ok(Built { manifest, queries: Some(self.queries), tally: self.tally })
     }
@@ -224,6 +215,18 @@ fn leave_out_missing(manifest: &mut Manifest, tally: &mut Tally) {
             video.clips.iter().for_each(|clip| tally.drop(NO_FILE, format_args!("{} of {video_uid}", clip.uid)));
         }
         video.path.is_some()
+    });
+}
+
+fn leave_out_orphans(queries: &mut Queries, manifest: &Manifest, tally: &mut Tally) {
+    let clips = manifest.videos.iter().flat_map(|video| &video.clips);
+    let present: HashSet<&ClipUid> = clips.map(|clip| &clip.uid).collect();
+    queries.retain(|query| {
+        let stays = present.contains(query.clip_uid);
+        if !stays {
+            tally.drop(NO_CLIP, query.id);
+        }
+        stays
     });
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
 use super::table::{Row, Table};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
+use crate::ids::ClipUid;
 use crate::queries::Query;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
@@ -37,32 +38,39 @@ fn read_test(builder: &mut Builder, path: &Path, mut table: Table, actions: usiz
     let (id, length) = (table.column("id")?, table.optional("length"));
     let split = split_of(path, None);
     while let Some(row) = table.next(&mut builder.tally)? {
-        let name = row.cell(id);
-        let Some(clip_uid) =
-            builder.unit(&row, &Unit { video_uid: name, clip_uid: name, stretch: Stretch::Whole, split })
-        else {
+        let (name, length_sec) = (row.cell(id), length.and_then(|at| row.number(at)));
+        let unit = Unit { video_uid: name, clip_uid: name, stretch: Stretch::Whole, split };
+        let listed: Vec<&str> = row.cell(actions).split(';').map(str::trim).filter(|text| !text.is_empty()).collect();
+        let Some(clip_uid) = builder.unit(&row, &unit) else {
+            listed.iter().for_each(|_| builder.tally.drop(NO_CLIP, &row));
             continue;
         };
-        let length_sec = length.and_then(|at| row.number(at));
-        if let Some(length_sec) = length_sec {
-            builder.duration(name, length_sec);
-        }
-        let listed: Vec<&str> = row.cell(actions).split(';').map(str::trim).filter(|text| !text.is_empty()).collect();
-        if listed.is_empty() {
-            builder.tally.keep("videos without an action", format_args!("{row}: {name}"));
-        }
-        for (number, text) in listed.into_iter().enumerate() {
-            let Some((class, start, end)) = action(text) else {
-                builder.tally.drop("actions that are no class with two times", format_args!("{row}: {text:?}"));
-                continue;
-            };
-            builder.note_window(&row, Some(start), Some(end), length_sec);
-            let id = format!("{name}_{number}");
-            let query = Query { id: &id, clip_uid: &clip_uid, text: class, start_sec: Some(start), end_sec: Some(end) };
-            builder.query(&row, query, &[split, class]);
-        }
+        builder.duration(name, length_sec.unwrap_or_default());
+        add_actions(builder, &row, &clip_uid, &listed, (split, length_sec));
     }
     Ok(())
+}
+
+fn add_actions(
+    builder: &mut Builder,
+    row: &Row<'_>,
+    clip_uid: &ClipUid,
+    listed: &[&str],
+    (split, length_sec): (&str, Option<f64>),
+) {
+    if listed.is_empty() {
+        builder.tally.keep("videos without an action", format_args!("{row}: {clip_uid}"));
+    }
+    for (number, text) in listed.iter().enumerate() {
+        let Some((class, start, end)) = action(text) else {
+            builder.tally.drop("actions that are no class with two times", format_args!("{row}: {text:?}"));
+            continue;
+        };
+        builder.note_window(row, Some(start), Some(end), length_sec);
+        let id = format!("{clip_uid}_{number}");
+        let query = Query { id: &id, clip_uid, text: class, start_sec: Some(start), end_sec: Some(end) };
+        builder.query(row, query, &[split, class]);
+    }
 }
 
 /// `c092 11.90 21.20`.

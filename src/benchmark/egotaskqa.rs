@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::builder::{Builder, NO_CLIP, Stretch, Unit, name_of, split_of};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
+use crate::ids::ClipUid;
 use crate::manifest::{uid_of, video_files};
 use crate::queries::Query;
 
@@ -80,33 +81,15 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     builder.finish(sources)
 }
 
-fn add_question<'q>(
+fn add_question(
     builder: &mut Builder,
     intervals: &mut HashMap<String, String>,
     path: &Path,
     number: usize,
-    question: &'q Question,
+    question: &Question,
 ) {
     let (split, at) = (split_of(path, None), format!("{}: [{number}]", name_of(path)));
-    let given = |text: &'q Option<String>| text.as_deref().filter(|text| !text.trim().is_empty());
-    let (Some(interval), Some(text)) = (given(&question.interval), given(&question.question)) else {
-        return builder.tally.drop("questions without a text or an interval", at);
-    };
-    if interval.split('|').count() != 4 {
-        return builder.tally.drop("questions whose interval has not four parts", format_args!("{at}: {interval:?}"));
-    }
-    let name = interval.replace('|', "_");
-    if intervals.entry(name.clone()).or_insert_with(|| interval.to_owned()) != interval {
-        return builder.tally.drop("questions whose interval has another one's name", format_args!("{at}: {name}"));
-    }
-    let clip_uid = match builder.known(&name) {
-        Some(clip_uid) => clip_uid,
-        None => {
-            let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split };
-            let Some(clip_uid) = builder.unit(&at, &unit) else { return builder.tally.drop(NO_CLIP, at) };
-            clip_uid
-        }
-    };
+    let Some((clip_uid, text)) = clip_and_text(builder, intervals, &at, question, split) else { return };
     if question.answer.as_str().is_empty() && split != "test" {
         builder.tally.keep("questions without an answer", &at);
     }
@@ -116,6 +99,36 @@ fn add_question<'q>(
     let query = Query { id: &id, clip_uid: &clip_uid, text, start_sec: None, end_sec: None };
     let (kinds, categories) = (question.r#type.joined(), question.category.joined());
     builder.query(&at, query, &question.cells(split, &kinds, &categories));
+}
+
+/// `None` where a question cannot be used, which is counted.
+fn clip_and_text<'q>(
+    builder: &mut Builder,
+    intervals: &mut HashMap<String, String>,
+    at: &str,
+    question: &'q Question,
+    split: &str,
+) -> Option<(ClipUid, &'q str)> {
+    let given = |text: &'q Option<String>| text.as_deref().filter(|text| !text.trim().is_empty());
+    let (Some(interval), Some(text)) = (given(&question.interval), given(&question.question)) else {
+        builder.tally.drop("questions without a text or an interval", at);
+        return None;
+    };
+    let name = interval.replace('|', "_");
+    if interval.split('|').count() != 4 {
+        builder.tally.drop("questions whose interval has not four parts", format_args!("{at}: {interval:?}"));
+        return None;
+    }
+    if intervals.entry(name.clone()).or_insert_with(|| interval.to_owned()) != interval {
+        builder.tally.drop("questions whose interval has another one's name", format_args!("{at}: {name}"));
+        return None;
+    }
+    let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split };
+    let clip_uid = builder.known(&name).or_else(|| builder.unit(at, &unit));
+    if clip_uid.is_none() {
+        builder.tally.drop(NO_CLIP, at);
+    }
+    Some((clip_uid?, text))
 }
 
 impl Question {

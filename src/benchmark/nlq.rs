@@ -106,7 +106,7 @@ fn add_queries(builder: &mut Builder, at: &str, clip_uid: &ClipUid, clip: &ClipE
                 continue;
             };
             builder.note_window(at, query.clip_start_sec, query.clip_end_sec, length_sec);
-            let id = unused_id(builder, &annotation.annotation_uid, index, clip_uid);
+            let id = id_of(builder, &annotation.annotation_uid, index, clip_uid);
             let (start_sec, end_sec) = (query.clip_start_sec, query.clip_end_sec);
             let row = Query { id: &id, clip_uid, text, start_sec, end_sec };
             let own = [&query.template, &query.slot_x, &query.verb_x, &query.slot_y, &query.verb_y, &query.answer];
@@ -118,10 +118,12 @@ fn add_queries(builder: &mut Builder, at: &str, clip_uid: &ClipUid, clip: &ClipE
     }
 }
 
-/// `{annotation_uid}_{query_idx}`. An annotation uid may occur under several clips; later ones add their clip's.
-fn unused_id(builder: &Builder, annotation_uid: &str, index: usize, clip_uid: &ClipUid) -> String {
+/// `{annotation_uid}_{query_idx}`. An annotation uid may occur under several clips; later ones add their clip's. Under the
+/// same clip it is the same query once more, and keeps its id.
+fn id_of(builder: &Builder, annotation_uid: &str, index: usize, clip_uid: &ClipUid) -> String {
     let id = format!("{annotation_uid}_{index}");
-    if builder.queries.contains(&id) { format!("{id}_{clip_uid}") } else { id }
+    let is_taken = builder.queries.find(&id).is_some_and(|first| first.clip_uid != clip_uid);
+    if is_taken { format!("{id}_{clip_uid}") } else { id }
 }
 
 #[cfg(test)]
@@ -168,6 +170,7 @@ mod tests {
                 ("queries about clips that are left out", 1),
                 ("clips whose uid could not be a file's name", 1),
                 ("clips whose uid names another stretch already", 1),
+                ("queries whose id occurred before", 2),
             ]
         );
         assert_eq!(
@@ -177,7 +180,7 @@ mod tests {
                 ("windows that end behind their clip", 1),
                 ("windows that end before they start", 1),
                 ("windows with only one end", 1),
-                ("clips that are listed again, their annotations joined", 1),
+                ("clips that are listed again, their annotations joined", 2),
             ]
         );
     }

@@ -22,7 +22,8 @@ pub struct Manifest {
     /// Where the list comes from; see below.
     #[arg(value_parser = BENCHMARKS.iter().map(|b| b.name).collect::<Vec<_>>())]
     source: String,
-    /// The metadata or annotation file. Give it again for each further file, of another split for instance.
+    /// The metadata or annotation file (for qfvs a folder). Give it again for each further one, of another split for
+    /// instance.
     #[arg(long, value_name = "FILE")]
     annotations: Vec<PathBuf>,
     /// Folders with video files, searched with all folders below.
@@ -84,13 +85,21 @@ impl Manifest {
         let written = queries.map(|_| queries_path.as_path());
         report(&built, written);
         if self.json {
-            let (splits, tally) = (built.counts(), &built.tally);
-            let rejected = built.manifest.rejected.iter().map(ToString::to_string).collect();
-            let (benchmark, manifest) = (self.source.as_str(), self.out.as_path());
-            say_json(&Outline { benchmark, manifest, queries: written, splits, rejected, tally })?;
+            say_json(&self.outline(&built, written))?;
         }
         let clean = built.manifest.rejected.is_empty() && built.tally.dropped.is_empty();
         Ok(ExitCode::from(if clean { 0 } else { FAILED }))
+    }
+
+    fn outline<'b>(&'b self, built: &'b Built, queries: Option<&'b Path>) -> Outline<'b> {
+        Outline {
+            benchmark: &self.source,
+            manifest: &self.out,
+            queries,
+            splits: built.counts(),
+            rejected: built.manifest.rejected.iter().map(ToString::to_string).collect(),
+            tally: &built.tally,
+        }
     }
 
     fn ensure_free(&self, path: &Path) -> anyhow::Result<()> {
