@@ -10,6 +10,7 @@ mod egoclip;
 mod egomcq;
 mod egotaskqa;
 mod epic;
+mod episodic;
 mod error;
 mod folder;
 mod json;

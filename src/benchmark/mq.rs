@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -25,27 +26,6 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     },
     build,
 };
-
-#[derive(Deserialize)]
-struct File {
-    videos: Vec<VideoEntry>,
-}
-
-#[derive(Deserialize)]
-struct VideoEntry {
-    video_uid: String,
-    split: Option<String>,
-    clips: Option<Vec<ClipEntry>>,
-}
-
-#[derive(Deserialize)]
-struct ClipEntry {
-    clip_uid: String,
-    video_start_sec: Option<f64>,
-    video_end_sec: Option<f64>,
-    /// The test file has none.
-    annotations: Option<Vec<Annotation>>,
-}
 
 #[derive(Deserialize)]
 struct Annotation {
@@ -67,7 +47,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     // A clip that is listed twice goes on counting.
     let mut numbers = HashMap::new();
     for path in BENCHMARK.annotations(sources)? {
-        let file: File = json::read(path)?;
+        let file: File<Annotation> = json::read(path)?;
         for (at, video) in file.videos.iter().enumerate() {
             add_video(&mut builder, &mut numbers, path, at, video);
         }
@@ -75,7 +55,13 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     builder.finish(sources)
 }
 
-fn add_video(builder: &mut Builder, numbers: &mut HashMap<ClipUid, usize>, path: &Path, at: usize, video: &VideoEntry) {
+fn add_video(
+    builder: &mut Builder,
+    numbers: &mut HashMap<ClipUid, usize>,
+    path: &Path,
+    at: usize,
+    video: &VideoEntry<Annotation>,
+) {
     let split = split_of(path, video.split.as_deref());
     for (number, clip) in video.clips.iter().flatten().enumerate() {
         let at = format!("{}: videos[{at}].clips[{number}]", name_of(path));
@@ -91,7 +77,7 @@ fn add_video(builder: &mut Builder, numbers: &mut HashMap<ClipUid, usize>, path:
     }
 }
 
-fn labels(clip: &ClipEntry) -> impl Iterator<Item = (usize, usize, &Annotation, &Label)> {
+fn labels(clip: &ClipEntry<Annotation>) -> impl Iterator<Item = (usize, usize, &Annotation, &Label)> {
     let annotations = clip.annotations.iter().flatten().enumerate();
     annotations.flat_map(|(number, annotation)| {
         let labels = annotation.labels.iter().flatten().enumerate();
@@ -104,7 +90,7 @@ fn add_labels(
     builder: &mut Builder,
     at: &str,
     clip_uid: &ClipUid,
-    clip: &ClipEntry,
+    clip: &ClipEntry<Annotation>,
     split: &str,
     mut next: usize,
 ) -> usize {

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -26,26 +27,6 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 
 const COLUMNS: [&str; 8] =
     ["annotation_uid", "query_idx", "template", "slot_x", "verb_x", "slot_y", "verb_y", "answer"];
-
-#[derive(Deserialize)]
-struct File {
-    videos: Vec<VideoEntry>,
-}
-
-#[derive(Deserialize)]
-struct VideoEntry {
-    video_uid: String,
-    split: Option<String>,
-    clips: Option<Vec<ClipEntry>>,
-}
-
-#[derive(Deserialize)]
-struct ClipEntry {
-    clip_uid: String,
-    video_start_sec: Option<f64>,
-    video_end_sec: Option<f64>,
-    annotations: Option<Vec<Annotation>>,
-}
 
 #[derive(Deserialize)]
 struct Annotation {
@@ -72,7 +53,7 @@ struct LanguageQuery {
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &COLUMNS);
     for path in BENCHMARK.annotations(sources)? {
-        let file: File = json::read(path)?;
+        let file: File<Annotation> = json::read(path)?;
         for (at, video) in file.videos.iter().enumerate() {
             add_video(&mut builder, path, at, video);
         }
@@ -80,7 +61,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     builder.finish(sources)
 }
 
-fn add_video(builder: &mut Builder, path: &Path, at: usize, video: &VideoEntry) {
+fn add_video(builder: &mut Builder, path: &Path, at: usize, video: &VideoEntry<Annotation>) {
     let split = split_of(path, video.split.as_deref());
     for (number, clip) in video.clips.iter().flatten().enumerate() {
         let at = format!("{}: videos[{at}].clips[{number}]", name_of(path));
@@ -96,7 +77,7 @@ fn add_video(builder: &mut Builder, path: &Path, at: usize, video: &VideoEntry) 
     }
 }
 
-fn add_queries(builder: &mut Builder, at: &str, clip_uid: &ClipUid, clip: &ClipEntry, split: &str) {
+fn add_queries(builder: &mut Builder, at: &str, clip_uid: &ClipUid, clip: &ClipEntry<Annotation>, split: &str) {
     let length_sec = clip.video_end_sec.zip(clip.video_start_sec).map(|(end, start)| end - start);
     for (number, annotation) in clip.annotations.iter().flatten().enumerate() {
         for (index, query) in annotation.language_queries.iter().flatten().enumerate() {
