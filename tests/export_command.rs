@@ -282,6 +282,24 @@ fn a_half_precision_graph_is_not_run_on_the_cpu() {
     assert!(run.stderr.contains(message), "{run}");
 }
 
+#[test]
+fn int8_ranges_come_from_the_sample_video_and_the_card_says_so() {
+    let shop = shop();
+    let sample = |name: &str| checkout().join("tests/data").join(name).display().to_string();
+    let export = "export --random egovlp --tiny --precision int8";
+    shop.egofx(&format!("{export} --sample {} --out models", sample("media/nasa_13013.mp4"))).ends_with(0);
+    shop.egofx(&format!("{export} --out patterns")).ends_with(0);
+    let card = |folder: &str| fs::read_to_string(shop.path(folder).join("egovlp_video_int8.toml")).unwrap();
+    assert!(card("models").contains("inputs = \"8 windows of the given video\""), "{}", card("models"));
+    assert!(card("patterns").contains("inputs = \"4 test patterns\""), "{}", card("patterns"));
+    let graph = |folder: &str| fs::read(shop.path(folder).join("egovlp_video_int8.onnx")).unwrap();
+    assert!(graph("models") != graph("patterns"), "other frames, other ranges");
+    shop.write("short.csv", "no video");
+    let refused = shop.egofx(&format!("{export} --sample short.csv --out out")).ends_with(2);
+    assert!(refused.stderr.contains("short.csv"), "{refused}");
+    assert_eq!(names(&shop.path("out")), [""; 0]);
+}
+
 /// A manifest of one video, and a recipe for `backbone`.
 fn one_video(shop: &Workshop, backbone: &str) {
     let recipe = format!("backbone = \"{backbone}\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n")
