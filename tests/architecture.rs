@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("grid", &["time"]),
     ("plan", &["ids", "time", "manifest", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
+    ("audit", &["ids", "time", "manifest", "grid", "decode"]),
     ("sample", &["decode"]),
     ("batch", &["sample", "backbone"]),
     ("backbone", &["digest"]),

@@ -29,9 +29,21 @@ fn help_names_the_options_of_every_command() {
     for (command, options) in [
         (
             "",
-            &["manifest", "plan", "extract", "verify", "inspect", "tokenize", "doctor", "completions", "--verbose"][..],
+            &[
+                "manifest",
+                "audit",
+                "plan",
+                "extract",
+                "verify",
+                "inspect",
+                "tokenize",
+                "doctor",
+                "completions",
+                "--verbose",
+            ][..],
         ),
         ("manifest", &["--annotations", "--videos", "--out", "--force", "folder", "ego4d"]),
+        ("audit", &["--manifest", "--videos", "--json", "--jobs", "--ffprobe"]),
         ("plan", &["--manifest", "--pipeline", "--probe", "--json", "--shard", "--limit", "--out"]),
         ("extract", &["--device", "--precision", "--on-error", "--hwaccel", "--shard", "--memory", "--json", "130"]),
         ("verify", &["--checksums-only", "--json"]),

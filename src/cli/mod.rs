@@ -4,6 +4,7 @@
 //! people. Invariant: an error before decoding ends with 2, failed units end with 1.
 
 mod args;
+mod audit;
 mod checkpoint;
 mod completions;
 mod doctor;
@@ -56,6 +57,7 @@ pub struct Cli {
 enum Command {
     Export(Box<export::ExportCommand>),
     Manifest(manifest::Manifest),
+    Audit(audit::Audit),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
@@ -79,6 +81,7 @@ impl Cli {
         match self.command {
             Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),

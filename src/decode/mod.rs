@@ -55,6 +55,8 @@ pub struct VideoInfo {
     pub height: u32,
     /// Clockwise rotation that players apply, in degrees.
     pub rotation: i32,
+    /// How two eyes share a picture, if the container says so ("side by side").
+    pub stereo: Option<String>,
     /// When each frame is shown.
     pub timeline: Timeline,
     /// Indices of the frames that a decoder can start at, ascending.
@@ -63,11 +65,18 @@ pub struct VideoInfo {
     pub declared_end_sec: Option<f64>,
     /// Frames that are on the timeline for the gap that they left in a damaged container, and nowhere else; ascending.
     pub lost: Vec<u64>,
-    /// What the probe saw that a person should know (fewer frames than the header says, a guessed timeline).
+    /// What else the probe saw that a person should know (a guessed timeline, a complaint).
     pub notes: Vec<String>,
 }
 
 impl VideoInfo {
+    /// All that a person should know of the file although it can be read: a broken promise of its header, and the notes.
+    pub fn remarks(&self) -> Vec<String> {
+        let there = self.timeline.end_sec();
+        let promise = |end| format!("its header says that it ends at {end:.2} s, its frames end at {there:.2} s");
+        self.declared_end_sec.map(promise).into_iter().chain(self.notes.iter().cloned()).collect()
+    }
+
     /// The last frame at or before `index` that a decoder can start at.
     pub fn keyframe_before(&self, index: u64) -> u64 {
         let next = self.keyframes.partition_point(|&k| k <= index);

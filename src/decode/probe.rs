@@ -66,11 +66,15 @@ struct Tags {
     #[serde(rename = "DURATION")]
     duration: Option<String>,
     rotate: Option<String>,
+    stereo_mode: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct SideData {
+    side_data_type: Option<String>,
     rotation: Option<f64>,
+    /// Of a type that depends on the kind of side data.
+    r#type: Option<serde_json::Value>,
 }
 
 /// What the packets of the stream tell.
@@ -98,10 +102,6 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
     }
     let (timeline, keyframes, lost) = timeline(&header, stream, &mut packets, path, &complaints)?;
     let declared_end_sec = declared_end(&header, stream, &packets, &timeline, &complaints);
-    if let Some(end) = declared_end_sec {
-        notes
-            .push(format!("its header says that it ends at {end:.2} s, its frames end at {:.2} s", timeline.end_sec()));
-    }
     notes.extend(complaints.first().map(|line| format!("ffprobe: {line}")));
     let rotation = rotation(stream);
     let (width, height) = (stream.width.unwrap_or(0), stream.height.unwrap_or(0));
@@ -114,6 +114,7 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
         width: if turned { height } else { width },
         height: if turned { width } else { height },
         rotation,
+        stereo: stereo(stream),
         keyframes,
         lost,
         timeline,
@@ -151,7 +152,8 @@ pub fn file_url(path: &Path) -> std::ffi::OsString {
 
 const HEADER: &str = "format=format_name,start_time,duration:\
     stream=index,codec_type,codec_name,width,height,time_base,nb_frames,duration:\
-    stream_disposition=default,attached_pic:stream_tags=DURATION,rotate:stream_side_data=rotation";
+    stream_disposition=default,attached_pic:stream_tags=DURATION,rotate,stereo_mode:\
+    stream_side_data=side_data_type,rotation,type";
 
 fn read_header(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
     let output = Command::new(&tools.ffprobe)
@@ -335,6 +337,13 @@ fn rotation(stream: &Stream) -> i32 {
     let matrix = stream.side_data_list.iter().find_map(|data| data.rotation).map(|counter| -counter);
     let tag = stream.tags.rotate.as_deref().and_then(|degrees| degrees.parse::<f64>().ok());
     (matrix.or(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
+}
+
+/// How the container says that two eyes share a picture.
+fn stereo(stream: &Stream) -> Option<String> {
+    let is_stereo = |data: &&SideData| data.side_data_type.as_deref() == Some("Stereo 3D");
+    let by_data = stream.side_data_list.iter().find(is_stereo).and_then(|data| data.r#type.as_ref()?.as_str());
+    by_data.or(stream.tags.stereo_mode.as_deref()).filter(|mode| !matches!(*mode, "2D" | "mono")).map(str::to_owned)
 }
 
 /// In a damaged container: timestamps for the frames that are gone, so that those after them keep their indices. `pts`

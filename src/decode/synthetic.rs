@@ -29,6 +29,7 @@ impl FrameSource for SyntheticSource {
             width: 256,
             height: 256,
             rotation: 0,
+            stereo: None,
             timeline: Timeline::constant(self.frames, self.fps).ok_or_else(nothing)?,
             keyframes: vec![0],
             declared_end_sec: None,

@@ -54,7 +54,7 @@ impl Layout {
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
         }
-        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.notes.clone() };
+        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };
         for window in windows {
             let first = window.frames.iter().copied().min().unwrap_or(0);
             let last = window.frames.iter().copied().max().unwrap_or(0);
