@@ -63,11 +63,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph.
-    pub fn new(name: &str, variant: Variant) -> Self {
+    /// An empty graph; in 8-bit integers if that is wanted and `ranges` to quantize by are known.
+    pub fn new(name: &str, variant: Variant, ranges: Option<Ranges>) -> Self {
         Self {
             variant,
-            ranges: None,
+            ranges,
             quantized: BTreeMap::new(),
             scope: Vec::new(),
             made: BTreeMap::new(),
@@ -75,12 +75,6 @@ impl Graph {
             weights: BTreeMap::new(),
             graph: GraphProto { name: Some(name.to_owned()), ..Default::default() },
         }
-    }
-
-    /// The same graph in 8-bit integers, quantized by `ranges`.
-    pub fn quantized_by(mut self, ranges: Ranges) -> Self {
-        self.ranges = Some(ranges);
-        self
     }
 
     /// The element type that floating-point values have inside the graph.
@@ -220,9 +214,9 @@ impl Graph {
                 x.clone()
             }
             Some(ranges) => {
-                // A NaN cannot pass unseen: the accuracy of the whole graph would be NaN.
-                let (low, high) = ranges.get(&x.0).copied().unwrap_or((f32::NAN, f32::NAN));
-                self.rounded(x, low.min(0.0), high.max(0.0))
+                // A range that nobody found gives NaN, and with it a graph whose accuracy is refused.
+                let range = ranges.get(&x.0).map_or((f32::NAN, f32::NAN), |(low, high)| (low.min(0.0), high.max(0.0)));
+                self.rounded(x, range)
             }
         };
         self.quantized.insert(x.0.clone(), made.clone());
@@ -245,7 +239,7 @@ impl Graph {
         }
     }
 
-    fn rounded(&mut self, x: &Value, low: f32, high: f32) -> Value {
+    fn rounded(&mut self, x: &Value, (low, high): (f32, f32)) -> Value {
         let step = if low == high { 1.0 } else { (high - low) / 255.0 };
         let zero = (-low / step).round_ties_even().clamp(0.0, 255.0) as u8;
         let step = self.float(step);
@@ -259,14 +253,15 @@ impl Graph {
     /// # Errors
     /// If a weight cannot be read or is not finite.
     pub fn finish(mut self, file: &mut WeightFile, facts: &[(&str, String)]) -> Result<ModelProto, ExportError> {
+        // Weights are converted before anything reads them.
+        let nodes = std::mem::take(&mut self.graph.node);
         for weight in std::mem::take(&mut self.weights).values() {
             let tensor = file.place(weight)?;
             self.initializer(tensor);
         }
+        self.graph.node.extend(nodes);
         self.graph.initializer.extend(self.constants.into_values());
-        let domains = [("", onnx::OPSET), ("com.microsoft", 1)];
-        let contrib = self.graph.node.iter().any(|node| node.domain.is_some());
-        Ok(onnx::model(self.graph, &domains[..if contrib { 2 } else { 1 }], facts))
+        Ok(onnx::model(self.graph, &[("", onnx::OPSET)], facts))
     }
 
     /// Inputs and outputs, for the card.
@@ -279,17 +274,10 @@ impl Graph {
         let stored = DataType::try_from(tensor.data_type()).unwrap_or_default();
         if matches!(stored, DataType::Float16 | DataType::Bfloat16) && stored != self.float_type() {
             let name = tensor.name().to_owned();
-            tensor.name = Some(format!("{name}.stored"));
-            let to = onnx::attribute("to", &Attribute::Int(self.float_type() as i64));
-            let cast = NodeProto {
-                input: vec![tensor.name().to_owned()],
-                name: Some(name.clone()),
-                output: vec![name],
-                op_type: Some("Cast".into()),
-                attribute: vec![to],
-                ..Default::default()
-            };
-            self.graph.node.insert(0, cast);
+            let kept = Value(format!("{name}.stored"));
+            tensor.name = Some(kept.0.clone());
+            let to = Attribute::Int(self.float_type() as i64);
+            self.node("Cast", &[&kept], &[("to", to)], vec![name]);
         }
         self.graph.initializer.push(tensor);
     }
@@ -307,16 +295,11 @@ impl Graph {
     }
 
     fn node(&mut self, kind: &str, inputs: &[&Value], attributes: &[(&str, Attribute)], output: Vec<String>) {
-        let (domain, op_type) = match kind.split_once("::") {
-            Some((domain, op_type)) => (Some(domain.to_owned()), op_type),
-            None => (None, kind),
-        };
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|value| value.0.clone()).collect(),
             name: Some(output[0].clone()),
             output,
-            op_type: Some(op_type.to_owned()),
-            domain,
+            op_type: Some(kind.to_owned()),
             attribute: attributes.iter().map(|(name, value)| onnx::attribute(name, value)).collect(),
             ..Default::default()
         });

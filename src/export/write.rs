@@ -65,7 +65,7 @@ impl Writer<'_> {
             }
             let made = match arithmetic {
                 Arithmetic::Int8 => self.write_int8(&probes)?,
-                _ => self.write_plain(arithmetic)?,
+                _ => self.write_fp16()?,
             };
             self.prove(made, &mut cards)?;
         }
@@ -79,27 +79,24 @@ impl Writer<'_> {
         let mut weights = self.weights(Arithmetic::Fp32)?;
         let (mut graphs, mut probes) = (Vec::new(), Vec::new());
         for plan in &self.plan.graphs {
-            let name = self.name(plan, "");
-            graphs.push(self.write_graph(plan, Graph::new(&name, Variant::default()), "", &mut weights)?);
+            graphs.push(self.write_graph(plan, "", Variant::default(), None, &mut weights)?);
             if self.options.debug {
                 let variant = Variant { debug: true, ..Default::default() };
-                graphs.push(self.write_graph(plan, Graph::new(&name, variant), "_debug", &mut weights)?);
+                graphs.push(self.write_graph(plan, "_debug", variant, None, &mut weights)?);
             }
             if self.options.further.contains(&Arithmetic::Int8) {
                 let variant = Variant { arithmetic: Arithmetic::Int8, ..Default::default() };
-                probes.push(self.write_graph(plan, Graph::new(&name, variant), "_ranges", &mut weights)?);
+                probes.push(self.write_graph(plan, "_ranges", variant, None, &mut weights)?);
             }
         }
         Ok((Made { arithmetic: Arithmetic::Fp32, graphs, weights: weights.finish()? }, probes))
     }
 
-    fn write_plain(&self, arithmetic: Arithmetic) -> Result<Made, ExportError> {
+    fn write_fp16(&self) -> Result<Made, ExportError> {
+        let arithmetic = Arithmetic::Fp16;
         let mut weights = self.weights(arithmetic)?;
         let variant = Variant { arithmetic, ..Default::default() };
-        let write = |plan| {
-            let name = self.name(plan, arithmetic.suffix());
-            self.write_graph(plan, Graph::new(&name, variant), arithmetic.suffix(), &mut weights)
-        };
+        let write = |plan| self.write_graph(plan, arithmetic.suffix(), variant, None, &mut weights);
         let graphs = self.plan.graphs.iter().map(write).collect::<Result<_, _>>()?;
         Ok(Made { arithmetic, graphs, weights: weights.finish()? })
     }
@@ -112,10 +109,9 @@ impl Writer<'_> {
         let mut graphs = Vec::new();
         for (plan, probe) in self.plan.graphs.iter().zip(probes) {
             let path = self.folder.join(&probe.file);
-            let ranges: Ranges = self.judge.ranges(&path, &probe.inputs, &probe.golden)?;
+            let ranges = self.judge.ranges(&path, &probe.inputs, &probe.golden)?;
             fs::remove_file(&path).map_err(ExportError::io(&path))?;
-            let graph = Graph::new(&self.name(plan, arithmetic.suffix()), variant).quantized_by(ranges);
-            graphs.push(self.write_graph(plan, graph, arithmetic.suffix(), &mut weights)?);
+            graphs.push(self.write_graph(plan, arithmetic.suffix(), variant, Some(ranges), &mut weights)?);
         }
         Ok(Made { arithmetic, graphs, weights: weights.finish()? })
     }
@@ -123,17 +119,19 @@ impl Writer<'_> {
     fn write_graph(
         &self,
         plan: &GraphPlan,
-        mut graph: Graph,
         suffix: &str,
+        variant: Variant,
+        ranges: Option<Ranges>,
         weights: &mut WeightFile,
     ) -> Result<Written, ExportError> {
+        let name = self.name(plan, suffix);
+        let mut graph = Graph::new(&name, variant, ranges);
         (plan.build)(&mut graph);
         let (inputs, outputs) = graph.signature();
         let (inputs, outputs): (Vec<Tensor>, Vec<Tensor>) =
             (inputs.iter().map(tensor).collect(), outputs.iter().map(tensor).collect());
         let golden = plan.golden(&inputs);
         let bytes = graph.finish(weights, &[("egofx.about", plan.about.to_owned())])?.encode_to_vec();
-        let name = self.name(plan, suffix);
         let file = PathBuf::from(format!("{name}.onnx"));
         let path = self.folder.join(&file);
         fs::write(&path, &bytes).and_then(|()| File::open(&path)?.sync_all()).map_err(ExportError::io(&path))?;
