@@ -54,7 +54,7 @@ pub struct Contract {
     pub format: String,
     /// Name of the rule that says which frames a row sees.
     pub grid: String,
-    /// Rows per second.
+    /// Rows per second; 0 where a clip has one row, however long it is.
     pub fps: f64,
     /// Frames that the model sees per row.
     pub window_frames: u32,
