@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
+    ("qfvs", &[]),
 ];
 
 /// Longest file, in lines, tests not counted.
