@@ -41,6 +41,8 @@ pub struct Job {
     pub video_uid: VideoUid,
     /// Its file; `None` if none was found.
     pub path: Option<PathBuf>,
+    /// Its rate by the manifest; a folder of pictures has no other.
+    pub fps: Option<Fps>,
     /// Positions in [`Plan::units`].
     pub units: Vec<usize>,
     /// Seconds of video to decode, as far as is known.
@@ -99,6 +101,7 @@ impl Plan {
         let job = Job {
             video_uid: video.uid.clone(),
             path: video.path.clone(),
+            fps: video.fps,
             units: Vec::new(),
             cost_sec: union_sec(spans, duration_sec(video)),
         };

@@ -112,13 +112,13 @@ fn truncated_edges_cover_a_whole_video_and_a_clip_of_it() {
     assert!(one(grid, &line, span(9.0, 14.0), Compat::AsReleased).frames.iter().all(|&f| f < 241));
 }
 
-/// `frame_%010d.jpg` counts from 1: the number of an annotation is one more than the frame's index.
+/// `frame_%010d.jpg` counts from 1: a file's number is one more than its frame's index.
 #[test]
 fn epic_frame_numbers_name_picture_files_that_count_from_one() {
     let grid = Grid::Segments { frames: 16, edges: Edges::Truncated };
     let window = one(grid, &at(60, 6000), span(24.97, 26.20), Compat::AsReleased);
     let files: Vec<i64> = window.frames.iter().map(|&f| f as i64 + 1).collect();
-    assert_eq!(files, egoclip_frame_list(1498, 1572, 16), "start_frame and stop_frame of the annotation");
+    assert_eq!(files, egoclip_frame_list(1498, 1572, 16), "24.97 s are frame 1498 at 60 fps, 26.2 s are 1572");
 }
 
 #[test]
