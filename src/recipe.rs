@@ -81,12 +81,11 @@ pub struct Body {
 
 /// Scaling and cropping to square frames of three bytes a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "TransformKeys", into = "TransformKeys")]
 pub struct Transform {
-    /// The shorter side after scaling, in pixels; the longer one is `floor(short_side * long / short)`, as in
-    /// torchvision's `Resize`.
-    pub short_side: u32,
-    /// The centred square that is kept, in pixels; its offset is rounded half to even, as in torchvision's `CenterCrop`.
+    /// Which part of a frame becomes the square.
+    pub place: Place,
+    /// The side of the square, in pixels.
     pub crop: u32,
     /// The scaling filter.
     pub filter: Filter,
@@ -97,7 +96,80 @@ pub struct Transform {
 impl Transform {
     /// Red, green and blue of a centred square.
     pub const fn centred(short_side: u32, crop: u32, filter: Filter) -> Self {
-        Self { short_side, crop, filter, channels: Channels::Rgb }
+        Self { place: Place::Centre { short_side }, crop, filter, channels: Channels::Rgb }
+    }
+
+    fn check(self) -> Result<(), String> {
+        let (crop, most) = (
+            self.crop,
+            match self.place {
+                Place::Centre { short_side } if !(16..=4096).contains(&short_side) => {
+                    return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
+                }
+                Place::Centre { short_side } => short_side,
+                Place::Random { .. } => 4096,
+            },
+        );
+        match self.place {
+            _ if (1..=most).contains(&crop) => Ok(()),
+            Place::Centre { .. } => Err(format!("transform.crop is {crop}, expected 1 to short_side ({most}) pixels")),
+            Place::Random { .. } => Err(format!("transform.crop is {crop}, expected 1 to {most} pixels")),
+        }
+    }
+}
+
+/// Which part of a frame becomes the square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// The frame is scaled and its centre cut out, at an offset that is rounded half to even, as in torchvision's
+    /// `CenterCrop`.
+    Centre {
+        /// The shorter side after scaling, in pixels; the longer one is `floor(short_side * long / short)`, as in
+        /// torchvision's `Resize`.
+        short_side: u32,
+    },
+    /// A part is drawn for each frame and scaled to the square, as in torchvision's `RandomResizedCrop` with its usual
+    /// shares (0.08 to 1 of the area) and ratios (3/4 to 4/3): EgoVLPv2's QFVS as released.
+    Random {
+        /// What is drawn depends on it, on the video's name and on the frame's index alone.
+        seed: u64,
+    },
+}
+
+/// The keys of a transform: `short_side` for a centred square, `seed` for a random one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TransformKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    short_side: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    crop: u32,
+    filter: Filter,
+    channels: Channels,
+}
+
+impl TryFrom<TransformKeys> for Transform {
+    type Error = &'static str;
+
+    fn try_from(keys: TransformKeys) -> Result<Self, Self::Error> {
+        let TransformKeys { short_side, seed, crop, filter, channels } = keys;
+        let place = match (short_side, seed) {
+            (Some(short_side), None) => Place::Centre { short_side },
+            (None, Some(seed)) => Place::Random { seed },
+            _ => return Err("expected short_side (a centred crop) or seed (a random resized crop), one of the two"),
+        };
+        Ok(Self { place, crop, filter, channels })
+    }
+}
+
+impl From<Transform> for TransformKeys {
+    fn from(Transform { place, crop, filter, channels }: Transform) -> Self {
+        let (short_side, seed) = match place {
+            Place::Centre { short_side } => (Some(short_side), None),
+            Place::Random { seed } => (None, Some(seed)),
+        };
+        Self { short_side, seed, crop, filter, channels }
     }
 }
 
@@ -201,13 +273,7 @@ impl Recipe {
 impl Body {
     fn check(&self) -> Result<(), String> {
         self.grid.validate()?;
-        let Transform { short_side, crop, .. } = self.transform;
-        if !(16..=4096).contains(&short_side) {
-            return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
-        }
-        if crop == 0 || crop > short_side {
-            return Err(format!("transform.crop is {crop}, expected 1 to short_side ({short_side}) pixels"));
-        }
+        self.transform.check()?;
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
         if !known.contains(&self.output.format.as_str()) {
             return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
@@ -256,6 +322,14 @@ dtype = "f32"
     }
 
     #[test]
+    fn a_seed_draws_random_crops_and_is_written_as_read() {
+        let random = read(&GOOD.replace("short_side = 256", "seed = 7")).unwrap();
+        assert_eq!(random.body.transform.place, Place::Random { seed: 7 });
+        let again: Body = toml::from_str(&toml::to_string(&random.body).unwrap()).unwrap();
+        assert_eq!(again, random.body);
+    }
+
+    #[test]
     fn unknown_missing_and_misspelt_keys_are_refused_with_the_valid_names() {
         assert!(refusal("crop = 256", "crops = 256").contains("short_side"));
         assert!(refusal("bilinear", "bilinar").contains("`bilinear`, `bicubic`, `area`"));
@@ -272,6 +346,9 @@ dtype = "f32"
         assert!(refusal("hdf5", "zarr").contains("expected one of hdf5, parquet"));
         assert!(refusal("crop = 256", "crop = 300").contains("expected 1 to short_side (256)"));
         assert!(refusal("frames = 4", "frames = 0").contains("at least 1"));
+        assert!(refusal("short_side = 256\n", "").contains("expected short_side (a centred crop) or seed"));
+        assert!(refusal("short_side = 256", "short_side = 256\nseed = 1").contains("one of the two"));
+        assert!(refusal("short_side = 256", "seed = -1").contains("seed"));
         assert!(refusal("frames = 4", "frames = 4\nstride = 2").contains("stride"));
     }
 }
