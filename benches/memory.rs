@@ -120,7 +120,7 @@ fn rows(device: &[&str]) -> Fallible<Vec<Vec<f32>>> {
     let committed = reader.committed()?;
     let mut rows = Vec::new();
     for entry in committed.iter() {
-        rows.extend(reader.read_unit(&entry.clip_uid)?.features.rows().into_iter().map(|row| row.to_vec()));
+        rows.extend(reader.read_unit(&entry.unit_uid)?.features.rows().into_iter().map(|row| row.to_vec()));
     }
     Ok(rows)
 }

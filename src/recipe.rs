@@ -12,7 +12,7 @@ use crate::backbone::VideoCard;
 use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
-use crate::store::{Contract, Dtype, FORMATS, SCHEMA_VERSION};
+use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +165,7 @@ impl Recipe {
             precision: precision.to_owned(),
             dim: card.feature.dim,
             dtype: body.output.dtype,
+            row_kind: RowKind::Window,
             format: body.output.format.clone(),
             grid: body.grid.to_string(),
             fps: body.grid.rows_per_sec(30.0),

@@ -44,7 +44,7 @@ fn skips(shop: &Workshop, words: &[&str]) {
     let run = shop.extract("skip", "").ends_with(1).says(words);
     let report = shop.report("skip");
     let [failure] = &report["failures"].as_array().unwrap()[..] else { panic!("{report}") };
-    assert_eq!((&failure["clip_uid"], &failure["feature_set"]), (&"bad".into(), &"rows".into()));
+    assert_eq!((&failure["unit_uid"], &failure["feature_set"]), (&"bad".into(), &"rows".into()));
     let why = failure["why"].as_str().unwrap();
     assert!(words.iter().all(|word| why.contains(word)), "{why}");
     assert_eq!(report["exit_code"], 1, "{run}");

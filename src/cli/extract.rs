@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report};
 use egofx::plan::{Plan, promised};
@@ -166,7 +166,7 @@ impl Extract {
             let contract = recipe.contract(card, precision.name())?;
             open.push(setup::open_store(&self.out, &contract, self.work.shard, &units)?);
         }
-        let done: Vec<BTreeSet<ClipUid>> = open.iter().map(|store| store.done.clone()).collect();
+        let done: Vec<BTreeSet<UnitUid>> = open.iter().map(|store| store.done.clone()).collect();
         let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |recipe, clip| {
             done[recipe].contains(clip)
         });
@@ -243,19 +243,19 @@ impl Extract {
 fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<String> {
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (recipe, store) in stores.iter().enumerate() {
-        let ours: BTreeSet<&ClipUid> =
-            plan.units.iter().filter(|unit| unit.recipe == recipe).map(|unit| &unit.clip_uid).collect();
+        let ours: BTreeSet<&UnitUid> =
+            plan.units.iter().filter(|unit| unit.recipe == recipe).map(|unit| &unit.unit_uid).collect();
         let failed =
-            report.failures.iter().filter(|f| f.recipe == recipe).map(|f| &f.clip_uid).collect::<BTreeSet<_>>();
+            report.failures.iter().filter(|f| f.recipe == recipe).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
         let verified = store.finish().and_then(|()| {
             let reader = StoreReader::open(store.path())?;
             let committed = reader.committed()?;
             // A unit that failed or was not reached is reported as such, not as a fault of the store.
-            let made = |uid: &ClipUid| ours.contains(uid) && !failed.contains(uid) && committed.get(uid).is_some();
+            let made = |uid: &UnitUid| ours.contains(uid) && !failed.contains(uid) && committed.get(uid).is_some();
             verify_some(&reader, VerifyOptions::of(store.contract()), made)
         });
         match verified {
-            Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.clip_uid, p.what))),
+            Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.unit_uid, p.what))),
             Err(error) if no_news => log::info!("{}", with_causes(&error.into())),
             Err(error) => {
                 no_news = matches!(error, StoreError::DiskFull { .. });
@@ -316,7 +316,7 @@ impl Account<'_> {
         let failures: Vec<Value> = report
             .failures
             .iter()
-            .map(|f| json!({"feature_set": self.recipes[f.recipe].name, "clip_uid": f.clip_uid, "video_uid": f.video_uid, "why": f.why}))
+            .map(|f| json!({"feature_set": self.recipes[f.recipe].name, "unit_uid": f.unit_uid, "video_uid": f.video_uid, "why": f.why}))
             .collect();
         json["failures"] = Value::Array(failures);
         json["unreached"] = json!(report.unreached());
@@ -333,7 +333,7 @@ impl Account<'_> {
         }
         for failure in &report.failures {
             let set = &self.recipes[failure.recipe].name;
-            tell(format_args!("egofx: {set} {}: {}", failure.clip_uid, failure.why));
+            tell(format_args!("egofx: {set} {}: {}", failure.unit_uid, failure.why));
         }
         self.trouble.iter().for_each(|trouble| tell(format_args!("egofx: {trouble}")));
     }

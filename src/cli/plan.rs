@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use egofx::decode::declared_sec;
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::manifest::Manifest;
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
@@ -115,11 +115,11 @@ impl PlanCommand {
     }
 
     /// What the store of `recipe` holds, by its ledger; files are not read here.
-    fn committed(&self, recipe: &Recipe) -> anyhow::Result<BTreeSet<ClipUid>> {
+    fn committed(&self, recipe: &Recipe) -> anyhow::Result<BTreeSet<UnitUid>> {
         let store = self.out.iter().map(|out| out.join(&recipe.name)).find(|store| store.join(STORE_FILE).exists());
         let Some(store) = store else { return Ok(BTreeSet::new()) };
         let committed = StoreReader::open(&store)?.committed()?;
-        Ok(committed.iter().map(|entry| entry.clip_uid.clone()).collect())
+        Ok(committed.iter().map(|entry| entry.unit_uid.clone()).collect())
     }
 }
 

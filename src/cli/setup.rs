@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
 use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, VideoCard};
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::recipe::Recipe;
 use egofx::store::{Contract, PlannedUnit, Shard, Store};
 
@@ -78,7 +78,7 @@ pub struct OpenStore {
     /// The store.
     pub store: Store,
     /// Units whose files were found and match their checksums.
-    pub done: BTreeSet<ClipUid>,
+    pub done: BTreeSet<UnitUid>,
 }
 
 /// Opens the store of `contract` and checks what it holds; promises it the units of the whole manifest.
@@ -86,16 +86,16 @@ pub fn open_store(out: &Path, contract: &Contract, shard: Shard, units: &[Planne
     let store = Store::open(out, contract, shard)?;
     store.promise(units)?;
     let committed = store.committed()?;
-    let wanted: BTreeSet<&ClipUid> = units.iter().map(|unit| &unit.clip_uid).collect();
-    let entries: Vec<_> = committed.iter().filter(|entry| wanted.contains(&entry.clip_uid)).collect();
+    let wanted: BTreeSet<&UnitUid> = units.iter().map(|unit| &unit.unit_uid).collect();
+    let entries: Vec<_> = committed.iter().filter(|entry| wanted.contains(&entry.unit_uid)).collect();
     let checked: Vec<_> = entries.par_iter().map(|&entry| (entry, store.check_committed(entry))).collect();
     let mut done = BTreeSet::new();
     for (entry, stale) in checked {
         match stale? {
             None => {
-                done.insert(entry.clip_uid.clone());
+                done.insert(entry.unit_uid.clone());
             }
-            Some(why) => log::warn!("{}: made anew: {why}", entry.clip_uid),
+            Some(why) => log::warn!("{}: made anew: {why}", entry.unit_uid),
         }
     }
     Ok(OpenStore { store, done })

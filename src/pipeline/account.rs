@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{UnitUid, VideoUid};
 use crate::plan::Plan;
 
 /// The stages whose time is accounted for.
@@ -120,7 +120,7 @@ pub struct Failure {
     #[serde(skip)]
     pub recipe: usize,
     /// The unit.
-    pub clip_uid: ClipUid,
+    pub unit_uid: UnitUid,
     /// Its video.
     pub video_uid: VideoUid,
     /// Why.
@@ -163,10 +163,10 @@ impl Control {
     /// Books a failed unit.
     pub(super) fn fail(&self, plan: &Plan, unit: usize, why: String) {
         let planned = &plan.units[unit];
-        let (clip_uid, video_uid) = (planned.clip_uid.clone(), planned.video_uid.clone());
-        log::debug!("{clip_uid}: {why}");
+        let (unit_uid, video_uid) = (planned.unit_uid.clone(), planned.video_uid.clone());
+        log::debug!("{unit_uid}: {why}");
         Counters::add(&self.counters.failed, 1);
-        let failure = Failure { recipe: planned.recipe, clip_uid, video_uid, why };
+        let failure = Failure { recipe: planned.recipe, unit_uid, video_uid, why };
         lock(&self.failures).push(failure);
     }
 
@@ -185,7 +185,7 @@ impl Control {
         let elapsed_sec = c.elapsed_ns.load(Relaxed) as f64 / 1e9;
         let (decoded, needed) = (c.frames_decoded.load(Relaxed), c.frames_needed.load(Relaxed));
         let mut failures = lock(&self.failures).clone();
-        failures.sort_by(|a, b| (a.recipe, &a.clip_uid).cmp(&(b.recipe, &b.clip_uid)));
+        failures.sort_by(|a, b| (a.recipe, &a.unit_uid).cmp(&(b.recipe, &b.unit_uid)));
         let mut remarks = lock(&self.remarks).clone();
         remarks.sort();
         Report {

@@ -159,8 +159,11 @@ impl Context<'_> {
         let planned = &self.plan.units[unit];
         let name = video.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         UnitHeader {
-            clip_uid: planned.clip_uid.clone(),
+            unit_uid: planned.unit_uid.clone(),
             video_uid: planned.video_uid.clone(),
+            clip_uid: Some(planned.clip_uid.clone()),
+            query_id: None,
+            query_text: None,
             rows: layout.rows.len() as u64,
             span: planned.span,
             source_name: name,

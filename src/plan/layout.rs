@@ -67,6 +67,7 @@ impl Layout {
                 end_sec,
                 padded: window.padded,
                 missing: lost,
+                ..RowMeta::default()
             });
             layout.frames.push(if lost { Vec::new() } else { window.frames });
         }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use layout::{Layout, LayoutError};
 
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, Video};
 use crate::recipe::Recipe;
 use crate::store::{PlannedUnit, Shard};
@@ -24,6 +24,8 @@ const SEC_PER_BYTE: f64 = 1.0 / 500_000.0;
 pub struct Unit {
     /// Which recipe, by position.
     pub recipe: usize,
+    /// Its name in the store.
+    pub unit_uid: UnitUid,
     /// The clip.
     pub clip_uid: ClipUid,
     /// Its video.
@@ -66,7 +68,7 @@ impl Plan {
         recipes: &[Recipe],
         shard: Shard,
         limit: Option<usize>,
-        done: impl Fn(usize, &ClipUid) -> bool,
+        done: impl Fn(usize, &UnitUid) -> bool,
     ) -> Self {
         let mut left = limit.unwrap_or(usize::MAX);
         let mut jobs: Vec<(Job, Vec<Unit>)> = Vec::new();
@@ -89,6 +91,7 @@ impl Plan {
         let units = (0..recipes.len()).flat_map(|recipe| {
             video.clips[..clips].iter().map(move |clip| Unit {
                 recipe,
+                unit_uid: (&clip.uid).into(),
                 clip_uid: clip.uid.clone(),
                 video_uid: video.uid.clone(),
                 span: clip.span,
@@ -105,9 +108,9 @@ impl Plan {
         (job, units.collect())
     }
 
-    fn add(&mut self, mut job: Job, units: Vec<Unit>, done: &impl Fn(usize, &ClipUid) -> bool) {
+    fn add(&mut self, mut job: Job, units: Vec<Unit>, done: &impl Fn(usize, &UnitUid) -> bool) {
         let planned = units.len();
-        let open: Vec<Unit> = units.into_iter().filter(|unit| !done(unit.recipe, &unit.clip_uid)).collect();
+        let open: Vec<Unit> = units.into_iter().filter(|unit| !done(unit.recipe, &unit.unit_uid)).collect();
         self.done += planned - open.len();
         if open.is_empty() {
             return;
@@ -132,7 +135,7 @@ impl Plan {
 pub fn promised(manifest: &Manifest, limit: Option<usize>) -> Vec<PlannedUnit> {
     let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
     let unit = |(video, clip): (&Video, &Clip)| PlannedUnit {
-        clip_uid: clip.uid.clone(),
+        unit_uid: (&clip.uid).into(),
         video_uid: video.uid.clone(),
         span: clip.span,
     };

@@ -54,17 +54,17 @@ fn a_video_is_in_one_job_however_many_clips_and_recipes_want_it() {
 #[test]
 fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
     let (manifest, recipes) = (videos(40), [egovlp()]);
-    let shard = |i, done: &dyn Fn(usize, &ClipUid) -> bool| {
+    let shard = |i, done: &dyn Fn(usize, &UnitUid) -> bool| {
         Plan::new(&manifest, &recipes, Shard::new(i, 3).unwrap(), None, done)
     };
-    let mut seen: Vec<ClipUid> = Vec::new();
+    let mut seen: Vec<UnitUid> = Vec::new();
     for i in 1..=3 {
         let plan = shard(i, &|_, _| false);
         assert!((plan.cost_sec() - 40.0 * 33.0 / 3.0).abs() < 40.0, "shard {i} has {} s", plan.cost_sec());
         let after = shard(i, &|_, uid| uid.as_str().ends_with("c1"));
         assert_eq!(after.units.len() + after.done, plan.units.len());
-        assert!(after.units.iter().all(|unit| plan.units.iter().any(|u| u.clip_uid == unit.clip_uid)));
-        seen.extend(plan.units.into_iter().map(|unit| unit.clip_uid));
+        assert!(after.units.iter().all(|unit| plan.units.iter().any(|u| u.unit_uid == unit.unit_uid)));
+        seen.extend(plan.units.into_iter().map(|unit| unit.unit_uid));
     }
     let count = seen.len();
     seen.sort();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::store::{StoreReader, Unit};
 use serde_json::Value;
 
@@ -120,15 +120,15 @@ impl Workshop {
     }
 
     /// A committed unit, checked against its ledger.
-    pub fn unit(&self, store: &str, clip_uid: &str) -> Unit {
+    pub fn unit(&self, store: &str, unit_uid: &str) -> Unit {
         let store = StoreReader::open(&self.path(store)).unwrap();
-        store.read_unit(&ClipUid::parse(clip_uid).unwrap()).unwrap()
+        store.read_unit(&UnitUid::parse(unit_uid).unwrap()).unwrap()
     }
 
     /// The units that the ledgers of `store` name.
     pub fn committed(&self, store: &str) -> Vec<String> {
         let committed = StoreReader::open(&self.path(store)).unwrap().committed().unwrap();
-        committed.iter().map(|entry| entry.clip_uid.to_string()).collect()
+        committed.iter().map(|entry| entry.unit_uid.to_string()).collect()
     }
 
     /// The bytes of all units of all feature sets in `out`.
