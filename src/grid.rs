@@ -103,6 +103,13 @@ pub struct Window {
 }
 
 impl Grid {
+    /// Whether a clip is one window, however long it is.
+    pub fn is_one_window(&self) -> bool {
+        match self {
+            Grid::Egovlp { .. } | Grid::Ego4d { .. } | Grid::Uniform { .. } => false,
+        }
+    }
+
     /// Frames per window.
     pub fn frames(&self) -> u32 {
         match *self {
