@@ -22,6 +22,8 @@ pub mod recipe;
 
 pub mod grid;
 
+pub mod egoclip;
+
 pub mod plan;
 
 pub mod decode;

@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("benchmark", &["manifest", "queries", "ids", "time"]),
     ("recipe", &["digest", "ids", "grid", "backbone", "store"]),
     ("grid", &["time"]),
+    ("egoclip", &["grid"]),
     ("plan", &["ids", "time", "manifest", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
