@@ -30,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
+    ("transcode", &["digest", "ids", "time", "manifest", "egoclip", "plan", "decode", "store"]),
 ];
 
 /// Longest file, in lines, tests not counted.

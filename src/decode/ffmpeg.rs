@@ -270,6 +270,7 @@ impl Stream {
                 LogLine::Frame(pts) => return Some(pts),
                 LogLine::Damage(line) => self.complain(line),
                 LogLine::Fallback(why) => self.fall_back(why),
+                LogLine::Encoded(_) => {} // nothing is encoded here
             }
         }
     }

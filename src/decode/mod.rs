@@ -17,9 +17,12 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use child::Child;
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
-pub use probe::declared_sec;
+pub(crate) use log_line::LogLine;
+pub(crate) use probe::file_url;
+pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 
