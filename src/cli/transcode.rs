@@ -28,7 +28,7 @@ use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_js
 #[derive(Args)]
 pub struct Transcode {
     /// Videos: our CSV, Ego4D's manifest.csv or ego4d.json. Without it, every video file below --videos.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "videos")]
+    #[arg(short, long, value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// Folders that are searched, with all folders below, for video files; with a manifest, for those whose path it does not
     /// give.
@@ -119,6 +119,7 @@ impl Transcode {
 
     fn read_manifest(&self) -> anyhow::Result<Manifest> {
         let Some(path) = &self.manifest else {
+            ensure!(!self.videos.is_empty(), "no videos are named: give --manifest FILE, --videos DIR, or both");
             let sources = Sources { annotations: Vec::new(), videos: self.videos.clone() };
             return Ok((Benchmark::find("folder")?.build)(&sources)?.manifest);
         };

@@ -83,7 +83,7 @@ pub fn check_settings(transcoder: &Transcoder, tasks: &[Task]) -> Result<(), Tra
     tasks.iter().try_for_each(|task| transcoder.check_settings(task))
 }
 
-/// Makes the outputs of `tasks`, `jobs` at a time, in order.
+/// Makes the outputs of `tasks`, `jobs` at a time, in order. A full disk ends the run, an interrupt too.
 ///
 /// # Errors
 /// Another run works on this part of the output folder, or the folder cannot be used; nothing was begun then.
@@ -96,11 +96,13 @@ pub fn run(
 ) -> Result<Report, TranscodeError> {
     let started = Instant::now();
     let _lock = hold(&transcoder.out, shard)?;
-    let (next, report) = (AtomicUsize::new(0), Mutex::new(Report::default()));
+    let (next, full, report) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Report::default()));
     thread::scope(|scope| {
         let work = || {
-            while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)).filter(|_| !control.interrupted()) {
+            let goes_on = || !control.interrupted() && !full.load(Relaxed);
+            while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)).filter(|_| goes_on()) {
                 let outcome = one(transcoder, task, &control.counters);
+                full.fetch_or(outcome.as_ref().is_err_and(TranscodeError::is_disk_full), Relaxed);
                 // A thread that panicked has left the report as it was.
                 report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(task, outcome);
             }

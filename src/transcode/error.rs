@@ -130,3 +130,14 @@ pub enum TranscodeError {
     #[error(transparent)]
     File(#[from] StoreError),
 }
+
+impl TranscodeError {
+    /// Whether no space is left: then the next video would fail as well.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::File(error) => matches!(error, StoreError::DiskFull { .. }),
+            Self::Ffmpeg { first, .. } => first.contains("No space left on device"),
+            _ => false,
+        }
+    }
+}

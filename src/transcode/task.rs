@@ -92,13 +92,21 @@ impl Transcoder {
             return Err(TranscodeError::OwnSource(target));
         }
         self.check_settings(task)?;
-        match Record::read(&self.out, &task.video_uid)? {
-            None if target.exists() && !self.force => Err(TranscodeError::Exists(target)),
-            Some(record) if self.fits(&record) && record.is_of(source) && record.holds(&self.out) => {
-                Ok(Standing::Done(Box::new(record)))
-            }
-            _ => Ok(Standing::Open),
-        }
+        let Some(record) = Record::read(&self.out, &task.video_uid)? else {
+            let free = self.force || !target.exists();
+            return if free { Ok(Standing::Open) } else { Err(TranscodeError::Exists(target)) };
+        };
+        let anew = if record.difference(&self.settings.fields()).is_some() {
+            "the settings are others"
+        } else if !record.is_of(source) {
+            "its source has changed"
+        } else if !record.holds(&self.out) {
+            "its output is absent, incomplete or changed"
+        } else {
+            return Ok(Standing::Done(Box::new(record)));
+        };
+        log::warn!("{}: made anew: {anew}", task.video_uid);
+        Ok(Standing::Open)
     }
 
     /// [`TranscodeError::Settings`] if there is an output of `task` with other settings that may not be replaced.
@@ -110,10 +118,6 @@ impl Transcoder {
             }
             _ => Ok(()),
         }
-    }
-
-    fn fits(&self, record: &Record) -> bool {
-        record.difference(&self.settings.fields()).is_none()
     }
 
     /// Makes the output of `task`, unless it is there. `encoded(done, of)` is told how many frames are encoded.
