@@ -168,6 +168,44 @@ fn odd_rates_gaps_and_late_starts_are_cut_by_the_frames_own_times() {
 }
 
 #[test]
+fn a_folder_of_pieces_is_read_as_the_video_that_it_was() {
+    let shop = shop();
+    for (name, rate) in [("v", "30"), ("ntsc", "30000/1001")] {
+        coded(&shop, &format!("videos/{name}.mp4"), 200, rate);
+    }
+    chunk(&shop, "--length 2").ends_with(0);
+    let source = FfmpegSource { tools: common::tools(), threads: 1, hwaccel: HwAccel::None };
+    for name in ["v", "ntsc"] {
+        let (folder, file) = (shop.path(&format!("out/{name}")), shop.path(&format!("videos/{name}.mp4")));
+        let (pieces, whole) = (source.probe(&folder).unwrap(), source.probe(&file).unwrap());
+        assert_eq!((pieces.timeline.frames(), pieces.files().len()), (200, 4));
+        let far = |i| (pieces.timeline.sec(i) - whole.timeline.sec(i)).abs();
+        assert!((0..200).all(|i| far(i) < 1e-4), "{name}");
+        for wanted in [(0..200).collect::<Vec<_>>(), vec![59, 60, 119, 120, 199], vec![61], vec![10, 150]] {
+            assert_eq!(codes(&folder, &wanted), wanted, "{name}");
+        }
+    }
+    shop.recipe("rows", support::EGOVLP, "hdf5", "f32");
+    for (list, path) in [("pieces", "out/v"), ("whole", "videos/v.mp4")] {
+        shop.write(&format!("{list}.csv"), format!("video_uid,path,clip_uid,start_sec,end_sec\nv,{path},c,0.5,6.2\n"));
+        shop.egofx(&format!("extract -m {list}.csv -p rows.toml -o features-{list}")).ends_with(0);
+        shop.egofx(&format!("verify features-{list}")).ends_with(0);
+    }
+    let (pieces, whole) = (shop.unit("features-pieces/rows", "c"), shop.unit("features-whole/rows", "c"));
+    assert_eq!((pieces.meta.len(), &pieces.meta), (10, &whole.meta), "the same frames at the same times");
+    shop.egofx("audit -m pieces.csv").ends_with(0);
+    let refused =
+        |words: &str| shop.egofx("extract -m pieces.csv -p rows.toml -o new").ends_with(1).says(&["out/v", words]);
+    let moved = fs::read(piece(&shop, "v", 1)).unwrap();
+    fs::remove_file(piece(&shop, "v", 1)).unwrap();
+    refused("the pieces do not make one video: 1.mp4 is missing, there is a piece 3");
+    fs::copy(piece(&shop, "v", 3), piece(&shop, "v", 1)).unwrap();
+    refused("1.mp4 ends at 0.67 s and is not the last one, 0.mp4 ends at 2.00 s");
+    fs::write(piece(&shop, "v", 1), moved).unwrap();
+    shop.egofx("extract -m pieces.csv -p rows.toml -o new").ends_with(0);
+}
+
+#[test]
 fn one_decode_resizes_and_cuts_and_the_sound_comes_along() {
     let shop = shop();
     fs::copy(media("nasa_13013.mp4"), shop.path("videos/nasa.mp4")).unwrap();

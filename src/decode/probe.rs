@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::{ProbeError, Tools, VideoInfo};
+use super::{ProbeError, Tools, VideoInfo, pieces};
 use crate::time::{TimeBase, Timeline};
 
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
@@ -108,6 +108,7 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes,
+        pieces: Vec::new(),
         stream: stream.index,
         codec: stream.codec_name.clone().unwrap_or_default(),
         width,
@@ -124,6 +125,9 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
 
 /// How long the header says that the video is, in seconds, if it says so: for plans, without a look at its frames.
 pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
+    if let Some(files) = pieces::files(path) {
+        return files.iter().map(|file| declared_sec(tools, file)).sum();
+    }
     let header = read_header(tools, path).ok()?;
     let by_stream = best_stream(&header, path).ok()?.duration.clone();
     by_stream.or(header.format.duration)?.parse().ok()

@@ -74,7 +74,7 @@ impl Context<'_> {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
         let video = self.source.probe(path).map_err(|e| e.to_string())?;
-        let sha256 = digest::ends(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let sha256 = digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok((video, sha256))
     }
 

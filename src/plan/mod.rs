@@ -6,7 +6,7 @@
 
 mod layout;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use layout::{Layout, LayoutError};
 
@@ -153,8 +153,18 @@ pub(crate) fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) 
 /// Length of a video in seconds, as far as it can be known without opening it.
 pub(crate) fn duration_sec(video: &Video) -> f64 {
     let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
-    let by_bytes = || Some(std::fs::metadata(video.path.as_ref()?).ok()?.len() as f64 * SEC_PER_BYTE);
+    let by_bytes = || Some(bytes(video.path.as_ref()?)? as f64 * SEC_PER_BYTE);
     video.duration_sec.or_else(by_frames).or_else(by_bytes).unwrap_or(0.0)
+}
+
+/// Length of a file, or of all files of a folder of pieces.
+fn bytes(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return Some(metadata.len());
+    }
+    let lengths = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    Some(lengths.sum())
 }
 
 fn estimate_rows(video: &Video, span: Option<TimeSpan>, recipe: &Recipe) -> u64 {
