@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("benchmark", &["manifest", "queries", "ids", "time"]),
     ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
+    ("egoclip", &["grid"]),
     ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
@@ -29,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
+    ("transcode", &["digest", "ids", "time", "manifest", "egoclip", "plan", "decode", "store"]),
 ];
 
 /// Longest file, in lines, tests not counted.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::Progress;
-use super::{FAILED, INTERRUPTED, complain, plural, say, setup, tell, with_causes};
+use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -223,18 +223,8 @@ impl Extract {
     /// The first Ctrl-C (or SIGTERM) stops politely, the second one at once.
     fn control(&self) -> anyhow::Result<Arc<Control>> {
         let control = Arc::new(Control::default());
-        let heard = control.clone();
-        ctrlc::set_handler(move || {
-            if heard.interrupted() {
-                // Commits are atomic, so this loses only what is in flight; ffmpeg ends when its pipe closes.
-                #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
-                std::process::exit(INTERRUPTED.into());
-            }
-            // Asked first: whoever reads the words may already ask again.
-            heard.interrupt();
-            tell("egofx: stopping: what is in flight is finished; Ctrl-C again to leave at once");
-        })
-        .context("cannot listen for Ctrl-C")?;
+        let (asked, heard) = (control.clone(), control.clone());
+        interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
         Ok(control)
     }
 }

@@ -101,7 +101,7 @@ impl Context<'_> {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
         let video = self.run.source.probe(path).map_err(|e| e.to_string())?;
-        let source_sha256 = digest::ends(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let source_sha256 = digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Opened { video, source_sha256 })
     }
 

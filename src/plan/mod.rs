@@ -8,7 +8,7 @@ mod layout;
 mod task;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use layout::{Layout, LayoutError};
 pub use task::{Fills, QueryRow, Stretch, Target, Task};
@@ -96,7 +96,7 @@ impl Plan {
         let mut jobs = wanted.jobs()?;
         jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
         let mut plan = Self::default();
-        for (job, tasks) in part(jobs, shard) {
+        for (job, tasks) in part(jobs, shard, |(job, _)| job.cost_sec) {
             plan.add(job, tasks, &done);
         }
         Ok(plan)
@@ -289,20 +289,31 @@ fn stretch(clip: &Clip) -> Stretch {
 }
 
 /// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
-fn part(jobs: Vec<(Job, Vec<Task>)>, shard: Shard) -> impl Iterator<Item = (Job, Vec<Task>)> {
+pub(crate) fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
     let mut loads = vec![0.0_f64; shard.count() as usize];
-    jobs.into_iter().filter(move |(job, _)| {
+    jobs.into_iter().filter(move |job| {
         let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
         // A job of unknown length still costs something, or all of them would fall to one shard.
-        loads[least] += job.cost_sec.max(1.0);
+        loads[least] += cost_sec(job).max(1.0);
         least + 1 == shard.index() as usize
     })
 }
 
-fn duration_sec(video: &Video) -> f64 {
+/// Length of a video in seconds, as far as it can be known without opening it.
+pub(crate) fn duration_sec(video: &Video) -> f64 {
     let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
-    let by_bytes = || Some(std::fs::metadata(video.path.as_ref()?).ok()?.len() as f64 * SEC_PER_BYTE);
+    let by_bytes = || Some(bytes(video.path.as_ref()?)? as f64 * SEC_PER_BYTE);
     video.duration_sec.or_else(by_frames).or_else(by_bytes).unwrap_or(0.0)
+}
+
+/// Length of a file, or of all files of a folder of pieces.
+fn bytes(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return Some(metadata.len());
+    }
+    let lengths = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    Some(lengths.sum())
 }
 
 /// Seconds covered by at least one span; a span of `None` is the whole.
