@@ -17,7 +17,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("benchmark", &["manifest", "queries", "ids", "time"]),
     ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
-    ("egoclip", &["grid"]),
     ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
@@ -30,7 +29,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
-    ("transcode", &["digest", "ids", "time", "manifest", "egoclip", "plan", "decode", "store"]),
+    ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
+    ("qfvs", &[]),
 ];
 
 /// Longest file, in lines, tests not counted.
