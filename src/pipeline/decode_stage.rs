@@ -104,8 +104,11 @@ impl Context<'_> {
         let path = job.path.as_ref().ok_or_else(|| {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
-        let video = self.run.source.probe(path).map_err(|e| e.to_string())?;
-        let source_sha256 = digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?;
+        let video = self.run.source.probe(path, job.fps).map_err(|e| e.to_string())?;
+        let source_sha256 = match &video.pictures {
+            Some(pictures) => digest::text(&pictures.listing()),
+            None => digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?,
+        };
         Ok(Opened { video, source_sha256 })
     }
 
