@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use support::{H264, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};
+use support::{H264, Mount, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};
 
 /// Fast, and the same bytes each time.
 const FAST: &str = "--preset ultrafast --threads 1";
@@ -287,6 +287,28 @@ fn the_first_interrupt_finishes_what_is_in_flight_and_the_second_leaves() {
     finish(run).ends_with(130);
     no_process_stays(&shop);
     assert!(outputs(&shop, "slow").is_empty());
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_what_is_made_stays() {
+    let shop = shop();
+    for name in ["a", "b", "c"] {
+        shop.encode(&format!("videos/{name}.mp4"), "320x240", 100, H264);
+    }
+    shop.egofx(&format!("resize --videos videos -o whole {FAST}")).ends_with(0);
+    let wanted = outputs(&shop, "whole");
+    let Some(disk) = Mount::tmpfs(shop.path("disk"), "size=8m") else { return };
+    let room = wanted["a.mp4"].len() * 3 / 2;
+    fs::write(disk.0.join("ballast"), vec![1; (8 << 20) - room - (64 << 10)]).unwrap();
+    let run = shop.egofx(&format!("resize --videos videos -o disk/out --jobs 1 {FAST}")).ends_with(1);
+    let run = run.says(&["b: ", "No space left on device", "1 video made, 0 done before, 1 failed, 1 not reached"]);
+    assert_eq!(run.stderr.matches("No space left").count(), 1, "said once is enough: {run}");
+    assert!(leftovers(&shop, "disk/out").is_empty());
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    shop.egofx(&format!("resize --videos videos -o disk/out {FAST}"))
+        .ends_with(0)
+        .says(&["2 videos made, 1 done before"]);
+    assert!(outputs(&shop, "disk/out") == wanted);
 }
 
 #[test]

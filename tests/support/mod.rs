@@ -229,6 +229,38 @@ pub fn python(shop: &Workshop, program: &str) -> serde_json::Value {
     json(&text)
 }
 
+/// A file system of its own, gone with its owner.
+pub struct Mount(pub PathBuf);
+
+impl Mount {
+    /// `None` where this user may not mount.
+    pub fn tmpfs(path: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(path)),
+            _ => {
+                eprintln!(
+                    "skipped: this user may not mount a file system, so a full or read-only one cannot be tested"
+                );
+                None
+            }
+        }
+    }
+
+    /// Changes its options.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// Waits for a program that was started.
 pub fn finish(child: Child) -> Outcome {
     Outcome::new("", child.wait_with_output().unwrap())
