@@ -4,16 +4,21 @@
 //! what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
 //! says so when one of them stands in for a frame that does not exist.
 
-mod segments;
+pub mod egoclip;
+pub mod segments;
+mod single;
 
 use serde::{Deserialize, Serialize};
 
-pub use segments::{CHUNK_FRAMES, Edges, egoclip_frame_list, egoclip_seek, keyframe_list, rounded_frame_list};
+use segments::{edges, middles};
+pub use single::{Edges, keyframe_list, rounded_frame_list};
 
 use crate::time::{Fps, TimeSpan, Timeline};
 
 /// Windows per second of EgoVLP and EgoVLPv2 (`1.87`, not 30/16 = 1.875).
 pub const EGOVLP_WINDOWS_PER_SEC: f64 = 1.87;
+/// Windows that EgoVLP's extractors compute at once.
+pub const EGOVLP_BATCH: u64 = 4;
 /// The frame rate that EgoVLP's code assumes for every file.
 pub const EGOVLP_FPS: f64 = 30.0;
 
@@ -25,9 +30,16 @@ pub const END_TOLERANCE_SEC: f64 = 1.0 / EGOVLP_WINDOWS_PER_SEC;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Grid {
-    /// 1.87 windows a second, end to end, `frames` frames spread evenly over each (NLQ and MQ features of EgoVLP: 4,
-    /// MQ features of EgoVLPv2: 16). Source: `run/test_nlq.py` and `base/base_dataset.py` of EgoVLP.
+    /// 1.87 windows a second, end to end, `frames` frames spread evenly over each (NLQ and MQ features of EgoVLP: 4).
+    /// As released, the last rows stay zero; see [`Grid::zero_rows`]. Source: `run/test_nlq.py` and
+    /// `base/base_dataset.py` of EgoVLP.
     Egovlp {
+        /// Frames per window.
+        frames: u32,
+    },
+    /// The same windows without that fault (MQ features of EgoVLPv2: 16 frames, NLQ: 4). Source: `run/test_mq.py` of EgoVLPv2.
+    #[serde(rename = "egovlpv2")]
+    EgovlpV2 {
         /// Frames per window.
         frames: u32,
     },
@@ -75,6 +87,7 @@ impl std::fmt::Display for Grid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Grid::Egovlp { frames } => write!(f, "egovlp {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
+            Grid::EgovlpV2 { frames } => write!(f, "egovlpv2 {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
             Grid::Ego4d { frames, stride } => write!(f, "ego4d {frames}/{stride}"),
             Grid::Uniform { fps, frames, stride, .. } => write!(f, "uniform {fps} fps, {frames}/{stride}"),
             Grid::Egoclip { frames } => write!(f, "egoclip, {frames} frames of a clip"),
@@ -134,7 +147,8 @@ impl Grid {
     /// Frames per window.
     pub fn frames(&self) -> u32 {
         match *self {
-            Grid::Egovlp { frames } | Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => frames,
+            Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
             Grid::Egoclip { frames } | Grid::Segments { frames, .. } | Grid::Keyframes { frames } => frames,
         }
     }
@@ -144,10 +158,19 @@ impl Grid {
         matches!(self, Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. })
     }
 
+    /// How many of the last of `rows` rows the original code leaves zero: EgoVLP's extractors compute windows in batches of
+    /// [`EGOVLP_BATCH`], and never the batch that is not full. Source: `run/test_nlq.py` of EgoVLP.
+    pub fn zero_rows(&self, rows: u64, compat: Compat) -> u64 {
+        match (self, compat) {
+            (Grid::Egovlp { .. }, Compat::AsReleased) => rows % EGOVLP_BATCH,
+            _ => 0,
+        }
+    }
+
     /// Rows per second on a file of `source_fps`; 0 where a clip has one row, however long it is.
     pub fn rows_per_sec(&self, source_fps: f64) -> f64 {
         match *self {
-            Grid::Egovlp { .. } => EGOVLP_WINDOWS_PER_SEC,
+            Grid::Egovlp { .. } | Grid::EgovlpV2 { .. } => EGOVLP_WINDOWS_PER_SEC,
             Grid::Ego4d { stride, .. } => source_fps / f64::from(stride),
             Grid::Uniform { fps, stride, .. } => fps.as_f64() / f64::from(stride),
             Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. } => 0.0,
@@ -157,7 +180,9 @@ impl Grid {
     /// Rows that a span of `duration_sec` will have, for plans made before a file is opened.
     pub fn estimate_rows(&self, duration_sec: f64, source_fps: f64) -> u64 {
         match *self {
-            Grid::Egovlp { frames } => egovlp_samples(duration_sec, frames) / u64::from(frames),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => {
+                egovlp_samples(duration_sec, frames) / u64::from(frames)
+            }
             Grid::Ego4d { frames, stride } => {
                 count((duration_sec * source_fps).round() as u64, frames, stride, Tail::Backpad)
             }
@@ -171,7 +196,7 @@ impl Grid {
     /// Checks what no type can: windows of at least one frame that move on.
     pub fn validate(&self) -> Result<(), String> {
         let (frames, stride) = match *self {
-            Grid::Egovlp { frames } | Grid::Egoclip { frames } => (frames, 1),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } | Grid::Egoclip { frames } => (frames, 1),
             Grid::Segments { frames, .. } | Grid::Keyframes { frames } => (frames, 1),
             Grid::Ego4d { frames, stride } | Grid::Uniform { frames, stride, .. } => (frames, stride),
         };
@@ -189,12 +214,12 @@ impl Grid {
     pub fn windows(&self, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
         let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
         match *self {
-            Grid::Egovlp { frames } => egovlp_windows(timeline, span, frames, compat),
-            Grid::Egoclip { frames } => segments::egoclip(timeline, span, frames, compat).into_iter().collect(),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => egovlp_windows(timeline, span, frames, compat),
+            Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat).into_iter().collect(),
             Grid::Segments { frames, edges } => {
-                segments::segments(timeline, span, frames, edges, compat).into_iter().collect()
+                single::segments(timeline, span, frames, edges, compat).into_iter().collect()
             }
-            Grid::Keyframes { frames } => segments::keyframes(timeline, span, frames).into_iter().collect(),
+            Grid::Keyframes { frames } => single::keyframes(timeline, span, frames).into_iter().collect(),
             Grid::Ego4d { frames, stride } => {
                 let (start, end) = (frame_from(timeline, span.start_sec), frame_from(timeline, end_sec));
                 slide(end.saturating_sub(start), frames, stride, Tail::Backpad, |k| start + k)
@@ -228,29 +253,17 @@ fn egovlp_samples(duration_sec: f64, frames: u32) -> u64 {
     (duration_sec * EGOVLP_WINDOWS_PER_SEC * f64::from(frames) + 1.0) as u64
 }
 
-/// EgoVLP's sample edges `g_0..=g_N` between frame positions `a` and `b`: numpy's `linspace` (k * step + a, the last
-/// one exactly `b`), truncated towards zero.
-fn egovlp_edges(samples: u64, a: f64, b: f64) -> Vec<i64> {
-    let step = (b - a) / samples as f64;
-    let edge = |k: u64| if k == samples { b as i64 } else { (k as f64 * step + a) as i64 };
-    (0..=samples).map(edge).collect()
-}
-
 /// The frame list of the original sampler, before it is cut into windows: the middle of each stretch between two edges,
 /// rounded down. -1 is possible where a stretch is empty at frame 0.
 ///
 /// `total_frames` is the frame count of the file; the rate is taken to be 30 whatever it is.
 pub fn egovlp_frame_list(span: TimeSpan, total_frames: u64, frames: u32) -> Vec<i64> {
     let (a, b) = egovlp_bounds(span, total_frames);
-    middles(&egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b))
+    middles(&edges(egovlp_samples(span.duration_sec(), frames), a, b))
 }
 
 fn egovlp_bounds(span: TimeSpan, total_frames: u64) -> (f64, f64) {
     ((EGOVLP_FPS * span.start_sec).max(0.0), (EGOVLP_FPS * span.end_sec).min(total_frames as f64))
-}
-
-fn middles(edges: &[i64]) -> Vec<i64> {
-    edges.windows(2).map(|g| (g[0] + g[1] - 1).div_euclid(2)).collect()
 }
 
 fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Vec<Window> {
@@ -263,7 +276,7 @@ fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Comp
             (timeline.position(span.start_sec), end)
         }
     };
-    let edges = egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b);
+    let edges = segments::edges(egovlp_samples(span.duration_sec(), frames), a, b);
     // decord reads index -1 as the last frame of the file.
     let before_first = if compat == Compat::AsReleased { total - 1 } else { 0 };
     let index = |&i: &i64| u64::try_from(i).unwrap_or(before_first);

@@ -97,12 +97,27 @@ macro_rules! uid {
 }
 
 uid!(VideoUid, "a video");
-uid!(ClipUid, "a clip, or of a whole video where that is the unit of a feature set");
+uid!(ClipUid, "a clip, which may be a whole video");
+uid!(UnitUid, "a unit of a feature set, and the name of its file: a clip, a video or a query");
 
 impl From<&VideoUid> for ClipUid {
     /// A whole video is a clip that bears its video's name.
     fn from(video_uid: &VideoUid) -> Self {
         Self(video_uid.0.clone())
+    }
+}
+
+impl From<&VideoUid> for UnitUid {
+    /// A unit that holds something of all of a video.
+    fn from(video_uid: &VideoUid) -> Self {
+        Self(video_uid.0.clone())
+    }
+}
+
+impl From<&ClipUid> for UnitUid {
+    /// A unit that holds the windows of a clip.
+    fn from(clip_uid: &ClipUid) -> Self {
+        Self(clip_uid.0.clone())
     }
 }
 

@@ -3,16 +3,21 @@
 //! Parsed strictly, because a misspelt key would otherwise change features silently. Not for devices, batch sizes,
 //! workers or paths: those are flags. Invariant: two runs with equal fingerprints compute equal rows.
 
+mod transform;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::VideoCard;
+pub use transform::{Channels, Filter, Place, Transform};
+
+use crate::backbone::Towers;
 use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
-use crate::store::{Contract, Dtype, FORMATS, SCHEMA_VERSION};
+use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
+use crate::text::{TextError, TextModel, TextRule};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,14 @@ pub enum RecipeError {
         /// What was found and what was expected.
         why: String,
     },
+    /// A rule for sentences that there is not; the message lists the valid ones.
+    #[error("recipe {}: {source}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What was found and expected.
+        source: TextError,
+    },
     /// The file's name is the feature set's name, and it cannot be one.
     #[error("recipe {}: the file's name is to name a feature set: {source}", path.display())]
     Name {
@@ -59,157 +72,65 @@ pub struct Recipe {
     /// The rest, as written.
     #[serde(flatten)]
     pub body: Body,
+    /// How sentences are read, if they are.
+    #[serde(skip)]
+    rule: Option<&'static TextRule>,
 }
 
-/// The keys of a recipe file. None has a default.
+/// The keys of a recipe file. None has a default. `grid` and `transform` say what is seen, `text` what is read; a recipe has
+/// one of the two, or both and `fusion`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
-    /// The model card, `onnx/<backbone>.toml`.
+    /// The model card, `onnx/<backbone>.toml`; of fused towers, that of their upper half.
     pub backbone: String,
     /// The graph's output that becomes the row.
     pub feature: String,
     /// Whether faults of the original code are reproduced.
     pub compat: Compat,
     /// Which frames make a row.
-    pub grid: Grid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
     /// What becomes of a frame before it reaches the graph.
-    pub transform: Transform,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+    /// How a sentence is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Reading>,
+    /// The lower halves of fused towers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// How rows are kept.
     pub output: Output,
 }
 
-/// Scaling and cropping to square frames of three bytes a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "TransformKeys", into = "TransformKeys")]
-pub struct Transform {
-    /// Which part of a frame becomes the square.
-    pub place: Place,
-    /// The side of the square, in pixels.
-    pub crop: u32,
-    /// The scaling filter.
-    pub filter: Filter,
-    /// The order of a pixel's bytes.
-    pub channels: Channels,
+/// What is seen of a video.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Frames {
+    /// Which frames make a row.
+    pub grid: Grid,
+    /// What becomes of a frame before it reaches the graph.
+    pub transform: Transform,
 }
 
-impl Transform {
-    /// Red, green and blue of a centred square.
-    pub const fn centred(short_side: u32, crop: u32, filter: Filter) -> Self {
-        Self { place: Place::Centre { short_side }, crop, filter, channels: Channels::Rgb }
-    }
-
-    fn check(self) -> Result<(), String> {
-        let (crop, most) = (
-            self.crop,
-            match self.place {
-                Place::Centre { short_side } if !(16..=4096).contains(&short_side) => {
-                    return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
-                }
-                Place::Centre { short_side } => short_side,
-                Place::Random { .. } => 4096,
-            },
-        );
-        match self.place {
-            _ if (1..=most).contains(&crop) => Ok(()),
-            Place::Centre { .. } => Err(format!("transform.crop is {crop}, expected 1 to short_side ({most}) pixels")),
-            Place::Random { .. } => Err(format!("transform.crop is {crop}, expected 1 to {most} pixels")),
-        }
-    }
-}
-
-/// Which part of a frame becomes the square.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// The frame is scaled and its centre cut out, at an offset that is rounded half to even, as in torchvision's
-    /// `CenterCrop`.
-    Centre {
-        /// The shorter side after scaling, in pixels; the longer one is `floor(short_side * long / short)`, as in
-        /// torchvision's `Resize`.
-        short_side: u32,
-    },
-    /// A part is drawn for each frame and scaled to the square, as in torchvision's `RandomResizedCrop` with its usual
-    /// shares (0.08 to 1 of the area) and ratios (3/4 to 4/3): EgoVLPv2's QFVS as released.
-    Random {
-        /// What is drawn depends on it, on the video's name and on the frame's index alone.
-        seed: u64,
-    },
-}
-
-/// The keys of a transform: `short_side` for a centred square, `seed` for a random one.
-#[derive(Serialize, Deserialize)]
+/// How sentences become tokens: a line of [`RULES`](crate::text::RULES).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TransformKeys {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    short_side: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-    crop: u32,
-    filter: Filter,
-    channels: Channels,
+pub struct Reading {
+    /// The model whose vocabulary it is, `egovlp` or `egovlpv2`.
+    pub model: String,
+    /// The stage of the original code whose lengths count.
+    pub rule: String,
 }
 
-impl TryFrom<TransformKeys> for Transform {
-    type Error = &'static str;
-
-    fn try_from(keys: TransformKeys) -> Result<Self, Self::Error> {
-        let TransformKeys { short_side, seed, crop, filter, channels } = keys;
-        let place = match (short_side, seed) {
-            (Some(short_side), None) => Place::Centre { short_side },
-            (None, Some(seed)) => Place::Random { seed },
-            _ => return Err("expected short_side (a centred crop) or seed (a random resized crop), one of the two"),
-        };
-        Ok(Self { place, crop, filter, channels })
-    }
-}
-
-impl From<Transform> for TransformKeys {
-    fn from(Transform { place, crop, filter, channels }: Transform) -> Self {
-        let (short_side, seed) = match place {
-            Place::Centre { short_side } => (Some(short_side), None),
-            Place::Random { seed } => (None, Some(seed)),
-        };
-        Self { short_side, seed, crop, filter, channels }
-    }
-}
-
-/// The order of a pixel's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Channels {
-    /// Red, green, blue: what backbones are trained with.
-    Rgb,
-    /// Blue, green, red: what EgoVLP's reader of EPIC-KITCHENS' pictures gave until January 2023, and its published numbers
-    /// probably rest on.
-    Bgr,
-}
-
-/// Scaling filters of ffmpeg's `scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Filter {
-    /// What EgoVLP and Ego4D use.
-    Bilinear,
-    /// What EgoVLPv2's QFVS uses.
-    Bicubic,
-    /// Every output pixel is the mean of what it covers.
-    Area,
-    /// Frames become RGB first and are then scaled by two taps a side whatever the ratio, as torchvision's `Resize` scales
-    /// tensors without antialiasing: within one level of it for sizes at which `bilinear` averages. Nine times the work.
-    BilinearAliased,
-}
-
-impl Filter {
-    /// ffmpeg's name of the filter's kernel.
-    pub fn flag(self) -> &'static str {
-        match self {
-            Filter::Bilinear => "bilinear",
-            Filter::Bicubic => "bicubic",
-            Filter::Area => "area",
-            // The one of swscale's filters that does not widen for smaller pictures.
-            Filter::BilinearAliased => "fast_bilinear",
-        }
-    }
+/// The model cards of the lower halves of two fused towers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fusion {
+    /// Frames to tokens.
+    pub lower_video: String,
+    /// Sentences to tokens.
+    pub lower_text: String,
 }
 
 /// How rows are kept.
@@ -232,13 +153,40 @@ impl Recipe {
         let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
         let body: Body = toml::from_str(&text).map_err(parse)?;
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
-        Ok(Self { name: name.to_string(), body })
+        let rule = body.text.as_ref().map(Reading::find).transpose();
+        let rule = rule.map_err(|source| RecipeError::Text { path: path.to_owned(), source })?;
+        Ok(Self { name: name.to_string(), body, rule })
     }
 
-    /// The hash of everything that decides a row: recipe, card, graph, precision and the schema of the store.
-    pub fn fingerprint(&self, card: &VideoCard, precision: &str) -> String {
+    /// What is seen, if something is.
+    pub fn frames(&self) -> Option<Frames> {
+        Some(Frames { grid: self.body.grid?, transform: self.body.transform? })
+    }
+
+    /// How sentences are read, if they are.
+    pub fn rule(&self) -> Option<&'static TextRule> {
+        self.rule
+    }
+
+    /// What a row of it stands for, out of these towers.
+    pub fn row_kind(&self, towers: &Towers) -> RowKind {
+        let alone = self.body.grid.is_some_and(|grid| grid.is_single());
+        match towers {
+            Towers::Video(_) if alone => RowKind::Clip,
+            Towers::Video(_) => RowKind::Window,
+            Towers::Text(text) if text.per_token => RowKind::Token,
+            Towers::Text(_) => RowKind::Query,
+            Towers::Fused(_) if alone => RowKind::Pair,
+            Towers::Fused(_) => RowKind::FusedWindow,
+        }
+    }
+
+    /// The hash of everything that decides a row: recipe, cards, graphs, precision, the vocabulary (its hash) and the schema
+    /// of the store.
+    pub fn fingerprint(&self, towers: &Towers, precision: &str, vocabulary: Option<&str>) -> String {
         let parts = serde_json::json!({
-            "schema": SCHEMA_VERSION, "recipe": self, "card": card.card, "precision": precision,
+            "schema": SCHEMA_VERSION, "recipe": self, "cards": towers.cards(), "precision": precision,
+            "vocabulary": vocabulary,
         });
         digest::text(&parts.to_string())
     }
@@ -247,38 +195,78 @@ impl Recipe {
     ///
     /// # Errors
     /// Only if the recipe cannot be written as TOML again, which one that was read always can.
-    pub fn contract(&self, card: &VideoCard, precision: &str) -> Result<Contract, toml::ser::Error> {
-        let body = &self.body;
+    pub fn contract(
+        &self,
+        towers: &Towers,
+        precision: &str,
+        vocabulary: Option<&str>,
+    ) -> Result<Contract, toml::ser::Error> {
+        let (body, card) = (&self.body, towers.last());
+        let row_kind = self.row_kind(towers);
+        let grid = body.grid.map(|grid| grid.to_string());
+        let reading = body.text.as_ref().map(|text| format!("{} text, rule {}", text.model, text.rule));
+        let follows = matches!(row_kind, RowKind::Window | RowKind::FusedWindow);
         Ok(Contract {
             schema_version: SCHEMA_VERSION,
             feature_set: self.name.clone(),
-            backbone: card.card.name.clone(),
-            onnx_sha256: card.card.sha256.clone(),
+            backbone: card.name.clone(),
+            onnx_sha256: card.sha256.clone(),
             precision: precision.to_owned(),
-            dim: card.feature.dim,
+            dim: towers.feature().dim,
             dtype: body.output.dtype,
+            row_kind,
             format: body.output.format.clone(),
-            grid: body.grid.to_string(),
-            fps: body.grid.rows_per_sec(30.0),
-            window_frames: body.grid.frames(),
+            grid: grid.into_iter().chain(reading).collect::<Vec<_>>().join("; "),
+            fps: body.grid.filter(|_| follows).map_or(0.0, |grid| grid.rows_per_sec(30.0)),
+            window_frames: body.grid.map_or(0, |grid| grid.frames()),
             compat: body.compat.name().to_owned(),
-            checkpoint: card.card.checkpoint.clone(),
-            checkpoint_sha256: card.card.checkpoint_sha256.clone(),
+            checkpoint: card.checkpoint.clone(),
+            checkpoint_sha256: card.checkpoint_sha256.clone(),
             recipe: toml::to_string(body)?,
-            fingerprint: self.fingerprint(card, precision),
+            fingerprint: self.fingerprint(towers, precision, vocabulary),
         })
     }
 }
 
 impl Body {
     fn check(&self) -> Result<(), String> {
-        self.grid.validate()?;
-        self.transform.check()?;
+        self.check_parts()?;
+        self.grid.map_or(Ok(()), |grid| grid.validate())?;
+        self.transform.map_or(Ok(()), Transform::check)?;
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
         if !known.contains(&self.output.format.as_str()) {
             return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
         }
         Ok(())
+    }
+}
+
+impl Body {
+    /// That the recipe says what is seen, what is read, or both and how they meet.
+    fn check_parts(&self) -> Result<(), String> {
+        let parts = [
+            ("grid", self.grid.is_some()),
+            ("transform", self.transform.is_some()),
+            ("text", self.text.is_some()),
+            ("fusion", self.fusion.is_some()),
+        ];
+        match parts.map(|(_, there)| there) {
+            [true, true, false, false] | [false, false, true, false] | [true, true, true, true] => Ok(()),
+            _ => {
+                let found: Vec<&str> = parts.into_iter().filter(|part| part.1).map(|part| part.0).collect();
+                let found = if found.is_empty() { "none of them".to_owned() } else { found.join(", ") };
+                Err(format!(
+                    "expected the tables grid and transform (frames), text (sentences), or these and fusion (both), \
+                     found {found}"
+                ))
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn find(&self) -> Result<&'static TextRule, TextError> {
+        TextRule::find(&self.rule, self.model.parse::<TextModel>()?)
     }
 }
 
@@ -318,13 +306,36 @@ dtype = "f32"
     #[test]
     fn a_complete_recipe_is_read_and_named_by_its_file() {
         let recipe = read(GOOD).unwrap();
-        assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Grid::Egovlp { frames: 4 }));
+        assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Some(Grid::Egovlp { frames: 4 })));
+    }
+
+    const SENTENCES: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
+
+    #[test]
+    fn a_recipe_sees_or_reads_or_does_both_by_fusion() {
+        let frames = &GOOD[GOOD.find("[grid]").unwrap()..GOOD.find("[output]").unwrap()];
+        let read_only = GOOD.replace(frames, SENTENCES);
+        let recipe = read(&read_only).unwrap();
+        assert_eq!((recipe.frames(), recipe.rule().map(|rule| rule.max_length)), (None, Some(30)));
+        let fusion = "[fusion]\nlower_video = \"a\"\nlower_text = \"b\"\n";
+        let both = GOOD.replace("[output]", &format!("{SENTENCES}{fusion}[output]"));
+        assert!(read(&both).unwrap().frames().is_some());
+        for (text, found) in [
+            (GOOD.replace(frames, ""), "found none of them"),
+            (GOOD.replace("[output]", &format!("{SENTENCES}[output]")), "found grid, transform, text"),
+            (read_only.replace("[output]", &format!("{fusion}[output]")), "found text, fusion"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains(found), "{error}");
+        }
+        let error = read(&read_only.replace("\"nlq\"", "\"mq\"")).unwrap_err().to_string();
+        assert!(error.contains("no rule of egovlpv2 is called \"mq\""), "{error}");
     }
 
     #[test]
     fn a_seed_draws_random_crops_and_is_written_as_read() {
         let random = read(&GOOD.replace("short_side = 256", "seed = 7")).unwrap();
-        assert_eq!(random.body.transform.place, Place::Random { seed: 7 });
+        assert_eq!(random.body.transform.unwrap().place, Place::Random { seed: 7 });
         let again: Body = toml::from_str(&toml::to_string(&random.body).unwrap()).unwrap();
         assert_eq!(again, random.body);
     }

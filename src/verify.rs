@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::ids::ClipUid;
+use crate::ids::UnitUid;
 use crate::store::{
-    Contract, INDEX_FILE, LedgerEntry, Plan, RowMeta, Stale, StoreError, StoreReader, Unit, UnitHeader,
+    Contract, INDEX_FILE, LedgerEntry, Plan, RowKind, RowMeta, Stale, StoreError, StoreReader, Unit, UnitHeader,
     count_index_rows,
 };
 
@@ -64,7 +64,7 @@ pub enum ProblemKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The unit.
-    pub clip_uid: ClipUid,
+    pub unit_uid: UnitUid,
     /// What kind of thing.
     pub kind: ProblemKind,
     /// What was expected and what was found.
@@ -117,11 +117,11 @@ pub fn verify(store: &StoreReader, options: VerifyOptions) -> Result<VerifyRepor
 pub fn verify_some(
     store: &StoreReader,
     options: VerifyOptions,
-    chosen: impl Fn(&ClipUid) -> bool,
+    chosen: impl Fn(&UnitUid) -> bool,
 ) -> Result<VerifyReport, StoreError> {
     let (planned, committed) = (store.planned()?, store.committed()?);
-    let entries: Vec<&LedgerEntry> = committed.iter().filter(|entry| chosen(&entry.clip_uid)).collect();
-    let promised: Vec<&ClipUid> = planned.keys().filter(|uid| chosen(uid)).collect();
+    let entries: Vec<&LedgerEntry> = committed.iter().filter(|entry| chosen(&entry.unit_uid)).collect();
+    let promised: Vec<&UnitUid> = planned.keys().filter(|uid| chosen(uid)).collect();
     let sum = |value: fn(&LedgerEntry) -> u64| entries.iter().map(|&entry| value(entry)).sum();
     let mut report = VerifyReport {
         feature_set: store.contract().feature_set.clone(),
@@ -142,23 +142,23 @@ pub fn verify_some(
         report.check_unit(store, options, entry)?;
     }
     report.warn_zero_rows(options);
-    report.problems.sort_by(|a, b| (&a.clip_uid, a.kind).cmp(&(&b.clip_uid, b.kind)));
+    report.problems.sort_by(|a, b| (&a.unit_uid, a.kind).cmp(&(&b.unit_uid, b.kind)));
     Ok(report)
 }
 
 impl VerifyReport {
-    fn add(&mut self, clip_uid: &ClipUid, kind: ProblemKind, what: impl Into<String>) {
-        self.problems.push(Problem { clip_uid: clip_uid.clone(), kind, what: what.into() });
+    fn add(&mut self, unit_uid: &UnitUid, kind: ProblemKind, what: impl Into<String>) {
+        self.problems.push(Problem { unit_uid: unit_uid.clone(), kind, what: what.into() });
     }
 
     fn check_plan(&mut self, planned: &Plan, entry: &LedgerEntry) {
-        let Some(promised) = planned.get(&entry.clip_uid) else {
-            self.warnings.push(format!("unit {} is committed and was never promised", entry.clip_uid));
+        let Some(promised) = planned.get(&entry.unit_uid) else {
+            self.warnings.push(format!("unit {} is committed and was never promised", entry.unit_uid));
             return;
         };
         if (&promised.video_uid, promised.span) != (&entry.video_uid, entry.span) {
             let what = format!("it was promised as {}, committed as another part or video", promised.describe());
-            self.add(&entry.clip_uid, ProblemKind::Unplanned, what);
+            self.add(&entry.unit_uid, ProblemKind::Unplanned, what);
         }
     }
 
@@ -169,7 +169,7 @@ impl VerifyReport {
         entry: &LedgerEntry,
     ) -> Result<(), StoreError> {
         if let Some(stale) = store.check_committed(entry)? {
-            self.add(&entry.clip_uid, kind_of(&stale), stale.to_string());
+            self.add(&entry.unit_uid, kind_of(&stale), stale.to_string());
             return Ok(());
         }
         if options.checksums_only {
@@ -178,7 +178,7 @@ impl VerifyReport {
         match store.read_file(entry) {
             Ok(unit) => self.check_content(store, options, entry, &unit),
             Err(error @ StoreError::Corrupt { .. }) => {
-                self.add(&entry.clip_uid, ProblemKind::Unreadable, error.to_string());
+                self.add(&entry.unit_uid, ProblemKind::Unreadable, error.to_string());
             }
             Err(error) => return Err(error),
         }
@@ -189,13 +189,13 @@ impl VerifyReport {
         let checks = [
             (ProblemKind::Contract, contract_problem(store, unit)),
             (ProblemKind::Ledger, ledger_problem(entry, unit)),
-            (ProblemKind::Times, times_problem(options, &unit.header, &unit.meta)),
+            (ProblemKind::Times, times_problem(options, unit).or_else(|| order_problem(unit))),
             (ProblemKind::NotFinite, value_problem(unit, false, |value| value.is_finite())),
             (ProblemKind::MissingNotNan, value_problem(unit, true, f32::is_nan)),
         ];
         for (kind, problem) in checks {
             if let Some(what) = problem {
-                self.add(&entry.clip_uid, kind, what);
+                self.add(&entry.unit_uid, kind, what);
             }
         }
         self.zero_rows += unit.features.outer_iter().filter(|row| row.iter().all(|&value| value == 0.0)).count() as u64;
@@ -255,8 +255,8 @@ fn contract_problem(store: &StoreReader, unit: &Unit) -> Option<String> {
 
 fn ledger_problem(entry: &LedgerEntry, unit: &Unit) -> Option<String> {
     let header = &unit.header;
-    if (&header.clip_uid, &header.video_uid) != (&entry.clip_uid, &entry.video_uid) {
-        let (clip, video) = (&header.clip_uid, &header.video_uid);
+    if (&header.unit_uid, &header.video_uid) != (&entry.unit_uid, &entry.video_uid) {
+        let (clip, video) = (&header.unit_uid, &header.video_uid);
         return Some(format!("its file holds unit {clip} of video {video}, expected video {}", entry.video_uid));
     }
     if header.span != entry.span {
@@ -273,22 +273,28 @@ fn ledger_problem(entry: &LedgerEntry, unit: &Unit) -> Option<String> {
     Some(format!("its file has {found} {what}, the ledger says {expected}"))
 }
 
-fn times_problem(options: VerifyOptions, header: &UnitHeader, meta: &[RowMeta]) -> Option<String> {
-    let wrong = (0..meta.len()).find_map(|i| {
-        let why = row_problem(header, &meta[i])
-            .or_else(|| outside_problem(header, &meta[i]).filter(|_| !options.rows_outside_expected))
-            .or_else(|| order_problem(&meta[i.checked_sub(1)?], &meta[i]));
-        Some((i, why?))
-    });
-    let (row, why) = wrong?;
-    let RowMeta { first_frame, last_frame, start_sec, end_sec, .. } = meta[row];
-    Some(format!("row {row} ([{start_sec}, {end_sec}) s, frames {first_frame}..={last_frame}) {why}"))
+fn times_problem(options: VerifyOptions, unit: &Unit) -> Option<String> {
+    let (row, why) = unit.meta.iter().enumerate().find_map(|(i, row)| {
+        let outside = || outside_problem(&unit.header, row).filter(|_| !options.rows_outside_expected);
+        Some((i, row_problem(&unit.header, row).or_else(outside)?))
+    })?;
+    Some(format!("{} {why}", described(row, &unit.meta[row])))
 }
 
-fn order_problem(before: &RowMeta, row: &RowMeta) -> Option<String> {
+/// Windows follow one another in time; clips and sentences may overlap as they like.
+fn order_problem(unit: &Unit) -> Option<String> {
+    if !matches!(unit.contract.row_kind, RowKind::Window | RowKind::FusedWindow) {
+        return None;
+    }
     // Frames are not compared: released code takes the frame before the first one for the last one.
-    let ordered = before.start_sec <= row.start_sec && before.end_sec <= row.end_sec;
-    (!ordered).then(|| "begins or ends before the row that precedes it".to_owned())
+    let ordered = |pair: &[RowMeta]| pair[0].start_sec <= pair[1].start_sec && pair[0].end_sec <= pair[1].end_sec;
+    let row = 1 + unit.meta.windows(2).position(|pair| !ordered(pair))?;
+    Some(format!("{} begins or ends before the row that precedes it", described(row, &unit.meta[row])))
+}
+
+fn described(row: usize, meta: &RowMeta) -> String {
+    let RowMeta { first_frame, last_frame, start_sec, end_sec, .. } = meta;
+    format!("row {row} ([{start_sec}, {end_sec}) s, frames {first_frame}..={last_frame})")
 }
 
 fn row_problem(header: &UnitHeader, row: &RowMeta) -> Option<String> {
@@ -340,7 +346,7 @@ mod tests {
     }
 
     fn kinds(report: &VerifyReport) -> Vec<(&str, ProblemKind)> {
-        report.problems.iter().map(|problem| (problem.clip_uid.as_str(), problem.kind)).collect()
+        report.problems.iter().map(|problem| (problem.unit_uid.as_str(), problem.kind)).collect()
     }
 
     /// Replaces `from` in the ledger of the only shard.
@@ -491,14 +497,15 @@ mod tests {
 
     #[test]
     fn rows_lie_inside_of_their_unit() {
-        let header = UnitHeader { span: TimeSpan::new(0.5, 3.0), ..samples::header("a", 6) };
+        let mut unit = samples::unit("hdf5", Dtype::F32);
+        unit.header.span = TimeSpan::new(0.5, 3.0);
         let row = |start_sec, end_sec, padded| RowMeta {
             first_frame: 0,
             last_frame: 15,
             start_sec,
             end_sec,
             padded,
-            missing: false,
+            ..RowMeta::default()
         };
         for (start, end, padded, sound) in [
             (0.5, 1.0, false, true),
@@ -509,10 +516,10 @@ mod tests {
             (2.5, 3.2, true, true),
             (3.2, 3.4, true, false),
         ] {
-            let rows = [row(start, end, padded)];
+            unit.meta = vec![row(start, end, padded)];
             let lenient = VerifyOptions { rows_outside_expected: true, ..VerifyOptions::default() };
-            assert_eq!(times_problem(lenient, &header, &rows), None);
-            let found = times_problem(VerifyOptions::default(), &header, &rows);
+            assert_eq!(times_problem(lenient, &unit), None);
+            let found = times_problem(VerifyOptions::default(), &unit);
             assert_eq!(found.is_none(), sound, "{start} {end} {padded}: {found:?}");
         }
     }

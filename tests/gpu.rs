@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::store::StoreReader;
 
 /// Smallest cosine between a row of the CPU and the same row of the GPU, both fp32.
@@ -46,7 +46,7 @@ fn compare(cpu: &Path, gpu: &Path) -> (f64, f32) {
     for set in ["demo", "demo_dense"] {
         let (cpu, gpu) = (StoreReader::open(&cpu.join(set)).unwrap(), StoreReader::open(&gpu.join(set)).unwrap());
         for clip in ["nasa_13013", "nasa_launch"] {
-            let uid = ClipUid::parse(clip).unwrap();
+            let uid = UnitUid::parse(clip).unwrap();
             let (a, b) = (cpu.read_unit(&uid).unwrap().features, gpu.read_unit(&uid).unwrap().features);
             assert_eq!(a.dim(), b.dim());
             for (a, b) in a.outer_iter().zip(b.outer_iter()) {

@@ -119,7 +119,7 @@ fn pyarrow_and_pandas_read_units_and_index() {
 import pandas, pyarrow as pa, pyarrow.parquet as pq
 out = {}
 for kind, value in (("f32", pa.float32()), ("f16", pa.float16())):
-    index = pandas.read_parquet(f"out/pq_{kind}/index.parquet").set_index("clip_uid")
+    index = pandas.read_parquet(f"out/pq_{kind}/index.parquet").set_index("unit_uid")
     assert list(index.index) == ["clip", "v", "w"], index
     assert index.loc["clip", "start_sec"] == 0.48 and np.isnan(index.loc["v", "start_sec"])
     assert list(index["video_uid"]) == ["v", "v", "w"] and (index["dim"] == 32).all()

@@ -5,10 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{DENSE, EGOVLP, Workshop, finish, signal, wait_for};
+use support::{DENSE, EGOVLP, Mount, Workshop, finish, signal, wait_for};
 
 /// Kills of [`a_killed_run_goes_on_where_it_was`].
 const KILLS: usize = 20;
@@ -223,37 +222,6 @@ fn rows_of_another_kind_are_not_mixed_in() {
     shop.extract("out", "").ends_with(0);
     assert!(shop.unit_files("out") == before);
     assert_eq!(shop.report("out")["done_before"], 1);
-}
-
-/// A file system of its own, gone with its owner.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None` where this user may not mount.
-    fn tmpfs(path: PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(path)),
-            _ => {
-                eprintln!(
-                    "skipped: this user may not mount a file system, so a full or read-only one cannot be tested"
-                );
-                None
-            }
-        }
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -6,17 +6,21 @@
 mod args;
 mod audit;
 mod checkpoint;
+mod chunk;
 mod completions;
 mod doctor;
 mod estimate;
 mod export;
 mod extract;
 mod inspect;
+mod interrupt;
 mod manifest;
 mod plan;
 mod progress;
+mod resize;
 mod setup;
 mod tokenize;
+mod transcode;
 mod verify;
 
 use std::fmt::Display;
@@ -58,6 +62,8 @@ enum Command {
     Export(Box<export::ExportCommand>),
     Manifest(manifest::Manifest),
     Audit(audit::Audit),
+    Resize(Box<resize::Resize>),
+    Chunk(Box<chunk::Chunk>),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
@@ -82,6 +88,8 @@ impl Cli {
             Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Resize(command) => command.run(),
+            Command::Chunk(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),

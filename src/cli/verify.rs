@@ -57,7 +57,7 @@ fn print(report: &VerifyReport) -> anyhow::Result<()> {
         report.missing
     ))?;
     for problem in &report.problems {
-        tell(format_args!("egofx: {} {}: {}", report.feature_set, problem.clip_uid, problem.what));
+        tell(format_args!("egofx: {} {}: {}", report.feature_set, problem.unit_uid, problem.what));
     }
     for warning in &report.warnings {
         tell(format_args!("egofx: {}: note: {warning}", report.feature_set));

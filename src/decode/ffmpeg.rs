@@ -13,7 +13,7 @@ use super::child::Child;
 use super::graph::Sizes;
 use super::log_line::LogLine;
 use super::picture_stream::PictureStream;
-use super::{Fault, Frame, FrameSource, FrameStream, ProbeError, Tools, VideoInfo, pictures, probe};
+use super::{Fault, Frame, FrameSource, FrameStream, ProbeError, Tools, VideoInfo, pictures, pieces, probe};
 use crate::recipe::Transform;
 use crate::time::Fps;
 
@@ -44,12 +44,19 @@ pub struct FfmpegSource {
 
 impl FrameSource for FfmpegSource {
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
-        if pictures::are_named_by(path) { pictures::probe(path, fps) } else { probe::probe(&self.tools, path) }
+        match pieces::files(path) {
+            Some(files) => pieces::probe(self, path, &files),
+            None if pictures::are_named_by(path) => pictures::probe(path, fps),
+            None => probe::probe(&self.tools, path),
+        }
     }
 
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
         if wanted.is_empty() || transforms.is_empty() {
             return Box::new(std::iter::empty());
+        }
+        if !video.pieces.is_empty() {
+            return pieces::open(self, video, wanted, transforms);
         }
         if let Some(pictures) = &video.pictures {
             return Box::new(PictureStream::new(self, video, pictures.clone(), wanted, transforms));
@@ -228,6 +235,7 @@ impl Stream {
                 LogLine::Frame(pts) => return Some(pts),
                 LogLine::Damage(line) => self.complain(line),
                 LogLine::Fallback(why) => self.fall_back(why),
+                LogLine::Encoded(_) => {} // nothing is encoded here
             }
         }
     }

@@ -114,6 +114,7 @@ impl PictureStream {
             match line {
                 LogLine::Frame(pts) => shown.push(pts),
                 LogLine::Damage(words) | LogLine::Fallback(words) => _ = complaint.get_or_insert(words),
+                LogLine::Encoded(_) => {} // nothing is encoded here
             }
         }
         let status = child.wait().map_err(words)?;

@@ -91,6 +91,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         declared_end_sec: None,
         lost,
         notes,
+        pieces: Vec::new(),
         pictures: Some(Arc::new(Pictures { files })),
     })
 }

@@ -108,7 +108,7 @@ impl Judge<'_> {
             for feed in &mut feeds {
                 if let Feed::Bytes(_, bytes, shape) = feed {
                     shape[1] = *frames;
-                    *bytes = middles(pixels, *frames, shape[2]);
+                    *bytes = middles(pixels, *frames, shape[2]).into();
                 }
             }
             feeds

@@ -1,168 +1,119 @@
-//! Grids with one window for each clip: a clip becomes one row, for retrieval, multiple choice and classification.
+//! Equal segments of a stretch of frames, one frame picked from each: the arithmetic that all samplers of EgoVLP share.
 //!
-//! Not for windows that slide. Invariant: frame numbers are computed as the originals compute them, in integers and in
-//! float64; [`Compat`] decides only how a number becomes a frame of the file.
+//! Not for where the stretch comes from. Invariant: numbers are computed as numpy computed them (`linspace` in float64,
+//! truncated towards zero), so that lists equal the originals' exactly. Source: `sample_frames*` in
+//! `base/base_dataset.py` of EgoVLP.
 
-use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
-use super::{Compat, EGOVLP_FPS, Window, egovlp_edges, ends_with, middles, repeats, shown_at};
-use crate::time::{TimeSpan, Timeline};
-
-/// Frames of a whole chunk of EgoVLP's chunked videos: 600 s at 30 frames a second.
-pub const CHUNK_FRAMES: u64 = 18_000;
-
-/// How the ends of equal stretches become frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Edges {
-    /// Cut off: EgoVLP's and EgoVLPv2's Charades-Ego, EgoVLP's EPIC-KITCHENS, EgoTaskQA. Source: `sample_frames_start_end`
-    /// and `sample_frames` in `base/base_dataset.py` of EgoVLP.
-    ///
-    /// Under `as-released` frame i - 1 is shown for frame i: OpenCV is sent to the frame before, and EPIC-KITCHENS' picture
-    /// files count from 1.
-    Truncated,
-    /// Rounded to the nearest: EgoVLPv2's EPIC-KITCHENS. Source: `get_frame_ids` in
-    /// `data_loader/EpicKitchens_MIR_dataset.py` of EgoVLPv2.
-    Rounded,
+/// The edges `g_0..=g_n` of `segments` equal segments between frame positions `start` and `end`: numpy's `linspace`
+/// (k * step + start, the last one exactly `end`), truncated towards zero. They descend where `end` is before `start`.
+pub fn edges(segments: u64, start: f64, end: f64) -> Vec<i64> {
+    let step = (end - start) / segments as f64;
+    let edge = |k: u64| if k == segments { end as i64 } else { (k as f64 * step + start) as i64 };
+    (0..=segments).map(edge).collect()
 }
 
-impl Edges {
-    /// The name that recipes use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Edges::Truncated => "truncated",
-            Edges::Rounded => "rounded",
-        }
-    }
+/// The edges over which EgoVLP spreads `frames` frames of a narrated clip: as many segments, or `end_frame` if that is
+/// less (as in the original, which compares with the end and not with the length).
+pub fn egoclip_edges(start_frame: u64, end_frame: u64, frames: u32) -> Vec<i64> {
+    edges(u64::from(frames).min(end_frame), start_frame as f64, end_frame as f64)
 }
 
-/// The middles, rounded down, of `min(frames, end)` stretches between frame numbers `start` and `end`. Empty stretches
-/// give the number before them.
-pub fn egoclip_frame_list(start: u64, end: u64, frames: u32) -> Vec<i64> {
-    match u64::from(frames).min(end) {
-        0 => Vec::new(),
-        samples => middles(&egovlp_edges(samples, start as f64, end as f64)),
-    }
+/// Uniform picking: the middle of `[g_k, g_{k+1} - 1]` of each segment, rounded down. -1 is possible where a segment is
+/// empty at frame 0.
+pub fn middles(edges: &[i64]) -> Vec<i64> {
+    edges.windows(2).map(|g| (g[0] + g[1] - 1).div_euclid(2)).collect()
 }
 
-/// What EgoVLP's reader seeks for frame number `frame` of a clip that starts in chunk `first_chunk`: a chunk, and the
-/// position in it, which is one frame early. -1 gives a chunk's first frame.
+/// Random picking: the frames `[g_k, g_{k+1} - 1)` of each segment from which one is drawn. The last frame of a segment is
+/// never drawn, as in the original.
 ///
-/// The number at the chunks' border itself (`18000 * (first_chunk + 1)`) falls to the wrong chunk.
-pub fn egoclip_seek(frame: u64, first_chunk: u64) -> (u64, i64) {
-    let chunk = if frame > CHUNK_FRAMES * (first_chunk + 1) { first_chunk + 1 } else { first_chunk };
-    (chunk, (frame % CHUNK_FRAMES) as i64 - 1)
+/// `None` if any of them is empty: the original raises, and trains on a black clip instead. Clips of fewer than two frames
+/// a segment (8 frames for 4) are such.
+pub fn draws(edges: &[i64]) -> Option<Vec<Range<i64>>> {
+    let ranges: Vec<Range<i64>> = edges.windows(2).map(|g| g[0]..g[1] - 1).collect();
+    ranges.iter().all(|range| !range.is_empty()).then_some(ranges)
 }
 
-/// EgoVLPv2's frames of an EPIC-KITCHENS clip between positions `start` and `end` (seconds times rate): the middles of
-/// `frames` stretches of `(last - first - 1) / frames`, whose ends are rounded half to even.
-pub fn rounded_frame_list(start: f64, end: f64, frames: u32) -> Vec<i64> {
-    let (first, last) = (start.round_ties_even(), end.ceil());
-    let size = (last - first - 1.0) / f64::from(frames);
-    let edge = |k: u32| ((size * f64::from(k)).round_ties_even() + first) as i64;
-    (0..frames).map(|k| (edge(k) + edge(k + 1).min(last as i64)).div_euclid(2)).collect()
-}
-
-/// The frame numbers in `start..end` that OSCC and PNR look at: the first `frames` multiples of the step rounded up, or of
-/// the step rounded down where those are too few. Empty where the clip has fewer frames than that.
-pub fn keyframe_list(start: u64, end: u64, frames: u32) -> Vec<u64> {
-    let (wanted, count) = (u64::from(frames), end.saturating_sub(start));
-    let multiples = |step: u64| -> Vec<u64> {
-        let first = start.div_ceil(step) * step;
-        (0..wanted).map(|k| first + k * step).take_while(|&number| number < end).collect()
-    };
-    if count < wanted {
-        return Vec::new();
-    }
-    let wide = multiples(count.div_ceil(wanted));
-    if wide.len() as u64 == wanted { wide } else { multiples(count / wanted) }
-}
-
-/// EgoClip's window; `None` where the original finds no frame.
-pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
-    if compat == Compat::Fixed {
-        return Some(evenly(line, span, frames));
-    }
-    let number = |t: f64| (t * EGOVLP_FPS).max(0.0) as u64;
-    let (start, end) = (number(span.start_sec), number(span.end_sec));
-    let first_chunk = start / CHUNK_FRAMES;
-    let shown = |number: i64| {
-        let (chunk, position) = egoclip_seek(number.max(0) as u64, first_chunk);
-        let before = chunk * CHUNK_FRAMES;
-        let last = line.frames().saturating_sub(before + 1);
-        before + (position.max(0) as u64).min(last)
-    };
-    let list = egoclip_frame_list(start, end, frames);
-    filled(list.into_iter().map(shown).collect(), frames, start..end)
-}
-
-/// The window of equal stretches; `None` where the original finds no frame.
-pub(super) fn segments(line: &Timeline, span: TimeSpan, frames: u32, edges: Edges, compat: Compat) -> Option<Window> {
-    match (edges, compat) {
-        (Edges::Rounded, _) => rounded(line, span, frames, compat),
-        (Edges::Truncated, Compat::Fixed) => Some(evenly(line, span, frames)),
-        (Edges::Truncated, Compat::AsReleased) => {
-            let (start, end) = file_numbers(line, span);
-            // One frame early, for both readers.
-            let shown = |number: i64| (number - 1).max(0) as u64;
-            let list = egoclip_frame_list(start, end, frames);
-            filled(list.into_iter().map(shown).collect(), frames, start..end)
-        }
-    }
-}
-
-/// First and last frame number as Charades-Ego's reader computes them: by the file's rate, not past its end.
-fn file_numbers(line: &Timeline, span: TimeSpan) -> (u64, u64) {
-    let number = |t: f64| (t * line.mean_fps()).max(0.0) as u64;
-    // The seconds of a whole video are those of its last frame's end, which need not come out as a whole number again.
-    let end = if span.end_sec >= line.end_sec() - 1e-9 { line.frames() } else { number(span.end_sec) };
-    (number(span.start_sec), end.min(line.frames()))
-}
-
-fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
-    let (start, end) = match compat {
-        Compat::AsReleased => (span.start_sec.max(0.0) * line.mean_fps(), span.end_sec * line.mean_fps()),
-        // A thousandth of a frame absorbs the rounding of decimal seconds.
-        Compat::Fixed => (line.position(span.start_sec), line.position(span.end_sec) - 1e-3),
-    };
-    let end = if ends_with(line, span) { end.min(line.frames() as f64) } else { end };
-    let list = rounded_frame_list(start, end, frames);
-    let cover = start.round_ties_even() as u64..end.ceil() as u64;
-    filled(list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
-}
-
-/// As the samplers are meant: the middles of equal stretches of the clip, by the file's timestamps.
-fn evenly(line: &Timeline, span: TimeSpan, frames: u32) -> Window {
-    // A thousandth of a frame absorbs the rounding of decimal seconds.
-    let number = |t: f64| (line.position(t) + 1e-3) as u64;
-    let (start, end) = (number(span.start_sec), number(span.end_sec));
-    let end = if ends_with(line, span) { end.min(line.frames()) } else { end };
-    let last = end.saturating_sub(1).max(start);
-    let list = middles(&egovlp_edges(u64::from(frames), start as f64, end as f64));
-    let chosen: Vec<u64> = list.into_iter().map(|number| (number.max(0) as u64).clamp(start, last)).collect();
-    Window { padded: repeats(&chosen), frames: chosen, cover: start..last + 1 }
-}
-
-/// OSCC's window: frames are named by their numbers on a clock of 30 a second, so those of other rates and those of a
-/// clip's own picture files are found too. `None` where the clip has fewer frames than are wanted.
-pub(super) fn keyframes(line: &Timeline, span: TimeSpan, frames: u32) -> Option<Window> {
-    let number = |t: f64| (t * EGOVLP_FPS).round().max(0.0) as u64;
-    // The middle of a frame's time: its ends are rounded to the container's ticks.
-    let shown = |number: u64| shown_at(line, (number as f64 + 0.5) / EGOVLP_FPS);
-    let (start, end) = (number(span.start_sec), number(span.end_sec));
-    let list = keyframe_list(start, end, frames);
-    let cover = shown(start)..shown(end.saturating_sub(1)) + 1;
-    filled(list.into_iter().map(shown).collect(), frames, cover)
-}
-
-/// A window of `frames` frames: where there are fewer, the last one is repeated, as EgoVLP's reader does.
-fn filled(mut chosen: Vec<u64>, frames: u32, cover: std::ops::Range<u64>) -> Option<Window> {
-    let last = *chosen.last()?;
-    let short = (chosen.len() as u64) < u64::from(frames);
-    chosen.resize(frames as usize, last);
-    let cover = cover.start..cover.end.max(cover.start + 1);
-    Some(Window { padded: short || repeats(&chosen), frames: chosen, cover })
+/// Fixed picking: the frame `offset` frames after the start of each segment.
+pub fn offsets(edges: &[i64], offset: i64) -> Vec<i64> {
+    edges[..edges.len().saturating_sub(1)].iter().map(|start| start + offset).collect()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn cases(text: &str, rule: &str) -> Vec<Value> {
+        let golden: Value = serde_json::from_str(text).unwrap();
+        golden[rule].as_array().unwrap().clone()
+    }
+
+    fn frames(case: &Value) -> Vec<i64> {
+        case["frames"].as_array().unwrap().iter().map(|frame| frame.as_i64().unwrap()).collect()
+    }
+
+    fn number(case: &Value, field: &str) -> f64 {
+        case[field].as_f64().unwrap()
+    }
+
+    const RULES: &str = include_str!("../../tests/data/sampling/index_rules.json");
+
+    #[test]
+    fn frames_of_a_whole_file_equal_the_originals() {
+        let cases = cases(RULES, "sample_frames");
+        assert_eq!(cases.len(), 58);
+        for case in cases {
+            let vlen = case["vlen"].as_u64().unwrap();
+            let edges = egoclip_edges(0, vlen, case["num_frames"].as_u64().unwrap() as u32);
+            let picked = match case["fix_start"].as_i64() {
+                Some(offset) => offsets(&edges, offset),
+                None => middles(&edges),
+            };
+            assert_eq!(picked, frames(&case), "{case}");
+        }
+    }
+
+    #[test]
+    fn frames_between_two_frames_equal_the_originals() {
+        let cases = cases(RULES, "sample_frames_start_end");
+        assert_eq!(cases.len(), 42);
+        for case in cases {
+            let at = |field: &str| case[field].as_u64().unwrap();
+            let picked = middles(&egoclip_edges(at("start"), at("end"), at("num_frames") as u32));
+            assert_eq!(picked, frames(&case), "{case}");
+        }
+    }
+
+    #[test]
+    fn frames_of_clips_of_a_file_equal_the_originals() {
+        let cases = cases(RULES, "sample_frames_clips");
+        assert_eq!(cases.len(), 12);
+        for case in cases {
+            let (samples, end) = (number(&case, "acc_samples") as u64, number(&case, "end").min(number(&case, "vlen")));
+            let picked = middles(&edges(samples, number(&case, "start").max(0.0), end));
+            assert_eq!(picked, frames(&case), "{case}");
+        }
+    }
+
+    #[test]
+    fn random_ranges_equal_the_originals_and_short_clips_have_none() {
+        let cases = cases(include_str!("../../tests/data/sampling/random_ranges.json"), "cases");
+        assert_eq!(cases.len(), 9);
+        for case in cases {
+            let at = |field: &str| case[field].as_u64().unwrap();
+            let drawn = draws(&egoclip_edges(at("start"), at("end"), at("num_frames") as u32));
+            let golden: Vec<Range<i64>> =
+                serde_json::from_value::<Vec<[i64; 2]>>(case["ranges_upper_exclusive"].clone())
+                    .unwrap()
+                    .into_iter()
+                    .map(|[low, high]| low..high)
+                    .collect();
+            let raises = case["raises"].as_bool().unwrap();
+            assert_eq!(drawn, (!raises).then_some(golden), "{case}");
+        }
+    }
+}

@@ -48,6 +48,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
     Ok(())
 }
 
+/// The folder in which transcoding keeps what is not finished: no videos of anybody's.
+pub(crate) const UNFINISHED: &str = ".egofx";
+
 /// What lies below a folder: absolute paths in order, links followed.
 #[derive(Default)]
 struct Found {
@@ -65,7 +68,8 @@ impl Found {
         fs::read_dir(root).map_err(error)?;
         let root = std::path::absolute(root).map_err(error)?;
         let mut found = Self::default();
-        for entry in WalkDir::new(&root).follow_links(true).sort_by_file_name() {
+        let walk = WalkDir::new(&root).follow_links(true).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| entry.file_name() != UNFINISHED) {
             match entry {
                 Ok(entry) if entry.file_type().is_file() => found.add(entry.into_path()),
                 Ok(_) => {}
@@ -152,7 +156,15 @@ mod tests {
 
     #[test]
     fn videos_are_found_by_stem_in_any_depth_and_case() {
-        let dir = tree(&["v1/full_scale/a.mp4", "b.MP4", "x/c.webm", "x/e.txt", "x/f.mp4.part", "other.mp4"]);
+        let dir = tree(&[
+            "v1/full_scale/a.mp4",
+            ".egofx/tmp/a@x/a.mp4",
+            "b.MP4",
+            "x/c.webm",
+            "x/e.txt",
+            "x/f.mp4.part",
+            "other.mp4",
+        ]);
         fs::create_dir(dir.path().join("d.mp4")).unwrap();
         let mut videos = videos(&["a", "b", "c", "d", "e", "f"]);
         locate(&mut videos, &[dir.path().to_owned()]).unwrap();

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{UnitUid, VideoUid};
 use crate::plan::Plan;
 
 /// The stages whose time is accounted for.
@@ -120,7 +120,7 @@ pub struct Failure {
     #[serde(skip)]
     pub recipe: usize,
     /// The unit.
-    pub clip_uid: ClipUid,
+    pub unit_uid: UnitUid,
     /// Its video.
     pub video_uid: VideoUid,
     /// Why.
@@ -161,12 +161,12 @@ impl Control {
     }
 
     /// Books a failed unit.
-    pub(super) fn fail(&self, plan: &Plan, unit: usize, why: String) {
-        let planned = &plan.units[unit];
-        let (clip_uid, video_uid) = (planned.clip_uid.clone(), planned.video_uid.clone());
-        log::debug!("{clip_uid}: {why}");
+    pub(super) fn fail(&self, plan: &Plan, (task, unit): (usize, usize), why: String) {
+        let planned = &plan.tasks[task];
+        let (unit_uid, video_uid) = (planned.units()[unit].clone(), planned.video_uid.clone());
+        log::debug!("{unit_uid}: {why}");
         Counters::add(&self.counters.failed, 1);
-        let failure = Failure { recipe: planned.recipe, clip_uid, video_uid, why };
+        let failure = Failure { recipe: planned.recipe, unit_uid, video_uid, why };
         lock(&self.failures).push(failure);
     }
 
@@ -185,11 +185,11 @@ impl Control {
         let elapsed_sec = c.elapsed_ns.load(Relaxed) as f64 / 1e9;
         let (decoded, needed) = (c.frames_decoded.load(Relaxed), c.frames_needed.load(Relaxed));
         let mut failures = lock(&self.failures).clone();
-        failures.sort_by(|a, b| (a.recipe, &a.clip_uid).cmp(&(b.recipe, &b.clip_uid)));
+        failures.sort_by(|a, b| (a.recipe, &a.unit_uid).cmp(&(b.recipe, &b.unit_uid)));
         let mut remarks = lock(&self.remarks).clone();
         remarks.sort();
         Report {
-            units: plan.units.len() + plan.done,
+            units: plan.units + plan.done,
             done_before: plan.done,
             committed: c.committed.load(Relaxed) as usize,
             failures,

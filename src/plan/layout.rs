@@ -3,9 +3,10 @@
 //! Not for reading frames. Invariant: a row that cannot be true is marked as missing here or fails later; it is never
 //! computed from other frames than its own.
 
+use super::Stretch;
 use crate::decode::VideoInfo;
 use crate::grid::{Compat, END_TOLERANCE_SEC};
-use crate::recipe::Recipe;
+use crate::recipe::Frames;
 use crate::store::RowMeta;
 use crate::time::TimeSpan;
 
@@ -14,8 +15,10 @@ use crate::time::TimeSpan;
 pub struct Layout {
     /// One entry per row, with times.
     pub rows: Vec<RowMeta>,
-    /// The frames of each row; empty where the row is missing.
+    /// The frames of each row; empty where the row is missing, or zero.
     pub frames: Vec<Vec<u64>>,
+    /// How many of the last rows are zeros, as the original code leaves them.
+    pub zeros: u64,
     /// Why rows are missing, if any are.
     pub shortfall: Option<String>,
     /// What a person should know although the rows are right.
@@ -42,19 +45,65 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Lays the recipe's grid over `span` (the whole video if `None`) of `video`.
-    pub fn new(video: &VideoInfo, recipe: &Recipe, span: Option<TimeSpan>) -> Result<Self, LayoutError> {
+    /// Lays the grid over clips of a video: over one, window by window; over several, or by a grid that makes one window of
+    /// a clip, a row for each, which bears its name. A clip that cannot be had is then a missing row.
+    pub fn of_clips(
+        video: &VideoInfo,
+        frames: &Frames,
+        compat: Compat,
+        clips: &[Stretch],
+    ) -> Result<Self, LayoutError> {
+        if let ([clip], false) = (clips, frames.grid.is_single()) {
+            return Self::new(video, frames, compat, clip.span);
+        }
+        let mut all = Self { rows: Vec::new(), frames: Vec::new(), zeros: 0, shortfall: None, notes: video.remarks() };
+        let mut lost = Vec::new();
+        for clip in clips {
+            let laid = Self::new(video, frames, compat, clip.span).unwrap_or_else(|why| Self::absent(clip.span, &why));
+            lost.extend(laid.shortfall.map(|why| format!("{}: {why}", clip.clip_uid)));
+            let own = laid.notes.into_iter().filter(|note| !all.notes.contains(note)).collect::<Vec<_>>();
+            all.notes.extend(own);
+            all.rows.extend(laid.rows.into_iter().map(|row| RowMeta { clip_uid: Some(clip.clip_uid.clone()), ..row }));
+            all.frames.extend(laid.frames);
+        }
+        if let Some(first) = lost.first() {
+            all.shortfall = Some(format!("{} of {} clips cannot be had: {first}", lost.len(), clips.len()));
+        }
+        Ok(all)
+    }
+
+    /// One missing row for a clip that has no window.
+    fn absent(span: Option<TimeSpan>, why: &LayoutError) -> Self {
+        let (start_sec, end_sec) = span.map_or((0.0, 0.0), |span| (span.start_sec, span.end_sec));
+        let row = RowMeta { start_sec, end_sec, missing: true, ..RowMeta::default() };
+        Self {
+            rows: vec![row],
+            frames: vec![Vec::new()],
+            zeros: 0,
+            shortfall: Some(why.to_string()),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Lays the grid over `span` (the whole video if `None`) of `video`.
+    pub fn new(
+        video: &VideoInfo,
+        frames: &Frames,
+        compat: Compat,
+        span: Option<TimeSpan>,
+    ) -> Result<Self, LayoutError> {
         let line = &video.timeline;
         let video_end_sec = line.end_sec();
         let span = span.unwrap_or_else(|| whole(video));
         if span.start_sec >= video_end_sec {
             return Err(LayoutError::StartsPastEnd { start_sec: span.start_sec, video_end_sec });
         }
-        let windows = recipe.body.grid.windows(line, span, recipe.body.compat);
+        let windows = frames.grid.windows(line, span, compat);
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
         }
-        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };
+        let zeros = frames.grid.zero_rows(windows.len() as u64, compat);
+        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), zeros, shortfall: None, notes: video.remarks() };
         for window in windows {
             let first = window.frames.iter().copied().min().unwrap_or(0);
             let last = window.frames.iter().copied().max().unwrap_or(0);
@@ -67,16 +116,30 @@ impl Layout {
                 end_sec,
                 padded: window.padded,
                 missing: lost,
+                ..RowMeta::default()
             });
             layout.frames.push(if lost { Vec::new() } else { window.frames });
         }
-        layout.judge(span, video_end_sec, recipe.body.compat);
+        layout.judge(span, video_end_sec, compat);
+        layout.leave_zeros();
         Ok(layout)
     }
 
     /// Number of rows that can be computed.
     pub fn computable(&self) -> u64 {
         self.rows.iter().filter(|row| !row.missing).count() as u64
+    }
+
+    /// Wants no frames for the rows that the original code never computes.
+    fn leave_zeros(&mut self) {
+        let first = self.rows.len() - self.zeros as usize;
+        for (row, frames) in self.rows[first..].iter_mut().zip(&mut self.frames[first..]) {
+            row.missing = false;
+            frames.clear();
+        }
+        if self.zeros > 0 {
+            self.notes.push(format!("the last {} of {} rows are zeros, as released", self.zeros, self.rows.len()));
+        }
     }
 
     fn judge(&mut self, span: TimeSpan, video_end_sec: f64, compat: Compat) {

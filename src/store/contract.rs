@@ -3,15 +3,17 @@
 //! Not for how these are laid out in a file: see `hdf5` and `parquet`. Invariant: two runs may write into one store only
 //! if every field of their contracts is equal.
 
+use std::sync::Arc;
+
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
 /// Version of the layout of a store; it rises when old readers would misread new files.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// How features are stored; they are computed and read as `f32` either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +35,48 @@ impl Dtype {
     }
 }
 
+/// What a row of a store stands for, and with it what a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowKind {
+    /// A window of a clip; a unit is the clip.
+    Window,
+    /// A window of a clip after it has met a sentence; a unit is that query.
+    FusedWindow,
+    /// A clip, one window each; a unit is the video, its clips in order of time.
+    Clip,
+    /// A sentence; a unit is the video that it is about.
+    Query,
+    /// A token of a sentence, sentences behind one another; a unit is the video that they are about.
+    Token,
+    /// A clip, one window each, after it has met a sentence; a unit is the video.
+    Pair,
+}
+
+impl RowKind {
+    /// Whether the rows of a unit belong to different clips, so that each has to name its own.
+    pub fn names_clips(self) -> bool {
+        !matches!(self, Self::Window | Self::FusedWindow)
+    }
+
+    /// Whether the rows of a unit belong to different queries, so that each has to name its own.
+    pub fn names_queries(self) -> bool {
+        matches!(self, Self::Query | Self::Token | Self::Pair)
+    }
+
+    /// The name that stores use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::FusedWindow => "fused-window",
+            Self::Clip => "clip",
+            Self::Query => "query",
+            Self::Token => "token",
+            Self::Pair => "pair",
+        }
+    }
+}
+
 /// The identity of a store: what every one of its rows has in common. Fields are compared in the order given here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contract {
@@ -50,13 +94,15 @@ pub struct Contract {
     pub dim: usize,
     /// Type of a stored feature.
     pub dtype: Dtype,
+    /// What a row stands for.
+    pub row_kind: RowKind,
     /// Name of the output format, one of [`FORMATS`](super::FORMATS).
     pub format: String,
-    /// Name of the rule that says which frames a row sees.
+    /// Name of the rule that says which frames a row sees; for sentences, of the rule of their length.
     pub grid: String,
-    /// Rows per second; 0 where a clip has one row, however long it is.
+    /// Rows per second; 0 where rows do not follow one another in time.
     pub fps: f64,
-    /// Frames that the model sees per row.
+    /// Frames that the model sees per row; 0 for sentences.
     pub window_frames: u32,
     /// Which published behaviour, quirks included, is reproduced.
     pub compat: String,
@@ -125,10 +171,19 @@ fn first_differing_line(stored: &str, wanted: &str) -> (String, String) {
 /// What the file of one unit adds to the [`Contract`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UnitHeader {
-    /// The unit: a clip, or a whole video under its own name.
-    pub clip_uid: ClipUid,
-    /// The video it was cut from.
+    /// The unit, which is also the name of its file.
+    pub unit_uid: UnitUid,
+    /// The video it was cut from, or that its sentences are about.
     pub video_uid: VideoUid,
+    /// The clip that all rows belong to; `None` where each row names its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_uid: Option<ClipUid>,
+    /// The query that all rows have met; `None` where there is none, or each row names its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<String>,
+    /// Its sentence, as the tokenizer was given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_text: Option<String>,
     /// Rows of the unit, at least 1.
     pub rows: u64,
     /// The part of the video that the unit covers; `None` for all of it.
@@ -156,8 +211,8 @@ pub struct UnitHeader {
     pub notes: Vec<String>,
 }
 
-/// Where a row comes from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Where a row comes from. A row of a sentence has no frames and no time: these are 0.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RowMeta {
     /// First frame that the row sees, in presentation order of the video, from 0.
     pub first_frame: u64,
@@ -167,10 +222,26 @@ pub struct RowMeta {
     pub start_sec: f64,
     /// End of it, exclusive.
     pub end_sec: f64,
-    /// Frames were repeated to fill the window.
+    /// Frames were repeated to fill the window; of a token, that it only fills up its sentence.
     pub padded: bool,
     /// The frames could not be decoded: the features are NaN.
     pub missing: bool,
+    /// Its clip, where the rows of a unit belong to several.
+    pub clip_uid: Option<ClipUid>,
+    /// Its query, where the rows of a unit belong to several.
+    pub query_id: Option<Arc<str>>,
+}
+
+impl RowMeta {
+    /// Its clip, or nothing.
+    pub(super) fn clip_name(&self) -> &str {
+        self.clip_uid.as_ref().map_or("", ClipUid::as_str)
+    }
+
+    /// Its query, or nothing.
+    pub(super) fn query_name(&self) -> &str {
+        self.query_id.as_deref().unwrap_or_default()
+    }
 }
 
 /// Consecutive rows of a unit.

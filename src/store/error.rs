@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ids::{ClipUid, IdError};
+use crate::ids::{IdError, UnitUid};
 
 /// Why a store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,10 @@ pub enum StoreError {
         wanted: String,
     },
     /// A unit was promised before, as something else.
-    #[error("unit {clip_uid} was planned as {planned}, this run plans it as {wanted}")]
+    #[error("unit {unit_uid} was planned as {planned}, this run plans it as {wanted}")]
     DifferentPlan {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// Video and span on record.
         planned: String,
         /// Video and span of this run.
@@ -91,62 +91,62 @@ pub enum StoreError {
         found: String,
     },
     /// The unit asked for is not in the store.
-    #[error("{} holds no unit {clip_uid}", store.display())]
+    #[error("{} holds no unit {unit_uid}", store.display())]
     NotCommitted {
         /// The folder of the store.
         store: PathBuf,
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
     },
     /// The same unit is being written twice at once.
-    #[error("unit {clip_uid} is already being written to {}", path.display())]
+    #[error("unit {unit_uid} is already being written to {}", path.display())]
     AlreadyBegun {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// Its temporary file.
         path: PathBuf,
     },
     /// A unit without rows: a file of it would say nothing.
-    #[error("unit {clip_uid} has no rows")]
+    #[error("unit {unit_uid} has no rows")]
     NoRows {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
     },
     /// Rows did not arrive one after the other.
-    #[error("unit {clip_uid}: expected row {expected} next, got a block that begins at row {found}")]
+    #[error("unit {unit_uid}: expected row {expected} next, got a block that begins at row {found}")]
     OutOfOrder {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// The row that was due.
         expected: u64,
         /// The row that came.
         found: u64,
     },
     /// More or fewer rows than the header of the unit says.
-    #[error("unit {clip_uid}: {planned} rows were planned, {got} arrived")]
+    #[error("unit {unit_uid}: {planned} rows were planned, {got} arrived")]
     RowCount {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// Rows in the header.
         planned: u64,
         /// Rows that arrived.
         got: u64,
     },
     /// A block whose features do not have the shape `[meta.len(), dim]`.
-    #[error("unit {clip_uid}: expected a block of {} rows of {} features, got {} of {}", expected.0, expected.1, found.0, found.1)]
+    #[error("unit {unit_uid}: expected a block of {} rows of {} features, got {} of {}", expected.0, expected.1, found.0, found.1)]
     Shape {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// Rows and features per row that were due.
         expected: (usize, usize),
         /// Rows and features per row that came.
         found: (usize, usize),
     },
     /// A row that is not flagged missing holds NaN or an infinity.
-    #[error("unit {clip_uid} row {row}: feature {column} is {value}, expected a finite number")]
+    #[error("unit {unit_uid} row {row}: feature {column} is {value}, expected a finite number")]
     NotFinite {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// The row, from 0.
         row: u64,
         /// The feature, from 0.
@@ -155,10 +155,10 @@ pub enum StoreError {
         value: f32,
     },
     /// A value that half precision cannot hold.
-    #[error("unit {clip_uid} row {row}: feature {column} is {value}, which f16 cannot hold; store f32 instead")]
+    #[error("unit {unit_uid} row {row}: feature {column} is {value}, which f16 cannot hold; store f32 instead")]
     Overflow {
         /// The unit.
-        clip_uid: ClipUid,
+        unit_uid: UnitUid,
         /// The row, from 0.
         row: u64,
         /// The feature, from 0.

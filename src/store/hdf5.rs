@@ -1,6 +1,6 @@
 //! Units as HDF5 files, and the master file that links them.
 //!
-//! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta`,
+//! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta` that its rows have,
 //! and contract and header as attributes of its root. Not for when a file counts: that is the store's business.
 //! Invariant: the bytes depend on rows and header only, not on the time or on how rows were grouped into blocks, as long
 //! as all blocks but the last have `Contract::chunk_rows` rows.
@@ -14,9 +14,10 @@ use half::f16;
 use ndarray::{Array1, Array2, s};
 use serde_json::{Map, Value};
 
-use super::contract::{Contract, Dtype, RowBlock, RowMeta, Unit, UnitHeader};
+use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields};
+use crate::ids::ClipUid;
 
 /// Version of the HDF5 library in use, `1.10.8` for instance.
 pub fn library_version() -> String {
@@ -54,6 +55,8 @@ struct Columns {
     end_sec: Dataset,
     padded: Dataset,
     missing: Dataset,
+    clip_uid: Option<Dataset>,
+    query_id: Option<Dataset>,
 }
 
 fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<dyn FeatureSink>, StoreError> {
@@ -62,7 +65,7 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     let file = create_file(path).map_err(failed)?;
     write_attributes(&file, &attributes).map_err(failed)?;
     let features = create_features(&file, contract, header.rows as usize).map_err(failed)?;
-    let columns = Columns::create(&file, header.rows as usize).map_err(failed)?;
+    let columns = Columns::create(&file, header.rows as usize, contract.row_kind).map_err(failed)?;
     Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns }))
 }
 
@@ -85,7 +88,7 @@ fn create_features(file: &File, contract: &Contract, rows: usize) -> Result5<Dat
 }
 
 impl Columns {
-    fn create(file: &File, rows: usize) -> Result5<Self> {
+    fn create(file: &File, rows: usize, kind: RowKind) -> Result5<Self> {
         fn column<T: H5Type>(file: &File, rows: usize, name: &str) -> Result5<Dataset> {
             file.new_dataset::<T>().obj_track_times(false).shape(rows).create(name)
         }
@@ -96,6 +99,8 @@ impl Columns {
             end_sec: column::<f64>(file, rows, "end_sec")?,
             padded: column::<u8>(file, rows, "padded")?,
             missing: column::<u8>(file, rows, "missing")?,
+            clip_uid: kind.names_clips().then(|| column::<VarLenUnicode>(file, rows, "clip_uid")).transpose()?,
+            query_id: kind.names_queries().then(|| column::<VarLenUnicode>(file, rows, "query_id")).transpose()?,
         })
     }
 
@@ -109,7 +114,14 @@ impl Columns {
         put(&self.start_sec, at, meta, |row| row.start_sec)?;
         put(&self.end_sec, at, meta, |row| row.end_sec)?;
         put(&self.padded, at, meta, |row| u8::from(row.padded))?;
-        put(&self.missing, at, meta, |row| u8::from(row.missing))
+        put(&self.missing, at, meta, |row| u8::from(row.missing))?;
+        fn name(column: &Option<Dataset>, at: usize, meta: &[RowMeta], value: fn(&RowMeta) -> &str) -> Result5<()> {
+            let Some(column) = column else { return Ok(()) };
+            let names = meta.iter().map(|row| unicode(value(row))).collect::<Result5<Array1<_>>>()?;
+            column.write_slice(names.view(), s![at..at + meta.len()])
+        }
+        name(&self.clip_uid, at, meta, RowMeta::clip_name)?;
+        name(&self.query_id, at, meta, RowMeta::query_name)
     }
 }
 
@@ -223,7 +235,7 @@ fn read(path: &Path) -> Result<Unit, StoreError> {
     let (contract, header) = read_header(path)?;
     let file = open(path)?;
     let features = read_features(&file).map_err(|error| read_error(path, &error))?;
-    let meta = read_meta(&file, features.nrows()).map_err(|error| read_error(path, &error))?;
+    let meta = read_meta(&file, features.nrows(), contract.row_kind).map_err(|error| read_error(path, &error))?;
     Ok(Unit { contract, header, meta, features })
 }
 
@@ -236,7 +248,7 @@ fn read_features(file: &File) -> Result5<Array2<f32>> {
     }
 }
 
-fn read_meta(file: &File, rows: usize) -> Result5<Vec<RowMeta>> {
+fn read_meta(file: &File, rows: usize, kind: RowKind) -> Result5<Vec<RowMeta>> {
     let column = |name: &str| -> Result5<Dataset> {
         let column = file.dataset(name)?;
         let length = column.size();
@@ -248,6 +260,9 @@ fn read_meta(file: &File, rows: usize) -> Result5<Vec<RowMeta>> {
     let end_sec = column("end_sec")?.read_1d::<f64>()?;
     let padded = column("padded")?.read_1d::<u8>()?;
     let missing = column("missing")?.read_1d::<u8>()?;
+    let names = |name: &str| column(name)?.read_1d::<VarLenUnicode>();
+    let clips = kind.names_clips().then(|| names("clip_uid")).transpose()?;
+    let queries = kind.names_queries().then(|| names("query_id")).transpose()?;
     let row = |i: usize| RowMeta {
         first_frame: first_frame[i],
         last_frame: last_frame[i],
@@ -255,6 +270,8 @@ fn read_meta(file: &File, rows: usize) -> Result5<Vec<RowMeta>> {
         end_sec: end_sec[i],
         padded: padded[i] != 0,
         missing: missing[i] != 0,
+        clip_uid: clips.as_ref().and_then(|names| ClipUid::parse(&names[i]).ok()),
+        query_id: queries.as_ref().map(|names| names[i].as_str().into()),
     };
     Ok((0..rows).map(row).collect())
 }

@@ -40,7 +40,7 @@ fn write_rows(file: File, feature_set: &str, entries: &[&LedgerEntry]) -> Result
 fn batch(entries: &[&LedgerEntry]) -> Result<RecordBatch, ParquetError> {
     let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
     let schema = Schema::new(vec![
-        field("clip_uid", DataType::Utf8, false),
+        field("unit_uid", DataType::Utf8, false),
         field("video_uid", DataType::Utf8, false),
         field("file", DataType::Utf8, false),
         field("rows", DataType::UInt64, false),
@@ -53,7 +53,7 @@ fn batch(entries: &[&LedgerEntry]) -> Result<RecordBatch, ParquetError> {
         field("sha256", DataType::Utf8, false),
     ]);
     let columns = vec![
-        texts(entries, |entry| entry.clip_uid.as_str()),
+        texts(entries, |entry| entry.unit_uid.as_str()),
         texts(entries, |entry| entry.video_uid.as_str()),
         texts(entries, |entry| &entry.file),
         counts(entries, |entry| entry.rows),
@@ -111,7 +111,7 @@ mod tests {
         let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
         assert_eq!(batch.num_rows(), 3);
         let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
-        assert_eq!(text("clip_uid").iter().flatten().collect::<String>(), "abc");
+        assert_eq!(text("unit_uid").iter().flatten().collect::<String>(), "abc");
         assert_eq!(text("file").value(1), "units/b.parquet");
         assert_eq!(text("sha256").value(2), entry.sha256);
         let end = batch.column_by_name("end_sec").unwrap().as_primitive::<Float64Type>();

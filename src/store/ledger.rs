@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::disk;
 use super::error::{StoreError, io_error};
 use super::shard::Shard;
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
 const EXTENSION: &str = ".jsonl";
@@ -22,7 +22,7 @@ const EXTENSION: &str = ".jsonl";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// The unit.
-    pub clip_uid: ClipUid,
+    pub unit_uid: UnitUid,
     /// Its video.
     pub video_uid: VideoUid,
     /// Its file, relative to the store's folder, with `/`.
@@ -50,12 +50,12 @@ pub struct LedgerEntry {
 
 /// All committed units of a store, by uid.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Committed(BTreeMap<ClipUid, LedgerEntry>);
+pub struct Committed(BTreeMap<UnitUid, LedgerEntry>);
 
 impl Committed {
     /// The entry of one unit.
-    pub fn get(&self, clip_uid: &ClipUid) -> Option<&LedgerEntry> {
-        self.0.get(clip_uid)
+    pub fn get(&self, unit_uid: &UnitUid) -> Option<&LedgerEntry> {
+        self.0.get(unit_uid)
     }
 
     /// All entries in the order of their uids.
@@ -75,8 +75,8 @@ impl Committed {
 
     /// Takes `entry` in, unless a later revision of its unit is known.
     pub(super) fn insert(&mut self, entry: LedgerEntry) {
-        if self.get(&entry.clip_uid).is_none_or(|known| known.revision <= entry.revision) {
-            self.0.insert(entry.clip_uid.clone(), entry);
+        if self.get(&entry.unit_uid).is_none_or(|known| known.revision <= entry.revision) {
+            self.0.insert(entry.unit_uid.clone(), entry);
         }
     }
 }
@@ -84,14 +84,14 @@ impl Committed {
 /// Reads all ledgers in the folder `ledgers`; a last line without newline was never committed and is passed over.
 ///
 /// `file_of` says where the file of a unit must be. [`StoreError::Ledger`] if any other line is not an entry.
-pub fn read_all(ledgers: &Path, file_of: impl Fn(&ClipUid) -> String) -> Result<Committed, StoreError> {
+pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<Committed, StoreError> {
     let mut committed = Committed::default();
     for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
         let path = ledgers.join(name);
         for (index, entry) in read_lines::<LedgerEntry>(&path)?.into_iter().enumerate() {
-            let expected = file_of(&entry.clip_uid);
+            let expected = file_of(&entry.unit_uid);
             if entry.file != expected {
-                let why = format!("the file of unit {} is {expected}, found {:?}", entry.clip_uid, entry.file);
+                let why = format!("the file of unit {} is {expected}, found {:?}", entry.unit_uid, entry.file);
                 return Err(StoreError::Ledger { file: path, line: index + 1, why });
             }
             committed.insert(entry);
@@ -178,8 +178,8 @@ mod tests {
     use super::super::samples;
     use super::*;
 
-    fn file_of(clip_uid: &ClipUid) -> String {
-        format!("units/{clip_uid}.h5")
+    fn file_of(unit_uid: &UnitUid) -> String {
+        format!("units/{unit_uid}.h5")
     }
 
     fn read(folder: &Path) -> Result<Committed, StoreError> {
@@ -199,9 +199,9 @@ mod tests {
         let mut again = writer(folder.path(), "1/2");
         again.append(&samples::entry("c", 1)).unwrap();
         let committed = read(folder.path()).unwrap();
-        assert_eq!(committed.iter().map(|entry| entry.clip_uid.as_str()).collect::<String>(), "abc");
+        assert_eq!(committed.iter().map(|entry| entry.unit_uid.as_str()).collect::<String>(), "abc");
         assert_eq!(committed.len(), 3);
-        assert_eq!(committed.get(&ClipUid::parse("a").unwrap()), Some(&samples::entry("a", 1)));
+        assert_eq!(committed.get(&UnitUid::parse("a").unwrap()), Some(&samples::entry("a", 1)));
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         let path = folder.path().join("1-of-1.jsonl");
         writer(folder.path(), "1/1").append(&samples::entry("a", 1)).unwrap();
         let whole = fs::read(&path).unwrap();
-        for torn in [&b"{\"clip_uid\":\"b\",\"vid"[..], &b"\0\0\0"[..], &whole[..whole.len() - 1]] {
+        for torn in [&b"{\"unit_uid\":\"b\",\"vid"[..], &b"\0\0\0"[..], &whole[..whole.len() - 1]] {
             fs::write(&path, [&whole[..], torn].concat()).unwrap();
             assert_eq!(read(folder.path()).unwrap().len(), 1);
             writer(folder.path(), "1/1").append(&samples::entry("c", 1)).unwrap();
@@ -251,6 +251,6 @@ mod tests {
         assert_eq!(read(folder.path()).unwrap().len(), 1);
         ledger.file = writable;
         ledger.append(&samples::entry("c", 1)).unwrap();
-        assert_eq!(read(folder.path()).unwrap().iter().map(|e| e.clip_uid.as_str()).collect::<String>(), "ac");
+        assert_eq!(read(folder.path()).unwrap().iter().map(|e| e.unit_uid.as_str()).collect::<String>(), "ac");
     }
 }

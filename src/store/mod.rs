@@ -8,7 +8,7 @@
 //! ```text
 //! store.json                 the Contract; created once, compared ever after
 //! planned.jsonl              every unit promised by any run
-//! units/<clip_uid>.<ext>     the files
+//! units/<unit_uid>.<ext>     the files
 //! ledger/<I>-of-<N>.jsonl    one line per committed unit
 //! locks/<I>-of-<N>.lock      held by the run that writes shard I of N; index.lock guards what all shards write
 //! tmp/<I>-of-<N>/            files being written
@@ -19,13 +19,13 @@
 use std::path::Path;
 
 mod contract;
-mod disk;
+pub(crate) mod disk;
 mod error;
 mod fields;
 mod hdf5;
 mod index;
 mod ledger;
-mod lock;
+pub(crate) mod lock;
 mod parquet;
 mod plan;
 mod reader;
@@ -35,7 +35,7 @@ mod shard;
 mod unit;
 mod writer;
 
-pub use contract::{Contract, Difference, Dtype, RowBlock, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
+pub use contract::{Contract, Difference, Dtype, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
 pub use error::StoreError;
 pub use hdf5::library_version as hdf5_version;
 pub use index::count_rows as count_index_rows;
@@ -103,8 +103,8 @@ impl Format {
     }
 
     /// Where the file of a unit lies, relative to the store's folder.
-    fn file_of(&self, clip_uid: &crate::ids::ClipUid) -> String {
-        format!("{UNITS}/{clip_uid}.{}", self.extension)
+    fn file_of(&self, unit_uid: &crate::ids::UnitUid) -> String {
+        format!("{UNITS}/{unit_uid}.{}", self.extension)
     }
 }
 
@@ -124,6 +124,23 @@ mod tests {
                 let (contract, header) = (format.read_header)(&path).unwrap();
                 assert_eq!((contract, header), (wanted.contract, wanted.header));
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_every_kind_keep_the_names_of_their_clips_and_queries() {
+        use RowKind::{Clip, FusedWindow, Pair, Query, Token, Window};
+        let folder = tempfile::tempdir().unwrap();
+        for (format, kind) in
+            FORMATS.iter().flat_map(|f| [Window, FusedWindow, Clip, Query, Token, Pair].map(|k| (f, k)))
+        {
+            let unit = samples::unit_of(format.name, kind);
+            let path = folder.path().join(format!("{}.{}", kind.name(), format.extension));
+            let mut sink = (format.create)(&path, &unit.contract, &unit.header).unwrap();
+            let (meta, features) = (unit.meta.clone(), unit.features.clone());
+            sink.append(&RowBlock { first_row: 0, meta, features }).unwrap();
+            sink.finish().unwrap();
+            assert_eq!(samples::bits(&(format.read)(&path).unwrap()), samples::bits(&unit), "{} {kind:?}", format.name);
         }
     }
 

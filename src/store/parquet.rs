@@ -27,9 +27,10 @@ use half::f16;
 use ndarray::Array2;
 use serde_json::Map;
 
-use super::contract::{Contract, Dtype, RowBlock, RowMeta, Unit, UnitHeader};
+use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields};
+use crate::ids::ClipUid;
 
 /// The format `parquet`.
 pub const FORMAT: Format = Format {
@@ -49,8 +50,8 @@ struct Sink {
     writer: ArrowWriter<BufWriter<File>>,
     schema: SchemaRef,
     dtype: Dtype,
-    video_uid: String,
-    clip_uid: String,
+    row_kind: RowKind,
+    header: UnitHeader,
 }
 
 fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<dyn FeatureSink>, StoreError> {
@@ -59,8 +60,8 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     let properties = properties(contract, header).map_err(failed)?;
     let file = File::create(path).map_err(io_error("create", path))?;
     let writer = ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(failed)?;
-    let (video_uid, clip_uid) = (header.video_uid.to_string(), header.clip_uid.to_string());
-    Ok(Box::new(Sink { path: path.to_owned(), writer, schema, dtype: contract.dtype, video_uid, clip_uid }))
+    let Contract { dtype, row_kind, .. } = *contract;
+    Ok(Box::new(Sink { path: path.to_owned(), writer, schema, dtype, row_kind, header: header.clone() }))
 }
 
 fn element(dtype: Dtype) -> FieldRef {
@@ -74,21 +75,23 @@ fn element(dtype: Dtype) -> FieldRef {
 fn schema(contract: &Contract) -> Result<Schema, arrow_schema::ArrowError> {
     let dim = i32::try_from(contract.dim).map_err(|error| arrow_schema::ArrowError::SchemaError(error.to_string()))?;
     let field = |(name, data_type)| Field::new(name, data_type, false);
+    let has_query = contract.row_kind.names_queries() || contract.row_kind == RowKind::FusedWindow;
+    let names = ["video_uid", "unit_uid", "clip_uid"].into_iter().chain(has_query.then_some("query_id"));
     Ok(Schema::new(
-        [
-            ("video_uid", DataType::Utf8),
-            ("clip_uid", DataType::Utf8),
-            ("row", DataType::UInt64),
-            ("first_frame", DataType::UInt64),
-            ("last_frame", DataType::UInt64),
-            ("start_sec", DataType::Float64),
-            ("end_sec", DataType::Float64),
-            ("padded", DataType::Boolean),
-            ("missing", DataType::Boolean),
-            ("features", DataType::FixedSizeList(element(contract.dtype), dim)),
-        ]
-        .map(field)
-        .to_vec(),
+        names
+            .map(|name| (name, DataType::Utf8))
+            .chain([
+                ("row", DataType::UInt64),
+                ("first_frame", DataType::UInt64),
+                ("last_frame", DataType::UInt64),
+                ("start_sec", DataType::Float64),
+                ("end_sec", DataType::Float64),
+                ("padded", DataType::Boolean),
+                ("missing", DataType::Boolean),
+                ("features", DataType::FixedSizeList(element(contract.dtype), dim)),
+            ])
+            .map(field)
+            .collect::<Vec<_>>(),
     ))
 }
 
@@ -118,10 +121,8 @@ impl Sink {
         let flag = |value: fn(&RowMeta) -> bool| -> ArrayRef {
             Arc::new(meta.iter().map(value).map(Some).collect::<BooleanArray>())
         };
-        let name = |name: &str| -> ArrayRef { Arc::new(StringArray::from(vec![name; meta.len()])) };
-        let columns = vec![
-            name(&self.video_uid),
-            name(&self.clip_uid),
+        let mut columns = self.names(meta);
+        let rest: [ArrayRef; 8] = [
             Arc::new(UInt64Array::from_iter_values((block.first_row..).take(meta.len()))),
             count(|row| row.first_frame),
             count(|row| row.last_frame),
@@ -131,7 +132,25 @@ impl Sink {
             flag(|row| row.missing),
             self.features(&block.features)?,
         ];
+        columns.extend(rest);
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+
+    /// Whose rows these are: of one clip and query, or each row of its own.
+    fn names(&self, meta: &[RowMeta]) -> Vec<ArrayRef> {
+        let UnitHeader { video_uid, unit_uid, clip_uid, query_id, .. } = &self.header;
+        let same = |name: &str| -> ArrayRef { Arc::new(StringArray::from(vec![name; meta.len()])) };
+        let own =
+            |name: fn(&RowMeta) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(meta.iter().map(name))) };
+        let clips = match clip_uid {
+            Some(clip_uid) => same(clip_uid.as_str()),
+            None => own(RowMeta::clip_name),
+        };
+        let queries = match query_id {
+            Some(query_id) => Some(same(query_id)),
+            None => self.row_kind.names_queries().then(|| own(RowMeta::query_name)),
+        };
+        [same(video_uid.as_str()), same(unit_uid.as_str()), clips].into_iter().chain(queries).collect()
     }
 
     fn features(&self, features: &Array2<f32>) -> Result<ArrayRef, ParquetError> {
@@ -182,17 +201,18 @@ fn read(path: &Path) -> Result<Unit, StoreError> {
     let file = open(path)?;
     let (contract, header) = header_of(&file).map_err(|error| read_error(path, error))?;
     let reader = file.with_batch_size(1024).build().map_err(|error| read_error(path, error))?;
-    let (meta, values) = read_rows(reader).map_err(|why| StoreError::Corrupt { path: path.to_owned(), why })?;
+    let (meta, values) =
+        read_rows(reader, contract.row_kind).map_err(|why| StoreError::Corrupt { path: path.to_owned(), why })?;
     let dim = if meta.is_empty() { contract.dim } else { values.len() / meta.len() };
     let features = Array2::from_shape_vec((meta.len(), dim), values).map_err(|error| read_error(path, error))?;
     Ok(Unit { contract, header, meta, features })
 }
 
-fn read_rows(reader: ParquetRecordBatchReader) -> Result<(Vec<RowMeta>, Vec<f32>), String> {
+fn read_rows(reader: ParquetRecordBatchReader, kind: RowKind) -> Result<(Vec<RowMeta>, Vec<f32>), String> {
     let (mut meta, mut values) = (Vec::new(), Vec::new());
     for batch in reader {
         let batch = batch.map_err(|error| error.to_string())?;
-        read_meta(&batch, &mut meta)?;
+        read_meta(&batch, kind, &mut meta)?;
         read_features(&batch, &mut values)?;
     }
     Ok((meta, values))
@@ -216,12 +236,19 @@ fn flags<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a BooleanArray, Str
     column.as_boolean_opt().ok_or_else(|| format!("column {name} is of type {}, expected bool", column.data_type()))
 }
 
-fn read_meta(batch: &RecordBatch, meta: &mut Vec<RowMeta>) -> Result<(), String> {
+fn names<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, String> {
+    let column = column(batch, name)?;
+    column.as_string_opt().ok_or_else(|| format!("column {name} is of type {}, expected text", column.data_type()))
+}
+
+fn read_meta(batch: &RecordBatch, kind: RowKind, meta: &mut Vec<RowMeta>) -> Result<(), String> {
     let first_frame = numbers::<UInt64Type>(batch, "first_frame")?;
     let last_frame = numbers::<UInt64Type>(batch, "last_frame")?;
     let start_sec = numbers::<Float64Type>(batch, "start_sec")?;
     let end_sec = numbers::<Float64Type>(batch, "end_sec")?;
     let (padded, missing) = (flags(batch, "padded")?, flags(batch, "missing")?);
+    let clips = kind.names_clips().then(|| names(batch, "clip_uid")).transpose()?;
+    let queries = kind.names_queries().then(|| names(batch, "query_id")).transpose()?;
     meta.extend((0..batch.num_rows()).map(|i| RowMeta {
         first_frame: first_frame.value(i),
         last_frame: last_frame.value(i),
@@ -229,6 +256,8 @@ fn read_meta(batch: &RecordBatch, meta: &mut Vec<RowMeta>) -> Result<(), String>
         end_sec: end_sec.value(i),
         padded: padded.value(i),
         missing: missing.value(i),
+        clip_uid: clips.and_then(|names| ClipUid::parse(names.value(i)).ok()),
+        query_id: queries.map(|names| names.value(i).into()),
     }));
     Ok(())
 }

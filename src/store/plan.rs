@@ -10,40 +10,47 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::{disk, ledger};
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
 /// One promised unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedUnit {
     /// The unit.
-    pub clip_uid: ClipUid,
+    pub unit_uid: UnitUid,
     /// Its video.
     pub video_uid: VideoUid,
     /// The part of the video that it covers; `None` for all of it.
     #[serde(flatten)]
     pub span: Option<TimeSpan>,
+    /// Hash of what its rows are, clips or sentences, where video and span do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
 }
 
 impl PlannedUnit {
-    /// Video and span, for messages.
+    /// Video, span and what the rows are, for messages.
     pub fn describe(&self) -> String {
-        match self.span {
+        let part = match self.span {
             Some(TimeSpan { start_sec, end_sec }) => {
                 format!("video {} from {start_sec} to {end_sec} s", self.video_uid)
             }
             None => format!("all of video {}", self.video_uid),
+        };
+        match &self.content_sha256 {
+            Some(sha256) => format!("{part} with the clips and sentences of hash {}", &sha256[..sha256.len().min(12)]),
+            None => part,
         }
     }
 }
 
 /// All promised units, by uid.
-pub type Plan = BTreeMap<ClipUid, PlannedUnit>;
+pub type Plan = BTreeMap<UnitUid, PlannedUnit>;
 
 /// Reads `planned.jsonl`; empty if it is not there.
 pub fn read(path: &Path) -> Result<Plan, StoreError> {
     let units = ledger::read_lines::<PlannedUnit>(path)?;
-    Ok(units.into_iter().map(|unit| (unit.clip_uid.clone(), unit)).collect())
+    Ok(units.into_iter().map(|unit| (unit.unit_uid.clone(), unit)).collect())
 }
 
 /// Adds `units` to the file at `path`, by way of `temporary`; the caller holds the index lock.
@@ -53,10 +60,10 @@ pub fn add(path: &Path, temporary: &Path, units: &[PlannedUnit]) -> Result<(), S
     let mut plan = read(path)?;
     let before = plan.len();
     for unit in units {
-        let known = plan.entry(unit.clip_uid.clone()).or_insert_with(|| unit.clone());
+        let known = plan.entry(unit.unit_uid.clone()).or_insert_with(|| unit.clone());
         if known != unit {
-            let (clip_uid, planned, wanted) = (unit.clip_uid.clone(), known.describe(), unit.describe());
-            return Err(StoreError::DifferentPlan { clip_uid, planned, wanted });
+            let (unit_uid, planned, wanted) = (unit.unit_uid.clone(), known.describe(), unit.describe());
+            return Err(StoreError::DifferentPlan { unit_uid, planned, wanted });
         }
     }
     if plan.len() == before && path.exists() {
@@ -79,7 +86,7 @@ mod tests {
         add(&path, &temporary, &[samples::planned("b"), samples::planned("a")]).unwrap();
         add(&path, &temporary, &[samples::planned("a"), samples::planned("c")]).unwrap();
         let plan = read(&path).unwrap();
-        assert_eq!(plan.keys().map(ClipUid::as_str).collect::<String>(), "abc");
+        assert_eq!(plan.keys().map(UnitUid::as_str).collect::<String>(), "abc");
         assert_eq!(plan.values().next(), Some(&samples::planned("a")));
     }
 
@@ -90,8 +97,8 @@ mod tests {
         add(&path, &temporary, &[samples::planned("a")]).unwrap();
         let other = PlannedUnit { span: TimeSpan::new(1.0, 2.5), ..samples::planned("a") };
         let error = add(&path, &temporary, &[samples::planned("b"), other]).unwrap_err();
-        let StoreError::DifferentPlan { clip_uid, planned, wanted } = error else { panic!("{error}") };
-        assert_eq!(clip_uid.as_str(), "a");
+        let StoreError::DifferentPlan { unit_uid, planned, wanted } = error else { panic!("{error}") };
+        assert_eq!(unit_uid.as_str(), "a");
         assert_eq!((planned.as_str(), wanted.as_str()), ("all of video v", "video v from 1 to 2.5 s"));
         assert_eq!(read(&path).unwrap().len(), 1, "nothing of the refused promise is kept");
     }

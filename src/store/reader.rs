@@ -12,7 +12,7 @@ use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
 use super::plan::{self, Plan};
 use super::{Format, LEDGER, PLAN_FILE, STORE_FILE, TMP, UNITS, disk};
-use crate::ids::ClipUid;
+use crate::ids::UnitUid;
 
 /// The store in one folder.
 #[derive(Debug)]
@@ -132,10 +132,10 @@ impl StoreReader {
     /// Reads a committed unit, after comparing its file with what is on record.
     ///
     /// [`StoreError::NotCommitted`], [`StoreError::Checksum`], [`StoreError::Corrupt`].
-    pub fn read_unit(&self, clip_uid: &ClipUid) -> Result<Unit, StoreError> {
+    pub fn read_unit(&self, unit_uid: &UnitUid) -> Result<Unit, StoreError> {
         let committed = self.committed()?;
-        let absent = || StoreError::NotCommitted { store: self.root.clone(), clip_uid: clip_uid.clone() };
-        let entry = committed.get(clip_uid).ok_or_else(absent)?;
+        let absent = || StoreError::NotCommitted { store: self.root.clone(), unit_uid: unit_uid.clone() };
+        let entry = committed.get(unit_uid).ok_or_else(absent)?;
         match self.check_committed(entry)? {
             None => self.read_file(entry),
             Some(Stale::Absent { path }) => Err(StoreError::io("open", &path, io::ErrorKind::NotFound.into())),
@@ -215,7 +215,7 @@ mod tests {
         let (_out, store) = samples::store("hdf5", &[]);
         let file = store.path().join(STORE_FILE);
         let text = fs::read_to_string(&file).unwrap();
-        for bad in [text.replace("\"schema_version\": 1", "\"schema_version\": 2"), text[1..].to_owned()] {
+        for bad in [text.replace("\"schema_version\": 2", "\"schema_version\": 3"), text[1..].to_owned()] {
             fs::write(&file, bad).unwrap();
             assert!(matches!(StoreReader::open(store.path()), Err(StoreError::Corrupt { .. })));
         }
@@ -225,7 +225,7 @@ mod tests {
     fn rows_of_changed_or_absent_files_are_not_handed_out() {
         let (_out, store) = samples::store("hdf5", &["a"]);
         let reader = StoreReader::open(store.path()).unwrap();
-        let uid = ClipUid::parse("a").unwrap();
+        let uid = UnitUid::parse("a").unwrap();
         let path = store.path().join("units/a.h5");
         let mut bytes = fs::read(&path).unwrap();
         bytes.push(0);
@@ -238,7 +238,7 @@ mod tests {
         assert!(error.to_string().contains("expected sha256"), "{error}");
         fs::remove_file(&path).unwrap();
         assert!(matches!(reader.read_unit(&uid), Err(StoreError::Io { .. })));
-        let absent = reader.read_unit(&ClipUid::parse("b").unwrap());
+        let absent = reader.read_unit(&UnitUid::parse("b").unwrap());
         assert!(matches!(absent, Err(StoreError::NotCommitted { .. })));
     }
 }

@@ -8,7 +8,7 @@ use half::f16;
 use ndarray::Array2;
 
 use super::*;
-use crate::ids::{ClipUid, VideoUid};
+use crate::ids::{ClipUid, UnitUid, VideoUid};
 
 /// Rows of [`unit`].
 pub const ROWS: usize = 6;
@@ -24,6 +24,7 @@ pub fn contract(format: &str, dtype: Dtype) -> Contract {
         precision: "fp32".into(),
         dim: DIM,
         dtype,
+        row_kind: RowKind::Window,
         format: format.into(),
         grid: "regular".into(),
         fps: 1.875,
@@ -36,10 +37,13 @@ pub fn contract(format: &str, dtype: Dtype) -> Contract {
     }
 }
 
-pub fn header(clip_uid: &str, rows: u64) -> UnitHeader {
+pub fn header(unit_uid: &str, rows: u64) -> UnitHeader {
     UnitHeader {
-        clip_uid: ClipUid::parse(clip_uid).unwrap(),
+        unit_uid: UnitUid::parse(unit_uid).unwrap(),
         video_uid: VideoUid::parse("v").unwrap(),
+        clip_uid: Some(ClipUid::parse(unit_uid).unwrap()),
+        query_id: None,
+        query_text: None,
         rows,
         span: None,
         source_name: "v.mp4".into(),
@@ -63,7 +67,7 @@ pub fn block(first: u64, rows: usize) -> RowBlock {
         start_sec: row as f64 * 16.0 / 30.0,
         end_sec: (row + 1) as f64 * 16.0 / 30.0,
         padded: row == 4,
-        missing: false,
+        ..RowMeta::default()
     });
     let value = |(row, column): (usize, usize)| (first as f32 + row as f32 + 1.0) / (column as f32 + 3.0);
     RowBlock { first_row: first, meta: meta.collect(), features: Array2::from_shape_fn((rows, DIM), value) }
@@ -86,6 +90,23 @@ pub fn unit(format: &str, dtype: Dtype) -> Unit {
     Unit { contract: contract(format, dtype), header: header("a", ROWS as u64), meta, features }
 }
 
+/// A unit whose rows are of another kind than windows of one clip.
+pub fn unit_of(format: &str, kind: RowKind) -> Unit {
+    let mut unit = unit(format, Dtype::F32);
+    unit.contract.row_kind = kind;
+    let named = kind.names_clips() || kind.names_queries();
+    unit.header.clip_uid = unit.header.clip_uid.filter(|_| !named);
+    if kind == RowKind::FusedWindow {
+        unit.header.query_id = Some("a_0".into());
+        unit.header.query_text = Some("where is the \"d\u{e9}cor\"?".into());
+    }
+    for (i, row) in unit.meta.iter_mut().enumerate() {
+        row.clip_uid = kind.names_clips().then(|| ClipUid::parse(&format!("clip-{}", i / 2)).unwrap());
+        row.query_id = kind.names_queries().then(|| format!("query \u{e9} {i}").into());
+    }
+    unit
+}
+
 /// A form of a unit in which NaN equals NaN.
 pub fn bits(unit: &Unit) -> (Contract, UnitHeader, Vec<RowMeta>, Array2<u32>) {
     (unit.contract.clone(), unit.header.clone(), unit.meta.clone(), unit.features.mapv(f32::to_bits))
@@ -101,8 +122,8 @@ pub fn write_unit(folder: &Path, format: &Format, dtype: Dtype) -> PathBuf {
 }
 
 /// Writes a unit into a store.
-pub fn commit(store: &mut Store, clip_uid: &str) -> LedgerEntry {
-    let mut unit = store.begin(header(clip_uid, ROWS as u64)).unwrap();
+pub fn commit(store: &mut Store, unit_uid: &str) -> LedgerEntry {
+    let mut unit = store.begin(header(unit_uid, ROWS as u64)).unwrap();
     unit.append(&whole()).unwrap();
     store.commit(unit).unwrap()
 }
@@ -118,15 +139,20 @@ pub fn store(format: &str, units: &[&str]) -> (tempfile::TempDir, Store) {
     (out, store)
 }
 
-pub fn planned(clip_uid: &str) -> PlannedUnit {
-    PlannedUnit { clip_uid: ClipUid::parse(clip_uid).unwrap(), video_uid: VideoUid::parse("v").unwrap(), span: None }
+pub fn planned(unit_uid: &str) -> PlannedUnit {
+    PlannedUnit {
+        unit_uid: UnitUid::parse(unit_uid).unwrap(),
+        video_uid: VideoUid::parse("v").unwrap(),
+        span: None,
+        content_sha256: None,
+    }
 }
 
-pub fn entry(clip_uid: &str, revision: u32) -> LedgerEntry {
+pub fn entry(unit_uid: &str, revision: u32) -> LedgerEntry {
     LedgerEntry {
-        clip_uid: ClipUid::parse(clip_uid).unwrap(),
+        unit_uid: UnitUid::parse(unit_uid).unwrap(),
         video_uid: VideoUid::parse("v").unwrap(),
-        file: format!("units/{clip_uid}.h5"),
+        file: format!("units/{unit_uid}.h5"),
         rows: 6,
         dim: DIM,
         span: None,

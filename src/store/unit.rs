@@ -46,10 +46,10 @@ impl OpenUnit {
         header: UnitHeader,
     ) -> Result<Self, StoreError> {
         if header.rows == 0 {
-            return Err(StoreError::NoRows { clip_uid: header.clip_uid });
+            return Err(StoreError::NoRows { unit_uid: header.unit_uid });
         }
         if path.exists() {
-            return Err(StoreError::AlreadyBegun { clip_uid: header.clip_uid, path });
+            return Err(StoreError::AlreadyBegun { unit_uid: header.unit_uid, path });
         }
         let sink = (format.create)(&path, contract, &header).inspect_err(|_| disk::remove_quietly(&path))?;
         Ok(Self {
@@ -86,7 +86,7 @@ impl OpenUnit {
         self.check_place(block)?;
         self.check_values(block)?;
         for (meta, features) in block.meta.iter().zip(block.features.outer_iter()) {
-            self.meta.push(*meta);
+            self.meta.push(meta.clone());
             self.values.extend(features.iter().map(|&value| if meta.missing { f32::NAN } else { value }));
             self.counts.rows += 1;
             self.counts.padded += u64::from(meta.padded);
@@ -99,18 +99,18 @@ impl OpenUnit {
     }
 
     fn check_place(&self, block: &RowBlock) -> Result<(), StoreError> {
-        let clip_uid = || self.header.clip_uid.clone();
+        let unit_uid = || self.header.unit_uid.clone();
         if block.first_row != self.counts.rows {
             let (expected, found) = (self.counts.rows, block.first_row);
-            return Err(StoreError::OutOfOrder { clip_uid: clip_uid(), expected, found });
+            return Err(StoreError::OutOfOrder { unit_uid: unit_uid(), expected, found });
         }
         let (expected, found) = ((block.meta.len(), self.dim), block.features.dim());
         if expected != found {
-            return Err(StoreError::Shape { clip_uid: clip_uid(), expected, found });
+            return Err(StoreError::Shape { unit_uid: unit_uid(), expected, found });
         }
         let got = block.first_row + block.meta.len() as u64;
         if got > self.header.rows {
-            return Err(StoreError::RowCount { clip_uid: clip_uid(), planned: self.header.rows, got });
+            return Err(StoreError::RowCount { unit_uid: unit_uid(), planned: self.header.rows, got });
         }
         Ok(())
     }
@@ -120,11 +120,11 @@ impl OpenUnit {
         for (row, (meta, features)) in (block.first_row..).zip(block.meta.iter().zip(block.features.outer_iter())) {
             let bad = features.iter().position(|&value| !value.is_finite() || overflows(value));
             let Some(column) = bad.filter(|_| !meta.missing) else { continue };
-            let (clip_uid, value) = (self.header.clip_uid.clone(), features[column]);
+            let (unit_uid, value) = (self.header.unit_uid.clone(), features[column]);
             return Err(if value.is_finite() {
-                StoreError::Overflow { clip_uid, row, column, value }
+                StoreError::Overflow { unit_uid, row, column, value }
             } else {
-                StoreError::NotFinite { clip_uid, row, column, value }
+                StoreError::NotFinite { unit_uid, row, column, value }
             });
         }
         Ok(())
@@ -148,7 +148,7 @@ impl OpenUnit {
     /// Closes the file and waits until it is on the device. [`StoreError::RowCount`] if rows are wanting.
     pub(super) fn close(&mut self) -> Result<Counts, StoreError> {
         let (planned, got) = (self.header.rows, self.counts.rows);
-        let incomplete = || StoreError::RowCount { clip_uid: self.header.clip_uid.clone(), planned, got };
+        let incomplete = || StoreError::RowCount { unit_uid: self.header.unit_uid.clone(), planned, got };
         if planned != got {
             return Err(incomplete());
         }

@@ -18,7 +18,7 @@ use super::reader::{self, Stale};
 use super::shard::Shard;
 use super::unit::OpenUnit;
 use super::{Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5, index};
-use crate::ids::ClipUid;
+use crate::ids::UnitUid;
 
 /// A store that this run writes one shard of.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Store {
     pub fn open(out: &Path, contract: &Contract, shard: Shard) -> Result<Self, StoreError> {
         let format = Format::named(&contract.format)?;
         // The name becomes a folder: what is safe as the name of a unit's file is safe here.
-        ClipUid::parse(&contract.feature_set).map_err(StoreError::FeatureSetName)?;
+        UnitUid::parse(&contract.feature_set).map_err(StoreError::FeatureSetName)?;
         let root = out.join(&contract.feature_set);
         let tmp = root.join(TMP).join(shard.stem());
         [UNITS, LEDGER, LOCKS].iter().try_for_each(|folder| disk::create_folder(&root.join(folder)))?;
@@ -89,7 +89,7 @@ impl Store {
     ///
     /// [`StoreError::NoRows`], [`StoreError::AlreadyBegun`], or an error of the device.
     pub fn begin(&self, header: UnitHeader) -> Result<OpenUnit, StoreError> {
-        let path = self.tmp.join(format!("{}.{}", header.clip_uid, self.format.extension));
+        let path = self.tmp.join(format!("{}.{}", header.unit_uid, self.format.extension));
         OpenUnit::create(path, self.format, &self.contract, header)
     }
 
@@ -101,9 +101,9 @@ impl Store {
         let (bytes, sha256) = disk::checksum(unit.path())?;
         let header = unit.header();
         let entry = LedgerEntry {
-            clip_uid: header.clip_uid.clone(),
+            unit_uid: header.unit_uid.clone(),
             video_uid: header.video_uid.clone(),
-            file: self.format.file_of(&header.clip_uid),
+            file: self.format.file_of(&header.unit_uid),
             rows: counts.rows,
             dim: self.contract.dim,
             span: header.span,
@@ -112,7 +112,7 @@ impl Store {
             bytes,
             sha256,
             fingerprint: self.contract.fingerprint.clone(),
-            revision: self.known.get(&header.clip_uid).map_or(1, |known| known.revision.saturating_add(1)),
+            revision: self.known.get(&header.unit_uid).map_or(1, |known| known.revision.saturating_add(1)),
         };
         unit.publish(&self.root.join(&entry.file))?;
         self.ledger.append(&entry)?;
@@ -126,7 +126,7 @@ impl Store {
         let committed = self.committed()?;
         self.replace(INDEX_FILE, |path| index::write(path, &self.contract.feature_set, &committed))?;
         if self.format.name == hdf5::FORMAT.name {
-            let links = || committed.iter().map(|entry| (entry.clip_uid.as_str(), entry.file.as_str()));
+            let links = || committed.iter().map(|entry| (entry.unit_uid.as_str(), entry.file.as_str()));
             self.replace(MASTER_FILE, |path| hdf5::write_master(path, &self.contract, links()))?;
         }
         Ok(())
@@ -200,7 +200,7 @@ mod tests {
             assert_eq!((entry.rows, entry.padded_rows, entry.missing_rows, entry.revision), (6, 1, 1, 1));
             assert_eq!(store.check_committed(&entry).unwrap(), None);
             assert_eq!(store.committed().unwrap().iter().collect::<Vec<_>>(), [&entry]);
-            let unit = StoreReader::open(store.path()).unwrap().read_unit(&entry.clip_uid).unwrap();
+            let unit = StoreReader::open(store.path()).unwrap().read_unit(&entry.unit_uid).unwrap();
             assert_eq!(samples::bits(&unit), samples::bits(&samples::unit(format.name, Dtype::F32)));
             let again = samples::commit(&mut store, "a");
             assert_eq!((again.revision, &again.sha256), (2, &entry.sha256));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use egofx::ids::ClipUid;
+use egofx::ids::UnitUid;
 use egofx::store::{StoreReader, Unit};
 use serde_json::Value;
 
@@ -120,15 +120,15 @@ impl Workshop {
     }
 
     /// A committed unit, checked against its ledger.
-    pub fn unit(&self, store: &str, clip_uid: &str) -> Unit {
+    pub fn unit(&self, store: &str, unit_uid: &str) -> Unit {
         let store = StoreReader::open(&self.path(store)).unwrap();
-        store.read_unit(&ClipUid::parse(clip_uid).unwrap()).unwrap()
+        store.read_unit(&UnitUid::parse(unit_uid).unwrap()).unwrap()
     }
 
     /// The units that the ledgers of `store` name.
     pub fn committed(&self, store: &str) -> Vec<String> {
         let committed = StoreReader::open(&self.path(store)).unwrap().committed().unwrap();
-        committed.iter().map(|entry| entry.clip_uid.to_string()).collect()
+        committed.iter().map(|entry| entry.unit_uid.to_string()).collect()
     }
 
     /// The bytes of all units of all feature sets in `out`.
@@ -200,6 +200,23 @@ pub fn media(name: &str) -> String {
     checkout().join("tests/data/media").join(name).display().to_string()
 }
 
+/// Lines that `ffprobe -of csv=p=0` prints for the `entries` of `stream`.
+pub fn ffprobe(path: &Path, stream: &str, entries: &str) -> Vec<String> {
+    let arguments = ["-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0"];
+    let output = Command::new(tool("ffprobe")).args(arguments).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// Presentation times of the packets of `stream` in seconds, ascending, by ffprobe's own word.
+pub fn packet_times(path: &Path, stream: &str) -> Vec<f64> {
+    let lines = ffprobe(path, stream, "packet=pts_time");
+    let mut times: Vec<f64> = lines.iter().map(|line| line.parse().unwrap()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 /// Runs a Python program in the workshop with the test packages of `make setup-test`.
 pub fn python(shop: &Workshop, program: &str) -> serde_json::Value {
     let packages = checkout().join(".runtime/py");
@@ -210,6 +227,38 @@ pub fn python(shop: &Workshop, program: &str) -> serde_json::Value {
     let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}{said}");
     json(&text)
+}
+
+/// A file system of its own, gone with its owner.
+pub struct Mount(pub PathBuf);
+
+impl Mount {
+    /// `None` where this user may not mount.
+    pub fn tmpfs(path: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(path)),
+            _ => {
+                eprintln!(
+                    "skipped: this user may not mount a file system, so a full or read-only one cannot be tested"
+                );
+                None
+            }
+        }
+    }
+
+    /// Changes its options.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 /// Waits for a program that was started.
