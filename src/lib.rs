@@ -45,4 +45,10 @@ pub mod pipeline;
 
 pub mod verify;
 
+pub mod convert;
+
+pub mod import;
+
+pub mod compare;
+
 pub use ndarray;

@@ -7,6 +7,7 @@ mod error;
 mod pickle;
 mod safetensors;
 mod seeded;
+mod single;
 mod sniff;
 mod tensor;
 mod torch;
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 
 pub use error::CheckpointError;
 pub use seeded::Parameter;
+pub use single::read_one_tensor;
 pub use sniff::Container;
-pub use tensor::{Dtype, Tensor, TensorInfo, first_non_finite};
-pub use write::{ReadTensor, write_safetensors, write_torch};
+pub use tensor::{Dtype, Tensor, TensorInfo, Value, first_non_finite};
+pub use write::{ReadTensor, write_safetensors, write_torch, write_torch_value};
 
 use crate::digest;
 

@@ -1,11 +1,11 @@
-//! The pickle of a state dict, as `torch.save` writes it: protocol 2, tensors as references to storages.
+//! The pickle of a state dict or of plain values, as `torch.save` writes it: protocol 2, tensors as references to storages.
 //!
 //! Writing only; reading is `pytorch-reader`'s. Invariant: it names nothing but `OrderedDict`, `_rebuild_tensor_v2` and
 //! classes of storages, all of which `torch.load(weights_only=True)` allows.
 
 use std::collections::BTreeMap;
 
-use super::{Dtype, TensorInfo};
+use super::{Dtype, Tensor, TensorInfo, Value};
 
 /// A pickle under construction.
 struct Pickle(Vec<u8>);
@@ -21,7 +21,42 @@ pub(super) fn state_dict(tensors: &BTreeMap<String, TensorInfo>, prefix: &str) -
     pickle.0
 }
 
+/// The pickle of `value`, and its tensors: the one at index `i` lies in storage `i`.
+pub(super) fn value(value: &Value) -> (Vec<u8>, Vec<&Tensor>) {
+    let (mut pickle, mut tensors) = (Pickle(vec![0x80, 2]), Vec::new());
+    pickle.value(value, &mut tensors).op(b'.');
+    (pickle.0, tensors)
+}
+
 impl Pickle {
+    fn value<'v>(&mut self, value: &'v Value, tensors: &mut Vec<&'v Tensor>) -> &mut Self {
+        match value {
+            Value::None => self.op(b'N'),
+            Value::Bool(value) => self.op(if *value { 0x88 } else { 0x89 }),
+            Value::Int(value) => self.integer(*value),
+            Value::Float(value) => self.float(*value),
+            Value::Text(text) => self.text(text),
+            Value::Tensor(tensor) => {
+                tensors.push(tensor);
+                self.tensor(tensors.len() - 1, &tensor.info())
+            }
+            Value::List(items) => {
+                self.op(b']').op(b'(');
+                for item in items {
+                    self.value(item, tensors);
+                }
+                self.op(b'e')
+            }
+            Value::Dict(entries) => {
+                self.op(b'}').op(b'(');
+                for (name, value) in entries {
+                    self.text(name).value(value, tensors);
+                }
+                self.op(b'u')
+            }
+        }
+    }
+
     fn op(&mut self, code: u8) -> &mut Self {
         self.0.push(code);
         self
@@ -41,6 +76,21 @@ impl Pickle {
             // Nine bytes, so that the sign bit is clear.
             Err(_) => self.op(0x8a).op(9).0.extend((value as u128).to_le_bytes().iter().take(9)),
         }
+        self
+    }
+
+    /// `BININT`, or `LONG1` where 32 bits are not enough.
+    fn integer(&mut self, value: i64) -> &mut Self {
+        match i32::try_from(value) {
+            Ok(small) => self.op(b'J').0.extend(small.to_le_bytes()),
+            Err(_) => self.op(0x8a).op(8).0.extend(value.to_le_bytes()),
+        }
+        self
+    }
+
+    /// `BINFLOAT`.
+    fn float(&mut self, value: f64) -> &mut Self {
+        self.op(b'G').0.extend(value.to_be_bytes());
         self
     }
 
