@@ -53,7 +53,7 @@ fn cosine(text: &str) -> Result<f64, String> {
 
 /// Features of one side, wherever they lie.
 enum Side {
-    Store(StoreReader, Committed),
+    Store(Box<(StoreReader, Committed)>),
     Files(FeatureFiles),
 }
 
@@ -65,7 +65,7 @@ impl Side {
             [set] => {
                 let store = StoreReader::open(set)?;
                 let committed = store.committed()?;
-                Ok(Self::Store(store, committed))
+                Ok(Self::Store(Box::new((store, committed))))
             }
             _ => anyhow::bail!("{}: {} feature sets; name the folder of one", path.display(), sets.len()),
         }
@@ -73,14 +73,15 @@ impl Side {
 
     fn units(&self) -> BTreeSet<UnitUid> {
         match self {
-            Self::Store(_, committed) => committed.iter().map(|entry| entry.unit_uid.clone()).collect(),
+            Self::Store(store) => store.1.iter().map(|entry| entry.unit_uid.clone()).collect(),
             Self::Files(files) => files.clips().map(UnitUid::from).collect(),
         }
     }
 
     fn read(&self, unit: &UnitUid) -> anyhow::Result<Array2<f32>> {
         let found = match self {
-            Self::Store(store, committed) => {
+            Self::Store(open) => {
+                let (store, committed) = &**open;
                 committed.get(unit).map(|entry| store.read_entry(entry)).transpose()?.map(|unit| unit.features)
             }
             Self::Files(files) => files.read(&ClipUid::parse(unit.as_str())?)?,

@@ -71,10 +71,10 @@ impl Import {
         let places = self.manifest.as_deref().map(Manifest::read).transpose()?.map(places);
         let imported = import(&files, &self.out, &self.options(), places.as_ref())?;
         if imported.missing > 0 {
-            tell(format_args!("note: {} hold NaN and are flagged missing", plural(imported.missing as usize, "row")));
+            tell(format_args!("note: rows with NaN, which are flagged missing: {}", imported.missing));
         }
         if imported.zero_rows > 0 {
-            tell(format_args!("note: {} hold nothing but zeros", plural(imported.zero_rows as usize, "row")));
+            tell(format_args!("note: rows of nothing but zeros: {}", imported.zero_rows));
         }
         let (clips, rows) = (plural(imported.clips, "clip"), plural(imported.rows as usize, "row"));
         tell(format_args!("{}: {clips}, {rows} of {} features", imported.path.display(), imported.dim));

@@ -57,16 +57,6 @@ pub enum ConvertError {
         /// What rows there are.
         found: RowKind,
     },
-    /// Queries about a clip that has no features.
-    #[error("{}: no features of clip {clip_uid}, which {queries} queries are about", path.display())]
-    NoClip {
-        /// The folder of the store.
-        path: PathBuf,
-        /// The clip.
-        clip_uid: ClipUid,
-        /// How many queries are about it.
-        queries: usize,
-    },
     /// A query that has no features.
     #[error("{}: no features of query {query_id:?}", path.display())]
     NoQuery {

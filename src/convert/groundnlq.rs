@@ -16,6 +16,7 @@ use super::source::Source;
 use super::tokens::TokenReader;
 use super::vslnet::{Asked, asked, split_name};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, npy};
+use crate::ids::UnitUid;
 use crate::store::RowKind;
 
 pub(super) const CONSUMER: Consumer = Consumer {
@@ -34,8 +35,14 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let mut written = write_videos(source, output)?;
     if let Some(queries) = &job.queries {
-        let (queries, notes) = asked(CONSUMER.name, queries)?;
+        let (mut queries, notes) = asked(CONSUMER.name, queries)?;
         written.notes.extend(notes);
+        // GroundNLQ ends where a listed clip is not in the map.
+        let listed = queries.len();
+        queries.retain(|asked| source.find(&UnitUid::from(asked.query.clip_uid)).is_some());
+        if queries.len() < listed {
+            written.notes.push(format!("{} queries about clips without features are left out", listed - queries.len()));
+        }
         write_list(job, &queries, output)?;
         if let Some(tokens) = &job.tokens {
             write_texts(job, tokens, &queries, output)?;

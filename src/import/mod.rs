@@ -200,7 +200,7 @@ impl<'i> Importer<'i> {
         let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut notes = vec![format!("imported from {name}, sha256 {}", self.hash(found.path)?)];
         if missing > 0 {
-            notes.push(format!("{missing} rows held NaN and are flagged missing"));
+            notes.push(format!("rows with NaN, which are flagged missing: {missing}"));
         }
         let source_bytes = fs::metadata(found.path).map_err(ImportError::io("read", found.path))?.len();
         Ok(UnitHeader {
@@ -273,7 +273,8 @@ impl Grid {
         let rows = found.values.nrows();
         let (start_sec, end_sec) = span.map_or((0.0, f64::INFINITY), |span| (span.start_sec.max(0.0), span.end_sec));
         // Half a frame, so that neither rounding nor a last row that begins on the end counts.
-        let most = ((end_sec - start_sec + 0.5 / self.fps) * self.fps / self.stride_frames) as usize + 1;
+        let most = ((end_sec - start_sec + 0.5 / self.fps) * self.fps / self.stride_frames) as usize;
+        let most = most.saturating_add(1);
         if rows > most {
             let (path, clip_uid) = (found.path.to_owned(), found.clip_uid.clone());
             return Err(ImportError::TooLong { path, clip_uid, rows, most, duration_sec: end_sec - start_sec });
