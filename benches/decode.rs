@@ -59,7 +59,7 @@ fn compare(name: &str, path: &Path, threads: usize, recipe: &Recipe) -> Fallible
 }
 
 fn drain(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], recipe: &Recipe) -> usize {
-    source.open(video, wanted, &[recipe.body.transform]).filter(Result::is_ok).count()
+    source.open(video, wanted, &recipe.body.transform.into_iter().collect::<Vec<_>>()).filter(Result::is_ok).count()
 }
 
 /// ffmpeg by itself, doing the same decoding, selecting and scaling.

@@ -7,7 +7,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use egofx::backbone::{Card, Device, OnnxBackbone, Precision, Provider, SessionOptions};
+use egofx::backbone::{Device, OnnxBackbone, Precision, Provider, SessionOptions, Towers};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::store::StoreReader;
 
@@ -77,19 +77,20 @@ fn parts(recipe: &Path) -> Fallible {
     let (runtime, cost) = timed(support::runtime);
     part("loading ONNX Runtime", cost);
     let runtime = runtime?;
-    let card = Card::read(&models, &recipe.body.backbone)?.video(&recipe.body.feature)?;
+    let towers = Towers::single(&models, &recipe.body.backbone, &recipe.body.feature)?;
     let cpu = Device { provider: Provider::Cpu, ordinal: 0 };
     let options = SessionOptions { device: cpu, precision: Precision::Fp32, threads: 1, rearrange: true };
-    let (backbone, cost) = timed(|| OnnxBackbone::load(&runtime, &models, &card, options));
+    let (backbone, cost) = timed(|| OnnxBackbone::load(&runtime, &models, &towers, options));
     part("loading the model", cost);
     let mut backbone = backbone?;
-    part("running its golden input", timed(|| backbone.golden_error()).1);
+    part("running its golden input", timed(|| backbone.golden_errors().map(drop)).1);
     let source = FfmpegSource { tools: tools?, threads: 0, hwaccel: HwAccel::None };
     let path = inputs::small()?;
     let (video, cost) = timed(|| source.probe(&path));
     part("probing the video (60 s) with ffprobe", cost);
     let video = video?;
-    let decode = || source.open(&video, &[2, 6, 10, 14], &[recipe.body.transform]).count();
+    let decode =
+        || source.open(&video, &[2, 6, 10, 14], &recipe.body.transform.into_iter().collect::<Vec<_>>()).count();
     part("decoding four frames", timed(decode).1);
     Ok(())
 }

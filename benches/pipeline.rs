@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egofx::backbone::{
-    Backbone, BackboneError, Card, ClipBatch, Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions,
-    VideoCard,
+    Backbone, BackboneError, ClipBatch, Device, Input, OnnxBackbone, Precision, Provider, Runtime, SessionOptions,
+    Towers,
 };
 use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, VideoInfo};
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
-use egofx::pipeline::{self, Control, OnError, Options, Report};
-use egofx::plan::{Plan, promised};
-use egofx::recipe::{Recipe, Transform};
-use egofx::store::{Shard, Store};
+use egofx::pipeline::{self, Control, OnError, Options, Questions, Report, Run};
+use egofx::plan::{Plan, Wanted};
+use egofx::recipe::{Frames, Recipe, Transform};
+use egofx::store::{RowKind, Shard, Store};
 
 use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
 
@@ -44,10 +44,13 @@ fn main() -> Fallible {
     two_recipes(&video)
 }
 
+/// What the rows of the one recipe stand for.
+const KINDS: [RowKind; 1] = [RowKind::Window];
+
 /// One recipe on one video.
 struct Case {
     runtime: Arc<Runtime>,
-    card: VideoCard,
+    towers: Towers,
     recipe: Recipe,
     manifest: Manifest,
     batch_size: usize,
@@ -62,7 +65,7 @@ impl Case {
         let source = FfmpegSource { tools: support::tools()?, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
             runtime,
-            card: Card::read(&models(), &recipe.body.backbone)?.video(&recipe.body.feature)?,
+            towers: Towers::single(&models(), &recipe.body.backbone, &recipe.body.feature)?,
             recipe,
             manifest: Manifest::read(&inputs::manifest("case", video, None)?)?,
             batch_size,
@@ -103,9 +106,9 @@ impl Case {
         let job = || -> Fallible<usize> {
             let video = self.source.probe(&path)?;
             let wanted = inputs::wanted(&video, std::slice::from_ref(&self.recipe))?;
-            let frames = self.source.open(&video, &wanted, &[self.recipe.body.transform]).filter(Result::is_ok);
+            let frames = self.source.open(&video, &wanted, &[self.frames()?.transform]).filter(Result::is_ok);
             assert_eq!(frames.count(), wanted.len(), "frames did not come");
-            Ok(egofx::plan::Layout::new(&video, &self.recipe, None)?.rows.len())
+            Ok(egofx::plan::Layout::new(&video, &self.frames()?, self.recipe.body.compat, None)?.rows.len())
         };
         // A thread of its own, because pinning is for good.
         let alone = || std::thread::scope(|scope| scope.spawn(|| job().map_err(|e| e.to_string())).join());
@@ -115,8 +118,9 @@ impl Case {
 
     /// As many windows as the run has, all of the same pixels, on the run's core.
     fn infer_alone(&self, windows: usize) -> Fallible<Cost> {
-        let (mut backbone, frames) = (self.backbone()?, self.recipe.body.grid.frames() as usize);
-        let window = frames * (self.card.input.height * self.card.input.width * 3) as usize;
+        let (mut backbone, frames) = (self.backbone()?, self.frames()?.grid.frames() as usize);
+        let input = self.towers.frames().ok_or("the backbone takes no frames")?;
+        let window = frames * (input.height * input.width * 3) as usize;
         let batch = |clips: usize| ClipBatch {
             clips,
             frames,
@@ -125,9 +129,9 @@ impl Case {
         let (full, last) = (batch(self.batch_size), batch(windows % self.batch_size));
         let mut work = || -> Result<(), BackboneError> {
             for _ in 0..windows / self.batch_size {
-                backbone.forward(&full)?;
+                backbone.forward(&Input::Windows(&full))?;
             }
-            if last.clips > 0 { backbone.forward(&last).map(drop) } else { Ok(()) }
+            if last.clips > 0 { backbone.forward(&Input::Windows(&last)).map(drop) } else { Ok(()) }
         };
         let (done, cost) = timed(|| std::thread::scope(|scope| scope.spawn(&mut work).join()));
         done.map_err(|_| "inference panicked")??;
@@ -138,11 +142,12 @@ impl Case {
     fn whole(&self, windows: usize) -> Fallible<(Cost, Report)> {
         let mut stores = [self.store()?];
         let recipes = std::slice::from_ref(&self.recipe);
-        let plan = Plan::new(&self.manifest, recipes, Shard::WHOLE, None, |_, _| false);
+        let plan = Plan::new(self.wanted(), Shard::WHOLE, |_, _| false)?;
         let devices = vec![vec![self.backbone()?]];
         let (options, control) = (self.options(), Control::default());
-        let run = || pipeline::run(&plan, recipes, &self.source, devices, &mut stores, &options, &control);
-        let ((report, ended), cost) = timed(run);
+        let (plan, questions, kinds) = (&plan, &Questions::default(), &KINDS[..]);
+        let run = Run { plan, recipes, kinds, source: &self.source, questions, options: &options };
+        let ((report, ended), cost) = timed(|| pipeline::run(run, devices, &mut stores, &control));
         ended?;
         complete(&report, windows)?;
         Ok((cost, report))
@@ -164,18 +169,28 @@ impl Case {
         let mut inner = OnnxBackbone::load(
             &self.runtime,
             &models(),
-            &self.card,
+            &self.towers,
             SessionOptions { device: cpu, precision: Precision::Fp32, threads: 1, rearrange: true },
         )?;
         // As `egofx` does before a run; it also takes the first, slower call out of the measurement.
-        inner.golden_error()?;
+        inner.golden_errors()?;
         Ok(Box::new(PinnedBackbone { inner, core: self.device_core, pinned: false }))
     }
 
     fn store(&self) -> Fallible<Store> {
-        let store = Store::open(&support::scratch("whole")?, &self.recipe.contract(&self.card, "fp32")?, Shard::WHOLE)?;
-        store.promise(&promised(&self.manifest, None))?;
+        let store =
+            Store::open(&support::scratch("whole")?, &self.recipe.contract(&self.towers, "fp32", None)?, Shard::WHOLE)?;
+        store.promise(&self.wanted().promised()?[0])?;
         Ok(store)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let recipes = std::slice::from_ref(&self.recipe);
+        Wanted { manifest: &self.manifest, queries: None, recipes, kinds: &KINDS, limit: None }
+    }
+
+    fn frames(&self) -> Fallible<Frames> {
+        Ok(self.recipe.frames().ok_or("the recipe sees no frames")?)
     }
 
     fn path(&self) -> Fallible<PathBuf> {
@@ -222,15 +237,15 @@ struct PinnedBackbone {
 }
 
 impl Backbone for PinnedBackbone {
-    fn card(&self) -> &VideoCard {
-        self.inner.card()
+    fn towers(&self) -> &Towers {
+        self.inner.towers()
     }
 
-    fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
+    fn forward(&mut self, input: &Input<'_>) -> Result<Array2<f32>, BackboneError> {
         if !std::mem::replace(&mut self.pinned, true) {
             support::pin(self.core);
         }
-        self.inner.forward(batch)
+        self.inner.forward(input)
     }
 }
 

@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn clips_stand_behind_one_another() {
-        let clip = |n: u8| Clip { unit: 0, row: 0, frames: vec![Arc::new(vec![n; 6]), Arc::new(vec![n + 1; 6])] };
+        let clip = |n: u8| Clip { task: 0, window: 0, frames: vec![Arc::new(vec![n; 6]), Arc::new(vec![n + 1; 6])] };
         let batch = pack(&[clip(10), clip(20), clip(30)], vec![99; 100]);
         assert_eq!((batch.clips, batch.frames, batch.pixels.len()), (3, 2, 36));
         let starts: Vec<u8> = batch.pixels.chunks(6).map(|frame| frame[0]).collect();

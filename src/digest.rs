@@ -33,6 +33,15 @@ pub fn ends(path: &Path) -> io::Result<String> {
     Ok(hex(Sha256::digest(&bytes).as_slice()))
 }
 
+/// [`ends`] of a video in one or several files: of several, the digest of their digests.
+pub fn ends_of(paths: &[&Path]) -> io::Result<String> {
+    if let [path] = paths {
+        return ends(path);
+    }
+    let digests = paths.iter().map(|path| ends(path)).collect::<io::Result<Vec<_>>>()?;
+    Ok(text(&digests.join("\n")))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,11 @@
 //! what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
 //! says so when one of them stands in for a frame that does not exist.
 
+pub mod segments;
+
 use serde::{Deserialize, Serialize};
+
+use segments::{edges, middles};
 
 use crate::time::{Fps, TimeSpan, Timeline};
 
@@ -103,6 +107,13 @@ pub struct Window {
 }
 
 impl Grid {
+    /// Whether a clip is one window, however long it is.
+    pub fn is_one_window(&self) -> bool {
+        match self {
+            Grid::Egovlp { .. } | Grid::Ego4d { .. } | Grid::Uniform { .. } => false,
+        }
+    }
+
     /// Frames per window.
     pub fn frames(&self) -> u32 {
         match *self {
@@ -184,29 +195,17 @@ fn egovlp_samples(duration_sec: f64, frames: u32) -> u64 {
     (duration_sec * EGOVLP_WINDOWS_PER_SEC * f64::from(frames) + 1.0) as u64
 }
 
-/// EgoVLP's sample edges `g_0..=g_N` between frame positions `a` and `b`: numpy's `linspace` (k * step + a, the last
-/// one exactly `b`), truncated towards zero.
-fn egovlp_edges(samples: u64, a: f64, b: f64) -> Vec<i64> {
-    let step = (b - a) / samples as f64;
-    let edge = |k: u64| if k == samples { b as i64 } else { (k as f64 * step + a) as i64 };
-    (0..=samples).map(edge).collect()
-}
-
 /// The frame list of the original sampler, before it is cut into windows: the middle of each stretch between two edges,
 /// rounded down. -1 is possible where a stretch is empty at frame 0.
 ///
 /// `total_frames` is the frame count of the file; the rate is taken to be 30 whatever it is.
 pub fn egovlp_frame_list(span: TimeSpan, total_frames: u64, frames: u32) -> Vec<i64> {
     let (a, b) = egovlp_bounds(span, total_frames);
-    middles(&egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b))
+    middles(&edges(egovlp_samples(span.duration_sec(), frames), a, b))
 }
 
 fn egovlp_bounds(span: TimeSpan, total_frames: u64) -> (f64, f64) {
     ((EGOVLP_FPS * span.start_sec).max(0.0), (EGOVLP_FPS * span.end_sec).min(total_frames as f64))
-}
-
-fn middles(edges: &[i64]) -> Vec<i64> {
-    edges.windows(2).map(|g| (g[0] + g[1] - 1).div_euclid(2)).collect()
 }
 
 fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Vec<Window> {
@@ -219,7 +218,7 @@ fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Comp
             (timeline.position(span.start_sec), end)
         }
     };
-    let edges = egovlp_edges(egovlp_samples(span.duration_sec(), frames), a, b);
+    let edges = segments::edges(egovlp_samples(span.duration_sec(), frames), a, b);
     // decord reads index -1 as the last frame of the file.
     let before_first = if compat == Compat::AsReleased { total - 1 } else { 0 };
     let index = |&i: &i64| u64::try_from(i).unwrap_or(before_first);

@@ -1,7 +1,8 @@
 //! The pipeline: connects the stages and accounts for every unit of a plan.
 //!
 //! ```text
-//! plan --&Job--> decode+sample xN --Clip--> batch --ClipBatch--> infer xdevices --Rows--> write
+//! plan --&Job--> decode+sample xN --Clip--> batch --Batch--> infer xdevices --Rows--> write
+//!    sentences alone --> read --------------------^
 //! ```
 //!
 //! Not for printing, nor for flags. Invariants: every channel is bounded; a unit is committed whole or reported as
@@ -12,8 +13,10 @@ mod batch_stage;
 mod decode_stage;
 mod infer_stage;
 mod message;
+mod read_stage;
 mod write_stage;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
@@ -22,11 +25,12 @@ use crossbeam_channel::bounded;
 
 pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
 
-use crate::backbone::{Backbone, BackboneError};
+use crate::backbone::{Backbone, BackboneError, Sentence};
 use crate::decode::FrameSource;
-use crate::plan::Plan;
+use crate::plan::{Plan, QueryRow};
+use crate::queries::Queries;
 use crate::recipe::Recipe;
-use crate::store::{Store, StoreError};
+use crate::store::{RowKind, Store, StoreError};
 
 /// What becomes of a unit some of whose rows cannot be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,23 +75,58 @@ pub enum PipelineError {
     Panic(&'static str),
 }
 
-/// Runs `plan`: frames from `source`, features from `devices` (one entry per device, in it one backbone per recipe), rows
-/// into `stores` (one per recipe). Returns what became of every unit; the error is that of the stage that could not go
-/// on, and everything committed before it stays committed.
+/// What is asked in a run.
+#[derive(Debug, Default)]
+pub struct Questions {
+    /// What to call the table, for the stores.
+    pub name: String,
+    /// The table.
+    pub queries: Queries,
+    /// For each recipe the sentences of all rows of the table; empty for recipes that read none.
+    pub sentences: Vec<Vec<Arc<Sentence>>>,
+}
+
+impl Questions {
+    fn id_of(&self, query: QueryRow) -> Arc<str> {
+        self.queries.get(query).map_or("", |query| query.id).into()
+    }
+
+    fn text_of(&self, query: QueryRow) -> &str {
+        self.queries.get(query).map_or("", |query| query.text)
+    }
+}
+
+/// What a run is to do, and with what.
+#[derive(Clone, Copy)]
+pub struct Run<'r> {
+    /// What is to be computed.
+    pub plan: &'r Plan,
+    /// The recipes.
+    pub recipes: &'r [Recipe],
+    /// For each recipe what its rows stand for.
+    pub kinds: &'r [RowKind],
+    /// Where frames come from.
+    pub source: &'r dyn FrameSource,
+    /// What is asked about them.
+    pub questions: &'r Questions,
+    /// How to run.
+    pub options: &'r Options,
+}
+
+/// Runs the plan: features from `devices` (one entry per device, in it one backbone per recipe), rows into `stores` (one per
+/// recipe). Returns what became of every unit; the error is that of the stage that could not go on, and everything
+/// committed before it stays committed.
 pub fn run(
-    plan: &Plan,
-    recipes: &[Recipe],
-    source: &dyn FrameSource,
+    run: Run,
     devices: Vec<Vec<Box<dyn Backbone>>>,
     stores: &mut [Store],
-    options: &Options,
     control: &Control,
 ) -> (Report, Result<(), PipelineError>) {
     let started = Instant::now();
-    let counters = &control.counters;
+    let (plan, options, counters) = (run.plan, run.options, &control.counters);
     counters.begin(plan, options.decoders, devices.len());
     let (job_tx, job_rx) = bounded(0); // a decoder takes a video only when it is free; stopping the feed stops the run
-    let (clip_tx, clip_rx) = bounded(clip_slots(recipes, options)); // clips share one byte budget
+    let (clip_tx, clip_rx) = bounded(clip_slots(run.recipes, options)); // clips share one byte budget
     let (batch_tx, batch_rx) = bounded(1); // prefetch exactly one batch
     let (spare_tx, spare_rx) = bounded(2 + devices.len()); // used batch buffers on their way back
     let (row_tx, row_rx) = bounded(8); // rows are small; more depth would only hide a slow disk
@@ -96,16 +135,19 @@ pub fn run(
         let mut handles: Vec<(&'static str, ScopedJoinHandle<Result<(), PipelineError>>)> = Vec::new();
         for _ in 0..options.decoders {
             let (jobs, clips, rows) = (job_rx.clone(), clip_tx.clone(), row_tx.clone());
-            let context = decode_stage::Context { plan, recipes, source, options, control };
+            let context = decode_stage::Context { run, control };
             handles.push(("decode", spawn(stage("decode"), scope, move || context.run(&jobs, &clips, &rows))));
         }
         for backbones in devices {
             let (batches, spare, rows) = (batch_rx.clone(), spare_tx.clone(), row_tx.clone());
-            let work = move || infer_stage::run(backbones, &batches, &spare, &rows, counters);
+            let work = move || infer_stage::run(run, backbones, &batches, &spare, &rows, counters);
             handles.push(("infer", spawn(stage("infer"), scope, work)));
         }
+        let (batches, rows) = (batch_tx.clone(), row_tx.clone());
+        handles.push(("read", spawn(stage("read"), scope, move || read_stage::run(run, &batches, &rows, control))));
         drop((job_rx, clip_tx, batch_rx, spare_tx, row_tx)); // only the stages hold channel ends
-        let batches = move || batch_stage::run(plan, recipes.len(), &clip_rx, &spare_rx, &batch_tx, options, counters);
+        let batches =
+            move || batch_stage::run(plan, run.recipes.len(), &clip_rx, &spare_rx, &batch_tx, options, counters);
         handles.push(("batch", spawn(stage("batch"), scope, batches)));
         handles.push(("write", spawn(stage("write"), scope, move || write_stage::run(plan, stores, &row_rx, control))));
         for job in &plan.jobs {
@@ -140,10 +182,11 @@ fn join(handles: Vec<(&'static str, Work<'_>)>) -> Result<(), PipelineError> {
 /// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device).
 fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
     let clip_bytes = |recipe: &Recipe| {
-        let side = recipe.body.transform.crop as usize;
-        recipe.body.grid.frames() as usize * side * side * 3
+        let frames = recipe.frames()?;
+        let side = frames.transform.crop as usize;
+        Some(frames.grid.frames() as usize * side * side * 3)
     };
-    let largest = recipes.iter().map(clip_bytes).max().unwrap_or(1).max(1);
+    let largest = recipes.iter().filter_map(clip_bytes).max().unwrap_or(1).max(1);
     let batches = 3 * options.batch_size * largest;
     (options.memory_bytes.saturating_sub(batches) / largest).max(1)
 }

@@ -14,6 +14,9 @@ use crate::ids::{ClipUid, IdError};
 /// The columns that every table has, in the order in which they are written.
 const OURS: [&str; 5] = ["query_id", "clip_uid", "text", "start_sec", "end_sec"];
 
+/// The column that lists the clips among which a question lets choose.
+pub const CHOICES: &str = "choices";
+
 /// One sentence or label.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Query<'q> {
@@ -146,6 +149,14 @@ impl Queries {
         let [start_sec, end_sec] = *self.spans.get(row)?;
         let (id, text) = (self.ids.get(row), self.texts.get(row));
         Some(Query { id, clip_uid: &self.clips[row], text, start_sec, end_sec })
+    }
+
+    /// The clips that a row is asked of: the choices of a multiple-choice question (column `choices`, uids separated by
+    /// blanks), else the one clip that it is about. Uids that could not name a clip are left out.
+    pub fn asked_of(&self, row: usize) -> Vec<ClipUid> {
+        let choices = self.extra.iter().find(|(name, _)| name == CHOICES).map_or("", |(_, cells)| cells.get(row));
+        let choices: Vec<ClipUid> = choices.split_whitespace().filter_map(|uid| ClipUid::parse(uid).ok()).collect();
+        if choices.is_empty() { self.clips.get(row).cloned().into_iter().collect() } else { choices }
     }
 
     /// All rows, in the order of their source.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::VideoCard;
+use crate::backbone::Towers;
 use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
+use crate::text::{TextError, TextModel, TextRule};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,14 @@ pub enum RecipeError {
         /// What was found and what was expected.
         why: String,
     },
+    /// A rule for sentences that there is not; the message lists the valid ones.
+    #[error("recipe {}: {source}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What was found and expected.
+        source: TextError,
+    },
     /// The file's name is the feature set's name, and it cannot be one.
     #[error("recipe {}: the file's name is to name a feature set: {source}", path.display())]
     Name {
@@ -59,24 +68,65 @@ pub struct Recipe {
     /// The rest, as written.
     #[serde(flatten)]
     pub body: Body,
+    /// How sentences are read, if they are.
+    #[serde(skip)]
+    rule: Option<&'static TextRule>,
 }
 
-/// The keys of a recipe file. None has a default.
+/// The keys of a recipe file. None has a default. `grid` and `transform` say what is seen, `text` what is read; a recipe has
+/// one of the two, or both and `fusion`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
-    /// The model card, `onnx/<backbone>.toml`.
+    /// The model card, `onnx/<backbone>.toml`; of fused towers, that of their upper half.
     pub backbone: String,
     /// The graph's output that becomes the row.
     pub feature: String,
     /// Whether faults of the original code are reproduced.
     pub compat: Compat,
     /// Which frames make a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
+    /// What becomes of a frame before it reaches the graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+    /// How a sentence is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Reading>,
+    /// The lower halves of fused towers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
+    /// How rows are kept.
+    pub output: Output,
+}
+
+/// What is seen of a video.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Frames {
+    /// Which frames make a row.
     pub grid: Grid,
     /// What becomes of a frame before it reaches the graph.
     pub transform: Transform,
-    /// How rows are kept.
-    pub output: Output,
+}
+
+/// How sentences become tokens: a line of [`RULES`](crate::text::RULES).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// The model whose vocabulary it is, `egovlp` or `egovlpv2`.
+    pub model: String,
+    /// The stage of the original code whose lengths count.
+    pub rule: String,
+}
+
+/// The model cards of the lower halves of two fused towers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fusion {
+    /// Frames to tokens.
+    pub lower_video: String,
+    /// Sentences to tokens.
+    pub lower_text: String,
 }
 
 /// Scaling and cropping by ffmpeg, in this order, to square RGB24 frames.
@@ -140,13 +190,40 @@ impl Recipe {
         let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
         let body: Body = toml::from_str(&text).map_err(parse)?;
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
-        Ok(Self { name: name.to_string(), body })
+        let rule = body.text.as_ref().map(Reading::find).transpose();
+        let rule = rule.map_err(|source| RecipeError::Text { path: path.to_owned(), source })?;
+        Ok(Self { name: name.to_string(), body, rule })
     }
 
-    /// The hash of everything that decides a row: recipe, card, graph, precision and the schema of the store.
-    pub fn fingerprint(&self, card: &VideoCard, precision: &str) -> String {
+    /// What is seen, if something is.
+    pub fn frames(&self) -> Option<Frames> {
+        Some(Frames { grid: self.body.grid?, transform: self.body.transform? })
+    }
+
+    /// How sentences are read, if they are.
+    pub fn rule(&self) -> Option<&'static TextRule> {
+        self.rule
+    }
+
+    /// What a row of it stands for, out of these towers.
+    pub fn row_kind(&self, towers: &Towers) -> RowKind {
+        let alone = self.body.grid.is_some_and(|grid| grid.is_one_window());
+        match towers {
+            Towers::Video(_) if alone => RowKind::Clip,
+            Towers::Video(_) => RowKind::Window,
+            Towers::Text(text) if text.per_token => RowKind::Token,
+            Towers::Text(_) => RowKind::Query,
+            Towers::Fused(_) if alone => RowKind::Pair,
+            Towers::Fused(_) => RowKind::FusedWindow,
+        }
+    }
+
+    /// The hash of everything that decides a row: recipe, cards, graphs, precision, the vocabulary (its hash) and the schema
+    /// of the store.
+    pub fn fingerprint(&self, towers: &Towers, precision: &str, vocabulary: Option<&str>) -> String {
         let parts = serde_json::json!({
-            "schema": SCHEMA_VERSION, "recipe": self, "card": card.card, "precision": precision,
+            "schema": SCHEMA_VERSION, "recipe": self, "cards": towers.cards(), "precision": precision,
+            "vocabulary": vocabulary,
         });
         digest::text(&parts.to_string())
     }
@@ -155,45 +232,91 @@ impl Recipe {
     ///
     /// # Errors
     /// Only if the recipe cannot be written as TOML again, which one that was read always can.
-    pub fn contract(&self, card: &VideoCard, precision: &str) -> Result<Contract, toml::ser::Error> {
-        let body = &self.body;
+    pub fn contract(
+        &self,
+        towers: &Towers,
+        precision: &str,
+        vocabulary: Option<&str>,
+    ) -> Result<Contract, toml::ser::Error> {
+        let (body, card) = (&self.body, towers.last());
+        let row_kind = self.row_kind(towers);
+        let grid = body.grid.map(|grid| grid.to_string());
+        let reading = body.text.as_ref().map(|text| format!("{} text, rule {}", text.model, text.rule));
+        let follows = matches!(row_kind, RowKind::Window | RowKind::FusedWindow);
         Ok(Contract {
             schema_version: SCHEMA_VERSION,
             feature_set: self.name.clone(),
-            backbone: card.card.name.clone(),
-            onnx_sha256: card.card.sha256.clone(),
+            backbone: card.name.clone(),
+            onnx_sha256: card.sha256.clone(),
             precision: precision.to_owned(),
-            dim: card.feature.dim,
+            dim: towers.feature().dim,
             dtype: body.output.dtype,
-            row_kind: RowKind::Window,
+            row_kind,
             format: body.output.format.clone(),
-            grid: body.grid.to_string(),
-            fps: body.grid.rows_per_sec(30.0),
-            window_frames: body.grid.frames(),
+            grid: grid.into_iter().chain(reading).collect::<Vec<_>>().join("; "),
+            fps: body.grid.filter(|_| follows).map_or(0.0, |grid| grid.rows_per_sec(30.0)),
+            window_frames: body.grid.map_or(0, |grid| grid.frames()),
             compat: body.compat.name().to_owned(),
-            checkpoint: card.card.checkpoint.clone(),
-            checkpoint_sha256: card.card.checkpoint_sha256.clone(),
+            checkpoint: card.checkpoint.clone(),
+            checkpoint_sha256: card.checkpoint_sha256.clone(),
             recipe: toml::to_string(body)?,
-            fingerprint: self.fingerprint(card, precision),
+            fingerprint: self.fingerprint(towers, precision, vocabulary),
         })
     }
 }
 
 impl Body {
     fn check(&self) -> Result<(), String> {
-        self.grid.validate()?;
-        let Transform { short_side, crop, .. } = self.transform;
+        self.check_parts()?;
+        self.grid.map_or(Ok(()), |grid| grid.validate())?;
+        self.transform.map_or(Ok(()), Transform::check)?;
+        let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        if !known.contains(&self.output.format.as_str()) {
+            return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+impl Body {
+    /// That the recipe says what is seen, what is read, or both and how they meet.
+    fn check_parts(&self) -> Result<(), String> {
+        let parts = [
+            ("grid", self.grid.is_some()),
+            ("transform", self.transform.is_some()),
+            ("text", self.text.is_some()),
+            ("fusion", self.fusion.is_some()),
+        ];
+        match parts.map(|(_, there)| there) {
+            [true, true, false, false] | [false, false, true, false] | [true, true, true, true] => Ok(()),
+            _ => {
+                let found: Vec<&str> = parts.into_iter().filter(|part| part.1).map(|part| part.0).collect();
+                let found = if found.is_empty() { "none of them".to_owned() } else { found.join(", ") };
+                Err(format!(
+                    "expected the tables grid and transform (frames), text (sentences), or these and fusion (both), \
+                     found {found}"
+                ))
+            }
+        }
+    }
+}
+
+impl Transform {
+    fn check(self) -> Result<(), String> {
+        let Self { short_side, crop, .. } = self;
         if !(16..=4096).contains(&short_side) {
             return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
         }
         if crop == 0 || crop > short_side {
             return Err(format!("transform.crop is {crop}, expected 1 to short_side ({short_side}) pixels"));
         }
-        let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
-        if !known.contains(&self.output.format.as_str()) {
-            return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
-        }
         Ok(())
+    }
+}
+
+impl Reading {
+    fn find(&self) -> Result<&'static TextRule, TextError> {
+        TextRule::find(&self.rule, self.model.parse::<TextModel>()?)
     }
 }
 
@@ -232,7 +355,30 @@ dtype = "f32"
     #[test]
     fn a_complete_recipe_is_read_and_named_by_its_file() {
         let recipe = read(GOOD).unwrap();
-        assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Grid::Egovlp { frames: 4 }));
+        assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Some(Grid::Egovlp { frames: 4 })));
+    }
+
+    const SENTENCES: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
+
+    #[test]
+    fn a_recipe_sees_or_reads_or_does_both_by_fusion() {
+        let frames = &GOOD[GOOD.find("[grid]").unwrap()..GOOD.find("[output]").unwrap()];
+        let read_only = GOOD.replace(frames, SENTENCES);
+        let recipe = read(&read_only).unwrap();
+        assert_eq!((recipe.frames(), recipe.rule().map(|rule| rule.max_length)), (None, Some(30)));
+        let fusion = "[fusion]\nlower_video = \"a\"\nlower_text = \"b\"\n";
+        let both = GOOD.replace("[output]", &format!("{SENTENCES}{fusion}[output]"));
+        assert!(read(&both).unwrap().frames().is_some());
+        for (text, found) in [
+            (GOOD.replace(frames, ""), "found none of them"),
+            (GOOD.replace("[output]", &format!("{SENTENCES}[output]")), "found grid, transform, text"),
+            (read_only.replace("[output]", &format!("{fusion}[output]")), "found text, fusion"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains(found), "{error}");
+        }
+        let error = read(&read_only.replace("\"nlq\"", "\"mq\"")).unwrap_err().to_string();
+        assert!(error.contains("no rule of egovlpv2 is called \"mq\""), "{error}");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::decode::{Frame, Pixels};
 /// A window that waits for its frames.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    /// The unit that the row belongs to.
-    pub unit: usize,
-    /// The row within the unit.
-    pub row: u64,
+    /// The task that the window belongs to.
+    pub task: usize,
+    /// The window within the task.
+    pub window: u64,
     /// Which of a frame's sizes is wanted.
     pub size: usize,
     /// Frame indices, in the order in which the backbone sees them.
@@ -29,10 +29,10 @@ impl Wish {
 /// A window with its frames.
 #[derive(Debug, Clone)]
 pub struct Clip {
-    /// The unit that the row belongs to.
-    pub unit: usize,
-    /// The row within the unit.
-    pub row: u64,
+    /// The task that the window belongs to.
+    pub task: usize,
+    /// The window within the task.
+    pub window: u64,
     /// The frames, in order.
     pub frames: Vec<Pixels>,
 }
@@ -44,10 +44,10 @@ pub enum Sampled {
     Clip(Clip),
     /// At least one did not.
     Broken {
-        /// The unit.
-        unit: usize,
-        /// The row.
-        row: u64,
+        /// The task.
+        task: usize,
+        /// The window.
+        window: u64,
     },
 }
 
@@ -61,7 +61,7 @@ pub struct Sampler {
 impl Sampler {
     /// Takes all windows of one stream of frames.
     pub fn new(mut wishes: Vec<Wish>) -> Self {
-        wishes.sort_by_key(|wish| (wish.last(), wish.unit, wish.row));
+        wishes.sort_by_key(|wish| (wish.last(), wish.task, wish.window));
         let mut uses = BTreeMap::new();
         for &index in wishes.iter().flat_map(|wish| &wish.frames) {
             *uses.entry(index).or_insert(0) += 1;
@@ -93,10 +93,10 @@ impl Sampler {
         while self.wishes.front().is_some_and(|wish| decided(wish.last())) {
             let Some(wish) = self.wishes.pop_front() else { break };
             let frames: Option<Vec<Pixels>> = wish.frames.iter().map(|&index| self.spend(index, wish.size)).collect();
-            let Wish { unit, row, frames: wanted, .. } = wish;
+            let Wish { task, window, frames: wanted, .. } = wish;
             settled.push(match frames {
-                Some(frames) if frames.len() == wanted.len() => Sampled::Clip(Clip { unit, row, frames }),
-                _ => Sampled::Broken { unit, row },
+                Some(frames) if frames.len() == wanted.len() => Sampled::Clip(Clip { task, window, frames }),
+                _ => Sampled::Broken { task, window },
             });
         }
         settled
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    fn wish(row: u64, frames: &[u64]) -> Wish {
-        Wish { unit: 0, row, size: 0, frames: frames.to_vec() }
+    fn wish(window: u64, frames: &[u64]) -> Wish {
+        Wish { task: 0, window, size: 0, frames: frames.to_vec() }
     }
 
     fn frame(index: u64) -> Frame {
@@ -131,8 +131,8 @@ mod tests {
     fn shown(sampled: &[Sampled]) -> Vec<(u64, Option<Vec<u8>>)> {
         let bytes = |clip: &Clip| clip.frames.iter().map(|p| p[0]).collect();
         let one = |s: &Sampled| match s {
-            Sampled::Clip(clip) => (clip.row, Some(bytes(clip))),
-            Sampled::Broken { row, .. } => (*row, None),
+            Sampled::Clip(clip) => (clip.window, Some(bytes(clip))),
+            Sampled::Broken { window, .. } => (*window, None),
         };
         sampled.iter().map(one).collect()
     }

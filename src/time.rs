@@ -140,6 +140,22 @@ impl Timeline {
         Self::new((0..frames as i64).map(|i| i * step).collect(), TimeBase { num: 1, den: fps.num }, 0)
     }
 
+    /// One timeline behind the other: each but the first begins with its first frame where the one before ends. The ticks
+    /// are those of the first. `None` if there are none.
+    pub fn joined(parts: &[&Self]) -> Option<Self> {
+        let first = *parts.first()?;
+        let mut pts = first.pts.to_vec();
+        for pair in parts.windows(2) {
+            let (base, part) = (first.base, pair[1]);
+            let tick = f64::from(base.num) / f64::from(base.den);
+            let mean_step = (pair[0].mean_step_sec() / tick).round() as i64;
+            let start = pts.last()? + mean_step;
+            let shown = |&p: &i64| start + ((part.sec_of_pts(p) - part.start_sec()) / tick).round() as i64;
+            pts.extend(part.pts.iter().map(shown));
+        }
+        Self::new(pts, first.base, first.origin)
+    }
+
     /// Number of frames, at least 1.
     pub fn frames(&self) -> u64 {
         self.pts.len() as u64
@@ -272,6 +288,21 @@ mod tests {
         assert_eq!((line.sec(3), line.frame_at(0.599), line.frame_at(0.6), line.frame_at(1.0)), (0.6, 2, 3, 3));
         assert_eq!((line.position(0.4), line.position(1.1)), (2.5, 3.5));
         assert_eq!((line.index_of(600), line.index_of(601), line.frames_before_pts(600)), (Some(3), None, 3));
+    }
+
+    #[test]
+    fn timelines_in_a_row_are_the_whole_one() {
+        for (num, den, cut) in [(30, 1, 60), (30_000, 1001, 60), (25, 1, 7)] {
+            let of = |frames| Timeline::constant(frames, Fps::new(num, den).unwrap()).unwrap();
+            let parts = [&of(cut), &of(cut), &of(cut / 2)];
+            assert_eq!(Timeline::joined(&parts), Some(of(2 * cut + cut / 2)));
+        }
+        let base = |den| TimeBase { num: 1, den };
+        let other = Timeline::new(vec![0, 3000, 6000], base(90_000), 0).unwrap();
+        let first = Timeline::new(vec![0, 512, 1024], base(15_360), 0).unwrap();
+        let joined = Timeline::joined(&[&first, &other]).unwrap();
+        assert_eq!(joined, Timeline::new((0..6).map(|i| 512 * i).collect(), base(15_360), 0).unwrap());
+        assert_eq!(Timeline::joined(&[]), None);
     }
 
     #[test]

@@ -15,9 +15,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("manifest", &["ids", "time"]),
     ("queries", &["ids"]),
     ("benchmark", &["manifest", "queries", "ids", "time"]),
-    ("recipe", &["digest", "ids", "grid", "backbone", "store"]),
+    ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
-    ("plan", &["ids", "time", "manifest", "recipe", "grid", "decode", "store"]),
+    ("egoclip", &["grid"]),
+    ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
     ("sample", &["decode"]),
@@ -25,13 +26,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("backbone", &["digest"]),
     ("checkpoint", &["digest"]),
     ("export", &["backbone", "checkpoint", "digest"]),
-    ("text", &[]),
+    ("text", &["digest"]),
     ("store", &["digest", "ids", "time"]),
-    ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
+    ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
     ("convert", &["checkpoint", "ids", "manifest", "queries", "store", "time"]),
     ("import", &["checkpoint", "digest", "ids", "store", "time"]),
     ("compare", &[]),
+    ("transcode", &["digest", "ids", "time", "manifest", "egoclip", "plan", "decode", "store"]),
 ];
 
 /// Longest file, in lines, tests not counted.
@@ -170,8 +172,7 @@ fn every_recipe_and_card_that_is_shipped_is_valid() {
         if egofx::export::MODELS.iter().any(|model| recipe.body.backbone.starts_with(model.name)) {
             continue;
         }
-        let card = egofx::backbone::Card::read(&root.join("onnx"), &recipe.body.backbone).unwrap();
-        card.video(&recipe.body.feature).unwrap();
+        egofx::backbone::Towers::single(&root.join("onnx"), &recipe.body.backbone, &recipe.body.feature).unwrap();
     }
     for path in files("onnx") {
         let name = path.file_stem().unwrap().to_string_lossy();

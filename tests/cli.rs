@@ -210,7 +210,7 @@ fn a_plan_counts_the_windows_that_a_run_makes() {
     shop.write("all.csv", "video_uid,path,duration_sec,fps\na,a.mp4,1.6,25\nb,b.mp4,2.4,25\n");
     let outline = json(&shop.egofx("plan -m all.csv -p rows.toml --json").ends_with(0).stdout);
     shop.extract("out", "").ends_with(0);
-    assert_eq!(outline["feature_sets"][0]["windows"], shop.report("out")["rows"]);
+    assert_eq!(outline["feature_sets"][0]["rows"], shop.report("out")["rows"]);
 }
 
 #[test]

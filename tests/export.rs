@@ -143,7 +143,7 @@ fn egovlp_computes_what_the_original_code_computed() {
 fn egovlp_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Comparison) {
     let all = ["video_f16", "video_f8"].map(|name| inputs.floats(name).1).concat();
     let mut video = session(folder.path(), "egovlp_video_debug");
-    let outputs = video.run(&[Feed::Floats("pixels", all[..36 * 3072].to_vec(), vec![9, 4, 3, 32, 32])]).unwrap();
+    let outputs = video.run(&[Feed::Floats("pixels", all[..36 * 3072].into(), vec![9, 4, 3, 32, 32])]).unwrap();
     let mut rows = output(&outputs, "embedding").to_vec();
     rows[8 * 8..].fill(0.0);
     compared.output("extract.clip", &rows);
@@ -155,7 +155,9 @@ fn egovlp_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Compariso
         let ids: Vec<i64> = query["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
         let shape = vec![1, ids.len()];
         let mask = vec![1; ids.len()];
-        let outputs = session.run(&[Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]).unwrap();
+        let outputs = session
+            .run(&[Feed::Ints("ids", ids.into(), shape.clone()), Feed::Ints("mask", mask.into(), shape)])
+            .unwrap();
         let tokens = output(&outputs, "tokens");
         for (key, found) in [("pooled", output(&outputs, "pooled")), ("tokens", &tokens[8..tokens.len() - 8])] {
             let key = format!("extract.{key}.{q}");
@@ -242,9 +244,9 @@ fn egovlpv2_extraction(folder: &TempDir, inputs: &Golden, compared: &mut Compari
     let mut fused = session(folder.path(), "egovlpv2_fused_debug");
     let outputs = fused
         .run(&[
-            Feed::Floats("pixels", pixels, vec![5, 4, 3, 32, 32]),
-            Feed::Ints("ids", ids.repeat(5), vec![5, 30]),
-            Feed::Ints("mask", mask.repeat(5), vec![5, 30]),
+            Feed::Floats("pixels", pixels.into(), vec![5, 4, 3, 32, 32]),
+            Feed::Ints("ids", ids.repeat(5).into(), vec![5, 30]),
+            Feed::Ints("mask", mask.repeat(5).into(), vec![5, 30]),
         ])
         .unwrap();
     compared.output("extract.fused_video_features", output(&outputs, "class"));

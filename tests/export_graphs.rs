@@ -59,7 +59,7 @@ fn as_pixels(feed: Feed<'static>) -> Feed<'static> {
     let Feed::Bytes(_, frames, shape) = feed else { return feed };
     let (side, image) = (shape[2], 32);
     assert_eq!(export::frame_side(image), side);
-    Feed::Floats("pixels", prepared(&frames, side, image), vec![shape[0], shape[1], 3, image, image])
+    Feed::Floats("pixels", prepared(&frames, side, image).into(), vec![shape[0], shape[1], 3, image, image])
 }
 
 /// Every output of `found`, by name, within `limit` of `expected`; the largest difference.
@@ -114,8 +114,8 @@ fn two_halves_are_the_whole_and_a_lower_half_serves_many() {
     let upper = run(
         "upper",
         &[
-            Feed::Floats("video_tokens", tokens, vec![3, 17, width]),
-            Feed::Floats("text_tokens", words, vec![3, 7, width]),
+            Feed::Floats("video_tokens", tokens.into(), vec![3, 17, width]),
+            Feed::Floats("text_tokens", words.into(), vec![3, 7, width]),
             mask,
         ],
     );
@@ -138,7 +138,8 @@ fn padding_changes_no_sentence() {
             let mut mask = vec![1; 5];
             ids.resize(length, pad(&card));
             mask.resize(length, 0);
-            let feeds = [("ids", ids), ("mask", mask)].map(|(name, values)| Feed::Ints(name, values, vec![1, length]));
+            let feeds =
+                [("ids", ids), ("mask", mask)].map(|(name, values)| Feed::Ints(name, values.into(), vec![1, length]));
             output(&graph.run(&feeds).unwrap(), "pooled").to_vec()
         };
         let alone = pooled(5);
@@ -151,7 +152,7 @@ fn padding_changes_no_sentence() {
 
 /// What frame `f` has more than frame 0, if all frames are alike: their rows of the temporal table differ.
 fn temporal_rows(model: &str, frames: usize) -> Vec<Vec<f32>> {
-    let pixels = Feed::Floats("pixels", vec![0.25; frames * 3 * 32 * 32], vec![1, frames, 3, 32, 32]);
+    let pixels = Feed::Floats("pixels", vec![0.25; frames * 3 * 32 * 32].into(), vec![1, frames, 3, 32, 32]);
     let outputs = session(&EXPORTED, &format!("{model}_video_debug")).run(&[pixels]).unwrap();
     let tokens = output(&outputs, "probe.video.embedded");
     let width = tokens.len() / (1 + 4 * frames);

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{H264, Outcome, Workshop, media, row_bits};
+use support::{H264, Outcome, Workshop, media, packet_times, row_bits};
 
 /// Frames of the undamaged clip that damaged ones are made of; 19 rows of [`support::DENSE`].
 const FRAMES: u32 = 150;
@@ -251,22 +251,12 @@ fn names_that_would_leave_the_store_are_refused_by_line() {
     assert!(!shop.path("x.h5").exists() && !shop.path("../x.h5").exists());
 }
 
-/// Presentation times of the frames of `stream` in seconds, by ffprobe's own word.
-fn times(path: &Path, stream: &str) -> Vec<f64> {
-    let arguments = ["-v", "error", "-select_streams", stream, "-show_entries", "packet=pts_time", "-of", "csv=p=0"];
-    let output = std::process::Command::new(support::tool("ffprobe")).args(arguments).arg(path).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut times: Vec<f64> = text.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect();
-    times.sort_by(f64::total_cmp);
-    times
-}
-
 /// Extracts `name`: one row per 8 frames, at ffprobe's times.
 fn succeeds(shop: &Workshop, name: &str, stream: &str) {
     shop.manifest(&[name]);
     let (out, uid) = (format!("out-{name}"), Path::new(name).file_stem().unwrap().to_string_lossy().into_owned());
     shop.extract(&out, "").ends_with(0);
-    let (unit, times) = (shop.unit(&format!("{out}/rows"), &uid), times(&shop.path(name), stream));
+    let (unit, times) = (shop.unit(&format!("{out}/rows"), &uid), packet_times(&shop.path(name), stream));
     assert_eq!(unit.header.source_frames as usize, times.len(), "{name}");
     assert_eq!(unit.meta.len(), times.len().div_ceil(8), "{name}");
     for meta in &unit.meta {

@@ -110,7 +110,7 @@ fn pixel_graph(folder: &Path) -> GraphSession {
 fn difference(graph: &mut GraphSession, golden: &Golden, case: (&Size, &[usize]), frames: Vec<u8>) -> [f32; 2] {
     let (size, grid) = case;
     let shape = vec![1, size.frames, 256, 256, 3];
-    let outputs = graph.run(&[Feed::Bytes("frames", frames, shape)]).unwrap();
+    let outputs = graph.run(&[Feed::Bytes("frames", frames.into(), shape)]).unwrap();
     let found = &outputs[0].1;
     assert_eq!(found.len(), size.frames * 3 * 224 * 224);
     let (shape, expected) = golden.floats(&format!("{}x{}.grid", size.width, size.height));
@@ -180,7 +180,7 @@ fn ffmpeg_and_the_graph_are_within_one_level_of_the_original_transforms() {
 fn black_becomes_minus_mean_over_deviation() {
     let folder = tempfile::tempdir().unwrap();
     let mut graph = pixel_graph(folder.path());
-    let outputs = graph.run(&[Feed::Bytes("frames", vec![0; 256 * 256 * 3], vec![1, 1, 256, 256, 3])]).unwrap();
+    let outputs = graph.run(&[Feed::Bytes("frames", vec![0; 256 * 256 * 3].into(), vec![1, 1, 256, 256, 3])]).unwrap();
     let black = [-2.117_904, -2.035_714_4, -1.804_444_4];
     for (plane, black) in output(&outputs, "pixels/Add").chunks(224 * 224).zip(black) {
         assert!(plane.iter().all(|v| (v - black).abs() < 1e-6), "{} {black}", plane[0]);

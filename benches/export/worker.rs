@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use egofx::backbone::{
-    Backbone, Card, ClipBatch, Device, Feed, GraphSession, OnnxBackbone, Precision, Runtime, SessionOptions,
+    Backbone, ClipBatch, Device, Feed, GraphSession, Input, OnnxBackbone, Precision, Runtime, SessionOptions, Towers,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -51,17 +51,17 @@ impl Worker {
         match serde_json::from_str(line)? {
             Request::Windows { models, card, precision, batch, frames, seed } => {
                 let backbone = self.backbone(&models, card, precision)?;
-                let input = &backbone.card().input;
+                let input = backbone.towers().frames().ok_or("the backbone takes no frames")?;
                 let pixels = pixels(batch, frames, seed, input.height as usize, input.width as usize);
                 let batch = ClipBatch { clips: batch, frames, pixels };
-                let (rows, cost) = timed(|| backbone.forward(&batch));
+                let (rows, cost) = timed(|| backbone.forward(&Input::Windows(&batch)));
                 let rows: Vec<Vec<f32>> = rows?.rows().into_iter().map(|row| row.to_vec()).collect();
                 Ok(json!({"seconds": cost.wall, "rows": rows}))
             }
             Request::Numbers { graph, shape } => {
                 let graph = self.graph(graph)?;
                 let [inputs, _] = graph.signature();
-                let feed = |(i, name)| Feed::Floats(name, numbers(i, shape.iter().product()), shape.clone());
+                let feed = |(i, name)| Feed::Floats(name, numbers(i, shape.iter().product()).into(), shape.clone());
                 let feeds: Vec<Feed> = inputs.iter().map(|(name, _)| name.as_str()).enumerate().map(feed).collect();
                 let (outputs, cost) = timed(|| graph.run(&feeds));
                 let sample: Vec<f32> = outputs?[0].1.iter().step_by(SAMPLED).copied().collect();
@@ -74,8 +74,8 @@ impl Worker {
         let options = self.options(precision.parse()?);
         let key = (card, precision);
         if !self.backbones.contains_key(&key) {
-            let card = Card::read(models, &key.0)?.video("embedding")?;
-            self.backbones.insert(key.clone(), OnnxBackbone::load(&self.runtime, models, &card, options)?);
+            let towers = Towers::single(models, &key.0, "embedding")?;
+            self.backbones.insert(key.clone(), OnnxBackbone::load(&self.runtime, models, &towers, options)?);
         }
         Ok(self.backbones.get_mut(&key).ok_or("the backbone is gone")?)
     }

@@ -105,7 +105,12 @@ pub fn manifest(name: &str, video: &Path, span: Option<(f64, f64)>) -> Fallible<
 pub fn wanted(video: &VideoInfo, recipes: &[Recipe]) -> Fallible<Vec<u64>> {
     let mut wanted = Vec::new();
     for recipe in recipes {
-        wanted.extend(Layout::new(video, recipe, None)?.frames.into_iter().flatten());
+        wanted.extend(
+            Layout::new(video, &recipe.frames().ok_or("no frames")?, recipe.body.compat, None)?
+                .frames
+                .into_iter()
+                .flatten(),
+        );
     }
     wanted.sort_unstable();
     wanted.dedup();

@@ -184,22 +184,39 @@ impl Card {
     /// # Errors
     /// [`BackboneError::Use`] if the graph takes something else than frames, or has no such output.
     pub fn video(self, feature: &str) -> Result<VideoCard, BackboneError> {
-        let refuse = |why: String| BackboneError::Use { backbone: self.name.clone(), why };
         let input = self.frame_input().ok_or_else(|| {
             let takes = listed(&self.inputs);
-            refuse(format!("it takes {takes}; a recipe's backbone takes uint8 frames [B, F, height, width, 3] alone"))
+            self.refuse(format!("it takes {takes}; a video tower takes uint8 frames [B, F, height, width, 3] alone"))
         })?;
+        let feature = self.row_output(feature)?;
+        Ok(VideoCard { card: self, input, feature })
+    }
+
+    /// The output `name`, of one row a window.
+    pub(super) fn row_output(&self, name: &str) -> Result<Feature, BackboneError> {
         let dim = |tensor: &Tensor| match tensor.shape.as_slice() {
-            [Dim::Named(_), Dim::Fixed(dim)] if tensor.name == feature => Some(*dim as usize),
+            [Dim::Named(_), Dim::Fixed(dim)] if tensor.name == name => Some(*dim as usize),
             _ => None,
         };
         let dim = self.outputs.iter().find_map(dim).ok_or_else(|| {
-            refuse(format!("it has no output {feature:?} of one row a window (its outputs: {})", listed(&self.outputs)))
+            self.refuse(format!("it has no output {name:?} of one row a window ({})", self.listed_outputs()))
         })?;
-        Ok(VideoCard { card: self, input, feature: Feature { name: feature.to_owned(), dim } })
+        Ok(Feature { name: name.to_owned(), dim })
     }
 
-    fn frame_input(&self) -> Option<FrameInput> {
+    pub(super) fn refuse(&self, why: String) -> BackboneError {
+        BackboneError::Use { backbone: self.name.clone(), why }
+    }
+
+    pub(super) fn listed_inputs(&self) -> String {
+        listed(&self.inputs)
+    }
+
+    pub(super) fn listed_outputs(&self) -> String {
+        format!("its outputs: {}", listed(&self.outputs))
+    }
+
+    pub(super) fn frame_input(&self) -> Option<FrameInput> {
         let [Tensor { name, dtype: Element::Uint8, shape }] = self.inputs.as_slice() else { return None };
         let [Dim::Named(_), frames, Dim::Fixed(height), Dim::Fixed(width), Dim::Fixed(3)] = shape.as_slice() else {
             return None;
@@ -225,10 +242,10 @@ impl Card {
     }
 }
 
-impl VideoCard {
+impl FrameInput {
     /// Whether the graph takes windows of this many frames.
-    pub fn takes_frames(&self, frames: u32) -> bool {
-        self.input.frames.is_none_or(|only| only == u64::from(frames))
+    pub fn takes(&self, frames: u32) -> bool {
+        self.frames.is_none_or(|only| only == u64::from(frames))
     }
 }
 

@@ -75,7 +75,7 @@ impl Golden {
         let count: usize = shape.iter().product();
         let name = input.name.as_str();
         match input.dtype {
-            Element::Uint8 => Feed::Bytes(name, pixels(&shape, turn), shape),
+            Element::Uint8 => Feed::Bytes(name, pixels(&shape, turn).into(), shape),
             Element::Float32 => {
                 let at = |i: usize| ((37 * (i + 1009 * turn)) % 201) as f32 / 100.0 - 1.0;
                 Feed::Floats(name, (0..count).map(at).collect(), shape)

@@ -1,16 +1,21 @@
-//! Backbones: what maps a batch of clips to rows of features.
+//! Backbones: what maps clips, sentences or pairs of them to rows of features.
 //!
-//! Not for paths of videos or for storing rows. Invariant: a backbone has one owner thread (`&mut self`), and the row of
-//! a clip does not depend on which other clips stand in its batch.
+//! Not for paths of videos or for storing rows. Invariant: a backbone has one owner thread (`&mut self`), and a row does
+//! not depend on what else stands in its batch.
 
 mod card;
 mod device;
+mod fused;
 mod golden;
 mod onnx;
 mod runtime;
 mod session;
+mod text;
+mod towers;
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ndarray::Array2;
 
@@ -20,6 +25,7 @@ pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime};
 pub use session::{Feed, GraphSession, Outputs, SessionOptions};
+pub use towers::{FusedCards, TextCard, Towers};
 
 /// A dense input of one model: `clips` windows of `frames` frames, `uint8`, in the card's layout, flat.
 #[derive(Debug, Clone)]
@@ -32,17 +38,45 @@ pub struct ClipBatch {
     pub pixels: Vec<u8>,
 }
 
-/// Maps windows to features.
+/// A sentence as a text tower takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sentence {
+    /// Token ids, padding included.
+    pub ids: Vec<i64>,
+    /// 1 where a token stands, 0 on padding; as long as `ids`.
+    pub mask: Vec<i64>,
+}
+
+/// A sentence, and the windows of a batch that it is asked of.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Positions in the batch, at least one.
+    pub windows: Range<usize>,
+    /// The sentence.
+    pub sentence: Arc<Sentence>,
+}
+
+/// What a backbone is given at once.
+pub enum Input<'i> {
+    /// For a video tower: a row for each window.
+    Windows(&'i ClipBatch),
+    /// For a text tower, sentences of equal length: a row for each, or for each of their tokens, behind one another.
+    Sentences(&'i [Arc<Sentence>]),
+    /// For fused towers: for each sentence in turn, a row for each of its windows.
+    Pairs(&'i ClipBatch, &'i [Asked]),
+}
+
+/// Maps windows, sentences or pairs of them to features.
 pub trait Backbone: Send {
     /// What the backbone is.
-    fn card(&self) -> &VideoCard;
+    fn towers(&self) -> &Towers;
 
-    /// Features `[batch.clips, card.feature.dim]`, row `i` from window `i`.
+    /// Features `[rows, towers.feature().dim]`; see [`Input`] for the order of rows.
     ///
     /// # Errors
-    /// [`BackboneError::Run`] if the model cannot be run on the batch, [`BackboneError::Shape`] if it gives something
-    /// else than the card says.
-    fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError>;
+    /// [`BackboneError::Run`] if a graph cannot be run on the input, [`BackboneError::Shape`] if it gives something else
+    /// than its card says, [`BackboneError::Use`] if the input is not of the kind that the backbone takes.
+    fn forward(&mut self, input: &Input<'_>) -> Result<Array2<f32>, BackboneError>;
 }
 
 /// What can go wrong with cards, libraries, devices and models.

@@ -1,59 +1,115 @@
-//! A backbone that is an ONNX graph, run by ONNX Runtime through `ort`.
+//! A backbone that is one ONNX graph or three, run by ONNX Runtime through `ort`.
 //!
-//! Not for finding the library or the card. Invariant: a window's row is the same in every batch.
+//! Not for finding the library or the cards. Invariant: a row is the same in every batch.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use ndarray::{Array2, s};
 use ort::value::{TensorElementType, ValueType};
 
-use super::session::{GraphSession, SessionOptions};
-use super::{Backbone, BackboneError, ClipBatch, Provider, Runtime, VideoCard};
+use super::fused::FusedTowers;
+use super::session::{Feed, GraphSession, SessionOptions};
+use super::text::TextTower;
+use super::{Backbone, BackboneError, Card, ClipBatch, Input, Provider, Runtime, Towers, VideoCard};
 
-/// A loaded video graph.
+/// Loaded graphs.
 pub struct OnnxBackbone {
+    towers: Towers,
+    loaded: Loaded,
+}
+
+enum Loaded {
+    Video(VideoTower),
+    Text(TextTower),
+    Fused(Box<FusedTowers>),
+}
+
+struct VideoTower {
     card: VideoCard,
     session: GraphSession,
     provider: Provider,
 }
 
 impl OnnxBackbone {
-    /// Loads the card's graph from the folder `models`.
+    /// Loads the graphs of `towers` from the folder `models`.
     ///
     /// # Errors
-    /// [`BackboneError::Device`] for a precision that the device lacks, [`BackboneError::Load`] if the provider or the
-    /// graph cannot be had, [`BackboneError::Signature`] if the graph's tensors are not the card's.
+    /// [`BackboneError::Device`] for a precision that the device lacks, [`BackboneError::Load`] if the provider or a graph
+    /// cannot be had, [`BackboneError::Signature`] if a graph's tensors are not its card's.
     pub fn load(
+        runtime: &Runtime,
+        models: &Path,
+        towers: &Towers,
+        options: SessionOptions,
+    ) -> Result<Self, BackboneError> {
+        for card in towers.cards() {
+            refuse_halves_on_the_cpu(card, options)?;
+        }
+        let loaded = match towers {
+            Towers::Video(card) => Loaded::Video(VideoTower::load(runtime, models, card, options)?),
+            Towers::Text(card) => Loaded::Text(TextTower::load(runtime, models, card, options)?),
+            Towers::Fused(cards) => Loaded::Fused(Box::new(FusedTowers::load(runtime, models, cards, options)?)),
+        };
+        Ok(Self { towers: towers.clone(), loaded })
+    }
+
+    /// Runs the golden inputs of all cards; for each its card and the largest difference from its golden output.
+    pub fn golden_errors(&mut self) -> Result<Vec<(&Card, f32)>, BackboneError> {
+        let graphs = match &mut self.loaded {
+            Loaded::Video(video) => vec![&mut video.session],
+            Loaded::Text(text) => vec![&mut text.session],
+            Loaded::Fused(fused) => vec![&mut fused.lower_video, &mut fused.lower_text, &mut fused.upper],
+        };
+        let error = |(card, graph): (_, &mut GraphSession)| golden_error(card, graph).map(|error| (card, error));
+        self.towers.cards().into_iter().zip(graphs).map(error).collect()
+    }
+}
+
+fn golden_error(card: &Card, graph: &mut GraphSession) -> Result<f32, BackboneError> {
+    Ok(card.golden.error(&graph.run(&card.golden.feeds(&card.inputs, 0))?))
+}
+
+fn refuse_halves_on_the_cpu(card: &Card, options: SessionOptions) -> Result<(), BackboneError> {
+    if card.arithmetic != "fp16" || options.device.provider != Provider::Cpu {
+        return Ok(());
+    }
+    // Measured: a row moves by 2e-3 with its place in the batch.
+    let why = "it computes in fp16, where the CPU's kernels round by the place in the batch: run it on a GPU, or use \
+               the fp32 or int8 graph";
+    Err(card.refuse(why.into()))
+}
+
+impl Backbone for OnnxBackbone {
+    fn towers(&self) -> &Towers {
+        &self.towers
+    }
+
+    fn forward(&mut self, input: &Input<'_>) -> Result<Array2<f32>, BackboneError> {
+        match (&mut self.loaded, input) {
+            (Loaded::Video(video), Input::Windows(batch)) => video.forward(batch),
+            (Loaded::Text(text), Input::Sentences(sentences)) => text.forward(sentences),
+            (Loaded::Fused(fused), Input::Pairs(batch, asked)) => fused.forward(batch, asked),
+            _ => {
+                Err(self.towers.last().refuse("it was given another kind of input than it takes; this is a bug".into()))
+            }
+        }
+    }
+}
+
+impl VideoTower {
+    fn load(
         runtime: &Runtime,
         models: &Path,
         card: &VideoCard,
         options: SessionOptions,
     ) -> Result<Self, BackboneError> {
-        if card.card.arithmetic == "fp16" && options.device.provider == Provider::Cpu {
-            // Measured: a row moves by 2e-3 with its place in the batch.
-            let backbone = card.card.name.clone();
-            let why = "it computes in fp16, where the CPU's kernels round by the place in the batch: run it on a GPU, or use \
-                       the fp32 or int8 graph";
-            return Err(BackboneError::Use { backbone, why: why.into() });
-        }
         let graph = card.card.graph_path(models);
         let session = GraphSession::open(runtime, &graph, options)?;
         match signature_fault(&session, card) {
             Some(why) => Err(BackboneError::Signature { graph, why }),
             None => Ok(Self { card: card.clone(), session, provider: options.device.provider }),
         }
-    }
-
-    /// Runs the card's golden input; the largest difference from its golden output.
-    pub fn golden_error(&mut self) -> Result<f32, BackboneError> {
-        let card = &self.card.card;
-        Ok(card.golden.error(&self.session.run(&card.golden.feeds(&card.inputs, 0))?))
-    }
-}
-
-impl Backbone for OnnxBackbone {
-    fn card(&self) -> &VideoCard {
-        &self.card
     }
 
     fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
@@ -65,20 +121,17 @@ impl Backbone for OnnxBackbone {
         }
         self.run(batch)
     }
-}
 
-impl OnnxBackbone {
     fn run(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
         let (input, feature) = (&self.card.input, &self.card.feature);
-        let backbone = self.card.card.name.clone();
-        let shape = [batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
-        let ran = self.session.run_frames(&input.name, &shape, &batch.pixels, &feature.name);
-        let (found, values) = ran.map_err(|e| BackboneError::Run { backbone: backbone.clone(), why: e.to_string() })?;
+        let shape = vec![batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
+        let feed = Feed::Bytes(&input.name, Cow::Borrowed(&batch.pixels), shape);
+        let (found, values) = self.session.run_one(&[feed], &feature.name)?;
         let (rows, dim) = (batch.clips, feature.dim);
         let array = Array2::from_shape_vec((rows, dim), values);
         match array {
             Ok(array) if found == [rows as i64, dim as i64] => Ok(array),
-            _ => Err(BackboneError::Shape { backbone, rows, dim, found }),
+            _ => Err(BackboneError::Shape { backbone: self.card.card.name.clone(), rows, dim, found }),
         }
     }
 }

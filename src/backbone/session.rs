@@ -3,6 +3,7 @@
 //! Not for what the tensors mean. Invariant: the provider that was asked for runs the graph or opening it fails; there is
 //! no silent fall-back to the CPU.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
@@ -29,11 +30,11 @@ pub struct SessionOptions {
 #[derive(Debug, Clone)]
 pub enum Feed<'n> {
     /// `uint8`.
-    Bytes(&'n str, Vec<u8>, Vec<usize>),
+    Bytes(&'n str, Cow<'n, [u8]>, Vec<usize>),
     /// `int64`.
-    Ints(&'n str, Vec<i64>, Vec<usize>),
+    Ints(&'n str, Cow<'n, [i64]>, Vec<usize>),
     /// `float32`.
-    Floats(&'n str, Vec<f32>, Vec<usize>),
+    Floats(&'n str, Cow<'n, [f32]>, Vec<usize>),
 }
 
 /// Names and values of outputs, flat, in the graph's order.
@@ -81,41 +82,48 @@ impl GraphSession {
         run(&mut self.session, feeds).map_err(|e| BackboneError::Run { backbone: graph, why: e.to_string() })
     }
 
-    /// One output for one window batch of bytes: its shape and values.
-    pub(super) fn run_frames(
-        &mut self,
-        input: &str,
-        shape: &[usize],
-        pixels: &[u8],
-        output: &str,
-    ) -> ort::Result<(Vec<i64>, Vec<f32>)> {
-        let tensor = TensorRef::from_array_view((shape, pixels))?;
-        let outputs = self.session.run(ort::inputs![input => tensor])?;
-        let (shape, values) = outputs[output].try_extract_tensor::<f32>()?;
-        Ok((shape.to_vec(), values.to_vec()))
+    /// The output `name` for `feeds`: its shape and values.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), and if there is no such output.
+    pub fn run_one(&mut self, feeds: &[Feed], name: &str) -> Result<(Vec<i64>, Vec<f32>), BackboneError> {
+        let ran = run_one(&mut self.session, feeds, name);
+        ran.map_err(|e| BackboneError::Run { backbone: self.graph.display().to_string(), why: e.to_string() })
     }
 }
 
+fn run_one(session: &mut Session, feeds: &[Feed], name: &str) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+    let outputs = session.run(inputs(feeds)?)?;
+    let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
+    let (shape, values) = output.try_extract_tensor::<f32>()?;
+    Ok((shape.to_vec(), values.to_vec()))
+}
+
 fn run(session: &mut Session, feeds: &[Feed]) -> ort::Result<Outputs> {
-    let mut inputs: Vec<(&str, SessionInputValue)> = Vec::with_capacity(feeds.len());
-    for feed in feeds {
-        inputs.push(match feed {
-            Feed::Bytes(name, values, shape) => {
-                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
-            }
-            Feed::Ints(name, values, shape) => {
-                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
-            }
-            Feed::Floats(name, values, shape) => {
-                (name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?.into())
-            }
-        });
-    }
-    let outputs = session.run(inputs)?;
+    let outputs = session.run(inputs(feeds)?)?;
     let values = |(name, value): (&str, ort::value::ValueRef<'_>)| {
         Ok((name.to_owned(), value.try_extract_tensor::<f32>()?.1.to_vec()))
     };
     outputs.iter().map(values).collect()
+}
+
+type Inputs<'f> = Vec<(&'f str, SessionInputValue<'f>)>;
+
+fn inputs<'f>(feeds: &'f [Feed]) -> ort::Result<Inputs<'f>> {
+    let tensor = |feed: &'f Feed| -> ort::Result<(&'f str, SessionInputValue<'f>)> {
+        Ok(match feed {
+            Feed::Bytes(name, values, shape) => {
+                (*name, TensorRef::from_array_view((shape.as_slice(), values.as_ref()))?.into())
+            }
+            Feed::Ints(name, values, shape) => {
+                (*name, TensorRef::from_array_view((shape.as_slice(), values.as_ref()))?.into())
+            }
+            Feed::Floats(name, values, shape) => {
+                (*name, TensorRef::from_array_view((shape.as_slice(), values.as_ref()))?.into())
+            }
+        })
+    };
+    feeds.iter().map(tensor).collect()
 }
 
 fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> ort::Result<Session> {

@@ -1,15 +1,20 @@
 //! Arguments that several commands share, and the only place that reads the environment.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
-use egofx::backbone::LibrarySearch;
+use egofx::backbone::{LibrarySearch, Sentence};
 use egofx::decode::{Tools, ToolsError};
 use egofx::manifest::Manifest;
+use egofx::pipeline::Questions;
+use egofx::plan::Wanted;
+use egofx::queries::Queries;
 use egofx::recipe::Recipe;
-use egofx::store::Shard;
+use egofx::store::{RowKind, Shard};
+use egofx::text::{TextError, TextRule, Tokenizer};
 
 /// Which videos, which clips, which features.
 #[derive(Args)]
@@ -23,6 +28,14 @@ pub struct Work {
     /// Recipes, one per feature set; several share one decode.
     #[arg(short, long = "pipeline", value_name = "FILE", required = true)]
     pub pipelines: Vec<PathBuf>,
+    /// What is asked about the clips, for recipes that read sentences: the table that `egofx manifest` writes [default:
+    /// <manifest>.queries.csv beside the manifest, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub queries: Option<PathBuf>,
+    /// The vocabulary, for recipes that read sentences: tokenizer.json, vocab.txt, vocab.json (merges.txt beside it), or a
+    /// folder of these [default: the one in the local Hugging Face cache].
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
     /// Folders that are searched, with all folders below, for files named <video_uid>.mp4 (or .mkv, .webm, ...).
     ///
     /// Not needed for videos whose path the manifest gives.
@@ -83,6 +96,54 @@ impl Work {
         Ok(recipes)
     }
 
+    /// What is asked about the clips; nothing if no recipe reads sentences.
+    pub fn read_questions(&self, recipes: &[Recipe]) -> anyhow::Result<(Questions, Vec<Option<String>>)> {
+        if recipes.iter().all(|recipe| recipe.rule().is_none()) {
+            return Ok((Questions::default(), vec![None; recipes.len()]));
+        }
+        let beside = self.manifest.with_extension("queries.csv");
+        let path = self.queries.as_ref().or(Some(&beside).filter(|path| path.is_file())).with_context(|| {
+            let reader = recipes.iter().find(|recipe| recipe.rule().is_some()).map_or("", |recipe| &recipe.name);
+            format!(
+                "recipe {reader} reads sentences: name their table with --queries (there is no {})",
+                beside.display()
+            )
+        })?;
+        let queries = Queries::read(path)?;
+        let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
+        let (mut sentences, mut vocabularies) = (Vec::new(), Vec::new());
+        for recipe in recipes {
+            let Some(rule) = recipe.rule() else {
+                sentences.push(Vec::new());
+                vocabularies.push(None);
+                continue;
+            };
+            let tokenizer = self.tokenizer(rule)?;
+            sentences.push(read_sentences(&tokenizer, rule, &texts)?);
+            vocabularies.push(Some(tokenizer.sha256()?));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((Questions { name, queries, sentences }, vocabularies))
+    }
+
+    /// What is wanted, as a whole.
+    pub fn wanted<'w>(
+        &self,
+        manifest: &'w Manifest,
+        questions: &'w Questions,
+        recipes: &'w [Recipe],
+        kinds: &'w [RowKind],
+    ) -> Wanted<'w> {
+        Wanted { manifest, queries: Some(&questions.queries), recipes, kinds, limit: self.limit }
+    }
+
+    fn tokenizer(&self, rule: &TextRule) -> Result<Tokenizer, TextError> {
+        match &self.tokenizer {
+            Some(path) => Tokenizer::open(path),
+            None => Tokenizer::find(rule.model, &hub_caches()),
+        }
+    }
+
     /// The folder of model cards.
     pub fn models(&self) -> anyhow::Result<PathBuf> {
         if let Some(models) = &self.models {
@@ -95,6 +156,22 @@ impl Work {
             .cloned()
             .context("no folder onnx/ here or beside the program: name the folder of model cards with --models")
     }
+}
+
+/// Every text alone, so that none is padded to another's length.
+fn read_sentences(tokenizer: &Tokenizer, rule: &TextRule, texts: &[&str]) -> anyhow::Result<Vec<Arc<Sentence>>> {
+    let mut cut = 0;
+    let mut sentences = Vec::with_capacity(texts.len());
+    for text in texts {
+        let encoded = tokenizer.encode(rule, &[text])?;
+        cut += usize::from(encoded.cut[0] > 0);
+        let (ids, mask) = (encoded.ids.row(0).to_vec(), encoded.mask.row(0).to_vec());
+        sentences.push(Arc::new(Sentence { ids, mask }));
+    }
+    if cut > 0 {
+        log::warn!("rule {}: {cut} of {} sentences are cut to {} tokens", rule.name, texts.len(), rule.max_length);
+    }
+    Ok(sentences)
 }
 
 impl Programs {

@@ -3,11 +3,12 @@
 //! Not a benchmark: it shares the machine with whatever else runs. Invariant: nothing is written.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use egofx::backbone::{Backbone, ClipBatch, VideoCard};
+use egofx::backbone::{Asked, Backbone, ClipBatch, Input, Sentence, Towers};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, VideoInfo};
 use egofx::plan::{Layout, Plan};
 use egofx::recipe::{Recipe, Transform};
@@ -19,6 +20,10 @@ use super::setup;
 
 /// Batches per model after the first, which is not counted.
 const BATCHES: usize = 2;
+/// Sentences that a clip is asked, as NLQ's are on average.
+const SENTENCES: usize = 12;
+/// Tokens of a sentence.
+const TOKENS: usize = 15;
 
 /// A prediction.
 #[derive(Serialize)]
@@ -35,7 +40,7 @@ pub struct Estimate {
 pub fn estimate(
     plan: &Plan,
     recipes: &[Recipe],
-    cards: &[VideoCard],
+    towers: &[Towers],
     models: &Path,
     compute: &Compute,
     programs: &Programs,
@@ -47,12 +52,12 @@ pub fn estimate(
     let decode_sec = plan.cost_sec() * decode_rate(&source, &video, recipes, seconds);
     let runtime = compute.runtime(programs)?;
     let (device, threads) = (&compute.device[..1], compute.threads());
-    let backbones = setup::backbones(&runtime, models, cards, device, compute.precision, threads)?;
+    let backbones = setup::backbones(&runtime, models, towers, device, compute.precision, threads)?;
     let mut infer_sec = 0.0;
     for (i, backbone) in backbones.into_iter().flatten().enumerate() {
-        let windows: u64 = plan.units.iter().filter(|unit| unit.recipe == i).map(|unit| unit.estimated_rows).sum();
-        let frames = recipes[i].body.grid.frames() as usize;
-        infer_sec += windows as f64 * window_sec(backbone, frames, compute.batch_size()?)?;
+        let rows: u64 = plan.tasks.iter().filter(|task| task.recipe == i).map(|task| task.estimated_rows).sum();
+        let frames = recipes[i].frames().map_or(0, |frames| frames.grid.frames() as usize);
+        infer_sec += rows as f64 * row_sec(backbone, frames, compute.batch_size()?)?;
     }
     infer_sec /= compute.device.len() as f64;
     Ok(Some(Estimate { decode_sec, infer_sec, total_sec: decode_sec.max(infer_sec) }))
@@ -63,11 +68,11 @@ fn decode_rate(source: &FfmpegSource, video: &VideoInfo, recipes: &[Recipe], sec
     let line = &video.timeline;
     let end_sec = (line.start_sec() + seconds).min(line.end_sec());
     let span = TimeSpan::new(line.start_sec().max(0.0), end_sec);
-    let layouts = recipes.iter().filter_map(|recipe| Layout::new(video, recipe, span).ok());
+    let layouts = recipes.iter().filter_map(|r| Layout::new(video, &r.frames()?, r.body.compat, span).ok());
     let mut wanted: Vec<u64> = layouts.flat_map(|layout| layout.frames).flatten().collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let mut transforms: Vec<Transform> = recipes.iter().map(|recipe| recipe.body.transform).collect();
+    let mut transforms: Vec<Transform> = recipes.iter().filter_map(|recipe| recipe.body.transform).collect();
     transforms.sort_unstable();
     transforms.dedup();
     let started = Instant::now();
@@ -76,18 +81,31 @@ fn decode_rate(source: &FfmpegSource, video: &VideoInfo, recipes: &[Recipe], sec
     started.elapsed().as_secs_f64() / (end_sec - line.start_sec()).max(1e-3)
 }
 
-/// Seconds per window.
-fn window_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> anyhow::Result<f64> {
-    let input = &backbone.card().input;
-    let pixels = clips * frames * (input.height * input.width * 3) as usize;
+/// Seconds per row.
+fn row_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> anyhow::Result<f64> {
+    let pixels =
+        backbone.towers().frames().map_or(0, |input| clips * frames * (input.height * input.width * 3) as usize);
     // Not zeros: some kernels are faster on them.
     let batch = ClipBatch { clips, frames, pixels: (0..pixels).map(|i| (i % 251) as u8).collect() };
-    backbone.forward(&batch)?;
+    let sentences: Vec<Arc<Sentence>> = (0..clips).map(sentence).collect();
+    let asked: Vec<Asked> = (0..SENTENCES).map(|i| Asked { windows: 0..clips, sentence: sentence(i) }).collect();
+    let input = match backbone.towers() {
+        Towers::Video(_) => Input::Windows(&batch),
+        Towers::Text(_) => Input::Sentences(&sentences),
+        Towers::Fused(_) => Input::Pairs(&batch, &asked),
+    };
+    let mut rows = backbone.forward(&input)?.nrows();
     let started = Instant::now();
     for _ in 0..BATCHES {
-        backbone.forward(&batch)?;
+        rows = backbone.forward(&input)?.nrows();
     }
-    Ok(started.elapsed().as_secs_f64() / (BATCHES * clips) as f64)
+    Ok(started.elapsed().as_secs_f64() / (BATCHES * rows) as f64)
+}
+
+/// A sentence of the length that most have, unlike the others.
+fn sentence(number: usize) -> Arc<Sentence> {
+    let ids = (0..TOKENS).map(|at| 3 + ((7 * at + 13 * number) % 20) as i64).collect();
+    Arc::new(Sentence { ids, mask: vec![1; TOKENS] })
 }
 
 impl Estimate {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -15,15 +15,15 @@ use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::ids::UnitUid;
 use egofx::manifest::Manifest;
-use egofx::pipeline::{self, Control, OnError, Options, Report};
-use egofx::plan::{Plan, promised};
+use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
+use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
-use egofx::store::{Shard, Store, StoreError, StoreReader};
+use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader};
 use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::Progress;
-use super::{FAILED, INTERRUPTED, complain, plural, say, setup, tell, with_causes};
+use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -153,34 +153,36 @@ impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
-        let cards = setup::cards(&models, &recipes)?;
+        let towers = setup::towers(&models, &recipes)?;
+        let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
+        let (questions, vocabularies) = self.work.read_questions(&recipes)?;
+        let wanted = self.work.wanted(&manifest, &questions, &recipes, &kinds);
+        let promised = wanted.promised()?;
         let options = self.options()?;
         let (source, fallback) = self.source()?;
         let runtime = self.compute.runtime(&self.programs)?;
         let threads = self.compute.threads();
         let Compute { device, precision, .. } = &self.compute;
-        let devices = setup::backbones(&runtime, &models, &cards, device, *precision, threads)?;
-        let units = promised(&manifest, self.work.limit);
+        let devices = setup::backbones(&runtime, &models, &towers, device, *precision, threads)?;
         let mut open = Vec::new();
-        for (recipe, card) in recipes.iter().zip(&cards) {
-            let contract = recipe.contract(card, precision.name())?;
-            open.push(setup::open_store(&self.out, &contract, self.work.shard, &units)?);
+        for (i, recipe) in recipes.iter().enumerate() {
+            let contract = recipe.contract(&towers[i], precision.name(), vocabularies[i].as_deref())?;
+            open.push(setup::open_store(&self.out, &contract, self.work.shard, &promised[i])?);
         }
         let done: Vec<BTreeSet<UnitUid>> = open.iter().map(|store| store.done.clone()).collect();
-        let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |recipe, clip| {
-            done[recipe].contains(clip)
-        });
+        let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let mut stores: Vec<Store> = open.into_iter().map(|open| open.store).collect();
         let control = self.control()?;
         let progress = Progress::start(&control, &plan, self.json || self.quiet);
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
-        let (mut report, ended) = pipeline::run(&plan, &recipes, &source, devices, &mut stores, &options, &control);
+        let (plan, recipes) = (&plan, &recipes[..]);
+        let run = Run { plan, recipes, kinds: &kinds, source: &source, questions: &questions, options: &options };
+        let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
-        trouble.extend(finish(&stores, &plan, &report, trouble.is_empty()));
-        let account =
-            Account { extract: &self, manifest: &manifest, recipes: &recipes, stores: &stores, trouble: &trouble };
+        trouble.extend(finish(&stores, plan, &report, trouble.is_empty()));
+        let account = Account { extract: &self, manifest: &manifest, recipes, stores: &stores, trouble: &trouble };
         account.publish(&report)
     }
 
@@ -221,18 +223,8 @@ impl Extract {
     /// The first Ctrl-C (or SIGTERM) stops politely, the second one at once.
     fn control(&self) -> anyhow::Result<Arc<Control>> {
         let control = Arc::new(Control::default());
-        let heard = control.clone();
-        ctrlc::set_handler(move || {
-            if heard.interrupted() {
-                // Commits are atomic, so this loses only what is in flight; ffmpeg ends when its pipe closes.
-                #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
-                std::process::exit(INTERRUPTED.into());
-            }
-            // Asked first: whoever reads the words may already ask again.
-            heard.interrupt();
-            tell("egofx: stopping: what is in flight is finished; Ctrl-C again to leave at once");
-        })
-        .context("cannot listen for Ctrl-C")?;
+        let (asked, heard) = (control.clone(), control.clone());
+        interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
         Ok(control)
     }
 }
@@ -244,7 +236,7 @@ fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<St
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (recipe, store) in stores.iter().enumerate() {
         let ours: BTreeSet<&UnitUid> =
-            plan.units.iter().filter(|unit| unit.recipe == recipe).map(|unit| &unit.unit_uid).collect();
+            plan.tasks.iter().filter(|task| task.recipe == recipe).flat_map(Task::units).collect();
         let failed =
             report.failures.iter().filter(|f| f.recipe == recipe).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
         let verified = store.finish().and_then(|()| {

@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod checkpoint;
+mod chunk;
 mod compare;
 mod completions;
 mod convert;
@@ -15,11 +16,14 @@ mod export;
 mod extract;
 mod import;
 mod inspect;
+mod interrupt;
 mod manifest;
 mod plan;
 mod progress;
+mod resize;
 mod setup;
 mod tokenize;
+mod transcode;
 mod verify;
 
 use std::fmt::Display;
@@ -61,6 +65,8 @@ enum Command {
     Export(Box<export::ExportCommand>),
     Manifest(manifest::Manifest),
     Audit(audit::Audit),
+    Resize(Box<resize::Resize>),
+    Chunk(Box<chunk::Chunk>),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
@@ -88,6 +94,8 @@ impl Cli {
             Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Resize(command) => command.run(),
+            Command::Chunk(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -13,7 +13,7 @@ use egofx::ids::UnitUid;
 use egofx::manifest::Manifest;
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
-use egofx::store::{STORE_FILE, StoreReader};
+use egofx::store::{RowKind, STORE_FILE, StoreReader};
 
 use super::args::{Programs, Work};
 use super::estimate::{Estimate, estimate};
@@ -45,7 +45,8 @@ pub struct PlanCommand {
 struct Row {
     feature_set: String,
     units: usize,
-    windows: u64,
+    rows: u64,
+    row_kind: &'static str,
     dim: usize,
     feature_bytes: u64,
 }
@@ -70,19 +71,23 @@ impl PlanCommand {
         let (mut manifest, recipes) = (self.work.read_manifest()?, self.work.read_recipes()?);
         let models = self.work.models()?;
         self.ask_headers(&mut manifest);
-        let cards = setup::cards(&models, &recipes)?;
+        let towers = setup::towers(&models, &recipes)?;
+        let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
+        let (questions, _) = self.work.read_questions(&recipes)?;
         let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;
-        let plan = Plan::new(&manifest, &recipes, self.work.shard, self.work.limit, |r, clip| done[r].contains(clip));
+        let wanted = self.work.wanted(&manifest, &questions, &recipes, &kinds);
+        let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let row = |(i, recipe): (usize, &Recipe)| {
-            let units = || plan.units.iter().filter(|unit| unit.recipe == i);
-            let windows: u64 = units().map(|unit| unit.estimated_rows).sum();
-            let dim = cards[i].feature.dim;
-            let feature_bytes = windows * (dim * recipe.body.output.dtype.bytes()) as u64;
-            Row { feature_set: recipe.name.clone(), units: units().count(), windows, dim, feature_bytes }
+            let tasks = || plan.tasks.iter().filter(|task| task.recipe == i);
+            let rows: u64 = tasks().map(|task| task.estimated_rows).sum();
+            let dim = towers[i].feature().dim;
+            let feature_bytes = rows * (dim * recipe.body.output.dtype.bytes()) as u64;
+            let units = tasks().map(|task| task.units().len()).sum();
+            Row { feature_set: recipe.name.clone(), units, rows, row_kind: kinds[i].name(), dim, feature_bytes }
         };
         let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
         let estimate = match self.probe {
-            Some(seconds) => estimate(&plan, &recipes, &cards, &models, &self.compute, &self.programs, seconds)?,
+            Some(seconds) => estimate(&plan, &recipes, &towers, &models, &self.compute, &self.programs, seconds)?,
             None => None,
         };
         let outline = Outline {
@@ -90,7 +95,7 @@ impl PlanCommand {
             videos: plan.jobs.len(),
             videos_not_found: lost.map(|job| job.video_uid.to_string()).collect(),
             rejected: manifest.rejected.iter().map(ToString::to_string).collect(),
-            units: plan.units.len(),
+            units: plan.units,
             units_done: plan.done,
             video_hours: plan.cost_sec() / 3600.0,
             feature_sets: recipes.iter().enumerate().map(row).collect(),
@@ -137,11 +142,12 @@ impl Outline {
             self.video_hours,
             self.units_done
         );
-        table += &format!("{:<28} {:>8} {:>10} {:>6} {:>12}\n", "feature set", "units", "windows", "dim", "bytes");
+        table +=
+            &format!("{:<28} {:>8} {:>10} {:<13} {:>6} {:>12}\n", "feature set", "units", "rows", "of", "dim", "bytes");
         for row in &self.feature_sets {
             let size = bytes(row.feature_bytes);
-            let Row { feature_set, units, windows, dim, .. } = row;
-            table += &format!("{feature_set:<28} {units:>8} {windows:>10} {dim:>6} {size:>12}\n");
+            let Row { feature_set, units, rows, row_kind, dim, .. } = row;
+            table += &format!("{feature_set:<28} {units:>8} {rows:>10} {row_kind:<13} {dim:>6} {size:>12}\n");
         }
         table + &self.estimate.as_ref().map(Estimate::line).unwrap_or_default()
     }

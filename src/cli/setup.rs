@@ -7,58 +7,79 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use egofx::backbone::{Backbone, Card, Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, VideoCard};
+use egofx::backbone::{
+    Backbone, Card, Device, FrameInput, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, Towers,
+};
 use egofx::ids::UnitUid;
-use egofx::recipe::Recipe;
+use egofx::recipe::{Frames, Fusion, Recipe};
 use egofx::store::{Contract, PlannedUnit, Shard, Store};
 
 /// Largest golden error of a provider that does not compute in plain fp32, relative to the largest golden value. It tells
 /// a broken provider from a coarse one; real accuracy is measured when a graph is exported.
 const COARSE_GOLDEN: f32 = 0.05;
 
-/// The cards of `recipes`, checked against what the recipes feed them.
-pub fn cards(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<VideoCard>> {
-    recipes.iter().map(|recipe| card(models, recipe).with_context(|| format!("recipe {}", recipe.name))).collect()
+/// The graphs of `recipes`, checked against what the recipes feed them.
+pub fn towers(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<Towers>> {
+    recipes.iter().map(|recipe| towers_of(models, recipe).with_context(|| format!("recipe {}", recipe.name))).collect()
 }
 
-fn card(models: &Path, recipe: &Recipe) -> anyhow::Result<VideoCard> {
-    let card = Card::read(models, &recipe.body.backbone)?.video(&recipe.body.feature)?;
-    let (crop, frames) = (recipe.body.transform.crop, recipe.body.grid.frames());
-    let (height, width) = (card.input.height, card.input.width);
+fn towers_of(models: &Path, recipe: &Recipe) -> anyhow::Result<Towers> {
+    let body = &recipe.body;
+    let towers = match &body.fusion {
+        Some(Fusion { lower_video, lower_text }) => {
+            Towers::fused(models, [lower_video, lower_text, &body.backbone], &body.feature)?
+        }
+        None => Towers::single(models, &body.backbone, &body.feature)?,
+    };
+    let takes = |yes| if yes { "takes" } else { "does not take" };
+    for (what, given, taken) in [
+        ("frames (tables grid and transform)", recipe.frames().is_some(), towers.frames().is_some()),
+        ("sentences (table text)", recipe.rule().is_some(), towers.takes_sentences()),
+    ] {
+        ensure!(given == taken, "backbone {} {} {what}", body.backbone, takes(taken));
+    }
+    if let (Some(frames), Some(input)) = (recipe.frames(), towers.frames()) {
+        check_frames(&frames, input, &body.backbone)?;
+    }
+    Ok(towers)
+}
+
+fn check_frames(frames: &Frames, input: &FrameInput, backbone: &str) -> anyhow::Result<()> {
+    let (crop, count) = (frames.transform.crop, frames.grid.frames());
+    let (height, width) = (input.height, input.width);
     ensure!(
         (crop, crop) == (height, width),
-        "transform.crop is {crop}, backbone {} takes {height}x{width} pixels",
-        card.card.name
+        "transform.crop is {crop}, backbone {backbone} takes {height}x{width} pixels"
     );
     ensure!(
-        card.takes_frames(frames),
-        "grid.frames is {frames}, backbone {} takes windows of {} frames",
-        card.card.name,
-        card.input.frames.unwrap_or_default()
+        input.takes(count),
+        "grid.frames is {count}, backbone {backbone} takes windows of {} frames",
+        input.frames.unwrap_or_default()
     );
-    Ok(card)
+    Ok(())
 }
 
-/// One backbone per card on each device, each tried on its golden input.
+/// One backbone per recipe on each device, each tried on its golden input.
 pub fn backbones(
     runtime: &Runtime,
     models: &Path,
-    cards: &[VideoCard],
+    towers: &[Towers],
     devices: &[Device],
     precision: Precision,
     threads: usize,
 ) -> anyhow::Result<Vec<Vec<Box<dyn Backbone>>>> {
-    let load = |device: Device, card: &VideoCard| -> anyhow::Result<Box<dyn Backbone>> {
-        let mut backbone =
-            OnnxBackbone::load(runtime, models, card, SessionOptions { device, precision, threads, rearrange: true })?;
-        check_golden(&mut backbone, &card.card, device, precision)?;
+    let load = |device: Device, towers: &Towers| -> anyhow::Result<Box<dyn Backbone>> {
+        let options = SessionOptions { device, precision, threads, rearrange: true };
+        let mut backbone = OnnxBackbone::load(runtime, models, towers, options)?;
+        for (card, found) in backbone.golden_errors()? {
+            check_golden(card, found, device, precision)?;
+        }
         Ok(Box::new(backbone))
     };
-    devices.iter().map(|&device| cards.iter().map(|card| load(device, card)).collect()).collect()
+    devices.iter().map(|&device| towers.iter().map(|towers| load(device, towers)).collect()).collect()
 }
 
-fn check_golden(backbone: &mut OnnxBackbone, card: &Card, device: Device, precision: Precision) -> anyhow::Result<()> {
-    let found = backbone.golden_error()?;
+fn check_golden(card: &Card, found: f32, device: Device, precision: Precision) -> anyhow::Result<()> {
     let scale = card.golden.scale();
     let reference = device.provider == Provider::Cpu && precision == Precision::Fp32;
     let allowed = if reference { card.golden.max_abs } else { card.golden.max_abs.max(COARSE_GOLDEN * scale) };

@@ -31,6 +31,12 @@ pub struct Child {
 }
 
 impl Child {
+    /// Starts `command`, which writes files: no closed pipe would end it if we were killed, so the system is asked to.
+    pub fn spawn_writer(mut command: FfmpegCommand) -> io::Result<Self> {
+        end_with_us(command.as_inner_mut());
+        Self::spawn(command, String::new())
+    }
+
     /// Starts `command` and feeds it `stdin`.
     pub fn spawn(mut command: FfmpegCommand, stdin: String) -> io::Result<Self> {
         command.as_inner_mut().process_group(0);
@@ -87,6 +93,22 @@ impl Drop for Child {
         for helper in self.helpers.drain(..) {
             let _ = helper.join();
         }
+    }
+}
+
+/// Has the kernel kill the child when the thread that started it is gone. Elsewhere than on Linux it would run on, into a
+/// file that nobody takes.
+fn end_with_us(command: &mut std::process::Command) {
+    #[cfg(target_os = "linux")]
+    {
+        let us = rustix::process::getpid();
+        let ask = move || {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            let alive = rustix::process::getppid() == Some(us);
+            if alive { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        };
+        // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+        unsafe { command.pre_exec(ask) };
     }
 }
 

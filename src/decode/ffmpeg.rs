@@ -13,7 +13,7 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 
 use super::child::Child;
 use super::log_line::LogLine;
-use super::{Fault, Frame, FrameSource, FrameStream, Geometry, ProbeError, Tools, VideoInfo, probe, select};
+use super::{Fault, Frame, FrameSource, FrameStream, Geometry, ProbeError, Tools, VideoInfo, pieces, probe, select};
 use crate::recipe::{Filter, Transform};
 
 /// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
@@ -43,12 +43,18 @@ pub struct FfmpegSource {
 
 impl FrameSource for FfmpegSource {
     fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
-        probe::probe(&self.tools, path)
+        match pieces::files(path) {
+            Some(files) => pieces::probe(self, path, &files),
+            None => probe::probe(&self.tools, path),
+        }
     }
 
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
         if wanted.is_empty() || transforms.is_empty() {
             return Box::new(std::iter::empty());
+        }
+        if !video.pieces.is_empty() {
+            return pieces::open(self, video, wanted, transforms);
         }
         let sizes: Vec<Geometry> = transforms.iter().map(|&t| Geometry::of(t, video.width, video.height)).collect();
         Box::new(Stream {
@@ -270,6 +276,7 @@ impl Stream {
                 LogLine::Frame(pts) => return Some(pts),
                 LogLine::Damage(line) => self.complain(line),
                 LogLine::Fallback(why) => self.fall_back(why),
+                LogLine::Encoded(_) => {} // nothing is encoded here
             }
         }
     }

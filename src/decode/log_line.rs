@@ -11,6 +11,8 @@ pub enum LogLine {
     Damage(String),
     /// Hardware decoding was asked for and is not used.
     Fallback(String),
+    /// With `-progress`: so many frames are encoded.
+    Encoded(u64),
 }
 
 /// Words by which ffmpeg tells that software decodes instead of hardware. (Without a device it gives up altogether, and
@@ -35,6 +37,9 @@ impl LogLine {
     }
 
     fn complaint(line: &str) -> Option<Self> {
+        if let Some(frames) = line.strip_prefix("frame=") {
+            return frames.trim().parse().ok().map(LogLine::Encoded);
+        }
         if FALLBACK.iter().any(|words| line.contains(words)) {
             return Some(LogLine::Fallback(plain(line)));
         }
@@ -89,6 +94,7 @@ mod tests {
         }
         assert_eq!(LogLine::parse("[swscaler @ 0x1] [warning] deprecated pixel format used"), []);
         assert_eq!(LogLine::parse("  [info] Stream #0:0: Video: h264"), []);
+        assert_eq!(LogLine::parse("frame=1200"), [LogLine::Encoded(1200)]);
         let fallback = "[h264 @ 0x1] [error] Failed setup for format cuda: hwaccel initialisation returned error.";
         assert!(matches!(LogLine::parse(fallback)[..], [LogLine::Fallback(_)]));
     }

@@ -9,6 +9,7 @@ mod child;
 mod ffmpeg;
 mod geometry;
 mod log_line;
+mod pieces;
 mod probe;
 mod select;
 mod synthetic;
@@ -17,9 +18,12 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use child::Child;
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
-pub use probe::declared_sec;
+pub(crate) use log_line::LogLine;
+pub(crate) use probe::file_url;
+pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 
@@ -41,10 +45,12 @@ pub struct Frame {
 /// What is known of a video before any frame is decoded.
 #[derive(Debug, Clone)]
 pub struct VideoInfo {
-    /// The file.
+    /// The file, or the folder of the pieces.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
+    /// The files of a video in pieces, each as a video of its own; empty for a video in one file.
+    pub pieces: Vec<VideoInfo>,
     /// Index of the chosen stream in the container.
     pub stream: u32,
     /// The codec's name.
@@ -70,6 +76,14 @@ pub struct VideoInfo {
 }
 
 impl VideoInfo {
+    /// Its files, in order.
+    pub fn files(&self) -> Vec<&Path> {
+        if self.pieces.is_empty() {
+            return vec![&self.path];
+        }
+        self.pieces.iter().map(|piece| piece.path.as_path()).collect()
+    }
+
     /// All that a person should know of the file although it can be read: a broken promise of its header, and the notes.
     pub fn remarks(&self) -> Vec<String> {
         let there = self.timeline.end_sec();
@@ -139,7 +153,7 @@ pub type FrameStream = Box<dyn Iterator<Item = Result<Frame, Fault>> + Send>;
 
 /// Delivers frames of videos.
 pub trait FrameSource: Sync {
-    /// Looks at a file without decoding it.
+    /// Looks at a file (or a folder of pieces) without decoding it.
     fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError>;
 
     /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.
@@ -188,6 +202,14 @@ pub enum ProbeError {
         /// The file.
         path: PathBuf,
         /// ffprobe's words.
+        why: String,
+    },
+    /// A folder of pieces that are not one video.
+    #[error("{}: the pieces do not make one video: {why}", path.display())]
+    Pieces {
+        /// The folder.
+        path: PathBuf,
+        /// What does not fit.
         why: String,
     },
     /// ffprobe itself failed.

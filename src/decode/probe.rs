@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::{ProbeError, Tools, VideoInfo};
+use super::{ProbeError, Tools, VideoInfo, pieces};
 use crate::time::{TimeBase, Timeline};
 
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
@@ -104,15 +104,15 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
     let declared_end_sec = declared_end(&header, stream, &packets, &timeline, &complaints);
     notes.extend(complaints.first().map(|line| format!("ffprobe: {line}")));
     let rotation = rotation(stream);
-    let (width, height) = (stream.width.unwrap_or(0), stream.height.unwrap_or(0));
-    let turned = rotation.rem_euclid(180) == 90;
+    let (width, height) = shown_size(stream);
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes,
+        pieces: Vec::new(),
         stream: stream.index,
         codec: stream.codec_name.clone().unwrap_or_default(),
-        width: if turned { height } else { width },
-        height: if turned { width } else { height },
+        width,
+        height,
         rotation,
         stereo: stereo(stream),
         keyframes,
@@ -125,9 +125,42 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
 
 /// How long the header says that the video is, in seconds, if it says so: for plans, without a look at its frames.
 pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
+    if let Some(files) = pieces::files(path) {
+        return files.iter().map(|file| declared_sec(tools, file)).sum();
+    }
     let header = read_header(tools, path).ok()?;
     let by_stream = best_stream(&header, path).ok()?.duration.clone();
     by_stream.or(header.format.duration)?.parse().ok()
+}
+
+/// What a header says of the video that would be read, without a look at its frames.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outline {
+    /// Width in pixels as shown, after rotation.
+    pub width: u32,
+    /// Height in pixels as shown, after rotation.
+    pub height: u32,
+    /// Length in seconds, if it is said.
+    pub duration_sec: Option<f64>,
+}
+
+/// Reads a file's header.
+///
+/// # Errors
+/// As [`probe`], but for what only frames show.
+pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
+    check_file(path)?;
+    let header = read_header(tools, path)?;
+    let stream = best_stream(&header, path)?;
+    let (width, height) = shown_size(stream);
+    let duration = stream.duration.as_deref().or(header.format.duration.as_deref());
+    Ok(Outline { width, height, duration_sec: duration.and_then(|text| text.parse().ok()) })
+}
+
+/// Width and height after rotation.
+fn shown_size(stream: &Stream) -> (u32, u32) {
+    let (width, height) = (stream.width.unwrap_or(0), stream.height.unwrap_or(0));
+    if rotation(stream) % 180 == 90 { (height, width) } else { (width, height) }
 }
 
 fn check_file(path: &Path) -> Result<u64, ProbeError> {

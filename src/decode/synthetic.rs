@@ -24,6 +24,7 @@ impl FrameSource for SyntheticSource {
         Ok(VideoInfo {
             path: path.to_owned(),
             bytes: 0,
+            pieces: Vec::new(),
             stream: 0,
             codec: "synthetic".into(),
             width: 256,

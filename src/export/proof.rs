@@ -108,7 +108,7 @@ impl Judge<'_> {
             for feed in &mut feeds {
                 if let Feed::Bytes(_, bytes, shape) = feed {
                     shape[1] = *frames;
-                    bytes.clone_from(pixels);
+                    *bytes = pixels.clone().into();
                 }
             }
             feeds

@@ -155,7 +155,7 @@ impl<'i> Importer<'i> {
         let store = Store::open(folder, &contract(self.options, dim)?, Shard::WHOLE)?;
         let units = self.files.clips().map(|clip_uid| {
             let (video_uid, span) = self.place(clip_uid)?;
-            Ok(PlannedUnit { unit_uid: UnitUid::from(clip_uid), video_uid, span })
+            Ok(PlannedUnit { unit_uid: UnitUid::from(clip_uid), video_uid, span, content_sha256: None })
         });
         store.promise(&units.collect::<Result<Vec<_>, ImportError>>()?)?;
         Ok(store)

@@ -161,9 +161,9 @@ impl Control {
     }
 
     /// Books a failed unit.
-    pub(super) fn fail(&self, plan: &Plan, unit: usize, why: String) {
-        let planned = &plan.units[unit];
-        let (unit_uid, video_uid) = (planned.unit_uid.clone(), planned.video_uid.clone());
+    pub(super) fn fail(&self, plan: &Plan, (task, unit): (usize, usize), why: String) {
+        let planned = &plan.tasks[task];
+        let (unit_uid, video_uid) = (planned.units()[unit].clone(), planned.video_uid.clone());
         log::debug!("{unit_uid}: {why}");
         Counters::add(&self.counters.failed, 1);
         let failure = Failure { recipe: planned.recipe, unit_uid, video_uid, why };
@@ -189,7 +189,7 @@ impl Control {
         let mut remarks = lock(&self.remarks).clone();
         remarks.sort();
         Report {
-            units: plan.units.len() + plan.done,
+            units: plan.units + plan.done,
             done_before: plan.done,
             committed: c.committed.load(Relaxed) as usize,
             failures,

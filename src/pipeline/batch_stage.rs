@@ -5,7 +5,7 @@
 use crossbeam_channel::{Receiver, Sender};
 
 use super::account::{Counters, Stage};
-use super::message::Batch;
+use super::message::{Batch, Content};
 use super::{Options, PipelineError};
 use crate::batch::pack;
 use crate::plan::Plan;
@@ -25,11 +25,11 @@ pub fn run(
     let send = |recipe: usize, clips: Vec<Clip>| {
         let buffer = spare.try_recv().unwrap_or_default();
         let input = counters.time(Stage::Batch, || pack(&clips, buffer));
-        let keys = clips.iter().map(|clip| (clip.unit, clip.row)).collect();
-        batches.send(Batch { recipe, keys, input }).is_ok()
+        let keys = clips.iter().map(|clip| (clip.task, clip.window)).collect();
+        batches.send(Batch { recipe, content: Content::Windows { keys, input } }).is_ok()
     };
     for clip in clips {
-        let recipe = plan.units[clip.unit].recipe;
+        let recipe = plan.tasks[clip.task].recipe;
         waiting[recipe].push(clip);
         if waiting[recipe].len() == options.batch_size && !send(recipe, std::mem::take(&mut waiting[recipe])) {
             return Ok(());

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::account::{Control, Counters, Stage};
-use super::message::Write;
-use super::{OnError, Options, PipelineError};
-use crate::decode::{Fault, FrameSource, VideoInfo};
+use super::message::{WindowKey, Write};
+use super::{OnError, PipelineError, Run};
+use crate::decode::{Fault, VideoInfo};
 use crate::digest;
-use crate::plan::{Job, Layout, Plan};
+use crate::plan::{Fills, Job, Layout};
 use crate::recipe::{Recipe, Transform};
 use crate::sample::{Clip, Sampled, Sampler, Wish};
 use crate::store::UnitHeader;
@@ -20,28 +20,46 @@ use crate::store::UnitHeader;
 /// What a decoder knows of its run.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    pub plan: &'a Plan,
-    pub recipes: &'a [Recipe],
-    pub source: &'a dyn FrameSource,
-    pub options: &'a Options,
+    pub run: Run<'a>,
     pub control: &'a Control,
 }
 
 /// The stage behind was closed: whoever closed it says why.
 struct Closed;
 
-/// A stretch of a video that is decoded in one go, and the units in it.
+/// Windows that belong together: those of a clip.
+struct Piece {
+    task: usize,
+    first_window: u64,
+    /// The frames of each; none where the window is missing.
+    frames: Vec<Vec<u64>>,
+}
+
+/// A stretch of a video that is decoded in one go, and the windows in it.
 struct Stretch {
     first: u64,
     last: u64,
-    units: Vec<(usize, Layout)>,
+    pieces: Vec<Piece>,
+}
+
+/// A video that was opened.
+struct Opened {
+    video: VideoInfo,
+    source_sha256: String,
+}
+
+/// Where frames go to.
+#[derive(Clone, Copy)]
+struct Sinks<'s> {
+    clips: &'s Sender<Clip>,
+    rows: &'s Sender<Write>,
 }
 
 impl Context<'_> {
     /// Decodes jobs until there are none. Faults of a video are booked on its units.
     pub fn run(self, jobs: &Receiver<&Job>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
         for job in jobs {
-            if self.job(job, clips, rows).is_err() {
+            if self.job(job, Sinks { clips, rows }).is_err() {
                 break;
             }
             Counters::add(&self.control.counters.videos, 1);
@@ -49,77 +67,99 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn job(&self, job: &Job, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), Closed> {
+    fn job(&self, job: &Job, sinks: Sinks) -> Result<(), Closed> {
         let probed = self.control.counters.time(Stage::Decode, || self.probe(job));
-        let (video, source_sha256) = match probed {
-            Ok(probed) => probed,
-            Err(why) => return self.fail_all(&job.units, &why, rows),
+        let opened = match probed {
+            Ok(opened) => opened,
+            Err(why) => return job.tasks.iter().try_for_each(|&task| self.fail(task, why.clone(), sinks)),
         };
+        let video = &opened.video;
         log::debug!("{}: {} frames of {}", job.video_uid, video.timeline.frames(), video.codec);
-        let mut units = Vec::new();
-        for &unit in &job.units {
-            units.extend(self.lay_out(unit, &video, rows)?.map(|layout| (unit, layout)));
+        let (mut pieces, mut waiting) = (Vec::new(), BTreeMap::new());
+        for &task in &job.tasks {
+            let Some(mut layout) = self.lay_out(task, video, sinks)? else { continue };
+            pieces.extend(self.pieces(task, std::mem::take(&mut layout.frames)));
+            waiting.insert(task, layout);
         }
-        for stretch in stretches(units, &video) {
+        for stretch in stretches(pieces, video) {
             if self.control.stopping() {
                 break;
             }
-            self.stretch(stretch, &video, &source_sha256, clips, rows)?;
+            // A file is opened when its first frames come, not before: a video may have hundreds of clips.
+            for piece in &stretch.pieces {
+                if let Some(layout) = waiting.remove(&piece.task) {
+                    self.begin(piece.task, layout, &opened, sinks)?;
+                }
+            }
+            self.stretch(stretch, video, sinks)?;
         }
         Ok(())
     }
 
-    fn probe(&self, job: &Job) -> Result<(VideoInfo, String), String> {
+    fn probe(&self, job: &Job) -> Result<Opened, String> {
         let path = job.path.as_ref().ok_or_else(|| {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
-        let video = self.source.probe(path).map_err(|e| e.to_string())?;
-        let sha256 = digest::ends(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok((video, sha256))
+        let video = self.run.source.probe(path).map_err(|e| e.to_string())?;
+        let source_sha256 = digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Opened { video, source_sha256 })
     }
 
-    /// The unit's rows, if it is to be computed.
-    fn lay_out(&self, unit: usize, video: &VideoInfo, rows: &Sender<Write>) -> Result<Option<Layout>, Closed> {
-        let planned = &self.plan.units[unit];
-        let layout = match Layout::new(video, &self.recipes[planned.recipe], planned.span) {
+    /// The task's windows, if it is to be computed.
+    fn lay_out(&self, task: usize, video: &VideoInfo, sinks: Sinks) -> Result<Option<Layout>, Closed> {
+        let (planned, recipe) = (&self.run.plan.tasks[task], self.recipe(task));
+        let Some(frames) = recipe.frames() else { return Ok(None) };
+        let layout = match Layout::of_clips(video, &frames, recipe.body.compat, &planned.clips) {
             Ok(layout) => layout,
-            Err(e) => return self.fail(unit, format!("{}: {e}", video.path.display()), rows).map(|()| None),
+            Err(e) => return self.fail(task, format!("{}: {e}", video.path.display()), sinks).map(|()| None),
         };
         let counters = &self.control.counters;
-        Counters::add(&counters.planned_rows, layout.computable());
+        let present = (0..).zip(&layout.rows).filter(|(_, row)| !row.missing);
+        let rows: usize = present.map(|(window, _)| planned.targets(window).len()).sum();
+        Counters::add(&counters.planned_rows, rows as u64);
         counters.planned_rows.fetch_sub(planned.estimated_rows, std::sync::atomic::Ordering::Relaxed);
         match &layout.shortfall {
-            Some(why) if self.options.on_error != OnError::Partial || layout.computable() == 0 => {
-                self.fail(unit, format!("{}: {why}", video.path.display()), rows).map(|()| None)
+            Some(why) if self.run.options.on_error != OnError::Partial || layout.computable() == 0 => {
+                self.fail(task, format!("{}: {why}", video.path.display()), sinks).map(|()| None)
             }
             _ => Ok(Some(layout)),
         }
     }
 
-    fn stretch(
-        &self,
-        stretch: Stretch,
-        video: &VideoInfo,
-        source_sha256: &str,
-        clips: &Sender<Clip>,
-        rows: &Sender<Write>,
-    ) -> Result<(), Closed> {
-        let transforms: Vec<Transform> = {
-            let of = |(unit, _): &(usize, Layout)| self.recipe(*unit).body.transform;
-            stretch.units.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect()
-        };
+    /// Tells the writer of the task's units and their rows.
+    fn begin(&self, task: usize, layout: Layout, opened: &Opened, sinks: Sinks) -> Result<(), Closed> {
+        let planned = &self.run.plan.tasks[task];
+        let Layout { rows, shortfall, notes, .. } = layout;
+        let rows = planned.rows(rows, |query| self.run.questions.id_of(query));
+        let notes: Vec<String> = notes.into_iter().chain(shortfall).collect();
+        let header =
+            |unit| UnitHeader { rows: rows.len() as u64, notes: notes.clone(), ..self.header(task, unit, opened) };
+        let headers = (0..planned.units().len()).map(header).collect();
+        sinks.rows.send(Write::Begin { task, headers, rows }).map_err(|_| Closed)
+    }
+
+    /// The windows of a clip belong together; where each is a clip of its own, they may lie far apart.
+    fn pieces(&self, task: usize, frames: Vec<Vec<u64>>) -> Vec<Piece> {
+        if let [_] = &self.run.plan.tasks[task].clips[..] {
+            return vec![Piece { task, first_window: 0, frames }];
+        }
+        (0..).zip(frames).map(|(first_window, frames)| Piece { task, first_window, frames: vec![frames] }).collect()
+    }
+
+    fn stretch(&self, stretch: Stretch, video: &VideoInfo, sinks: Sinks) -> Result<(), Closed> {
+        let transform_of = |task: usize| self.recipe(task).body.transform;
+        let transforms: BTreeSet<Transform> = stretch.pieces.iter().filter_map(|p| transform_of(p.task)).collect();
+        let transforms: Vec<Transform> = transforms.into_iter().collect();
         let mut wishes = Vec::new();
-        for (unit, layout) in stretch.units {
-            let header = Box::new(self.header(unit, video, &layout, source_sha256));
-            let size = transforms.iter().position(|t| *t == self.recipe(unit).body.transform).unwrap_or(0);
-            let present = layout.frames.into_iter().enumerate().filter(|(_, frames)| !frames.is_empty());
-            wishes.extend(present.map(|(row, frames)| Wish { unit, row: row as u64, size, frames }));
-            rows.send(Write::Begin { unit, header, rows: layout.rows }).map_err(|_| Closed)?;
+        for Piece { task, first_window, frames } in stretch.pieces {
+            let size = transforms.iter().position(|own| Some(*own) == transform_of(task)).unwrap_or(0);
+            let present = (first_window..).zip(frames).filter(|(_, frames)| !frames.is_empty());
+            wishes.extend(present.map(|(window, frames)| Wish { task, window, size, frames }));
         }
         let decoded = stretch.last + 1 - video.keyframe_before(stretch.first);
         Counters::add(&self.control.counters.frames_needed, decoded);
         Counters::add(&self.control.counters.frames_decoded, decoded);
-        self.decode(video, Sampler::new(wishes), &transforms, clips, rows)
+        self.decode(video, Sampler::new(wishes), &transforms, sinks)
     }
 
     /// Pulls frames through the sampler; faults are kept for the units that lose rows by them.
@@ -128,14 +168,13 @@ impl Context<'_> {
         video: &VideoInfo,
         mut sampler: Sampler,
         transforms: &[Transform],
-        clips: &Sender<Clip>,
-        rows: &Sender<Write>,
+        sinks: Sinks,
     ) -> Result<(), Closed> {
         let counters = &self.control.counters;
         let mut fate = Fate { why: String::new(), failed: BTreeSet::new(), context: self, video };
         let wanted = sampler.wanted();
         let mut seen_ms = wanted.first().map_or(0, |&first| ms(video, first));
-        let mut stream = counters.time(Stage::Decode, || self.source.open(video, &wanted, transforms));
+        let mut stream = counters.time(Stage::Decode, || self.run.source.open(video, &wanted, transforms));
         while let Some(next) = counters.time(Stage::Decode, || stream.next()) {
             match next {
                 Ok(frame) => {
@@ -143,51 +182,49 @@ impl Context<'_> {
                     let now_ms = ms(video, frame.index + 1);
                     Counters::add(&counters.video_ms, now_ms - seen_ms);
                     seen_ms = now_ms;
-                    fate.hand_on(sampler.take(frame), clips, rows)?;
+                    fate.hand_on(sampler.take(frame), sinks)?;
                 }
                 Err(fault) => fate.note(fault),
             }
         }
-        fate.hand_on(sampler.finish(), clips, rows)
+        fate.hand_on(sampler.finish(), sinks)
     }
 
-    fn recipe(&self, unit: usize) -> &Recipe {
-        &self.recipes[self.plan.units[unit].recipe]
+    fn recipe(&self, task: usize) -> &Recipe {
+        &self.run.recipes[self.run.plan.tasks[task].recipe]
     }
 
-    fn header(&self, unit: usize, video: &VideoInfo, layout: &Layout, source_sha256: &str) -> UnitHeader {
-        let planned = &self.plan.units[unit];
-        let name = video.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    /// What a unit's file says of where it comes from.
+    fn header(&self, task: usize, unit: usize, Opened { video, source_sha256 }: &Opened) -> UnitHeader {
+        let (planned, questions) = (&self.run.plan.tasks[task], self.run.questions);
+        let clip = planned.clips.first().filter(|_| !self.run.kinds[planned.recipe].names_clips());
+        let query = if let Fills::Fused(units) = &planned.fills { Some(units[unit].1) } else { None };
         UnitHeader {
-            unit_uid: planned.unit_uid.clone(),
+            unit_uid: planned.units()[unit].clone(),
             video_uid: planned.video_uid.clone(),
-            clip_uid: Some(planned.clip_uid.clone()),
-            query_id: None,
-            query_text: None,
-            rows: layout.rows.len() as u64,
-            span: planned.span,
-            source_name: name,
+            clip_uid: clip.map(|clip| clip.clip_uid.clone()),
+            query_id: query.map(|query| questions.id_of(query).to_string()),
+            query_text: query.map(|query| questions.text_of(query).to_owned()),
+            rows: 0,
+            span: clip.and_then(|clip| clip.span),
+            source_name: video.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             source_bytes: video.bytes,
             source_sha256: source_sha256.to_owned(),
             source_fps: video.timeline.mean_fps(),
             source_frames: video.timeline.frames(),
-            provider: self.options.provider.clone(),
+            provider: self.run.options.provider.clone(),
             egofx_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ffmpeg_version: self.source.version(),
-            onnxruntime_version: self.options.onnxruntime_version.clone(),
-            notes: layout.notes.iter().chain(&layout.shortfall).cloned().collect(),
+            ffmpeg_version: self.run.source.version(),
+            onnxruntime_version: self.run.options.onnxruntime_version.clone(),
+            notes: Vec::new(),
         }
     }
 
-    fn fail(&self, unit: usize, why: String, rows: &Sender<Write>) -> Result<(), Closed> {
-        if self.options.on_error == OnError::Fail {
+    fn fail(&self, task: usize, why: String, sinks: Sinks) -> Result<(), Closed> {
+        if self.run.options.on_error == OnError::Fail {
             self.control.stop();
         }
-        rows.send(Write::Fail { unit, why }).map_err(|_| Closed)
-    }
-
-    fn fail_all(&self, units: &[usize], why: &str, rows: &Sender<Write>) -> Result<(), Closed> {
-        units.iter().try_for_each(|&unit| self.fail(unit, why.to_owned(), rows))
+        sinks.rows.send(Write::Fail { task, why }).map_err(|_| Closed)
     }
 }
 
@@ -218,28 +255,28 @@ impl Fate<'_> {
         }
     }
 
-    fn hand_on(&mut self, sampled: Vec<Sampled>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), Closed> {
+    fn hand_on(&mut self, sampled: Vec<Sampled>, sinks: Sinks) -> Result<(), Closed> {
         let mut missing: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
         for one in sampled {
             match one {
-                Sampled::Clip(clip) if self.failed.contains(&clip.unit) => {}
-                Sampled::Clip(clip) => clips.send(clip).map_err(|_| Closed)?,
-                Sampled::Broken { unit, row } => missing.entry(unit).or_default().push((unit, row)),
+                Sampled::Clip(clip) if self.failed.contains(&clip.task) => {}
+                Sampled::Clip(clip) => sinks.clips.send(clip).map_err(|_| Closed)?,
+                Sampled::Broken { task, window } => missing.entry(task).or_default().push((task, window)),
             }
         }
-        missing.into_iter().try_for_each(|(unit, keys)| self.lose(unit, keys, rows))
+        missing.into_iter().try_for_each(|(task, keys)| self.lose(task, keys, sinks))
     }
 
-    /// Rows of `unit` that will never have all of their frames.
-    fn lose(&mut self, unit: usize, keys: Vec<(usize, u64)>, rows: &Sender<Write>) -> Result<(), Closed> {
+    /// Windows of `task` that will never have all of their frames.
+    fn lose(&mut self, task: usize, keys: Vec<WindowKey>, sinks: Sinks) -> Result<(), Closed> {
         let why = if self.why.is_empty() { "the decoder left frames out without a word" } else { &self.why };
         let path = self.video.path.display();
-        if self.context.options.on_error == OnError::Partial {
+        if self.context.run.options.on_error == OnError::Partial {
             self.context.control.remark(format!("{path}: rows are missing: {why}"));
-            return rows.send(Write::Missing { keys }).map_err(|_| Closed);
+            return sinks.rows.send(Write::Missing { keys }).map_err(|_| Closed);
         }
-        if self.failed.insert(unit) {
-            return self.context.fail(unit, format!("{path}: {why}"), rows);
+        if self.failed.insert(task) {
+            return self.context.fail(task, format!("{path}: {why}"), sinks);
         }
         Ok(())
     }
@@ -250,23 +287,23 @@ fn ms(video: &VideoInfo, index: u64) -> u64 {
     ((video.timeline.sec(index) - video.timeline.start_sec()) * 1e3) as u64
 }
 
-/// Groups units whose frames are decoded in one go: a stretch ends where the next one can begin at a later key frame.
-fn stretches(units: Vec<(usize, Layout)>, video: &VideoInfo) -> Vec<Stretch> {
-    let bounds = |layout: &Layout| {
-        let wanted = || layout.frames.iter().flatten().copied();
+/// Groups windows whose frames are decoded in one go: a stretch ends where the next one can begin at a later key frame.
+fn stretches(pieces: Vec<Piece>, video: &VideoInfo) -> Vec<Stretch> {
+    let bounds = |piece: &Piece| {
+        let wanted = || piece.frames.iter().flatten().copied();
         Some((wanted().min()?, wanted().max()?))
     };
-    let placed = units.into_iter().filter_map(|(unit, layout)| Some((bounds(&layout)?, (unit, layout))));
+    let placed = pieces.into_iter().filter_map(|piece| Some((bounds(&piece)?, piece)));
     let mut placed: Vec<_> = placed.collect();
-    placed.sort_by_key(|&((first, last), (unit, _))| (first, last, unit));
+    placed.sort_by_key(|((first, last), piece)| (*first, *last, piece.task, piece.first_window));
     let mut stretches: Vec<Stretch> = Vec::new();
-    for ((first, last), unit) in placed {
+    for ((first, last), piece) in placed {
         match stretches.last_mut() {
             Some(open) if video.keyframe_before(first) <= open.last => {
                 open.last = open.last.max(last);
-                open.units.push(unit);
+                open.pieces.push(piece);
             }
-            _ => stretches.push(Stretch { first, last, units: vec![unit] }),
+            _ => stretches.push(Stretch { first, last, pieces: vec![piece] }),
         }
     }
     stretches

@@ -2,33 +2,62 @@
 //!
 //! Not for doing anything. Invariant: a message owns its data, except for what the plan holds for the whole run.
 
+use std::sync::Arc;
+
 use ndarray::Array2;
 
-use crate::backbone::ClipBatch;
+use crate::backbone::{ClipBatch, Sentence};
 use crate::store::{RowMeta, UnitHeader};
 
-/// A row's address: position of the unit in the plan, and the row within it.
-pub type RowKey = (usize, u64);
+/// A window's address: position of the task in the plan, and the window within it.
+pub type WindowKey = (usize, u64);
 
-/// A model input and whose rows it makes.
+/// A row's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowKey {
+    /// Position of the task in the plan.
+    pub task: usize,
+    /// Position of the unit in the task.
+    pub unit: usize,
+    /// The row within the unit.
+    pub row: u64,
+}
+
+/// A model input and what it is of.
 pub struct Batch {
     /// Which backbone, by position of its recipe.
     pub recipe: usize,
-    /// `keys[i]` is the row of window `i`.
-    pub keys: Vec<RowKey>,
     /// The input.
-    pub input: ClipBatch,
+    pub content: Content,
 }
 
-/// What the writer is told. `Begin` comes before everything else of its unit.
+/// A model input.
+pub enum Content {
+    /// `keys[i]` is window `i` of the input.
+    Windows {
+        /// The windows.
+        keys: Vec<WindowKey>,
+        /// Their frames.
+        input: ClipBatch,
+    },
+    /// Sentences of equal length; `keys` are their rows behind one another.
+    Sentences {
+        /// The rows.
+        keys: Vec<RowKey>,
+        /// The sentences.
+        input: Vec<Arc<Sentence>>,
+    },
+}
+
+/// What the writer is told. `Begin` comes before everything else of its task.
 pub enum Write {
-    /// A unit is about to be computed.
+    /// A task is about to be computed.
     Begin {
-        /// The unit.
-        unit: usize,
-        /// What its file is to say of it.
-        header: Box<UnitHeader>,
-        /// Its rows, those marked as missing included.
+        /// The task.
+        task: usize,
+        /// What the file of each of its units is to say.
+        headers: Vec<UnitHeader>,
+        /// The rows of each of its units, those marked as missing included.
         rows: Vec<RowMeta>,
     },
     /// Features: `features[i]` belongs to `keys[i]`.
@@ -38,15 +67,15 @@ pub enum Write {
         /// Shape `[keys.len(), dim]`.
         features: Array2<f32>,
     },
-    /// Rows that cannot be computed and are to be kept as missing.
+    /// Windows that cannot be computed, and whose rows are to be kept as missing.
     Missing {
-        /// The rows.
-        keys: Vec<RowKey>,
+        /// The windows.
+        keys: Vec<WindowKey>,
     },
-    /// A unit that cannot be finished.
+    /// A task that cannot be finished.
     Fail {
-        /// The unit.
-        unit: usize,
+        /// The task.
+        task: usize,
         /// Why, for people.
         why: String,
     },

@@ -10,9 +10,9 @@ use ndarray::{Array1, Array2, s};
 
 use super::PipelineError;
 use super::account::{Control, Counters, Stage};
-use super::message::Write;
+use super::message::{RowKey, WindowKey, Write};
 use crate::plan::Plan;
-use crate::store::{OpenUnit, RowBlock, RowMeta, Store, StoreError};
+use crate::store::{OpenUnit, RowBlock, RowMeta, Store, StoreError, UnitHeader};
 
 /// A unit whose rows are coming in.
 struct Incoming {
@@ -23,6 +23,9 @@ struct Incoming {
     /// Rows that came before their turn; `None` is a missing one. Few: batches of one unit are made in order.
     early: BTreeMap<u64, Option<Array1<f32>>>,
 }
+
+/// A unit's address: the task, and the unit within it.
+type UnitKey = (usize, usize);
 
 /// Runs until every sender is gone. Units that are not whole by then are dropped, with their temporary files.
 ///
@@ -40,66 +43,80 @@ struct Writer<'a> {
     plan: &'a Plan,
     stores: &'a mut [Store],
     control: &'a Control,
-    incoming: HashMap<usize, Incoming>,
+    incoming: HashMap<UnitKey, Incoming>,
 }
 
 impl Writer<'_> {
     fn take(&mut self, message: Write) -> Result<(), StoreError> {
         match message {
-            Write::Begin { unit, header, rows } => {
-                let file = self.stores[self.plan.units[unit].recipe].begin(*header)?;
-                self.incoming.insert(unit, Incoming { file, rows, written: 0, early: BTreeMap::new() });
-                self.settle(unit)
-            }
+            Write::Begin { task, headers, rows } => self.begin(task, headers, &rows),
             Write::Rows { keys, features } => self.take_rows(&keys, &features),
-            Write::Missing { keys } => {
-                for &(unit, row) in &keys {
-                    self.incoming.get_mut(&unit).map(|u| u.early.insert(row, None));
-                }
-                self.settle_all(keys.into_iter().map(|(unit, _)| unit))
-            }
-            Write::Fail { unit, why } => {
-                self.fail(unit, why);
+            Write::Missing { keys } => self.take_missing(&keys),
+            Write::Fail { task, why } => {
+                (0..self.plan.tasks[task].units().len()).for_each(|unit| self.fail((task, unit), why.clone()));
                 Ok(())
             }
         }
     }
 
-    fn take_rows(&mut self, keys: &[(usize, u64)], features: &Array2<f32>) -> Result<(), StoreError> {
-        for (&(unit, row), feature) in keys.iter().zip(features.rows()) {
+    fn begin(&mut self, task: usize, headers: Vec<UnitHeader>, rows: &[RowMeta]) -> Result<(), StoreError> {
+        for (unit, header) in headers.into_iter().enumerate() {
+            let file = self.stores[self.plan.tasks[task].recipe].begin(header)?;
+            let incoming = Incoming { file, rows: rows.to_vec(), written: 0, early: BTreeMap::new() };
+            self.incoming.insert((task, unit), incoming);
+            self.settle((task, unit))?;
+        }
+        Ok(())
+    }
+
+    fn take_rows(&mut self, keys: &[RowKey], features: &Array2<f32>) -> Result<(), StoreError> {
+        for (key, feature) in keys.iter().zip(features.rows()) {
+            let unit = (key.task, key.unit);
             // Rows of a unit that has failed meanwhile find no entry.
             let Some(incoming) = self.incoming.get_mut(&unit) else { continue };
             if feature.iter().all(|value| value.is_finite()) {
-                incoming.early.insert(row, Some(feature.to_owned()));
+                incoming.early.insert(key.row, Some(feature.to_owned()));
             } else {
-                self.fail(unit, format!("row {row}: the backbone gave NaN or an infinity"));
+                self.fail(unit, format!("row {}: the backbone gave NaN or an infinity", key.row));
             }
         }
-        self.settle_all(keys.iter().map(|&(unit, _)| unit))
+        self.settle_all(keys.iter().map(|key| (key.task, key.unit)).collect())
     }
 
-    fn fail(&mut self, unit: usize, why: String) {
+    fn take_missing(&mut self, windows: &[WindowKey]) -> Result<(), StoreError> {
+        let mut units = Vec::new();
+        for &(task, window) in windows {
+            for target in self.plan.tasks[task].targets(window) {
+                let unit = (task, target.unit);
+                self.incoming.get_mut(&unit).map(|incoming| incoming.early.insert(target.row, None));
+                units.push(unit);
+            }
+        }
+        self.settle_all(units)
+    }
+
+    fn fail(&mut self, unit: UnitKey, why: String) {
         self.incoming.remove(&unit);
         self.control.fail(self.plan, unit, why);
     }
 
-    fn settle_all(&mut self, units: impl Iterator<Item = usize>) -> Result<(), StoreError> {
-        let mut units: Vec<usize> = units.collect();
+    fn settle_all(&mut self, mut units: Vec<UnitKey>) -> Result<(), StoreError> {
+        units.sort_unstable();
         units.dedup();
         units.into_iter().try_for_each(|unit| self.settle(unit))
     }
 
     /// Writes the rows whose turn it is, and commits the unit if that was all.
-    fn settle(&mut self, unit: usize) -> Result<(), StoreError> {
+    fn settle(&mut self, unit: UnitKey) -> Result<(), StoreError> {
         let Some(incoming) = self.incoming.get_mut(&unit) else { return Ok(()) };
-        let dim = self.stores[self.plan.units[unit].recipe].contract().dim;
-        incoming.write(dim)?;
+        let store = &mut self.stores[self.plan.tasks[unit.0].recipe];
+        incoming.write(store.contract().dim)?;
         if incoming.written < incoming.rows.len() as u64 {
             return Ok(());
         }
         let missing = incoming.rows.iter().filter(|row| row.missing).count() as u64;
         if let Some(whole) = self.incoming.remove(&unit) {
-            self.stores[self.plan.units[unit].recipe].commit(whole.file)?;
+            store.commit(whole.file)?;
             Counters::add(&self.control.counters.committed, 1);
             Counters::add(&self.control.counters.missing_rows, missing);
         }

@@ -3,9 +3,10 @@
 //! Not for reading frames. Invariant: a row that cannot be true is marked as missing here or fails later; it is never
 //! computed from other frames than its own.
 
+use super::Stretch;
 use crate::decode::VideoInfo;
 use crate::grid::{Compat, END_TOLERANCE_SEC};
-use crate::recipe::Recipe;
+use crate::recipe::Frames;
 use crate::store::RowMeta;
 use crate::time::TimeSpan;
 
@@ -42,15 +43,54 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Lays the recipe's grid over `span` (the whole video if `None`) of `video`.
-    pub fn new(video: &VideoInfo, recipe: &Recipe, span: Option<TimeSpan>) -> Result<Self, LayoutError> {
+    /// Lays the grid over clips of a video: over one, window by window; over several, or by a grid that makes one window of
+    /// a clip, a row for each, which bears its name. A clip that cannot be had is then a missing row.
+    pub fn of_clips(
+        video: &VideoInfo,
+        frames: &Frames,
+        compat: Compat,
+        clips: &[Stretch],
+    ) -> Result<Self, LayoutError> {
+        if let ([clip], false) = (clips, frames.grid.is_one_window()) {
+            return Self::new(video, frames, compat, clip.span);
+        }
+        let mut all = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };
+        let mut lost = Vec::new();
+        for clip in clips {
+            let laid = Self::new(video, frames, compat, clip.span).unwrap_or_else(|why| Self::absent(clip.span, &why));
+            lost.extend(laid.shortfall.map(|why| format!("{}: {why}", clip.clip_uid)));
+            let own = laid.notes.into_iter().filter(|note| !all.notes.contains(note)).collect::<Vec<_>>();
+            all.notes.extend(own);
+            all.rows.extend(laid.rows.into_iter().map(|row| RowMeta { clip_uid: Some(clip.clip_uid.clone()), ..row }));
+            all.frames.extend(laid.frames);
+        }
+        if let Some(first) = lost.first() {
+            all.shortfall = Some(format!("{} of {} clips cannot be had: {first}", lost.len(), clips.len()));
+        }
+        Ok(all)
+    }
+
+    /// One missing row for a clip that has no window.
+    fn absent(span: Option<TimeSpan>, why: &LayoutError) -> Self {
+        let (start_sec, end_sec) = span.map_or((0.0, 0.0), |span| (span.start_sec, span.end_sec));
+        let row = RowMeta { start_sec, end_sec, missing: true, ..RowMeta::default() };
+        Self { rows: vec![row], frames: vec![Vec::new()], shortfall: Some(why.to_string()), notes: Vec::new() }
+    }
+
+    /// Lays the grid over `span` (the whole video if `None`) of `video`.
+    pub fn new(
+        video: &VideoInfo,
+        frames: &Frames,
+        compat: Compat,
+        span: Option<TimeSpan>,
+    ) -> Result<Self, LayoutError> {
         let line = &video.timeline;
         let video_end_sec = line.end_sec();
         let span = span.unwrap_or_else(|| whole(video));
         if span.start_sec >= video_end_sec {
             return Err(LayoutError::StartsPastEnd { start_sec: span.start_sec, video_end_sec });
         }
-        let windows = recipe.body.grid.windows(line, span, recipe.body.compat);
+        let windows = frames.grid.windows(line, span, compat);
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
         }
@@ -71,7 +111,7 @@ impl Layout {
             });
             layout.frames.push(if lost { Vec::new() } else { window.frames });
         }
-        layout.judge(span, video_end_sec, recipe.body.compat);
+        layout.judge(span, video_end_sec, compat);
         Ok(layout)
     }
 

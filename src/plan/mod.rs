@@ -5,119 +5,120 @@
 //! depend on what is already done.
 
 mod layout;
+mod task;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 pub use layout::{Layout, LayoutError};
+pub use task::{Fills, QueryRow, Stretch, Target, Task};
 
-use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::ids::{ClipUid, IdError, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, Video};
+use crate::queries::Queries;
 use crate::recipe::Recipe;
-use crate::store::{PlannedUnit, Shard};
+use crate::store::{PlannedUnit, RowKind, Shard};
 use crate::time::{Fps, TimeSpan};
 
 /// What is assumed of a video that says nothing of its length: seconds per byte at half a megabyte a second.
 const SEC_PER_BYTE: f64 = 1.0 / 500_000.0;
+/// Tokens that a sentence is taken to have before anybody has counted.
+const TOKENS: u64 = 15;
 
-/// The unit of commit: one clip (or whole video) of one feature set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unit {
-    /// Which recipe, by position.
-    pub recipe: usize,
-    /// Its name in the store.
-    pub unit_uid: UnitUid,
-    /// The clip.
-    pub clip_uid: ClipUid,
-    /// Its video.
-    pub video_uid: VideoUid,
-    /// Its part of the video; `None` for all of it.
-    pub span: Option<TimeSpan>,
-    /// Rows that it will have, as far as the manifest tells.
-    pub estimated_rows: u64,
-}
-
-/// The unit of decoding: one video with all units that want its frames.
+/// The unit of decoding: one video with all tasks that want its frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// The video.
     pub video_uid: VideoUid,
     /// Its file; `None` if none was found.
     pub path: Option<PathBuf>,
-    /// Positions in [`Plan::units`].
-    pub units: Vec<usize>,
+    /// Positions in [`Plan::tasks`].
+    pub tasks: Vec<usize>,
     /// Seconds of video to decode, as far as is known.
     pub cost_sec: f64,
+}
+
+/// What is wanted: every recipe of everything that is listed.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'w> {
+    /// Videos and clips.
+    pub manifest: &'w Manifest,
+    /// What is asked about them; needed by recipes that read sentences.
+    pub queries: Option<&'w Queries>,
+    /// The recipes.
+    pub recipes: &'w [Recipe],
+    /// For each recipe what its rows stand for.
+    pub kinds: &'w [RowKind],
+    /// Only the first so many clips, and what is asked of them; where a unit holds all clips of a video, all of those.
+    pub limit: Option<usize>,
 }
 
 /// What one run has to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// Units to be made.
-    pub units: Vec<Unit>,
+    /// What is to be computed.
+    pub tasks: Vec<Task>,
     /// Jobs, longest first.
     pub jobs: Vec<Job>,
+    /// Tasks of sentences alone, by position in `tasks`.
+    pub readings: Vec<usize>,
+    /// Units that the tasks fill.
+    pub units: usize,
     /// Units of this shard that the stores hold already.
     pub done: usize,
 }
 
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A query that is to be a unit, and whose id cannot be a file's name.
+    #[error("query {id:?} cannot name a file of features: {source}")]
+    QueryId {
+        /// Its id.
+        id: String,
+        /// Why not.
+        source: IdError,
+    },
+    /// Sentences are wanted and there are none.
+    #[error("recipe {recipe} reads sentences, and no table of queries was given")]
+    NoQueries {
+        /// The recipe.
+        recipe: String,
+    },
+}
+
 impl Plan {
-    /// Plans shard `shard` of `manifest` times `recipes`. `done(recipe, clip)` tells what the stores hold; `limit` keeps
-    /// the first so many clips of the manifest.
-    pub fn new(
-        manifest: &Manifest,
-        recipes: &[Recipe],
-        shard: Shard,
-        limit: Option<usize>,
-        done: impl Fn(usize, &UnitUid) -> bool,
-    ) -> Self {
-        let mut left = limit.unwrap_or(usize::MAX);
-        let mut jobs: Vec<(Job, Vec<Unit>)> = Vec::new();
-        for video in &manifest.videos {
-            let clips = video.clips.len().min(left);
-            left -= clips;
-            if clips > 0 {
-                jobs.push(Self::job(video, clips, recipes));
-            }
-        }
+    /// Plans shard `shard` of what is wanted; `done(recipe, unit)` tells what the stores hold.
+    ///
+    /// # Errors
+    /// [`PlanError`] if a recipe wants queries and there are none, or their ids cannot name units.
+    pub fn new(wanted: Wanted, shard: Shard, done: impl Fn(usize, &UnitUid) -> bool) -> Result<Self, PlanError> {
+        let mut jobs = wanted.jobs()?;
         jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
         let mut plan = Self::default();
-        for (job, units) in part(jobs, shard) {
-            plan.add(job, units, &done);
+        for (job, tasks) in part(jobs, shard, |(job, _)| job.cost_sec) {
+            plan.add(job, tasks, &done);
         }
-        plan
+        Ok(plan)
     }
 
-    fn job(video: &Video, clips: usize, recipes: &[Recipe]) -> (Job, Vec<Unit>) {
-        let units = (0..recipes.len()).flat_map(|recipe| {
-            video.clips[..clips].iter().map(move |clip| Unit {
-                recipe,
-                unit_uid: (&clip.uid).into(),
-                clip_uid: clip.uid.clone(),
-                video_uid: video.uid.clone(),
-                span: clip.span,
-                estimated_rows: estimate_rows(video, clip.span, &recipes[recipe]),
-            })
-        });
-        let spans = video.clips[..clips].iter().map(|clip| clip.span);
-        let job = Job {
-            video_uid: video.uid.clone(),
-            path: video.path.clone(),
-            units: Vec::new(),
-            cost_sec: union_sec(spans, duration_sec(video)),
-        };
-        (job, units.collect())
-    }
-
-    fn add(&mut self, mut job: Job, units: Vec<Unit>, done: &impl Fn(usize, &UnitUid) -> bool) {
-        let planned = units.len();
-        let open: Vec<Unit> = units.into_iter().filter(|unit| !done(unit.recipe, &unit.unit_uid)).collect();
-        self.done += planned - open.len();
-        if open.is_empty() {
-            return;
+    fn add(&mut self, mut job: Job, tasks: Vec<Task>, done: &impl Fn(usize, &UnitUid) -> bool) {
+        for mut task in tasks {
+            let planned = task.units().len();
+            let recipe = task.recipe;
+            let open = task.keep_units(|unit| !done(recipe, unit));
+            self.done += planned - open;
+            self.units += open;
+            if open == 0 {
+                continue;
+            }
+            let place = if task.clips.is_empty() { &mut self.readings } else { &mut job.tasks };
+            place.push(self.tasks.len());
+            self.tasks.push(task);
         }
-        job.units = (self.units.len()..self.units.len() + open.len()).collect();
-        self.units.extend(open);
-        self.jobs.push(job);
+        if !job.tasks.is_empty() {
+            self.jobs.push(job);
+        }
     }
 
     /// Seconds of video that the plan decodes.
@@ -127,41 +128,192 @@ impl Plan {
 
     /// Rows that the plan will make, as far as is known.
     pub fn estimated_rows(&self) -> u64 {
-        self.units.iter().map(|unit| unit.estimated_rows).sum()
+        self.tasks.iter().map(|task| task.estimated_rows).sum()
     }
 }
 
-/// The units of the whole manifest, as a store is promised them.
-pub fn promised(manifest: &Manifest, limit: Option<usize>) -> Vec<PlannedUnit> {
-    let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
-    let unit = |(video, clip): (&Video, &Clip)| PlannedUnit {
-        unit_uid: (&clip.uid).into(),
-        video_uid: video.uid.clone(),
-        span: clip.span,
-    };
-    clips.take(limit.unwrap_or(usize::MAX)).map(unit).collect()
+impl Wanted<'_> {
+    /// For each recipe the units that its store is promised, of all shards.
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn promised(&self) -> Result<Vec<Vec<PlannedUnit>>, PlanError> {
+        let mut promised = vec![Vec::new(); self.recipes.len()];
+        let asked_of = |row| self.queries.and_then(|queries| queries.get(row)).map_or(("", ""), |q| (q.id, q.text));
+        for task in self.jobs()?.into_iter().flat_map(|(_, tasks)| tasks) {
+            promised[task.recipe].extend(task.promises(asked_of));
+        }
+        Ok(promised)
+    }
+
+    fn jobs(&self) -> Result<Vec<(Job, Vec<Task>)>, PlanError> {
+        let asked = self.asked()?;
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut jobs = Vec::new();
+        for video in &self.manifest.videos {
+            let clips = video.clips.len().min(left);
+            left -= clips;
+            if clips > 0 {
+                jobs.push(self.job(video, clips, &asked)?);
+            }
+        }
+        Ok(jobs)
+    }
+
+    fn asked(&self) -> Result<HashMap<ClipUid, Vec<QueryRow>>, PlanError> {
+        let reader = (self.recipes.iter()).find(|recipe| recipe.rule().is_some() && self.queries.is_none());
+        if let Some(recipe) = reader {
+            return Err(PlanError::NoQueries { recipe: recipe.name.clone() });
+        }
+        let mut asked: HashMap<ClipUid, Vec<QueryRow>> = HashMap::new();
+        for (queries, row) in self.queries.iter().flat_map(|queries| (0..queries.len()).map(move |row| (queries, row)))
+        {
+            for clip in queries.asked_of(row) {
+                asked.entry(clip).or_default().push(row);
+            }
+        }
+        Ok(asked)
+    }
+
+    fn job(
+        &self,
+        video: &Video,
+        clips: usize,
+        asked: &HashMap<ClipUid, Vec<QueryRow>>,
+    ) -> Result<(Job, Vec<Task>), PlanError> {
+        let mut tasks = Vec::new();
+        for recipe in 0..self.recipes.len() {
+            let about = Request { wanted: self, video, recipe, asked };
+            match self.kinds[recipe] {
+                RowKind::Window => tasks.extend(video.clips[..clips].iter().map(|clip| about.windows(clip))),
+                RowKind::FusedWindow => {
+                    for clip in &video.clips[..clips] {
+                        tasks.extend(about.fused(clip)?);
+                    }
+                }
+                RowKind::Clip => tasks.push(about.clips()),
+                RowKind::Pair => tasks.extend(about.pairs()),
+                RowKind::Query | RowKind::Token => tasks.extend(about.sentences()),
+            }
+        }
+        let spans = tasks.iter().flat_map(|task| &task.clips).map(|clip| clip.span);
+        let cost_sec = union_sec(spans, duration_sec(video));
+        let job = Job { video_uid: video.uid.clone(), path: video.path.clone(), tasks: Vec::new(), cost_sec };
+        Ok((job, tasks))
+    }
+}
+
+/// A video, and one recipe of what is wanted of it.
+struct Request<'v> {
+    wanted: &'v Wanted<'v>,
+    video: &'v Video,
+    recipe: usize,
+    asked: &'v HashMap<ClipUid, Vec<QueryRow>>,
+}
+
+impl Request<'_> {
+    fn task(&self, clips: Vec<Stretch>, fills: Fills, estimated_rows: u64) -> Task {
+        Task { recipe: self.recipe, video_uid: self.video.uid.clone(), clips, fills, estimated_rows }
+    }
+
+    fn windows(&self, clip: &Clip) -> Task {
+        self.task(vec![stretch(clip)], Fills::Windows((&clip.uid).into()), self.estimated_windows(clip))
+    }
+
+    fn fused(&self, clip: &Clip) -> Result<Option<Task>, PlanError> {
+        let mut units = Vec::new();
+        for &query in self.asked.get(&clip.uid).into_iter().flatten() {
+            let id = self.wanted.queries.and_then(|queries| queries.get(query)).map_or("", |query| query.id);
+            let uid = UnitUid::parse(id).map_err(|source| PlanError::QueryId { id: id.to_owned(), source })?;
+            units.push((uid, query));
+        }
+        let rows = self.estimated_windows(clip) * units.len() as u64;
+        Ok((!units.is_empty()).then(|| self.task(vec![stretch(clip)], Fills::Fused(units), rows)))
+    }
+
+    fn clips(&self) -> Task {
+        let clips = self.in_order_of_time();
+        let rows = clips.len() as u64;
+        self.task(clips, Fills::Windows((&self.video.uid).into()), rows)
+    }
+
+    fn pairs(&self) -> Option<Task> {
+        let asked_of = |clip: &Stretch| self.asked.get(&clip.clip_uid).cloned().unwrap_or_default();
+        let (clips, asked): (Vec<Stretch>, Vec<Vec<QueryRow>>) = self
+            .in_order_of_time()
+            .into_iter()
+            .map(|clip| (asked_of(&clip), clip))
+            .filter(|(asked, _)| !asked.is_empty())
+            .map(|(asked, clip)| (clip, asked))
+            .unzip();
+        let rows = asked.iter().map(Vec::len).sum::<usize>() as u64;
+        let unit_uid = (&self.video.uid).into();
+        (rows > 0).then(|| self.task(clips, Fills::Pairs { unit_uid, asked }, rows))
+    }
+
+    fn sentences(&self) -> Option<Task> {
+        let own = |clip: &Clip| {
+            let queries = self.wanted.queries;
+            let is_own = |row: &QueryRow| queries.and_then(|q| q.get(*row)).is_some_and(|q| *q.clip_uid == clip.uid);
+            let rows = self.asked.get(&clip.uid).into_iter().flatten().copied();
+            rows.filter(is_own).map(|row| (row, clip.uid.clone())).collect::<Vec<_>>()
+        };
+        let mut asked: Vec<(QueryRow, ClipUid)> = self.video.clips.iter().flat_map(own).collect();
+        asked.sort_by_key(|(row, _)| *row);
+        let each = if self.wanted.kinds[self.recipe] == RowKind::Token { TOKENS } else { 1 };
+        let rows = asked.len() as u64 * each;
+        let unit_uid = (&self.video.uid).into();
+        (rows > 0).then(|| self.task(Vec::new(), Fills::Sentences { unit_uid, asked }, rows))
+    }
+
+    fn in_order_of_time(&self) -> Vec<Stretch> {
+        let bounds = |clip: &Stretch| clip.span.map_or((0.0, f64::INFINITY), |span| (span.start_sec, span.end_sec));
+        let mut clips: Vec<Stretch> = self.video.clips.iter().map(stretch).collect();
+        clips.sort_by(|a, b| {
+            let ((start, end), (other_start, other_end)) = (bounds(a), bounds(b));
+            start.total_cmp(&other_start).then(end.total_cmp(&other_end)).then_with(|| a.clip_uid.cmp(&b.clip_uid))
+        });
+        clips
+    }
+
+    fn estimated_windows(&self, clip: &Clip) -> u64 {
+        let seconds = clip.span.map_or_else(|| duration_sec(self.video), TimeSpan::duration_sec);
+        let fps = self.video.fps.map_or(30.0, Fps::as_f64);
+        let grid = self.wanted.recipes[self.recipe].frames().map(|frames| frames.grid);
+        grid.map_or(0, |grid| grid.estimate_rows(seconds, fps))
+    }
+}
+
+fn stretch(clip: &Clip) -> Stretch {
+    Stretch { clip_uid: clip.uid.clone(), span: clip.span }
 }
 
 /// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
-fn part(jobs: Vec<(Job, Vec<Unit>)>, shard: Shard) -> impl Iterator<Item = (Job, Vec<Unit>)> {
+pub(crate) fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
     let mut loads = vec![0.0_f64; shard.count() as usize];
-    jobs.into_iter().filter(move |(job, _)| {
+    jobs.into_iter().filter(move |job| {
         let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
         // A job of unknown length still costs something, or all of them would fall to one shard.
-        loads[least] += job.cost_sec.max(1.0);
+        loads[least] += cost_sec(job).max(1.0);
         least + 1 == shard.index() as usize
     })
 }
 
-fn duration_sec(video: &Video) -> f64 {
+/// Length of a video in seconds, as far as it can be known without opening it.
+pub(crate) fn duration_sec(video: &Video) -> f64 {
     let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
-    let by_bytes = || Some(std::fs::metadata(video.path.as_ref()?).ok()?.len() as f64 * SEC_PER_BYTE);
+    let by_bytes = || Some(bytes(video.path.as_ref()?)? as f64 * SEC_PER_BYTE);
     video.duration_sec.or_else(by_frames).or_else(by_bytes).unwrap_or(0.0)
 }
 
-fn estimate_rows(video: &Video, span: Option<TimeSpan>, recipe: &Recipe) -> u64 {
-    let seconds = span.map_or_else(|| duration_sec(video), TimeSpan::duration_sec);
-    recipe.body.grid.estimate_rows(seconds, video.fps.map_or(30.0, Fps::as_f64))
+/// Length of a file, or of all files of a folder of pieces.
+fn bytes(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return Some(metadata.len());
+    }
+    let lengths = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    Some(lengths.sum())
 }
 
 /// Seconds covered by at least one span; a span of `None` is the whole.

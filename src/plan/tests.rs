@@ -27,6 +27,20 @@ fn egovlp() -> Recipe {
     recipe("egovlp", "kind = \"egovlp\"\nframes = 4", "fixed")
 }
 
+const KINDS: [RowKind; 2] = [RowKind::Window; 2];
+
+fn wanted<'w>(manifest: &'w Manifest, recipes: &'w [Recipe]) -> Wanted<'w> {
+    Wanted { manifest, queries: None, recipes, kinds: &KINDS[..recipes.len()], limit: None }
+}
+
+fn lay(video: &VideoInfo, recipe: &Recipe, span: Option<TimeSpan>) -> Result<Layout, LayoutError> {
+    Layout::new(video, &recipe.frames().unwrap(), recipe.body.compat, span)
+}
+
+fn units(plan: &Plan) -> Vec<UnitUid> {
+    plan.tasks.iter().flat_map(Task::units).cloned().collect()
+}
+
 fn videos(n: usize) -> Manifest {
     let mut text = String::from("video_uid,clip_uid,start_sec,end_sec,duration_sec\n");
     for v in 0..n {
@@ -45,8 +59,8 @@ fn video(frames: u64, declared_end_sec: Option<f64>, lost: Vec<u64>) -> VideoInf
 #[test]
 fn a_video_is_in_one_job_however_many_clips_and_recipes_want_it() {
     let recipes = [egovlp(), recipe("dense", "kind = \"ego4d\"\nframes = 32\nstride = 16", "fixed")];
-    let plan = Plan::new(&videos(5), &recipes, Shard::WHOLE, None, |_, _| false);
-    assert_eq!((plan.jobs.len(), plan.units.len(), plan.done), (5, 30, 0));
+    let plan = Plan::new(wanted(&videos(5), &recipes), Shard::WHOLE, |_, _| false).unwrap();
+    assert_eq!((plan.jobs.len(), plan.units, plan.done), (5, 30, 0));
     assert!(plan.jobs.windows(2).all(|pair| pair[0].cost_sec >= pair[1].cost_sec), "longest first");
     assert_eq!(plan.jobs[0].cost_sec, 34.0, "overlapping clips count once");
 }
@@ -55,16 +69,16 @@ fn a_video_is_in_one_job_however_many_clips_and_recipes_want_it() {
 fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
     let (manifest, recipes) = (videos(40), [egovlp()]);
     let shard = |i, done: &dyn Fn(usize, &UnitUid) -> bool| {
-        Plan::new(&manifest, &recipes, Shard::new(i, 3).unwrap(), None, done)
+        Plan::new(wanted(&manifest, &recipes), Shard::new(i, 3).unwrap(), done).unwrap()
     };
     let mut seen: Vec<UnitUid> = Vec::new();
     for i in 1..=3 {
         let plan = shard(i, &|_, _| false);
         assert!((plan.cost_sec() - 40.0 * 33.0 / 3.0).abs() < 40.0, "shard {i} has {} s", plan.cost_sec());
         let after = shard(i, &|_, uid| uid.as_str().ends_with("c1"));
-        assert_eq!(after.units.len() + after.done, plan.units.len());
-        assert!(after.units.iter().all(|unit| plan.units.iter().any(|u| u.unit_uid == unit.unit_uid)));
-        seen.extend(plan.units.into_iter().map(|unit| unit.unit_uid));
+        assert_eq!(after.units + after.done, plan.units);
+        assert!(units(&after).iter().all(|unit| units(&plan).contains(unit)));
+        seen.extend(units(&plan));
     }
     let count = seen.len();
     seen.sort();
@@ -75,13 +89,15 @@ fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
 #[test]
 fn ten_thousand_clips_are_planned_quickly_and_limits_hold() {
     let manifest = videos(3400);
-    let plan = Plan::new(&manifest, &[egovlp()], Shard::WHOLE, Some(10_000), |_, _| false);
-    assert_eq!(plan.units.len(), 10_000);
+    let recipes = [egovlp()];
+    let wanted = Wanted { limit: Some(10_000), ..wanted(&manifest, &recipes) };
+    let plan = Plan::new(wanted, Shard::WHOLE, |_, _| false).unwrap();
+    assert_eq!((plan.units, wanted.promised().unwrap()[0].len()), (10_000, 10_000));
 }
 
 #[test]
 fn rows_of_a_whole_video_cover_it() {
-    let layout = Layout::new(&video(300, None, vec![]), &egovlp(), None).unwrap();
+    let layout = lay(&video(300, None, vec![]), &egovlp(), None).unwrap();
     assert_eq!((layout.rows.len(), layout.computable(), layout.shortfall), (18, 18, None));
     assert!(layout.rows[0].start_sec == 0.0 && layout.rows[17].end_sec <= 10.0);
     assert!(layout.rows.windows(2).all(|pair| pair[0].end_sec == pair[1].start_sec));
@@ -89,7 +105,7 @@ fn rows_of_a_whole_video_cover_it() {
 
 #[test]
 fn a_truncated_file_owes_the_rows_that_its_header_promises() {
-    let layout = Layout::new(&video(300, Some(20.0), vec![]), &egovlp(), None).unwrap();
+    let layout = lay(&video(300, Some(20.0), vec![]), &egovlp(), None).unwrap();
     assert_eq!((layout.rows.len(), layout.computable()), (37, 18));
     assert!(layout.shortfall.unwrap().contains("19 of 37 rows cannot be had: 20.00 s were expected"));
     assert!(layout.rows[18].missing && layout.frames[18].is_empty());
@@ -98,24 +114,24 @@ fn a_truncated_file_owes_the_rows_that_its_header_promises() {
 #[test]
 fn a_clip_beyond_the_end_is_cut_short_squeezed_or_refused() {
     let clip = TimeSpan::new(5.0, 15.0);
-    let fixed = Layout::new(&video(300, None, vec![]), &egovlp(), clip).unwrap();
+    let fixed = lay(&video(300, None, vec![]), &egovlp(), clip).unwrap();
     assert_eq!((fixed.rows.len(), fixed.computable()), (18, 9));
     let released = recipe("r", "kind = \"egovlp\"\nframes = 4", "as-released");
-    let squeezed = Layout::new(&video(300, None, vec![]), &released, clip).unwrap();
+    let squeezed = lay(&video(300, None, vec![]), &released, clip).unwrap();
     assert_eq!((squeezed.computable(), squeezed.notes.len()), (18, 1));
-    let slack = Layout::new(&video(300, None, vec![]), &egovlp(), TimeSpan::new(5.0, 10.4)).unwrap();
+    let slack = lay(&video(300, None, vec![]), &egovlp(), TimeSpan::new(5.0, 10.4)).unwrap();
     assert_eq!(slack.shortfall, None, "half a second is how annotations are");
-    let late = Layout::new(&video(300, None, vec![]), &egovlp(), TimeSpan::new(10.0, 12.0)).unwrap_err();
+    let late = lay(&video(300, None, vec![]), &egovlp(), TimeSpan::new(10.0, 12.0)).unwrap_err();
     assert_eq!(late.to_string(), "the clip starts at 10 s, the video ends at 10.00 s");
-    let short = Layout::new(&video(300, None, vec![]), &egovlp(), TimeSpan::new(1.0, 1.2)).unwrap_err();
+    let short = lay(&video(300, None, vec![]), &egovlp(), TimeSpan::new(1.0, 1.2)).unwrap_err();
     assert!(short.to_string().contains("too short for one window"));
 }
 
 #[test]
 fn rows_that_want_a_lost_frame_are_missing_and_the_others_keep_their_places() {
-    let whole = Layout::new(&video(300, None, vec![]), &egovlp(), None).unwrap();
+    let whole = lay(&video(300, None, vec![]), &egovlp(), None).unwrap();
     let lost: Vec<u64> = (50..60).collect();
-    let damaged = Layout::new(&video(300, None, lost), &egovlp(), None).unwrap();
+    let damaged = lay(&video(300, None, lost), &egovlp(), None).unwrap();
     let missing: Vec<usize> = (0..damaged.rows.len()).filter(|&i| damaged.rows[i].missing).collect();
     assert_eq!(missing, [3], "frames 50 to 59 are in the fourth window");
     assert!(

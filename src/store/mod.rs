@@ -19,13 +19,13 @@
 use std::path::Path;
 
 mod contract;
-mod disk;
+pub(crate) mod disk;
 mod error;
 mod fields;
 mod hdf5;
 mod index;
 mod ledger;
-mod lock;
+pub(crate) mod lock;
 mod parquet;
 mod plan;
 mod reader;

@@ -23,16 +23,23 @@ pub struct PlannedUnit {
     /// The part of the video that it covers; `None` for all of it.
     #[serde(flatten)]
     pub span: Option<TimeSpan>,
+    /// Hash of what its rows are, clips or sentences, where video and span do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
 }
 
 impl PlannedUnit {
-    /// Video and span, for messages.
+    /// Video, span and what the rows are, for messages.
     pub fn describe(&self) -> String {
-        match self.span {
+        let part = match self.span {
             Some(TimeSpan { start_sec, end_sec }) => {
                 format!("video {} from {start_sec} to {end_sec} s", self.video_uid)
             }
             None => format!("all of video {}", self.video_uid),
+        };
+        match &self.content_sha256 {
+            Some(sha256) => format!("{part} with the clips and sentences of hash {}", &sha256[..sha256.len().min(12)]),
+            None => part,
         }
     }
 }

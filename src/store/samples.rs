@@ -140,7 +140,12 @@ pub fn store(format: &str, units: &[&str]) -> (tempfile::TempDir, Store) {
 }
 
 pub fn planned(unit_uid: &str) -> PlannedUnit {
-    PlannedUnit { unit_uid: UnitUid::parse(unit_uid).unwrap(), video_uid: VideoUid::parse("v").unwrap(), span: None }
+    PlannedUnit {
+        unit_uid: UnitUid::parse(unit_uid).unwrap(),
+        video_uid: VideoUid::parse("v").unwrap(),
+        span: None,
+        content_sha256: None,
+    }
 }
 
 pub fn entry(unit_uid: &str, revision: u32) -> LedgerEntry {

@@ -10,6 +10,7 @@ use tokenizers::Tokenizer as Inner;
 
 use super::vocabulary::Files;
 use super::{Padding, TextError, TextModel, TextRule, cache};
+use crate::digest;
 
 /// The special tokens' ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,15 @@ impl Tokenizer {
         let ids = Array2::from_shape_fn(shape, |(i, j)| rows[i].get(j).copied().unwrap_or(self.specials.pad));
         let mask = Array2::from_shape_fn(shape, |(i, j)| i64::from(j < rows[i].len()));
         Ok(Encoded { ids, mask, cut })
+    }
+
+    /// Hash of the vocabulary's file, for those who must know whether two runs read alike.
+    ///
+    /// # Errors
+    /// [`TextError::Io`] if the file can no longer be read.
+    pub fn sha256(&self) -> Result<String, TextError> {
+        let hashed = digest::file(&self.path);
+        hashed.map(|(_, sha256)| sha256).map_err(|source| TextError::Io { path: self.path.clone(), source })
     }
 
     /// The token of an id, as the vocabulary writes it.

@@ -46,13 +46,13 @@ impl Golden {
 
     pub fn pixels(&self, name: &str) -> Feed<'static> {
         let (shape, values) = self.floats(name);
-        Feed::Floats("pixels", values, shape)
+        Feed::Floats("pixels", values.into(), shape)
     }
 
     /// `text_X.<ids>` and `text_X.mask`.
     pub fn text(&self, name: &str, ids: &str) -> [Feed<'static>; 2] {
         let ((shape, ids), (_, mask)) = (self.ints(&format!("{name}.{ids}")), self.ints(&format!("{name}.mask")));
-        [Feed::Ints("ids", ids, shape.clone()), Feed::Ints("mask", mask, shape)]
+        [Feed::Ints("ids", ids.into(), shape.clone()), Feed::Ints("mask", mask.into(), shape)]
     }
 }
 

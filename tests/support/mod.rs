@@ -200,6 +200,23 @@ pub fn media(name: &str) -> String {
     checkout().join("tests/data/media").join(name).display().to_string()
 }
 
+/// Lines that `ffprobe -of csv=p=0` prints for the `entries` of `stream`.
+pub fn ffprobe(path: &Path, stream: &str, entries: &str) -> Vec<String> {
+    let arguments = ["-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0"];
+    let output = Command::new(tool("ffprobe")).args(arguments).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// Presentation times of the packets of `stream` in seconds, ascending, by ffprobe's own word.
+pub fn packet_times(path: &Path, stream: &str) -> Vec<f64> {
+    let lines = ffprobe(path, stream, "packet=pts_time");
+    let mut times: Vec<f64> = lines.iter().map(|line| line.parse().unwrap()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 /// Runs a Python program in the workshop with the test packages of `make setup-test`.
 pub fn python(shop: &Workshop, program: &str) -> serde_json::Value {
     let packages = checkout().join(".runtime/py");

@@ -82,6 +82,7 @@ pub fn store(out: &Path, contract: &Contract, units: &[Made]) {
         unit_uid: UnitUid::parse(&made.unit).unwrap(),
         video_uid: VideoUid::parse(&made.video).unwrap(),
         span: made.span.and_then(|(start, end)| TimeSpan::new(start, end)),
+        content_sha256: None,
     };
     store.promise(&units.iter().map(planned).collect::<Vec<_>>()).unwrap();
     for made in units {

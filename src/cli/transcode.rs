@@ -1,0 +1,266 @@
+//! What `egofx resize` and `egofx chunk` share: which videos, how they are encoded, the run and its account.
+//!
+//! Not for what one of them does alone. Invariant: an error before the first video ends with 2, a video that failed with 1.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use egofx::benchmark::{Benchmark, Sources};
+use egofx::decode::outline;
+use egofx::egoclip::Pieces;
+use egofx::manifest::Manifest;
+use egofx::store::Shard;
+use egofx::transcode::{
+    AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run, tasks,
+};
+
+use super::args::{Programs, cores};
+use super::progress::Progress;
+use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_json, tell};
+
+/// Options of both commands.
+#[derive(Args)]
+pub struct Transcode {
+    /// Videos: our CSV, Ego4D's manifest.csv or ego4d.json. Without it, every video file below --videos.
+    #[arg(short, long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Folders that are searched, with all folders below, for video files; with a manifest, for those whose path it does not
+    /// give.
+    #[arg(long, value_name = "DIR")]
+    videos: Vec<PathBuf>,
+    /// Where the outputs go. What is known of them is kept in <DIR>/.egofx.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Quality, 0 to 51: lower is better and larger. 23 is x264's own default and what the original used; at 18 one hardly
+    /// sees a difference to the source.
+    #[arg(long, value_name = "N", default_value_t = 23, value_parser = clap::value_parser!(u8).range(..=51))]
+    crf: u8,
+    /// Time spent on compression, from ultrafast to veryslow: slower ones give smaller files of the same quality.
+    #[arg(long, value_name = "NAME", default_value = "medium", value_parser = PRESETS)]
+    preset: String,
+    /// Most frames from one key frame to the next [default: 250, x264's own]. Fewer make random access faster and files
+    /// larger; 30 suits training code that reads single frames.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    keyint: Option<u32>,
+    /// What becomes of the sound: copied, encoded as AAC (for sound that MP4 cannot hold), or left out.
+    #[arg(long, value_name = "HOW", default_value = "copy", value_parser = AUDIO.map(|(name, _)| name))]
+    audio: String,
+    /// Videos that are worked on at the same time [default: half the cores]. ffmpeg uses several cores for each, unless
+    /// --threads is given; on many cores, many jobs of few threads are faster.
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Threads of each decoder and each encoder [default: ffmpeg's choice]. Changes bytes a little, as x264 does.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Do part I of N: the videos are divided into N parts of about equal length.
+    ///
+    /// Each machine of a cluster takes one; all may write into the same folder at the same time.
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: Shard,
+    /// Only the first N videos of the list: a trial before the long run.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Say what would be done, by the headers of the files, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace outputs that were not made here, or with other settings. Outputs that fit are kept all the same.
+    #[arg(long)]
+    force: bool,
+    /// Print the report as JSON on stdout, and no progress.
+    #[arg(long)]
+    json: bool,
+    /// No progress, no summary; errors only.
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    programs: Programs,
+}
+
+/// A number of pixels for a side: even, because chroma has half the pixels.
+pub fn side(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(side) if (2..=8192).contains(&side) && side % 2 == 0 => Ok(side),
+        _ => Err("expected an even number of pixels from 2 to 8192".to_owned()),
+    }
+}
+
+impl Transcode {
+    /// Runs it: with pictures of `size`, in `pieces`.
+    pub fn run(self, size: Size, pieces: Option<Pieces>) -> anyhow::Result<ExitCode> {
+        let manifest = self.read_manifest()?;
+        self.check_out()?;
+        let tasks = tasks(&manifest, self.shard, self.limit);
+        let transcoder = Transcoder {
+            tools: self.programs.tools()?,
+            settings: self.settings(size, pieces)?,
+            out: self.out.clone(),
+            threads: self.threads.map_or(0, NonZeroUsize::get),
+            force: self.force,
+        };
+        check_settings(&transcoder, &tasks)?;
+        if self.dry_run {
+            return self.preview(&transcoder, &tasks, &manifest);
+        }
+        let control = Arc::new(Control::default());
+        let (asked, heard) = (control.clone(), control.clone());
+        interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
+        let bar = Progress::of_seconds(&control, &tasks, self.json || self.quiet);
+        let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
+        let report = run(&transcoder, &tasks, self.shard, jobs, &control);
+        bar.finish();
+        self.publish(&report?, &manifest)
+    }
+
+    fn read_manifest(&self) -> anyhow::Result<Manifest> {
+        let Some(path) = &self.manifest else {
+            ensure!(!self.videos.is_empty(), "no videos are named: give --manifest FILE, --videos DIR, or both");
+            let sources = Sources { annotations: Vec::new(), videos: self.videos.clone() };
+            return Ok((Benchmark::find("folder")?.build)(&sources)?.manifest);
+        };
+        let mut manifest = Manifest::read(path)?;
+        manifest.locate(&self.videos)?;
+        Ok(manifest)
+    }
+
+    /// Outputs among the sources would be sources of the next run.
+    fn check_out(&self) -> anyhow::Result<()> {
+        let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+        let out = absolute(&self.out).with_context(|| self.out.display().to_string())?;
+        for root in &self.videos {
+            let inside = absolute(root).is_ok_and(|root| out.starts_with(root));
+            let (out, root) = (self.out.display(), root.display());
+            ensure!(!inside, "--out {out} lies in --videos {root}: outputs would be taken for sources by the next run");
+        }
+        Ok(())
+    }
+
+    fn settings(&self, size: Size, pieces: Option<Pieces>) -> anyhow::Result<Settings> {
+        let preset = PRESETS.into_iter().find(|preset| *preset == self.preset).context("an unknown preset")?;
+        let audio = AUDIO.into_iter().find(|(name, _)| *name == self.audio).context("an unknown --audio")?;
+        Ok(Settings { size, pieces, crf: self.crf, preset, keyint: self.keyint, audio: audio.1 })
+    }
+
+    /// What would be done: a line for each video.
+    fn preview(&self, transcoder: &Transcoder, tasks: &[Task], manifest: &Manifest) -> anyhow::Result<ExitCode> {
+        let lines: Vec<Value> = tasks.iter().map(|task| forecast(transcoder, task)).collect();
+        if self.json {
+            say_json(&lines)?;
+        } else {
+            say(&lines.iter().map(line_of).collect::<String>())?;
+        }
+        tell_rejected(manifest);
+        let failed = !manifest.rejected.is_empty() || lines.iter().any(|line| line["state"] == "error");
+        Ok(ExitCode::from(if failed { FAILED } else { 0 }))
+    }
+
+    fn publish(&self, report: &Report, manifest: &Manifest) -> anyhow::Result<ExitCode> {
+        tell_rejected(manifest);
+        for failure in &report.failures {
+            tell(format_args!("egofx: {}: {}", failure.video_uid, failure.why));
+        }
+        let failed = !report.failures.is_empty() || !manifest.rejected.is_empty() || report.unreached > 0;
+        let code = match report.interrupted {
+            true => INTERRUPTED,
+            false if failed => FAILED,
+            false => 0,
+        };
+        let said = if self.json {
+            let mut json = serde_json::to_value(report)?;
+            json["rejected"] = json!(manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
+            json["exit_code"] = json!(code);
+            say_json(&json)
+        } else if self.quiet {
+            Ok(())
+        } else {
+            summary(report);
+            say(&format!("{}\n", self.out.display()))
+        };
+        if let Err(error) = said {
+            complain(&error);
+            return Ok(ExitCode::from(code.max(FAILED)));
+        }
+        Ok(ExitCode::from(code))
+    }
+}
+
+fn tell_rejected(manifest: &Manifest) {
+    manifest.rejected.iter().for_each(|rejected| tell(format_args!("egofx: manifest: {rejected}")));
+}
+
+fn summary(report: &Report) {
+    tell(format_args!(
+        "{} made, {} done before, {} failed, {} not reached",
+        plural(report.made.len(), "video"),
+        report.done_before,
+        report.failures.len(),
+        report.unreached
+    ));
+    if report.made.is_empty() {
+        return;
+    }
+    let source: u64 = report.made.iter().map(|record| record.source_bytes).sum();
+    let made: u64 = report.made.iter().map(egofx::transcode::Record::bytes).sum();
+    tell(format_args!(
+        "{:.1} s of video in {:.1} s ({:.1} times real time), {} became {}",
+        report.video_sec,
+        report.elapsed_sec,
+        report.video_sec / report.elapsed_sec.max(1e-9),
+        bytes(source),
+        bytes(made)
+    ));
+}
+
+/// What would be done about one video, by its header.
+fn forecast(transcoder: &Transcoder, task: &Task) -> Value {
+    let output = transcoder.out.join(transcoder.name_of(&task.video_uid));
+    let mut line = json!({"video_uid": task.video_uid, "source": task.path, "output": output});
+    let outlined = transcoder.standing(task).map(|standing| (standing, task.path.as_deref().map(Path::to_owned)));
+    let (state, path) = match outlined {
+        Ok((Standing::Done(_), _)) => ("done", None),
+        Ok((Standing::Open, path)) => ("make", path),
+        Err(error) => {
+            line["why"] = json!(error.to_string());
+            ("error", None)
+        }
+    };
+    line["state"] = json!(state);
+    let Some(path) = path else { return line };
+    match outline(&transcoder.tools, &path) {
+        Ok(of) => {
+            let settings = &transcoder.settings;
+            line["from"] = json!([of.width, of.height]);
+            line["to"] = json!(settings.size.of(of.width, of.height));
+            line["duration_sec"] = json!(of.duration_sec);
+            let pieces = |sec: f64, pieces: Pieces| (sec / f64::from(pieces.sec)).ceil().max(1.0) as u64;
+            line["pieces"] = json!(of.duration_sec.zip(settings.pieces).map(|(sec, of)| pieces(sec, of)));
+        }
+        Err(error) => {
+            line["state"] = json!("error");
+            line["why"] = json!(error.to_string());
+        }
+    }
+    line
+}
+
+fn line_of(line: &Value) -> String {
+    let text = |name: &str| line[name].as_str().unwrap_or("").to_owned();
+    let (state, uid, output) = (text("state"), text("video_uid"), text("output"));
+    let more = match (line["why"].as_str(), &line["from"]) {
+        (Some(why), _) => why.to_owned(),
+        (None, Value::Null) => output,
+        (None, from) => {
+            let (to, sec) = (&line["to"], line["duration_sec"].as_f64());
+            let sec = sec.map_or("unknown length".into(), |sec| format!("{sec:.1} s"));
+            let pieces =
+                line["pieces"].as_u64().map_or(String::new(), |n| format!(", {}", plural(n as usize, "piece")));
+            format!("{output}  {}x{} to {}x{}, {sec}{pieces}", from[0], from[1], to[0], to[1])
+        }
+    };
+    format!("{state:<5}  {uid}  {more}\n")
+}

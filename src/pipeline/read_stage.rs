@@ -1,0 +1,115 @@
+//! The read stage: sentences alone, in batches of equal length, to the models that need no frames.
+//!
+//! Not for making tokens. Invariant: a sentence is in exactly one batch, with none of another length, so that no padding
+//! is added that its rule does not ask for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crossbeam_channel::Sender;
+
+use super::account::{Control, Counters};
+use super::message::{Batch, Content, RowKey, Write};
+use super::{PipelineError, Run};
+use crate::backbone::Sentence;
+use crate::digest;
+use crate::ids::ClipUid;
+use crate::plan::{Fills, QueryRow};
+use crate::store::{RowKind, RowMeta, UnitHeader};
+
+/// The stage behind was closed: whoever closed it says why.
+struct Closed;
+
+/// A sentence of a unit, and which rows of the unit it makes.
+struct Read<'r> {
+    sentence: &'r Arc<Sentence>,
+    rows: std::ops::Range<u64>,
+}
+
+/// Hands on all sentences that no frames are wanted for.
+pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Control) -> Result<(), PipelineError> {
+    for &task in &run.plan.readings {
+        if control.stopping() || read(run, task, batches, rows, &control.counters).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read(
+    run: Run,
+    task: usize,
+    batches: &Sender<Batch>,
+    rows: &Sender<Write>,
+    counters: &Counters,
+) -> Result<(), Closed> {
+    let planned = &run.plan.tasks[task];
+    let Fills::Sentences { asked, .. } = &planned.fills else { return Ok(()) };
+    let recipe = planned.recipe;
+    let (mut reads, mut meta) = (Vec::new(), Vec::new());
+    for (query, clip) in asked {
+        let sentence = &run.questions.sentences[recipe][*query];
+        let first = meta.len() as u64;
+        meta.extend(rows_of(run, *query, clip, sentence, run.kinds[recipe]));
+        reads.push(Read { sentence, rows: first..meta.len() as u64 });
+    }
+    Counters::add(&counters.planned_rows, meta.len() as u64);
+    counters.planned_rows.fetch_sub(planned.estimated_rows, Relaxed);
+    let header = header(run, task, meta.len() as u64, asked);
+    rows.send(Write::Begin { task, headers: vec![header], rows: meta }).map_err(|_| Closed)?;
+    for reads in by_length(reads).values().flat_map(|reads| reads.chunks(run.options.batch_size)) {
+        let keys = reads.iter().flat_map(|read| read.rows.clone()).map(|row| RowKey { task, unit: 0, row }).collect();
+        let input = reads.iter().map(|read| read.sentence.clone()).collect();
+        batches.send(Batch { recipe, content: Content::Sentences { keys, input } }).map_err(|_| Closed)?;
+    }
+    Ok(())
+}
+
+/// One row for a sentence, or one for each of its tokens.
+fn rows_of(run: Run, query: QueryRow, clip: &ClipUid, sentence: &Sentence, kind: RowKind) -> Vec<RowMeta> {
+    let query_id = Some(run.questions.id_of(query));
+    let row = |padded: bool| RowMeta {
+        padded,
+        clip_uid: Some(clip.clone()),
+        query_id: query_id.clone(),
+        ..RowMeta::default()
+    };
+    match kind {
+        RowKind::Token => sentence.mask.iter().map(|&mask| row(mask == 0)).collect(),
+        _ => vec![row(false)],
+    }
+}
+
+fn by_length(reads: Vec<Read>) -> BTreeMap<usize, Vec<Read>> {
+    let mut lengths: BTreeMap<usize, Vec<Read>> = BTreeMap::new();
+    for read in reads {
+        lengths.entry(read.sentence.ids.len()).or_default().push(read);
+    }
+    lengths
+}
+
+fn header(run: Run, task: usize, rows: u64, asked: &[(QueryRow, ClipUid)]) -> UnitHeader {
+    let planned = &run.plan.tasks[task];
+    let texts: Vec<&str> = asked.iter().map(|(query, _)| run.questions.text_of(*query)).collect();
+    let content = texts.join("\n");
+    UnitHeader {
+        unit_uid: planned.units()[0].clone(),
+        video_uid: planned.video_uid.clone(),
+        clip_uid: None,
+        query_id: None,
+        query_text: None,
+        rows,
+        span: None,
+        source_name: run.questions.name.clone(),
+        source_bytes: content.len() as u64,
+        source_sha256: digest::text(&content),
+        source_fps: 0.0,
+        source_frames: 0,
+        provider: run.options.provider.clone(),
+        egofx_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ffmpeg_version: String::new(),
+        onnxruntime_version: run.options.onnxruntime_version.clone(),
+        notes: Vec::new(),
+    }
+}

@@ -1,0 +1,156 @@
+//! Many videos, several at a time.
+//!
+//! Not for printing. Invariant: every task ends up as made, done before, failed or not reached, and the four add up.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::thread;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::commit;
+use super::record;
+use super::task::{Outcome, Task, Transcoder};
+use super::{Record, TranscodeError};
+use crate::ids::VideoUid;
+use crate::store::Shard;
+use crate::store::lock::{self, Lock};
+
+/// Numbers that grow while a run goes on.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Videos finished, whatever became of them.
+    pub videos: AtomicU64,
+    /// Videos failed.
+    pub failed: AtomicU64,
+    /// Milliseconds of video gone through, by the tasks' own lengths.
+    pub cost_ms: AtomicU64,
+}
+
+/// What a run is watched and stopped by.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Its counters.
+    pub counters: Counters,
+    stop: AtomicBool,
+}
+
+impl Control {
+    /// Asks the run to finish what is in flight and to begin nothing more.
+    pub fn interrupt(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// Whether that was asked.
+    pub fn interrupted(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+}
+
+/// A video whose output was not made, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Failure {
+    /// The video.
+    pub video_uid: VideoUid,
+    /// What went wrong.
+    pub why: String,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Outputs made.
+    pub made: Vec<Record>,
+    /// Outputs that were there before.
+    pub done_before: usize,
+    /// Videos that failed, in the order of their uids.
+    pub failures: Vec<Failure>,
+    /// Videos that were not reached.
+    pub unreached: usize,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// Seconds of video in what was made.
+    pub video_sec: f64,
+    /// Wall time in seconds.
+    pub elapsed_sec: f64,
+}
+
+/// [`TranscodeError::Settings`] if an output of a task was made with other settings: found before anything is begun.
+pub fn check_settings(transcoder: &Transcoder, tasks: &[Task]) -> Result<(), TranscodeError> {
+    tasks.iter().try_for_each(|task| transcoder.check_settings(task))
+}
+
+/// Makes the outputs of `tasks`, `jobs` at a time, in order. A full disk ends the run, an interrupt too.
+///
+/// # Errors
+/// Another run works on this part of the output folder, or the folder cannot be used; nothing was begun then.
+pub fn run(
+    transcoder: &Transcoder,
+    tasks: &[Task],
+    shard: Shard,
+    jobs: usize,
+    control: &Control,
+) -> Result<Report, TranscodeError> {
+    let started = Instant::now();
+    let _lock = hold(&transcoder.out, shard)?;
+    let (next, full, report) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Report::default()));
+    thread::scope(|scope| {
+        let work = || {
+            let goes_on = || !control.interrupted() && !full.load(Relaxed);
+            while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)).filter(|_| goes_on()) {
+                let outcome = one(transcoder, task, &control.counters);
+                full.fetch_or(outcome.as_ref().is_err_and(TranscodeError::is_disk_full), Relaxed);
+                // A thread that panicked has left the report as it was.
+                report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(task, outcome);
+            }
+        };
+        for _ in 0..jobs.min(tasks.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    report.failures.sort_by(|a, b| a.video_uid.cmp(&b.video_uid));
+    report.made.sort_by(|a, b| a.video_uid.cmp(&b.video_uid));
+    report.unreached = tasks.len() - report.made.len() - report.done_before - report.failures.len();
+    report.interrupted = control.interrupted();
+    report.elapsed_sec = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn hold(out: &Path, shard: Shard) -> Result<Lock, TranscodeError> {
+    commit::prepare(out)?;
+    Ok(lock::take_shard(&record::locks(out), shard)?)
+}
+
+fn one(transcoder: &Transcoder, task: &Task, counters: &Counters) -> Result<Outcome, TranscodeError> {
+    let cost_ms = (task.cost_sec * 1e3) as u64;
+    let mut counted_ms = 0;
+    let mut advance = |to_ms: u64| {
+        counters.cost_ms.fetch_add(to_ms.saturating_sub(counted_ms), Relaxed);
+        counted_ms = counted_ms.max(to_ms);
+    };
+    let outcome = transcoder.make(task, &mut |done, of| advance((cost_ms as f64 * done as f64 / of as f64) as u64));
+    advance(cost_ms);
+    counters.videos.fetch_add(1, Relaxed);
+    counters.failed.fetch_add(u64::from(outcome.is_err()), Relaxed);
+    outcome
+}
+
+impl Report {
+    fn note(&mut self, task: &Task, outcome: Result<Outcome, TranscodeError>) {
+        match outcome {
+            Ok(Outcome::Done(_)) => self.done_before += 1,
+            Ok(Outcome::Made(record)) => {
+                self.video_sec += record.video_sec();
+                self.made.push(*record);
+            }
+            Err(error) => {
+                log::info!("{}: {error}", task.video_uid);
+                self.failures.push(Failure { video_uid: task.video_uid.clone(), why: error.to_string() });
+            }
+        }
+    }
+}

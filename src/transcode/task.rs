@@ -1,0 +1,243 @@
+//! One video from source to output: judged, encoded, proved, committed.
+//!
+//! Not for many videos, see `batch`. Invariant: whatever goes wrong, the output folder looks as before.
+
+use std::path::{Path, PathBuf};
+
+use super::commit::{self, Workplace};
+use super::cut::{Cut, cuts};
+use super::encoding::Settings;
+use super::proof::Claim;
+use super::record::{Piece, Record};
+use super::{Audio, TranscodeError};
+use crate::decode::{Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
+use crate::digest;
+use crate::ids::VideoUid;
+use crate::manifest::{Manifest, Video};
+use crate::plan;
+use crate::store::{Shard, StoreError};
+
+/// A video to transcode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The video.
+    pub video_uid: VideoUid,
+    /// Its file; `None` if none was found.
+    pub path: Option<PathBuf>,
+    /// Its length in seconds, as far as is known without opening it.
+    pub cost_sec: f64,
+}
+
+/// The tasks of one shard, longest first. The parts are disjoint, together the first `limit` videos of the manifest, and do
+/// not depend on what is done already.
+pub fn tasks(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> Vec<Task> {
+    let task = |video: &Video| Task {
+        video_uid: video.uid.clone(),
+        path: video.path.clone(),
+        cost_sec: plan::duration_sec(video),
+    };
+    let mut tasks: Vec<Task> = manifest.videos.iter().take(limit.unwrap_or(usize::MAX)).map(task).collect();
+    tasks.sort_by(|a, b| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
+    plan::part(tasks, shard, |task| task.cost_sec).collect()
+}
+
+/// What is to be done about a video.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// Its output is there, as its record says.
+    Done(Box<Record>),
+    /// Its output is to be made.
+    Open,
+}
+
+/// What became of a video.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its output was made.
+    Made(Box<Record>),
+    /// Its output was there.
+    Done(Box<Record>),
+}
+
+/// Makes outputs of one kind in one folder.
+#[derive(Debug, Clone)]
+pub struct Transcoder {
+    /// The programs.
+    pub tools: Tools,
+    /// What decides the bytes.
+    pub settings: Settings,
+    /// The output folder.
+    pub out: PathBuf,
+    /// Threads of ffmpeg's decoder and of its encoder; 0 lets ffmpeg choose.
+    pub threads: usize,
+    /// Whether outputs of others, and of other settings, are replaced.
+    pub force: bool,
+}
+
+impl Transcoder {
+    /// Where the output of `video_uid` lies, relative to the output folder: a file, or a folder of pieces.
+    pub fn name_of(&self, video_uid: &VideoUid) -> String {
+        if self.settings.pieces.is_some() { video_uid.to_string() } else { format!("{video_uid}.mp4") }
+    }
+
+    /// What is to be done about `task`.
+    ///
+    /// # Errors
+    /// [`TranscodeError::NotLocated`], [`Exists`](TranscodeError::Exists), [`Settings`](TranscodeError::Settings),
+    /// [`OwnSource`](TranscodeError::OwnSource), [`Record`](TranscodeError::Record).
+    pub fn standing(&self, task: &Task) -> Result<Standing, TranscodeError> {
+        let source = task.path.as_deref().ok_or(TranscodeError::NotLocated)?;
+        let target = self.out.join(self.name_of(&task.video_uid));
+        if lies_in(source, &target) {
+            return Err(TranscodeError::OwnSource(target));
+        }
+        self.check_settings(task)?;
+        let Some(record) = Record::read(&self.out, &task.video_uid)? else {
+            let free = self.force || !target.exists();
+            return if free { Ok(Standing::Open) } else { Err(TranscodeError::Exists(target)) };
+        };
+        let anew = if record.difference(&self.settings.fields()).is_some() {
+            "the settings are others"
+        } else if !record.is_of(source) {
+            "its source has changed"
+        } else if !record.holds(&self.out) {
+            "its output is absent, incomplete or changed"
+        } else {
+            return Ok(Standing::Done(Box::new(record)));
+        };
+        log::warn!("{}: made anew: {anew}", task.video_uid);
+        Ok(Standing::Open)
+    }
+
+    /// [`TranscodeError::Settings`] if there is an output of `task` with other settings that may not be replaced.
+    pub(super) fn check_settings(&self, task: &Task) -> Result<(), TranscodeError> {
+        let Some(record) = Record::read(&self.out, &task.video_uid)? else { return Ok(()) };
+        match record.difference(&self.settings.fields()) {
+            Some((field, stored, wanted)) if !self.force => {
+                Err(TranscodeError::Settings { video_uid: task.video_uid.clone(), field, stored, wanted })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the output of `task`, unless it is there. `encoded(done, of)` is told how many frames are encoded.
+    ///
+    /// # Errors
+    /// A [`TranscodeError`] for each way in which that fails; nothing is left behind then.
+    pub fn make(&self, task: &Task, encoded: &mut dyn FnMut(u64, u64)) -> Result<Outcome, TranscodeError> {
+        if let Standing::Done(record) = self.standing(task)? {
+            return Ok(Outcome::Done(record));
+        }
+        let source = task.path.as_deref().ok_or(TranscodeError::NotLocated)?;
+        let video = self.probe(source)?;
+        let cuts = cuts(&video.timeline, self.settings.pieces);
+        let workplace = Workplace::new(&self.out, &task.video_uid)?;
+        let total = video.timeline.frames();
+        self.write(&video, &cuts, workplace.pieces(), &mut |done| encoded(done.min(total), total))?;
+        let copies = self.settings.copies(&cuts);
+        let size = self.settings.size_of(&video, &cuts);
+        let claim = Claim { video: &video, size, upright: !copies, restarts: cuts.len() > 1 };
+        let mut record = self.record(task, source, size)?;
+        for (at, cut) in cuts.iter().enumerate() {
+            let part = workplace.pieces().join(format!("{at}.part"));
+            claim.prove(&self.tools, &part, cut)?;
+            record.pieces.push(self.piece(task, &video, cut, &part)?);
+        }
+        commit::commit(workplace, &record, &self.out, &self.name_of(&task.video_uid))?;
+        Ok(Outcome::Made(Box::new(record)))
+    }
+
+    /// A source that is not all there is refused: its copy would look whole.
+    fn probe(&self, source: &Path) -> Result<VideoInfo, TranscodeError> {
+        let prober = FfmpegSource { tools: self.tools.clone(), threads: self.threads, hwaccel: HwAccel::None };
+        let video = prober.probe(source)?;
+        if let Some(declared_sec) = video.declared_end_sec {
+            let end_sec = video.timeline.end_sec();
+            return Err(TranscodeError::Truncated { path: source.to_owned(), declared_sec, end_sec });
+        }
+        if let Some(&first) = video.lost.first() {
+            let first_sec = video.timeline.sec(first);
+            return Err(TranscodeError::Lost { path: source.to_owned(), lost: video.lost.len(), first_sec });
+        }
+        Ok(video)
+    }
+
+    fn write(
+        &self,
+        video: &VideoInfo,
+        cuts: &[Cut],
+        folder: &Path,
+        encoded: &mut dyn FnMut(u64),
+    ) -> Result<(), TranscodeError> {
+        let is_mp4 = video.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mp4"));
+        if self.settings.copies(cuts) && is_mp4 && self.settings.audio == Audio::Copy {
+            // What it is already, and what the original does.
+            let part = folder.join("0.part");
+            std::fs::copy(&video.path, &part).map_err(|error| StoreError::io("copy a video to", &part, error))?;
+            return Ok(());
+        }
+        let command = self.settings.command(&self.tools, video, cuts, self.threads, folder);
+        run(Child::spawn_writer(command).map_err(TranscodeError::Child)?, &video.path, encoded)
+    }
+
+    fn record(&self, task: &Task, source: &Path, size: (u32, u32)) -> Result<Record, TranscodeError> {
+        let read = |error| StoreError::io("read", source, error);
+        Ok(Record {
+            video_uid: task.video_uid.clone(),
+            settings: self.settings.fields(),
+            source: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            source_bytes: std::fs::metadata(source).map_err(read)?.len(),
+            source_ends_sha256: digest::ends(source).map_err(read)?,
+            size,
+            ffmpeg: self.tools.version.clone(),
+            egofx: env!("CARGO_PKG_VERSION").to_owned(),
+            pieces: Vec::new(),
+        })
+    }
+
+    fn piece(&self, task: &Task, video: &VideoInfo, cut: &Cut, part: &Path) -> Result<Piece, TranscodeError> {
+        let named = part.with_file_name(format!("{}.mp4", cut.piece));
+        let (bytes, sha256) = commit::settle(part, &named)?;
+        let name = self.name_of(&task.video_uid);
+        let file = if self.settings.pieces.is_some() { format!("{name}/{}.mp4", cut.piece) } else { name };
+        let line = &video.timeline;
+        Ok(Piece {
+            file,
+            piece: cut.piece,
+            first_frame: cut.frames.start,
+            frames: cut.frames.end - cut.frames.start,
+            start_sec: line.sec(cut.frames.start),
+            end_sec: line.sec(cut.frames.end),
+            bytes,
+            sha256,
+        })
+    }
+}
+
+/// Waits for ffmpeg. Its success counts only together with its silence.
+fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<(), TranscodeError> {
+    let (mut complaints, mut first) = (0, String::new());
+    while let Some(line) = child.next_line() {
+        match line {
+            LogLine::Encoded(frames) => encoded(frames),
+            LogLine::Damage(line) | LogLine::Fallback(line) => {
+                complaints += 1;
+                if first.is_empty() {
+                    first = line;
+                }
+            }
+            LogLine::Frame(_) => {}
+        }
+    }
+    let status = child.wait().map_err(TranscodeError::Child)?;
+    if status.success() && complaints == 0 {
+        return Ok(());
+    }
+    Err(TranscodeError::Ffmpeg { path: source.to_owned(), status: status.to_string(), complaints, first })
+}
+
+/// Whether `source` is `target`, or lies in it.
+fn lies_in(source: &Path, target: &Path) -> bool {
+    let (source, target) = (source.canonicalize(), target.canonicalize());
+    matches!((source, target), (Ok(source), Ok(target)) if source.starts_with(&target))
+}
