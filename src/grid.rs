@@ -4,11 +4,14 @@
 //! what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
 //! says so when one of them stands in for a frame that does not exist.
 
+pub mod egoclip;
 pub mod segments;
+mod single;
 
 use serde::{Deserialize, Serialize};
 
 use segments::{edges, middles};
+pub use single::{Edges, keyframe_list, rounded_frame_list};
 
 use crate::time::{Fps, TimeSpan, Timeline};
 
@@ -50,6 +53,25 @@ pub enum Grid {
         /// What becomes of frames after the last whole window.
         tail: Tail,
     },
+    /// One window for each clip, as EgoClip and EgoMCQ sample it: the middles of `frames` equal stretches, counted on a
+    /// clock of 30 frames a second. Source: `read_frames_cv2_egoclip` in `base/base_dataset.py` of EgoVLP.
+    Egoclip {
+        /// Frames per window.
+        frames: u32,
+    },
+    /// One window for each clip: the middles of `frames` equal stretches, at the video's own rate.
+    Segments {
+        /// Frames per window.
+        frames: u32,
+        /// How a stretch's ends become frames.
+        edges: Edges,
+    },
+    /// One window for each clip, as OSCC and PNR sample it: frames whose number in the whole video, at 30 frames a second,
+    /// is a multiple of the step. Source: `_sample_frames` in `data_loader/Ego4D_OSCC_dataset.py` of EgoVLP.
+    Keyframes {
+        /// Frames per window; the original takes 16.
+        frames: u32,
+    },
 }
 
 impl std::fmt::Display for Grid {
@@ -58,6 +80,11 @@ impl std::fmt::Display for Grid {
             Grid::Egovlp { frames } => write!(f, "egovlp {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
             Grid::Ego4d { frames, stride } => write!(f, "ego4d {frames}/{stride}"),
             Grid::Uniform { fps, frames, stride, .. } => write!(f, "uniform {fps} fps, {frames}/{stride}"),
+            Grid::Egoclip { frames } => write!(f, "egoclip, {frames} frames of a clip"),
+            Grid::Segments { frames, edges } => {
+                write!(f, "segments, {frames} frames of a clip, edges {}", edges.name())
+            }
+            Grid::Keyframes { frames } => write!(f, "keyframes, {frames} frames of a clip"),
         }
     }
 }
@@ -107,26 +134,26 @@ pub struct Window {
 }
 
 impl Grid {
-    /// Whether a clip is one window, however long it is.
-    pub fn is_one_window(&self) -> bool {
-        match self {
-            Grid::Egovlp { .. } | Grid::Ego4d { .. } | Grid::Uniform { .. } => false,
-        }
-    }
-
     /// Frames per window.
     pub fn frames(&self) -> u32 {
         match *self {
             Grid::Egovlp { frames } | Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
+            Grid::Egoclip { frames } | Grid::Segments { frames, .. } | Grid::Keyframes { frames } => frames,
         }
     }
 
-    /// Rows per second on a file of `source_fps`.
+    /// Whether a clip has one row, however long it is.
+    pub fn is_single(&self) -> bool {
+        matches!(self, Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. })
+    }
+
+    /// Rows per second on a file of `source_fps`; 0 where a clip has one row, however long it is.
     pub fn rows_per_sec(&self, source_fps: f64) -> f64 {
         match *self {
             Grid::Egovlp { .. } => EGOVLP_WINDOWS_PER_SEC,
             Grid::Ego4d { stride, .. } => source_fps / f64::from(stride),
             Grid::Uniform { fps, stride, .. } => fps.as_f64() / f64::from(stride),
+            Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. } => 0.0,
         }
     }
 
@@ -140,13 +167,15 @@ impl Grid {
             Grid::Uniform { fps, frames, stride, tail } => {
                 count((duration_sec * fps.as_f64()).round() as u64, frames, stride, tail)
             }
+            Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. } => 1,
         }
     }
 
     /// Checks what no type can: windows of at least one frame that move on.
     pub fn validate(&self) -> Result<(), String> {
         let (frames, stride) = match *self {
-            Grid::Egovlp { frames } => (frames, 1),
+            Grid::Egovlp { frames } | Grid::Egoclip { frames } => (frames, 1),
+            Grid::Segments { frames, .. } | Grid::Keyframes { frames } => (frames, 1),
             Grid::Ego4d { frames, stride } | Grid::Uniform { frames, stride, .. } => (frames, stride),
         };
         match (frames, stride) {
@@ -157,26 +186,33 @@ impl Grid {
         }
     }
 
-    /// The windows of `span` on `timeline`, in order of time. `span` may end after the timeline does: under
+    /// The windows of `span` on `timeline`, in order of time; none if not one fits. `span` may end after the timeline does: under
     /// [`Compat::Fixed`] such windows name frames past the end, under [`Compat::AsReleased`] the same number of
     /// windows is squeezed into what is there.
     pub fn windows(&self, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
         let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
         match *self {
             Grid::Egovlp { frames } => egovlp_windows(timeline, span, frames, compat),
+            Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat).into_iter().collect(),
+            Grid::Segments { frames, edges } => {
+                single::segments(timeline, span, frames, edges, compat).into_iter().collect()
+            }
+            Grid::Keyframes { frames } => single::keyframes(timeline, span, frames).into_iter().collect(),
             Grid::Ego4d { frames, stride } => {
                 let (start, end) = (frame_from(timeline, span.start_sec), frame_from(timeline, end_sec));
                 slide(end.saturating_sub(start), frames, stride, Tail::Backpad, |k| start + k)
             }
             Grid::Uniform { fps, frames, stride, tail } => {
                 let ticks = ((end_sec - span.start_sec) * fps.as_f64() - 1e-6).ceil().max(0.0) as u64;
-                slide(ticks, frames, stride, tail, |k| {
-                    let t = span.start_sec + fps.sec_of(k);
-                    if t < timeline.end_sec() { timeline.frame_at(t) } else { timeline.position(t).ceil() as u64 }
-                })
+                slide(ticks, frames, stride, tail, |k| shown_at(timeline, span.start_sec + fps.sec_of(k)))
             }
         }
     }
+}
+
+/// The frame on the screen at second `t`; past the end, the one that would be there at the mean rate.
+fn shown_at(timeline: &Timeline, t: f64) -> u64 {
+    if t < timeline.end_sec() { timeline.frame_at(t) } else { timeline.position(t).ceil() as u64 }
 }
 
 /// Whether `span` ends with the video, give or take [`END_TOLERANCE_SEC`].

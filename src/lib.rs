@@ -6,8 +6,8 @@
 //! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
 //! connects the stages. A [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text
-//! tower takes. [`transcode`] makes smaller files or pieces of videos for training code, whose frames [`egoclip`] addresses.
-//! The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! tower takes. [`transcode`] makes smaller files or pieces of videos for training code, and
+//! [`qfvs`] cuts rows of shots into segments. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
@@ -22,8 +22,6 @@ pub mod benchmark;
 pub mod recipe;
 
 pub mod grid;
-
-pub mod egoclip;
 
 pub mod plan;
 
@@ -55,5 +53,7 @@ pub mod import;
 pub mod compare;
 
 pub mod transcode;
+
+pub mod qfvs;
 
 pub use ndarray;

@@ -207,7 +207,7 @@ impl Recipe {
 
     /// What a row of it stands for, out of these towers.
     pub fn row_kind(&self, towers: &Towers) -> RowKind {
-        let alone = self.body.grid.is_some_and(|grid| grid.is_one_window());
+        let alone = self.body.grid.is_some_and(|grid| grid.is_single());
         match towers {
             Towers::Video(_) if alone => RowKind::Clip,
             Towers::Video(_) => RowKind::Window,
@@ -385,7 +385,10 @@ dtype = "f32"
     fn unknown_missing_and_misspelt_keys_are_refused_with_the_valid_names() {
         assert!(refusal("crop = 256", "crops = 256").contains("short_side"));
         assert!(refusal("bilinear", "bilinar").contains("`bilinear`, `bicubic`, `area`"));
-        assert!(refusal("kind = \"egovlp\"", "kind = \"slowfast\"").contains("`egovlp`, `ego4d`, `uniform`"));
+        assert!(
+            refusal("kind = \"egovlp\"", "kind = \"slowfast\"")
+                .contains("`egovlp`, `ego4d`, `uniform`, `egoclip`, `segments`, `keyframes`")
+        );
         assert!(refusal("compat = \"fixed\"\n", "").contains("compat"));
         assert!(refusal("hdf5", "zarr").contains("expected one of hdf5, parquet"));
         assert!(refusal("crop = 256", "crop = 300").contains("expected 1 to short_side (256)"));

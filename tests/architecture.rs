@@ -17,7 +17,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("benchmark", &["manifest", "queries", "ids", "time"]),
     ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
-    ("egoclip", &["grid"]),
     ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
     ("decode", &["time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
@@ -33,7 +32,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("convert", &["checkpoint", "ids", "manifest", "queries", "store", "time"]),
     ("import", &["checkpoint", "digest", "ids", "store", "time"]),
     ("compare", &[]),
-    ("transcode", &["digest", "ids", "time", "manifest", "egoclip", "plan", "decode", "store"]),
+    ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
+    ("qfvs", &[]),
 ];
 
 /// Longest file, in lines, tests not counted.

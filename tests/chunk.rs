@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
-use egofx::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
 use egofx::grid::Compat;
+use egofx::grid::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
 use egofx::recipe::{Filter, Transform};
 use serde_json::Value;
 use support::{H264, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};

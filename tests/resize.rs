@@ -132,7 +132,7 @@ fn what_cannot_be_copied_whole_is_refused_and_the_others_go_on() {
     shop.write("videos/cut.mp4", &bytes[..bytes.len() / 2]);
     let mut noisy = fs::read(shop.encode("videos/noisy.mp4", "320x240", 60, H264)).unwrap();
     let middle = noisy.len() / 3;
-    noisy[middle..middle + 6000].iter_mut().zip(1_u32..).for_each(|(byte, i)| *byte = (i * i * 31 >> 5) as u8);
+    noisy[middle..middle + 6000].iter_mut().zip(1_u32..).for_each(|(byte, i)| *byte = ((i * i * 31) >> 5) as u8);
     shop.write("videos/noisy.mp4", noisy);
     shop.ffmpeg("-f lavfi -i sine -t 1 -c:a aac videos/sound.mp4");
     shop.write("videos/text.mp4", "these are words\n");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use egofx::egoclip::{EGOCLIP_PIECES, Pieces};
+use egofx::grid::egoclip::{EGOCLIP_PIECES, Pieces};
 use egofx::transcode::Size;
 
 use super::transcode::{Transcode, side};

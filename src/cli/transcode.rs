@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use egofx::benchmark::{Benchmark, Sources};
 use egofx::decode::outline;
-use egofx::egoclip::Pieces;
+use egofx::grid::egoclip::Pieces;
 use egofx::manifest::Manifest;
 use egofx::store::Shard;
 use egofx::transcode::{

@@ -38,6 +38,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
     Ok(())
 }
 
+/// The folder in which transcoding keeps what is not finished: no videos of anybody's.
+pub(crate) const UNFINISHED: &str = ".egofx";
+
 /// All files below `root` whose extension is a video's: absolute, in order of their paths, links followed.
 ///
 /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
@@ -47,7 +50,8 @@ pub(crate) fn video_files(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     fs::read_dir(root).map_err(error)?;
     let root = std::path::absolute(root).map_err(error)?;
     let mut files = Vec::new();
-    for entry in WalkDir::new(&root).follow_links(true).sort_by_file_name() {
+    let walk = WalkDir::new(&root).follow_links(true).sort_by_file_name().into_iter();
+    for entry in walk.filter_entry(|entry| entry.file_name() != UNFINISHED) {
         match entry {
             Ok(entry) if entry.file_type().is_file() && is_video(entry.path()) => files.push(entry.into_path()),
             Ok(_) => {}
@@ -99,7 +103,15 @@ mod tests {
 
     #[test]
     fn videos_are_found_by_stem_in_any_depth_and_case() {
-        let dir = tree(&["v1/full_scale/a.mp4", "b.MP4", "x/c.webm", "x/e.txt", "x/f.mp4.part", "other.mp4"]);
+        let dir = tree(&[
+            "v1/full_scale/a.mp4",
+            ".egofx/tmp/a@x/a.mp4",
+            "b.MP4",
+            "x/c.webm",
+            "x/e.txt",
+            "x/f.mp4.part",
+            "other.mp4",
+        ]);
         fs::create_dir(dir.path().join("d.mp4")).unwrap();
         let mut videos = videos(&["a", "b", "c", "d", "e", "f"]);
         locate(&mut videos, &[dir.path().to_owned()]).unwrap();

@@ -21,7 +21,7 @@ use crate::ids::{ClipUid, VideoUid};
 use crate::time::{Fps, TimeSpan};
 
 pub use error::{ManifestError, Place, RejectReason, Rejected};
-pub(crate) use locate::{same_file, uid_of, video_files};
+pub(crate) use locate::{UNFINISHED, same_file, uid_of, video_files};
 
 /// A list of videos, each with its clips.
 #[derive(Debug, Clone, PartialEq)]

@@ -51,7 +51,7 @@ impl Layout {
         compat: Compat,
         clips: &[Stretch],
     ) -> Result<Self, LayoutError> {
-        if let ([clip], false) = (clips, frames.grid.is_one_window()) {
+        if let ([clip], false) = (clips, frames.grid.is_single()) {
             return Self::new(video, frames, compat, clip.span);
         }
         let mut all = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };

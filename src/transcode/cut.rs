@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::egoclip::Pieces;
+use crate::grid::egoclip::Pieces;
 use crate::time::Timeline;
 
 /// One piece to be.

@@ -11,7 +11,7 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 use super::cut::Cut;
 use super::size::Size;
 use crate::decode::{Tools, VideoInfo, file_url};
-use crate::egoclip::Pieces;
+use crate::grid::egoclip::Pieces;
 
 /// x264's presets, fastest first.
 pub const PRESETS: [&str; 9] =

@@ -11,10 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::TranscodeError;
 use crate::digest;
 use crate::ids::VideoUid;
+use crate::manifest::UNFINISHED;
 use crate::store::disk;
-
-/// The folder in an output folder that holds what is not an output.
-const OURS: &str = ".egofx";
 
 /// One file of an output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,13 +122,13 @@ fn path(out: &Path, video_uid: &VideoUid) -> PathBuf {
 }
 
 pub(super) fn records(out: &Path) -> PathBuf {
-    out.join(OURS).join("records")
+    out.join(UNFINISHED).join("records")
 }
 
 pub(super) fn temporaries(out: &Path) -> PathBuf {
-    out.join(OURS).join("tmp")
+    out.join(UNFINISHED).join("tmp")
 }
 
 pub(super) fn locks(out: &Path) -> PathBuf {
-    out.join(OURS).join("locks")
+    out.join(UNFINISHED).join("locks")
 }

@@ -10,8 +10,8 @@ use std::ops::Range;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use crate::grid::segments::{draws, egoclip_edges, middles};
-use crate::grid::{Compat, EGOVLP_FPS};
+use super::segments::{draws, egoclip_edges, middles};
+use super::{Compat, EGOVLP_FPS};
 
 /// How a video is cut into pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn golden() -> Vec<Value> {
-        let golden: Value = serde_json::from_str(include_str!("../tests/data/sampling/egoclip.json")).unwrap();
+        let golden: Value = serde_json::from_str(include_str!("../../tests/data/sampling/egoclip.json")).unwrap();
         golden["cases"].as_array().unwrap().clone()
     }
 

@@ -1,0 +1,144 @@
+//! Grids with one window for each clip: a clip becomes one row, for retrieval, multiple choice and classification.
+//!
+//! Not for windows that slide. Invariant: frame numbers are computed as the originals compute them, in integers and in
+//! float64; [`Compat`] decides only how a number becomes a frame of the file.
+
+use serde::{Deserialize, Serialize};
+
+use super::egoclip::{EGOCLIP_PIECES, NarratedClip, Pick};
+use super::segments::{edges, egoclip_edges, middles};
+use super::{Compat, EGOVLP_FPS, Window, ends_with, repeats, shown_at};
+use crate::time::{TimeSpan, Timeline};
+
+/// How the ends of equal stretches become frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edges {
+    /// Cut off: EgoVLP's and EgoVLPv2's Charades-Ego, EgoVLP's EPIC-KITCHENS, EgoTaskQA. Source: `sample_frames_start_end`
+    /// and `sample_frames` in `base/base_dataset.py` of EgoVLP.
+    ///
+    /// Under `as-released` frame i - 1 is shown for frame i: OpenCV is sent to the frame before, and EPIC-KITCHENS' picture
+    /// files count from 1.
+    Truncated,
+    /// Rounded to the nearest: EgoVLPv2's EPIC-KITCHENS. Source: `get_frame_ids` in
+    /// `data_loader/EpicKitchens_MIR_dataset.py` of EgoVLPv2.
+    Rounded,
+}
+
+impl Edges {
+    /// The name that recipes use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Edges::Truncated => "truncated",
+            Edges::Rounded => "rounded",
+        }
+    }
+}
+
+/// EgoVLPv2's frames of an EPIC-KITCHENS clip between positions `start` and `end` (seconds times rate): the middles of
+/// `frames` stretches of `(last - first - 1) / frames`, whose ends are rounded half to even.
+pub fn rounded_frame_list(start: f64, end: f64, frames: u32) -> Vec<i64> {
+    let (first, last) = (start.round_ties_even(), end.ceil());
+    let size = (last - first - 1.0) / f64::from(frames);
+    let edge = |k: u32| ((size * f64::from(k)).round_ties_even() + first) as i64;
+    (0..frames).map(|k| (edge(k) + edge(k + 1).min(last as i64)).div_euclid(2)).collect()
+}
+
+/// The frame numbers in `start..end` that OSCC and PNR look at: the first `frames` multiples of the step rounded up, or of
+/// the step rounded down where those are too few. Empty where the clip has fewer frames than that.
+pub fn keyframe_list(start: u64, end: u64, frames: u32) -> Vec<u64> {
+    let (wanted, count) = (u64::from(frames), end.saturating_sub(start));
+    let multiples = |step: u64| -> Vec<u64> {
+        let first = start.div_ceil(step) * step;
+        (0..wanted).map(|k| first + k * step).take_while(|&number| number < end).collect()
+    };
+    if count < wanted {
+        return Vec::new();
+    }
+    let wide = multiples(count.div_ceil(wanted));
+    if wide.len() as u64 == wanted { wide } else { multiples(count / wanted) }
+}
+
+/// EgoClip's window; `None` where the original finds no frame.
+pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
+    if compat == Compat::Fixed {
+        return Some(evenly(line, span, frames));
+    }
+    let number = |t: f64| (t * EGOVLP_FPS).max(0.0) as u64;
+    let clip = NarratedClip::new(span.start_sec, span.end_sec);
+    let picked = clip.pick(frames, Pick::Uniform).ok()?;
+    let length = |piece| EGOCLIP_PIECES.frames_of(piece, line.frames());
+    let addresses = clip.addresses(&picked, EGOCLIP_PIECES, length, compat);
+    let shown = addresses.into_iter().map(|address| address.whole(EGOCLIP_PIECES)).collect();
+    filled(shown, frames, number(span.start_sec)..number(span.end_sec))
+}
+
+/// The window of equal stretches; `None` where the original finds no frame.
+pub(super) fn segments(line: &Timeline, span: TimeSpan, frames: u32, edges: Edges, compat: Compat) -> Option<Window> {
+    match (edges, compat) {
+        (Edges::Rounded, _) => rounded(line, span, frames, compat),
+        (Edges::Truncated, Compat::Fixed) => Some(evenly(line, span, frames)),
+        (Edges::Truncated, Compat::AsReleased) => {
+            let (start, end) = file_numbers(line, span);
+            // One frame early, for both readers.
+            let shown = |number: i64| (number - 1).max(0) as u64;
+            let list = middles(&egoclip_edges(start, end, frames));
+            filled(list.into_iter().map(shown).collect(), frames, start..end)
+        }
+    }
+}
+
+/// First and last frame number as Charades-Ego's reader computes them: by the file's rate, not past its end.
+fn file_numbers(line: &Timeline, span: TimeSpan) -> (u64, u64) {
+    let number = |t: f64| (t * line.mean_fps()).max(0.0) as u64;
+    // The seconds of a whole video are those of its last frame's end, which need not come out as a whole number again.
+    let end = if span.end_sec >= line.end_sec() - 1e-9 { line.frames() } else { number(span.end_sec) };
+    (number(span.start_sec), end.min(line.frames()))
+}
+
+fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
+    let (start, end) = match compat {
+        Compat::AsReleased => (span.start_sec.max(0.0) * line.mean_fps(), span.end_sec * line.mean_fps()),
+        // A thousandth of a frame absorbs the rounding of decimal seconds.
+        Compat::Fixed => (line.position(span.start_sec), line.position(span.end_sec) - 1e-3),
+    };
+    let end = if ends_with(line, span) { end.min(line.frames() as f64) } else { end };
+    let list = rounded_frame_list(start, end, frames);
+    let cover = start.round_ties_even() as u64..end.ceil() as u64;
+    filled(list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
+}
+
+/// As the samplers are meant: the middles of equal stretches of the clip, by the file's timestamps.
+fn evenly(line: &Timeline, span: TimeSpan, frames: u32) -> Window {
+    // A thousandth of a frame absorbs the rounding of decimal seconds.
+    let number = |t: f64| (line.position(t) + 1e-3) as u64;
+    let (start, end) = (number(span.start_sec), number(span.end_sec));
+    let end = if ends_with(line, span) { end.min(line.frames()) } else { end };
+    let last = end.saturating_sub(1).max(start);
+    let list = middles(&edges(u64::from(frames), start as f64, end as f64));
+    let chosen: Vec<u64> = list.into_iter().map(|number| (number.max(0) as u64).clamp(start, last)).collect();
+    Window { padded: repeats(&chosen), frames: chosen, cover: start..last + 1 }
+}
+
+/// OSCC's window: frames are named by their numbers on a clock of 30 a second, so those of other rates and those of a
+/// clip's own picture files are found too. `None` where the clip has fewer frames than are wanted.
+pub(super) fn keyframes(line: &Timeline, span: TimeSpan, frames: u32) -> Option<Window> {
+    let number = |t: f64| (t * EGOVLP_FPS).round().max(0.0) as u64;
+    // The middle of a frame's time: its ends are rounded to the container's ticks.
+    let shown = |number: u64| shown_at(line, (number as f64 + 0.5) / EGOVLP_FPS);
+    let (start, end) = (number(span.start_sec), number(span.end_sec));
+    let list = keyframe_list(start, end, frames);
+    filled(list.into_iter().map(shown).collect(), frames, shown(start)..shown(end))
+}
+
+/// A window of `frames` frames: where there are fewer, the last one is repeated, as EgoVLP's reader does.
+fn filled(mut chosen: Vec<u64>, frames: u32, cover: std::ops::Range<u64>) -> Option<Window> {
+    let last = *chosen.last()?;
+    let short = (chosen.len() as u64) < u64::from(frames);
+    chosen.resize(frames as usize, last);
+    let cover = cover.start..cover.end.max(cover.start + 1);
+    Some(Window { padded: short || repeats(&chosen), frames: chosen, cover })
+}
+
+#[cfg(test)]
+mod tests;
