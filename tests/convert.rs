@@ -28,6 +28,11 @@ fn rows(unit: &str, rows: usize, dim: usize) -> Value {
     json!(values.outer_iter().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect::<Vec<Vec<u32>>>())
 }
 
+/// The same, row by row.
+fn rows_of(unit: &str, count: usize, dim: usize) -> Vec<Value> {
+    rows(unit, count, dim).as_array().unwrap().clone()
+}
+
 /// In Python: the bits of an array of single precision.
 const BITS: &str = "bits = lambda a: np.ascontiguousarray(a).view('<u4').tolist()\n";
 
@@ -273,22 +278,137 @@ fn a_clip_without_features_is_said_and_left_out_of_groundnlqs_list() {
     assert_eq!(fs::read_to_string(shop.path("g/nlq_val.jsonl")).unwrap().lines().count(), 2);
 }
 
+/// Reads `sentence.npy` without torch: the old form of `torch.save` that lies in it, and no other name than the original's.
+const SENTENCES: &str = r#"
+import io, pickle
+class Legacy(pickle.Unpickler):
+    def find_class(self, module, name):
+        assert module == "torch" and name == "FloatStorage", (module, name)
+        return name
+    def persistent_load(self, reference):
+        return reference
+def load_from_bytes(data):
+    file = io.BytesIO(data)
+    magic, version, system = (pickle.load(file) for _ in range(3))
+    assert (magic, version, system["little_endian"]) == (0x1950A86A20F9469CFC6C, 1001, True)
+    kind, storage, key, location, count, view = Legacy(file).load()
+    assert (kind, location, view, pickle.load(file)) == ("storage", "cpu", None, [key])
+    assert int.from_bytes(file.read(8), "little") == count
+    values = np.frombuffer(file.read(), "<f4")
+    assert len(values) == count
+    return values
+class Names(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return load_from_bytes
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            from torch_files import rebuild
+            return rebuild
+        allowed = [("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")]
+        assert (module, name) in allowed, (module, name)
+        return super().find_class(module, name)
+def sentences(path):
+    with open(path, "rb") as file:
+        assert np.lib.format.read_magic(file) == (1, 0)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        assert (shape, dtype) == ((), np.dtype("O"))
+        array = Names(file).load()
+    assert array.shape == () and array.dtype == object
+    return array.item()
+"#;
+
 #[test]
 fn sentences_and_their_tokens_are_a_dict() {
     let shop = nlq();
-    shop.egofx("convert out/tokens --to egovlp-text-pt --queries nlq.queries.csv -o text").ends_with(0);
+    for format in ["egovlp-text-pt", "egovlp-text-npy"] {
+        shop.egofx(&format!("convert out/tokens --to {format} --queries nlq.queries.csv -o {format}")).ends_with(0);
+    }
     let program = format!(
-        "{BITS}d = load('text/val/sentence.pt')\n\
-         print(json.dumps([sorted(d), {{k: bits(v)[0] for k, v in d.items()}}, {{str(v.shape) for v in d.values()}} == {{'(6, 4)'}}]))"
+        "{BITS}{SENTENCES}d, n = load('egovlp-text-pt/val/sentence.pt'), sentences('egovlp-text-npy/val/sentence.npy')\n\
+         assert list(d) == list(n) and all(bits(d[k]) == bits(n[k]) for k in d)\n\
+         o = sentences('{}'); assert structure(o) == {{k: '<f4[2]' for k in o}} and set(structure(n).values()) == {{'<f4[2]'}}\n\
+         print(json.dumps([list(d), {{k: bits(v)[0] for k, v in d.items()}}, {{str(v.shape) for v in d.values()}} == {{'(4, 4)'}}]))",
+        checkout().join("tests/data/convert/egovlp_sentences.npy").display()
     );
     let found = run_python(&shop, &program);
     let queries = egofx::queries::Queries::read(&shop.path("nlq.queries.csv")).unwrap();
-    let mut texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
-    texts.sort_unstable();
-    assert_eq!(found[0], json!(texts));
-    let first: Vec<u32> = stores::values("vid-aaaa", 1, 4).row(0).iter().map(|value| value.to_bits()).collect();
-    assert_eq!(found[1][queries.get(0).unwrap().text], json!(first));
-    assert_eq!(found[2], true);
+    assert_eq!(found[0], json!(queries.iter().map(|query| query.text).collect::<Vec<_>>()));
+    let first: Vec<u32> = stores::values("vid-aaaa", 2, 4).row(1).iter().map(|value| value.to_bits()).collect();
+    assert_eq!(found[1][queries.get(0).unwrap().text], json!(first), "without the tower's own first token");
+    assert_eq!(found[2], true, "eight tokens, two of them filling up, two the tower's own");
+}
+
+#[test]
+fn of_a_sentence_that_occurs_twice_the_first_counts() {
+    let shop = Workshop::new();
+    let rows = ["q_0", "q_1", "q_2"].map(|id| (Some(id.to_owned()), false)).to_vec();
+    let unit = Made { clip: None, rows, ..Made::windows("v", "v", None, 0) };
+    store(&shop.path("out"), &contract("pooled", RowKind::Query, 4, 0.0), &[unit]);
+    let table = "query_id,clip_uid,text,start_sec,end_sec\nq_0,v,What?,,\nq_1,v,Where?,,\nq_2,v,What?,,\n";
+    shop.write("q.csv", table);
+    let run = shop.egofx("convert out --to egovlp-text-npy --queries q.csv -o npy").ends_with(0);
+    run.says(&["note: 1 queries with the sentence of an earlier one"]);
+    let program = format!(
+        "{BITS}{SENTENCES}print(json.dumps({{k: bits(v) for k, v in sentences('npy/all/sentence.npy').items()}}))"
+    );
+    let bits = rows_of("v", 3, 4);
+    assert_eq!(run_python(&shop, &program), json!({"What?": [bits[0]], "Where?": [bits[1]]}));
+    shop.write("q.csv", format!("{table}q_3,v,Who?,,\n"));
+    let run = shop.egofx("convert out --to egovlp-text-npy --queries q.csv -o more").ends_with(2);
+    run.says(&["no features of query \"q_3\""]);
+}
+
+/// From a video and sentences by a tiny EgoVLPv2 to what its own head is trained on.
+#[test]
+fn fused_features_go_from_video_to_the_dicts_of_egovlpv2() {
+    let shop = Workshop::new();
+    shop.clip("v.mp4", 60);
+    shop.write("all.csv", "video_uid,path,clip_uid,start_sec,end_sec\nv,v.mp4,c1,0,1.2\nv,v.mp4,c2,0.8,2.4\n");
+    let head = "query_id,clip_uid,text,start_sec,end_sec,split,annotation_uid,query_idx\n";
+    let rows =
+        "a_0,c1,Where is the cup?,0,1,train,a,0\na_1,c2,  Did I wash it? ,,,test,a,1\nb_0,c2,Who,0.5,1.5,train,b,0\n";
+    shop.write("all.queries.csv", format!("{head}{rows}"));
+    let specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"].map(str::to_owned);
+    let bytes = ('!'..='~').map(String::from).chain(["\u{120}".to_owned()]);
+    let words: serde_json::Map<String, Value> =
+        specials.into_iter().chain(bytes).enumerate().map(|(id, word)| (word, json!(id))).collect();
+    fs::create_dir(shop.path("words")).unwrap();
+    shop.write("words/vocab.json", Value::Object(words).to_string());
+    shop.write("words/merges.txt", "#version: 0.2\n");
+    shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
+    let frames =
+        "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n";
+    let text = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
+    let fusion = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
+    let recipe = |name: &str, backbone: &str, feature: &str, tables: &str| {
+        let head = format!("backbone = \"{backbone}\"\nfeature = \"{feature}\"\ncompat = \"fixed\"\n");
+        shop.write(&format!("{name}.toml"), format!("{head}{tables}[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"));
+    };
+    recipe("fused", "egovlpv2_upper", "class", &format!("{frames}{text}{fusion}"));
+    recipe("tokens", "egovlpv2_text", "hidden", text);
+    let run = shop.egofx("extract -m all.csv -p fused.toml -p tokens.toml --models models --tokenizer words -o out");
+    run.ends_with(0);
+    let convert = "convert out/fused --to egovlpv2-nlq --tokens out/tokens --queries all.queries.csv -m all.csv -o v2";
+    shop.egofx(convert).ends_with(0);
+    let program = format!(
+        "{BITS}import h5py\noriginal = load('{}')\nout = []\n\
+         for name, query, video in (('train/feat_0', 'a_0', 0), ('train/feat_1', 'b_0', 2), ('test/feat_0', 'a_1', 1)):\n\
+         \x20   d = load('v2/' + name + '.pt')\n\
+         \x20   assert structure(d) == structure(original)\n\
+         \x20   fused = h5py.File('out/fused/units/' + query + '.h5'); tokens = h5py.File('out/tokens/units/v.h5')\n\
+         \x20   own = tokens['query_id'][:] == query.encode()\n\
+         \x20   assert bits(d['fused_video_features']) == bits(fused['features'][:])\n\
+         \x20   assert bits(d['dual_text_features'][0]) == bits(tokens['features'][:][own])\n\
+         \x20   assert d['text_token']['attention_mask'][0].tolist() == (1 - tokens['padded'][:][own]).tolist()\n\
+         \x20   out.append([d['query'], d['s_ind'].item(), d['e_ind'].item(), d['v_len'].item(), list(d['dual_text_features'].shape[:2])])\n\
+         print(json.dumps(out))",
+        checkout().join("tests/data/convert/egovlpv2_feat_0.pt").display()
+    );
+    let found = run_python(&shop, &program);
+    let texts: Vec<&Value> = found.as_array().unwrap().iter().map(|dict| &dict[0]).collect();
+    assert_eq!(json!(texts), json!(["where is the cup?", "who?", "did i wash it?"]));
+    assert!(found.as_array().unwrap().iter().all(|dict| dict[4] == json!([1, 30])), "{found}");
+    assert_eq!((&found[2][1], &found[2][2]), (&json!(0), &json!(0)), "a query without a window is at the beginning");
 }
 
 #[test]

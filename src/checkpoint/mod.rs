@@ -4,6 +4,7 @@
 //! executed, and a tensor's bytes are read when they are asked for, not before.
 
 mod error;
+mod numpy;
 mod pickle;
 mod safetensors;
 mod seeded;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::CheckpointError;
+pub use numpy::write_numpy_dict;
 pub use seeded::Parameter;
 pub use single::read_one_tensor;
 pub use sniff::Container;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use super::{Dtype, Tensor, TensorInfo, Value};
 
 /// A pickle under construction.
-struct Pickle(Vec<u8>);
+pub(super) struct Pickle(Vec<u8>);
 
 /// `{"state_dict": OrderedDict(...)}` with `prefix` before each name; tensor `i` lies in storage `i`.
 pub(super) fn state_dict(tensors: &BTreeMap<String, TensorInfo>, prefix: &str) -> Vec<u8> {
-    let mut pickle = Pickle(vec![0x80, 2]);
+    let mut pickle = Pickle::new(2);
     pickle.op(b'}').text("state_dict").ordered_dict().op(b'(');
     for (index, (name, info)) in tensors.iter().enumerate() {
         pickle.text(&format!("{prefix}{name}")).tensor(index, info);
@@ -23,7 +23,7 @@ pub(super) fn state_dict(tensors: &BTreeMap<String, TensorInfo>, prefix: &str) -
 
 /// The pickle of `value`, and its tensors: the one at index `i` lies in storage `i`.
 pub(super) fn value(value: &Value) -> (Vec<u8>, Vec<&Tensor>) {
-    let (mut pickle, mut tensors) = (Pickle(vec![0x80, 2]), Vec::new());
+    let (mut pickle, mut tensors) = (Pickle::new(2), Vec::new());
     pickle.value(value, &mut tensors).op(b'.');
     (pickle.0, tensors)
 }
@@ -57,20 +57,36 @@ impl Pickle {
         }
     }
 
-    fn op(&mut self, code: u8) -> &mut Self {
+    /// The beginning of a pickle of that protocol.
+    pub(super) fn new(protocol: u8) -> Self {
+        Self(vec![0x80, protocol])
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(super) fn op(&mut self, code: u8) -> &mut Self {
         self.0.push(code);
         self
     }
 
+    /// `BINBYTES`, of protocol 3.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.op(b'B').0.extend((bytes.len() as u32).to_le_bytes());
+        self.0.extend(bytes);
+        self
+    }
+
     /// `BINUNICODE`.
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.op(b'X').0.extend((text.len() as u32).to_le_bytes());
         self.0.extend(text.as_bytes());
         self
     }
 
     /// `BININT`, or `LONG1` where 31 bits are not enough.
-    fn int(&mut self, value: usize) -> &mut Self {
+    pub(super) fn int(&mut self, value: usize) -> &mut Self {
         match i32::try_from(value) {
             Ok(small) => self.op(b'J').0.extend(small.to_le_bytes()),
             // Nine bytes, so that the sign bit is clear.
@@ -80,7 +96,7 @@ impl Pickle {
     }
 
     /// `BININT`, or `LONG1` where 32 bits are not enough.
-    fn integer(&mut self, value: i64) -> &mut Self {
+    pub(super) fn integer(&mut self, value: i64) -> &mut Self {
         match i32::try_from(value) {
             Ok(small) => self.op(b'J').0.extend(small.to_le_bytes()),
             Err(_) => self.op(0x8a).op(8).0.extend(value.to_le_bytes()),
@@ -95,16 +111,16 @@ impl Pickle {
     }
 
     /// `GLOBAL`.
-    fn global(&mut self, module: &str, name: &str) -> &mut Self {
+    pub(super) fn global(&mut self, module: &str, name: &str) -> &mut Self {
         self.op(b'c').0.extend(format!("{module}\n{name}\n").as_bytes());
         self
     }
 
-    fn ordered_dict(&mut self) -> &mut Self {
+    pub(super) fn ordered_dict(&mut self) -> &mut Self {
         self.global("collections", "OrderedDict").op(b')').op(b'R')
     }
 
-    fn ints(&mut self, values: &[usize]) -> &mut Self {
+    pub(super) fn ints(&mut self, values: &[usize]) -> &mut Self {
         self.op(b'(');
         for &value in values {
             self.int(value);
@@ -123,7 +139,7 @@ impl Pickle {
 }
 
 /// Strides of a contiguous tensor, in elements.
-fn strides(shape: &[usize]) -> Vec<usize> {
+pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis].max(1);
@@ -132,7 +148,7 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The class that torch keeps elements of `dtype` in.
-fn storage(dtype: Dtype) -> &'static str {
+pub(super) fn storage(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F64 => "DoubleStorage",
         Dtype::F32 => "FloatStorage",

@@ -106,7 +106,8 @@ pub const CONSUMERS: &[Consumer] = &[
     vslnet::CONSUMER,
     actionformer::CONSUMER,
     groundnlq::CONSUMER,
-    text::CONSUMER,
+    text::NUMPY,
+    text::TORCH,
     hdf5::CONSUMER,
     parquet::CONSUMER,
 ];

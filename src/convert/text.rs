@@ -1,63 +1,106 @@
-//! What EgoVLP's extraction of texts leaves: one dict of sentences and their token features, and here a dict that needs no
-//! trust.
+//! What EgoVLP's extraction of texts leaves: one dict of sentences and their features, `{split}/sentence.npy`.
 //!
-//! The original is `sentence.npy`, a pickled object array, for which NumPy has to be told `allow_pickle=True`; it runs
-//! whatever it holds. `sentence.pt` holds the same dict, and `torch.load(weights_only=True)` opens it. A sentence that
-//! occurs twice is one entry. Not for texts of one row.
+//! That is a pickled object array, for which NumPy has to be told `allow_pickle=True` and which then runs whatever it
+//! names; the same dict is also there as `sentence.pt`, which `torch.load(weights_only=True)` opens. As in the original, the
+//! first and the last token of a sentence, which are the tower's own, are left out, and of a sentence that occurs twice
+//! the first counts. Not for long texts: a split's sentences are one pickle, so all of them are in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
+
+use ndarray::Axis;
 
 use super::egovlp::tensor_of;
-use super::source::Source;
+use super::source::Features;
 use super::vslnet::split_name;
-use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
-use crate::checkpoint::Value;
-use crate::queries::{Queries, Query};
+use super::{Consumer, ConvertError, Job, Need, Takes, Written};
+use crate::checkpoint::{Tensor, Value, write_numpy_dict};
+use crate::queries::Queries;
 use crate::store::RowKind;
 
-pub(super) const CONSUMER: Consumer = Consumer {
-    name: "egovlp-text-pt",
-    about: "{split}/sentence.pt, a dict {sentence: [tokens, dim]}: what EgoVLP keeps in sentence.npy; tokens and queries",
-    takes: Takes { rows: &[RowKind::Token], queries: Need::Required, tokens: Need::Unused, clips: Need::Unused },
-    write,
+const TAKES: Takes = Takes {
+    rows: &[RowKind::Token, RowKind::Query],
+    queries: Need::Required,
+    tokens: Need::Unused,
+    clips: Need::Unused,
 };
 
-fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
+pub(super) const NUMPY: Consumer = Consumer {
+    name: "egovlp-text-npy",
+    about: "{split}/sentence.npy, a pickled dict {sentence: [tokens, dim]} as EgoVLP writes it",
+    takes: TAKES,
+    write: |job, output| {
+        write(job, |name, dict| output.file(&format!("{name}.npy"), |file| write_numpy_dict(file, &dict)))
+    },
+};
+
+pub(super) const TORCH: Consumer = Consumer {
+    name: "egovlp-text-pt",
+    about: "{split}/sentence.pt, the same dict for torch.load(weights_only=True)",
+    takes: TAKES,
+    write: |job, output| {
+        write(job, |name, dict| {
+            let dict = dict.into_iter().map(|(text, tokens)| (text, Value::Tensor(tokens))).collect();
+            output.torch(&format!("{name}.pt"), &Value::Dict(dict))
+        })
+    },
+};
+
+/// Sentences and their features, in the order of the table.
+type Dict = Vec<(String, Tensor)>;
+
+fn write(job: &Job, save: impl Fn(&str, Dict) -> Result<(), ConvertError>) -> Result<Written, ConvertError> {
     let (source, queries) = (job.source()?, job.queries()?);
-    let splits: Vec<&str> = queries.column("split").map_or_else(|| vec![""; queries.len()], Iterator::collect);
-    let rows: BTreeMap<&str, (Query, &str)> =
-        queries.iter().zip(splits).map(|(query, split)| (query.id, (query, split))).collect();
-    let mut written = Written::default();
-    let mut dicts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+    let mut found = HashMap::new();
     for entry in source.entries() {
-        let features = source.read(entry)?;
-        let mut first = 0;
-        while first < features.meta.len() {
-            let id = features.meta[first].query_id.clone();
-            let end = (first..features.meta.len())
-                .find(|&row| features.meta[row].query_id != id)
-                .unwrap_or(features.meta.len());
-            let kept: Vec<usize> = (first..end).filter(|&row| !features.meta[row].padded).collect();
-            first = end;
-            let Some((query, split)) = id.as_deref().and_then(|id| rows.get(id)) else { continue };
-            let tokens = features.values.select(ndarray::Axis(0), &kept);
-            dicts.entry(split).or_default().insert(query.text, Value::Tensor(tensor_of(&tokens)));
-            written.count(kept.len());
-        }
+        gather(&source.read(entry)?, source.rows() == RowKind::Token, &mut found);
     }
-    check_all(source, queries, &written)?;
-    for (split, dict) in dicts {
-        let dict = dict.into_iter().map(|(text, tokens)| (text.to_owned(), tokens)).collect();
-        output.torch(&format!("{}/sentence.pt", split_name(split)?), &Value::Dict(dict))?;
+    let mut written = Written::default();
+    for (split, dict) in dicts(source.path(), queries, found, &mut written)? {
+        save(&format!("{}/sentence", split_name(split)?), dict)?;
     }
     Ok(written)
 }
 
-/// Every query has its tokens.
-fn check_all(source: &Source, queries: &Queries, written: &Written) -> Result<(), ConvertError> {
-    if written.units == queries.len() {
-        return Ok(());
+/// The features of all queries of a unit, by their ids.
+fn gather(features: &Features, tokens: bool, found: &mut HashMap<String, Tensor>) {
+    let rows = features.meta.len();
+    let mut first = 0;
+    while first < rows {
+        let id = &features.meta[first].query_id;
+        let end = (first..rows).find(|&row| features.meta[row].query_id != *id).unwrap_or(rows);
+        let own: Vec<usize> = (first..end).filter(|&row| !features.meta[row].padded).collect();
+        let inner = if tokens && own.len() >= 2 { &own[1..own.len() - 1] } else { &own[..] };
+        if let Some(id) = id {
+            found.insert(id.to_string(), tensor_of(&features.values.select(Axis(0), inner)));
+        }
+        first = end;
     }
-    let what = format!("{} of {} queries", queries.len().saturating_sub(written.units), queries.len());
-    Err(ConvertError::NoQuery { path: source.path().to_owned(), query_id: what })
+}
+
+/// The dict of each split.
+fn dicts<'q>(
+    store: &std::path::Path,
+    queries: &'q Queries,
+    mut found: HashMap<String, Tensor>,
+    written: &mut Written,
+) -> Result<Vec<(&'q str, Dict)>, ConvertError> {
+    let splits: Vec<&str> = queries.column("split").map_or_else(|| vec![""; queries.len()], Iterator::collect);
+    let mut dicts: Vec<(&str, Dict)> = Vec::new();
+    let mut seen = HashSet::new();
+    for (query, split) in queries.iter().zip(splits) {
+        let absent = || ConvertError::NoQuery { path: store.to_owned(), query_id: query.id.to_owned() };
+        let features = found.remove(query.id).ok_or_else(absent)?;
+        if !seen.insert((split, query.text)) {
+            continue;
+        }
+        written.count(features.shape[0]);
+        match dicts.iter_mut().find(|(known, _)| *known == split) {
+            Some((_, dict)) => dict.push((query.text.to_owned(), features)),
+            None => dicts.push((split, vec![(query.text.to_owned(), features)])),
+        }
+    }
+    if seen.len() < queries.len() {
+        written.notes.push(format!("{} queries with the sentence of an earlier one", queries.len() - seen.len()));
+    }
+    Ok(dicts)
 }
