@@ -41,14 +41,17 @@ fn main() -> Fallible {
 }
 
 fn measure(all: &Path, tenth: &Path, format: &str) -> Fallible {
-    let (mut wall, mut peak) = (Spread::default(), Spread::default());
+    let (mut wall, mut cpu, mut peak) = (Spread::default(), Spread::default(), Spread::default());
     for _ in 0..ROUNDS {
-        let seen = convert(all, format)?;
+        let (seen, cost) = timed(|| convert(all, format));
+        let seen = seen?;
         wall.push(seen.wall);
+        cpu.push(cost.cpu);
         peak.push(seen.peak as f64 / MB);
     }
     let small = convert(tenth, format)?.peak as f64 / MB;
     show(format, &wall, 1, " s");
+    show("  processor time", &cpu, 1, " s");
     show("  peak memory", &peak, 0, " MB");
     row("  peak over that for 100 clips, at most 1.2", &format!("{:.2}", peak.median() / small), "");
     Ok(())
