@@ -34,7 +34,7 @@ fn main() -> Fallible {
 
 fn compare(name: &str, path: &Path, threads: usize, recipe: &Recipe) -> Fallible {
     let source = FfmpegSource { tools: support::tools()?, threads, hwaccel: HwAccel::None };
-    let (video, probe) = timed(|| source.probe(path));
+    let (video, probe) = timed(|| source.probe(path, None));
     let video = video?;
     let wanted = inputs::wanted(&video, std::slice::from_ref(recipe))?;
     let plain = Plain::of(&source, &video, &wanted, recipe)?;

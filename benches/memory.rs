@@ -86,7 +86,7 @@ fn parts(recipe: &Path) -> Fallible {
     part("running its golden input", timed(|| backbone.golden_errors().map(drop)).1);
     let source = FfmpegSource { tools: tools?, threads: 0, hwaccel: HwAccel::None };
     let path = inputs::small()?;
-    let (video, cost) = timed(|| source.probe(&path));
+    let (video, cost) = timed(|| source.probe(&path, None));
     part("probing the video (60 s) with ffprobe", cost);
     let video = video?;
     let decode =

@@ -21,6 +21,7 @@ use egofx::pipeline::{self, Control, OnError, Options, Questions, Report, Run};
 use egofx::plan::{Plan, Wanted};
 use egofx::recipe::{Frames, Recipe, Transform};
 use egofx::store::{RowKind, Shard, Store};
+use egofx::time::Fps;
 
 use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
 
@@ -104,7 +105,7 @@ impl Case {
     fn decode_alone(&self) -> Fallible<(usize, Cost)> {
         let path = self.path()?;
         let job = || -> Fallible<usize> {
-            let video = self.source.probe(&path)?;
+            let video = self.source.probe(&path, None)?;
             let wanted = inputs::wanted(&video, std::slice::from_ref(&self.recipe))?;
             let frames = self.source.open(&video, &wanted, &[self.frames()?.transform]).filter(Result::is_ok);
             assert_eq!(frames.count(), wanted.len(), "frames did not come");
@@ -215,9 +216,9 @@ struct Pinned {
 }
 
 impl FrameSource for Pinned {
-    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
+    fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         support::pin(self.core);
-        self.inner.probe(path)
+        self.inner.probe(path, fps)
     }
 
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {

@@ -184,7 +184,7 @@ impl Finding {
 /// Probes the file of `video` and judges it.
 pub fn audit(video: &Video, source: &dyn FrameSource) -> Vec<Finding> {
     match &video.path {
-        Some(path) => findings(video, source.probe(path).as_ref()),
+        Some(path) => findings(video, source.probe(path, video.fps).as_ref()),
         None => vec![Finding::NotLocated],
     }
 }
@@ -287,7 +287,7 @@ mod tests {
     /// Ten seconds at 30 fps.
     fn probed() -> VideoInfo {
         let source = SyntheticSource { frames: 300, fps: Fps::new(30, 1).unwrap() };
-        source.probe(std::path::Path::new("v.mp4")).unwrap()
+        source.probe(std::path::Path::new("v.mp4"), None).unwrap()
     }
 
     fn whole() -> Video {

@@ -17,6 +17,8 @@ use crate::time::{Fps, TimeSpan, Timeline};
 
 /// Windows per second of EgoVLP and EgoVLPv2 (`1.87`, not 30/16 = 1.875).
 pub const EGOVLP_WINDOWS_PER_SEC: f64 = 1.87;
+/// Windows that EgoVLP's extractors compute at once.
+pub const EGOVLP_BATCH: u64 = 4;
 /// The frame rate that EgoVLP's code assumes for every file.
 pub const EGOVLP_FPS: f64 = 30.0;
 
@@ -28,9 +30,16 @@ pub const END_TOLERANCE_SEC: f64 = 1.0 / EGOVLP_WINDOWS_PER_SEC;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Grid {
-    /// 1.87 windows a second, end to end, `frames` frames spread evenly over each (NLQ and MQ features of EgoVLP: 4,
-    /// MQ features of EgoVLPv2: 16). Source: `run/test_nlq.py` and `base/base_dataset.py` of EgoVLP.
+    /// 1.87 windows a second, end to end, `frames` frames spread evenly over each (NLQ and MQ features of EgoVLP: 4).
+    /// As released, the last rows stay zero; see [`Grid::zero_rows`]. Source: `run/test_nlq.py` and
+    /// `base/base_dataset.py` of EgoVLP.
     Egovlp {
+        /// Frames per window.
+        frames: u32,
+    },
+    /// The same windows without that fault (MQ features of EgoVLPv2: 16 frames, NLQ: 4). Source: `run/test_mq.py` of EgoVLPv2.
+    #[serde(rename = "egovlpv2")]
+    EgovlpV2 {
         /// Frames per window.
         frames: u32,
     },
@@ -78,6 +87,7 @@ impl std::fmt::Display for Grid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Grid::Egovlp { frames } => write!(f, "egovlp {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
+            Grid::EgovlpV2 { frames } => write!(f, "egovlpv2 {EGOVLP_WINDOWS_PER_SEC}/s, {frames} frames"),
             Grid::Ego4d { frames, stride } => write!(f, "ego4d {frames}/{stride}"),
             Grid::Uniform { fps, frames, stride, .. } => write!(f, "uniform {fps} fps, {frames}/{stride}"),
             Grid::Egoclip { frames } => write!(f, "egoclip, {frames} frames of a clip"),
@@ -137,7 +147,8 @@ impl Grid {
     /// Frames per window.
     pub fn frames(&self) -> u32 {
         match *self {
-            Grid::Egovlp { frames } | Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => frames,
+            Grid::Ego4d { frames, .. } | Grid::Uniform { frames, .. } => frames,
             Grid::Egoclip { frames } | Grid::Segments { frames, .. } | Grid::Keyframes { frames } => frames,
         }
     }
@@ -147,10 +158,19 @@ impl Grid {
         matches!(self, Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. })
     }
 
+    /// How many of the last of `rows` rows the original code leaves zero: EgoVLP's extractors compute windows in batches of
+    /// [`EGOVLP_BATCH`], and never the batch that is not full. Source: `run/test_nlq.py` of EgoVLP.
+    pub fn zero_rows(&self, rows: u64, compat: Compat) -> u64 {
+        match (self, compat) {
+            (Grid::Egovlp { .. }, Compat::AsReleased) => rows % EGOVLP_BATCH,
+            _ => 0,
+        }
+    }
+
     /// Rows per second on a file of `source_fps`; 0 where a clip has one row, however long it is.
     pub fn rows_per_sec(&self, source_fps: f64) -> f64 {
         match *self {
-            Grid::Egovlp { .. } => EGOVLP_WINDOWS_PER_SEC,
+            Grid::Egovlp { .. } | Grid::EgovlpV2 { .. } => EGOVLP_WINDOWS_PER_SEC,
             Grid::Ego4d { stride, .. } => source_fps / f64::from(stride),
             Grid::Uniform { fps, stride, .. } => fps.as_f64() / f64::from(stride),
             Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. } => 0.0,
@@ -160,7 +180,9 @@ impl Grid {
     /// Rows that a span of `duration_sec` will have, for plans made before a file is opened.
     pub fn estimate_rows(&self, duration_sec: f64, source_fps: f64) -> u64 {
         match *self {
-            Grid::Egovlp { frames } => egovlp_samples(duration_sec, frames) / u64::from(frames),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => {
+                egovlp_samples(duration_sec, frames) / u64::from(frames)
+            }
             Grid::Ego4d { frames, stride } => {
                 count((duration_sec * source_fps).round() as u64, frames, stride, Tail::Backpad)
             }
@@ -174,7 +196,7 @@ impl Grid {
     /// Checks what no type can: windows of at least one frame that move on.
     pub fn validate(&self) -> Result<(), String> {
         let (frames, stride) = match *self {
-            Grid::Egovlp { frames } | Grid::Egoclip { frames } => (frames, 1),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } | Grid::Egoclip { frames } => (frames, 1),
             Grid::Segments { frames, .. } | Grid::Keyframes { frames } => (frames, 1),
             Grid::Ego4d { frames, stride } | Grid::Uniform { frames, stride, .. } => (frames, stride),
         };
@@ -192,7 +214,7 @@ impl Grid {
     pub fn windows(&self, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
         let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
         match *self {
-            Grid::Egovlp { frames } => egovlp_windows(timeline, span, frames, compat),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => egovlp_windows(timeline, span, frames, compat),
             Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat).into_iter().collect(),
             Grid::Segments { frames, edges } => {
                 single::segments(timeline, span, frames, edges, compat).into_iter().collect()

@@ -129,7 +129,7 @@ pub struct Fusion {
     pub lower_text: String,
 }
 
-/// Scaling and cropping by ffmpeg, in this order, to square RGB24 frames.
+/// Scaling and cropping to square frames of three bytes a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transform {
@@ -140,6 +140,26 @@ pub struct Transform {
     pub crop: u32,
     /// The scaling filter.
     pub filter: Filter,
+    /// The order of a pixel's bytes.
+    pub channels: Channels,
+}
+
+impl Transform {
+    /// Red, green and blue of a centred square.
+    pub const fn centred(short_side: u32, crop: u32, filter: Filter) -> Self {
+        Self { short_side, crop, filter, channels: Channels::Rgb }
+    }
+}
+
+/// The order of a pixel's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channels {
+    /// Red, green, blue: what backbones are trained with.
+    Rgb,
+    /// Blue, green, red: what EgoVLP's reader of EPIC-KITCHENS' pictures gave until January 2023, and its published numbers
+    /// probably rest on.
+    Bgr,
 }
 
 /// Scaling filters of ffmpeg's `scale`.
@@ -335,6 +355,7 @@ frames = 4
 short_side = 256
 crop = 256
 filter = "bilinear"
+channels = "rgb"
 [output]
 format = "hdf5"
 dtype = "f32"
@@ -390,6 +411,11 @@ dtype = "f32"
                 .contains("`egovlp`, `ego4d`, `uniform`, `egoclip`, `segments`, `keyframes`")
         );
         assert!(refusal("compat = \"fixed\"\n", "").contains("compat"));
+        assert!(refusal("channels = \"rgb\"\n", "").contains("channels"));
+        assert!(
+            refusal("\"rgb\"", "\"grb\"").contains("`rgb`, `bgr`")
+                || refusal("\"rgb\"", "\"grb\"").contains("`rgb` or `bgr`")
+        );
         assert!(refusal("hdf5", "zarr").contains("expected one of hdf5, parquet"));
         assert!(refusal("crop = 256", "crop = 300").contains("expected 1 to short_side (256)"));
         assert!(refusal("frames = 4", "frames = 0").contains("at least 1"));

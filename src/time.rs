@@ -28,6 +28,16 @@ impl Fps {
         if num == 0 || den == 0 { None } else { Some(Self { num, den }) }
     }
 
+    /// Frames in [`denominator`](Self::denominator) seconds.
+    pub fn numerator(self) -> u32 {
+        self.num
+    }
+
+    /// Seconds that [`numerator`](Self::numerator) frames last.
+    pub fn denominator(self) -> u32 {
+        self.den
+    }
+
     /// Frames per second as a float, for display and for estimates.
     pub fn as_f64(self) -> f64 {
         f64::from(self.num) / f64::from(self.den)

@@ -13,13 +13,13 @@ use std::time::Duration;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::grid::Compat;
 use egofx::grid::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
-use egofx::recipe::{Filter, Transform};
+use egofx::recipe::{Channels, Filter, Transform};
 use serde_json::Value;
 use support::{H264, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};
 
 /// Fast, and the same bytes each time; good enough to read numbers off the pictures.
 const FAST: &str = "--preset ultrafast --threads 1 --crf 12";
-const CODED: Transform = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear };
+const CODED: Transform = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear, channels: Channels::Rgb };
 
 fn shop() -> Workshop {
     let shop = Workshop::new();
@@ -43,7 +43,7 @@ fn coded(shop: &Workshop, name: &str, frames: u64, rate: &str) {
 /// The numbers that the frames `wanted` of a file show, in that order, by the real decoder.
 fn codes(path: &Path, wanted: &[u64]) -> Vec<u64> {
     let source = FfmpegSource { tools: common::tools(), threads: 1, hwaccel: HwAccel::None };
-    let video = source.probe(path).unwrap();
+    let video = source.probe(path, None).unwrap();
     let mut ascending = wanted.to_vec();
     ascending.sort_unstable();
     ascending.dedup();
@@ -177,7 +177,7 @@ fn a_folder_of_pieces_is_read_as_the_video_that_it_was() {
     let source = FfmpegSource { tools: common::tools(), threads: 1, hwaccel: HwAccel::None };
     for name in ["v", "ntsc"] {
         let (folder, file) = (shop.path(&format!("out/{name}")), shop.path(&format!("videos/{name}.mp4")));
-        let (pieces, whole) = (source.probe(&folder).unwrap(), source.probe(&file).unwrap());
+        let (pieces, whole) = (source.probe(&folder, None).unwrap(), source.probe(&file, None).unwrap());
         assert_eq!((pieces.timeline.frames(), pieces.files().len()), (200, 4));
         let far = |i| (pieces.timeline.sec(i) - whole.timeline.sec(i)).abs();
         assert!((0..200).all(|i| far(i) < 1e-4), "{name}");

@@ -14,8 +14,8 @@ use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, Geometry, HwAccel, 
 use egofx::recipe::{Filter, Transform};
 
 /// Most fixtures are 96x64 and shown as they are, the middle of them.
-const SMALL: Transform = Transform { short_side: 64, crop: 64, filter: Filter::Bilinear };
-const EGOVLP: Transform = Transform { short_side: 256, crop: 256, filter: Filter::Bilinear };
+const SMALL: Transform = Transform::centred(64, 64, Filter::Bilinear);
+const EGOVLP: Transform = Transform::centred(256, 256, Filter::Bilinear);
 
 /// Moving, noisy pictures, so that no two frames are alike and no picture is a few bytes.
 fn pictures(size: &str, rate: &str, frames: u64) -> String {
@@ -27,7 +27,7 @@ fn source() -> FfmpegSource {
 }
 
 fn probe(path: &Path) -> VideoInfo {
-    source().probe(path).unwrap()
+    source().probe(path, None).unwrap()
 }
 
 fn open(video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> (Vec<Frame>, Vec<Fault>) {
@@ -132,7 +132,7 @@ fn shown(pixels: &[u8]) -> u64 {
 fn frames_are_those_that_the_original_decoder_gives() {
     let golden: serde_json::Value =
         serde_json::from_slice(&fs::read(data("sampling/real_decoder.json")).unwrap()).unwrap();
-    let middle = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear };
+    let middle = Transform::centred(32, 32, Filter::Bilinear);
     for case in golden["cases"].as_array().unwrap() {
         let video = probe(&data("sampling").join(case["file"].as_str().unwrap()));
         assert_eq!(Some(video.timeline.frames()), case["decord_length"].as_u64());
@@ -151,7 +151,7 @@ fn frames_are_those_that_the_original_decoder_gives() {
 
 #[test]
 fn any_set_of_indices_comes_in_order_and_exact() {
-    let middle = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear };
+    let middle = Transform::centred(32, 32, Filter::Bilinear);
     for name in ["clip_b_frames.mp4", "clip_no_b.mp4", "clip_2997.mp4"] {
         let video = probe(&data("sampling").join(name));
         let (reference, n) = (reference(&video, middle), video.timeline.frames());
@@ -350,7 +350,7 @@ fn portrait_and_odd_sizes_are_decoded() {
     for (size, pixels) in [("61x37", "yuv444p"), ("37x61", "yuv444p"), ("64x96", "yuv420p"), ("98x66", "yuv422p")] {
         let args = format!("{} -pix_fmt {pixels} {X264}", pictures(size, "30", 12));
         let path = make(folder.path(), &format!("{size}.mp4"), &args);
-        for transform in [SMALL, EGOVLP, Transform { short_side: 20, crop: 17, filter: Filter::Area }] {
+        for transform in [SMALL, EGOVLP, Transform::centred(20, 17, Filter::Area)] {
             assert_whole(&path, 12, transform);
         }
     }
@@ -436,7 +436,7 @@ fn names_need_not_be_utf8() {
 fn files_that_are_no_video_are_told_apart() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    let error = |path: &Path| source().probe(path).unwrap_err();
+    let error = |path: &Path| source().probe(path, None).unwrap_err();
     assert!(matches!(error(&at("none.mp4")), ProbeError::Missing(_)));
     fs::write(at("empty.mp4"), "").unwrap();
     assert!(matches!(error(&at("empty.mp4")), ProbeError::Empty(_)));
@@ -472,7 +472,7 @@ fn a_file_that_may_not_be_read_says_so() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything.
     if fs::File::open(&path).is_err() {
-        assert!(matches!(source().probe(&path), Err(ProbeError::Unreadable { .. })));
+        assert!(matches!(source().probe(&path, None), Err(ProbeError::Unreadable { .. })));
     }
 }
 
@@ -493,7 +493,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 
 /// Decodes a whole file, damaged or not, by the timestamps of its frames.
 fn by_pts(path: &Path) -> (BTreeMap<i64, Frame>, Vec<Fault>) {
-    let Ok(video) = source().probe(path) else { return Default::default() };
+    let Ok(video) = source().probe(path, None) else { return Default::default() };
     let (frames, faults) = open(&video, &all(&video), &[SMALL]);
     let timed = frames.into_iter().map(|frame| (video.timeline.pts(frame.index).unwrap(), frame)).collect();
     (timed, faults)
@@ -583,11 +583,7 @@ fn a_truncated_file_gives_what_it_holds() {
 #[test]
 fn several_sizes_at_once_equal_each_alone() {
     let video = probe(&data("media/nasa_13013.mp4"));
-    let sizes = [
-        EGOVLP,
-        Transform { short_side: 120, crop: 97, filter: Filter::Bicubic },
-        Transform { short_side: 300, crop: 288, filter: Filter::Area },
-    ];
+    let sizes = [EGOVLP, Transform::centred(120, 97, Filter::Bicubic), Transform::centred(300, 288, Filter::Area)];
     let wanted = [0, 7, 50];
     let (three, _) = open(&video, &wanted, &sizes);
     let (two, _) = open(&video, &wanted, &sizes[..2]);
@@ -615,7 +611,7 @@ fn scaling_is_bilinear_with_half_pixel_centres() {
         "scale=flags=accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=rgb24",
         width * height * 3,
     );
-    let large = Transform { short_side: 540, crop: 512, filter: Filter::Bilinear };
+    let large = Transform::centred(540, 512, Filter::Bilinear);
     let g = Geometry::of(large, video.width, video.height);
     let (frames, _) = open(&video, &[120], &[large]);
     let axis = |i: u32, from: usize, to: u32| {
@@ -651,7 +647,7 @@ fn thousands_of_unevenly_timed_frames_are_chosen() {
     let args = "-f lavfi -i testsrc2=s=64x64:r=30000/1001 -frames:v 20000 -c:v mpeg4 -q:v 9 -g 60";
     let video = probe(&make(folder.path(), "long.mkv", args));
     let wanted: Vec<u64> = (0..video.timeline.frames()).step_by(3).collect();
-    let (frames, faults) = open(&video, &wanted, &[Transform { short_side: 16, crop: 16, filter: Filter::Area }]);
+    let (frames, faults) = open(&video, &wanted, &[Transform::centred(16, 16, Filter::Area)]);
     assert_eq!((indices(&frames), faults), (wanted, vec![]));
 }
 

@@ -100,3 +100,26 @@ fn clips_far_apart_are_reached_by_seeking_and_have_the_same_bits() {
         assert!(of("far") == of("near"), "{clip}");
     }
 }
+
+/// EgoVLP's extractors never compute the batch of four windows that is not full.
+#[test]
+fn as_released_the_last_windows_of_egovlp_are_zero_rows_and_sound() {
+    let shop = Workshop::new();
+    shop.clip("long.mp4", 100);
+    shop.clip("short.mp4", 40);
+    let recipe = shop.recipe("rows", EGOVLP, "hdf5", "f32");
+    let text = std::fs::read_to_string(&recipe).unwrap();
+    shop.write("released.toml", text.replace("compat = \"fixed\"", "compat = \"as-released\""));
+    shop.manifest(&["long.mp4", "short.mp4"]);
+    shop.egofx("extract -m all.csv -p rows.toml -p released.toml -o out").ends_with(0);
+    shop.egofx("verify out").ends_with(0);
+    for (clip, rows, zeros) in [("long", 7, 3), ("short", 3, 3)] {
+        let (fixed, released) = (shop.unit("out/rows", clip), shop.unit("out/released", clip));
+        assert_eq!((fixed.features.nrows(), released.features.nrows()), (rows, rows));
+        let is_zero = |row: usize| released.features.row(row).iter().all(|&value| value == 0.0);
+        assert!((0..rows).all(|row| is_zero(row) == (row >= rows - zeros)), "{clip}");
+        assert!(released.meta.iter().all(|row| !row.missing));
+        assert!(released.header.notes.iter().any(|note| note.contains("rows are zeros, as released")));
+        assert!(fixed.features.outer_iter().all(|row| row.iter().any(|&value| value != 0.0)));
+    }
+}

@@ -304,7 +304,7 @@ fn int8_ranges_come_from_the_sample_video_and_the_card_says_so() {
 fn one_video(shop: &Workshop, backbone: &str) {
     let recipe = format!("backbone = \"{backbone}\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n")
         + "[grid]\nkind = \"egovlp\"\nframes = 4\n\
-           [transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n\
+           [transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n\
            [output]\nformat = \"hdf5\"\ndtype = \"f32\"\n";
     shop.write("rows.toml", recipe);
     shop.write(

@@ -148,9 +148,9 @@ fn open_golden() -> Checkpoint {
 /// The frames of a film, scaled and cut by ffmpeg.
 fn decoded(film: &Path, size: &Size, filter: Filter) -> Vec<u8> {
     let source = FfmpegSource { tools: common::tools(), threads: 2, hwaccel: HwAccel::None };
-    let video = source.probe(film).unwrap();
+    let video = source.probe(film, None).unwrap();
     let wanted: Vec<u64> = (0..size.frames as u64).collect();
-    let transform = Transform { short_side: 256, crop: 256, filter };
+    let transform = Transform::centred(256, 256, filter);
     let frames = source.open(&video, &wanted, &[transform]).map(Result::unwrap);
     frames.flat_map(|frame| frame.pixels[0].to_vec()).collect()
 }

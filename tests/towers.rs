@@ -27,8 +27,7 @@ fn write_vocabulary(shop: &Workshop) {
 
 const TEXT: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
 const FUSION: &str = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
-const FRAMES: &str =
-    "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n";
+const FRAMES: &str = "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n";
 
 fn write_recipe(shop: &Workshop, name: &str, backbone: &str, feature: &str, tables: &str) {
     let output = "[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n";
@@ -74,7 +73,7 @@ fn session(folder: &Path, card: &Card) -> GraphSession {
 fn whole_tower(shop: &Workshop, unit: &Unit, row: usize, graph: &mut GraphSession) -> Vec<f32> {
     let tools = Tools::find(None, None, &[checkout().to_owned()]).unwrap();
     let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
-    let video = source.probe(&shop.path(&unit.header.source_name)).unwrap();
+    let video = source.probe(&shop.path(&unit.header.source_name), None).unwrap();
     let recipe = Recipe::read(&shop.path("fused.toml")).unwrap();
     let frames = recipe.frames().unwrap();
     let span = unit.header.span;

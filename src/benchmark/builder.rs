@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::path::Path;
 
+use super::pictures::Pictures;
 use super::tally::Tally;
 use super::{BenchmarkError, Built, Sources};
 use crate::ids::{ClipUid, VideoUid};
@@ -53,6 +54,8 @@ pub(super) struct Builder {
     entries: u64,
     pub queries: Queries,
     pub tally: Tally,
+    /// What is known of videos that lie there as pictures.
+    pub pictures: Pictures,
 }
 
 impl Builder {
@@ -67,6 +70,7 @@ impl Builder {
             entries: 0,
             queries: Queries::new(&columns),
             tally: Tally::default(),
+            pictures: Pictures::default(),
         }
     }
 
@@ -197,6 +201,7 @@ impl Builder {
         let mut manifest = Manifest { name: self.benchmark.to_owned(), videos: self.videos, rejected: Vec::new() };
         if !sources.videos.is_empty() {
             manifest.locate(&sources.videos)?;
+            self.pictures.settle(&mut manifest, &sources.videos)?;
             leave_out_missing(&mut manifest, &mut self.tally);
             if manifest.videos.is_empty() {
                 let roots = sources.videos.clone();

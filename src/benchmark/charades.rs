@@ -11,6 +11,7 @@ use super::table::{Row, Table};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
+use crate::time::Fps;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "charades",
@@ -22,8 +23,12 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     build,
 };
 
+/// Charades' own pictures (`Charades_v1_rgb`) are cut at this rate.
+const PICTURES_PER_SEC: Option<Fps> = Fps::new(24, 1);
+
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &["class"]);
+    builder.pictures.fps = PICTURES_PER_SEC;
     for path in BENCHMARK.annotations(sources)? {
         let table = Table::open(path, b',')?;
         match table.optional("actions") {

@@ -67,6 +67,10 @@ fn add_row(builder: &mut Builder, columns: &Columns, row: &Row<'_>, split: &str)
     let stretch = Stretch::Seconds(seconds(row.cell(columns.start)), seconds(row.cell(columns.stop)));
     let unit = Unit { video_uid: row.cell(columns.video), clip_uid: name, stretch, split };
     let Some(clip_uid) = builder.unit(row, &unit) else { return builder.tally.drop(NO_CLIP, row) };
+    let frame_of = |column: Option<usize>| column.and_then(|column| row.number(column));
+    if let (Some(number), Some(second)) = (frame_of(columns.last), seconds(row.cell(columns.stop))) {
+        builder.pictures.note(row.cell(columns.video), number, second);
+    }
     if text.trim().is_empty() {
         return builder.tally.drop("narrations without a text", row);
     }

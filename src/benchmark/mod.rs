@@ -17,6 +17,7 @@ mod json;
 mod mq;
 mod nlq;
 mod oscc;
+mod pictures;
 mod pnr;
 mod qfvs;
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! OSCC, object state change classification: `fho_oscc-pnr_train.json`, `fho_oscc-pnr_val.json` and the test file.
 //!
 //! A unit is a clip of about eight seconds, a query its label. The file is shared with PNR, whose rows are those with a
-//! change. Not for frames: which of them a head looks at is its own. A label that is null or absent is no change, as
-//! the original loaders have it, and is counted.
+//! change. A clip whose pictures have a folder of their own, `<clip_uid>/<frame of the video>.jpeg`, is listed as a video.
+//! Not for choosing frames: which of them a head looks at is its own. A label that is null or absent is no change, as the
+//! original loaders have it, and is counted.
 
 use serde::Deserialize;
 
@@ -11,6 +12,7 @@ use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
+use crate::time::Fps;
 
 pub(super) const NEEDS: Needs = Needs {
     annotations: Need::Required("fho_oscc-pnr_train.json, _val.json or the test file (--annotations FILE)"),
@@ -70,6 +72,7 @@ pub(super) type Belongs = fn(&mut Builder, &str, &Entry, &str) -> bool;
 /// Lists the clips that belong, with their labels.
 pub(super) fn collect(benchmark: &Benchmark, sources: &Sources, belongs: Belongs) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(benchmark.name, &COLUMNS);
+    (builder.pictures.fps, builder.pictures.of_clips) = (Fps::new(30, 1), true);
     for path in benchmark.annotations(sources)? {
         let file: File = json::read(path)?;
         let split = split_of(path, file.split.as_deref());

@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 use super::builder::{Builder, NO_CLIP, Stretch, Unit};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::queries::Query;
+use crate::time::Fps;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "qfvs",
@@ -26,12 +27,16 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 /// How a summary's file is named, behind its two concepts.
 const ENDING: &str = "_oracle.txt";
 
+/// A shot of five seconds has five pictures.
+const PICTURES_PER_SEC: Option<Fps> = Fps::new(1, 1);
+
 /// Concepts that the original code renames for the text tower; everything else knows them by their first names.
 const RENAMED: [(&str, &str); 3] =
     [("Cupglass", "Glass"), ("Musicalinstrument", "Instrument"), ("Petsanimal", "Animal")];
 
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &["concept_1", "concept_2", "oracle_shots"]);
+    builder.pictures.fps = PICTURES_PER_SEC;
     for root in BENCHMARK.annotations(sources)? {
         for path in summaries(root)? {
             add_summary(&mut builder, root, &path)?;

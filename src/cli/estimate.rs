@@ -47,7 +47,7 @@ pub fn estimate(
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
     let source = FfmpegSource { tools: programs.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
-    let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?).ok()).next();
+    let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?, job.fps).ok()).next();
     let Some(video) = opened else { return Ok(None) };
     let decode_sec = plan.cost_sec() * decode_rate(&source, &video, recipes, seconds);
     let runtime = compute.runtime(programs)?;

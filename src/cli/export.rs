@@ -139,7 +139,7 @@ impl ExportCommand {
     /// Windows of consecutive-looking frames, spread over `video`.
     fn windows(&self, video: &Path, side: usize) -> anyhow::Result<Vec<(usize, Vec<u8>)>> {
         let source = FfmpegSource { tools: self.programs.tools()?, threads: args::cores(), hwaccel: HwAccel::None };
-        let info = source.probe(video)?;
+        let info = source.probe(video, None)?;
         let frames = info.timeline.frames();
         let first = |window: u64| frames * window / SAMPLE_WINDOWS;
         let wanted = |window: u64| (0..SAMPLE_FRAMES).map(move |i| first(window) + i * SAMPLE_STRIDE);
@@ -151,7 +151,7 @@ impl ExportCommand {
             SAMPLE_WINDOWS * SAMPLE_FRAMES * SAMPLE_STRIDE
         );
         let side = u32::try_from(side)?;
-        let transform = Transform { short_side: side, crop: side, filter: Filter::Bilinear };
+        let transform = Transform::centred(side, side, Filter::Bilinear);
         let decoded = source.open(&info, &wanted, &[transform]);
         let pixels = decoded.map(|frame| Ok(frame?.pixels[0].to_vec())).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())

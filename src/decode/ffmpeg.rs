@@ -4,17 +4,18 @@
 //! ffmpeg's exit status nor a frame count is trusted instead.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use super::child::Child;
+use super::graph::Sizes;
 use super::log_line::LogLine;
-use super::{Fault, Frame, FrameSource, FrameStream, Geometry, ProbeError, Tools, VideoInfo, pieces, probe, select};
-use crate::recipe::{Filter, Transform};
+use super::picture_stream::PictureStream;
+use super::{Fault, Frame, FrameSource, FrameStream, ProbeError, Tools, VideoInfo, pictures, pieces, probe};
+use crate::recipe::Transform;
+use crate::time::Fps;
 
 /// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
 /// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
@@ -30,7 +31,7 @@ pub enum HwAccel {
     Cuda(u32),
 }
 
-/// A [`FrameSource`] that runs one ffmpeg per stream of frames.
+/// A [`FrameSource`] that runs one ffmpeg per stream of frames, or per few dozen pictures of a folder.
 #[derive(Debug, Clone)]
 pub struct FfmpegSource {
     /// The programs.
@@ -42,9 +43,10 @@ pub struct FfmpegSource {
 }
 
 impl FrameSource for FfmpegSource {
-    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
+    fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         match pieces::files(path) {
             Some(files) => pieces::probe(self, path, &files),
+            None if pictures::are_named_by(path) => pictures::probe(path, fps),
             None => probe::probe(&self.tools, path),
         }
     }
@@ -56,15 +58,16 @@ impl FrameSource for FfmpegSource {
         if !video.pieces.is_empty() {
             return pieces::open(self, video, wanted, transforms);
         }
-        let sizes: Vec<Geometry> = transforms.iter().map(|&t| Geometry::of(t, video.width, video.height)).collect();
+        if let Some(pictures) = &video.pictures {
+            return Box::new(PictureStream::new(self, video, pictures.clone(), wanted, transforms));
+        }
         Box::new(Stream {
             source: self.clone(),
             video: video.clone(),
             landings: Landing::before(wanted[0], video),
             landing: None,
-            transforms: transforms.to_vec(),
             wanted: wanted.to_vec(),
-            sizes,
+            sizes: Sizes::new(transforms, video),
             state: State::Unstarted,
             delivered: 0,
             suspect: None,
@@ -96,48 +99,6 @@ pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
         }
         Err(e) => Some(e.to_string()),
     }
-}
-
-/// The filter graph: wanted frames only, then scaled, converted and cropped; several sizes are stacked into one picture,
-/// so that one decode and one pipe serve them all; `showinfo` reports each frame's timestamp.
-fn filter(pts: &[i64], transforms: &[Transform], sizes: &[Geometry]) -> String {
-    let mut graph = format!("select='{}'", select::expression(pts));
-    let one = |t: &Transform, g: &Geometry| {
-        let (side, x, y) = (g.side, g.x, g.y);
-        format!("{},format=rgb24,crop={side}:{side}:{x}:{y}:exact=1", scale(t.filter, g))
-    };
-    // Writing to a String cannot fail.
-    if let ([t], [g]) = (transforms, sizes) {
-        let _ = write!(graph, ",{}", one(t, g));
-    } else {
-        let n = sizes.len();
-        let widest = widest(sizes);
-        let labels = |c: char| (0..n).map(|i| format!("[{c}{i}]")).collect::<String>();
-        let _ = write!(graph, ",split={n}{}", labels('a'));
-        for (i, (t, g)) in transforms.iter().zip(sizes).enumerate() {
-            let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", one(t, g), g.side);
-        }
-        let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
-    }
-    // Side data would make more lines, which nobody reads.
-    graph.push_str(",sidedata=mode=delete,showinfo=checksum=0\n");
-    graph
-}
-
-/// The filters that scale.
-fn scale(filter: Filter, g: &Geometry) -> String {
-    // Without these flags swscale's chroma is off by up to 200 levels on sharp edges.
-    const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact";
-    let scale = format!("scale={}:{}:flags={}+{EXACT}", g.width, g.height, filter.flag());
-    if filter != Filter::BilinearAliased {
-        return scale;
-    }
-    // With 8 bits on either side this kernel is another, fast and several pixels off.
-    format!("scale=flags=bilinear+{EXACT},format=rgb48le,{scale},format=rgb48le")
-}
-
-fn widest(sizes: &[Geometry]) -> u32 {
-    sizes.iter().map(|g| g.side).max().unwrap_or(0)
 }
 
 /// Where decoding starts in the middle of a file.
@@ -182,9 +143,8 @@ struct Stream {
     landings: Vec<Landing>,
     /// The one in use, until it is known to be right.
     landing: Option<Landing>,
-    transforms: Vec<Transform>,
     wanted: Vec<u64>,
-    sizes: Vec<Geometry>,
+    sizes: Sizes,
     state: State,
     /// Frames of `wanted` that have come out of the decoder.
     delivered: usize,
@@ -219,7 +179,7 @@ impl Stream {
         let selected = self.landing.iter().map(|landing| &landing.mark).chain(&self.wanted);
         let mut pts: Vec<i64> = selected.filter_map(|&index| self.video.timeline.pts(index)).collect();
         pts.dedup(); // the mark may be wanted itself
-        match Child::spawn(self.command(), filter(&pts, &self.transforms, &self.sizes)) {
+        match Child::spawn(self.command(), self.sizes.graph(&pts)) {
             Ok(child) => self.state = State::Running(child),
             Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
         }
@@ -250,8 +210,7 @@ impl Stream {
 
     /// Reads one frame, or the end.
     fn advance(&mut self, mut child: Child) {
-        let bytes = widest(&self.sizes) as usize * 3 * self.sizes.iter().map(|g| g.side as usize).sum::<usize>();
-        let mut picture = vec![0; bytes];
+        let mut picture = vec![0; self.sizes.bytes()];
         match child.read_frame(&mut picture) {
             Ok(true) => {}
             Ok(false) => return self.end(child),
@@ -306,8 +265,7 @@ impl Stream {
             self.harmed_until = self.video.keyframe_from(index + COMPLAINT_LEAD_FRAMES);
         }
         if index >= self.harmed_until {
-            let pixels = unstack(picture, &self.sizes).into_iter().map(Arc::new).collect();
-            self.ready.push_back(Ok(Frame { index, pixels }));
+            self.ready.push_back(Ok(Frame { index, pixels: self.sizes.pixels(picture) }));
         }
     }
 
@@ -331,18 +289,4 @@ impl Stream {
             self.ready.push_back(Err(Fault::Short { status, got, wanted, line }));
         }
     }
-}
-
-/// Cuts a picture of stacked sizes apart.
-fn unstack(picture: Vec<u8>, sizes: &[Geometry]) -> Vec<Vec<u8>> {
-    if sizes.len() == 1 {
-        return vec![picture];
-    }
-    let stride = widest(sizes) as usize * 3;
-    let mut rows = picture.chunks_exact(stride);
-    let mut cut = |g: &Geometry| {
-        let row_bytes = g.side as usize * 3;
-        rows.by_ref().take(g.side as usize).flat_map(|row| &row[..row_bytes]).copied().collect()
-    };
-    sizes.iter().map(&mut cut).collect()
 }

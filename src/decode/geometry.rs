@@ -48,7 +48,7 @@ mod tests {
     use crate::recipe::Filter;
 
     fn of(width: u32, height: u32) -> Geometry {
-        Geometry::of(Transform { short_side: 256, crop: 256, filter: Filter::Bilinear }, width, height)
+        Geometry::of(Transform::centred(256, 256, Filter::Bilinear), width, height)
     }
 
     #[test]

@@ -8,7 +8,10 @@
 mod child;
 mod ffmpeg;
 mod geometry;
+mod graph;
 mod log_line;
+mod picture_stream;
+mod pictures;
 mod pieces;
 mod probe;
 mod select;
@@ -22,15 +25,16 @@ pub(crate) use child::Child;
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
 pub(crate) use log_line::LogLine;
+pub use pictures::Pictures;
 pub(crate) use probe::file_url;
 pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 
 use crate::recipe::Transform;
-use crate::time::Timeline;
+use crate::time::{Fps, Timeline};
 
-/// RGB24 bytes of one frame, rows top to bottom, shared between the windows that show it.
+/// Bytes of one frame, three a pixel, rows top to bottom, shared between the windows that show it.
 pub type Pixels = Arc<Vec<u8>>;
 
 /// One decoded frame, in each of the sizes asked for.
@@ -45,7 +49,7 @@ pub struct Frame {
 /// What is known of a video before any frame is decoded.
 #[derive(Debug, Clone)]
 pub struct VideoInfo {
-    /// The file, or the folder of the pieces.
+    /// The file, the folder of the pieces, or what names the pictures.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
@@ -73,6 +77,8 @@ pub struct VideoInfo {
     pub lost: Vec<u64>,
     /// What else the probe saw that a person should know (a guessed timeline, a complaint).
     pub notes: Vec<String>,
+    /// The files of its frames, if it is a folder of pictures.
+    pub pictures: Option<Arc<Pictures>>,
 }
 
 impl VideoInfo {
@@ -153,8 +159,9 @@ pub type FrameStream = Box<dyn Iterator<Item = Result<Frame, Fault>> + Send>;
 
 /// Delivers frames of videos.
 pub trait FrameSource: Sync {
-    /// Looks at a file (or a folder of pieces) without decoding it.
-    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError>;
+    /// Looks at a file (or a folder of pieces or pictures) without decoding it. `fps` is the rate of pictures; files have
+    /// their own.
+    fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError>;
 
     /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream;
@@ -212,6 +219,9 @@ pub enum ProbeError {
         /// What does not fit.
         why: String,
     },
+    /// Pictures in a folder have no rate of their own.
+    #[error("{}: a folder of pictures has no rate; the manifest's column fps gives it", .0.display())]
+    NoRate(PathBuf),
     /// ffprobe itself failed.
     #[error("ffprobe cannot be run: {0}")]
     Tool(String),

@@ -21,7 +21,7 @@ pub(super) fn files(folder: &Path) -> Option<Vec<PathBuf>> {
 
 /// Probes each of `files` and puts them one behind the other.
 pub(super) fn probe(source: &FfmpegSource, folder: &Path, files: &[PathBuf]) -> Result<VideoInfo, ProbeError> {
-    let pieces = files.iter().map(|file| source.probe(file)).collect::<Result<Vec<_>, _>>()?;
+    let pieces = files.iter().map(|file| source.probe(file, None)).collect::<Result<Vec<_>, _>>()?;
     check(folder, &pieces).map_err(|why| ProbeError::Pieces { path: folder.to_owned(), why })?;
     let lines: Vec<&Timeline> = pieces.iter().map(|piece| &piece.timeline).collect();
     let nothing = || ProbeError::NoFrames { path: folder.to_owned(), why: "no pieces".into() };

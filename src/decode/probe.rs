@@ -120,6 +120,7 @@ pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
         timeline,
         declared_end_sec,
         notes,
+        pictures: None,
     })
 }
 

@@ -19,7 +19,7 @@ pub struct SyntheticSource {
 }
 
 impl FrameSource for SyntheticSource {
-    fn probe(&self, path: &Path) -> Result<VideoInfo, ProbeError> {
+    fn probe(&self, path: &Path, _fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         let nothing = || ProbeError::NoFrames { path: path.to_owned(), why: "0 frames asked for".into() };
         Ok(VideoInfo {
             path: path.to_owned(),
@@ -36,6 +36,7 @@ impl FrameSource for SyntheticSource {
             declared_end_sec: None,
             lost: Vec::new(),
             notes: Vec::new(),
+            pictures: None,
         })
     }
 

@@ -155,3 +155,13 @@ fn degenerate_grids_are_refused() {
     assert!(Grid::Ego4d { frames: 32, stride: 0 }.validate().is_err());
     assert!(Grid::Ego4d { frames: 32, stride: 16 }.validate().is_ok());
 }
+
+#[test]
+fn the_zero_tail_is_egovlps_own_and_only_as_released() {
+    let (v1, v2) = (Grid::Egovlp { frames: 4 }, Grid::EgovlpV2 { frames: 4 });
+    assert_eq!([897, 896, 3].map(|rows| v1.zero_rows(rows, Compat::AsReleased)), [1, 0, 3]);
+    assert_eq!((v1.zero_rows(897, Compat::Fixed), v2.zero_rows(897, Compat::AsReleased)), (0, 0));
+    let line = at_30_fps(14_400);
+    let windows = |grid: Grid| grid.windows(&line, span(0.0, 480.0), Compat::AsReleased);
+    assert_eq!((windows(v1).len(), windows(v1) == windows(v2)), (897, true));
+}

@@ -1,7 +1,8 @@
 //! Where the videos of a manifest lie.
 //!
-//! Videos are named `<video_uid>.<extension>` somewhere below a few folders. Not for looking into the files. Only the
-//! given folders are searched, each once, and a name that fits two files is never decided by chance.
+//! Videos are named `<video_uid>.<extension>` somewhere below a few folders, or are folders of that name with a JPEG file
+//! for each frame. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
+//! two places is never decided by chance.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,14 +15,23 @@ use super::{ManifestError, Video};
 /// Extensions of files that are taken for videos, in lower case.
 const EXTENSIONS: [&str; 9] = ["mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts"];
 
+/// Extensions of files that are taken for frames of a video, in lower case.
+const PICTURES: [&str; 2] = ["jpg", "jpeg"];
+
+/// What UT-Ego's folders of pictures are called behind the video's name.
+const PICTURE_FOLDER_ENDING: &str = "-moviepy";
+
 /// Fills the paths of `videos` that have none with what is found below `roots`.
 pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), ManifestError> {
     let missing = videos.iter().enumerate().filter(|(_, video)| video.path.is_none());
     let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
     let mut found: HashMap<usize, PathBuf> = HashMap::new();
     for root in roots {
-        for path in video_files(root)? {
-            let Some(&at) = uid_of(&path).and_then(|uid| wanted.get(uid)) else { continue };
+        let Found { files, folders } = Found::below(root)?;
+        let named = files.into_iter().map(|path| (uid_of(&path).map(str::to_owned), path));
+        let named = named.chain(folders.into_iter().map(|path| (uid_of_folder(&path).map(str::to_owned), path)));
+        for (uid, path) in named {
+            let Some(&at) = uid.and_then(|uid| wanted.get(&uid)) else { continue };
             match found.get(&at) {
                 Some(first) if !same_file(first, &path) => {
                     let (video_uid, first) = (videos[at].uid.clone(), first.clone());
@@ -41,24 +51,67 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
 /// The folder in which transcoding keeps what is not finished: no videos of anybody's.
 pub(crate) const UNFINISHED: &str = ".egofx";
 
+/// What lies below a folder: absolute paths in order, links followed.
+#[derive(Default)]
+struct Found {
+    /// Files whose extension is a video's.
+    files: Vec<PathBuf>,
+    /// Folders with pictures directly in them.
+    folders: Vec<PathBuf>,
+}
+
+impl Found {
+    /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
+    fn below(root: &Path) -> Result<Self, ManifestError> {
+        let error = |cause| ManifestError::Root { path: root.to_owned(), cause };
+        // The walk itself would report a missing root like any unreadable subfolder.
+        fs::read_dir(root).map_err(error)?;
+        let root = std::path::absolute(root).map_err(error)?;
+        let mut found = Self::default();
+        let walk = WalkDir::new(&root).follow_links(true).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| entry.file_name() != UNFINISHED) {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() => found.add(entry.into_path()),
+                Ok(_) => {}
+                Err(error) => log::warn!("{}: skipped while searching for videos: {error}", root.display()),
+            }
+        }
+        found.folders.sort();
+        found.folders.dedup();
+        Ok(found)
+    }
+
+    fn add(&mut self, file: PathBuf) {
+        if is_one_of(&file, &EXTENSIONS) {
+            self.files.push(file);
+        } else if is_one_of(&file, &PICTURES) {
+            let folder = file.parent().filter(|folder| self.folders.last().is_none_or(|last| last != folder));
+            self.folders.extend(folder.map(Path::to_owned));
+        }
+    }
+}
+
 /// All files below `root` whose extension is a video's: absolute, in order of their paths, links followed.
 ///
 /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
 pub(crate) fn video_files(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
-    let error = |cause| ManifestError::Root { path: root.to_owned(), cause };
-    // The walk itself would report a missing root like any unreadable subfolder.
-    fs::read_dir(root).map_err(error)?;
-    let root = std::path::absolute(root).map_err(error)?;
-    let mut files = Vec::new();
-    let walk = WalkDir::new(&root).follow_links(true).sort_by_file_name().into_iter();
-    for entry in walk.filter_entry(|entry| entry.file_name() != UNFINISHED) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && is_video(entry.path()) => files.push(entry.into_path()),
-            Ok(_) => {}
-            Err(error) => log::warn!("{}: skipped while searching for videos: {error}", root.display()),
-        }
-    }
-    Ok(files)
+    Ok(Found::below(root)?.files)
+}
+
+/// All folders below `root` with pictures directly in them: absolute, in order of their paths, links followed.
+pub(crate) fn picture_folders(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    Ok(Found::below(root)?.folders)
+}
+
+/// Whether a file's extension is a picture's.
+pub(crate) fn is_picture(path: &Path) -> bool {
+    is_one_of(path, &PICTURES)
+}
+
+/// The uid that the name of a folder of pictures holds, unchecked; `None` where it is not UTF-8.
+fn uid_of_folder(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    Some(name.strip_suffix(PICTURE_FOLDER_ENDING).unwrap_or(name))
 }
 
 /// The uid that a file's name holds, unchecked; `None` where the name is not UTF-8.
@@ -71,9 +124,9 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn is_video(path: &Path) -> bool {
+fn is_one_of(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+    extension.is_some_and(|found| extensions.iter().any(|known| known.eq_ignore_ascii_case(found)))
 }
 
 #[cfg(test)]
@@ -120,6 +173,29 @@ mod tests {
         let (a, b, c) = (at("v1/full_scale/a.mp4"), at("b.MP4"), at("x/c.webm"));
         assert_eq!(found, [Some(&*a), Some(&*b), Some(&*c), None, None, None]);
         assert!(a.is_absolute());
+    }
+
+    #[test]
+    fn folders_of_pictures_are_videos_too() {
+        let dir = tree(&[
+            "x/P01-moviepy/1.jpg",
+            "x/P01-moviepy/2.JPG",
+            "rgb/P01/P01_01/frame_1.jpeg",
+            "c/notes.txt",
+            "a.jpg",
+        ]);
+        let mut videos = videos(&["P01", "P01_01", "c"]);
+        let text = locate(&mut videos, &[dir.path().to_owned()]).map(|()| videos[0].path.clone());
+        assert_eq!(text.unwrap(), Some(dir.path().join("x/P01-moviepy")));
+        assert_eq!(videos[1].path, Some(dir.path().join("rgb/P01/P01_01")));
+        assert_eq!(videos[2].path, None, "a folder without pictures");
+    }
+
+    #[test]
+    fn a_video_file_and_a_folder_of_its_pictures_are_two_places() {
+        let dir = tree(&["a.mp4", "frames/a/1.jpg"]);
+        let text = locate(&mut videos(&["a"]), &[dir.path().to_owned()]).unwrap_err().to_string();
+        assert!(text.contains("two places") && text.contains("frames/a"), "{text}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::ids::{ClipUid, VideoUid};
 use crate::time::{Fps, TimeSpan};
 
 pub use error::{ManifestError, Place, RejectReason, Rejected};
-pub(crate) use locate::{UNFINISHED, same_file, uid_of, video_files};
+pub(crate) use locate::{UNFINISHED, is_picture, picture_folders, same_file, uid_of, video_files};
 
 /// A list of videos, each with its clips.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ pub struct Manifest {
 pub struct Video {
     /// Its name, which is the stem of its file as well.
     pub uid: VideoUid,
-    /// Its file, absolute; `None` until it is located. Nobody has looked whether an explicit path exists.
+    /// Its file, absolute, or what names its pictures (a folder, or a pattern such as `%d.jpeg`); `None` until it is located. Nobody has looked whether an explicit path exists.
     pub path: Option<PathBuf>,
     /// Length in seconds, finite and positive.
     pub duration_sec: Option<f64>,

@@ -93,6 +93,10 @@ impl Context<'_> {
             }
             self.stretch(stretch, video, sinks)?;
         }
+        // What is left wants no frame at all, unless the run was stopped before.
+        for (task, layout) in waiting.into_iter().filter(|(_, layout)| layout.zeros == layout.rows.len() as u64) {
+            self.begin(task, layout, &opened, sinks)?;
+        }
         Ok(())
     }
 
@@ -100,8 +104,11 @@ impl Context<'_> {
         let path = job.path.as_ref().ok_or_else(|| {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
-        let video = self.run.source.probe(path).map_err(|e| e.to_string())?;
-        let source_sha256 = digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?;
+        let video = self.run.source.probe(path, job.fps).map_err(|e| e.to_string())?;
+        let source_sha256 = match &video.pictures {
+            Some(pictures) => digest::text(&pictures.listing()),
+            None => digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?,
+        };
         Ok(Opened { video, source_sha256 })
     }
 
@@ -129,13 +136,13 @@ impl Context<'_> {
     /// Tells the writer of the task's units and their rows.
     fn begin(&self, task: usize, layout: Layout, opened: &Opened, sinks: Sinks) -> Result<(), Closed> {
         let planned = &self.run.plan.tasks[task];
-        let Layout { rows, shortfall, notes, .. } = layout;
+        let Layout { rows, zeros, shortfall, notes, .. } = layout;
         let rows = planned.rows(rows, |query| self.run.questions.id_of(query));
         let notes: Vec<String> = notes.into_iter().chain(shortfall).collect();
         let header =
             |unit| UnitHeader { rows: rows.len() as u64, notes: notes.clone(), ..self.header(task, unit, opened) };
         let headers = (0..planned.units().len()).map(header).collect();
-        sinks.rows.send(Write::Begin { task, headers, rows }).map_err(|_| Closed)
+        sinks.rows.send(Write::Begin { task, headers, rows, zeros }).map_err(|_| Closed)
     }
 
     /// The windows of a clip belong together; where each is a clip of its own, they may lie far apart.

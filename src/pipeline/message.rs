@@ -59,6 +59,8 @@ pub enum Write {
         headers: Vec<UnitHeader>,
         /// The rows of each of its units, those marked as missing included.
         rows: Vec<RowMeta>,
+        /// How many of the last rows are zeros; nobody computes them.
+        zeros: u64,
     },
     /// Features: `features[i]` belongs to `keys[i]`.
     Rows {

@@ -57,7 +57,7 @@ fn read(
     Counters::add(&counters.planned_rows, meta.len() as u64);
     counters.planned_rows.fetch_sub(planned.estimated_rows, Relaxed);
     let header = header(run, task, meta.len() as u64, asked);
-    rows.send(Write::Begin { task, headers: vec![header], rows: meta }).map_err(|_| Closed)?;
+    rows.send(Write::Begin { task, headers: vec![header], rows: meta, zeros: 0 }).map_err(|_| Closed)?;
     for reads in by_length(reads).values().flat_map(|reads| reads.chunks(run.options.batch_size)) {
         let keys = reads.iter().flat_map(|read| read.rows.clone()).map(|row| RowKey { task, unit: 0, row }).collect();
         let input = reads.iter().map(|read| read.sentence.clone()).collect();

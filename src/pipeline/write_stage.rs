@@ -18,6 +18,8 @@ use crate::store::{OpenUnit, RowBlock, RowMeta, Store, StoreError, UnitHeader};
 struct Incoming {
     file: OpenUnit,
     rows: Vec<RowMeta>,
+    /// The first of the last rows that are zeros.
+    zeros_from: u64,
     /// Rows in the file.
     written: u64,
     /// Rows that came before their turn; `None` is a missing one. Few: batches of one unit are made in order.
@@ -49,7 +51,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn take(&mut self, message: Write) -> Result<(), StoreError> {
         match message {
-            Write::Begin { task, headers, rows } => self.begin(task, headers, &rows),
+            Write::Begin { task, headers, rows, zeros } => self.begin(task, headers, &rows, zeros),
             Write::Rows { keys, features } => self.take_rows(&keys, &features),
             Write::Missing { keys } => self.take_missing(&keys),
             Write::Fail { task, why } => {
@@ -59,10 +61,11 @@ impl Writer<'_> {
         }
     }
 
-    fn begin(&mut self, task: usize, headers: Vec<UnitHeader>, rows: &[RowMeta]) -> Result<(), StoreError> {
+    fn begin(&mut self, task: usize, headers: Vec<UnitHeader>, rows: &[RowMeta], zeros: u64) -> Result<(), StoreError> {
+        let zeros_from = rows.len() as u64 - zeros;
         for (unit, header) in headers.into_iter().enumerate() {
             let file = self.stores[self.plan.tasks[task].recipe].begin(header)?;
-            let incoming = Incoming { file, rows: rows.to_vec(), written: 0, early: BTreeMap::new() };
+            let incoming = Incoming { file, rows: rows.to_vec(), zeros_from, written: 0, early: BTreeMap::new() };
             self.incoming.insert((task, unit), incoming);
             self.settle((task, unit))?;
         }
@@ -127,7 +130,7 @@ impl Writer<'_> {
 impl Incoming {
     fn write(&mut self, dim: usize) -> Result<(), StoreError> {
         let first_row = self.written;
-        let ready: Vec<Option<Array1<f32>>> = std::iter::from_fn(|| self.next_ready()).collect();
+        let ready: Vec<Option<Array1<f32>>> = std::iter::from_fn(|| self.next_ready(dim)).collect();
         if ready.is_empty() {
             return Ok(());
         }
@@ -143,9 +146,11 @@ impl Incoming {
     }
 
     /// The row whose turn it is, if it has come or is known to be missing.
-    fn next_ready(&mut self) -> Option<Option<Array1<f32>>> {
+    fn next_ready(&mut self, dim: usize) -> Option<Option<Array1<f32>>> {
         let known_missing = self.rows.get(self.written as usize)?.missing;
-        let row = self.early.remove(&self.written).or(known_missing.then_some(None))?;
+        let zero = (self.written >= self.zeros_from).then(|| Some(Array1::zeros(dim)));
+        let known = zero.or(known_missing.then_some(None));
+        let row = self.early.remove(&self.written).or(known)?;
         self.written += 1;
         Some(row)
     }

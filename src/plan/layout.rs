@@ -15,8 +15,10 @@ use crate::time::TimeSpan;
 pub struct Layout {
     /// One entry per row, with times.
     pub rows: Vec<RowMeta>,
-    /// The frames of each row; empty where the row is missing.
+    /// The frames of each row; empty where the row is missing, or zero.
     pub frames: Vec<Vec<u64>>,
+    /// How many of the last rows are zeros, as the original code leaves them.
+    pub zeros: u64,
     /// Why rows are missing, if any are.
     pub shortfall: Option<String>,
     /// What a person should know although the rows are right.
@@ -54,7 +56,7 @@ impl Layout {
         if let ([clip], false) = (clips, frames.grid.is_single()) {
             return Self::new(video, frames, compat, clip.span);
         }
-        let mut all = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };
+        let mut all = Self { rows: Vec::new(), frames: Vec::new(), zeros: 0, shortfall: None, notes: video.remarks() };
         let mut lost = Vec::new();
         for clip in clips {
             let laid = Self::new(video, frames, compat, clip.span).unwrap_or_else(|why| Self::absent(clip.span, &why));
@@ -74,7 +76,13 @@ impl Layout {
     fn absent(span: Option<TimeSpan>, why: &LayoutError) -> Self {
         let (start_sec, end_sec) = span.map_or((0.0, 0.0), |span| (span.start_sec, span.end_sec));
         let row = RowMeta { start_sec, end_sec, missing: true, ..RowMeta::default() };
-        Self { rows: vec![row], frames: vec![Vec::new()], shortfall: Some(why.to_string()), notes: Vec::new() }
+        Self {
+            rows: vec![row],
+            frames: vec![Vec::new()],
+            zeros: 0,
+            shortfall: Some(why.to_string()),
+            notes: Vec::new(),
+        }
     }
 
     /// Lays the grid over `span` (the whole video if `None`) of `video`.
@@ -94,7 +102,8 @@ impl Layout {
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
         }
-        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), shortfall: None, notes: video.remarks() };
+        let zeros = frames.grid.zero_rows(windows.len() as u64, compat);
+        let mut layout = Self { rows: Vec::new(), frames: Vec::new(), zeros, shortfall: None, notes: video.remarks() };
         for window in windows {
             let first = window.frames.iter().copied().min().unwrap_or(0);
             let last = window.frames.iter().copied().max().unwrap_or(0);
@@ -112,12 +121,25 @@ impl Layout {
             layout.frames.push(if lost { Vec::new() } else { window.frames });
         }
         layout.judge(span, video_end_sec, compat);
+        layout.leave_zeros();
         Ok(layout)
     }
 
     /// Number of rows that can be computed.
     pub fn computable(&self) -> u64 {
         self.rows.iter().filter(|row| !row.missing).count() as u64
+    }
+
+    /// Wants no frames for the rows that the original code never computes.
+    fn leave_zeros(&mut self) {
+        let first = self.rows.len() - self.zeros as usize;
+        for (row, frames) in self.rows[first..].iter_mut().zip(&mut self.frames[first..]) {
+            row.missing = false;
+            frames.clear();
+        }
+        if self.zeros > 0 {
+            self.notes.push(format!("the last {} of {} rows are zeros, as released", self.zeros, self.rows.len()));
+        }
     }
 
     fn judge(&mut self, span: TimeSpan, video_end_sec: f64, compat: Compat) {

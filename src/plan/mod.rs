@@ -32,6 +32,8 @@ pub struct Job {
     pub video_uid: VideoUid,
     /// Its file; `None` if none was found.
     pub path: Option<PathBuf>,
+    /// Its rate by the manifest; a folder of pictures has no other.
+    pub fps: Option<Fps>,
     /// Positions in [`Plan::tasks`].
     pub tasks: Vec<usize>,
     /// Seconds of video to decode, as far as is known.
@@ -198,7 +200,8 @@ impl Wanted<'_> {
         }
         let spans = tasks.iter().flat_map(|task| &task.clips).map(|clip| clip.span);
         let cost_sec = union_sec(spans, duration_sec(video));
-        let job = Job { video_uid: video.uid.clone(), path: video.path.clone(), tasks: Vec::new(), cost_sec };
+        let job =
+            Job { video_uid: video.uid.clone(), path: video.path.clone(), fps: video.fps, tasks: Vec::new(), cost_sec };
         Ok((job, tasks))
     }
 }

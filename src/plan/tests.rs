@@ -17,7 +17,7 @@ fn recipe(name: &str, grid: &str, compat: &str) -> Recipe {
     let path = folder.path().join(format!("{name}.toml"));
     let text = format!(
         "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"{compat}\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
-         filter = \"bilinear\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
+         filter = \"bilinear\"\nchannels = \"rgb\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
     );
     std::fs::write(&path, text).unwrap();
     Recipe::read(&path).unwrap()
@@ -53,7 +53,7 @@ fn videos(n: usize) -> Manifest {
 
 fn video(frames: u64, declared_end_sec: Option<f64>, lost: Vec<u64>) -> VideoInfo {
     let source = SyntheticSource { frames, fps: Fps::new(30, 1).unwrap() };
-    VideoInfo { declared_end_sec, lost, ..source.probe(std::path::Path::new("v.mp4")).unwrap() }
+    VideoInfo { declared_end_sec, lost, ..source.probe(std::path::Path::new("v.mp4"), None).unwrap() }
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Claim<'_> {
     /// Proves that `file` is `cut`.
     pub fn prove(&self, tools: &Tools, file: &Path, cut: &Cut) -> Result<(), TranscodeError> {
         let source = FfmpegSource { tools: tools.clone(), threads: 1, hwaccel: HwAccel::None };
-        let made = source.probe(file)?;
+        let made = source.probe(file, None)?;
         let path = || self.video.path.clone();
         let (found, rotation) = ((made.width, made.height), made.rotation);
         if found != self.size || (self.upright && rotation != 0) {

@@ -150,7 +150,7 @@ impl Transcoder {
     /// A source that is not all there is refused: its copy would look whole.
     fn probe(&self, source: &Path) -> Result<VideoInfo, TranscodeError> {
         let prober = FfmpegSource { tools: self.tools.clone(), threads: self.threads, hwaccel: HwAccel::None };
-        let video = prober.probe(source)?;
+        let video = prober.probe(source, None)?;
         if let Some(declared_sec) = video.declared_end_sec {
             let end_sec = video.timeline.end_sec();
             return Err(TranscodeError::Truncated { path: source.to_owned(), declared_sec, end_sec });

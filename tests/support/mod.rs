@@ -56,7 +56,7 @@ impl Workshop {
     pub fn recipe(&self, name: &str, grid: &str, format: &str, dtype: &str) -> PathBuf {
         let text = format!(
             "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
-             filter = \"bilinear\"\n[output]\nformat = \"{format}\"\ndtype = \"{dtype}\"\n"
+             filter = \"bilinear\"\nchannels = \"rgb\"\n[output]\nformat = \"{format}\"\ndtype = \"{dtype}\"\n"
         );
         self.write(&format!("{name}.toml"), text)
     }

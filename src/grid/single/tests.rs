@@ -96,7 +96,7 @@ fn truncated_edges_cover_a_whole_video_and_a_clip_of_it() {
     assert!(one(grid, &line, span(9.0, 14.0), Compat::AsReleased).frames.iter().all(|&f| f < 241));
 }
 
-/// `frame_%010d.jpg` counts from 1: the number of an annotation is one more than the frame's index.
+/// `frame_%010d.jpg` counts from 1: a file's number is one more than its frame's index.
 #[test]
 fn epic_frame_numbers_name_picture_files_that_count_from_one() {
     let grid = Grid::Segments { frames: 16, edges: Edges::Truncated };

@@ -1,0 +1,321 @@
+//! Videos that lie in a folder as JPEG files, one for each frame.
+//!
+//! Which files are there, in which order, and when each is shown; not for decoding them. Invariant: a file that is missing
+//! from a numbered row of files leaves a gap that is known as lost, and never moves those after it.
+//!
+//! Two kinds of paths name them. A folder (`P01-moviepy/`) is a whole video: its first file is shown at second 0, whatever
+//! its number. A pattern (`frames/UID/%d.jpeg`, `%010d` for padded numbers) is a part of a video whose frames keep the
+//! numbers that they have there: file 1000 is frame 1000. Neither has a rate of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{ProbeError, VideoInfo};
+use crate::time::{Fps, TimeBase, Timeline};
+
+/// Extensions of the files that count, in lower case.
+const EXTENSIONS: [&str; 2] = ["jpg", "jpeg"];
+
+/// The longest gap in a row of numbers that is taken for lost files: an hour at 30 fps. Numbers further apart count
+/// something else than frames.
+const MOST_LOST_FRAMES: u64 = 108_000;
+
+/// The files of a video's frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pictures {
+    /// By index in presentation order; lost ones are absent.
+    files: BTreeMap<u64, PathBuf>,
+}
+
+impl Pictures {
+    /// The file of frame `index`.
+    pub fn file(&self, index: u64) -> Option<&Path> {
+        self.files.get(&index).map(PathBuf::as_path)
+    }
+
+    /// Names and sizes of all files, one a line: what tells one set of pictures from another.
+    pub fn listing(&self) -> String {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        self.files.values().map(|path| format!("{} {}\n", name(path), bytes(path))).collect()
+    }
+}
+
+/// Whether `path` names pictures: a folder, or a pattern for their numbers.
+pub fn are_named_by(path: &Path) -> bool {
+    Pattern::of(path).is_some() || path.is_dir()
+}
+
+/// Whether a file's name is that of a picture.
+pub fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+}
+
+/// Lists the pictures that `path` names, shown at `fps`.
+///
+/// # Errors
+/// A [`ProbeError`] if there are none, if they have no rate, or if none has a size.
+pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
+    let fps = fps.ok_or_else(|| ProbeError::NoRate(path.to_owned()))?;
+    let (row, mut notes) = match Pattern::of(path) {
+        Some(pattern) => (pattern.files(path)?, Vec::new()),
+        None => in_order(files_of(path, path)?),
+    };
+    let base = TimeBase { num: fps.denominator(), den: fps.numerator() };
+    let nothing = |why: &str| ProbeError::NoFrames { path: path.to_owned(), why: why.to_owned() };
+    let (Some(&first), Some(&last)) = (row.keys().next(), row.keys().last()) else {
+        return Err(nothing("no .jpg or .jpeg file that is not empty"));
+    };
+    if last - first > row.len() as u64 + MOST_LOST_FRAMES {
+        return Err(nothing(&format!("file numbers {first} to {last} are no frames of one video")));
+    }
+    let timeline = Timeline::new((first as i64..=last as i64).collect(), base, 0).ok_or_else(|| nothing("no rate"))?;
+    let lost: Vec<u64> = (first..=last).filter(|number| !row.contains_key(number)).map(|n| n - first).collect();
+    notes.extend(gap(&lost, row.len()));
+    let files: BTreeMap<u64, PathBuf> = row.into_iter().map(|(number, file)| (number - first, file)).collect();
+    let (width, height) = size_of(path, files.values())?;
+    Ok(VideoInfo {
+        path: path.to_owned(),
+        bytes: files.values().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum(),
+        stream: 0,
+        codec: "mjpeg".into(),
+        width,
+        height,
+        rotation: 0,
+        stereo: None,
+        timeline,
+        keyframes: files.keys().copied().collect(),
+        declared_end_sec: None,
+        lost,
+        notes,
+        pieces: Vec::new(),
+        pictures: Some(Arc::new(Pictures { files })),
+    })
+}
+
+fn gap(lost: &[u64], there: usize) -> Option<String> {
+    let (first, count) = (lost.first()?, lost.len());
+    Some(format!("{count} of {} pictures are missing, the first is frame {first}", count + there))
+}
+
+/// The size of the first picture that has one: all are to have the same.
+fn size_of<'f>(path: &Path, files: impl Iterator<Item = &'f PathBuf>) -> Result<(u32, u32), ProbeError> {
+    let mut why = String::new();
+    for file in files {
+        match size(file) {
+            Ok(size) => return Ok(size),
+            Err(words) => _ = (why.is_empty()).then(|| why = words),
+        }
+    }
+    Err(ProbeError::NotMedia { path: path.to_owned(), why })
+}
+
+/// Width and height of a JPEG file, by its header.
+pub fn size(file: &Path) -> Result<(u32, u32), String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let size = imagesize::size(file).map_err(|e| format!("{name}: {e}"))?;
+    let side = |n: usize| u32::try_from(n).ok().filter(|&n| n > 0);
+    side(size.width).zip(side(size.height)).ok_or_else(|| format!("{name}: a picture without pixels"))
+}
+
+/// The pictures directly in `folder` that are not empty, in order of their names. Errors name `path`.
+fn files_of(folder: &Path, path: &Path) -> Result<Vec<PathBuf>, ProbeError> {
+    let fault = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => ProbeError::Missing(path.to_owned()),
+        _ => ProbeError::Unreadable { path: path.to_owned(), why: e.to_string() },
+    };
+    let entries = fs::read_dir(folder).map_err(fault)?.collect::<Result<Vec<_>, _>>().map_err(fault)?;
+    let files = entries.into_iter().map(|entry| entry.path()).filter(|file| is_picture(file));
+    let mut files: Vec<PathBuf> = files.filter(|file| has_bytes(file)).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// An empty file is as good as none: a copy that was broken off.
+fn has_bytes(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
+}
+
+/// Files by place, from 0, and what is odd about them.
+///
+/// Files whose names hold numbers are in order of the numbers, padded or not (the originals sort by name, which puts 10
+/// before 9). The usual distance between two numbers is one frame; a multiple of it is a gap.
+fn in_order(files: Vec<PathBuf>) -> (BTreeMap<u64, PathBuf>, Vec<String>) {
+    let by_name = |files: Vec<PathBuf>| (0..).zip(files).collect::<BTreeMap<u64, PathBuf>>();
+    let numbered: Option<BTreeMap<u64, PathBuf>> =
+        files.iter().map(|file| Some((number_of(file)?, file.clone()))).collect();
+    let Some(numbered) = numbered.filter(|numbered| numbered.len() == files.len()) else {
+        let note = "file names have no numbers of their own; pictures are in order of their names, gaps are unknown";
+        return (by_name(files), vec![note.to_owned()]);
+    };
+    let mut notes = Vec::new();
+    if !numbered.values().eq(&files) {
+        notes
+            .push("file numbers are not padded; pictures are in order of their numbers, not of their names".to_owned());
+    }
+    match places(&numbered.keys().copied().collect::<Vec<_>>()) {
+        Some(places) => (places.into_iter().zip(numbered.into_values()).collect(), notes),
+        None => {
+            notes.push("file numbers are uneven; pictures are taken to follow one another".to_owned());
+            (by_name(numbered.into_values().collect()), notes)
+        }
+    }
+}
+
+/// Places of ascending numbers, counted in usual steps from the first; `None` if some do not fit.
+fn places(numbers: &[u64]) -> Option<Vec<u64>> {
+    let mut steps: Vec<u64> = numbers.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_unstable();
+    let Some(&usual) = steps.get(steps.len() / 2) else { return Some(vec![0; numbers.len()]) };
+    let fits = |step: &u64| step.is_multiple_of(usual) && step / usual <= MOST_LOST_FRAMES;
+    steps.iter().all(fits).then(|| numbers.iter().map(|number| (number - numbers[0]) / usual).collect())
+}
+
+/// The last number in a file's name.
+fn number_of(file: &Path) -> Option<u64> {
+    let stem = file.file_stem()?.to_str()?;
+    let end = stem.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let start = stem[..end]
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |before| before + stem[before..].chars().next().map_or(1, char::len_utf8));
+    stem[start..end].parse().ok().filter(|&number| number <= i64::MAX as u64 / 2)
+}
+
+/// A path such as `frames/frame_%010d.jpg`.
+struct Pattern<'p> {
+    folder: &'p Path,
+    before: &'p str,
+    after: &'p str,
+    /// Digits at least; 0 for numbers without padding.
+    digits: usize,
+}
+
+impl<'p> Pattern<'p> {
+    fn of(path: &'p Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let (before, rest) = name.split_once('%')?;
+        let (digits, after) = rest.split_once('d')?;
+        let padded = digits.is_empty() || (digits.starts_with('0') && digits.len() > 1);
+        let digits = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        (padded && is_picture(Path::new(name))).then_some(Self { folder, before, after, digits })
+    }
+
+    /// The files that fit, by number.
+    fn files(&self, path: &Path) -> Result<BTreeMap<u64, PathBuf>, ProbeError> {
+        let files = files_of(self.folder, path)?;
+        Ok(files.into_iter().filter_map(|file| Some((self.number(&file)?, file))).collect())
+    }
+
+    fn number(&self, file: &Path) -> Option<u64> {
+        let text = file.file_name()?.to_str()?.strip_prefix(self.before)?.strip_suffix(self.after)?;
+        let padded = text.len() == self.digits || (text.len() > self.digits && !text.starts_with('0')) || text == "0";
+        let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
+        Some(number).filter(|&number: &u64| padded && number <= i64::MAX as u64 / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            // A JPEG's first bytes are enough for a size: 8 wide, 6 high.
+            let header = [0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, 0, 6, 0, 8, 1, 1, 0x11, 0, 0xFF, 0xD9];
+            fs::write(folder.path().join(name), header).unwrap();
+        }
+        folder
+    }
+
+    fn shown(info: &VideoInfo) -> Vec<(u64, String)> {
+        let pictures = info.pictures.as_ref().unwrap();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        pictures.files.iter().map(|(&index, path)| (index, name(path))).collect()
+    }
+
+    fn rate(fps: u32) -> Option<Fps> {
+        Fps::new(fps, 1)
+    }
+
+    #[test]
+    fn a_folder_is_a_video_from_second_zero_with_gaps_where_files_are_missing() {
+        let folder =
+            folder(&["frame_0000000003.jpg", "frame_0000000001.jpg", "frame_0000000006.JPG", "frame_0000000002.jpg"]);
+        fs::write(folder.path().join("frame_0000000004.jpg"), "").unwrap();
+        fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
+        let info = probe(folder.path(), rate(2)).unwrap();
+        let indices: Vec<u64> = shown(&info).into_iter().map(|(index, _)| index).collect();
+        assert_eq!((indices, info.lost.clone()), (vec![0, 1, 2, 5], vec![3, 4]));
+        assert_eq!((info.width, info.height, info.timeline.frames()), (8, 6, 6));
+        assert_eq!((info.timeline.sec(2), info.timeline.end_sec()), (1.0, 3.0));
+        assert_eq!(info.notes, ["2 of 6 pictures are missing, the first is frame 3"]);
+    }
+
+    #[test]
+    fn a_pattern_keeps_the_numbers_of_the_whole_video() {
+        let folder = folder(&["1000.jpeg", "1001.jpeg", "1003.jpeg", "x.jpeg", "01002.jpeg"]);
+        let info = probe(&folder.path().join("%d.jpeg"), rate(10)).unwrap();
+        assert_eq!(info.timeline.start_sec(), 100.0);
+        assert_eq!(info.lost, [2]);
+        assert_eq!(info.pictures.unwrap().file(3).unwrap(), folder.path().join("1003.jpeg"));
+    }
+
+    #[test]
+    fn padded_patterns_take_padded_numbers() {
+        let path = Path::new("f/frame_%04d.jpg");
+        let pattern = Pattern::of(path).unwrap();
+        let number = |name: &str| pattern.number(Path::new(name));
+        assert_eq!((number("frame_0012.jpg"), number("frame_12345.jpg")), (Some(12), Some(12_345)));
+        assert_eq!((number("frame_12.jpg"), number("frame_00012.jpg"), number("frame_+012.jpg")), (None, None, None));
+        for name in ["clip.mp4", "50%off.jpg", "%d.mp4", "%5d.jpg", "frame_%0d.jpg"] {
+            assert!(Pattern::of(Path::new(name)).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_counted_as_numbers() {
+        let folder = folder(&["P1_10.jpg", "P1_9.jpg", "P1_8.jpg"]);
+        let info = probe(folder.path(), rate(1)).unwrap();
+        assert_eq!(
+            shown(&info).into_iter().map(|(_, name)| name).collect::<Vec<_>>(),
+            ["P1_8.jpg", "P1_9.jpg", "P1_10.jpg"]
+        );
+        assert!(info.notes[0].contains("not padded") && info.lost.is_empty());
+    }
+
+    #[test]
+    fn numbers_that_step_by_more_than_one_are_places_too() {
+        assert_eq!(places(&[0, 30, 60, 120]), Some(vec![0, 1, 2, 4]));
+        assert_eq!(places(&[7]), Some(vec![0]));
+        assert_eq!(places(&[0, 30, 60, 75]), None);
+        assert_eq!(places(&[0, 1, 2, 20_240_101_000_000]), None, "a date is no frame");
+        let folder = folder(&["0.jpg", "30.jpg", "60.jpg", "75.jpg"]);
+        let info = probe(folder.path(), rate(1)).unwrap();
+        assert!(info.notes[0].contains("uneven") && info.timeline.frames() == 4);
+    }
+
+    #[test]
+    fn names_without_numbers_of_their_own_are_in_order_of_names() {
+        let folder = folder(&["b.jpg", "a.jpg", "c_1.jpg", "d_1.jpg"]);
+        let info = probe(folder.path(), rate(1)).unwrap();
+        assert_eq!(shown(&info)[0].1, "a.jpg");
+        assert!(info.notes[0].contains("gaps are unknown"));
+        assert_eq!(number_of(Path::new("vidéo_007é.jpg")), Some(7));
+    }
+
+    #[test]
+    fn what_is_no_video_is_refused() {
+        let error = |path: &Path, fps| probe(path, fps).unwrap_err().to_string();
+        let empty = folder(&[]);
+        assert!(error(empty.path(), rate(1)).contains("no .jpg or .jpeg file"));
+        assert!(error(empty.path(), None).contains("no rate"), "{}", error(empty.path(), None));
+        assert!(matches!(probe(&empty.path().join("gone/%d.jpg"), rate(1)), Err(ProbeError::Missing(_))));
+        fs::write(empty.path().join("1.jpg"), "text").unwrap();
+        assert!(error(empty.path(), rate(1)).contains("1.jpg: "));
+    }
+}

@@ -1,0 +1,258 @@
+//! Videos that lie there as folders of JPEG files: the same rows as from the file that they were made of, and every
+//! picture that is missing or damaged costs its own rows only.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo};
+use egofx::recipe::{Channels, Filter, Transform};
+use egofx::store::Unit;
+use egofx::time::Fps;
+use support::{Workshop, media, row_bits, tool};
+
+/// Shots of five pictures at five a second.
+const SHOTS: &str = "kind = \"uniform\"\nfps = \"5\"\nframes = 5\nstride = 5\ntail = \"drop\"";
+
+/// Least cosine of features from JPEG files to those from a lossless video that was made of them.
+const LEAST_COSINE: f64 = 0.99999;
+
+/// Most levels, on average, between pixels of the files and of that video, which has 219 levels for their 256.
+const MOST_LEVELS: f64 = 0.5;
+
+/// A workshop with 32 real frames as `NAME0001.jpg` and on in `folder`, and `clip.mkv`, made of them at 5 a second.
+fn shop(folder: &str, name: &str) -> Workshop {
+    let shop = Workshop::new();
+    fs::create_dir_all(shop.path(folder)).unwrap();
+    shop.ffmpeg(&format!("-i {} -frames:v 32 -q:v 2 {folder}/{name}%04d.jpg", media("nasa_13013.mp4")));
+    shop.ffmpeg(&format!("-framerate 5 -i {folder}/{name}%04d.jpg -c:v ffv1 clip.mkv"));
+    assert_eq!(fs::read_dir(shop.path(folder)).unwrap().count(), 32);
+    shop
+}
+
+fn source() -> FfmpegSource {
+    let tools = Tools::find(Some(&tool("ffmpeg")), Some(&tool("ffprobe")), &[]).unwrap();
+    FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None }
+}
+
+fn fps(rate: u32) -> Option<Fps> {
+    Fps::new(rate, 1)
+}
+
+fn open(video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> (Vec<Frame>, Vec<Fault>) {
+    let (mut frames, mut faults) = (Vec::new(), Vec::new());
+    for next in source().open(video, wanted, transforms) {
+        next.map_or_else(|fault| faults.push(fault), |frame| frames.push(frame));
+    }
+    (frames, faults)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[track_caller]
+fn assert_alike(found: &Unit, expected: &Unit) {
+    assert_eq!(found.meta, expected.meta, "frames and times of all rows");
+    for (a, b) in found.features.outer_iter().zip(expected.features.outer_iter()) {
+        let cosine = cosine(&a.to_vec(), &b.to_vec());
+        assert!(cosine >= LEAST_COSINE, "cosine {cosine}");
+    }
+}
+
+#[test]
+fn a_folder_gives_the_rows_of_the_video_it_was_made_of() {
+    let shop = shop("frames", "frame_");
+    shop.recipe("rows", SHOTS, "hdf5", "f32");
+    shop.write("all.csv", "video_uid,path,fps\nclip,clip.mkv,\nfolder,frames,5\n");
+    shop.extract("out", "").ends_with(0);
+    let (video, folder) = (shop.unit("out/rows", "clip"), shop.unit("out/rows", "folder"));
+    assert_eq!(video.meta.len(), 6, "32 frames are 6 shots of 5, and 2 are dropped");
+    assert_alike(&folder, &video);
+    assert_eq!((folder.header.source_frames, folder.header.source_fps), (32, 5.0));
+    let bytes: u64 = fs::read_dir(shop.path("frames")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(folder.header.source_bytes, bytes);
+    shop.egofx("verify out").ends_with(0);
+    shop.extract("again", "--batch-size 3 --decoders 2").ends_with(0);
+    assert_eq!(shop.unit_files("again"), shop.unit_files("out"), "the same bits in another batch");
+}
+
+#[test]
+fn a_damaged_picture_costs_its_own_row_and_is_named() {
+    let shop = shop("frames", "frame_");
+    shop.recipe("rows", SHOTS, "hdf5", "f32");
+    shop.write("all.csv", "video_uid,path,fps\nwhole,frames,5\n");
+    shop.extract("whole", "").ends_with(0);
+    let whole = shop.unit("whole/rows", "whole");
+    let damages: [(&str, fn(Vec<u8>) -> Vec<u8>, &str); 4] = [
+        ("cut", |bytes| bytes[..bytes.len() / 2].to_vec(), "frame_0008.jpg"),
+        (
+            "overwritten",
+            |mut bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle..middle + 3000].fill(0);
+                bytes
+            },
+            "frame_0008.jpg",
+        ),
+        ("no picture", |_| b"this is a text".to_vec(), "frame_0008.jpg"),
+        ("another size", |_| Vec::new(), "frame_0008.jpg: the picture is 64x48, the first one of its folder 480x270"),
+    ];
+    for (what, damage, words) in damages {
+        let folder = shop.path("bad");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        for entry in fs::read_dir(shop.path("frames")).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        let hit = folder.join("frame_0008.jpg");
+        if what == "another size" {
+            shop.ffmpeg("-f lavfi -i testsrc2=s=64x48 -frames:v 1 -update 1 bad/frame_0008.jpg");
+        } else {
+            let bytes = fs::read(&hit).unwrap();
+            fs::write(&hit, damage(bytes)).unwrap();
+        }
+        shop.write("all.csv", "video_uid,path,fps\nbad,bad,5\n");
+        let (out, partial) = (format!("out {what}").replace(' ', "_"), format!("partial {what}").replace(' ', "_"));
+        shop.extract(&out, "").ends_with(1).says(&[words]);
+        shop.extract(&partial, "--on-error partial").ends_with(0);
+        let bad = shop.unit(&format!("{partial}/rows"), "bad");
+        let missing: Vec<usize> = (0..bad.meta.len()).filter(|&row| bad.meta[row].missing).collect();
+        assert_eq!(missing, [1], "{what}: picture 8 is in the second shot");
+        let (found, expected) = (row_bits(&bad), row_bits(&whole));
+        assert!((0..6).all(|row| row == 1 || found[row] == expected[row]), "{what}: other rows are untouched");
+    }
+}
+
+#[test]
+fn a_missing_picture_leaves_a_gap_and_moves_nothing() {
+    let shop = shop("frames", "frame_");
+    shop.recipe("rows", SHOTS, "hdf5", "f32");
+    shop.write("all.csv", "video_uid,path,fps\nbad,frames,5\n");
+    shop.extract("whole", "").ends_with(0);
+    let whole = shop.unit("whole/rows", "bad");
+    fs::remove_file(shop.path("frames/frame_0013.jpg")).unwrap();
+    fs::write(shop.path("frames/frame_0014.jpg"), "").unwrap();
+    shop.extract("out", "").ends_with(1).says(&["1 of 6 rows cannot be had"]);
+    shop.extract("partial", "--on-error partial").ends_with(0);
+    let bad = shop.unit("partial/rows", "bad");
+    assert!(bad.header.notes.iter().any(|note| note.contains("2 of 32 pictures are missing, the first is frame 12")));
+    let missing: Vec<usize> = (0..bad.meta.len()).filter(|&row| bad.meta[row].missing).collect();
+    assert_eq!(missing, [2]);
+    assert_eq!(row_bits(&bad)[5], row_bits(&whole)[5]);
+}
+
+#[test]
+fn without_a_rate_a_folder_is_no_video() {
+    let shop = shop("frames", "frame_");
+    shop.recipe("rows", SHOTS, "hdf5", "f32");
+    shop.write("all.csv", "video_uid,path\nfolder,frames\n");
+    shop.extract("out", "").ends_with(1).says(&["a folder of pictures has no rate", "column fps"]);
+}
+
+#[test]
+fn names_of_any_kind_are_read() {
+    let name = "a 'quoted' 50%d \\ {x}: [é] ";
+    let shop = Workshop::new();
+    shop.ffmpeg(&format!("-i {} -frames:v 3 -q:v 2 %d.jpg", media("nasa_13013.mp4")));
+    let folder = shop.path("it's a folder\nof two lines");
+    fs::create_dir(&folder).unwrap();
+    (1..=3).for_each(|i| drop(fs::rename(shop.path(&format!("{i}.jpg")), folder.join(format!("{name}{i}.jpg")))));
+    let video = source().probe(&folder, fps(1)).unwrap();
+    let (frames, faults) = open(&video, &[0, 1, 2], &[Transform::centred(64, 64, Filter::Bilinear)]);
+    assert_eq!((frames.len(), faults), (3, vec![]));
+}
+
+/// EgoVLP's reader of EPIC-KITCHENS' pictures took a flag of colour conversion for one of reading, so blue came first.
+#[test]
+fn bgr_puts_blue_first() {
+    let shop = shop("frames", "frame_");
+    let rgb = Transform::centred(64, 48, Filter::Bilinear);
+    let bgr = Transform { channels: Channels::Bgr, ..rgb };
+    for (path, rate) in [("frames", fps(5)), ("clip.mkv", None)] {
+        let video = source().probe(&shop.path(path), rate).unwrap();
+        let (frames, faults) = open(&video, &[3, 9], &[rgb, bgr]);
+        assert!(faults.is_empty() && frames.len() == 2, "{path}: {faults:?}");
+        for frame in frames {
+            let swapped: Vec<u8> = frame.pixels[0].chunks(3).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
+            assert_ne!(frame.pixels[0], frame.pixels[1]);
+            assert_eq!(*frame.pixels[1], swapped, "{path}");
+        }
+    }
+}
+
+#[test]
+fn pictures_are_scaled_as_videos_are() {
+    let shop = shop("frames", "frame_");
+    let of = |path: &str, rate| {
+        let video = source().probe(&shop.path(path), rate).unwrap();
+        open(&video, &[0, 7, 31], &[Transform::centred(256, 256, Filter::Bilinear)]).0
+    };
+    for (a, b) in of("frames", fps(5)).iter().zip(of("clip.mkv", None)) {
+        let off: Vec<u8> = a.pixels[0].iter().zip(b.pixels[0].iter()).map(|(a, b)| a.abs_diff(*b)).collect();
+        let mean = off.iter().map(|&off| f64::from(off)).sum::<f64>() / off.len() as f64;
+        assert!(a.index == b.index && mean < MOST_LEVELS, "frame {}: {mean} levels apart", a.index);
+    }
+}
+
+#[test]
+fn benchmarks_find_folders_of_pictures() {
+    let shop = shop("videos/P01-moviepy", "f");
+    shop.recipe("rows", SHOTS.replace("\"5\"", "\"1\"").as_str(), "hdf5", "f32");
+    let annotations = support::checkout().join("tests/data/annotations/qfvs");
+    let list = format!("manifest qfvs --annotations {} --videos videos -o all.csv", annotations.display());
+    shop.egofx(&list).ends_with(1);
+    let text = fs::read_to_string(shop.path("all.csv")).unwrap();
+    assert!(text.lines().nth(1).is_some_and(|line| line.contains("P01-moviepy") && line.ends_with(",1")), "{text}");
+    shop.extract("out", "").ends_with(0);
+    let unit = shop.unit("out/rows", "P01");
+    assert_eq!((unit.meta.len(), unit.meta[5].start_sec, unit.meta[5].end_sec), (6, 25.0, 30.0));
+}
+
+/// A clip's own pictures have the numbers of the whole video, and the clip its seconds.
+#[test]
+fn oscc_looks_at_multiples_of_the_step_in_pictures_of_the_clip() {
+    let shop = Workshop::new();
+    fs::create_dir_all(shop.path("videos/clip-1")).unwrap();
+    let made = "-f lavfi -i testsrc2=s=64x48:r=30 -frames:v 240 -start_number 300 videos/clip-1/%d.jpeg";
+    shop.ffmpeg(made);
+    shop.recipe("rows", "kind = \"keyframes\"\nframes = 16", "hdf5", "f32");
+    let annotations = support::checkout().join("tests/data/annotations/fho_oscc-pnr_val.json");
+    let list = format!("manifest oscc --annotations {} --videos videos -o all.csv", annotations.display());
+    shop.egofx(&list).ends_with(1);
+    let text = fs::read_to_string(shop.path("all.csv")).unwrap();
+    assert!(text.contains("clip-1/%d.jpeg") && text.contains("video-1"), "{text}");
+    shop.extract("out", "").ends_with(0);
+    let unit = shop.unit("out/rows", "clip-1");
+    assert_eq!(unit.meta.len(), 1);
+    assert_eq!((unit.meta[0].first_frame, unit.meta[0].last_frame), (0, 225), "frames 300 and 525 of the video");
+    assert_eq!((unit.meta[0].start_sec, unit.meta[0].end_sec), (10.0, 18.0));
+}
+
+#[test]
+fn one_row_comes_of_each_clip_by_single_window_grids() {
+    let shop = Workshop::new();
+    shop.clip("clip.mp4", 100);
+    shop.write("all.csv", "video_uid,path,clip_uid,start_sec,end_sec\nv,clip.mp4,a,0.4,2.0\nv,clip.mp4,b,1.0,3.9\n");
+    for (grid, a) in [
+        ("kind = \"egoclip\"\nframes = 4", (14, 44)),
+        ("kind = \"segments\"\nframes = 4\nedges = \"truncated\"", (14, 44)),
+        ("kind = \"segments\"\nframes = 4\nedges = \"rounded\"", (15, 44)),
+        ("kind = \"keyframes\"\nframes = 16", (10, 47)),
+    ] {
+        shop.recipe("rows", grid, "parquet", "f32");
+        let _ = fs::remove_dir_all(shop.path("out"));
+        shop.extract("out", "").ends_with(0);
+        let (first, second) = (shop.unit("out/rows", "a"), shop.unit("out/rows", "b"));
+        assert_eq!((first.meta.len(), second.meta.len()), (1, 1), "{grid}");
+        let row = &first.meta[0];
+        assert_eq!((row.first_frame, row.last_frame), a, "{grid}");
+        assert!((row.start_sec - 0.4).abs() < 0.05 && (row.end_sec - 2.0).abs() < 0.05, "{grid}: {row:?}");
+        assert_ne!(row_bits(&first), row_bits(&second));
+        shop.egofx("verify out").ends_with(0);
+    }
+    assert!(Path::new(&shop.path("out/rows/store.json")).exists());
+}
