@@ -46,6 +46,12 @@ pub mod pipeline;
 
 pub mod verify;
 
+pub mod convert;
+
+pub mod import;
+
+pub mod compare;
+
 pub mod transcode;
 
 pub mod qfvs;

@@ -7,11 +7,14 @@ mod args;
 mod audit;
 mod checkpoint;
 mod chunk;
+mod compare;
 mod completions;
+mod convert;
 mod doctor;
 mod estimate;
 mod export;
 mod extract;
+mod import;
 mod inspect;
 mod interrupt;
 mod manifest;
@@ -68,6 +71,9 @@ enum Command {
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Convert(Box<convert::Convert>),
+    Import(Box<import::Import>),
+    Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
     Doctor(doctor::Doctor),
@@ -94,6 +100,9 @@ impl Cli {
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Convert(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
             Command::Doctor(command) => command.run(),
