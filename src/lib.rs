@@ -5,8 +5,8 @@
 //! [`decode`] turns each video into frames, once;
 //! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
-//! connects the stages. A [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text
-//! tower takes. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! connects the stages. [`metric`] scores what heads make of the rows, by the official evaluators of the benchmarks. A
+//! [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text tower takes. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
@@ -44,5 +44,7 @@ pub mod store;
 pub mod pipeline;
 
 pub mod verify;
+
+pub mod metric;
 
 pub use ndarray;

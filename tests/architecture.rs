@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
+    ("metric", &["benchmark", "grid"]),
 ];
 
 /// Longest file, in lines, tests not counted.
@@ -139,6 +140,7 @@ fn no_file_unwraps_outside_tests() {
 #[test]
 fn registries_have_unique_names_and_say_what_their_entries_are() {
     let mut names: Vec<&str> = egofx::benchmark::BENCHMARKS.iter().map(|b| b.name).collect();
+    assert!(egofx::metric::EVALUATORS.iter().all(|evaluator| !evaluator.about.is_empty()));
     names.extend(egofx::store::FORMATS.iter().map(|format| format.name));
     let count = names.len();
     names.sort_unstable();
