@@ -65,7 +65,7 @@ fn reference(video: &VideoInfo, transform: Transform) -> Vec<Vec<u8>> {
         transform.filter.flag(),
         g.x,
         g.y,
-        side = g.side
+        side = g.cut_width
     );
     raw(video, &filter, g.bytes())
 }
