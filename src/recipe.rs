@@ -346,7 +346,7 @@ dtype = "f32"
         assert!(refusal("bilinear", "bilinar").contains("`bilinear`, `bicubic`, `area`"));
         assert!(
             refusal("kind = \"egovlp\"", "kind = \"slowfast\"")
-                .contains("`egovlp`, `ego4d`, `uniform`, `egoclip`, `segments`, `keyframes`")
+                .contains("`egovlp`, `egovlpv2`, `ego4d`, `uniform`, `egoclip`, `segments`, `keyframes`")
         );
         assert!(refusal("compat = \"fixed\"\n", "").contains("compat"));
         assert!(refusal("channels = \"rgb\"\n", "").contains("channels"));

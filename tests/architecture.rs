@@ -29,8 +29,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
+    ("convert", &["checkpoint", "ids", "manifest", "queries", "store", "time"]),
+    ("import", &["checkpoint", "digest", "ids", "store", "time"]),
+    ("compare", &[]),
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
+    ("retrieval", &["ids", "queries", "store"]),
+    ("metric", &["benchmark", "grid"]),
 ];
 
 /// Longest file, in lines, tests not counted.
@@ -141,7 +146,12 @@ fn no_file_unwraps_outside_tests() {
 #[test]
 fn registries_have_unique_names_and_say_what_their_entries_are() {
     let mut names: Vec<&str> = egofx::benchmark::BENCHMARKS.iter().map(|b| b.name).collect();
+    assert!(egofx::metric::EVALUATORS.iter().all(|evaluator| !evaluator.about.is_empty()));
     names.extend(egofx::store::FORMATS.iter().map(|format| format.name));
+    let mut consumers: Vec<&str> = egofx::convert::CONSUMERS.iter().map(|consumer| consumer.name).collect();
+    consumers.sort_unstable();
+    assert!(consumers.windows(2).all(|pair| pair[0] != pair[1]));
+    assert!(egofx::convert::CONSUMERS.iter().all(|consumer| !consumer.about.is_empty()));
     let count = names.len();
     names.sort_unstable();
     names.dedup();

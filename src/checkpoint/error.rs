@@ -87,6 +87,14 @@ pub enum CheckpointError {
         /// Its type.
         found: String,
     },
+    /// A file of features with several tensors, or with none that is one.
+    #[error("{}: expected one tensor, or a dict with one, found {}", path.display(), listed(found))]
+    NotOneTensor {
+        /// The file.
+        path: PathBuf,
+        /// The names of its tensors.
+        found: Vec<String>,
+    },
     /// The tensor asked for is not there.
     #[error("{checkpoint} holds no tensor {tensor:?}")]
     NoTensor {

@@ -4,9 +4,11 @@
 //! executed, and a tensor's bytes are read when they are asked for, not before.
 
 mod error;
+mod numpy;
 mod pickle;
 mod safetensors;
 mod seeded;
+mod single;
 mod sniff;
 mod tensor;
 mod torch;
@@ -16,10 +18,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::CheckpointError;
+pub use numpy::write_numpy_dict;
 pub use seeded::Parameter;
+pub use single::read_one_tensor;
 pub use sniff::Container;
-pub use tensor::{Dtype, Tensor, TensorInfo, first_non_finite};
-pub use write::{ReadTensor, write_safetensors, write_torch};
+pub use tensor::{Dtype, Tensor, TensorInfo, Value, first_non_finite};
+pub use write::{ReadTensor, write_safetensors, write_torch, write_torch_value};
 
 use crate::digest;
 

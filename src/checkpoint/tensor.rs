@@ -113,7 +113,44 @@ pub struct Tensor {
     pub bytes: Vec<u8>,
 }
 
+/// What `torch.save` takes besides state dicts: tensors, and plain values around them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A floating-point number.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// A tensor.
+    Tensor(Tensor),
+    /// A list.
+    List(Vec<Value>),
+    /// A dict of strings, in the order in which they are written.
+    Dict(Vec<(String, Value)>),
+}
+
 impl Tensor {
+    /// What it is, without its bytes.
+    pub fn info(&self) -> TensorInfo {
+        TensorInfo { dtype: self.dtype, shape: self.shape.clone() }
+    }
+
+    /// A tensor of whole numbers, which are as many as `shape` says.
+    pub fn from_i64(shape: Vec<usize>, values: &[i64]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        Self { dtype: Dtype::I64, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    /// A 0-dimensional tensor of double precision, which is what a Python float becomes in a batch.
+    pub fn scalar_f64(value: f64) -> Self {
+        Self { dtype: Dtype::F64, shape: vec![], bytes: value.to_le_bytes().to_vec() }
+    }
+
     /// A tensor of `values`, which are as many as `shape` says.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Self {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());

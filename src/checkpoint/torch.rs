@@ -25,7 +25,7 @@ const SMALL_BYTES: u64 = 64 << 20;
 /// An attribute of every state dict, which the library shows as one of its entries.
 const ATTRIBUTE: &str = "_metadata";
 /// How `pytorch-reader` names a tensor among plain values.
-const TENSOR: &str = "torch.Tensor";
+pub(super) const TENSOR: &str = "torch.Tensor";
 
 /// The weights of a file and what stands beside them.
 pub(super) struct Torch {
@@ -183,7 +183,7 @@ fn dtype(dtype: DType) -> Option<Dtype> {
 }
 
 /// The library's error as ours: the system's troubles apart from the file's.
-fn refused(path: &Path, error: PytorchError) -> CheckpointError {
+pub(super) fn refused(path: &Path, error: PytorchError) -> CheckpointError {
     match error {
         PytorchError::Io(error)
             if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
@@ -196,7 +196,7 @@ fn refused(path: &Path, error: PytorchError) -> CheckpointError {
 }
 
 /// Looks at the directory of a zip, before anything in it is read.
-fn check_zip(path: &Path) -> Result<(), CheckpointError> {
+pub(super) fn check_zip(path: &Path) -> Result<(), CheckpointError> {
     let file = File::open(path).map_err(CheckpointError::io("open", path))?;
     let length = file.metadata().map_err(CheckpointError::io("read", path))?.len();
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {

@@ -94,6 +94,23 @@ pub fn write_torch(
     })
 }
 
+/// Writes `value` to `out` as `torch.save(value)` would; `torch.load(weights_only=True)` opens it. Not atomic: meant for
+/// files of a folder that gets its name when all of them are written.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_torch_value<W: Write + Seek>(out: W, value: &super::Value) -> io::Result<()> {
+    let (pickled, tensors) = pickle::value(value);
+    let mut zip = ZipWriter::new(out);
+    stored(&mut zip, "data.pkl", &pickled)?;
+    stored(&mut zip, "byteorder", b"little")?;
+    for (index, tensor) in tensors.iter().enumerate() {
+        stored(&mut zip, &format!("data/{index}"), &tensor.bytes)?;
+    }
+    stored(&mut zip, "version", b"3\n")?;
+    zip.finish()?.flush()
+}
+
 /// One entry, uncompressed and aligned.
 fn stored<W: Write + Seek>(zip: &mut ZipWriter<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
     let options = SimpleFileOptions::default()

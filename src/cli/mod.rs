@@ -7,24 +7,33 @@ mod args;
 mod audit;
 mod checkpoint;
 mod chunk;
+mod compare;
 mod completions;
+mod convert;
 mod doctor;
 mod estimate;
+mod eval;
 mod export;
 mod extract;
+mod import;
 mod inspect;
 mod interrupt;
 mod manifest;
+mod mcq;
 mod plan;
+mod postprocess;
 mod progress;
 mod resize;
 mod setup;
+mod similarity;
 mod tokenize;
 mod transcode;
 mod verify;
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -68,8 +77,15 @@ enum Command {
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Convert(Box<convert::Convert>),
+    Import(Box<import::Import>),
+    Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
+    Mcq(mcq::Mcq),
+    Similarity(similarity::Similarity),
+    Eval(eval::Eval),
+    Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -94,8 +110,15 @@ impl Cli {
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Convert(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
+            Command::Mcq(command) => command.run(),
+            Command::Similarity(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
@@ -130,6 +153,22 @@ fn say(data: &str) -> anyhow::Result<()> {
 /// Writes `value` as JSON to stdout.
 fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Writes beside the place first, so that a full disk does not leave half a file.
+fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let written = fs::File::create(&temporary).map_err(anyhow::Error::from).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_all()?;
+        Ok(fs::rename(&temporary, path)?)
+    });
+    let cleared = written.inspect_err(|_| drop(fs::remove_file(&temporary)));
+    cleared.with_context(|| path.display().to_string())
 }
 
 /// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.

@@ -128,7 +128,8 @@ pub(super) fn keyframes(line: &Timeline, span: TimeSpan, frames: u32) -> Option<
     let shown = |number: u64| shown_at(line, (number as f64 + 0.5) / EGOVLP_FPS);
     let (start, end) = (number(span.start_sec), number(span.end_sec));
     let list = keyframe_list(start, end, frames);
-    filled(list.into_iter().map(shown).collect(), frames, shown(start)..shown(end))
+    let cover = shown(start)..shown(end.saturating_sub(1)) + 1;
+    filled(list.into_iter().map(shown).collect(), frames, cover)
 }
 
 /// A window of `frames` frames: where there are fewer, the last one is repeated, as EgoVLP's reader does.

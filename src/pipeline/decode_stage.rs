@@ -213,7 +213,7 @@ impl Context<'_> {
             query_id: query.map(|query| questions.id_of(query).to_string()),
             query_text: query.map(|query| questions.text_of(query).to_owned()),
             rows: 0,
-            span: clip.and_then(|clip| clip.span),
+            span: planned.span(),
             source_name: video.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             source_bytes: video.bytes,
             source_sha256: source_sha256.to_owned(),

@@ -128,36 +128,45 @@ impl Task {
         windows.into_iter().zip(asked).flat_map(paired).collect()
     }
 
+    /// The part of the video that all of its units cover; `None` where that is all of it, or each row says its own.
+    pub fn span(&self) -> Option<TimeSpan> {
+        let is_own = match &self.fills {
+            Fills::Windows(unit_uid) => self.is_one_clip(unit_uid),
+            Fills::Fused(_) => true,
+            Fills::Pairs { .. } | Fills::Sentences { .. } => false,
+        };
+        self.clips.first().filter(|_| is_own).and_then(|clip| clip.span)
+    }
+
     /// What the store is promised; `asked_of` gives id and text of a query.
     pub fn promises<'q>(&self, asked_of: impl Fn(QueryRow) -> (&'q str, &'q str)) -> Vec<PlannedUnit> {
-        let promise = |unit_uid: &UnitUid, span: Option<TimeSpan>, content: Vec<String>| PlannedUnit {
+        let promise = |unit_uid: &UnitUid, content: Vec<String>| PlannedUnit {
             unit_uid: unit_uid.clone(),
             video_uid: self.video_uid.clone(),
-            span,
+            span: self.span(),
             content_sha256: (!content.is_empty()).then(|| digest::text(&content.join("\n"))),
         };
-        let span = self.clips.first().and_then(|clip| clip.span);
         let sentence = |query: QueryRow| {
             let (id, text) = asked_of(query);
             format!("{id:?} {text:?}")
         };
         match &self.fills {
-            Fills::Windows(unit_uid) if self.is_one_clip(unit_uid) => vec![promise(unit_uid, span, Vec::new())],
+            Fills::Windows(unit_uid) if self.is_one_clip(unit_uid) => vec![promise(unit_uid, Vec::new())],
             Fills::Windows(unit_uid) => {
-                vec![promise(unit_uid, None, self.clips.iter().map(Stretch::described).collect())]
+                vec![promise(unit_uid, self.clips.iter().map(Stretch::described).collect())]
             }
             Fills::Fused(units) => {
-                units.iter().map(|(unit_uid, query)| promise(unit_uid, span, vec![sentence(*query)])).collect()
+                units.iter().map(|(unit_uid, query)| promise(unit_uid, vec![sentence(*query)])).collect()
             }
             Fills::Pairs { unit_uid, asked } => {
                 let pair = |(clip, queries): (&Stretch, &Vec<QueryRow>)| {
                     let described = clip.described();
                     queries.iter().map(|&query| format!("{described} {}", sentence(query))).collect::<Vec<_>>()
                 };
-                vec![promise(unit_uid, None, self.clips.iter().zip(asked).flat_map(pair).collect())]
+                vec![promise(unit_uid, self.clips.iter().zip(asked).flat_map(pair).collect())]
             }
             Fills::Sentences { unit_uid, asked } => {
-                vec![promise(unit_uid, None, asked.iter().map(|(query, _)| sentence(*query)).collect())]
+                vec![promise(unit_uid, asked.iter().map(|(query, _)| sentence(*query)).collect())]
             }
         }
     }

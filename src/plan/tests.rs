@@ -118,7 +118,7 @@ fn a_clip_beyond_the_end_is_cut_short_squeezed_or_refused() {
     assert_eq!((fixed.rows.len(), fixed.computable()), (18, 9));
     let released = recipe("r", "kind = \"egovlp\"\nframes = 4", "as-released");
     let squeezed = lay(&video(300, None, vec![]), &released, clip).unwrap();
-    assert_eq!((squeezed.computable(), squeezed.notes.len()), (18, 1));
+    assert_eq!((squeezed.computable(), squeezed.zeros, squeezed.notes.len()), (18, 2, 2));
     let slack = lay(&video(300, None, vec![]), &egovlp(), TimeSpan::new(5.0, 10.4)).unwrap();
     assert_eq!(slack.shortfall, None, "half a second is how annotations are");
     let late = lay(&video(300, None, vec![]), &egovlp(), TimeSpan::new(10.0, 12.0)).unwrap_err();

@@ -1,7 +1,8 @@
 //! A store open for reading.
 //!
 //! Takes no lock and may look while runs write. Not for judging a store as a whole, see `verify`. Invariant: rows are
-//! handed out only of files that are, byte for byte, those that were committed.
+//! handed out only of files that are those that were committed: byte for byte, or by length and fingerprint where many
+//! are read in a row.
 
 use std::fs;
 use std::io;
@@ -141,6 +142,30 @@ impl StoreReader {
             Some(Stale::Absent { path }) => Err(StoreError::io("open", &path, io::ErrorKind::NotFound.into())),
             Some(stale) => Err(changed(&self.root.join(&entry.file), stale)),
         }
+    }
+
+    /// Reads a committed unit whose entry is at hand, without reading ledgers again and without hashing its file: length,
+    /// fingerprint and rows are compared with what is on record, and HDF5 has its own checksums. For going through many.
+    ///
+    /// [`StoreError::Io`] if the file is gone, [`StoreError::Checksum`] if it is another, [`StoreError::Corrupt`].
+    pub fn read_entry(&self, entry: &LedgerEntry) -> Result<Unit, StoreError> {
+        let path = self.root.join(&entry.file);
+        let bytes = fs::metadata(&path).map_err(io_error("open", &path))?.len();
+        let differs = |expected: String, found: String| StoreError::Checksum { path: path.clone(), expected, found };
+        if bytes != entry.bytes {
+            return Err(differs(format!("{} bytes", entry.bytes), format!("{bytes} bytes")));
+        }
+        let unit = self.read_file(entry)?;
+        if unit.contract.fingerprint != self.contract.fingerprint {
+            let named = |fingerprint: &str| format!("rows of fingerprint {fingerprint}");
+            return Err(differs(named(&self.contract.fingerprint), named(&unit.contract.fingerprint)));
+        }
+        let (expected, found) = ((entry.rows as usize, self.contract.dim), unit.features.dim());
+        if expected != found {
+            let shape = |(rows, dim)| format!("{rows} rows of {dim} features");
+            return Err(differs(shape(expected), shape(found)));
+        }
+        Ok(unit)
     }
 
     /// Reads the file of `entry` as it is.

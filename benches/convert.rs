@@ -1,0 +1,173 @@
+//! Conversion of 1,000 clips of 900 rows of 256 features into what other people's code reads, by the program itself: time,
+//! processor time and peak memory, and the peak for a tenth of the clips.
+//!
+//! The store is made once and kept; writing the same bytes alone tells how much of it is the disk's.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::ndarray::Array2;
+use egofx::store::{
+    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, STORE_FILE, Shard, Store, UnitHeader,
+};
+
+use support::{Fallible, Spread, head, inputs, process, row, show, timed};
+
+const CLIPS: usize = 1000;
+const ROWS: usize = 900;
+const DIM: usize = 256;
+const ROUNDS: usize = 3;
+const MB: f64 = 1e6;
+
+fn main() -> Fallible {
+    let (all, tenth) = (store("convert", CLIPS)?, store("convert_tenth", CLIPS / 10)?);
+    head("Conversion of 1,000 clips of [900, 256], 0.92 GB: at most 20 s on 2 cores");
+    for format in ["egovlp-pt", "actionformer-npy", "groundnlq-lmdb", "hdf5", "parquet"] {
+        measure(&all, &tenth, format)?;
+    }
+    let bytes = vec![1u8; ROWS * DIM * size_of::<f32>()];
+    let folder = support::scratch("plain")?;
+    let (written, cost) = timed(|| plain(&folder, &bytes));
+    written?;
+    row("writing as many bytes into 1,000 files and syncing them", &format!("{:.1} s", cost.wall), "n=1");
+    fs::remove_dir_all(folder)?;
+    head("Comparison of two conversions of them");
+    compare(&all)
+}
+
+fn measure(all: &Path, tenth: &Path, format: &str) -> Fallible {
+    let (mut wall, mut cpu, mut peak) = (Spread::default(), Spread::default(), Spread::default());
+    for _ in 0..ROUNDS {
+        let (seen, cost) = timed(|| convert(all, format));
+        let seen = seen?;
+        wall.push(seen.wall);
+        cpu.push(cost.cpu);
+        peak.push(seen.peak as f64 / MB);
+    }
+    let small = convert(tenth, format)?.peak as f64 / MB;
+    show(format, &wall, 1, " s");
+    show("  processor time", &cpu, 1, " s");
+    show("  peak memory", &peak, 0, " MB");
+    row("  peak over that for 100 clips, at most 1.2", &format!("{:.2}", peak.median() / small), "");
+    Ok(())
+}
+
+fn convert(store: &Path, format: &str) -> Fallible<process::Observed> {
+    let out = support::scratch("converted")?;
+    let arguments: [&OsStr; 6] =
+        ["convert".as_ref(), store.as_ref(), "--to".as_ref(), format.as_ref(), "-o".as_ref(), out.as_ref()];
+    let seen = process::egofx(arguments.into_iter())?;
+    fs::remove_dir_all(out)?;
+    Ok(seen)
+}
+
+fn compare(store: &Path) -> Fallible {
+    let out = support::scratch("converted")?;
+    let arguments: [&OsStr; 6] =
+        ["convert".as_ref(), store.as_ref(), "--to".as_ref(), "egovlp-pt".as_ref(), "-o".as_ref(), out.as_ref()];
+    process::egofx(arguments.into_iter())?;
+    let arguments: [&OsStr; 3] = ["compare".as_ref(), store.as_ref(), out.as_ref()];
+    let seen = process::egofx(arguments.into_iter())?;
+    row("the store against its 1,000 .pt", &format!("{:.1} s", seen.wall), "n=1");
+    row("  peak memory", &format!("{:.0} MB", seen.peak as f64 / MB), "");
+    Ok(fs::remove_dir_all(out)?)
+}
+
+fn plain(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    for clip in 0..CLIPS {
+        File::create(folder.join(format!("{clip}.bin")))?.write_all(bytes)?;
+    }
+    // As a conversion does: everything at once.
+    Ok(rustix::fs::syncfs(File::open(folder)?)?)
+}
+
+/// A store of that many clips, made once.
+fn store(name: &str, clips: usize) -> Fallible<PathBuf> {
+    let path = inputs::folder().join(name);
+    if path.join(STORE_FILE).is_file() {
+        return Ok(path);
+    }
+    eprintln!("making {name}");
+    let out = support::scratch("store")?;
+    let mut store = Store::open(&out, &contract(name), Shard::WHOLE)?;
+    for clip in 0..clips {
+        let header = header(clip)?;
+        let (unit_uid, video_uid) = (header.unit_uid.clone(), header.video_uid.clone());
+        store.promise(&[PlannedUnit { unit_uid, video_uid, span: None, content_sha256: None }])?;
+        let mut unit = store.begin(header)?;
+        unit.append(&block(clip))?;
+        store.commit(unit)?;
+    }
+    store.finish()?;
+    drop(store);
+    fs::rename(out.join(name), &path)?;
+    Ok(path)
+}
+
+/// Rows that look as random as features do.
+fn block(clip: usize) -> RowBlock {
+    let mut state = 2 * clip as u32 + 1;
+    let features = Array2::from_shape_fn((ROWS, DIM), |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    });
+    let meta = (0..ROWS).map(|row| RowMeta {
+        first_frame: row as u64 * 16,
+        last_frame: row as u64 * 16 + 15,
+        start_sec: row as f64 / 1.875,
+        end_sec: (row + 1) as f64 / 1.875,
+        ..RowMeta::default()
+    });
+    RowBlock { first_row: 0, meta: meta.collect(), features }
+}
+
+fn header(clip: usize) -> Fallible<UnitHeader> {
+    let clip_uid = ClipUid::parse(&format!("clip-{clip:04}"))?;
+    Ok(UnitHeader {
+        unit_uid: UnitUid::from(&clip_uid),
+        video_uid: VideoUid::parse(clip_uid.as_str())?,
+        clip_uid: Some(clip_uid),
+        query_id: None,
+        query_text: None,
+        rows: ROWS as u64,
+        span: None,
+        source_name: "made-up.mp4".into(),
+        source_bytes: 1,
+        source_sha256: "none".into(),
+        source_fps: 30.0,
+        source_frames: 0,
+        provider: "none".into(),
+        egofx_version: env!("CARGO_PKG_VERSION").into(),
+        ffmpeg_version: "none".into(),
+        onnxruntime_version: "none".into(),
+        notes: vec![],
+    })
+}
+
+fn contract(name: &str) -> Contract {
+    let none = || "none".to_owned();
+    Contract {
+        schema_version: SCHEMA_VERSION,
+        feature_set: name.into(),
+        row_kind: RowKind::Window,
+        backbone: none(),
+        onnx_sha256: none(),
+        precision: "fp32".into(),
+        dim: DIM,
+        dtype: Dtype::F32,
+        format: "hdf5".into(),
+        grid: none(),
+        fps: 1.875,
+        window_frames: 16,
+        compat: "fixed".into(),
+        checkpoint: none(),
+        checkpoint_sha256: none(),
+        recipe: String::new(),
+        fingerprint: name.into(),
+    }
+}

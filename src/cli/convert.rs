@@ -1,0 +1,163 @@
+//! `egofx convert`: features in the form that other people's training code reads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use egofx::convert::{
+    CONSUMERS, Clips, Consumer, Job, MAX_POSITIONS, METADATA_FILE, Missing, Need, Resample, RowRule, Source, Written,
+    convert,
+};
+use egofx::manifest::Manifest;
+use egofx::queries::Queries;
+
+use super::{plural, say_json, tell};
+
+/// Write features in the form that other people's training code reads.
+///
+/// OUT is a folder, written under another name and renamed when all of it is there; egofx.json in it says where the features
+/// came from and what was done to them. Rows pass as they are unless an option below says otherwise.
+#[derive(Args)]
+#[command(after_help = formats_help())]
+pub struct Convert {
+    /// The feature set (features/<name>, or a folder that holds one). Not for formats that take none.
+    features: Option<PathBuf>,
+    /// The form; see below.
+    #[arg(long, value_name = "FORMAT", value_parser = CONSUMERS.iter().map(|c| c.name).collect::<Vec<_>>())]
+    to: String,
+    /// The folder to write.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// What is asked about the clips: the table <manifest>.queries.csv that `egofx manifest` writes beside the manifest.
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+    /// The manifest: where clips lie in their videos, for clips of which the feature set does not tell.
+    #[arg(short, long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The feature set of the queries' tokens, for formats that hold both.
+    #[arg(long, value_name = "DIR")]
+    tokens: Option<PathBuf>,
+    /// What becomes of rows that have no features, which nothing reads as such: refuse them, write zeros, leave NaN, or
+    /// leave the rows out (later rows then move up, and row numbers no longer tell the time).
+    #[arg(long, value_name = "RULE", default_value = "refuse")]
+    missing: MissingRule,
+    /// At most N rows per unit: longer ones become means of their rows by VSLNet's rule. VSLNet does that itself when it
+    /// loads features; for what does not.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "resample_fps")]
+    resample_rows: Option<u32>,
+    /// F rows per second: means by the same rule where that is fewer, the nearest row where it is more. 1.875 puts EgoVLP's
+    /// 1.87 on Ego4D's grid.
+    #[arg(long, value_name = "F", value_parser = positive)]
+    resample_fps: Option<f64>,
+    /// Set the last rows, as many as are no whole group of 4, to zero: what EgoVLP's own extraction left, and what its
+    /// published numbers were made with.
+    #[arg(long)]
+    zero_tail: bool,
+    /// Positions of the head that will be trained, in which egovlpv2-nlq counts its labels.
+    #[arg(long, value_name = "N", default_value_t = MAX_POSITIONS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    max_pos_len: u32,
+    /// Numbers of the classes, {name: number}, moment_classes_idx.json for instance [default: those that occur, by name].
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// Replace what an earlier conversion wrote to OUT.
+    #[arg(long)]
+    force: bool,
+    /// Print what was written as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MissingRule {
+    Refuse,
+    Zero,
+    Nan,
+    Drop,
+}
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("expected a positive number, found {text:?}"))?;
+    if number.is_finite() && number > 0.0 {
+        Ok(number)
+    } else {
+        Err(format!("expected a positive number, found {text}"))
+    }
+}
+
+fn formats_help() -> String {
+    let wants = |consumer: &Consumer| {
+        let takes = &consumer.takes;
+        let input = |need, what: &str| match need {
+            Need::Required => Some(format!("{what} (needed)")),
+            Need::Optional => Some(what.to_owned()),
+            Need::Unused => None,
+        };
+        let inputs = [input(takes.queries, "--queries"), input(takes.tokens, "--tokens"), input(takes.clips, "-m")];
+        let inputs: Vec<String> = inputs.into_iter().flatten().collect();
+        if inputs.is_empty() { String::new() } else { format!("\n{:<18} with {}", "", inputs.join(", ")) }
+    };
+    let lines: Vec<String> = CONSUMERS.iter().map(|c| format!("  {:<16} {}{}", c.name, c.about, wants(c))).collect();
+    format!("Formats:\n{}", lines.join("\n"))
+}
+
+impl Convert {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let consumer = Consumer::named(&self.to)?;
+        let job = self.job()?;
+        let written = convert(consumer, &job, &self.out, self.force, &self.asked())?;
+        self.report(&written)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn job(&self) -> anyhow::Result<Job> {
+        let source = self.features.as_deref().map(|path| Source::open(path, self.rule())).transpose()?;
+        let tokens = self.tokens.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
+        let manifest = self.manifest.as_deref().map(Manifest::read).transpose()?;
+        let named = manifest.as_ref().zip(self.manifest.clone());
+        Ok(Job {
+            clips: Clips::new(named, source.as_ref())?,
+            source,
+            tokens,
+            queries: self.queries.as_deref().map(Queries::read).transpose()?,
+            max_positions: self.max_pos_len as usize,
+            classes: self.classes.clone(),
+        })
+    }
+
+    fn rule(&self) -> RowRule {
+        let missing = match self.missing {
+            MissingRule::Refuse => Missing::Refuse,
+            MissingRule::Zero => Missing::Zero,
+            MissingRule::Nan => Missing::Nan,
+            MissingRule::Drop => Missing::Drop,
+        };
+        let rows = self.resample_rows.map(|rows| Resample::Rows(rows as usize));
+        RowRule { missing, resample: rows.or(self.resample_fps.map(Resample::Fps)), zero_tail: self.zero_tail }
+    }
+
+    /// What was asked for, for the metadata.
+    fn asked(&self) -> Value {
+        let mut asked = json!(self.rule());
+        asked["max_pos_len"] = json!(self.max_pos_len);
+        asked["queries"] = json!(self.queries);
+        asked["manifest"] = json!(self.manifest);
+        asked["classes"] = json!(self.classes);
+        asked
+    }
+
+    fn report(&self, written: &Written) -> anyhow::Result<()> {
+        written.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+        let (units, rows) = (plural(written.units, "record"), plural(written.rows as usize, "row"));
+        tell(format_args!("{}: {units}, {rows}; {METADATA_FILE} says where they came from", self.out.display()));
+        if self.json {
+            let path = self.out.join(METADATA_FILE);
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            say_json(&serde_json::from_str::<Value>(&text)?)?;
+        }
+        Ok(())
+    }
+}

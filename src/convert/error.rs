@@ -1,0 +1,218 @@
+//! Why features could not be converted.
+//!
+//! Every variant says what was expected and what was found. Not for odd things that do no harm, which are notes of the
+//! outcome. After an error nothing of the output is left.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::{ClipUid, IdError, UnitUid};
+use crate::store::{RowKind, StoreError};
+
+/// Why features could not be converted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No consumer bears this name.
+    #[error("no format is called {found:?}, expected one of {known}")]
+    Unknown {
+        /// The name given.
+        found: String,
+        /// The names in use.
+        known: String,
+    },
+    /// A folder that holds no feature set, or several.
+    #[error("{}: expected one feature set, found {}; name its folder", path.display(), if found.is_empty() { "none" } else { found })]
+    NotOneStore {
+        /// The folder.
+        path: PathBuf,
+        /// The feature sets in it.
+        found: String,
+    },
+    /// A store without units.
+    #[error("{}: no unit is committed", path.display())]
+    NoUnits {
+        /// The folder of the store.
+        path: PathBuf,
+    },
+    /// An input that the format cannot do without.
+    #[error("{format} needs {what}")]
+    Needs {
+        /// The format.
+        format: &'static str,
+        /// The input, and how it is given.
+        what: &'static str,
+    },
+    /// A store whose rows stand for something else.
+    #[error("{}: {format} takes a store whose rows are of kind {expected}, found {}", path.display(), found.name())]
+    WrongRows {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The format.
+        format: &'static str,
+        /// What rows it takes.
+        expected: String,
+        /// What rows there are.
+        found: RowKind,
+    },
+    /// A query that has no features.
+    #[error("{}: no features of query {query_id:?}", path.display())]
+    NoQuery {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The query.
+        query_id: String,
+    },
+    /// A clip whose place in its video nobody gives.
+    #[error("clip {clip_uid}: expected its start and end in the video, found none in {}", looked.join(" or "))]
+    NoSpan {
+        /// The clip.
+        clip_uid: ClipUid,
+        /// Where they were looked for.
+        looked: Vec<String>,
+    },
+    /// The table of queries lacks a column.
+    #[error("{format} needs a table of queries with the column {column:?}, found {found}")]
+    NoColumn {
+        /// The format.
+        format: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The further columns of the table.
+        found: String,
+    },
+    /// A cell that means nothing in its column.
+    #[error("query {query_id:?}: {column}: expected {expected}, found {found:?}")]
+    Cell {
+        /// The row.
+        query_id: String,
+        /// The column.
+        column: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// The cell.
+        found: String,
+    },
+    /// A split that would become a file's name and is not fit for one.
+    #[error("split {split:?} cannot be the name of a file: {cause}")]
+    Split {
+        /// The split.
+        split: String,
+        /// Why not.
+        cause: IdError,
+    },
+    /// Rows without features, and nothing said of what should become of them.
+    #[error(
+        "unit {unit}: {missing} of {rows} rows have no features (the first is row {first}); say what becomes of them: --missing zero, nan or drop"
+    )]
+    Missing {
+        /// The unit.
+        unit: UnitUid,
+        /// Its rows.
+        rows: usize,
+        /// Rows without features.
+        missing: usize,
+        /// The first of them.
+        first: usize,
+    },
+    /// Nothing is left of a unit.
+    #[error("unit {unit}: none of its {rows} rows has features")]
+    NothingLeft {
+        /// The unit.
+        unit: UnitUid,
+        /// Its rows.
+        rows: usize,
+    },
+    /// Rows that are no windows side by side cannot be put on another grid.
+    #[error("{}: only windows can be resampled, its rows are of kind {}", path.display(), found.name())]
+    NoGrid {
+        /// The folder of the store.
+        path: PathBuf,
+        /// What rows there are.
+        found: RowKind,
+    },
+    /// A part of a video where whole ones are wanted.
+    #[error("{}: {format} takes whole videos, unit {unit} is a part of one", path.display())]
+    NotWhole {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The format.
+        format: &'static str,
+        /// The unit.
+        unit: UnitUid,
+    },
+    /// A clip that lies behind the rows of its video.
+    #[error("clip {clip_uid}: expected rows {from} to {to} of video {video_uid}, which has {rows}")]
+    Outside {
+        /// The clip.
+        clip_uid: ClipUid,
+        /// Its video.
+        video_uid: String,
+        /// First row.
+        from: usize,
+        /// Last row.
+        to: usize,
+        /// Rows of the video.
+        rows: usize,
+    },
+    /// Something is there already.
+    #[error("{} exists already; --force replaces what `egofx convert` wrote there", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Something is there that is not a conversion's to replace.
+    #[error("{} exists and holds no {}, so that --force does not replace it", path.display(), super::METADATA_FILE)]
+    NotOurs {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The classes do not list a label.
+    #[error("{}: no class is called {label:?}", path.display())]
+    NoClass {
+        /// The file of classes.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
+    /// The file of classes cannot be used.
+    #[error("{}: expected an object of class names and numbers: {why}", path.display())]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The operating system refused something.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A library could not write a file.
+    #[error("cannot write {}: {why}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        why: String,
+    },
+}
+
+impl ConvertError {
+    /// For `map_err`: [`ConvertError::Io`] that waits for its error.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: [`ConvertError::Write`] in the words of a library.
+    pub(super) fn write<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Self {
+        move |error| Self::Write { path: path.to_owned(), why: error.to_string() }
+    }
+}

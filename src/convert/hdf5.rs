@@ -1,0 +1,103 @@
+//! All units in one HDF5 file, a group for each.
+//!
+//! For code that wants one file; the store's own files are one per unit. Features are stored as they are: compressing
+//! floats takes ten times as long as writing them and saves little. Invariant: the file has no time in it, so equal
+//! features make equal bytes.
+
+use std::str::FromStr;
+
+use ::hdf5::types::VarLenUnicode;
+use ::hdf5::{File, Group, H5Type, Location};
+use ndarray::Array1;
+
+use super::source::Features;
+use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use crate::store::{RowKind, RowMeta};
+
+pub(super) const CONSUMER: Consumer = Consumer {
+    name: "hdf5",
+    about: "features.h5: one file, a group per unit with features and the times of their rows",
+    takes: Takes { rows: EVERY_KIND, queries: Need::Unused, tokens: Need::Unused, clips: Need::Unused },
+    write,
+};
+
+/// What the rows of a format may be that takes them all.
+pub(super) const EVERY_KIND: &[RowKind] =
+    &[RowKind::Window, RowKind::FusedWindow, RowKind::Clip, RowKind::Query, RowKind::Token, RowKind::Pair];
+
+type Result5<T> = Result<T, ::hdf5::Error>;
+
+fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
+    let source = job.source()?;
+    let path = output.path("features.h5")?;
+    let refused = || ConvertError::write::<::hdf5::Error>(&path);
+    let options = || {
+        File::with_options().with_fapl(|p| p.libver_earliest()).with_fcpl(|p| p.obj_track_times(false)).create(&path)
+    };
+    let file = options().map_err(refused())?;
+    let contract = source.contract();
+    let texts = [
+        ("feature_set", &contract.feature_set),
+        ("backbone", &contract.backbone),
+        ("fingerprint", &contract.fingerprint),
+    ];
+    texts.iter().try_for_each(|(name, text)| write_text(&file, name, text)).map_err(refused())?;
+    write_number(&file, "rows_per_sec", source.fps()).map_err(refused())?;
+    let mut written = Written::default();
+    for entry in source.entries() {
+        let features = source.read(entry)?;
+        write_unit(&file, &features, contract.row_kind).map_err(refused())?;
+        written.count(features.meta.len());
+    }
+    file.flush().and_then(|()| file.close()).map_err(refused())?;
+    Ok(written)
+}
+
+fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<()> {
+    let group = file.create_group(features.unit.as_str())?;
+    write_text(&group, "video_uid", features.video_uid.as_str())?;
+    if let Some(query_id) = &features.query_id {
+        write_text(&group, "query_id", query_id)?;
+    }
+    let values = features.values.as_standard_layout();
+    let builder = group.new_dataset_builder().obj_track_times(false);
+    builder.with_data(values.view()).create("features")?;
+    write_columns(&group, &features.meta)?;
+    if kind.names_clips() {
+        names(&group, "clip_uid", features, |row| row.clip_uid.as_ref().map_or("", |uid| uid.as_str()))?;
+    }
+    if kind.names_queries() {
+        names(&group, "query_id", features, |row| row.query_id.as_deref().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<()> {
+    fn column<T: H5Type>(group: &Group, name: &str, meta: &[RowMeta], value: impl Fn(&RowMeta) -> T) -> Result5<()> {
+        let values: Array1<T> = meta.iter().map(value).collect();
+        group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name).map(drop)
+    }
+    column(group, "start_sec", meta, |row| row.start_sec)?;
+    column(group, "end_sec", meta, |row| row.end_sec)?;
+    column(group, "first_frame", meta, |row| row.first_frame)?;
+    column(group, "last_frame", meta, |row| row.last_frame)?;
+    column(group, "padded", meta, |row| u8::from(row.padded))?;
+    column(group, "missing", meta, |row| u8::from(row.missing))
+}
+
+fn names(group: &Group, name: &str, features: &Features, value: fn(&RowMeta) -> &str) -> Result5<()> {
+    let values = features.meta.iter().map(|row| unicode(value(row))).collect::<Result5<Array1<_>>>()?;
+    group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name).map(drop)
+}
+
+fn write_text(at: &Location, name: &str, text: &str) -> Result5<()> {
+    at.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&unicode(text)?)
+}
+
+fn write_number(at: &Location, name: &str, number: f64) -> Result5<()> {
+    at.new_attr::<f64>().create(name)?.write_scalar(&number)
+}
+
+fn unicode(text: &str) -> Result5<VarLenUnicode> {
+    VarLenUnicode::from_str(text).map_err(|error| format!("{error} in {text:?}").into())
+}
