@@ -1,8 +1,8 @@
 //! ActionFormer's: Gaussian suppression within classes, or across them with voting.
 //!
 //! After `libs/utils/nms.py` and `nms_cpu.cpp` of [ActionFormer](https://github.com/happyharrycn/actionformer_release).
-//! Not for the network. Arithmetic is in `f32`, in the order of the original, and so is the order in which proposals that
-//! fell away are overwritten, which decides between equal scores.
+//! Not for the network. Arithmetic is in `f32`, in the order of the original, and so is the order in which proposals
+//! that fell away are overwritten, which decides between equal scores.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +66,8 @@ fn segment(window: Window) -> [f32; 2] {
     [window.start_sec as f32, window.end_sec as f32]
 }
 
-/// Gaussian suppression of one list: takes the best proposal, lowers all others by `exp(-iou^2 / sigma)`, and so on, until
-/// none is left that reaches the least score. `softnms_1d_cpu`, method 2.
+/// Gaussian suppression of one list: takes the best proposal, lowers all others by `exp(-iou^2 / sigma)`, and so on,
+/// until none is left that reaches the least score. `softnms_1d_cpu`, method 2.
 pub fn soft_nms(proposals: &[Proposal], settings: &Settings) -> Vec<Proposal> {
     let mut left = Left {
         segments: proposals.iter().map(|proposal| segment(proposal.window)).collect(),
