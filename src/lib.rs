@@ -7,7 +7,8 @@
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
 //! connects the stages. A [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text
 //! tower takes. [`transcode`] makes smaller files or pieces of videos for training code, and
-//! [`qfvs`] cuts rows of shots into segments. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! [`qfvs`] cuts rows of shots into segments. [`convert`] hands features to other people's code, [`import`] takes theirs,
+//! [`compare`] says how two differ. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
