@@ -6,9 +6,12 @@
 //! [`sample`] cuts them into clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`]
 //! maps them to rows; [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`]
 //! connects the stages. A [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text
-//! tower takes. [`transcode`] makes smaller files or pieces of videos for training code, and
-//! [`qfvs`] cuts rows of shots into segments. [`convert`] hands features to other people's code, [`import`] takes theirs,
-//! [`compare`] says how two differ. The modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! tower takes.
+//!
+//! Around that: [`transcode`] makes smaller files or pieces of videos; [`convert`] hands stores to other people's code,
+//! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`] sets
+//! clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The modules
+//! below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
 pub mod ids;
@@ -56,5 +59,9 @@ pub mod compare;
 pub mod transcode;
 
 pub mod qfvs;
+
+pub mod retrieval;
+
+pub mod metric;
 
 pub use ndarray;

@@ -34,6 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
+    ("retrieval", &["ids", "queries", "store"]),
+    ("metric", &["benchmark", "grid"]),
 ];
 
 /// Longest file, in lines, tests not counted.
@@ -144,6 +146,7 @@ fn no_file_unwraps_outside_tests() {
 #[test]
 fn registries_have_unique_names_and_say_what_their_entries_are() {
     let mut names: Vec<&str> = egofx::benchmark::BENCHMARKS.iter().map(|b| b.name).collect();
+    assert!(egofx::metric::EVALUATORS.iter().all(|evaluator| !evaluator.about.is_empty()));
     names.extend(egofx::store::FORMATS.iter().map(|format| format.name));
     let mut consumers: Vec<&str> = egofx::convert::CONSUMERS.iter().map(|consumer| consumer.name).collect();
     consumers.sort_unstable();

@@ -32,18 +32,18 @@ const COLUMNS: [&str; 8] =
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Question {
+pub(crate) struct Question {
     interval: Option<String>,
     question: Option<String>,
-    question_id: Cell,
+    pub(crate) question_id: Cell,
     answer: Cell,
-    answer_encode: Cell,
+    pub(crate) answer_encode: Cell,
     r#type: Keys,
     category: Keys,
     semantic: Cell,
     structural: Cell,
     reference: Cell,
-    reasoning_type: Cell,
+    pub(crate) reasoning_type: Cell,
 }
 
 /// A list of words or a single one.

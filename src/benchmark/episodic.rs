@@ -6,22 +6,22 @@ use serde::Deserialize;
 
 /// A file of annotations `A`.
 #[derive(Deserialize)]
-pub(super) struct File<A> {
-    pub(super) videos: Vec<VideoEntry<A>>,
+pub(crate) struct File<A> {
+    pub(crate) videos: Vec<VideoEntry<A>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct VideoEntry<A> {
-    pub(super) video_uid: String,
-    pub(super) split: Option<String>,
-    pub(super) clips: Option<Vec<ClipEntry<A>>>,
+pub(crate) struct VideoEntry<A> {
+    pub(crate) video_uid: String,
+    pub(crate) split: Option<String>,
+    pub(crate) clips: Option<Vec<ClipEntry<A>>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct ClipEntry<A> {
-    pub(super) clip_uid: String,
-    pub(super) video_start_sec: Option<f64>,
-    pub(super) video_end_sec: Option<f64>,
+pub(crate) struct ClipEntry<A> {
+    pub(crate) clip_uid: String,
+    pub(crate) video_start_sec: Option<f64>,
+    pub(crate) video_end_sec: Option<f64>,
     /// Test files may have none.
-    pub(super) annotations: Option<Vec<A>>,
+    pub(crate) annotations: Option<Vec<A>>,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::BenchmarkError;
 
 /// Reads a whole file.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchmarkError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchmarkError> {
     let bytes = fs::read(path).map_err(|cause| BenchmarkError::Read { path: path.to_owned(), cause })?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -32,10 +32,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchmarkError
 
 /// A value that only passes through: texts as they are, null as nothing, all else as JSON.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Cell(pub String);
+pub(crate) struct Cell(pub String);
 
 impl Cell {
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Cell {
 
 /// The entries of an object, in the order of the file.
 #[derive(Debug)]
-pub(super) struct Pairs<T>(pub Vec<(String, T)>);
+pub(crate) struct Pairs<T>(pub Vec<(String, T)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

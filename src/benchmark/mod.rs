@@ -8,21 +8,21 @@ mod charades;
 mod ego4d;
 mod egoclip;
 mod egomcq;
-mod egotaskqa;
+pub(crate) mod egotaskqa;
 mod epic;
-mod episodic;
+pub(crate) mod episodic;
 mod error;
 mod folder;
-mod json;
+pub(crate) mod json;
 mod mq;
-mod nlq;
-mod oscc;
+pub(crate) mod nlq;
+pub(crate) mod oscc;
 mod pictures;
 mod pnr;
 mod qfvs;
 #[cfg(test)]
 mod samples;
-mod table;
+pub(crate) mod table;
 mod tally;
 
 use std::collections::BTreeSet;

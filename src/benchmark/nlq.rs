@@ -29,19 +29,19 @@ const COLUMNS: [&str; 8] =
     ["annotation_uid", "query_idx", "template", "slot_x", "verb_x", "slot_y", "verb_y", "answer"];
 
 #[derive(Deserialize)]
-struct Annotation {
-    annotation_uid: String,
-    language_queries: Option<Vec<LanguageQuery>>,
+pub(crate) struct Annotation {
+    pub(crate) annotation_uid: String,
+    pub(crate) language_queries: Option<Vec<LanguageQuery>>,
 }
 
 /// All of it may be missing: the test file has sentences only, and a few entries lack even those.
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct LanguageQuery {
-    query: Option<String>,
-    clip_start_sec: Option<f64>,
-    clip_end_sec: Option<f64>,
+pub(crate) struct LanguageQuery {
+    pub(crate) query: Option<String>,
+    pub(crate) clip_start_sec: Option<f64>,
+    pub(crate) clip_end_sec: Option<f64>,
     template: Cell,
     slot_x: Cell,
     verb_x: Cell,

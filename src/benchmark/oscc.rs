@@ -23,20 +23,20 @@ pub(super) const BENCHMARK: Benchmark =
     Benchmark { name: "oscc", about: "clips with and without a change of an object's state", needs: NEEDS, build };
 
 #[derive(Deserialize)]
-struct File {
+pub(crate) struct File {
     split: Option<String>,
-    clips: Vec<Entry>,
+    pub(crate) clips: Vec<Entry>,
 }
 
 /// Releases differ in names and in what they leave out.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     unique_id: Option<String>,
     clip_uid: Option<String>,
     clip_id: Cell,
     video_uid: String,
-    pub state_change: Option<bool>,
+    pub(crate) state_change: Option<bool>,
     parent_start_sec: Option<f64>,
     parent_end_sec: Option<f64>,
     parent_start_frame: Cell,
@@ -47,8 +47,25 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The frame of the change in the video; zero means none.
-    pub(super) fn pnr(&self) -> Option<f64> {
+    pub(crate) fn pnr(&self) -> Option<f64> {
         self.parent_pnr_frame.or(self.pnr_frame).filter(|frame| *frame > 0.0)
+    }
+
+    /// The clip's name, which releases keep under different keys.
+    pub(crate) fn uid(&self) -> &str {
+        let uids = [self.unique_id.as_deref(), self.clip_uid.as_deref(), Some(self.clip_id.as_str())];
+        uids.into_iter().flatten().find(|uid| !uid.is_empty()).unwrap_or_default()
+    }
+
+    /// First and last frame in the video.
+    pub(crate) fn frames(&self) -> Option<(f64, f64)> {
+        let frame = |cell: &Cell| cell.as_str().parse().ok();
+        Some((frame(&self.parent_start_frame)?, frame(&self.parent_end_frame)?))
+    }
+
+    /// First and last second in the video.
+    pub(crate) fn seconds(&self) -> Option<(f64, f64)> {
+        self.parent_start_sec.zip(self.parent_end_sec)
     }
 }
 
@@ -87,8 +104,7 @@ pub(super) fn collect(benchmark: &Benchmark, sources: &Sources, belongs: Belongs
 }
 
 fn add_clip(builder: &mut Builder, at: &str, entry: &Entry, split: &str) {
-    let uids = [entry.unique_id.as_deref(), entry.clip_uid.as_deref(), Some(entry.clip_id.as_str())];
-    let name = uids.into_iter().flatten().find(|uid| !uid.is_empty()).unwrap_or_default();
+    let name = entry.uid();
     let stretch = Stretch::Seconds(entry.parent_start_sec, entry.parent_end_sec);
     let unit = Unit { video_uid: &entry.video_uid, clip_uid: name, stretch, split };
     if let Some(clip_uid) = builder.unit(at, &unit) {

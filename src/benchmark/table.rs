@@ -12,7 +12,7 @@ use super::builder::name_of;
 use super::tally::Tally;
 
 /// A table that is being read.
-pub(super) struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     name: String,
     reader: csv::Reader<std::fs::File>,
@@ -23,7 +23,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn open(path: &Path, delimiter: u8) -> Result<Self, BenchmarkError> {
+    pub(crate) fn open(path: &Path, delimiter: u8) -> Result<Self, BenchmarkError> {
         let file = std::fs::File::open(path);
         let file = file.map_err(|cause| BenchmarkError::Read { path: path.to_owned(), cause })?;
         // Flexible: rows of another length are told apart below.
@@ -42,19 +42,19 @@ impl Table {
     }
 
     /// The place of a column that must be there.
-    pub(super) fn column(&self, column: &'static str) -> Result<usize, BenchmarkError> {
+    pub(crate) fn column(&self, column: &'static str) -> Result<usize, BenchmarkError> {
         let found = || self.header.iter().collect::<Vec<_>>().join(", ").chars().take(200).collect();
         let error = || BenchmarkError::NoColumn { path: self.path.clone(), column, found: found() };
         self.optional(column).ok_or_else(error)
     }
 
     /// The place of a column that some releases lack.
-    pub(super) fn optional(&self, column: &str) -> Option<usize> {
+    pub(crate) fn optional(&self, column: &str) -> Option<usize> {
         self.header.iter().position(|found| found == column)
     }
 
     /// The next sound row; `None` behind the last.
-    pub(super) fn next(&mut self, tally: &mut Tally) -> Result<Option<Row<'_>>, BenchmarkError> {
+    pub(crate) fn next(&mut self, tally: &mut Tally) -> Result<Option<Row<'_>>, BenchmarkError> {
         loop {
             let more = self.reader.read_byte_record(&mut self.bytes);
             if !more.map_err(|cause| BenchmarkError::Table { path: self.path.clone(), cause })? {
@@ -82,7 +82,7 @@ impl Table {
 }
 
 /// One row, split into cells.
-pub(super) struct Row<'t> {
+pub(crate) struct Row<'t> {
     file: &'t str,
     /// From 1, the header not counted.
     pub number: u64,
@@ -97,23 +97,23 @@ impl std::fmt::Display for Row<'_> {
 
 impl<'t> Row<'t> {
     /// A cell as it stands.
-    pub(super) fn cell(&self, at: usize) -> &'t str {
+    pub(crate) fn cell(&self, at: usize) -> &'t str {
         self.record.get(at).unwrap_or_default()
     }
 
     /// A cell of a column that may be missing.
-    pub(super) fn maybe(&self, at: Option<usize>) -> &'t str {
+    pub(crate) fn maybe(&self, at: Option<usize>) -> &'t str {
         at.map(|at| self.cell(at)).unwrap_or_default()
     }
 
     /// A cell with a finite number.
-    pub(super) fn number(&self, at: usize) -> Option<f64> {
+    pub(crate) fn number(&self, at: usize) -> Option<f64> {
         self.cell(at).trim().parse().ok().filter(|number: &f64| number.is_finite())
     }
 }
 
 /// `[192, 115, 12]` as `192 115 12`; `None` where a text is no such list.
-pub(super) fn numbers(literal: &str) -> Option<String> {
+pub(crate) fn numbers(literal: &str) -> Option<String> {
     let inner = literal.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
     if inner.is_empty() {
         return Some(String::new());

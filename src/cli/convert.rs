@@ -98,9 +98,9 @@ fn formats_help() -> String {
         };
         let inputs = [input(takes.queries, "--queries"), input(takes.tokens, "--tokens"), input(takes.clips, "-m")];
         let inputs: Vec<String> = inputs.into_iter().flatten().collect();
-        if inputs.is_empty() { String::new() } else { format!("\n{:<18} with {}", "", inputs.join(", ")) }
+        if inputs.is_empty() { String::new() } else { format!("; takes {}", inputs.join(", ")) }
     };
-    let lines: Vec<String> = CONSUMERS.iter().map(|c| format!("  {:<16} {}{}", c.name, c.about, wants(c))).collect();
+    let lines: Vec<String> = CONSUMERS.iter().map(|c| format!("  {}\n      {}{}", c.name, c.about, wants(c))).collect();
     format!("Formats:\n{}", lines.join("\n"))
 }
 

@@ -1,16 +1,15 @@
 //! `egofx manifest`: from what there is to a list of videos and clips, and of what is asked about them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
 use egofx::benchmark::{BENCHMARKS, Benchmark, Built, Count, Sources, Tally};
 
-use super::{FAILED, plural, say, say_json, tell};
+use super::{FAILED, plural, replace, say, say_json, tell};
 
 /// List videos and clips as a CSV that the other commands read.
 ///
@@ -106,17 +105,6 @@ impl Manifest {
         ensure!(self.force || !path.exists(), "{} exists already; --force overwrites it", path.display());
         Ok(())
     }
-}
-
-/// Writes beside the place first, so that a full disk does not leave half a list.
-fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let temporary = path.with_extension("csv.tmp");
-    let mut file = fs::File::create(&temporary).with_context(|| temporary.display().to_string())?;
-    write(&mut file).with_context(|| temporary.display().to_string())?;
-    file.sync_all().with_context(|| temporary.display().to_string())?;
-    fs::rename(&temporary, path).with_context(|| path.display().to_string())
 }
 
 fn report(built: &Built, queries_path: Option<&Path>) {

@@ -12,6 +12,7 @@ mod completions;
 mod convert;
 mod doctor;
 mod estimate;
+mod eval;
 mod export;
 mod extract;
 mod import;
@@ -19,6 +20,7 @@ mod inspect;
 mod interrupt;
 mod manifest;
 mod plan;
+mod postprocess;
 mod progress;
 mod resize;
 mod setup;
@@ -27,7 +29,9 @@ mod transcode;
 mod verify;
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -76,6 +80,8 @@ enum Command {
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
+    Eval(eval::Eval),
+    Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -105,6 +111,8 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
@@ -139,6 +147,19 @@ fn say(data: &str) -> anyhow::Result<()> {
 /// Writes `value` as JSON to stdout.
 fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Writes beside the place first, so that a full disk does not leave half a file.
+fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut file = fs::File::create(&temporary).with_context(|| temporary.display().to_string())?;
+    write(&mut file).with_context(|| temporary.display().to_string())?;
+    file.sync_all().with_context(|| temporary.display().to_string())?;
+    fs::rename(&temporary, path).with_context(|| path.display().to_string())
 }
 
 /// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.
