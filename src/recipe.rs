@@ -3,10 +3,14 @@
 //! Parsed strictly, because a misspelt key would otherwise change features silently. Not for devices, batch sizes,
 //! workers or paths: those are flags. Invariant: two runs with equal fingerprints compute equal rows.
 
+mod transform;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use transform::{Channels, Filter, Place, Transform};
 
 use crate::backbone::Towers;
 use crate::digest;
@@ -127,67 +131,6 @@ pub struct Fusion {
     pub lower_video: String,
     /// Sentences to tokens.
     pub lower_text: String,
-}
-
-/// Scaling and cropping to square frames of three bytes a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Transform {
-    /// The shorter side after scaling, in pixels; the longer one is `floor(short_side * long / short)`, as in
-    /// torchvision's `Resize`.
-    pub short_side: u32,
-    /// The centred square that is kept, in pixels; its offset is rounded half to even, as in torchvision's `CenterCrop`.
-    pub crop: u32,
-    /// The scaling filter.
-    pub filter: Filter,
-    /// The order of a pixel's bytes.
-    pub channels: Channels,
-}
-
-impl Transform {
-    /// Red, green and blue of a centred square.
-    pub const fn centred(short_side: u32, crop: u32, filter: Filter) -> Self {
-        Self { short_side, crop, filter, channels: Channels::Rgb }
-    }
-}
-
-/// The order of a pixel's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Channels {
-    /// Red, green, blue: what backbones are trained with.
-    Rgb,
-    /// Blue, green, red: what EgoVLP's reader of EPIC-KITCHENS' pictures gave until January 2023, and its published numbers
-    /// probably rest on.
-    Bgr,
-}
-
-/// Scaling filters of ffmpeg's `scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Filter {
-    /// What EgoVLP and Ego4D use.
-    Bilinear,
-    /// What EgoVLPv2's QFVS uses.
-    Bicubic,
-    /// Every output pixel is the mean of what it covers.
-    Area,
-    /// Frames become RGB first and are then scaled by two taps a side whatever the ratio, as torchvision's `Resize` scales
-    /// tensors without antialiasing: within one level of it for sizes at which `bilinear` averages. Nine times the work.
-    BilinearAliased,
-}
-
-impl Filter {
-    /// ffmpeg's name of the filter's kernel.
-    pub fn flag(self) -> &'static str {
-        match self {
-            Filter::Bilinear => "bilinear",
-            Filter::Bicubic => "bicubic",
-            Filter::Area => "area",
-            // The one of swscale's filters that does not widen for smaller pictures.
-            Filter::BilinearAliased => "fast_bilinear",
-        }
-    }
 }
 
 /// How rows are kept.
@@ -321,19 +264,6 @@ impl Body {
     }
 }
 
-impl Transform {
-    fn check(self) -> Result<(), String> {
-        let Self { short_side, crop, .. } = self;
-        if !(16..=4096).contains(&short_side) {
-            return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
-        }
-        if crop == 0 || crop > short_side {
-            return Err(format!("transform.crop is {crop}, expected 1 to short_side ({short_side}) pixels"));
-        }
-        Ok(())
-    }
-}
-
 impl Reading {
     fn find(&self) -> Result<&'static TextRule, TextError> {
         TextRule::find(&self.rule, self.model.parse::<TextModel>()?)
@@ -403,6 +333,14 @@ dtype = "f32"
     }
 
     #[test]
+    fn a_seed_draws_random_crops_and_is_written_as_read() {
+        let random = read(&GOOD.replace("short_side = 256", "seed = 7")).unwrap();
+        assert_eq!(random.body.transform.unwrap().place, Place::Random { seed: 7 });
+        let again: Body = toml::from_str(&toml::to_string(&random.body).unwrap()).unwrap();
+        assert_eq!(again, random.body);
+    }
+
+    #[test]
     fn unknown_missing_and_misspelt_keys_are_refused_with_the_valid_names() {
         assert!(refusal("crop = 256", "crops = 256").contains("short_side"));
         assert!(refusal("bilinear", "bilinar").contains("`bilinear`, `bicubic`, `area`"));
@@ -419,6 +357,9 @@ dtype = "f32"
         assert!(refusal("hdf5", "zarr").contains("expected one of hdf5, parquet"));
         assert!(refusal("crop = 256", "crop = 300").contains("expected 1 to short_side (256)"));
         assert!(refusal("frames = 4", "frames = 0").contains("at least 1"));
+        assert!(refusal("short_side = 256\n", "").contains("expected short_side (a centred crop) or seed"));
+        assert!(refusal("short_side = 256", "short_side = 256\nseed = 1").contains("one of the two"));
+        assert!(refusal("short_side = 256", "seed = -1").contains("seed"));
         assert!(refusal("frames = 4", "frames = 4\nstride = 2").contains("stride"));
     }
 }

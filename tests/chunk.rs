@@ -13,13 +13,13 @@ use std::time::Duration;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::grid::Compat;
 use egofx::grid::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
-use egofx::recipe::{Channels, Filter, Transform};
+use egofx::recipe::{Filter, Transform};
 use serde_json::Value;
 use support::{H264, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};
 
 /// Fast, and the same bytes each time; good enough to read numbers off the pictures.
 const FAST: &str = "--preset ultrafast --threads 1 --crf 12";
-const CODED: Transform = Transform { short_side: 32, crop: 32, filter: Filter::Bilinear, channels: Channels::Rgb };
+const CODED: Transform = Transform::centred(32, 32, Filter::Bilinear);
 
 fn shop() -> Workshop {
     let shop = Workshop::new();

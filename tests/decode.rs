@@ -65,7 +65,7 @@ fn reference(video: &VideoInfo, transform: Transform) -> Vec<Vec<u8>> {
         transform.filter.flag(),
         g.x,
         g.y,
-        side = g.side
+        side = g.cut_width
     );
     raw(video, &filter, g.bytes())
 }
@@ -619,16 +619,16 @@ fn scaling_is_bilinear_with_half_pixel_centres() {
         (at as usize, (at as usize + 1).min(from - 1), at.fract())
     };
     let (mut sum, mut worst) = (0.0, 0.0_f64);
-    for y in 0..g.side {
+    for y in 0..g.cut_width {
         let (y0, y1, fy) = axis(y + g.y, height, g.height);
-        for x in 0..g.side {
+        for x in 0..g.cut_width {
             let (x0, x1, fx) = axis(x + g.x, width, g.width);
             for c in 0..3 {
                 let p = |x: usize, y: usize| f64::from(native[120][(y * width + x) * 3 + c]);
                 let upper = p(x0, y0) * (1.0 - fx) + p(x1, y0) * fx;
                 let lower = p(x0, y1) * (1.0 - fx) + p(x1, y1) * fx;
                 let ideal = upper * (1.0 - fy) + lower * fy;
-                let ours = f64::from(frames[0].pixels[0][((y * g.side + x) * 3) as usize + c]);
+                let ours = f64::from(frames[0].pixels[0][((y * g.cut_width + x) * 3) as usize + c]);
                 sum += (ours - ideal).abs();
                 worst = worst.max((ours - ideal).abs());
             }

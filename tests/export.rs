@@ -288,6 +288,48 @@ fn small_projectors_of_egovlpv2_are_told_by_their_tensors() {
     compared.output("small.text_padded.pooled", output(&outputs, "pooled"));
 }
 
+/// The QFVS code was configured to run 8 blocks without text and none with it. They are those of dual mode behind another
+/// class token, so with dual mode's token and norm they give what dual mode gives, which is compared with the original.
+#[test]
+fn qfvs_as_released_runs_eight_blocks_and_no_text() {
+    let (work, inputs) = (tempfile::tempdir().unwrap(), Golden::open("egovlpv2/inputs.safetensors"));
+    let base = egovlpv2_small();
+    let folder = exported(&made(work.path(), &base, |name| {
+        (name == "cls_token").then(|| base.read("video_model.cls_token").unwrap())
+    }));
+    let run = |graph: &str| session(folder.path(), graph).run(&[inputs.pixels("video_f5")]).unwrap();
+    let (released, dual) = (run("egovlpv2_qfvs_released_debug"), run("egovlpv2_video_debug"));
+    let tokens = output(&released, "probe.video.block7");
+    assert!(max_abs(tokens, output(&dual, "probe.video.block7")) <= OUTPUT);
+    assert!(!released.iter().any(|(name, _)| name == "probe.video.block8"));
+    let class = output(&released, "class");
+    let firsts: Vec<f32> =
+        tokens.chunks(tokens.len() / (class.len() / 32)).flat_map(|tokens| &tokens[..32]).copied().collect();
+    assert_eq!(class, firsts);
+    let read = |name: &str| base.read(name).unwrap().to_f32().unwrap();
+    let (weight, bias) = (read("cross_modal_video_transform.weight"), read("cross_modal_video_transform.bias"));
+    let (scale, shift) = (read("norm.weight"), read("norm.bias"));
+    let transformed = |x: &[f32]| -> Vec<f32> {
+        let mean = x.iter().sum::<f32>() / 32.0;
+        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 32.0;
+        let normal: Vec<f32> =
+            (0..32).map(|i| (x[i] - mean) / (variance + 1e-6).sqrt() * scale[i] + shift[i]).collect();
+        weight.chunks(32).zip(&bias).map(|(w, b)| w.iter().zip(&normal).map(|(w, x)| w * x).sum::<f32>() + b).collect()
+    };
+    let expected: Vec<f32> = class.chunks(32).flat_map(transformed).collect();
+    assert!(max_abs(output(&released, "video_transform"), &expected) <= OUTPUT);
+}
+
+/// Kernel temporal segmentation takes the class token of the unfused half, before any norm.
+#[test]
+fn the_lower_half_of_the_video_tower_gives_its_class_token() {
+    let (folder, inputs) = (exported(&egovlpv2_small()), Golden::open("egovlpv2/inputs.safetensors"));
+    let outputs = session(folder.path(), "egovlpv2_lower_video_debug").run(&[inputs.pixels("video_f5")]).unwrap();
+    let (tokens, class) = (output(&outputs, "video_tokens"), output(&outputs, "class"));
+    let firsts = tokens.chunks(tokens.len() / (class.len() / 32)).flat_map(|tokens| &tokens[..32]);
+    assert_eq!(class, firsts.copied().collect::<Vec<f32>>());
+}
+
 #[test]
 fn checkpoints_fine_tuned_on_egotaskqa_have_an_answer_head() {
     let work = tempfile::tempdir().unwrap();

@@ -74,7 +74,7 @@ print(json.dumps(found))
 "#;
     let found = python(&shop, program);
     let graphs = found.as_object().unwrap();
-    assert_eq!(graphs.len(), 3 * (2 + 6));
+    assert_eq!(graphs.len(), 3 * (2 + 8));
     for (name, facts) in graphs {
         let (model, suffix) =
             (name.split('_').next().unwrap(), ["_fp16", "_int8"].into_iter().find(|s| name.contains(s)));

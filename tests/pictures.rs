@@ -259,3 +259,27 @@ fn one_row_comes_of_each_clip_by_single_window_grids() {
     }
     assert!(Path::new(&shop.path("out/rows/store.json")).exists());
 }
+
+/// What is drawn for a frame depends on seed, name and index alone: not on batches, decoders, shards or what came before.
+#[test]
+fn random_crops_are_the_same_however_the_run_is_cut() {
+    let shop = shop("frames", "frame_");
+    let path = shop.recipe("rows", SHOTS, "hdf5", "f32");
+    let centred = fs::read_to_string(&path).unwrap();
+    let random = centred.replace("short_side = 256", "seed = 3").replace("bilinear", "bicubic");
+    fs::write(&path, &random).unwrap();
+    shop.write(
+        "all.csv",
+        "video_uid,path,clip_uid,start_sec,end_sec,fps\nf,frames,a,0,4,5\nf,frames,b,2,6,5\nc,clip.mkv,c,0,4,\n",
+    );
+    shop.extract("out", "").ends_with(0);
+    shop.extract("other", "--batch-size 2 --decoders 2 --shard 1/2").ends_with(0);
+    shop.extract("other", "--batch-size 5 --shard 2/2").ends_with(0);
+    assert_eq!(shop.unit_files("out"), shop.unit_files("other"));
+    let rows = |out: &str, clip: &str| row_bits(&shop.unit(&format!("{out}/rows"), clip));
+    assert_eq!(rows("out", "a")[2], rows("out", "b")[0], "one frame is cropped in one way for all clips");
+    assert_ne!(rows("out", "a")[0], rows("out", "c")[0], "another name draws other crops");
+    fs::write(&path, random.replace("seed = 3", "seed = 4")).unwrap();
+    shop.extract("seeded", "").ends_with(0);
+    assert_ne!(rows("out", "a"), rows("seeded", "a"));
+}

@@ -10,20 +10,7 @@ use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
 use egofx::recipe::Recipe;
 use egofx::store::Unit;
 use egofx::text::{TextModel, TextRule, Tokenizer};
-use serde_json::json;
 use support::{Workshop, checkout, row_bits};
-
-/// The text rules' vocabulary: bytes and the special tokens.
-fn write_vocabulary(shop: &Workshop) {
-    let specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"].map(str::to_owned);
-    // How byte-level BPE writes printable bytes; a blank is `\u{120}`.
-    let bytes = ('!'..='~').map(String::from).chain(["\u{120}".to_owned()]);
-    let words: serde_json::Map<String, serde_json::Value> =
-        specials.into_iter().chain(bytes).enumerate().map(|(id, word)| (word, json!(id))).collect();
-    std::fs::create_dir(shop.path("words")).unwrap();
-    shop.write("words/vocab.json", serde_json::Value::Object(words).to_string());
-    shop.write("words/merges.txt", "#version: 0.2\n");
-}
 
 const TEXT: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
 const FUSION: &str = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
@@ -47,7 +34,7 @@ fn shop() -> Workshop {
     let queries = "query_id,clip_uid,text,start_sec,end_sec,split\nq_0,c1,Where is the cup?,0,1,val\n\
                    q_1,c1,  Did I wash it? ,,,val\nq_2,c2,Where is the cup?,1,1.5,val\nq_3,w,Who,0,1,val\n";
     shop.write("all.queries.csv", queries);
-    write_vocabulary(&shop);
+    support::write_vocabulary(&shop, "words");
     shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
     write_recipe(&shop, "fused", "egovlpv2_upper", "class", &format!("{FRAMES}{TEXT}{FUSION}"));
     write_recipe(&shop, "tokens", "egovlpv2_text", "hidden", TEXT);

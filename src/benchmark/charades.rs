@@ -1,9 +1,10 @@
-//! Charades-Ego: `metadata_train.csv`, tab separated, and `CharadesEgo_v1_test_only1st.csv`.
+//! Charades-Ego: `metadata_train.csv`, tab separated, `CharadesEgo_v1_test_only1st.csv` and `Charades_v1_classes.txt`.
 //!
-//! In training a unit is the stretch of one action, in the test a whole video; a query is an action in it. Not for the
-//! sentences of the classes, which are a file of their own: a test row has the class as its text. Videos without any
+//! In training a unit is the stretch of one action, in the test a whole video; a query is an action in it. A test row
+//! has the class as its text; the sentences of the classes are a file of their own. Videos without any
 //! action stay, and are counted.
 
+use std::fs;
 use std::path::Path;
 
 use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
@@ -17,7 +18,9 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "charades",
     about: "actions and videos of Charades-Ego",
     needs: Needs {
-        annotations: Need::Required("metadata_train.csv or CharadesEgo_v1_test_only1st.csv (--annotations FILE)"),
+        annotations: Need::Required(
+            "metadata_train.csv, CharadesEgo_v1_test_only1st.csv or Charades_v1_classes.txt (--annotations FILE)",
+        ),
         videos: super::PRESENT_ONLY,
     },
     build,
@@ -26,10 +29,17 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 /// Charades' own pictures (`Charades_v1_rgb`) are cut at this rate.
 const PICTURES_PER_SEC: Option<Fps> = Fps::new(24, 1);
 
+/// The file of the classes' sentences, as its authors name it.
+const CLASSES: &str = "Charades_v1_classes.txt";
+
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &["class"]);
     builder.pictures.fps = PICTURES_PER_SEC;
     for path in BENCHMARK.annotations(sources)? {
+        if path.file_name().is_some_and(|name| name == CLASSES) {
+            read_classes(&mut builder, path)?;
+            continue;
+        }
         let table = Table::open(path, b',')?;
         match table.optional("actions") {
             Some(actions) => read_test(&mut builder, path, table, actions)?,
@@ -37,6 +47,25 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
         }
     }
     builder.finish(sources)
+}
+
+/// The sentences of the classes, `c000 Holding some clothes` a line: queries about no video, under the file's own name.
+fn read_classes(builder: &mut Builder, path: &Path) -> Result<(), BenchmarkError> {
+    let text = fs::read_to_string(path).map_err(|cause| BenchmarkError::Read { path: path.to_owned(), cause })?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split: "" };
+    let Some(clip_uid) = builder.unit(path.display(), &unit) else { return Ok(()) };
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let at = format!("{}: line {number}", path.display());
+        match line.trim().split_once(' ') {
+            Some((class, text)) => {
+                let query = Query { id: class, clip_uid: &clip_uid, text: text.trim(), start_sec: None, end_sec: None };
+                builder.query(at, query, &["", class]);
+            }
+            None => builder.tally.drop("classes without a sentence", at),
+        }
+    }
+    Ok(())
 }
 
 fn read_test(builder: &mut Builder, path: &Path, mut table: Table, actions: usize) -> Result<(), BenchmarkError> {
@@ -117,6 +146,19 @@ fn add_train(builder: &mut Builder, columns: [usize; 4], narration: usize, row: 
 mod tests {
     use super::super::samples::{built, dropped, kept, lines};
     use super::*;
+
+    #[test]
+    fn the_sentences_of_the_classes_are_queries_about_no_video() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CLASSES);
+        std::fs::write(&path, "c000 Holding some clothes\r\n\nc001\nc002 Opening \"a\" door\n").unwrap();
+        let built = (BENCHMARK.build)(&Sources { annotations: vec![path], videos: vec![] }).unwrap();
+        let queries = built.queries.as_ref().unwrap();
+        let rows: Vec<_> = queries.iter().map(|query| (query.id, query.text, query.clip_uid.as_str())).collect();
+        let name = "Charades_v1_classes";
+        assert_eq!(rows, [("c000", "Holding some clothes", name), ("c002", "Opening \"a\" door", name)]);
+        assert_eq!(dropped(&built), [("classes without a sentence", 1)]);
+    }
 
     #[test]
     fn training_lists_actions_and_the_test_videos() {

@@ -1,7 +1,7 @@
 //! QFVS, query-focused summaries of the four UT-Ego videos: the folder `Oracle_Summaries`.
 //!
-//! A unit is a whole video, a query a pair of concepts with the shots that a summary should have. Not for the tags of
-//! shots, which only the metric reads. Shots last five seconds and count from 1; a line that is no number costs only
+//! A unit is a whole video; a query is a pair of concepts with the shots that a summary should have, or one of the concepts
+//! alone, for each pair has three prompts. Not for the tags of shots, which only the metric reads. Shots last five seconds and count from 1; a line that is no number costs only
 //! itself.
 
 use std::fs;
@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::builder::{Builder, NO_CLIP, Stretch, Unit};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
+use crate::ids::ClipUid;
 use crate::queries::Query;
 use crate::time::Fps;
 
@@ -79,12 +80,26 @@ fn add_summary(builder: &mut Builder, root: &Path, path: &Path) -> Result<(), Be
         builder.tally.drop(NO_CLIP, at);
         return Ok(());
     };
+    for concept in [first, second] {
+        add_concept(builder, &at, &clip_uid, concept);
+    }
     let shots = shots(builder, path, &at)?;
     let id = format!("{video}_{first}_{second}");
     let text = format!("There is a {} and a {}", prompted(first), prompted(second));
     let query = Query { id: &id, clip_uid: &clip_uid, text: &text, start_sec: None, end_sec: None };
     builder.query(at, query, &["", first, second, &shots]);
     Ok(())
+}
+
+/// The prompt of one concept alone, once for each video.
+fn add_concept(builder: &mut Builder, at: impl std::fmt::Display, clip_uid: &ClipUid, concept: &str) {
+    let id = format!("{clip_uid}_{concept}");
+    if builder.queries.find(&id).is_some() {
+        return;
+    }
+    let text = format!("There is a {}", prompted(concept));
+    let query = Query { id: &id, clip_uid, text: &text, start_sec: None, end_sec: None };
+    builder.query(at, query, &["", concept, "", ""]);
 }
 
 fn prompted(concept: &str) -> &str {
@@ -125,13 +140,21 @@ mod tests {
         assert_eq!(
             rows,
             [
+                ("P01_Cupglass", "There is a Glass"),
+                ("P01_Desk", "There is a Desk"),
                 ("P01_Cupglass_Desk", "There is a Glass and a Desk"),
+                ("P01_Food", "There is a Food"),
+                ("P01_Petsanimal", "There is a Animal"),
                 ("P01_Food_Petsanimal", "There is a Food and a Animal"),
+                ("P02_Book", "There is a Book"),
+                ("P02_Sky", "There is a Sky"),
                 ("P02_Book_Sky", "There is a Book and a Sky"),
             ]
         );
-        assert_eq!(queries.column("oracle_shots").unwrap().collect::<Vec<_>>(), ["1 39 99", "7", ""]);
-        assert_eq!(queries.column("concept_1").unwrap().next(), Some("Cupglass"));
+        let oracles: Vec<_> = queries.column("oracle_shots").unwrap().collect();
+        assert_eq!(oracles, ["", "", "1 39 99", "", "", "7", "", "", ""]);
+        let pairs: Vec<_> = queries.column("concept_1").unwrap().zip(queries.column("concept_2").unwrap()).collect();
+        assert_eq!(pairs[..3], [("Cupglass", ""), ("Desk", ""), ("Cupglass", "Desk")]);
         assert_eq!(
             dropped(&built),
             [("summaries whose file does not name two concepts", 2), ("shots that are no number from 1", 3)]

@@ -1,9 +1,9 @@
 //! `egofx extract`: plan, run, verify.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::Progress;
-use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
+use super::{FAILED, INTERRUPTED, complain, interrupt, plural, replace, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -272,8 +272,8 @@ impl Account<'_> {
         let json = self.json(report)?;
         let path = self.extract.out.join(report_name(self.extract.work.shard));
         let text = serde_json::to_string_pretty(&json)?;
-        if let Err(error) = replace(&path, &text) {
-            complain(&anyhow::Error::from(error).context(format!("cannot write {}", path.display())));
+        if let Err(error) = replace(&path, |file| Ok(file.write_all(text.as_bytes())?)) {
+            complain(&error.context(format!("cannot write {}", path.display())));
         }
         self.complaints(report);
         let said = if self.extract.json {
@@ -364,11 +364,4 @@ impl Account<'_> {
 
 fn report_name(shard: Shard) -> String {
     if shard == Shard::WHOLE { "report.json".into() } else { format!("report-{}.json", shard.stem()) }
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.tmp");
-    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
-    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }

@@ -19,11 +19,13 @@ mod import;
 mod inspect;
 mod interrupt;
 mod manifest;
+mod mcq;
 mod plan;
 mod postprocess;
 mod progress;
 mod resize;
 mod setup;
+mod similarity;
 mod tokenize;
 mod transcode;
 mod verify;
@@ -80,6 +82,8 @@ enum Command {
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
+    Mcq(mcq::Mcq),
+    Similarity(similarity::Similarity),
     Eval(eval::Eval),
     Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
@@ -111,6 +115,8 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
+            Command::Mcq(command) => command.run(),
+            Command::Similarity(command) => command.run(),
             Command::Eval(command) => command.run(),
             Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
@@ -156,10 +162,13 @@ fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>)
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
-    let mut file = fs::File::create(&temporary).with_context(|| temporary.display().to_string())?;
-    write(&mut file).with_context(|| temporary.display().to_string())?;
-    file.sync_all().with_context(|| temporary.display().to_string())?;
-    fs::rename(&temporary, path).with_context(|| path.display().to_string())
+    let written = fs::File::create(&temporary).map_err(anyhow::Error::from).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_all()?;
+        Ok(fs::rename(&temporary, path)?)
+    });
+    let cleared = written.inspect_err(|_| drop(fs::remove_file(&temporary)));
+    cleared.with_context(|| path.display().to_string())
 }
 
 /// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.

@@ -265,7 +265,7 @@ impl Stream {
             self.harmed_until = self.video.keyframe_from(index + COMPLAINT_LEAD_FRAMES);
         }
         if index >= self.harmed_until {
-            self.ready.push_back(Ok(Frame { index, pixels: self.sizes.pixels(picture) }));
+            self.ready.push_back(Ok(Frame { index, pixels: self.sizes.pixels(picture, index) }));
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Not for pixels. Invariant: every video that has at least one pixel has a geometry whose crop lies inside.
 
-use crate::recipe::Transform;
+use crate::recipe::{Place, Transform};
 
-/// Sizes in pixels: what a frame is scaled to, and the square that is cut out.
+/// Sizes in pixels: what ffmpeg scales a frame to, and the part that it cuts out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Width after scaling.
@@ -15,25 +15,30 @@ pub struct Geometry {
     pub x: u32,
     /// Upper edge of the crop.
     pub y: u32,
-    /// Side of the crop.
-    pub side: u32,
+    /// Width of the crop.
+    pub cut_width: u32,
+    /// Height of the crop.
+    pub cut_height: u32,
 }
 
 impl Geometry {
     /// The geometry of `transform` for a frame of `width * height` pixels: the longer side becomes
     /// `floor(short_side * long / short)` (torchvision `Resize`), the offset `round_half_even((size - crop) / 2)`
-    /// (torchvision `CenterCrop`).
+    /// (torchvision `CenterCrop`). For random crops ffmpeg gives whole frames.
     pub fn of(transform: Transform, width: u32, height: u32) -> Self {
+        let Place::Centre { short_side } = transform.place else {
+            return Self { width, height, x: 0, y: 0, cut_width: width, cut_height: height };
+        };
         let (short, long) = (u64::from(width.min(height).max(1)), u64::from(width.max(height).max(1)));
-        let longer = (u64::from(transform.short_side) * long / short).min(u64::from(u32::MAX)) as u32;
-        let (w, h) = if width < height { (transform.short_side, longer) } else { (longer, transform.short_side) };
+        let longer = (u64::from(short_side) * long / short).min(u64::from(u32::MAX)) as u32;
+        let (w, h) = if width < height { (short_side, longer) } else { (longer, short_side) };
         let side = transform.crop;
-        Self { width: w, height: h, x: half_even(w - side), y: half_even(h - side), side }
+        Self { width: w, height: h, x: half_even(w - side), y: half_even(h - side), cut_width: side, cut_height: side }
     }
 
     /// Bytes of one RGB24 frame.
     pub fn bytes(&self) -> usize {
-        self.side as usize * self.side as usize * 3
+        self.cut_width as usize * self.cut_height as usize * 3
     }
 }
 

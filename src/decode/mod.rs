@@ -6,6 +6,7 @@
 //! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
 mod child;
+mod crop;
 mod ffmpeg;
 mod geometry;
 mod graph;

@@ -19,9 +19,12 @@ use super::pictures::{self, Pictures};
 use super::{Fault, Frame, VideoInfo, probe};
 use crate::recipe::Transform;
 
-/// Files per process: starting one costs as much as decoding some ten of them, and their frames are held until all are
-/// known to be sound (13 MB at 256 pixels).
+/// Files per process: starting one costs as much as decoding some ten of them.
 const FILES: usize = 64;
+
+/// Bytes of pictures that may be held until all of a process are known to be sound; whole pictures, of which random crops
+/// are cut, are large.
+const HELD_BYTES: usize = 64 << 20;
 
 /// The frames of some pictures.
 pub struct PictureStream {
@@ -50,7 +53,8 @@ impl PictureStream {
 
     /// Decodes the next few files.
     fn advance(&mut self) {
-        let chosen: Vec<u64> = self.wanted.drain(..self.wanted.len().min(FILES)).collect();
+        let files = (HELD_BYTES / self.sizes.bytes().max(1)).clamp(1, FILES);
+        let chosen: Vec<u64> = self.wanted.drain(..self.wanted.len().min(files)).collect();
         let checked: Vec<(u64, Result<PathBuf, String>)> = chosen.into_iter().map(|i| (i, self.check(i))).collect();
         let sound: Vec<&Path> = checked.iter().filter_map(|(_, file)| Some(file.as_ref().ok()?.as_path())).collect();
         let mut together = self.decode(&sound).ok().map(VecDeque::from);
@@ -60,7 +64,7 @@ impl PictureStream {
                 None => self.decode_one(&file),
             });
             self.ready.push_back(match picture {
-                Ok(picture) => Ok(Frame { index, pixels: self.sizes.pixels(picture) }),
+                Ok(picture) => Ok(Frame { index, pixels: self.sizes.pixels(picture, index) }),
                 Err(line) => Err(Fault::Damage { near: index, line }),
             });
         }

@@ -29,11 +29,15 @@ pub fn frame_side(image: usize) -> usize {
 /// The graph's first input: `uint8` RGB `frames` `[B, F, side, side, 3]`, or in a debug graph `pixels`
 /// `[B, F, 3, image, image]` as the original module takes them.
 pub fn input(g: &mut Graph, image: usize) -> Pixels {
+    input_of(g, image, frame_side(image))
+}
+
+/// The same for frames of another size; of `image` pixels, they are not resized any more.
+pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
     let batch = |rest: [usize; 3]| -> Vec<Dim> {
         let named = ["B", "F"].map(|name| Dim::Named(name.into()));
         named.into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
     };
-    let side = frame_side(image);
     let debug = g.variant.debug;
     let given = if debug {
         g.input("pixels", DataType::Float, &batch([3, image, image]))

@@ -108,7 +108,7 @@ impl Judge<'_> {
             for feed in &mut feeds {
                 if let Feed::Bytes(_, bytes, shape) = feed {
                     shape[1] = *frames;
-                    *bytes = pixels.clone().into();
+                    *bytes = middles(pixels, *frames, shape[2]).into();
                 }
             }
             feeds
@@ -197,6 +197,17 @@ impl Arithmetic {
             Self::Int8 => Some((LEAST_COSINE_INT8, self.suffix())),
         }
     }
+}
+
+/// The middles, `side` pixels square, of `frames` square frames that are at least as large.
+fn middles(pixels: &[u8], frames: usize, side: usize) -> Vec<u8> {
+    let given = (pixels.len() / (3 * frames.max(1))).isqrt();
+    let offset = given.saturating_sub(side) / 2;
+    let rows = |frame: &'_ [u8]| {
+        let row = |y: usize| frame[((offset + y) * given + offset) * 3..][..side * 3].to_vec();
+        (0..side).flat_map(row).collect::<Vec<u8>>()
+    };
+    pixels.chunks_exact(given * given * 3).flat_map(rows).collect()
 }
 
 fn takes_frames(inputs: &[Tensor]) -> bool {

@@ -328,3 +328,15 @@ impl std::fmt::Display for Outcome {
         write!(f, "egofx {arguments} ended with {code:?}\nstdout: {stdout}\nstderr: {stderr}")
     }
 }
+
+/// A vocabulary of EgoVLPv2's kind in the folder `name`: bytes and the special tokens.
+pub fn write_vocabulary(shop: &Workshop, name: &str) {
+    let specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"].map(str::to_owned);
+    // How byte-level BPE writes printable bytes; a blank is U+0120.
+    let bytes = ('!'..='~').map(String::from).chain(["\u{120}".to_owned()]);
+    let words: serde_json::Map<String, Value> =
+        specials.into_iter().chain(bytes).enumerate().map(|(id, word)| (word, id.into())).collect();
+    fs::create_dir(shop.path(name)).unwrap();
+    shop.write(&format!("{name}/vocab.json"), Value::Object(words).to_string());
+    shop.write(&format!("{name}/merges.txt"), "#version: 0.2\n");
+}

@@ -113,18 +113,33 @@ impl EgoVlpV2 {
         };
         let graphs = vec![
             graph("video", "clips to class tokens and embeddings (dual mode)", Self::dual_video),
+            graph(
+                "video_plain",
+                "the same for frames of the tower's own size, as EPIC-KITCHENS has them",
+                Self::plain_video,
+            ),
             graph("text", "sentences to embeddings and tokens (dual mode)", Self::dual_text),
             graph("fused", "clip and sentence pairs to fused features, match and masked words", Self::whole),
             graph("lower_video", "the unfused half of the video tower: once per window", Self::lower_video),
             graph("lower_text", "the unfused half of the text tower: once per sentence", Self::lower_text),
             graph("upper", "the fused half of both towers: once per pair", Self::upper),
+            graph("qfvs_released", "shots as the QFVS code runs them: 8 of 12 blocks, no text", Self::qfvs_released),
         ];
         Plan { layout, graphs, costs, frame_side: pixels::frame_side(self.video.image()) }
     }
 
     fn dual_video(&self, g: &mut Graph) {
         let pixels = pixels::input(g, self.video.image());
-        let class = self.video.dual(g, &pixels);
+        self.dual_of(g, &pixels);
+    }
+
+    fn plain_video(&self, g: &mut Graph) {
+        let pixels = pixels::input_of(g, self.video.image(), self.video.image());
+        self.dual_of(g, &pixels);
+    }
+
+    fn dual_of(&self, g: &mut Graph, pixels: &pixels::Pixels) {
+        let class = self.video.dual(g, pixels);
         let embedding = self.projection.video(g, &class);
         g.output("class", &class, &dims(&["B"], &[self.video.width]));
         g.output("embedding", &embedding, &dims(&["B"], &[self.projection.dim()]));
@@ -159,7 +174,28 @@ impl EgoVlpV2 {
     fn lower_video(&self, g: &mut Graph) {
         let pixels = pixels::input(g, self.video.image());
         let tokens = self.lower_of_video(g, &pixels);
+        let class = first(g, &tokens);
         g.output("video_tokens", &tokens, &dims(&["B", "N"], &[self.video.width]));
+        // By which QFVS's shots are cut into segments.
+        g.output("class", &class, &dims(&["B"], &[self.video.width]));
+    }
+
+    /// QFVS's configuration names the number of blocks twice, and the second time it is 2: what is meant to be the first
+    /// 12 - 6 blocks becomes all but the last 4, and the fused ones become none.
+    fn qfvs_released(&self, g: &mut Graph) {
+        let (width, last) = (self.video.width, self.video.depth.saturating_sub(5));
+        let pixels = pixels::input_of(g, self.video.image(), self.video.image());
+        let tokens = self.video.embed(g, &pixels.values, &pixels.shape, "cls_token");
+        let divided = self.divided(g, &tokens);
+        let out = (0..=last).fold(tokens, |x, i| {
+            let wanted = if i == last && !g.variant.debug { Wanted::Class } else { Wanted::All };
+            self.video.block(g, &divided, i, &x, None, wanted)
+        });
+        let class = first(g, &out);
+        let normal = self.video.class(g, "norm", FUSED_EPS, &out);
+        let transformed = FusionHeads::video_transform(g, &normal);
+        g.output("class", &class, &dims(&["B"], &[width]));
+        g.output("video_transform", &transformed, &dims(&["B"], &[width]));
     }
 
     fn lower_text(&self, g: &mut Graph) {

@@ -171,7 +171,7 @@ impl FusionHeads {
         g.precisely(|g| {
             let text = first(g, text);
             let text = linear(g, "cross_modal_text_transform", &text);
-            let video = linear(g, "cross_modal_video_transform", class);
+            let video = Self::video_transform(g, class);
             g.probe("text_transform_cls", &text, 2);
             g.probe("video_transform", &video, 2);
             let [text, pooled] = [("text", &text), ("video", &video)].map(|(name, x)| {
@@ -183,6 +183,11 @@ impl FusionHeads {
             let both = g.op("Concat", &[&text, &pooled], &[("axis", Attribute::Int(-1))]);
             Matching { video, logits: linear(g, "itm_score.fc", &both) }
         })
+    }
+
+    /// `[B, width]`: a video's class token as the match sees it.
+    pub fn video_transform(g: &mut Graph, class: &Value) -> Value {
+        g.precisely(|g| linear(g, "cross_modal_video_transform", class))
     }
 
     /// Logits `[B, L, vocabulary]` of the word behind each token of `text`.

@@ -1,0 +1,154 @@
+//! `egofx mcq`: EgoMCQ from feature sets.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use ndarray::Array2;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use egofx::metric::egomcq::{self, Accuracy, McqScore};
+use egofx::queries::Queries;
+use egofx::retrieval::Choices;
+use egofx::store::StoreReader;
+
+use super::{replace, say, say_json};
+
+/// Answer EgoMCQ's questions and count what is right, between videos (inter) and within one (intra).
+///
+/// dual: the cosine of question and clip (--video and --text); fusion: the probability that they match (--match);
+/// ensemble, which EgoVLPv2 reports: the sum of both. Kinds of questions are told by their number: 1 is inter, 2 is intra;
+/// EgoVLP's own log swaps the two names. Of equal scores the first wins.
+#[derive(Args)]
+pub struct Mcq {
+    /// The questions: the table that `egofx manifest egomcq` writes.
+    #[arg(short, long, value_name = "FILE")]
+    queries: PathBuf,
+    /// A feature set with a row for each clip: features/egovlpv2_mcq.
+    #[arg(long, value_name = "STORE", requires = "text")]
+    video: Option<PathBuf>,
+    /// A feature set with a row for each question: features/egovlpv2_mcq_text.
+    #[arg(long, value_name = "STORE", requires = "video")]
+    text: Option<PathBuf>,
+    /// A feature set with a row for each question and choice: features/egovlpv2_mcq_match.
+    #[arg(long = "match", value_name = "STORE")]
+    pairs: Option<PathBuf>,
+    /// Write the scores of all choices, {mode: {question: [five scores]}}, for `egofx eval egomcq` one mode at a time.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Overwrite an existing file.
+    #[arg(long)]
+    force: bool,
+    /// Print the accuracies as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one way of scoring comes to, in percent.
+#[derive(Serialize)]
+struct Row {
+    mode: &'static str,
+    inter: f64,
+    intra: f64,
+    inter_questions: usize,
+    intra_questions: usize,
+}
+
+impl Mcq {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(out) = self.out.as_ref().filter(|out| out.exists()) {
+            ensure!(self.force, "{} exists already; --force overwrites it", out.display());
+        }
+        let queries = Queries::read(&self.queries)?;
+        let key = Key::read(&self.queries, &queries)?;
+        let modes = self.scores(&queries)?;
+        let rows = modes.iter().map(|(mode, scores)| key.row(mode, scores)).collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(out) = &self.out {
+            replace(out, |file| Ok(serde_json::to_writer(file, &predictions(&queries, &modes))?))?;
+        }
+        if self.json {
+            say_json(&rows)?;
+        } else {
+            say(&table(&rows))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Scores `[questions, 5]` by mode.
+    fn scores(&self, queries: &Queries) -> anyhow::Result<Vec<(&'static str, Array2<f64>)>> {
+        let choices = Choices::new(queries);
+        let open = |path: &PathBuf| StoreReader::open(path);
+        let mut modes = Vec::new();
+        if let (Some(video), Some(text)) = (&self.video, &self.text) {
+            modes.push(("dual", matrix(choices.cosines(&open(video)?, &open(text)?)?)?));
+        }
+        if let Some(pairs) = &self.pairs {
+            modes.push(("fusion", matrix(choices.matches(&open(pairs)?)?)?));
+        }
+        match &modes[..] {
+            [] => bail!("nothing to score by: give --video and --text, --match, or all of them"),
+            [(_, dual), (_, fusion)] => modes.push(("ensemble", dual + fusion)),
+            _ => {}
+        }
+        Ok(modes)
+    }
+}
+
+fn matrix(scores: Vec<Vec<f64>>) -> anyhow::Result<Array2<f64>> {
+    let shape = (scores.len(), egomcq::CHOICES);
+    Array2::from_shape_vec(shape, scores.into_iter().flatten().collect())
+        .with_context(|| format!("expected {} choices in each question", egomcq::CHOICES))
+}
+
+/// The right answers and the kinds of questions.
+struct Key {
+    answers: Vec<usize>,
+    types: Vec<u8>,
+}
+
+impl Key {
+    fn read(path: &Path, queries: &Queries) -> anyhow::Result<Self> {
+        Ok(Self { answers: column(path, queries, "answer")?, types: column(path, queries, "types")? })
+    }
+
+    fn row(&self, mode: &'static str, scores: &Array2<f64>) -> anyhow::Result<Row> {
+        let McqScore { inter, intra } = egomcq::score(scores.view(), &self.answers, &self.types)?;
+        let percent = |accuracy: Accuracy| 100.0 * accuracy.fraction();
+        Ok(Row {
+            mode,
+            inter: percent(inter),
+            intra: percent(intra),
+            inter_questions: inter.total,
+            intra_questions: intra.total,
+        })
+    }
+}
+
+fn column<T: std::str::FromStr>(path: &Path, queries: &Queries, name: &str) -> anyhow::Result<Vec<T>> {
+    let cells = queries.column(name).with_context(|| format!("{}: no column {name}", path.display()))?;
+    let number = |(row, cell): (usize, &str)| {
+        let found = || format!("{}: row {}: {name}: expected a number, found {cell:?}", path.display(), row + 1);
+        cell.parse().ok().with_context(found)
+    };
+    cells.enumerate().map(number).collect()
+}
+
+fn predictions(queries: &Queries, modes: &[(&'static str, Array2<f64>)]) -> Value {
+    let of = |scores: &Array2<f64>| -> Map<String, Value> {
+        let rows = queries.iter().zip(scores.outer_iter());
+        rows.map(|(query, scores)| (query.id.to_owned(), json!(scores.to_vec()))).collect()
+    };
+    Value::Object(modes.iter().map(|(mode, scores)| ((*mode).to_owned(), Value::Object(of(scores)))).collect())
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = format!("{:<10} {:>12} {:>12}\n", "mode", "inter-video", "intra-video");
+    for Row { mode, inter, intra, .. } in rows {
+        table += &format!("{mode:<10} {inter:>10.2} % {intra:>10.2} %\n");
+    }
+    let counts = rows.first().map(|row| (row.inter_questions, row.intra_questions)).unwrap_or_default();
+    table + &format!("{:<10} {:>12} {:>12}\n", "questions", counts.0, counts.1)
+}

@@ -1,0 +1,53 @@
+//! `egofx similarity`: the cosines of clips and sentences as one matrix.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use ndarray_npy::WriteNpyExt;
+
+use egofx::retrieval::similarity;
+use egofx::store::StoreReader;
+
+use super::{plural, replace, say, tell};
+
+/// Compare every clip with every sentence: for retrieval (EPIC-KITCHENS MIR) and zero-shot classes (Charades-Ego).
+///
+/// Writes three files into the folder: similarity.npy, cosines [clips, sentences] in single precision; clip_ids.txt and
+/// query_ids.txt, what its rows and columns are, one name a line.
+#[derive(Args)]
+pub struct Similarity {
+    /// A feature set with a row for each clip, features/egovlp_epic for instance.
+    #[arg(long, value_name = "STORE")]
+    video: PathBuf,
+    /// A feature set with a row for each sentence, of the same model: features/egovlp_epic_text.
+    #[arg(long, value_name = "STORE")]
+    text: PathBuf,
+    /// The folder to write to.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Overwrite existing files.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Similarity {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let files = ["similarity.npy", "clip_ids.txt", "query_ids.txt"].map(|name| self.out.join(name));
+        for file in &files {
+            ensure!(self.force || !file.exists(), "{} exists already; --force overwrites it", file.display());
+        }
+        let (clips, queries, cosines) = similarity(&StoreReader::open(&self.video)?, &StoreReader::open(&self.text)?)?;
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let [matrix, rows, columns] = &files;
+        replace(matrix, |file| Ok(cosines.as_standard_layout().write_npy(file)?))?;
+        for (file, names) in [(rows, &clips.names), (columns, &queries.names)] {
+            replace(file, |out| Ok(std::io::Write::write_all(out, (names.join("\n") + "\n").as_bytes())?))?;
+        }
+        tell(format_args!("{} by {}", plural(clips.names.len(), "clip"), plural(queries.names.len(), "sentence")));
+        say(&format!("{}\n", matrix.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
