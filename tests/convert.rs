@@ -114,6 +114,8 @@ fn vslnet_gets_the_annotations_that_its_own_preparation_writes() {
     assert_eq!(written, support::json(&golden));
     let order = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(order(&written), order(&support::json(&golden)));
+    shop.egofx("convert --to vslnet-json -m nlq.csv -o beside").ends_with(0);
+    assert_eq!(fs::read(shop.path("json/val.json")).unwrap(), fs::read(shop.path("beside/val.json")).unwrap());
     // Without a manifest, where the clips lie stands in the feature set.
     shop.egofx("convert out/windows --to vslnet-json --queries nlq.queries.csv -o again").ends_with(0);
     assert_eq!(fs::read(shop.path("json/val.json")).unwrap(), fs::read(shop.path("again/val.json")).unwrap());
@@ -124,7 +126,7 @@ fn vslnet_gets_the_annotations_that_its_own_preparation_writes() {
 #[test]
 fn egovlpv2_gets_a_dict_per_query_with_the_types_of_the_original() {
     let shop = nlq();
-    let command = "convert out/fused --to egovlpv2-nlq --tokens out/tokens --queries nlq.queries.csv -m nlq.csv -o v2";
+    let command = "convert out/fused --to egovlpv2-nlq --tokens out/tokens --queries nlq.queries.csv -o v2";
     shop.egofx(command).ends_with(0);
     let queries = egofx::queries::Queries::read(&shop.path("nlq.queries.csv")).unwrap();
     let program = format!(
@@ -376,8 +378,7 @@ fn fused_features_go_from_video_to_the_dicts_of_egovlpv2() {
     shop.write("words/vocab.json", Value::Object(words).to_string());
     shop.write("words/merges.txt", "#version: 0.2\n");
     shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
-    let frames =
-        "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n";
+    let frames = "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n";
     let text = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
     let fusion = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
     let recipe = |name: &str, backbone: &str, feature: &str, tables: &str| {
