@@ -95,14 +95,6 @@ pub enum ConvertError {
         /// The cell.
         found: String,
     },
-    /// A video whose shots cannot be packed.
-    #[error("video {video}: {why}")]
-    Video {
-        /// The video.
-        video: String,
-        /// What was found and expected.
-        why: String,
-    },
     /// A split that would become a file's name and is not fit for one.
     #[error("split {split:?} cannot be the name of a file: {cause}")]
     Split {

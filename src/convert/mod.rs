@@ -13,7 +13,6 @@ mod hdf5;
 mod npy;
 mod output;
 mod parquet;
-mod qfvs;
 mod rows;
 mod source;
 mod text;
@@ -78,10 +77,6 @@ pub struct Job {
     pub source: Option<Source>,
     /// Token features of the queries.
     pub tokens: Option<Source>,
-    /// The class tokens that QFVS's shots are cut into segments by.
-    pub shots: Option<Source>,
-    /// `Dense_per_shot_tags`, the concepts of QFVS's shots.
-    pub tags: Option<PathBuf>,
     /// What is asked about the clips.
     pub queries: Option<Queries>,
     /// Where clips lie in their videos.
@@ -111,7 +106,6 @@ pub const CONSUMERS: &[Consumer] = &[
     vslnet::CONSUMER,
     actionformer::CONSUMER,
     groundnlq::CONSUMER,
-    qfvs::CONSUMER,
     text::NUMPY,
     text::TORCH,
     hdf5::CONSUMER,
