@@ -14,7 +14,7 @@ const TINY: f32 = 1e-6;
 
 pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "actionformer",
-    about: "Gaussian suppression within classes, 2000 detections; or across them, with voting",
+    about: "Gaussian suppression within classes, or across them with voting",
     fixes: None,
     defaults: Settings { sigma: 0.9, min_score: 0.001, most: 2000, voting: None, compat: Compat::AsReleased },
     tracks,

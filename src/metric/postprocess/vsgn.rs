@@ -17,7 +17,7 @@ pub const LEAST_PROBABILITY: f64 = 5e-9;
 
 pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "vsgn",
-    about: "Gaussian suppression across classes, 200 detections; retrieval unsuppressed, in the annotated classes",
+    about: "Gaussian suppression across classes; retrieval unsuppressed",
     fixes: Some("the last proposal of a clip is given, too"),
     defaults: Settings { sigma: 0.46, min_score: 0.0, most: 200, voting: None, compat: Compat::AsReleased },
     tracks,
