@@ -7,7 +7,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use egofx::backbone::{
@@ -95,11 +95,7 @@ fn models() -> Fallible<PathBuf> {
 }
 
 fn export(folder: &Path) -> Fallible {
-    let arguments = ["export", "--random", "egovlpv2", "--out"];
-    let status = Command::new(env!("CARGO_BIN_EXE_egofx")).current_dir(support::root()).args(arguments).arg(folder);
-    if status.stdout(std::process::Stdio::null()).status()?.success() {
-        Ok(())
-    } else {
-        Err("egofx cannot export the model".into())
-    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx"));
+    command.current_dir(support::root()).args(["export", "--random", "egovlpv2", "--out"]).arg(folder);
+    if command.stdout(Stdio::null()).status()?.success() { Ok(()) } else { Err("egofx cannot export the model".into()) }
 }
