@@ -41,6 +41,12 @@ pub struct Convert {
     /// The feature set of the queries' tokens, for formats that hold both.
     #[arg(long, value_name = "DIR")]
     tokens: Option<PathBuf>,
+    /// For qfvs-pt: the feature set by whose rows, one per shot, videos are cut into segments.
+    #[arg(long, value_name = "DIR")]
+    shots: Option<PathBuf>,
+    /// For qfvs-pt: the folder Dense_per_shot_tags.
+    #[arg(long, value_name = "DIR")]
+    tags: Option<PathBuf>,
     /// What becomes of rows that have no features, which nothing reads as such: refuse them, write zeros, leave NaN, or
     /// leave the rows out (later rows then move up, and row numbers no longer tell the time).
     #[arg(long, value_name = "RULE", default_value = "refuse")]
@@ -117,12 +123,15 @@ impl Convert {
     fn job(&self, consumer: &Consumer) -> anyhow::Result<Job> {
         let source = self.features.as_deref().map(|path| Source::open(path, self.rule())).transpose()?;
         let tokens = self.tokens.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
+        let shots = self.shots.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
         let manifest = self.manifest.as_deref().map(Manifest::read).transpose()?;
         let named = manifest.as_ref().zip(self.manifest.clone());
         Ok(Job {
             clips: Clips::new(named, source.as_ref())?,
             source,
             tokens,
+            shots,
+            tags: self.tags.clone(),
             queries: self.queries(consumer).as_deref().map(Queries::read).transpose()?,
             max_positions: self.max_pos_len as usize,
             classes: self.classes.clone(),
@@ -154,6 +163,7 @@ impl Convert {
         asked["queries"] = json!(self.queries(consumer));
         asked["manifest"] = json!(self.manifest);
         asked["classes"] = json!(self.classes);
+        asked["tags"] = json!(self.tags);
         asked
     }
 
