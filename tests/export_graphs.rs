@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use egofx::backbone::{Card, Element, Feed, Outputs};
+use egofx::backbone::{Card, Dim, Element, Feed, Outputs};
 use egofx::export::{self, MODELS, Model, Scale};
+use egofx::recipe::Recipe;
 use graphs::{
     Golden, batch, egovlp, egovlpv2, exported_into, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch,
     session, usual,
@@ -190,4 +191,27 @@ fn the_published_models_have_the_published_numbers_of_parameters() {
     };
     let found: Vec<_> = MODELS.iter().map(sizes).collect();
     assert_eq!(found, [("egovlp", 327, 180_934_400), ("egovlpv2", 557, 381_611_623)]);
+}
+
+#[test]
+fn recipes_name_graphs_and_outputs_that_the_exporter_makes() {
+    let mut seen = 0;
+    for entry in fs::read_dir(common::root().join("pipelines")).unwrap() {
+        let recipe = Recipe::read(&entry.unwrap().path()).unwrap();
+        let (name, body) = (&recipe.name, &recipe.body);
+        if body.backbone == "tiny" {
+            continue;
+        }
+        let card = |graph: &str| Card::read(&EXPORTED, graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let backbone = card(&body.backbone);
+        assert!(backbone.outputs.iter().any(|output| output.name == body.feature), "{name}: {}", body.feature);
+        let lower = body.fusion.as_ref().map(|fusion| [card(&fusion.lower_video), card(&fusion.lower_text)]);
+        let looking = lower.as_ref().map_or(&backbone, |[video, _]| video);
+        let pixels = looking.inputs.iter().find(|input| input.dtype == Element::Uint8);
+        // The tiny tower takes 32 pixels of frames of 37; the published one 224 of 256.
+        let side = pixels.map(|input| if input.shape[2] == Dim::Fixed(32) { 224 } else { 256 });
+        assert_eq!(body.transform.map(|transform| transform.crop), side, "{name}: transform.crop");
+        seen += 1;
+    }
+    assert!(seen >= 25, "{seen} recipes");
 }

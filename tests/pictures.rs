@@ -86,22 +86,7 @@ fn a_damaged_picture_costs_its_own_row_and_is_named() {
     shop.write("all.csv", "video_uid,path,fps\nwhole,frames,5\n");
     shop.extract("whole", "").ends_with(0);
     let whole = shop.unit("whole/rows", "whole");
-    type Damage = fn(Vec<u8>) -> Vec<u8>;
-    let damages: [(&str, Damage, &str); 4] = [
-        ("cut", |bytes| bytes[..bytes.len() / 2].to_vec(), "frame_0008.jpg"),
-        (
-            "overwritten",
-            |mut bytes| {
-                let middle = bytes.len() / 2;
-                bytes[middle..middle + 3000].fill(0);
-                bytes
-            },
-            "frame_0008.jpg",
-        ),
-        ("no picture", |_| b"this is a text".to_vec(), "frame_0008.jpg"),
-        ("another size", |_| Vec::new(), "frame_0008.jpg: the picture is 64x48, the first one of its folder 480x270"),
-    ];
-    for (what, damage, words) in damages {
+    for what in ["cut", "overwritten", "no_picture", "another_size"] {
         let folder = shop.path("bad");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
@@ -109,15 +94,23 @@ fn a_damaged_picture_costs_its_own_row_and_is_named() {
             let path = entry.unwrap().path();
             fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
         }
-        let hit = folder.join("frame_0008.jpg");
-        if what == "another size" {
-            shop.ffmpeg("-f lavfi -i testsrc2=s=64x48 -frames:v 1 -update 1 bad/frame_0008.jpg");
-        } else {
-            let bytes = fs::read(&hit).unwrap();
-            fs::write(&hit, damage(bytes)).unwrap();
+        let bytes = fs::read(folder.join("frame_0008.jpg")).unwrap();
+        let middle = bytes.len() / 2;
+        match what {
+            "cut" => drop(shop.write("bad/frame_0008.jpg", &bytes[..middle])),
+            "overwritten" => {
+                let zeros = vec![0; 3000];
+                drop(shop.write("bad/frame_0008.jpg", [&bytes[..middle], &zeros, &bytes[middle + 3000..]].concat()));
+            }
+            "no_picture" => drop(shop.write("bad/frame_0008.jpg", "this is a text")),
+            _ => shop.ffmpeg("-f lavfi -i testsrc2=s=64x48 -frames:v 1 -update 1 bad/frame_0008.jpg"),
         }
+        let words = match what {
+            "another_size" => "frame_0008.jpg: the picture is 64x48, the first one of its folder 480x270",
+            _ => "frame_0008.jpg",
+        };
         shop.write("all.csv", "video_uid,path,fps\nbad,bad,5\n");
-        let (out, partial) = (format!("out {what}").replace(' ', "_"), format!("partial {what}").replace(' ', "_"));
+        let (out, partial) = (format!("out_{what}"), format!("partial_{what}"));
         shop.extract(&out, "").ends_with(1).says(&[words]);
         shop.extract(&partial, "--on-error partial").ends_with(0);
         let bad = shop.unit(&format!("{partial}/rows"), "bad");
