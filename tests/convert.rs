@@ -470,7 +470,14 @@ fn qfvs_gets_packed_shots_for_each_pair_of_concepts() {
         assert!(!shop.path("never").exists());
     };
     refused("--tags tags", "qfvs-pt needs a feature set of shots (--shots DIR)");
-    refused("--shots out/shots", "qfvs-pt needs the folder Dense_per_shot_tags (--tags DIR)");
+    let released = "convert out/shots --to qfvs-pt --shots out/shots -m qfvs.csv -o released";
+    shop.egofx(released).ends_with(0).says(&["without --tags, concept1_GT and concept2_GT are zeros"]);
+    let program = format!(
+        "{BITS}d = load('released/shots_features.pt')['3'][0]; p = d['fusedfeat_oracle_batched_list']\n\
+         assert not d['concept1_GT'].any() and d['mask_GT'].sum() == 8\n\
+         print(json.dumps([bits(p[0, :1]), bool((p == d['fusedfeat_concept1_batched_list']).all())]))"
+    );
+    assert_eq!(run_python(&shop, &program), json!([rows("P03", 1, 4), true]), "one row for all prompts");
     shop.write("tags/P03/P03.txt", tags(9));
     refused("--shots out/shots --tags tags", "video P03: tags/P03/P03.txt lists 9 shots, expected 8");
     fs::remove_file(shop.path("tags/P03/P03.txt")).unwrap();

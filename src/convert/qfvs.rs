@@ -21,8 +21,13 @@ use crate::store::RowKind;
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "qfvs-pt",
-    about: "{name}_features.pt: EgoVLPv2's QFVS; fused shots, with --shots and --tags",
-    takes: Takes { rows: &[RowKind::FusedWindow], queries: Need::Required, tokens: Need::Unused, clips: Need::Unused },
+    about: "{name}_features.pt: EgoVLPv2's QFVS; shots that met their prompts, with --shots, and --tags for training",
+    takes: Takes {
+        rows: &[RowKind::FusedWindow, RowKind::Window],
+        queries: Need::Required,
+        tokens: Need::Unused,
+        clips: Need::Unused,
+    },
     write,
 };
 
@@ -43,7 +48,7 @@ struct Pair<'q> {
 struct Video {
     change_points: Vec<usize>,
     shots: usize,
-    /// The concepts of each shot.
+    /// The concepts of each shot; empty if nobody gave them.
     tags: Vec<HashSet<String>>,
 }
 
@@ -51,18 +56,21 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let needs = |what| ConvertError::Needs { format: CONSUMER.name, what };
     let shots = job.shots.as_ref().ok_or_else(|| needs("a feature set of shots (--shots DIR)"))?;
-    let tags = job.tags.as_deref().ok_or_else(|| needs("the folder Dense_per_shot_tags (--tags DIR)"))?;
     super::expect_rows(CONSUMER.name, shots, &[RowKind::Window])?;
     let pairs = pairs(job.queries()?)?;
     let mut videos: BTreeMap<&ClipUid, Video> = BTreeMap::new();
     let mut lists: BTreeMap<u64, Vec<&Pair>> = VIDEOS.map(|number| (number, vec![])).collect();
     for pair in &pairs {
         if !videos.contains_key(pair.video) {
-            videos.insert(pair.video, Video::read(shots, tags, pair.video)?);
+            videos.insert(pair.video, Video::read(shots, job.tags.as_deref(), pair.video)?);
         }
         lists.entry(number(pair.video)?).or_default().push(pair);
     }
     let mut written = Written::default();
+    if job.tags.is_none() {
+        let note = "without --tags, concept1_GT and concept2_GT are zeros: enough to predict, not to train";
+        written.notes.push(note.to_owned());
+    }
     let dim = source.contract().dim;
     let dicts =
         |pairs: &Vec<&Pair>| Value::List(pairs.iter().map(|pair| dict(pair, &videos[pair.video], dim)).collect());
@@ -138,22 +146,29 @@ fn number(video: &ClipUid) -> Result<u64, ConvertError> {
 }
 
 impl Video {
-    fn read(shots: &Source, tags: &Path, video: &ClipUid) -> Result<Self, ConvertError> {
+    fn read(shots: &Source, tags: Option<&Path>, video: &ClipUid) -> Result<Self, ConvertError> {
         let failed = |why: String| ConvertError::Shots { video: video.clone(), why };
         let absent = || failed(format!("no shots of it in {}", shots.path().display()));
         let features = shots.read(shots.find(&UnitUid::from(video)).ok_or_else(absent)?)?;
         let cut =
             segment(features.values.mapv(f64::from).view(), Limits::QFVS).map_err(|error| failed(error.to_string()))?;
         let (shots, change_points) = (features.meta.len(), cut.change_points);
-        let path = tags.join(video.as_str()).join(format!("{video}.txt"));
-        let text = fs::read_to_string(&path).map_err(ConvertError::io("read", &path))?;
-        let tags: Vec<HashSet<String>> =
-            text.lines().map(|line| line.trim().split(',').map(str::to_owned).collect()).collect();
-        if tags.len() != shots {
-            return Err(failed(format!("{} lists {} shots, expected {shots}", path.display(), tags.len())));
-        }
+        let tags = tags.map(|folder| read_tags(folder, video, shots)).transpose()?.unwrap_or_default();
         Ok(Self { change_points, shots, tags })
     }
+}
+
+/// `Dense_per_shot_tags/P01/P01.txt`: a line for each shot, its concepts with commas between them.
+fn read_tags(folder: &Path, video: &ClipUid, shots: usize) -> Result<Vec<HashSet<String>>, ConvertError> {
+    let path = folder.join(video.as_str()).join(format!("{video}.txt"));
+    let text = fs::read_to_string(&path).map_err(ConvertError::io("read", &path))?;
+    let tags: Vec<HashSet<String>> =
+        text.lines().map(|line| line.trim().split(',').map(str::to_owned).collect()).collect();
+    if tags.len() != shots {
+        let why = format!("{} lists {} shots, expected {shots}", path.display(), tags.len());
+        return Err(ConvertError::Shots { video: video.clone(), why });
+    }
+    Ok(tags)
 }
 
 /// The keys and types of the original, in its order.
@@ -183,10 +198,15 @@ fn dict(pair: &Pair, video: &Video, dim: usize) -> Value {
     Value::Dict(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The shots of a video after they have met a prompt, `[20, 200, dim]`.
+/// The shots of a video after they have met a prompt, `[20, 200, dim]`. Shots that meet none, as released, are the same for
+/// all prompts.
 fn packed(source: &Source, uid: &ClipUid, video: &Video, prompt: &str) -> Result<Tensor, ConvertError> {
     let absent = || ConvertError::NoQuery { path: source.path().to_owned(), query_id: prompt.to_owned() };
-    let features = source.read(source.find_query(prompt)?.ok_or_else(absent)?)?;
+    let entry = match source.rows() {
+        RowKind::Window => source.find(&UnitUid::from(uid)),
+        _ => source.find_query(prompt)?,
+    };
+    let features = source.read(entry.ok_or_else(absent)?)?;
     let failed = |why: String| ConvertError::Shots { video: uid.clone(), why };
     if features.meta.len() != video.shots {
         let found = features.meta.len();
