@@ -219,3 +219,39 @@ fn oscc_and_egotaskqa_in_one_table() {
     let found = python(&shop, program);
     assert_eq!(found, json!([["a", "b", "c"], 32, ["train_0", "train_2", "train_1"], 32]));
 }
+
+/// The checkpoint that the golden data were made with, and a bundled clip, through every command.
+#[test]
+fn a_golden_checkpoint_and_a_bundled_clip_go_through_the_whole_tool() {
+    let shop = Workshop::new();
+    let data = checkout().join("tests/data");
+    let checkpoint = data.join("checkpoints/egovlp_tiny.pth");
+    shop.egofx(&format!("export {} --head-size 16 --out models", checkpoint.display())).ends_with(0);
+    shop.egofx("export --check --out models").ends_with(0);
+    let card = fs::read_to_string(shop.path("models/egovlp_video.toml")).unwrap();
+    let card: toml::Value = toml::from_str(&card).unwrap();
+    let side = card["inputs"][0]["shape"][2].as_integer().unwrap();
+    let shipped = fs::read_to_string(checkout().join("pipelines/egovlp_nlq.toml")).unwrap();
+    shop.write("egovlp_nlq.toml", shipped.replace("= 256", &format!("= {side}")));
+    fs::create_dir(shop.path("V")).unwrap();
+    fs::copy(data.join("media/nasa_13013.mp4"), shop.path("V/nasa_13013.mp4")).unwrap();
+    shop.egofx("manifest folder --videos V -o all.csv").ends_with(0);
+    shop.egofx("audit -m all.csv").ends_with(0);
+    shop.egofx("extract -m all.csv -p egovlp_nlq.toml --models models -o features").ends_with(0);
+    shop.egofx("verify features").ends_with(0);
+    for format in ["egovlp-pt", "hdf5", "parquet"] {
+        shop.egofx(&format!("convert features/egovlp_nlq --to {format} -o {format}")).ends_with(0);
+    }
+    let program = format!(
+        "{TORCH}\nimport json, h5py, numpy as np, pandas as pd\nx = load('egovlp-pt/nasa_13013.pt')\n\
+         y = h5py.File('hdf5/features.h5')['nasa_13013']['features'][:]\n\
+         z = np.stack(pd.read_parquet('parquet/features.parquet')['features'])\n\
+         s = h5py.File('features/egovlp_nlq/features.h5')['nasa_13013']['features'][:]\n\
+         print(json.dumps([list(x.shape), [bool((s == v).all()) for v in (x, y, z)], json.load(open('egovlp-pt/feature_shapes.json'))]))"
+    );
+    let rows = shop.unit("features/egovlp_nlq", "nasa_13013").features.nrows();
+    assert!(rows > 20, "{rows}");
+    assert_eq!(python(&shop, &program), json!([[rows, 16], [true, true, true], {"nasa_13013": rows}]));
+    let compared = shop.egofx("compare features/egovlp_nlq egovlp-pt").ends_with(0);
+    assert!(compared.stdout.contains("1.000000"), "{compared}");
+}
