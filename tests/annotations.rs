@@ -22,7 +22,7 @@ const FILES: [(&str, &[&str], usize, usize); 10] = [
     ("mq", &["moments_val.json", "moments_test_unannotated.json"], 3, 6),
     ("egomcq", &["egomcq.json"], 9, 2),
     ("egoclip", &["egoclip.csv"], 2, 5),
-    ("qfvs", &["qfvs"], 2, 3),
+    ("qfvs", &["qfvs"], 2, 9),
     ("egotaskqa", &["formatted_train_qas_encode.json", "formatted_test_qas_encode.json"], 4, 5),
     ("oscc", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 7, 7),
     ("pnr", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 3, 3),
