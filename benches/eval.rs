@@ -91,7 +91,8 @@ fn nlq(folder: &Path) -> Fallible {
             ));
         }
         clips.push(format!(
-            "{{\"clip_uid\": \"clip-{clip}\", \"annotations\": [{{\"annotation_uid\": \"a\", \"language_queries\": [{}]}}]}}",
+            "{{\"clip_uid\": \"clip-{clip}\", \"annotations\": [{{\"annotation_uid\": \"a\", \
+             \"language_queries\": [{}]}}]}}",
             queries.join(", ")
         ));
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::ids::ClipUid;
 use crate::queries::Queries;
@@ -90,6 +90,19 @@ impl Named {
     }
 }
 
+impl Named {
+    /// The same rows in the order of `others`, if they have the same names.
+    fn in_order_of(self, others: &Self) -> Self {
+        let places: HashMap<&str, usize> =
+            self.names.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
+        let order: Option<Vec<usize>> = others.names.iter().map(|name| places.get(name.as_str()).copied()).collect();
+        match order.filter(|order| order.len() == self.names.len()) {
+            Some(order) => Self { names: others.names.clone(), rows: self.rows.select(Axis(0), &order) },
+            None => self,
+        }
+    }
+}
+
 fn expect_kind(store: &StoreReader, kinds: &[RowKind], expected: &'static str) -> Result<RowKind, RetrievalError> {
     let kind = store.contract().row_kind;
     let (path, found) = (store.path().to_owned(), kind.name());
@@ -101,7 +114,8 @@ fn normalised(row: ArrayView1<f32>) -> Array1<f32> {
     row.mapv(|value| value / norm)
 }
 
-/// Cosines `[clips, queries]` of two stores, with the names of both sides.
+/// Cosines `[clips, queries]` of two stores, with the names of both sides. Where queries bear the names of the clips, as
+/// narrations do in EPIC-KITCHENS, columns stand in the order of rows.
 ///
 /// # Errors
 /// [`RetrievalError::Kind`], [`RetrievalError::Dims`].
@@ -110,6 +124,7 @@ pub fn similarity(video: &StoreReader, text: &StoreReader) -> Result<(Named, Nam
     expect_kind(text, &[RowKind::Query], RowKind::Query.name())?;
     check_dims(video, text)?;
     let (clips, queries) = (Named::read(video)?, Named::read(text)?);
+    let queries = queries.in_order_of(&clips);
     let cosines = clips.rows.dot(&queries.rows.t());
     Ok((clips, queries, cosines))
 }
@@ -217,6 +232,19 @@ impl Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_follow_rows_of_the_same_names_and_no_others() {
+        let named = |names: &[&str]| Named {
+            names: names.iter().map(ToString::to_string).collect(),
+            rows: Array2::from_shape_fn((names.len(), 1), |(row, _)| row as f32),
+        };
+        let ordered = named(&["b", "a", "c"]).in_order_of(&named(&["a", "b", "c"]));
+        assert_eq!((ordered.names.concat().as_str(), ordered.rows), ("abc", ndarray::array![[1.0], [0.0], [2.0]]));
+        for others in [&["a", "b"][..], &["a", "b", "x"], &["a", "b", "c", "d"]] {
+            assert_eq!(named(&["b", "a", "c"]).in_order_of(&named(others)).names.concat(), "bac");
+        }
+    }
 
     #[test]
     fn rows_are_divided_by_their_norm_and_zeros_stay_zeros() {

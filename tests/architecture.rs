@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["digest", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "store"]),
-    ("convert", &["checkpoint", "ids", "manifest", "queries", "store", "time"]),
+    ("convert", &["checkpoint", "ids", "manifest", "qfvs", "queries", "store", "time"]),
     ("import", &["checkpoint", "digest", "ids", "store", "time"]),
     ("compare", &[]),
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),

@@ -114,6 +114,8 @@ fn vslnet_gets_the_annotations_that_its_own_preparation_writes() {
     assert_eq!(written, support::json(&golden));
     let order = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(order(&written), order(&support::json(&golden)));
+    shop.egofx("convert --to vslnet-json -m nlq.csv -o beside").ends_with(0);
+    assert_eq!(fs::read(shop.path("json/val.json")).unwrap(), fs::read(shop.path("beside/val.json")).unwrap());
     // Without a manifest, where the clips lie stands in the feature set.
     shop.egofx("convert out/windows --to vslnet-json --queries nlq.queries.csv -o again").ends_with(0);
     assert_eq!(fs::read(shop.path("json/val.json")).unwrap(), fs::read(shop.path("again/val.json")).unwrap());
@@ -124,7 +126,7 @@ fn vslnet_gets_the_annotations_that_its_own_preparation_writes() {
 #[test]
 fn egovlpv2_gets_a_dict_per_query_with_the_types_of_the_original() {
     let shop = nlq();
-    let command = "convert out/fused --to egovlpv2-nlq --tokens out/tokens --queries nlq.queries.csv -m nlq.csv -o v2";
+    let command = "convert out/fused --to egovlpv2-nlq --tokens out/tokens --queries nlq.queries.csv -o v2";
     shop.egofx(command).ends_with(0);
     let queries = egofx::queries::Queries::read(&shop.path("nlq.queries.csv")).unwrap();
     let program = format!(
@@ -376,8 +378,7 @@ fn fused_features_go_from_video_to_the_dicts_of_egovlpv2() {
     shop.write("words/vocab.json", Value::Object(words).to_string());
     shop.write("words/merges.txt", "#version: 0.2\n");
     shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
-    let frames =
-        "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\n";
+    let frames = "[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\nshort_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n";
     let text = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
     let fusion = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
     let recipe = |name: &str, backbone: &str, feature: &str, tables: &str| {
@@ -409,6 +410,71 @@ fn fused_features_go_from_video_to_the_dicts_of_egovlpv2() {
     assert_eq!(json!(texts), json!(["where is the cup?", "who?", "did i wash it?"]));
     assert!(found.as_array().unwrap().iter().all(|dict| dict[4] == json!([1, 30])), "{found}");
     assert_eq!((&found[2][1], &found[2][2]), (&json!(0), &json!(0)), "a query without a window is at the beginning");
+}
+
+#[test]
+fn qfvs_gets_packed_shots_for_each_pair_of_concepts() {
+    let shop = Workshop::new();
+    for folder in ["oracle/P01", "oracle/P03", "tags/P01", "tags/P03"] {
+        fs::create_dir_all(shop.path(folder)).unwrap();
+    }
+    shop.write("oracle/P01/Cupglass_Desk_oracle.txt", "1\n3\n12\n");
+    shop.write("oracle/P01/Desk_Sky_oracle.txt", "2\n");
+    shop.write("oracle/P03/Desk_Sky_oracle.txt", "5\n");
+    let tags = |shots: usize| {
+        (0..shots).map(|shot| if shot % 3 == 0 { "Desk,Hat\n" } else { "Cupglass\n" }).collect::<String>()
+    };
+    shop.write("tags/P01/P01.txt", tags(12));
+    shop.write("tags/P03/P03.txt", tags(8));
+    shop.egofx("manifest qfvs --annotations oracle -o qfvs.csv").ends_with(0);
+    let videos = [Made::windows("P01", "P01", None, 12), Made::windows("P03", "P03", None, 8)];
+    store(&shop.path("out"), &contract("shots", RowKind::Window, 4, 0.2), &videos);
+    let queries = egofx::queries::Queries::read(&shop.path("qfvs.queries.csv")).unwrap();
+    let fused = queries.iter().map(|query| {
+        let video = videos.iter().find(|made| made.unit == query.clip_uid.as_str()).unwrap().clone();
+        Made { unit: query.id.to_owned(), query: Some(query.id.to_owned()), ..video }
+    });
+    store(&shop.path("out"), &contract("fused", RowKind::FusedWindow, 6, 0.2), &fused.collect::<Vec<_>>());
+    let command = "convert out/fused --to qfvs-pt --shots out/shots --tags tags -m qfvs.csv -o pt";
+    shop.egofx(command).ends_with(0);
+    let program = format!(
+        "{BITS}d = load('pt/fused_features.pt')\n\
+         types = {{'seg_len': '<i4[1]', 'concept1_GT': '<f4[1]', 'concept2_GT': '<f4[1]', 'mask_GT': '|b1[1]', 'oracle_summary': '<f4[1]'}}\n\
+         types |= {{f'fusedfeat_{{n}}_batched_list': '<f4[3]' for n in ('concept1', 'concept2', 'oracle')}}\n\
+         assert list(d) == ['1', '2', '3', '4'] and d['2'] == d['4'] == []\n\
+         out = []\n\
+         for entry in d['1'] + d['3']:\n\
+         \x20   assert structure(entry) == types, structure(entry)\n\
+         \x20   flat = lambda a: np.concatenate([a[i, :n] for i, n in enumerate(entry['seg_len'])])\n\
+         \x20   parts = [entry[f'fusedfeat_{{n}}_batched_list'] for n in ('concept1', 'concept2', 'oracle')]\n\
+         \x20   assert all(p.shape == (20, 200, 6) and (p != 0).any(axis=2).sum() == entry['seg_len'].sum() for p in parts)\n\
+         \x20   marks = [np.flatnonzero(entry[n]).tolist() for n in ('concept1_GT', 'concept2_GT', 'mask_GT', 'oracle_summary')]\n\
+         \x20   assert all(len(entry[n]) == 4000 for n in ('concept1_GT', 'mask_GT', 'oracle_summary'))\n\
+         \x20   out.append([marks, [bits(flat(p)) for p in parts]])\n\
+         print(json.dumps([out, len(d['1'])]))"
+    );
+    let found = run_python(&shop, &program);
+    assert_eq!(found[1], 2);
+    let (desk, cup): (Vec<usize>, Vec<usize>) = (0..12).partition(|shot| shot % 3 == 0);
+    let all: Vec<usize> = (0..12).collect();
+    assert_eq!(found[0][0][0], json!([cup, desk, all, [0, 2, 11]]));
+    assert_eq!(found[0][2][0], json!([[0, 3, 6], [], [0, 1, 2, 3, 4, 5, 6, 7], [4]]));
+    for (at, prompts) in
+        [(0, ["P01_Cupglass", "P01_Desk", "P01_Cupglass_Desk"]), (1, ["P01_Desk", "P01_Sky", "P01_Desk_Sky"])]
+    {
+        assert_eq!(found[0][at][1], json!(prompts.map(|prompt| rows(prompt, 12, 6))), "{prompts:?}");
+    }
+    let refused = |flags: &str, words: &str| {
+        let run = shop.egofx(&format!("convert out/fused --to qfvs-pt -m qfvs.csv -o never {flags}")).ends_with(2);
+        run.says(&[words]);
+        assert!(!shop.path("never").exists());
+    };
+    refused("--tags tags", "qfvs-pt needs a feature set of shots (--shots DIR)");
+    refused("--shots out/shots", "qfvs-pt needs the folder Dense_per_shot_tags (--tags DIR)");
+    shop.write("tags/P03/P03.txt", tags(9));
+    refused("--shots out/shots --tags tags", "video P03: tags/P03/P03.txt lists 9 shots, expected 8");
+    fs::remove_file(shop.path("tags/P03/P03.txt")).unwrap();
+    refused("--shots out/shots --tags tags", "cannot read tags/P03/P03.txt");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub use seeded::Parameter;
 pub use single::read_one_tensor;
 pub use sniff::Container;
 pub use tensor::{Dtype, Tensor, TensorInfo, Value, first_non_finite};
-pub use write::{ReadTensor, write_safetensors, write_torch, write_torch_value};
+pub use write::{ReadTensor, none_announced, write_safetensors, write_torch, write_torch_value};
 
 use crate::digest;
 

@@ -21,15 +21,15 @@ pub(super) fn state_dict(tensors: &BTreeMap<String, TensorInfo>, prefix: &str) -
     pickle.0
 }
 
-/// The pickle of `value`, and its tensors: the one at index `i` lies in storage `i`.
-pub(super) fn value(value: &Value) -> (Vec<u8>, Vec<&Tensor>) {
+/// The pickle of `value`, and its tensors: the one at index `i` lies in storage `i`. `None` for one that is announced.
+pub(super) fn value(value: &Value) -> (Vec<u8>, Vec<Option<&Tensor>>) {
     let (mut pickle, mut tensors) = (Pickle::new(2), Vec::new());
     pickle.value(value, &mut tensors).op(b'.');
     (pickle.0, tensors)
 }
 
 impl Pickle {
-    fn value<'v>(&mut self, value: &'v Value, tensors: &mut Vec<&'v Tensor>) -> &mut Self {
+    fn value<'v>(&mut self, value: &'v Value, tensors: &mut Vec<Option<&'v Tensor>>) -> &mut Self {
         match value {
             Value::None => self.op(b'N'),
             Value::Bool(value) => self.op(if *value { 0x88 } else { 0x89 }),
@@ -37,8 +37,12 @@ impl Pickle {
             Value::Float(value) => self.float(*value),
             Value::Text(text) => self.text(text),
             Value::Tensor(tensor) => {
-                tensors.push(tensor);
+                tensors.push(Some(tensor));
                 self.tensor(tensors.len() - 1, &tensor.info())
+            }
+            Value::Announced(info) => {
+                tensors.push(None);
+                self.tensor(tensors.len() - 1, info)
             }
             Value::List(items) => {
                 self.op(b']').op(b'(');

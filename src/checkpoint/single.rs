@@ -88,12 +88,12 @@ fn in_dict(pickled: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Value, write_torch_value};
+    use super::super::{Value, none_announced, write_torch_value};
     use super::*;
 
     fn written(value: &Value) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        write_torch_value(file.as_file(), value).unwrap();
+        write_torch_value(file.as_file(), value, none_announced).unwrap();
         file
     }
 

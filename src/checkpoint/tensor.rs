@@ -128,6 +128,8 @@ pub enum Value {
     Text(String),
     /// A tensor.
     Tensor(Tensor),
+    /// A tensor that is fetched when its turn comes.
+    Announced(TensorInfo),
     /// A list.
     List(Vec<Value>),
     /// A dict of strings, in the order in which they are written.
@@ -144,6 +146,21 @@ impl Tensor {
     pub fn from_i64(shape: Vec<usize>, values: &[i64]) -> Self {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
         Self { dtype: Dtype::I64, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    /// A tensor of 32-bit whole numbers, which are as many as `shape` says.
+    pub fn from_i32(shape: Vec<usize>, values: &[i32]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        Self { dtype: Dtype::I32, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    /// A tensor of one axis of truth values.
+    pub fn from_bools(values: &[bool]) -> Self {
+        Self {
+            dtype: Dtype::Bool,
+            shape: vec![values.len()],
+            bytes: values.iter().map(|&value| value.into()).collect(),
+        }
     }
 
     /// A 0-dimensional tensor of double precision, which is what a Python float becomes in a batch.

@@ -95,20 +95,36 @@ pub fn write_torch(
 }
 
 /// Writes `value` to `out` as `torch.save(value)` would; `torch.load(weights_only=True)` opens it. Not atomic: meant for
-/// files of a folder that gets its name when all of them are written.
+/// files of a folder that gets its name when all of them are written. `fetch` gives the tensors that are only announced,
+/// in their order, so that one of them is in memory at a time.
 ///
 /// # Errors
-/// What `out` says.
-pub fn write_torch_value<W: Write + Seek>(out: W, value: &super::Value) -> io::Result<()> {
+/// What `out` and `fetch` say, and [`io::ErrorKind::InvalidInput`] if `fetch` has no tensor of an announced one's length.
+pub fn write_torch_value<W: Write + Seek, E: From<io::Error>>(
+    out: W,
+    value: &super::Value,
+    mut fetch: impl FnMut() -> Result<Option<Tensor>, E>,
+) -> Result<(), E> {
     let (pickled, tensors) = pickle::value(value);
     let mut zip = ZipWriter::new(out);
     stored(&mut zip, "data.pkl", &pickled)?;
     stored(&mut zip, "byteorder", b"little")?;
     for (index, tensor) in tensors.iter().enumerate() {
-        stored(&mut zip, &format!("data/{index}"), &tensor.bytes)?;
+        match tensor {
+            Some(tensor) => stored(&mut zip, &format!("data/{index}"), &tensor.bytes)?,
+            None => {
+                let absent = || io::Error::new(io::ErrorKind::InvalidInput, "an announced tensor did not come");
+                stored(&mut zip, &format!("data/{index}"), &fetch()?.ok_or_else(absent)?.bytes)?;
+            }
+        }
     }
     stored(&mut zip, "version", b"3\n")?;
-    zip.finish()?.flush()
+    Ok(zip.finish().map_err(io::Error::from)?.flush()?)
+}
+
+/// For values without announced tensors.
+pub fn none_announced() -> io::Result<Option<Tensor>> {
+    Ok(None)
 }
 
 /// One entry, uncompressed and aligned.

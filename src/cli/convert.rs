@@ -31,7 +31,8 @@ pub struct Convert {
     /// The folder to write.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// What is asked about the clips: the table <manifest>.queries.csv that `egofx manifest` writes beside the manifest.
+    /// What is asked about the clips: the table that `egofx manifest` writes beside the manifest [default: with -m, the
+    /// <manifest>.queries.csv beside it, if it is there].
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
     /// The manifest: where clips lie in their videos, for clips of which the feature set does not tell.
@@ -40,6 +41,12 @@ pub struct Convert {
     /// The feature set of the queries' tokens, for formats that hold both.
     #[arg(long, value_name = "DIR")]
     tokens: Option<PathBuf>,
+    /// For qfvs-pt: the feature set by whose rows, one per shot, videos are cut into segments.
+    #[arg(long, value_name = "DIR")]
+    shots: Option<PathBuf>,
+    /// For qfvs-pt: the folder Dense_per_shot_tags.
+    #[arg(long, value_name = "DIR")]
+    tags: Option<PathBuf>,
     /// What becomes of rows that have no features, which nothing reads as such: refuse them, write zeros, leave NaN, or
     /// leave the rows out (later rows then move up, and row numbers no longer tell the time).
     #[arg(long, value_name = "RULE", default_value = "refuse")]
@@ -97,9 +104,9 @@ fn formats_help() -> String {
         };
         let inputs = [input(takes.queries, "--queries"), input(takes.tokens, "--tokens"), input(takes.clips, "-m")];
         let inputs: Vec<String> = inputs.into_iter().flatten().collect();
-        if inputs.is_empty() { String::new() } else { format!("\n{:<18} with {}", "", inputs.join(", ")) }
+        if inputs.is_empty() { String::new() } else { format!("; takes {}", inputs.join(", ")) }
     };
-    let lines: Vec<String> = CONSUMERS.iter().map(|c| format!("  {:<16} {}{}", c.name, c.about, wants(c))).collect();
+    let lines: Vec<String> = CONSUMERS.iter().map(|c| format!("  {}\n      {}{}", c.name, c.about, wants(c))).collect();
     format!("Formats:\n{}", lines.join("\n"))
 }
 
@@ -107,25 +114,35 @@ impl Convert {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let consumer = Consumer::named(&self.to)?;
-        let job = self.job()?;
-        let written = convert(consumer, &job, &self.out, self.force, &self.asked())?;
+        let job = self.job(consumer)?;
+        let written = convert(consumer, &job, &self.out, self.force, &self.asked(consumer))?;
         self.report(&written)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn job(&self) -> anyhow::Result<Job> {
+    fn job(&self, consumer: &Consumer) -> anyhow::Result<Job> {
         let source = self.features.as_deref().map(|path| Source::open(path, self.rule())).transpose()?;
         let tokens = self.tokens.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
+        let shots = self.shots.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
         let manifest = self.manifest.as_deref().map(Manifest::read).transpose()?;
         let named = manifest.as_ref().zip(self.manifest.clone());
         Ok(Job {
             clips: Clips::new(named, source.as_ref())?,
             source,
             tokens,
-            queries: self.queries.as_deref().map(Queries::read).transpose()?,
+            shots,
+            tags: self.tags.clone(),
+            queries: self.queries(consumer).as_deref().map(Queries::read).transpose()?,
             max_positions: self.max_pos_len as usize,
             classes: self.classes.clone(),
         })
+    }
+
+    /// The table that was named or, for a consumer that takes one, that lies beside the manifest.
+    fn queries(&self, consumer: &Consumer) -> Option<PathBuf> {
+        let beside = self.manifest.as_ref().map(|manifest| manifest.with_extension("queries.csv"));
+        let beside = beside.filter(|path| consumer.takes.queries != Need::Unused && path.is_file());
+        self.queries.clone().or(beside)
     }
 
     fn rule(&self) -> RowRule {
@@ -140,12 +157,13 @@ impl Convert {
     }
 
     /// What was asked for, for the metadata.
-    fn asked(&self) -> Value {
+    fn asked(&self, consumer: &Consumer) -> Value {
         let mut asked = json!(self.rule());
         asked["max_pos_len"] = json!(self.max_pos_len);
-        asked["queries"] = json!(self.queries);
+        asked["queries"] = json!(self.queries(consumer));
         asked["manifest"] = json!(self.manifest);
         asked["classes"] = json!(self.classes);
+        asked["tags"] = json!(self.tags);
         asked
     }
 

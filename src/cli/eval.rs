@@ -82,11 +82,12 @@ impl FromArgMatches for Request {
 fn subcommand(evaluator: &Evaluator) -> Command {
     let compat = evaluator.fixes.map(|fixes| {
         let help = format!(
-            "as-released computes what the original evaluator does, for comparison with published numbers; fixed differs \
-             in this: {fixes}."
+            "as-released computes what the original evaluator does, for comparison with published numbers; fixed \
+             differs in this: {fixes}."
         );
         let values = PossibleValuesParser::new([Compat::AsReleased.name(), Compat::Fixed.name()]);
-        Arg::new("compat").long("compat").value_parser(values).default_value(Compat::AsReleased.name()).value_name("KIND").help(help)
+        let arg = Arg::new("compat").long("compat").value_name("KIND").value_parser(values);
+        arg.default_value(Compat::AsReleased.name()).help(help)
     });
     let allow = "Score incomplete predictions. What is missing, unknown or repeated is counted and printed.";
     Command::new(evaluator.name)

@@ -21,8 +21,8 @@ pub struct PostprocessCommand {
     /// Whose post-processing; see below.
     #[arg(value_parser = POSTPROCESSORS.iter().map(|method| method.name).collect::<Vec<_>>())]
     method: String,
-    /// The proposals: a folder of <clip_uid>.csv (xmin,xmax,score,label, in seconds and numbers of classes, as VSGN writes
-    /// them), or JSON: {"results": {clip_uid: [{"label", "score", "segment": [start, end]}]}}.
+    /// The proposals: a folder of <clip_uid>.csv (xmin,xmax,score,label, in seconds and numbers of classes, as VSGN
+    /// writes them), or JSON: {"results": {clip_uid: [{"label", "score", "segment": [start, end]}]}}.
     #[arg(short, long, value_name = "PATH")]
     proposals: PathBuf,
     /// The clips, their lengths and, for the retrieval track, their labels: moments_val.json as published (or train, or

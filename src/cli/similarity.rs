@@ -15,7 +15,8 @@ use super::{plural, replace, say, tell};
 /// Compare every clip with every sentence: for retrieval (EPIC-KITCHENS MIR) and zero-shot classes (Charades-Ego).
 ///
 /// Writes three files into the folder: similarity.npy, cosines [clips, sentences] in single precision; clip_ids.txt and
-/// query_ids.txt, what its rows and columns are, one name a line.
+/// query_ids.txt, what its rows and columns are, one name a line. Where the sentences bear the names of the clips, as in
+/// EPIC-KITCHENS, columns stand in the order of rows.
 #[derive(Args)]
 pub struct Similarity {
     /// A feature set with a row for each clip, features/egovlp_epic for instance.

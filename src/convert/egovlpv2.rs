@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::egovlp::tensor_of;
 use super::source::{Features, Source};
 use super::tokens::{TokenReader, Tokens};
-use super::vslnet::{Asked, Place, asked, frames, sentence, split_name};
+use super::vslnet::{Asked, Place, asked, frames, frames_in, sentence, split_name};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::checkpoint::{Tensor, Value};
 use crate::store::RowKind;
@@ -20,7 +20,7 @@ pub(super) const CONSUMER: Consumer = Consumer {
         rows: &[RowKind::FusedWindow],
         queries: Need::Required,
         tokens: Need::Required,
-        clips: Need::Required,
+        clips: Need::Optional,
     },
     write,
 };
@@ -35,7 +35,8 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         let number = numbers.entry(asked.split).or_default();
         let features = fused(source, asked)?;
         let text = tokens.read(&features.video_uid, asked.query.id)?;
-        let num_frames = frames(job, asked.query.clip_uid)?;
+        // A fused unit covers its clip, and says so.
+        let num_frames = features.span.map_or_else(|| frames(job, asked.query.clip_uid), |span| Ok(frames_in(span)))?;
         let place = Place::new(asked.window, num_frames, features.meta.len().min(job.max_positions));
         let name = format!("{}/feat_{number}.pt", split_name(asked.split)?);
         output.torch(&name, &dict(asked, *number, &place, &features, text))?;

@@ -185,6 +185,20 @@ pub enum ConvertError {
         /// What is wrong with it.
         why: String,
     },
+    /// A video's shots cannot be cut or packed.
+    #[error("video {video}: {why}")]
+    Shots {
+        /// The video.
+        video: ClipUid,
+        /// What is wrong with its shots.
+        why: String,
+    },
+    /// A video whose name has no number, by which the QFVS code knows it.
+    #[error("video {video}: expected a name with a number, such as P01")]
+    NoNumber {
+        /// The video.
+        video: ClipUid,
+    },
     /// The operating system refused something.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {

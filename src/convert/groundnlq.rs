@@ -21,7 +21,7 @@ use crate::store::RowKind;
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "groundnlq-lmdb",
-    about: "LMDB video_features/; with queries nlq_{split}.jsonl; with tokens also text_features/: GroundNLQ, CONE",
+    about: "LMDB video_features/; with queries nlq_{split}.jsonl; with tokens also text_features/: GroundNLQ",
     takes: Takes { rows: &[RowKind::Window], queries: Need::Optional, tokens: Need::Optional, clips: Need::Optional },
     write,
 };

@@ -13,6 +13,7 @@ mod hdf5;
 mod npy;
 mod output;
 mod parquet;
+mod qfvs;
 mod rows;
 mod source;
 mod text;
@@ -77,6 +78,10 @@ pub struct Job {
     pub source: Option<Source>,
     /// Token features of the queries.
     pub tokens: Option<Source>,
+    /// Rows of shots by which videos are cut into segments.
+    pub shots: Option<Source>,
+    /// The folder of the concepts of every shot.
+    pub tags: Option<PathBuf>,
     /// What is asked about the clips.
     pub queries: Option<Queries>,
     /// Where clips lie in their videos.
@@ -106,6 +111,7 @@ pub const CONSUMERS: &[Consumer] = &[
     vslnet::CONSUMER,
     actionformer::CONSUMER,
     groundnlq::CONSUMER,
+    qfvs::CONSUMER,
     text::NUMPY,
     text::TORCH,
     hdf5::CONSUMER,
@@ -201,6 +207,7 @@ fn metadata(consumer: &Consumer, job: &Job, asked: &Value, written: &Written) ->
         "written_by": concat!("egofx ", env!("CARGO_PKG_VERSION")),
         "source": job.source.as_ref().map(of),
         "tokens": job.tokens.as_ref().map(of),
+        "shots": job.shots.as_ref().map(of),
         "options": asked,
         "written": written,
     })

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{ConvertError, METADATA_FILE};
-use crate::checkpoint::{Value, write_torch_value};
+use crate::checkpoint::{Value, none_announced, write_torch_value};
 
 /// The folder that a conversion writes.
 pub struct Output {
@@ -63,7 +63,7 @@ impl Output {
 
     /// Writes `value` as the file `name`, which `torch.load(weights_only=True)` opens.
     pub fn torch(&self, name: &str, value: &Value) -> Result<(), ConvertError> {
-        self.file(name, |file| write_torch_value(file, value))
+        self.file(name, |file| write_torch_value(file, value, none_announced))
     }
 
     /// Gives the folder its name, once all of it is on the device.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::ids::ClipUid;
 use crate::queries::{Queries, Query};
+use crate::time::TimeSpan;
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "vslnet-json",
@@ -141,7 +142,12 @@ impl Record {
 /// Rows of a clip by its length, which its features need not have.
 pub(super) fn frames(job: &Job, clip_uid: &ClipUid) -> Result<i64, ConvertError> {
     let (_, span) = job.clips.span(clip_uid)?;
-    Ok((span.duration_sec() * FPS) as i64)
+    Ok(frames_in(span))
+}
+
+/// Whole rows in a stretch of time.
+pub(super) fn frames_in(span: TimeSpan) -> i64 {
+    (span.duration_sec() * FPS) as i64
 }
 
 /// Both ends cut down to whole rows. The original rounds the end up after it has cut it down, which does nothing.

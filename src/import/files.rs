@@ -205,14 +205,14 @@ mod tests {
     use ndarray_npy::WriteNpyExt;
 
     use super::*;
-    use crate::checkpoint::{Tensor, Value, write_torch_value};
+    use crate::checkpoint::{Tensor, Value, none_announced, write_torch_value};
 
     fn values() -> Array2<f32> {
         array![[1.0, -2.5], [0.0, 1e-3], [7.0, 8.0]]
     }
 
     fn torch(path: &Path, value: &Value) {
-        write_torch_value(File::create(path).unwrap(), value).unwrap();
+        write_torch_value(File::create(path).unwrap(), value, none_announced).unwrap();
     }
 
     fn read(files: &FeatureFiles, name: &str) -> Result<Option<Array2<f32>>, ImportError> {

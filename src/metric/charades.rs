@@ -1,8 +1,8 @@
 //! Charades-Ego: mean average precision of 157 actions over whole videos.
 //!
 //! After the metrics of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2) and EgoVLP, which differ where a class
-//! occurs in no video. Not for the similarity of videos and sentences. A video without any action ranks behind all others
-//! in every class.
+//! occurs in no video. Not for the similarity of videos and sentences. A video without any action ranks behind all
+//! others in every class.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! EgoMCQ: how often the right one of five clips gets the highest score.
 //!
-//! After the metrics of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for making scores. The two kinds of
-//! questions are told by their number in the annotations: 1 is inter-video, 2 is intra-video. EgoVLP's and LaViLa's code
-//! prints the two names swapped, and so do logs of theirs.
+//! After the metrics of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for making scores. The two kinds
+//! of questions are told by their number in the annotations: 1 is inter-video, 2 is intra-video. EgoVLP's and LaViLa's
+//! code prints the two names swapped, and so do logs of theirs.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! EgoTaskQA: accuracy of answers, by kind of question.
 //!
-//! After the counter of [EgoTaskQA](https://github.com/Buzz-Beater/EgoTaskQA) and EgoVLPv2. Not for vocabularies: answers
-//! are compared as classes. What is published as "All" is the accuracy over questions with the key of the split, `direct`
-//! or `indirect`, and not over all questions; both are given here.
+//! After the counter of [EgoTaskQA](https://github.com/Buzz-Beater/EgoTaskQA) and EgoVLPv2. Not for vocabularies:
+//! answers are compared as classes. What is published as "All" is the accuracy over questions with the key of the
+//! split, `direct` or `indirect`, and not over all questions; both are given here.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::benchmark::json::Pairs;
 
 const PREDICTIONS: Input = Input {
     name: "predictions",
-    about: "The answers, JSON: {question_id: class}, or a list of classes in the order of the annotations. A class is the \
-            number of the line of answer_set.txt, from 0, as in answer_encode; with --answers, texts will do.",
+    about: "The answers, JSON: {question_id: class}, or a list of classes in the order of the annotations. A class is \
+            the number of the line of answer_set.txt, from 0, as in answer_encode; with --answers, texts will do.",
     need: Need::One,
 };
 const ANNOTATIONS: Input =
     Input { name: "annotations", about: "The questions: formatted_test_qas_encode.json.", need: Need::One };
 const ANSWERS: Input = Input {
     name: "answers",
-    about: "The vocabulary, answer_set.txt, by which predicted texts become classes. A text that is not in it, exactly, \
-            is a wrong answer.",
+    about: "The vocabulary, answer_set.txt, by which predicted texts become classes. A text that is not in it, \
+            exactly, is a wrong answer.",
     need: Need::Optional,
 };
 

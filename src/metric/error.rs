@@ -1,7 +1,7 @@
 //! What ends an evaluation.
 //!
-//! Not for predictions that are merely wrong: those score zero. Every message names the file, what was expected and what
-//! was found.
+//! Not for predictions that are merely wrong: those score zero. Every message names the file, what was expected and
+//! what was found.
 
 use std::io;
 use std::path::{Path, PathBuf};

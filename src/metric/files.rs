@@ -1,7 +1,7 @@
 //! Reading what evaluators share: JSON, lists of names.
 //!
-//! Not for the meaning of any file. JSON is read as [`crate::benchmark`] reads annotations: a field of another type is an
-//! error with its path, line and column.
+//! Not for the meaning of any file. JSON is read as [`crate::benchmark`] reads annotations: a field of another type is
+//! an error with its path, line and column.
 
 use std::fs;
 use std::path::Path;

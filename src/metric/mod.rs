@@ -1,12 +1,12 @@
 //! The official numbers of the benchmarks: one file for each, one line for each in [`EVALUATORS`].
 //!
-//! An evaluator sets a file of predictions against a file of annotations, both as their authors publish them, and gives a
-//! [`Report`]. Its scores are plain functions over slices and matrices, for programs that have those at hand. Not for
+//! An evaluator sets a file of predictions against a file of annotations, both as their authors publish them, and gives
+//! a [`Report`]. Its scores are plain functions over slices and matrices, for programs that have those at hand. Not for
 //! models, and no torch: pure arithmetic in `f64`. Where the released evaluators have a fault that changes a number,
 //! [`Compat`] says whether it is reproduced. Nothing that is missing goes uncounted.
 //!
-//! Where predictions are ranked, equal scores stay in the order of their file. The originals sort unstably there, so that
-//! their numbers depend on the version of numpy and on the processor.
+//! Where predictions are ranked, equal scores stay in the order of their file. The originals sort unstably there, so
+//! that their numbers depend on the version of numpy and on the processor.
 
 mod arrays;
 pub mod charades;

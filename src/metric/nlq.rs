@@ -2,8 +2,8 @@
 //!
 //! After `evaluate_ego4d_nlq.py` of [Ego4D's episodic memory](https://github.com/EGO4D/episodic-memory). Not for the
 //! decoding of spans. An overlap counts if it is strictly greater than the threshold, whatever the published tables'
-//! "IoU >= m" suggests, and the means run over the answers that were given: the original does not see a query that nobody
-//! answered, so completeness is checked here.
+//! "IoU >= m" suggests, and the means run over the answers that were given: the original does not see a query that
+//! nobody answered, so completeness is checked here.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,8 +24,9 @@ pub const THRESHOLDS: [f64; 3] = [0.3, 0.5, 0.01];
 
 const PREDICTIONS: Input = Input {
     name: "predictions",
-    about: "The submission: {\"version\": \"1.0\", \"challenge\": \"ego4d_nlq_challenge\", \"results\": [{\"clip_uid\", \
-            \"annotation_uid\", \"query_idx\", \"predicted_times\": [[start, end], ...]}]}, best window first.",
+    about: "The submission: {\"version\": \"1.0\", \"challenge\": \"ego4d_nlq_challenge\", \"results\": \
+            [{\"clip_uid\", \"annotation_uid\", \"query_idx\", \"predicted_times\": [[start, end], ...]}]}, best \
+            window first.",
     need: Need::One,
 };
 const ANNOTATIONS: Input = Input {

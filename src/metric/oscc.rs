@@ -16,8 +16,8 @@ use crate::benchmark::oscc::{Entry, File};
 
 const PREDICTIONS: Input = Input {
     name: "predictions",
-    about: "What is said of each clip, JSON: {unique_id: [score of no change, score of a change]}; true or false in place \
-            of the scores will do.",
+    about: "What is said of each clip, JSON: {unique_id: [score of no change, score of a change]}; true or false in \
+            place of the scores will do.",
     need: Need::One,
 };
 pub(super) const ANNOTATIONS: Input =

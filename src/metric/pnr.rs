@@ -1,8 +1,8 @@
 //! PNR: how many seconds the predicted frame of a change is off.
 //!
 //! After the metrics of [EgoVLP](https://github.com/showlab/EgoVLP). Not for clips without a change. As released, the
-//! predicted frame is the slot times a sixteenth of the clip, although the frames that the model saw lie elsewhere: even
-//! perfect slots have an error, of up to a slot. `fixed` takes the frames that the model saw.
+//! predicted frame is the slot times a sixteenth of the clip, although the frames that the model saw lie elsewhere:
+//! even perfect slots have an error, of up to a slot. `fixed` takes the frames that the model saw.
 
 use serde::Deserialize;
 use serde_json::{Map, json};
@@ -144,8 +144,8 @@ fn notes(truth: &File, errors: &[f64]) -> Vec<String> {
     notes
 }
 
-/// The change of a clip; `None` where there is none, or its frames or times are missing. The rate is that of the original:
-/// frames, the last one included, over seconds.
+/// The change of a clip; `None` where there is none, or its frames or times are missing. The rate is that of the
+/// original: frames, the last one included, over seconds.
 fn change(entry: &Entry) -> Option<Change> {
     let (start_frame, end_frame) = entry.frames()?;
     let (start_sec, end_sec) = entry.seconds()?;

@@ -12,9 +12,9 @@ fn descending(a: f64, b: f64) -> Ordering {
 
 /// The places of `0..len` by descending score.
 pub(super) fn order(len: usize, score: impl Fn(usize) -> f64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..len).collect();
-    order.sort_by(|&a, &b| descending(score(a), score(b)));
-    order
+    let mut ranked: Vec<(f64, usize)> = (0..len).map(|place| (score(place), place)).collect();
+    ranked.sort_unstable_by(|a, b| descending(a.0, b.0).then(a.1.cmp(&b.1)));
+    ranked.into_iter().map(|(_, place)| place).collect()
 }
 
 /// The place of the highest score, the first of several; NaN counts as the highest, as in numpy and torch.

@@ -1,7 +1,7 @@
 //! What an evaluation came to: numbers with their names, and what they are numbers of.
 //!
-//! Not for printing. Scores are fractions or seconds as computed, never rounded; NaN stays NaN (JSON writes it as null).
-//! Every prediction and every truth that the scores leave out is counted in a [`Coverage`].
+//! Not for printing. Scores are fractions or seconds as computed, never rounded; NaN stays NaN (JSON writes it as
+//! null). Every prediction and every truth that the scores leave out is counted in a [`Coverage`].
 
 use std::fmt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Windows in time, and how much two of them overlap.
 //!
-//! Not for what an overlap is worth. The two denominators in use differ only where windows do not meet or run backwards;
-//! both give NaN for two empty windows at one instant, which is what 0/0 is in the original code too.
+//! Not for what an overlap is worth. The two denominators in use differ only where windows do not meet or run
+//! backwards; both give NaN for two empty windows at one instant, which is what 0/0 is in the original code too.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! EPIC-KITCHENS-100 multi-instance retrieval: nDCG and mAP of clips and captions, by how relevant they are to each other.
+//! EPIC-KITCHENS-100 multi-instance retrieval: nDCG and mAP of clips and captions, by how relevant they are to each
+//! other.
 //!
 //! After the metrics of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2), which are those of
 //! [JPoSE](https://github.com/mwray/Joint-Part-of-Speech-Embeddings). Not for embeddings. As released, the precision of
@@ -37,8 +38,8 @@ const TEXT: Input = Input {
 };
 const CLIP_IDS: Input = Input {
     name: "clip-ids",
-    about: "What the rows (and of [clips, clips] the columns, and of [clips, D] texts the rows) are: narration ids, one \
-            on each line; of repeated ones the first counts. Without it, the order of the annotations.",
+    about: "What the rows (and of [clips, clips] the columns, and of [clips, D] texts the rows) are: narration ids, \
+            one on each line; of repeated ones the first counts. Without it, the order of the annotations.",
     need: Need::Optional,
 };
 const RELEVANCY: Input = Input {
@@ -49,9 +50,10 @@ const RELEVANCY: Input = Input {
 };
 const DUAL_SOFTMAX: Choice = Choice {
     name: "dual-softmax",
-    about: "Re-weighting of the similarities at test time, which results that use it should say. captions-first: softmax \
-            over captions, times the similarity, then softmax over clips (EgoVLPv2's code). clips-first: the other way \
-            round, over the texts of all clips and on dot products where embeddings are given (EgoVLP's challenge script).",
+    about: "Re-weighting of the similarities at test time, which results that use it should say. captions-first: \
+            softmax over captions, times the similarity, then softmax over clips (EgoVLPv2's code). clips-first: the \
+            other way round, over the texts of all clips and on dot products where embeddings are given (EgoVLP's \
+            challenge script).",
     values: &["none", "captions-first", "clips-first"],
 };
 
@@ -61,8 +63,8 @@ pub(super) const EVALUATOR: Evaluator = Evaluator {
     inputs: &[PREDICTIONS, ANNOTATIONS, SENTENCES, TEXT, CLIP_IDS, RELEVANCY],
     choices: &[DUAL_SOFTMAX],
     fixes: Some(
-        "mAP counts relevant captions instead of adding up graded relevancies, and queries to which nothing is relevant \
-         are left out instead of spoiling the mean",
+        "mAP counts relevant captions instead of adding up graded relevancies, and queries to which nothing is \
+         relevant are left out instead of spoiling the mean",
     ),
     evaluate,
 };
@@ -124,8 +126,8 @@ fn ndcg(ranked: &[f64]) -> f64 {
     gain(ranked) / gain(&best)
 }
 
-/// The mean, over items of relevancy exactly 1, of the precision at their rank. As released the numerator of the precision
-/// is the sum of all relevancies so far.
+/// The mean, over items of relevancy exactly 1, of the precision at their rank. As released the numerator of the
+/// precision is the sum of all relevancies so far.
 fn average_precision(ranked: &[f64], compat: Compat) -> f64 {
     let (mut so_far, mut total, mut found) = (0.0, 0.0, 0.0);
     for (rank, relevancy) in ranked.iter().enumerate() {

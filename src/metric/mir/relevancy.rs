@@ -1,7 +1,7 @@
 //! How relevant a caption is to a clip, by what is done to what.
 //!
-//! The relevancy matrix of JPoSE, which the annotations do not include. Not for words: two captions are equal where their
-//! verb and noun classes are.
+//! The relevancy matrix of JPoSE, which the annotations do not include. Not for words: two captions are equal where
+//! their verb and noun classes are.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::Caption;
 
-/// The matrix `[clips, sentences]`: half for the same verb class, and half of the overlap (intersection over union) of the
-/// noun classes. Where neither has nouns, they do not overlap.
+/// The matrix `[clips, sentences]`: half for the same verb class, and half of the overlap (intersection over union) of
+/// the noun classes. Where neither has nouns, they do not overlap.
 pub fn relevancy(clips: &[Caption], sentences: &[Caption]) -> Array2<f64> {
     let sets = |captions: &[Caption]| -> Vec<BTreeSet<u32>> {
         captions.iter().map(|caption| caption.noun_classes.iter().copied().collect()).collect()

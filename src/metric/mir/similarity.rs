@@ -1,6 +1,7 @@
 //! Similarities of clips and captions, from matrices or from embeddings.
 //!
-//! Not for their ranking. Rows are clips and columns captions, in the order of the tables, whatever a loader's order was.
+//! Not for their ranking. Rows are clips and columns captions, in the order of the tables, whatever a loader's order
+//! was.
 
 use std::path::Path;
 

@@ -1,16 +1,16 @@
 //! ActionFormer's own evaluator, for comparison with numbers that were computed by it.
 //!
 //! `libs/utils/metrics.py` of [ActionFormer](https://github.com/happyharrycn/actionformer_release). Not Ego4D's: recall
-//! counts overlaps of at least the threshold, among detections by score, and is a mean over labels; truths that are very
-//! short or listed twice are dropped. Average precision is computed alike.
+//! counts overlaps of at least the threshold, among detections by score, and is a mean over labels; truths that are
+//! very short or listed twice are dropped. Average precision is computed alike.
 
 use std::collections::HashMap;
 
 use super::{Detection, Moment, Window};
 use crate::metric::rank;
 
-/// Overlaps at which precision and recall are counted: `numpy.linspace(0.1, 0.5, 5)`, whose third number is the next one
-/// above 0.3. An overlap of exactly 0.3 is a hit by Ego4D's evaluator and none by this one.
+/// Overlaps at which precision and recall are counted: `numpy.linspace(0.1, 0.5, 5)`, whose third number is the next
+/// one above 0.3. An overlap of exactly 0.3 is a hit by Ego4D's evaluator and none by this one.
 pub const THRESHOLDS: [f64; 5] = [0.1, 0.2, 0.1 + 0.2, 0.4, 0.5];
 /// How many detections may hit, as multiples of the number of truths.
 pub const MULTIPLES: [usize; 2] = [1, 5];

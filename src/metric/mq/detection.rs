@@ -17,8 +17,8 @@ pub type AveragePrecision = Vec<f64>;
 /// without truths NaN.
 ///
 /// Detections go by descending score, those of equal scores in their given order. Each takes the free truth of its clip
-/// and label with the greatest overlap, if that is at least the threshold. An overlap of 0/0 is never below a threshold:
-/// as released it is a hit.
+/// and label with the greatest overlap, if that is at least the threshold. An overlap of 0/0 is never below a
+/// threshold: as released it is a hit.
 pub fn average_precision(
     truths: &[Moment],
     detections: &[Detection],
@@ -87,8 +87,8 @@ fn interpolated(hits: &[bool], num_truths: usize) -> f64 {
         found += 1.0;
         steps.push(found / (place + 1) as f64);
     }
-    // Recall grows at hits only. Precision falls between them, so that the envelope at a hit is the greatest of this and
-    // all later hits.
+    // Recall grows at hits only. Precision falls between them, so that the envelope at a hit is the greatest of this
+    // and all later hits.
     let mut envelope = 0.0_f64;
     let mut area = 0.0;
     for (number, precision) in steps.iter().enumerate().rev() {

@@ -31,8 +31,8 @@ pub const RECALL_MULTIPLES: [usize; 5] = [1, 2, 3, 4, 5];
 const PREDICTIONS: Input = Input {
     name: "predictions",
     about: "The submission: {\"version\", \"challenge\": \"ego4d_moment_queries\", \"detect_results\": {clip_uid: \
-            [{\"label\", \"score\", \"segment\": [start, end]}]}, \"retrieve_results\": {...}}. A file with \"results\" \
-            alone is scored on both tracks. `egofx postprocess` makes one from raw proposals.",
+            [{\"label\", \"score\", \"segment\": [start, end]}]}, \"retrieve_results\": {...}}. A file with \
+            \"results\" alone is scored on both tracks. `egofx postprocess` makes one from raw proposals.",
     need: Need::One,
 };
 const RETRIEVAL: Input = Input {
@@ -290,7 +290,8 @@ mod tests {
         let path = folder.path().join("clip_annotations.json");
         let clip = |split: &str, label: &str| {
             format!(
-                "{{\"parent_start_sec\": 0, \"parent_end_sec\": 9, \"subset\": \"{split}\", \"annotations\": [{label}]}}"
+                "{{\"parent_start_sec\": 0, \"parent_end_sec\": 9, \"subset\": \"{split}\", \
+                 \"annotations\": [{label}]}}"
             )
         };
         let label = "{\"label\": \"a\", \"start_time\": 1, \"end_time\": 2}";

@@ -10,9 +10,9 @@ use super::{Detection, Moment, RECALL_MULTIPLES, RECALL_THRESHOLDS, Window};
 /// The share of truths that are retrieved, by threshold ([`RECALL_THRESHOLDS`], rows) and multiple
 /// ([`RECALL_MULTIPLES`], columns); NaN without truths.
 ///
-/// For the n truths of a clip and label, the first k times n detections of that clip and label count, in the order of the
-/// file, whatever their scores. A truth is retrieved if one of them overlaps by strictly more than the threshold; 0/0 is
-/// not more than anything.
+/// For the n truths of a clip and label, the first k times n detections of that clip and label count, in the order of
+/// the file, whatever their scores. A truth is retrieved if one of them overlaps by strictly more than the threshold;
+/// 0/0 is not more than anything.
 pub fn recall(truths: &[Moment], retrieved: &[Detection]) -> [[f64; 5]; 3] {
     let mut wanted: HashMap<(usize, usize), Vec<Window>> = HashMap::new();
     for truth in truths {

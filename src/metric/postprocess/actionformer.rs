@@ -1,8 +1,8 @@
 //! ActionFormer's: Gaussian suppression within classes, or across them with voting.
 //!
 //! After `libs/utils/nms.py` and `nms_cpu.cpp` of [ActionFormer](https://github.com/happyharrycn/actionformer_release).
-//! Not for the network. Arithmetic is in `f32`, in the order of the original, and so is the order in which proposals that
-//! fell away are overwritten, which decides between equal scores.
+//! Not for the network. Arithmetic is in `f32`, in the order of the original, and so is the order in which proposals
+//! that fell away are overwritten, which decides between equal scores.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const TINY: f32 = 1e-6;
 
 pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "actionformer",
-    about: "Gaussian suppression within classes, 2000 detections; or across them, with voting",
+    about: "Gaussian suppression within classes, or across them with voting",
     fixes: None,
     defaults: Settings { sigma: 0.9, min_score: 0.001, most: 2000, voting: None, compat: Compat::AsReleased },
     tracks,
@@ -66,8 +66,8 @@ fn segment(window: Window) -> [f32; 2] {
     [window.start_sec as f32, window.end_sec as f32]
 }
 
-/// Gaussian suppression of one list: takes the best proposal, lowers all others by `exp(-iou^2 / sigma)`, and so on, until
-/// none is left that reaches the least score. `softnms_1d_cpu`, method 2.
+/// Gaussian suppression of one list: takes the best proposal, lowers all others by `exp(-iou^2 / sigma)`, and so on,
+/// until none is left that reaches the least score. `softnms_1d_cpu`, method 2.
 pub fn soft_nms(proposals: &[Proposal], settings: &Settings) -> Vec<Proposal> {
     let mut left = Left {
         segments: proposals.iter().map(|proposal| segment(proposal.window)).collect(),

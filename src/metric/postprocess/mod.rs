@@ -41,8 +41,8 @@ pub struct Settings {
     pub min_score: f64,
     /// How many proposals of a clip are kept.
     pub most: usize,
-    /// Suppress across classes and move each window to the score-weighted mean of those that overlap it by at least this;
-    /// `None` suppresses within classes. ActionFormer only.
+    /// Suppress across classes and move each window to the score-weighted mean of those that overlap it by at least
+    /// this; `None` suppresses within classes. ActionFormer only.
     pub voting: Option<f64>,
     /// Whether faults of the original are reproduced.
     pub compat: Compat,
@@ -64,8 +64,8 @@ pub struct Proposal {
 pub struct Clip {
     /// How long it is.
     pub duration_sec: f64,
-    /// Classes that are annotated in it, to which the retrieval track is restricted; `None` in the test split, where they
-    /// are not known.
+    /// Classes that are annotated in it, to which the retrieval track is restricted; `None` in the test split, where
+    /// they are not known.
     pub asked: Option<Vec<usize>>,
 }
 

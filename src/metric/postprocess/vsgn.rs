@@ -1,4 +1,5 @@
-//! VSGN's: fusion of scores, hard suppression within classes, Gaussian suppression across them, and the retrieval track.
+//! VSGN's: fusion of scores, hard suppression within classes, Gaussian suppression across them, and the retrieval
+//! track.
 //!
 //! After `Infer.py`, `generate_detection.py` and `generate_retrieval.py` of
 //! [Ego4D's episodic memory](https://github.com/EGO4D/episodic-memory). Not for the network. As released, the Gaussian
@@ -16,7 +17,7 @@ pub const LEAST_PROBABILITY: f64 = 5e-9;
 
 pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "vsgn",
-    about: "Gaussian suppression across classes, 200 detections; retrieval unsuppressed, in the annotated classes",
+    about: "Gaussian suppression across classes; retrieval unsuppressed",
     fixes: Some("the last proposal of a clip is given, too"),
     defaults: Settings { sigma: 0.46, min_score: 0.0, most: 200, voting: None, compat: Compat::AsReleased },
     tracks,
@@ -80,8 +81,9 @@ pub fn hard_nms(windows: &[(Window, f64)], threshold: f64) -> Vec<(Window, f64)>
     kept
 }
 
-/// Gaussian suppression: takes the best proposal, lowers the scores of all that overlap it, and so on. Proposals of class
-/// 0 are dropped when they come up. Gives at most `settings.most`; as released the last one left is not among them.
+/// Gaussian suppression: takes the best proposal, lowers the scores of all that overlap it, and so on. Proposals of
+/// class 0 are dropped when they come up. Gives at most `settings.most`; as released the last one left is not among
+/// them.
 pub fn soft_nms(proposals: &[Proposal], settings: &Settings) -> Vec<Proposal> {
     let order = rank::order(proposals.len(), |place| proposals[place].score);
     let mut left: Vec<Proposal> = order.into_iter().map(|place| proposals[place]).collect();

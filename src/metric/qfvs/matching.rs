@@ -1,7 +1,7 @@
 //! The best assignment of a summary's shots to the true ones.
 //!
-//! Not for files. Overlaps of concepts are fractions of small whole numbers; they are compared as whole numbers over their
-//! common denominator, so that the assignment is the best one exactly and not up to rounding.
+//! Not for files. Overlaps of concepts are fractions of small whole numbers; they are compared as whole numbers over
+//! their common denominator, so that the assignment is the best one exactly and not up to rounding.
 
 use ndarray::Array2;
 use pathfinding::kuhn_munkres::kuhn_munkres;

@@ -1,7 +1,7 @@
 //! QFVS: how well the shots of a summary match those of the true one, by the concepts that they show.
 //!
-//! After `semantic_evaluation.py` of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for choosing shots out
-//! of a video's features. Shots are numbered from 1 in files, as in the official ones, and from 0 in code.
+//! After `semantic_evaluation.py` of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for choosing shots
+//! out of a video's features. Shots are numbered from 1 in files, as in the official ones, and from 0 in code.
 
 mod matching;
 mod summaries;

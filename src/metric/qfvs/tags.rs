@@ -4,6 +4,7 @@
 //! concepts.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use matrw::MatVariable;
@@ -17,6 +18,11 @@ pub type ShotTags = Vec<Vec<bool>>;
 
 /// The variable of `Tags.mat`.
 const VARIABLE: &str = "Tags";
+/// How MATLAB begins a file of version 5 to 7.
+const WORDS: &[u8] = b"MATLAB 5.0 MAT-file, ";
+const DAMAGED: &str = "it is damaged or something else";
+/// The type of a variable that is compressed.
+const COMPRESSED: u32 = 15;
 /// The field of each of its videos.
 const FIELD: &str = "Bin_Vecs";
 
@@ -59,9 +65,13 @@ fn bits(tags: &[f64]) -> Vec<bool> {
 }
 
 fn from_matlab(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
-    let bytes = fs::read(path).map_err(|cause| MetricError::Read { path: path.to_owned(), cause })?;
-    let unreadable = |error: matrw::MatrwError| MetricError::Matlab { path: path.to_owned(), cause: error.to_string() };
-    let mut file = matrw::load_matfile_from_u8(&bytes).map_err(unreadable)?;
+    let mut bytes = fs::read(path).map_err(|cause| MetricError::Read { path: path.to_owned(), cause })?;
+    name_version(&mut bytes);
+    let unreadable = |cause: &str| MetricError::Matlab { path: path.to_owned(), cause: cause.to_owned() };
+    if !is_whole(&bytes) {
+        return Err(unreadable(DAMAGED));
+    }
+    let mut file = matrw::load_matfile_from_u8(&bytes).map_err(|error| unreadable(reason(&error)))?;
     let Some(variable) = file.take(VARIABLE) else {
         return Err(MetricError::unexpected(path, format!("a variable {VARIABLE}"), "none"));
     };
@@ -73,6 +83,47 @@ fn from_matlab(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
             Err(MetricError::unexpected(path, wanted, format!("another layout of {VARIABLE}")))
         }
     }
+}
+
+/// The reader goes by the words that MATLAB begins a file with. They are free, and scipy has others: what counts is the
+/// number of the version behind them.
+fn name_version(bytes: &mut [u8]) {
+    let is_five = matches!(bytes.get(124..128), Some([0, 1, b'I', b'M'] | [1, 0, b'M', b'I']));
+    if let (true, Some(words)) = (is_five, bytes.get_mut(..WORDS.len())) {
+        words.copy_from_slice(WORDS);
+    }
+}
+
+/// Its own words would fill a screen.
+fn reason(error: &matrw::MatrwError) -> &'static str {
+    match error {
+        matrw::MatrwError::MatFile73Error => "it has version 7.3, save it with -v7",
+        _ => DAMAGED,
+    }
+}
+
+/// Whether all variables are there and their checksums match: the reader stops the program where they do not.
+fn is_whole(bytes: &[u8]) -> bool {
+    let number: fn([u8; 4]) -> u32 = match bytes.get(126..128) {
+        Some(b"IM") => u32::from_le_bytes,
+        Some(b"MI") => u32::from_be_bytes,
+        _ => return false,
+    };
+    let mut rest = &bytes[128..];
+    while !rest.is_empty() {
+        let Some(([kind, size], behind)) = rest.split_first_chunk::<8>().map(|(head, behind)| {
+            let half = |at: usize| number([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            ([half(0), half(4)], behind)
+        }) else {
+            return false;
+        };
+        let Some((content, behind)) = behind.split_at_checked(size as usize) else { return false };
+        if kind == COMPRESSED && io::copy(&mut flate2::read::ZlibDecoder::new(content), &mut io::sink()).is_err() {
+            return false;
+        }
+        rest = behind;
+    }
+    true
 }
 
 /// The structures of a row of them; one alone is a row of one.
@@ -140,7 +191,12 @@ mod tests {
             let text = error_of("Tags.mat", &whole[..length]);
             assert!(text.contains("Tags.mat: "), "{length}: {text}");
         }
+        let mut flipped = whole.clone();
+        flipped[200] ^= 1;
+        assert!(error_of("Tags.mat", &flipped).ends_with(DAMAGED));
         assert!(error_of("Tags.mat", "# Created by a person\n").contains("no MATLAB file of version 5 to 7"));
+        let text = error_of("Tags.mat", "MATLAB 7.3 MAT-file, ".to_owned() + &" ".repeat(103) + "\0\u{2}IM");
+        assert!(text.ends_with("no MATLAB file of version 5 to 7: it has version 7.3, save it with -v7"), "{text}");
         let other = matrw::matfile!(Other: matrw::matvar!([1, 2]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("Tags.mat");
