@@ -147,10 +147,13 @@ fn open_golden() -> Checkpoint {
 
 /// The frames of a film, scaled and cut by ffmpeg.
 fn decoded(film: &Path, size: &Size, filter: Filter) -> Vec<u8> {
+    transformed(film, size, Transform::centred(256, 256, filter))
+}
+
+fn transformed(film: &Path, size: &Size, transform: Transform) -> Vec<u8> {
     let source = FfmpegSource { tools: common::tools(), threads: 2, hwaccel: HwAccel::None };
     let video = source.probe(film, None).unwrap();
     let wanted: Vec<u64> = (0..size.frames as u64).collect();
-    let transform = Transform::centred(256, 256, filter);
     let frames = source.open(&video, &wanted, &[transform]).map(Result::unwrap);
     frames.flat_map(|frame| frame.pixels[0].to_vec()).collect()
 }
@@ -174,6 +177,43 @@ fn ffmpeg_and_the_graph_are_within_one_level_of_the_original_transforms() {
         // Measured: 2 levels from 257 lines, 43 from 333 columns, 102 from 1080 lines of this pattern.
         assert_eq!(plain > LEVELS, shrinks, "{}x{}: {plain}", size.width, size.height);
     }
+}
+
+/// EgoVLPv2's EPIC-KITCHENS scales to 224 at once and cuts 224 out, on levels of 0 to 255: `egovlpv2_epic.toml`.
+#[test]
+fn frames_of_epic_kitchens_are_within_one_level_of_the_original_transform() {
+    #[derive(Deserialize)]
+    struct Case {
+        width: usize,
+        frame_ids: Vec<usize>,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Golden(Checkpoint::open(&common::data("transforms/epic_v2.safetensors")).unwrap());
+    let cases: Vec<Case> = serde_json::from_slice(&fs::read(common::data("sampling/epic_v2.json")).unwrap()).unwrap();
+    let grid = cases().grid;
+    for (number, Case { width, frame_ids }) in cases.into_iter().enumerate() {
+        let size = Size { width, height: 256, frames: 7, pixel_0_0: [0, 61, 122], last_pixel: last_pixel(width) };
+        let frames =
+            transformed(&size.film(folder.path()), &size, Transform::centred(224, 224, Filter::BilinearAliased));
+        let (shape, expected) = golden.floats(&format!("epic{number}.grid_first_last"));
+        let n = grid.len();
+        assert_eq!(shape, [2, 3, n, n]);
+        // The first and the last frame; the pattern's frame is a frame's number modulo 7.
+        let shown = [frame_ids[0] % 7, frame_ids[frame_ids.len() - 1] % 7];
+        let worst = (0..expected.len()).fold(0.0_f32, |worst, i| {
+            let (t, c, y, x) = (shown[i / (3 * n * n)], i / (n * n) % 3, grid[i / n % n], grid[i % n]);
+            let level = f32::from(frames[((t * 224 + y) * 224 + x) * 3 + c]);
+            let normalised = (level - [123.675, 116.28, 103.53][c]) / [58.395, 57.12, 57.375][c];
+            worst.max((normalised - expected[i]).abs() * [58.395, 57.12, 57.375][c])
+        });
+        println!("epic{number}: {worst:.3} levels");
+        assert!(worst <= LEVELS, "epic{number}: {worst} levels");
+    }
+}
+
+fn last_pixel(width: usize) -> [u8; 3] {
+    let (x, y, t) = (width - 1, 255, 6);
+    [0, 1, 2].map(|c: usize| (7 * x + 13 * y + 61 * c + 29 * t + ((x * y) >> 4) + 3 * ((x ^ y) & 31)) as u8)
 }
 
 #[test]

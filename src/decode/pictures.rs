@@ -43,9 +43,11 @@ impl Pictures {
     }
 }
 
-/// Whether `path` names pictures: a folder, or a pattern for their numbers.
+/// Whether `path` names pictures: a folder that holds some, or a pattern for their numbers.
 pub fn are_named_by(path: &Path) -> bool {
-    Pattern::of(path).is_some() || path.is_dir()
+    let holds_some =
+        || fs::read_dir(path).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| is_picture(&e.path()))));
+    Pattern::of(path).is_some() || holds_some()
 }
 
 /// Whether a file's name is that of a picture.
