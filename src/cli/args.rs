@@ -49,7 +49,8 @@ pub struct Work {
     /// Each machine of a cluster takes one; all may write into the same folder at the same time.
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     pub shard: Shard,
-    /// Only the first N clips of the manifest: a trial before the long run.
+    /// Only the first N clips of the manifest: a trial before the long run. Sets whose units are whole videos take all clips of
+    /// the videos that those lie in.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
