@@ -189,9 +189,9 @@ fn frames_of_epic_kitchens_are_within_one_level_of_the_original_transform() {
     }
     let folder = tempfile::tempdir().unwrap();
     let golden = Golden(Checkpoint::open(&common::data("transforms/epic_v2.safetensors")).unwrap());
-    let cases: Vec<Case> = serde_json::from_slice(&fs::read(common::data("sampling/epic_v2.json")).unwrap()).unwrap();
+    let films: Vec<Case> = serde_json::from_slice(&fs::read(common::data("sampling/epic_v2.json")).unwrap()).unwrap();
     let grid = cases().grid;
-    for (number, Case { width, frame_ids }) in cases.into_iter().enumerate() {
+    for (number, Case { width, frame_ids }) in films.into_iter().enumerate() {
         let size = Size { width, height: 256, frames: 7, pixel_0_0: [0, 61, 122], last_pixel: last_pixel(width) };
         let frames =
             transformed(&size.film(folder.path()), &size, Transform::centred(224, 224, Filter::BilinearAliased));
