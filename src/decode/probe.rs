@@ -148,7 +148,7 @@ pub struct Outline {
 /// Reads a file's header.
 ///
 /// # Errors
-/// As [`probe`], but for what only frames show.
+/// [`ProbeError`], but for what only frames show.
 pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
     check_file(path)?;
     let header = read_header(tools, path)?;
