@@ -12,7 +12,7 @@ use ndarray::Array1;
 
 use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
-use crate::store::{RowKind, RowMeta};
+use crate::store::{RowKind, RowMeta, create_hdf5};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "hdf5",
@@ -31,10 +31,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let path = output.path("features.h5")?;
     let refused = || ConvertError::write::<::hdf5::Error>(&path);
-    let options = || {
-        File::with_options().with_fapl(|p| p.libver_earliest()).with_fcpl(|p| p.obj_track_times(false)).create(&path)
-    };
-    let file = options().map_err(refused())?;
+    let file = create_hdf5(&path).map_err(refused())?;
     let contract = source.contract();
     let texts = [
         ("feature_set", &contract.feature_set),

@@ -1,7 +1,8 @@
 //! Units as HDF5 files, and the master file that links them.
 //!
-//! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta` that its rows have,
-//! and contract and header as attributes of its root. Not for when a file counts: that is the store's business.
+//! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta` that
+//! its rows have, and contract and header as attributes of its root. Not for when a file counts: that is the store's
+//! business.
 //! Invariant: the bytes depend on rows and header only, not on the time or on how rows were grouped into blocks, as long
 //! as all blocks but the last have `Contract::chunk_rows` rows.
 
@@ -69,9 +70,24 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns }))
 }
 
-fn create_file(path: &Path) -> Result5<File> {
-    // The earliest format is the one that every tool reads.
-    File::with_options().with_fapl(|p| p.libver_earliest()).with_fcpl(|p| p.obj_track_times(false)).create(path)
+/// A new file in the earliest format, which every tool reads.
+///
+/// It is not locked. The library would take an advisory lock that every program started meanwhile inherits, so that an
+/// ffmpeg which decodes for an hour would keep others from reading a file that was finished long ago.
+///
+/// # Errors
+/// The library's.
+pub(crate) fn create_file(path: &Path) -> Result5<File> {
+    let mut options = File::with_options();
+    options.with_fapl(|p| p.libver_earliest().file_locking(false)).with_fcpl(|p| p.obj_track_times(false)).create(path)
+}
+
+/// A file to read, without a lock: file systems of clusters often have none, and files of stores do not change.
+///
+/// # Errors
+/// The library's.
+pub(crate) fn open_file(path: &Path) -> Result5<File> {
+    File::with_options().with_fapl(|p| p.file_locking(false)).open(path)
 }
 
 fn create_features(file: &File, contract: &Contract, rows: usize) -> Result5<Dataset> {
@@ -200,7 +216,7 @@ fn read_header(path: &Path) -> Result<(Contract, UnitHeader), StoreError> {
 fn open(path: &Path) -> Result<File, StoreError> {
     // Asked first because the library does not tell an absent file from a damaged one.
     std::fs::metadata(path).map_err(io_error("open", path))?;
-    File::open(path).map_err(|error| read_error(path, &error))
+    open_file(path).map_err(|error| read_error(path, &error))
 }
 
 fn read_attributes(file: &File) -> Result5<Map<String, Value>> {
@@ -294,6 +310,17 @@ fn write_error(path: &Path, error: &::hdf5::Error) -> StoreError {
 mod tests {
     use super::super::samples;
     use super::*;
+
+    #[test]
+    fn files_are_not_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("unit.h5");
+        let written = create_file(&path).unwrap();
+        let other = std::fs::File::open(&path).unwrap();
+        other.try_lock().unwrap();
+        written.close().unwrap();
+        open_file(&path).unwrap();
+    }
 
     #[test]
     fn the_file_is_what_other_tools_expect() {

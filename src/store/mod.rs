@@ -38,6 +38,7 @@ mod writer;
 pub use contract::{Contract, Difference, Dtype, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
 pub use error::StoreError;
 pub use hdf5::library_version as hdf5_version;
+pub(crate) use hdf5::{create_file as create_hdf5, open_file as open_hdf5};
 pub use index::count_rows as count_index_rows;
 pub use ledger::{Committed, LedgerEntry};
 pub use plan::{Plan, PlannedUnit};
