@@ -14,7 +14,7 @@ use ndarray::Array2;
 use super::session::{Feed, GraphSession, SessionOptions};
 use super::text::feeds;
 use super::towers::{FusedCards, MASK, TEXT_TOKENS, VIDEO_TOKENS};
-use super::{Asked, BackboneError, ClipBatch, Provider, Runtime, Sentence};
+use super::{Asked, BackboneError, ClipBatch, Runtime, Sentence};
 
 /// Sentences whose lower half is kept: more than any clip of the benchmarks has, at a hundred kilobytes each.
 const KEPT_SENTENCES: usize = 256;
@@ -25,7 +25,6 @@ pub(super) struct FusedTowers {
     pub(super) lower_video: GraphSession,
     pub(super) lower_text: GraphSession,
     pub(super) upper: GraphSession,
-    provider: Provider,
     sentences: HashMap<Arc<Sentence>, Arc<[f32]>>,
 }
 
@@ -42,7 +41,6 @@ impl FusedTowers {
             lower_video: open(&cards.lower_video)?,
             lower_text: open(&cards.lower_text)?,
             upper: open(&cards.upper)?,
-            provider: options.device.provider,
             sentences: HashMap::new(),
         })
     }
@@ -69,15 +67,10 @@ impl FusedTowers {
 
     fn video_tokens(&mut self, batch: &ClipBatch) -> Result<Tokens, BackboneError> {
         let input = &self.cards.input;
-        let alone = batch.clips == 1 && self.provider == Provider::Cpu;
-        // See `OnnxBackbone`: a matrix of one row takes another path through the CPU's kernels.
-        let twice = if alone { batch.pixels.repeat(2) } else { Vec::new() };
-        let pixels = if alone { &twice } else { &batch.pixels };
-        let clips = if alone { 2 } else { batch.clips };
-        let shape = vec![clips, batch.frames, input.height as usize, input.width as usize, 3];
-        let feed = Feed::Bytes(&input.name, Cow::Borrowed(pixels), shape);
-        let (_, values) = self.lower_video.run_one(&[feed], VIDEO_TOKENS)?;
-        Ok(Tokens { each: values.len() / clips, values })
+        let shape = vec![batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
+        let feed = Feed::Bytes(&input.name, Cow::Borrowed(&batch.pixels), shape);
+        let (_, values) = self.lower_video.run_rows(&[feed], VIDEO_TOKENS)?;
+        Ok(Tokens { each: values.len() / batch.clips, values })
     }
 
     fn text_tokens(&mut self, sentence: &Arc<Sentence>) -> Result<Arc<[f32]>, BackboneError> {
@@ -87,6 +80,7 @@ impl FusedTowers {
         if self.sentences.len() == KEPT_SENTENCES {
             self.sentences.clear();
         }
+        // Every sentence is run alone, so that its bits are always the same; once suffices.
         let (_, values) = self.lower_text.run_one(&feeds(std::slice::from_ref(sentence)), TEXT_TOKENS)?;
         let tokens: Arc<[f32]> = values.into();
         self.sentences.insert(sentence.clone(), tokens.clone());
@@ -102,21 +96,18 @@ impl FusedTowers {
         sentence: &Sentence,
     ) -> Result<Vec<f32>, BackboneError> {
         let (windows, dim) = (video.len() / each, self.cards.feature.dim);
-        let alone = windows == 1 && self.provider == Provider::Cpu;
-        let (video, pairs) = if alone { (Cow::Owned(video.repeat(2)), 2) } else { (Cow::Borrowed(video), windows) };
         let length = sentence.ids.len();
         let width = text.len() / length;
         let feeds = [
-            Feed::Floats(VIDEO_TOKENS, video, vec![pairs, each / width, width]),
-            Feed::Floats(TEXT_TOKENS, Cow::Owned(text.repeat(pairs)), vec![pairs, length, width]),
-            Feed::Ints(MASK, Cow::Owned(sentence.mask.repeat(pairs)), vec![pairs, length]),
+            Feed::Floats(VIDEO_TOKENS, Cow::Borrowed(video), vec![windows, each / width, width]),
+            Feed::Floats(TEXT_TOKENS, Cow::Owned(text.repeat(windows)), vec![windows, length, width]),
+            Feed::Ints(MASK, Cow::Owned(sentence.mask.repeat(windows)), vec![windows, length]),
         ];
-        let (found, mut values) = self.upper.run_one(&feeds, &self.cards.feature.name)?;
-        if values.len() != pairs * dim {
+        let (found, values) = self.upper.run_rows(&feeds, &self.cards.feature.name)?;
+        if values.len() != windows * dim {
             let backbone = self.cards.upper.name.clone();
-            return Err(BackboneError::Shape { backbone, rows: pairs, dim, found });
+            return Err(BackboneError::Shape { backbone, rows: windows, dim, found });
         }
-        values.truncate(windows * dim);
         Ok(values)
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use ort::value::{TensorElementType, ValueType};
 
 use super::fused::FusedTowers;
@@ -28,7 +28,6 @@ enum Loaded {
 struct VideoTower {
     card: VideoCard,
     session: GraphSession,
-    provider: Provider,
 }
 
 impl OnnxBackbone {
@@ -108,25 +107,15 @@ impl VideoTower {
         let session = GraphSession::open(runtime, &graph, options)?;
         match signature_fault(&session, card) {
             Some(why) => Err(BackboneError::Signature { graph, why }),
-            None => Ok(Self { card: card.clone(), session, provider: options.device.provider }),
+            None => Ok(Self { card: card.clone(), session }),
         }
     }
 
     fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
-        // ONNX Runtime's CPU kernels take another path, with another order of sums, where a matrix has one row. A batch
-        // of two gives each row the bits that it has in any other batch.
-        if batch.clips == 1 && self.provider == Provider::Cpu {
-            let twice = ClipBatch { clips: 2, frames: batch.frames, pixels: batch.pixels.repeat(2) };
-            return Ok(self.run(&twice)?.slice_move(s![..1, ..]));
-        }
-        self.run(batch)
-    }
-
-    fn run(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
         let (input, feature) = (&self.card.input, &self.card.feature);
         let shape = vec![batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
         let feed = Feed::Bytes(&input.name, Cow::Borrowed(&batch.pixels), shape);
-        let (found, values) = self.session.run_one(&[feed], &feature.name)?;
+        let (found, values) = self.session.run_rows(&[feed], &feature.name)?;
         let (rows, dim) = (batch.clips, feature.dim);
         let array = Array2::from_shape_vec((rows, dim), values);
         match array {

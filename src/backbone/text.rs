@@ -10,13 +10,12 @@ use ndarray::Array2;
 
 use super::session::{Feed, GraphSession, SessionOptions};
 use super::towers::{IDS, MASK, TextCard};
-use super::{BackboneError, Provider, Runtime, Sentence};
+use super::{BackboneError, Runtime, Sentence};
 
 /// A loaded text graph.
 pub(super) struct TextTower {
     pub(super) card: TextCard,
     pub(super) session: GraphSession,
-    provider: Provider,
 }
 
 impl TextTower {
@@ -27,28 +26,21 @@ impl TextTower {
         options: SessionOptions,
     ) -> Result<Self, BackboneError> {
         let session = GraphSession::open(runtime, &card.card.graph_path(models), options)?;
-        Ok(Self { card: card.clone(), session, provider: options.device.provider })
+        Ok(Self { card: card.clone(), session })
     }
 
     /// Rows of `sentences`, which are equally long: one each, or one for each of their tokens, behind one another.
     pub(super) fn forward(&mut self, sentences: &[Arc<Sentence>]) -> Result<Array2<f32>, BackboneError> {
-        // See `OnnxBackbone`: a matrix of one row takes another path through the CPU's kernels.
-        let alone = sentences.len() == 1 && self.provider == Provider::Cpu;
-        let twice = [sentences, sentences].concat();
-        let fed = if alone { &twice } else { sentences };
         let feature = &self.card.feature;
-        let (shape, mut values) = self.session.run_one(&feeds(fed), &feature.name)?;
+        let (found, values) = self.session.run_rows(&feeds(sentences), &feature.name)?;
         let rows_each = if self.card.per_token { sentences[0].ids.len() } else { 1 };
-        let rows = sentences.len() * rows_each;
-        if alone {
-            values.truncate(rows * feature.dim);
-        }
+        let (rows, dim) = (sentences.len() * rows_each, feature.dim);
         let backbone = || self.card.card.name.clone();
-        Array2::from_shape_vec((rows, feature.dim), values).map_err(|_| BackboneError::Shape {
+        Array2::from_shape_vec((rows, dim), values).map_err(|_| BackboneError::Shape {
             backbone: backbone(),
             rows,
-            dim: feature.dim,
-            found: shape,
+            dim,
+            found,
         })
     }
 }
