@@ -4,15 +4,14 @@
 //! floats takes ten times as long as writing them and saves little. Invariant: the file has no time in it, so equal
 //! features make equal bytes.
 
-use std::str::FromStr;
-
-use ::hdf5::types::VarLenUnicode;
-use ::hdf5::{File, Group, H5Type, Location};
+use ::hdf5::{File, Group, H5Type};
 use ndarray::Array1;
+use serde_json::Value;
 
 use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
-use crate::store::{RowKind, RowMeta, create_hdf5};
+use crate::store::hdf5::{create_file, unicode, write_attribute};
+use crate::store::{RowKind, RowMeta};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "hdf5",
@@ -31,15 +30,16 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let path = output.path("features.h5")?;
     let refused = || ConvertError::write::<::hdf5::Error>(&path);
-    let file = create_hdf5(&path).map_err(refused())?;
+    let file = create_file(&path).map_err(refused())?;
     let contract = source.contract();
     let texts = [
         ("feature_set", &contract.feature_set),
         ("backbone", &contract.backbone),
         ("fingerprint", &contract.fingerprint),
     ];
-    texts.iter().try_for_each(|(name, text)| write_text(&file, name, text)).map_err(refused())?;
-    write_number(&file, "rows_per_sec", source.fps()).map_err(refused())?;
+    let write_text = |(name, text): (&str, &String)| write_attribute(&file, name, &Value::from(text.as_str()));
+    texts.into_iter().try_for_each(write_text).map_err(refused())?;
+    write_attribute(&file, "rows_per_sec", &Value::from(source.fps())).map_err(refused())?;
     let mut written = Written::default();
     for entry in source.entries() {
         let features = source.read(entry)?;
@@ -52,19 +52,19 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
 
 fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<()> {
     let group = file.create_group(features.unit.as_str())?;
-    write_text(&group, "video_uid", features.video_uid.as_str())?;
+    write_attribute(&group, "video_uid", &Value::from(features.video_uid.as_str()))?;
     if let Some(query_id) = &features.query_id {
-        write_text(&group, "query_id", query_id)?;
+        write_attribute(&group, "query_id", &Value::from(&**query_id))?;
     }
     let values = features.values.as_standard_layout();
     let builder = group.new_dataset_builder().obj_track_times(false);
     builder.with_data(values.view()).create("features")?;
     write_columns(&group, &features.meta)?;
     if kind.names_clips() {
-        names(&group, "clip_uid", features, |row| row.clip_uid.as_ref().map_or("", |uid| uid.as_str()))?;
+        names(&group, "clip_uid", features, RowMeta::clip_name)?;
     }
     if kind.names_queries() {
-        names(&group, "query_id", features, |row| row.query_id.as_deref().unwrap_or_default())?;
+        names(&group, "query_id", features, RowMeta::query_name)?;
     }
     Ok(())
 }
@@ -85,16 +85,4 @@ fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<()> {
 fn names(group: &Group, name: &str, features: &Features, value: fn(&RowMeta) -> &str) -> Result5<()> {
     let values = features.meta.iter().map(|row| unicode(value(row))).collect::<Result5<Array1<_>>>()?;
     group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name).map(drop)
-}
-
-fn write_text(at: &Location, name: &str, text: &str) -> Result5<()> {
-    at.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&unicode(text)?)
-}
-
-fn write_number(at: &Location, name: &str, number: f64) -> Result5<()> {
-    at.new_attr::<f64>().create(name)?.write_scalar(&number)
-}
-
-fn unicode(text: &str) -> Result5<VarLenUnicode> {
-    VarLenUnicode::from_str(text).map_err(|error| format!("{error} in {text:?}").into())
 }

@@ -8,20 +8,17 @@ use std::io::BufWriter;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
-use ::parquet::basic::{Compression, Encoding, ZstdLevel};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
-use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use ::parquet::schema::types::ColumnPath;
-use arrow_array::{
-    ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt64Array,
-};
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use ::parquet::file::properties::WriterProperties;
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::hdf5::EVERY_KIND;
 use super::source::{Features, Source};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
-use crate::store::RowMeta;
+use crate::store::Dtype;
+use crate::store::parquet::{element, row_columns, row_fields, writer_properties};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "parquet",
@@ -55,27 +52,12 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     Ok(written)
 }
 
-fn element() -> FieldRef {
-    Arc::new(Field::new("element", DataType::Float32, false))
-}
-
 fn schema(dim: usize) -> Result<SchemaRef, ParquetError> {
     let dim = i32::try_from(dim).map_err(|error| ParquetError::General(error.to_string()))?;
-    let fields = [
-        ("unit_uid", DataType::Utf8, false),
-        ("video_uid", DataType::Utf8, false),
-        ("clip_uid", DataType::Utf8, true),
-        ("query_id", DataType::Utf8, true),
-        ("row", DataType::UInt64, false),
-        ("first_frame", DataType::UInt64, false),
-        ("last_frame", DataType::UInt64, false),
-        ("start_sec", DataType::Float64, false),
-        ("end_sec", DataType::Float64, false),
-        ("padded", DataType::Boolean, false),
-        ("missing", DataType::Boolean, false),
-        ("features", DataType::FixedSizeList(element(), dim), false),
-    ];
-    Ok(Arc::new(Schema::new(fields.map(|(name, data_type, nullable)| Field::new(name, data_type, nullable)).to_vec())))
+    let names = [("unit_uid", false), ("video_uid", false), ("clip_uid", true), ("query_id", true)];
+    let names = names.map(|(name, nullable)| Field::new(name, DataType::Utf8, nullable));
+    let rows = row_fields(Dtype::F32, dim).map(|(name, data_type)| Field::new(name, data_type, false));
+    Ok(Arc::new(Schema::new([&names[..], &rows[..]].concat())))
 }
 
 fn properties(source: &Source) -> Result<WriterProperties, ParquetError> {
@@ -87,46 +69,26 @@ fn properties(source: &Source) -> Result<WriterProperties, ParquetError> {
         ("rows_per_sec", source.fps().to_string()),
     ];
     let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
-    let features = ColumnPath::from(["features", "list", "element"].map(str::to_owned).to_vec());
-    Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_key_value_metadata(Some(metadata))
-        .set_column_dictionary_enabled(features.clone(), false)
-        .set_column_statistics_enabled(features.clone(), EnabledStatistics::None)
-        .set_column_encoding(features, Encoding::BYTE_STREAM_SPLIT)
-        .build())
+    writer_properties(1, metadata)
 }
 
 fn batch(schema: &SchemaRef, features: &Features) -> Result<RecordBatch, ParquetError> {
-    let (meta, rows) = (&features.meta, features.meta.len());
-    let count =
-        |value: fn(&RowMeta) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(meta.iter().map(value))) };
-    let seconds =
-        |value: fn(&RowMeta) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(meta.iter().map(value))) };
-    let flag = |value: fn(&RowMeta) -> bool| -> ArrayRef {
-        Arc::new(meta.iter().map(value).map(Some).collect::<BooleanArray>())
-    };
-    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; rows])) };
+    let meta = &features.meta;
+    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; meta.len()])) };
     let clips = meta.iter().map(|row| row.clip_uid.as_ref().or(features.clip_uid.as_ref()).map(|uid| uid.as_str()));
     let queries = meta.iter().map(|row| row.query_id.as_deref().or(features.query_id.as_deref()));
-    let columns = vec![
+    let mut columns = vec![
         same(features.unit.as_str()),
         same(features.video_uid.as_str()),
         Arc::new(clips.collect::<StringArray>()),
         Arc::new(queries.collect::<StringArray>()),
-        Arc::new(UInt64Array::from_iter_values((0..).take(rows))),
-        count(|row| row.first_frame),
-        count(|row| row.last_frame),
-        seconds(|row| row.start_sec),
-        seconds(|row| row.end_sec),
-        flag(|row| row.padded),
-        flag(|row| row.missing),
-        list(features)?,
     ];
+    columns.extend(row_columns(0, meta));
+    columns.push(list(features)?);
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
 fn list(features: &Features) -> Result<ArrayRef, ParquetError> {
     let values: ArrayRef = Arc::new(Float32Array::from_iter_values(features.values.iter().copied()));
-    Ok(Arc::new(FixedSizeListArray::try_new(element(), features.values.ncols() as i32, values, None)?))
+    Ok(Arc::new(FixedSizeListArray::try_new(element(Dtype::F32), features.values.ncols() as i32, values, None)?))
 }

@@ -15,7 +15,7 @@ use ndarray_npy::{ReadNpyError, ReadNpyExt};
 use super::ImportError;
 use crate::checkpoint::read_one_tensor;
 use crate::ids::ClipUid;
-use crate::store::open_hdf5;
+use crate::store::hdf5::open_file;
 
 /// Extensions of files that are looked at.
 pub const EXTENSIONS: [&str; 5] = ["pt", "pth", "npy", "h5", "hdf5"];
@@ -171,7 +171,7 @@ fn read_npy(path: &Path) -> Result<Array2<f32>, ImportError> {
 /// Names of clips, and where their features lie in the file.
 fn datasets(path: &Path) -> Result<Vec<(String, String)>, ImportError> {
     let list = || -> Result<Vec<(String, String)>, hdf5::Error> {
-        let file = open_hdf5(path)?;
+        let file = open_file(path)?;
         // One unit of a store: its name is the file's.
         if file.link_exists("features") && file.dataset("features").is_ok() {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -189,7 +189,7 @@ fn datasets(path: &Path) -> Result<Vec<(String, String)>, ImportError> {
 
 fn read_hdf5(path: &Path, name: &str) -> Result<Array2<f32>, ImportError> {
     let refused = |error: hdf5::Error| unreadable(path, HDF5, format!("{name}: {error}"));
-    let dataset = open_hdf5(path).and_then(|file| file.dataset(name)).map_err(refused)?;
+    let dataset = open_file(path).and_then(|file| file.dataset(name)).map_err(refused)?;
     let shape = dataset.shape();
     if shape.len() != 2 {
         return Err(ImportError::Shape { path: path.join(name), found: shape });

@@ -234,12 +234,12 @@ pub struct RowMeta {
 
 impl RowMeta {
     /// Its clip, or nothing.
-    pub(super) fn clip_name(&self) -> &str {
+    pub(crate) fn clip_name(&self) -> &str {
         self.clip_uid.as_ref().map_or("", ClipUid::as_str)
     }
 
     /// Its query, or nothing.
-    pub(super) fn query_name(&self) -> &str {
+    pub(crate) fn query_name(&self) -> &str {
         self.query_id.as_deref().unwrap_or_default()
     }
 }

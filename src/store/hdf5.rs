@@ -190,7 +190,11 @@ fn write_attributes(at: &Location, fields: &Map<String, Value>) -> Result5<()> {
     fields.iter().try_for_each(|(name, value)| write_attribute(at, name, value))
 }
 
-fn write_attribute(at: &Location, name: &str, value: &Value) -> Result5<()> {
+/// Writes `value` as an attribute: a number, a list of texts, or a text.
+///
+/// # Errors
+/// The library's.
+pub(crate) fn write_attribute(at: &Location, name: &str, value: &Value) -> Result5<()> {
     if let Some(number) = value.as_u64() {
         at.new_attr::<u64>().create(name)?.write_scalar(&number)
     } else if let Some(number) = value.as_f64() {
@@ -203,7 +207,11 @@ fn write_attribute(at: &Location, name: &str, value: &Value) -> Result5<()> {
     }
 }
 
-fn unicode(text: &str) -> Result5<VarLenUnicode> {
+/// `text` as the library keeps it.
+///
+/// # Errors
+/// A text with a zero byte.
+pub(crate) fn unicode(text: &str) -> Result5<VarLenUnicode> {
     VarLenUnicode::from_str(text).map_err(|error| format!("{error} in {text:?}").into())
 }
 

@@ -64,7 +64,8 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     Ok(Box::new(Sink { path: path.to_owned(), writer, schema, dtype, row_kind, header: header.clone() }))
 }
 
-fn element(dtype: Dtype) -> FieldRef {
+/// The values of the column `features`.
+pub(crate) fn element(dtype: Dtype) -> FieldRef {
     let data_type = match dtype {
         Dtype::F32 => DataType::Float32,
         Dtype::F16 => DataType::Float16,
@@ -78,29 +79,58 @@ fn schema(contract: &Contract) -> Result<Schema, arrow_schema::ArrowError> {
     let has_query = contract.row_kind.names_queries() || contract.row_kind == RowKind::FusedWindow;
     let names = ["video_uid", "unit_uid", "clip_uid"].into_iter().chain(has_query.then_some("query_id"));
     Ok(Schema::new(
-        names
-            .map(|name| (name, DataType::Utf8))
-            .chain([
-                ("row", DataType::UInt64),
-                ("first_frame", DataType::UInt64),
-                ("last_frame", DataType::UInt64),
-                ("start_sec", DataType::Float64),
-                ("end_sec", DataType::Float64),
-                ("padded", DataType::Boolean),
-                ("missing", DataType::Boolean),
-                ("features", DataType::FixedSizeList(element(contract.dtype), dim)),
-            ])
-            .map(field)
-            .collect::<Vec<_>>(),
+        names.map(|name| (name, DataType::Utf8)).chain(row_fields(contract.dtype, dim)).map(field).collect::<Vec<_>>(),
     ))
+}
+
+/// The columns that every file of rows ends with, in this order.
+pub(crate) fn row_fields(dtype: Dtype, dim: i32) -> [(&'static str, DataType); 8] {
+    [
+        ("row", DataType::UInt64),
+        ("first_frame", DataType::UInt64),
+        ("last_frame", DataType::UInt64),
+        ("start_sec", DataType::Float64),
+        ("end_sec", DataType::Float64),
+        ("padded", DataType::Boolean),
+        ("missing", DataType::Boolean),
+        ("features", DataType::FixedSizeList(element(dtype), dim)),
+    ]
+}
+
+/// The values of [`row_fields`] but for the last one, from `first_row` on.
+pub(crate) fn row_columns(first_row: u64, meta: &[RowMeta]) -> [ArrayRef; 7] {
+    let count =
+        |value: fn(&RowMeta) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(meta.iter().map(value))) };
+    let seconds =
+        |value: fn(&RowMeta) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(meta.iter().map(value))) };
+    let flag = |value: fn(&RowMeta) -> bool| -> ArrayRef {
+        Arc::new(meta.iter().map(value).map(Some).collect::<BooleanArray>())
+    };
+    [
+        Arc::new(UInt64Array::from_iter_values((first_row..).take(meta.len()))),
+        count(|row| row.first_frame),
+        count(|row| row.last_frame),
+        seconds(|row| row.start_sec),
+        seconds(|row| row.end_sec),
+        flag(|row| row.padded),
+        flag(|row| row.missing),
+    ]
 }
 
 fn properties(contract: &Contract, header: &UnitHeader) -> Result<WriterProperties, ParquetError> {
     let fields = fields::of(contract, header).map_err(|error| ParquetError::General(error.to_string()))?;
     let metadata = fields.iter().map(|(name, value)| KeyValue::new(name.clone(), fields::to_text(value))).collect();
+    writer_properties(3, metadata)
+}
+
+/// How files of features are written, by zstd of `level`.
+///
+/// # Errors
+/// A level that zstd does not have.
+pub(crate) fn writer_properties(level: i32, metadata: Vec<KeyValue>) -> Result<WriterProperties, ParquetError> {
     let features = ColumnPath::from(["features", "list", "element"].map(str::to_owned).to_vec());
     Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
         .set_key_value_metadata(Some(metadata))
         // Floats hardly repeat: a dictionary would be built and thrown away, and minima of features mean nothing.
         .set_column_dictionary_enabled(features.clone(), false)
@@ -111,28 +141,9 @@ fn properties(contract: &Contract, header: &UnitHeader) -> Result<WriterProperti
 
 impl Sink {
     fn batch(&self, block: &RowBlock) -> Result<RecordBatch, ParquetError> {
-        let meta = &block.meta;
-        let count = |value: fn(&RowMeta) -> u64| -> ArrayRef {
-            Arc::new(meta.iter().map(value).map(Some).collect::<UInt64Array>())
-        };
-        let seconds = |value: fn(&RowMeta) -> f64| -> ArrayRef {
-            Arc::new(meta.iter().map(value).map(Some).collect::<Float64Array>())
-        };
-        let flag = |value: fn(&RowMeta) -> bool| -> ArrayRef {
-            Arc::new(meta.iter().map(value).map(Some).collect::<BooleanArray>())
-        };
-        let mut columns = self.names(meta);
-        let rest: [ArrayRef; 8] = [
-            Arc::new(UInt64Array::from_iter_values((block.first_row..).take(meta.len()))),
-            count(|row| row.first_frame),
-            count(|row| row.last_frame),
-            seconds(|row| row.start_sec),
-            seconds(|row| row.end_sec),
-            flag(|row| row.padded),
-            flag(|row| row.missing),
-            self.features(&block.features)?,
-        ];
-        columns.extend(rest);
+        let mut columns = self.names(&block.meta);
+        columns.extend(row_columns(block.first_row, &block.meta));
+        columns.push(self.features(&block.features)?);
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
