@@ -30,7 +30,7 @@ use crate::decode::FrameSource;
 use crate::plan::{Plan, QueryRow};
 use crate::queries::Queries;
 use crate::recipe::Recipe;
-use crate::store::{RowKind, Store, StoreError};
+use crate::store::{RowKind, Store, StoreError, UnitHeader};
 
 /// What becomes of a unit some of whose rows cannot be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +111,32 @@ pub struct Run<'r> {
     pub questions: &'r Questions,
     /// How to run.
     pub options: &'r Options,
+}
+
+impl Run<'_> {
+    /// What the file of a unit says of the run, and nothing yet of rows and source.
+    fn header(&self, task: usize, unit: usize) -> UnitHeader {
+        let planned = &self.plan.tasks[task];
+        UnitHeader {
+            unit_uid: planned.units()[unit].clone(),
+            video_uid: planned.video_uid.clone(),
+            clip_uid: None,
+            query_id: None,
+            query_text: None,
+            rows: 0,
+            span: None,
+            source_name: String::new(),
+            source_bytes: 0,
+            source_sha256: String::new(),
+            source_fps: 0.0,
+            source_frames: 0,
+            provider: self.options.provider.clone(),
+            egofx_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ffmpeg_version: String::new(),
+            onnxruntime_version: self.options.onnxruntime_version.clone(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// Runs the plan: features from `devices` (one entry per device, in it one backbone per recipe), rows into `stores` (one per

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::account::{Control, Counters, Stage};
-use super::message::{WindowKey, Write};
+use super::message::{Closed, WindowKey, Write};
 use super::{OnError, PipelineError, Run};
 use crate::decode::{Fault, VideoInfo};
 use crate::digest;
@@ -23,9 +23,6 @@ pub struct Context<'a> {
     pub run: Run<'a>,
     pub control: &'a Control,
 }
-
-/// The stage behind was closed: whoever closed it says why.
-struct Closed;
 
 /// Windows that belong together: those of a clip.
 struct Piece {
@@ -207,23 +204,17 @@ impl Context<'_> {
         let clip = planned.clips.first().filter(|_| !self.run.kinds[planned.recipe].names_clips());
         let query = if let Fills::Fused(units) = &planned.fills { Some(units[unit].1) } else { None };
         UnitHeader {
-            unit_uid: planned.units()[unit].clone(),
-            video_uid: planned.video_uid.clone(),
             clip_uid: clip.map(|clip| clip.clip_uid.clone()),
             query_id: query.map(|query| questions.id_of(query).to_string()),
             query_text: query.map(|query| questions.text_of(query).to_owned()),
-            rows: 0,
             span: planned.span(),
             source_name: video.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             source_bytes: video.bytes,
             source_sha256: source_sha256.to_owned(),
             source_fps: video.timeline.mean_fps(),
             source_frames: video.timeline.frames(),
-            provider: self.run.options.provider.clone(),
-            egofx_version: env!("CARGO_PKG_VERSION").to_owned(),
             ffmpeg_version: self.run.source.version(),
-            onnxruntime_version: self.run.options.onnxruntime_version.clone(),
-            notes: Vec::new(),
+            ..self.run.header(task, unit)
         }
     }
 

@@ -9,6 +9,9 @@ use ndarray::Array2;
 use crate::backbone::{ClipBatch, Sentence};
 use crate::store::{RowMeta, UnitHeader};
 
+/// The stage behind was closed: whoever closed it says why.
+pub struct Closed;
+
 /// A window's address: position of the task in the plan, and the window within it.
 pub type WindowKey = (usize, u64);
 

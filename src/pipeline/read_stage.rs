@@ -10,16 +10,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use crossbeam_channel::Sender;
 
 use super::account::{Control, Counters};
-use super::message::{Batch, Content, RowKey, Write};
+use super::message::{Batch, Closed, Content, RowKey, Write};
 use super::{PipelineError, Run};
 use crate::backbone::Sentence;
 use crate::digest;
 use crate::ids::ClipUid;
 use crate::plan::{Fills, QueryRow};
 use crate::store::{RowKind, RowMeta, UnitHeader};
-
-/// The stage behind was closed: whoever closed it says why.
-struct Closed;
 
 /// A sentence of a unit, and which rows of the unit it makes.
 struct Read<'r> {
@@ -90,26 +87,13 @@ fn by_length(reads: Vec<Read>) -> BTreeMap<usize, Vec<Read>> {
 }
 
 fn header(run: Run, task: usize, rows: u64, asked: &[(QueryRow, ClipUid)]) -> UnitHeader {
-    let planned = &run.plan.tasks[task];
     let texts: Vec<&str> = asked.iter().map(|(query, _)| run.questions.text_of(*query)).collect();
     let content = texts.join("\n");
     UnitHeader {
-        unit_uid: planned.units()[0].clone(),
-        video_uid: planned.video_uid.clone(),
-        clip_uid: None,
-        query_id: None,
-        query_text: None,
         rows,
-        span: None,
         source_name: run.questions.name.clone(),
         source_bytes: content.len() as u64,
         source_sha256: digest::text(&content),
-        source_fps: 0.0,
-        source_frames: 0,
-        provider: run.options.provider.clone(),
-        egofx_version: env!("CARGO_PKG_VERSION").to_owned(),
-        ffmpeg_version: String::new(),
-        onnxruntime_version: run.options.onnxruntime_version.clone(),
-        notes: Vec::new(),
+        ..run.header(task, 0)
     }
 }
