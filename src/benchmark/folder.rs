@@ -88,16 +88,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    fn tree(files: &[&str]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
-        }
-        dir
-    }
+    use crate::manifest::samples::tree;
 
     fn built(roots: &[PathBuf]) -> Result<Manifest, BenchmarkError> {
         build(&Sources { annotations: vec![], videos: roots.to_vec() }).map(|built| built.manifest)

@@ -104,17 +104,8 @@ fn pattern(folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::samples::tree;
     use crate::time::TimeSpan;
-
-    fn tree(files: &[&str]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, file).unwrap();
-        }
-        dir
-    }
 
     fn manifest(video_uid: &str, clips: &[&str]) -> Manifest {
         let uid = VideoUid::parse(video_uid).unwrap();

@@ -134,6 +134,7 @@ mod tests {
     use super::*;
     use crate::ids::VideoUid;
     use crate::manifest::Clip;
+    use crate::manifest::samples::tree;
 
     fn videos(uids: &[&str]) -> Vec<Video> {
         let video = |uid: &&str| {
@@ -142,16 +143,6 @@ mod tests {
             Video { uid, path: None, duration_sec: None, num_frames: None, fps: None, clips }
         };
         uids.iter().map(video).collect()
-    }
-
-    fn tree(files: &[&str]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, file).unwrap();
-        }
-        dir
     }
 
     #[test]

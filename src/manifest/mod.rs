@@ -9,6 +9,8 @@ mod error;
 mod gather;
 mod locate;
 mod metadata;
+#[cfg(test)]
+pub(crate) mod samples;
 mod table;
 mod write;
 
