@@ -79,8 +79,8 @@ impl Named {
         for entry in store.committed()?.iter() {
             let unit = store.read_entry(entry)?;
             names.extend(unit.meta.iter().map(|row| match kind {
-                RowKind::Clip => row.clip_uid.as_ref().map_or("", ClipUid::as_str).to_owned(),
-                _ => row.query_id.as_deref().unwrap_or_default().to_owned(),
+                RowKind::Clip => row.clip_name().to_owned(),
+                _ => row.query_name().to_owned(),
             }));
             values.extend(unit.features.outer_iter().flat_map(normalised));
         }
@@ -88,9 +88,7 @@ impl Named {
         let rows = Array2::from_shape_vec((names.len(), dim), values).unwrap_or_else(|_| Array2::zeros((0, dim)));
         Ok(Self { names, rows })
     }
-}
 
-impl Named {
     /// The same rows in the order of `others`, if they have the same names.
     fn in_order_of(self, others: &Self) -> Self {
         let places: HashMap<&str, usize> =
@@ -120,16 +118,16 @@ fn normalised(row: ArrayView1<f32>) -> Array1<f32> {
 /// # Errors
 /// [`RetrievalError::Kind`], [`RetrievalError::Dims`].
 pub fn similarity(video: &StoreReader, text: &StoreReader) -> Result<(Named, Named, Array2<f32>), RetrievalError> {
-    expect_kind(video, &[RowKind::Clip], RowKind::Clip.name())?;
-    expect_kind(text, &[RowKind::Query], RowKind::Query.name())?;
-    check_dims(video, text)?;
+    expect_clips_and_queries(video, text)?;
     let (clips, queries) = (Named::read(video)?, Named::read(text)?);
     let queries = queries.in_order_of(&clips);
     let cosines = clips.rows.dot(&queries.rows.t());
     Ok((clips, queries, cosines))
 }
 
-fn check_dims(video: &StoreReader, text: &StoreReader) -> Result<(), RetrievalError> {
+fn expect_clips_and_queries(video: &StoreReader, text: &StoreReader) -> Result<(), RetrievalError> {
+    expect_kind(video, &[RowKind::Clip], RowKind::Clip.name())?;
+    expect_kind(text, &[RowKind::Query], RowKind::Query.name())?;
     let of = |store: &StoreReader| (store.path().to_owned(), store.contract().dim);
     let ((video_store, video), (text_store, text)) = (of(video), of(text));
     if video == text { Ok(()) } else { Err(RetrievalError::Dims { video_store, video, text_store, text }) }
@@ -162,9 +160,7 @@ impl Choices {
     /// # Errors
     /// [`RetrievalError::Kind`], [`RetrievalError::Dims`], [`RetrievalError::Missing`].
     pub fn cosines(&self, video: &StoreReader, text: &StoreReader) -> Result<Vec<Vec<f64>>, RetrievalError> {
-        expect_kind(video, &[RowKind::Clip], RowKind::Clip.name())?;
-        expect_kind(text, &[RowKind::Query], RowKind::Query.name())?;
-        check_dims(video, text)?;
+        expect_clips_and_queries(video, text)?;
         let sentences = Named::read(text)?;
         let places: HashMap<usize, usize> = (sentences.names.iter().enumerate())
             .filter_map(|(row, name)| Some((*self.ids.get(name.as_str())?, row)))
