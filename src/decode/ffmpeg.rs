@@ -83,6 +83,25 @@ impl FrameSource for FfmpegSource {
     }
 }
 
+impl FfmpegSource {
+    /// ffmpeg as [`LogLine`] understands it, before its input.
+    pub(super) fn command(&self) -> FfmpegCommand {
+        let mut command = FfmpegCommand::new_with_path(&self.tools.ffmpeg);
+        command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
+        command.args(["-threads", &self.threads.to_string()]);
+        command
+    }
+
+    /// What comes out of `command`: the frames that the filter graph on its stdin selects, raw on its stdout.
+    pub(super) fn end_in_raw_frames(&self, command: &mut FfmpegCommand) {
+        command.args([self.tools.filter_file_option(), "pipe:0", self.tools.passthrough_option(), "passthrough"]);
+        // Each frame is to come out at once. The encoder of raw frames has threads too, and holds back a frame for each:
+        // the last wanted ones would come at the end of the file only, decoded for nothing.
+        command.args(["-threads:v", "1", "-flush_packets", "1"]);
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+    }
+}
+
 /// Why the hardware decoder cannot be used on this machine, if it cannot: asked of ffmpeg itself.
 pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
     let HwAccel::Cuda(ordinal) = hwaccel else { return None };
@@ -186,13 +205,11 @@ impl Stream {
     }
 
     fn command(&self) -> FfmpegCommand {
-        let tools = &self.source.tools;
-        let mut command = FfmpegCommand::new_with_path(&tools.ffmpeg);
-        command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
+        let mut command = self.source.command();
         if let HwAccel::Cuda(ordinal) = self.source.hwaccel {
             command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
         }
-        command.args(["-threads", &self.source.threads.to_string(), "-copyts"]);
+        command.arg("-copyts");
         if let Some(Landing { target, .. }) = self.landing {
             // By the container's own clock, and no trimming: `select` knows which frames are wanted.
             let second = self.video.timeline.container_sec(target);
@@ -200,11 +217,7 @@ impl Stream {
         }
         command.arg("-i").arg(probe::file_url(&self.video.path));
         command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
-        command.args([tools.filter_file_option(), "pipe:0", tools.passthrough_option(), "passthrough"]);
-        // Each frame is to come out at once. The encoder of raw frames has threads too, and holds back a frame for each:
-        // the last wanted ones would come at the end of the file only, decoded for nothing.
-        command.args(["-threads:v", "1", "-flush_packets", "1"]);
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        self.source.end_in_raw_frames(&mut command);
         command
     }
 

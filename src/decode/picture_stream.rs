@@ -126,14 +126,10 @@ impl PictureStream {
     }
 
     fn command(&self, links: &Path) -> FfmpegCommand {
-        let tools = &self.source.tools;
-        let mut command = FfmpegCommand::new_with_path(&tools.ffmpeg);
-        command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
-        command.args(["-threads", &self.source.threads.to_string()]);
+        let mut command = self.source.command();
         command.args(["-f", "image2", "-framerate", "1", "-start_number", "0", "-c:v", "mjpeg"]);
         command.arg("-i").arg(probe::file_url(&links.join("%d.jpg")));
-        command.args([tools.filter_file_option(), "pipe:0", tools.passthrough_option(), "passthrough"]);
-        command.args(["-threads:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        self.source.end_in_raw_frames(&mut command);
         command
     }
 }
