@@ -1,0 +1,2 @@
+//! Heads on features that `egofx` extracted.
+pub mod native;

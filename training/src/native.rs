@@ -1,0 +1,162 @@
+//! What libtorch has and tch does not bind: CUDA at run time, optimiser steps on tensors that can be saved, norms.
+//!
+//! The only file with `unsafe`. Not for what is done with these; see `device` and `optimizer`.
+
+use std::ffi::{CStr, c_char, c_double, c_int};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn egofx_free(text: *mut c_char);
+    fn egofx_load_cuda() -> *mut c_char;
+    fn egofx_adam(
+        decoupled: c_int,
+        params: *const *mut C_tensor,
+        grads: *const *mut C_tensor,
+        means: *const *mut C_tensor,
+        squares: *const *mut C_tensor,
+        steps: *const *mut C_tensor,
+        n: usize,
+        lr: c_double,
+        beta1: c_double,
+        beta2: c_double,
+        decay: c_double,
+        eps: c_double,
+    ) -> *mut c_char;
+    fn egofx_scale(tensors: *const *mut C_tensor, n: usize, factor: c_double) -> *mut c_char;
+    fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
+}
+
+/// What libtorch, or the loader of libraries, says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NativeError(String);
+
+/// Loads the driver and libtorch's CUDA half. Must come before the first call that asks libtorch for CUDA, seeding
+/// included: what is not there by then is never looked for again.
+///
+/// # Errors
+/// What the loader of libraries says.
+pub fn load_cuda() -> Result<(), NativeError> {
+    // SAFETY: takes nothing, and `taken` frees what it gives.
+    taken(unsafe { egofx_load_cuda() })
+}
+
+/// The weight decay of Adam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// Added to the gradient, as in Adam.
+    L2,
+    /// Taken off the weight before the step, as in AdamW (Loshchilov and Hutter, 2019).
+    Decoupled,
+}
+
+/// Parameters of one step of [`adam`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the two running means.
+    pub betas: (f64, f64),
+    /// Weight decay.
+    pub decay: f64,
+    /// Added to the root of the second mean after its bias was corrected.
+    pub eps: f64,
+    /// How the weights decay.
+    pub kind: Decay,
+}
+
+/// One step of Adam, in place; `steps` are single-precision scalars that count steps, and rise by one.
+///
+/// # Errors
+/// Tensors whose shapes, types or devices do not fit.
+pub fn adam(
+    step: AdamStep,
+    params: &[Tensor],
+    grads: &[Tensor],
+    means: &[Tensor],
+    squares: &[Tensor],
+    steps: &[Tensor],
+) -> Result<(), NativeError> {
+    let [p, g, m, v, s] = [params, grads, means, squares, steps].map(pointers);
+    if [&g, &m, &v, &s].iter().any(|list| list.len() != p.len()) {
+        return Err(NativeError(format!("an optimiser step over {} weights got lists of other lengths", p.len())));
+    }
+    let (decoupled, (beta1, beta2)) = (c_int::from(step.kind == Decay::Decoupled), step.betas);
+    // SAFETY: five lists of `p.len()` live tensors, which the call changes in place and does not keep.
+    taken(unsafe {
+        egofx_adam(
+            decoupled,
+            p.as_ptr(),
+            g.as_ptr(),
+            m.as_ptr(),
+            v.as_ptr(),
+            s.as_ptr(),
+            p.len(),
+            step.lr,
+            beta1,
+            beta2,
+            step.decay,
+            step.eps,
+        )
+    })
+}
+
+/// Multiplies all tensors by `factor`, in place.
+///
+/// # Errors
+/// What libtorch says.
+pub fn scale(tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
+    let list = pointers(tensors);
+    // SAFETY: a list of live tensors, changed in place and not kept.
+    taken(unsafe { egofx_scale(list.as_ptr(), list.len(), factor) })
+}
+
+/// The 2-norm over all tensors together; 0 for none.
+///
+/// # Errors
+/// What libtorch says.
+pub fn norm(tensors: &[Tensor]) -> Result<f64, NativeError> {
+    let (list, mut norm) = (pointers(tensors), 0.0);
+    // SAFETY: a list of live tensors that is only read, and a place for one number.
+    taken(unsafe { egofx_norm(list.as_ptr(), list.len(), &mut norm) }).map(|()| norm)
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
+}
+
+/// The message at `text`, freed; `Ok` where there is none.
+fn taken(text: *mut c_char) -> Result<(), NativeError> {
+    if text.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, and made by `strdup` in the shim, which hands it over.
+    let message = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: as above; nothing points into it any more.
+    unsafe { egofx_free(text) };
+    Err(NativeError(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_and_scales_are_over_all_tensors() {
+        let tensors = [Tensor::from_slice(&[3.0f32]), Tensor::from_slice(&[0.0f32, 4.0])];
+        assert_eq!(norm(&tensors).unwrap(), 5.0);
+        scale(&tensors, 0.5).unwrap();
+        assert_eq!(norm(&tensors).unwrap(), 2.5);
+        assert_eq!(norm(&[]).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn lists_of_other_lengths_are_refused() {
+        let step = AdamStep { lr: 1.0, betas: (0.9, 0.999), decay: 0.0, eps: 1e-8, kind: Decay::L2 };
+        let one = [Tensor::from_slice(&[1.0f32])];
+        let error = adam(step, &one, &one, &one, &[], &one).unwrap_err().to_string();
+        assert_eq!(error, "an optimiser step over 1 weights got lists of other lengths");
+    }
+}
