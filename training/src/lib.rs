@@ -1,2 +1,7 @@
-//! Heads on features that `egofx` extracted.
+//! Trains and scores heads on features that `egofx` extracted.
+pub mod behaviour;
+pub mod device;
+pub mod error;
+pub mod loader;
 pub mod native;
+pub mod optimizer;
