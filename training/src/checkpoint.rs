@@ -38,7 +38,22 @@ pub struct Best {
     /// After how many steps.
     pub step: u64,
     /// All scores of that validation.
+    #[serde(with = "nan_as_null")]
     pub scores: Vec<(String, f64)>,
+}
+
+/// JSON has no NaN, which is what a score is that is undefined.
+mod nan_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(scores: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
+        scores.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let scores = Vec::<(String, Option<f64>)>::deserialize(from)?;
+        Ok(scores.into_iter().map(|(name, score)| (name, score.unwrap_or(f64::NAN))).collect())
+    }
 }
 
 const EXPERIMENT: &str = "egofx.experiment";

@@ -38,7 +38,9 @@ pub fn seed(run: u64, purpose: Purpose) -> u64 {
         Purpose::Batch { epoch, number } => [2, epoch, number],
         Purpose::Step { number } => [3, number, 0],
     };
-    parts.iter().fold(run, |seed, part| SplitMix64::seed_from_u64(seed ^ part).next_u64())
+    let mixed = |seed| SplitMix64::seed_from_u64(seed).next_u64();
+    // Mixed before anything is added, since runs and parts are both small numbers.
+    parts.iter().fold(mixed(run), |seed, part| mixed(seed ^ part))
 }
 
 /// A generator for a purpose.
