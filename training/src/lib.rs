@@ -23,3 +23,4 @@ pub mod predict;
 pub mod schedule;
 pub mod sources;
 pub mod sweep;
+pub mod tasks;

@@ -1,0 +1,5 @@
+//! What the benchmarks give a head to learn from, shared by all heads of a benchmark.
+//!
+//! Not for networks. Annotations are read by the root package, features out of its stores.
+
+pub mod nlq;
