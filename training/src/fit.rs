@@ -126,10 +126,17 @@ pub struct Run<'r, H: Head> {
 pub fn network<H: Head>(experiment: &Experiment, device: Device) -> Result<(VarStore, H), String> {
     let settings: H::Settings = experiment.settings()?;
     draws::seed_torch(experiment.seeds[0], Purpose::Weights);
+    let build = |device| {
+        let variables = VarStore::new(device);
+        H::new(&variables.root(), &settings, experiment.behaviour).map(|head| (variables, head))
+    };
+    let (drawn, head) = build(Device::Cpu)?;
+    if device == Device::Cpu {
+        return Ok((drawn, head));
+    }
     // Weights are drawn on the CPU, so that they are the same on every device.
-    let mut variables = VarStore::new(Device::Cpu);
-    let head = H::new(&variables.root(), &settings, experiment.behaviour);
-    variables.set_device(device);
+    let (mut variables, head) = build(device)?;
+    variables.copy(&drawn).map_err(|error| error.to_string())?;
     Ok((variables, head))
 }
 

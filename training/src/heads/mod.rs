@@ -3,6 +3,8 @@
 //! A head is a network with its samples, its loss and what its output means. Everything else — epochs, checkpoints,
 //! seeds, grids, curves — is the same for all and knows no head. Not for features: those come out of stores.
 
+pub mod qfvs;
+
 use std::path::Path;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -122,7 +124,10 @@ pub trait Head: Sized + 'static {
     fn samples(data: &Self::Data) -> Vec<usize>;
 
     /// The network, its weights below `path` under their official names.
-    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Self;
+    ///
+    /// # Errors
+    /// Settings that no network has, in words.
+    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String>;
 
     /// How the optimiser treats a parameter.
     fn treatment(name: &str, shape: &[i64]) -> Treatment;
