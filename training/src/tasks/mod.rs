@@ -2,4 +2,5 @@
 //!
 //! Not for networks. Annotations are read by the root package, features out of its stores.
 
+pub mod mq;
 pub mod nlq;
