@@ -4,6 +4,7 @@
 //! seeds, grids, curves — is the same for all and knows no head. Not for features: those come out of stores.
 
 pub mod qfvs;
+pub mod vsgn;
 
 use std::path::Path;
 
