@@ -1,2 +1,3 @@
 //! Heads on features that `egofx` extracted.
+pub mod heads;
 pub mod native;
