@@ -3,6 +3,7 @@
 //! A head is a network with its samples, its loss and what its output means. Everything else — epochs, checkpoints,
 //! seeds, grids, curves — is the same for all and knows no head. Not for features: those come out of stores.
 
+pub mod actionformer;
 pub mod qfvs;
 pub mod vsgn;
 
