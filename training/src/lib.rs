@@ -3,3 +3,4 @@ pub mod behaviour;
 pub mod heads;
 pub mod native;
 pub mod schedule;
+pub mod synthetic;
