@@ -82,13 +82,16 @@ fn nlq_reads_back() {
     assert_eq!(clip.header.span.unwrap().end_sec, 32.0);
 }
 
-/// The share of validation queries whose window a linear map from tokens to rows, fitted to the training split, finds among
-/// those of its clip.
+/// What a sentence and its window show, each a mean.
+type Pair = (Array1<f32>, Array1<f32>);
+
+/// The share of validation queries whose window a linear map from tokens to rows, fitted to the training split, finds
+/// among those of its clip.
 fn found_by_a_linear_map(settings: &Nlq) -> f64 {
     let out = tempfile::tempdir().unwrap();
     let paths = settings.write(out.path()).unwrap();
     let queries = Queries::read(&paths.tables.queries).unwrap();
-    let mut pairs: BTreeMap<String, Vec<(Array1<f32>, Array1<f32>)>> = BTreeMap::new();
+    let mut pairs: BTreeMap<String, Vec<Pair>> = BTreeMap::new();
     for query in queries.iter() {
         let tokens = unit(&paths.tokens, &query.clip_uid.as_str().replace("clip", "video"));
         let own: Vec<usize> = (0..tokens.meta.len())

@@ -1,8 +1,8 @@
 //! Made-up benchmarks that can be learnt: moments planted into noise, in the files that the real ones come in.
 //!
-//! They prove that a head, its data and its loop learn something, without any data set: a head that reads them right ends
-//! far above chance, and one that is given shuffled labels stays there. Not a measure of how good a head is. Invariant: the
-//! same settings give the same bytes.
+//! They prove that a head, its data and its loop learn something, without any data set: a head that reads them right
+//! ends far above chance, and one that is given shuffled labels stays there. Not a measure of how good a head is.
+//! Invariant: the same settings give the same bytes.
 
 mod draw;
 mod mq;

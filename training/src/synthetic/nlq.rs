@@ -117,10 +117,10 @@ impl Nlq {
     fn planted(&self) -> Result<Vec<Clip>, SyntheticError> {
         let mut draws = Draws::new(self.seed, PLANTED);
         let mut clips = Vec::new();
-        for split in 0..SPLITS.len() {
+        for (split, name) in SPLITS.into_iter().enumerate() {
             let mut own = Vec::new();
             for at in 0..self.clips[split] {
-                let (video_uid, clip_uid) = names(SPLITS[split], at);
+                let (video_uid, clip_uid) = names(name, at);
                 let concepts = (0..self.queries_per_clip).map(|_| draws.vector(self.concept_dim)).collect();
                 let planted = draws.windows(self.rows, self.queries_per_clip);
                 let (video_uid, clip_uid) = (VideoUid::parse(&video_uid)?, ClipUid::parse(&clip_uid)?);

@@ -1,8 +1,8 @@
 //! Four videos of shots, some of which show concepts: a shot that met the prompt of a concept carries the concept's
 //! prototype if it shows it.
 //!
-//! Not for what real shots look like. Invariant: the true summary of a pair of concepts is the shots that show both, and
-//! there is always one.
+//! Not for what real shots look like. Invariant: the true summary of a pair of concepts is the shots that show both,
+//! and there is always one.
 
 use std::path::{Path, PathBuf};
 
