@@ -23,4 +23,5 @@ pub mod predict;
 pub mod schedule;
 pub mod sources;
 pub mod sweep;
+pub mod synthetic;
 pub mod tasks;

@@ -1,7 +1,7 @@
 //! How the learning rate changes while a head is trained.
 //!
-//! Not for the rate itself or for parameters that have a rate of their own. Invariant: the factor of a step is a function of
-//! its number alone, so that a run that was resumed goes on as if it had never stopped.
+//! Not for the rate itself or for parameters that have a rate of their own. Invariant: the factor of a step is a
+//! function of its number alone, so that a run that was resumed goes on as if it had never stopped.
 
 use std::f64::consts::PI;
 
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// One, always.
     Constant {},
-    /// After the warm-up linearly to 0 over all steps that are left: `get_linear_schedule_with_warmup` of HuggingFace. NLQ
-    /// has no warm-up, so that its first step has the full rate.
+    /// After the warm-up linearly to 0 over all steps that are left: `get_linear_schedule_with_warmup` of HuggingFace.
+    /// NLQ has no warm-up, so that its first step has the full rate.
     Linear {
         /// How long the rate rises.
         warmup: Warmup,
@@ -67,8 +67,8 @@ impl Warmup {
     }
 }
 
-/// Where a step lies: in the warm-up, with the part of it that is done, or behind it, with the part that is done of all that
-/// follows.
+/// Where a step lies: in the warm-up, with the part of it that is done, or behind it, with the part that is done of all
+/// that follows.
 enum Progress {
     Rising(f64),
     Falling(f64),

@@ -1,4 +1,5 @@
-//! The head of query-focused summaries against what the original computes; `data/qfvs/README.md` says where that is from.
+//! The head of query-focused summaries against what the original computes; `data/qfvs/README.md` says where that is
+//! from.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,8 @@ fn fixed_leaves_out_places_without_a_shot() {
     assert!(bool::try_from(head.forward(&features, seg_len, false).unwrap().isfinite().all()).unwrap());
 }
 
-/// The stored values are of the original positions: what a head with the standard ones needs to see to compute the same.
+/// The stored values are of the original positions: what a head with the standard ones needs to see to compute the
+/// same.
 fn moved(features: &Tensor) -> Tensor {
     features + positions(200, 16, Compat) - positions(200, 16, Fixed)
 }

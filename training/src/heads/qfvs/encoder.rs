@@ -1,4 +1,5 @@
-//! The transformer of the summary head: `torch.nn.TransformerEncoder` with the norm behind each part, and its positions.
+//! The transformer of the summary head: `torch.nn.TransformerEncoder` with the norm behind each part, and its
+//! positions.
 //!
 //! Not for scores. Invariant: in a network of [`Behaviour::Fixed`] a place without a shot changes nothing elsewhere.
 
@@ -143,7 +144,8 @@ impl Encoder {
 }
 
 /// What attention is told of places without a shot, `[N, 1, 1, L]` for lengths `[N]`: to add one to their logits, in
-/// numbers of `kind`, or (as booleans) to leave them out. A segment without any shot sees all its places, for the softmax over nothing has no value.
+/// numbers of `kind`, or (as booleans) to leave them out. A segment without any shot sees all its places, for the
+/// softmax over nothing has no value.
 pub(super) fn mask(seg_len: &Tensor, shots: i64, behaviour: Behaviour, kind: Kind) -> Tensor {
     let is_shot = is_shot(seg_len, shots);
     let mask = match behaviour {
@@ -156,8 +158,9 @@ pub(super) fn mask(seg_len: &Tensor, shots: i64, behaviour: Behaviour, kind: Kin
 
 /// The table of positions `[shots, width]`: sines in even, cosines in odd channels.
 ///
-/// Channel `2k` of the standard table and its neighbour have the frequency `10000^(-2k / width)` (Vaswani et al., 2017). The
-/// original takes the channel for the pair, so that channel `c` has `10000^(-2c / width)`, the cosines included.
+/// Channel `2k` of the standard table and its neighbour have the frequency `10000^(-2k / width)` (Vaswani et al.,
+/// 2017). The original takes the channel for the pair, so that channel `c` has `10000^(-2c / width)`, the cosines
+/// included.
 pub fn positions(shots: i64, width: i64, behaviour: Behaviour) -> Tensor {
     let exponent = |channel: i64| match behaviour {
         Behaviour::Compat => 2 * channel,

@@ -15,8 +15,8 @@ pub struct Scored<'t> {
     pub labels: &'t Tensor,
 }
 
-/// The loss of a batch: for each prompt of a sample the binary cross-entropy, mean over the shots that `seg_len` `[B, S]`
-/// says are there; all of it summed, over prompts and batch. A scalar.
+/// The loss of a batch: for each prompt of a sample the binary cross-entropy, mean over the shots that `seg_len` `[B,
+/// S]` says are there; all of it summed, over prompts and batch. A scalar.
 ///
 /// # Errors
 /// [`QfvsError::Shape`].

@@ -1,8 +1,8 @@
 //! The head of query-focused summaries: a score for each shot of a video that has met a prompt.
 //!
 //! After `QFVS/` of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for cutting videos into segments, see
-//! `egofx::qfvs`, nor for tags and matching, see `egofx::metric::qfvs`. Invariant: what a sample is scored does not depend
-//! on the batch it is in. (The original runs with one sample for each GPU only.)
+//! `egofx::qfvs`, nor for tags and matching, see `egofx::metric::qfvs`. Invariant: what a sample is scored does not
+//! depend on the batch it is in. (The original runs with one sample for each GPU only.)
 
 mod encoder;
 pub mod loss;
@@ -43,8 +43,8 @@ pub struct Settings {
     /// Share of values dropped before the score (0.2). Never with [`Behaviour::Compat`].
     pub head_dropout: f64,
     /// With [`Behaviour::Compat`], places without a shot get one added to their attention logits instead of being left
-    /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the network
-    /// in evaluation mode before it trains.
+    /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the
+    /// network in evaluation mode before it trains.
     pub behaviour: Behaviour,
 }
 
@@ -101,8 +101,8 @@ impl Summariser {
         })
     }
 
-    /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, width]`, of which the first `seg_len` `[B, S]` of each
-    /// segment are there; scores of the other places mean nothing.
+    /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, width]`, of which the first `seg_len` `[B, S]` of
+    /// each segment are there; scores of the other places mean nothing.
     ///
     /// # Errors
     /// [`QfvsError::Shape`].
@@ -153,8 +153,8 @@ fn is_shot(seg_len: &Tensor, shots: i64) -> Tensor {
     Tensor::arange(shots, (Kind::Int64, seg_len.device())).lt_tensor(&seg_len.unsqueeze(-1))
 }
 
-/// What the original multiplies the learning rate of a parameter of that shape with: 0.2 for weights, and 0.0048 for what
-/// has one axis, biases and norms.
+/// What the original multiplies the learning rate of a parameter of that shape with: 0.2 for weights, and 0.0048 for
+/// what has one axis, biases and norms.
 pub fn lr_scale(shape: &[i64]) -> f64 {
     if shape.len() == 1 { 0.0048 } else { 0.2 }
 }

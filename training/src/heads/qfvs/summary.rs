@@ -23,8 +23,8 @@ pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Result<Vec<f64>, QfvsError
     Ok(values)
 }
 
-/// The summary of a video by the `scores` of all its shots: the best 2 %, truncated, best first and the first of equal ones.
-/// Shots count from 1.
+/// The summary of a video by the `scores` of all its shots: the best 2 %, truncated, best first and the first of equal
+/// ones. Shots count from 1.
 pub fn summary(scores: &[f64]) -> Vec<usize> {
     summary_of(scores).into_iter().map(|shot| shot + 1).collect()
 }
