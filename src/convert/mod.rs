@@ -29,7 +29,7 @@ pub use error::ConvertError;
 pub use output::Output;
 pub use rows::{Missing, Resample, RowRule, average, boundaries};
 pub use source::{Clips, Features, Source};
-pub use vslnet::{MAX_POSITIONS, window_indices};
+pub use vslnet::{MAX_POSITIONS, Place, window_indices};
 
 use crate::queries::Queries;
 use crate::store::RowKind;
