@@ -6,6 +6,7 @@
 pub mod actionformer;
 pub mod qfvs;
 pub mod vsgn;
+pub mod vslnet;
 
 use std::path::Path;
 
