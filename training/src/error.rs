@@ -11,6 +11,7 @@ use egofx::convert::ConvertError;
 use egofx::metric::MetricError;
 use egofx::store::StoreError;
 
+use crate::curves::CurvesError;
 use crate::native::NativeError;
 
 /// What ends a training run.
@@ -143,6 +144,17 @@ pub enum TrainError {
     /// A checkpoint that cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Curves that cannot be drawn.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
+    /// Samples that do not fit the network.
+    #[error("{head}: {why}")]
+    Batch {
+        /// The head.
+        head: &'static str,
+        /// What does not fit.
+        why: String,
+    },
     /// Libtorch refuses.
     #[error("libtorch: {0}")]
     Native(#[from] NativeError),

@@ -302,7 +302,7 @@ impl<'r, H: Head> Run<'r, H> {
         }
         draws::seed_torch(self.seed, Purpose::Step { number: step });
         let batch = H::to_device(batch, surroundings.device);
-        let output = self.head.forward(&batch, true);
+        let output = self.head.forward(&batch, true)?;
         let losses = self.head.losses(&output, &batch, true);
         let values = values(&losses);
         if !values[0].1.is_finite() {
@@ -438,11 +438,11 @@ pub fn predict<H: Head>(
     loader::each(batches.len(), surroundings.threads, make, |_, batch| {
         let batch = H::to_device(batch, surroundings.device);
         no_grad(|| {
-            let output = head.forward(&batch, false);
+            let output = head.forward(&batch, false)?;
             see(head, &output, &batch);
             predictions.extend(head.predictions(&output, &batch));
-        });
-        Ok(())
+            Ok(())
+        })
     })?;
     Ok(predictions)
 }

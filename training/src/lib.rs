@@ -25,3 +25,4 @@ pub mod sources;
 pub mod sweep;
 pub mod synthetic;
 pub mod tasks;
+pub mod tensors;

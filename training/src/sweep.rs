@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
 use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
 use crate::heads::{Fold, Head};
+use crate::journal::METRICS_FILE;
 use crate::sources::Sources;
 
 /// The experiment as it was run, in the folder of its runs.
 pub const EXPERIMENT_FILE: &str = "experiment.toml";
+/// The picture of the curves.
+pub const CURVES_FILE: &str = "curves.svg";
 /// What the runs came to.
 pub const SUMMARY_FILE: &str = "summary.json";
 
@@ -101,6 +105,7 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
         let key = toml::to_string(&member.experiment.own).unwrap_or_default();
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
             let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
+            H::keep(&data, folder)?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
@@ -113,7 +118,10 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
         }
     }
     let finished = Finished { select: experiment.train.select.clone(), runs };
-    finished.write(request.folder)?;
+    if finished.runs.len() > 1 {
+        draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), folder)?;
+    }
+    finished.write(folder)?;
     Ok(finished)
 }
 
@@ -126,8 +134,15 @@ fn one<H: Head>(
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
     let outcome = Run::<H>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
-    crate::curves::draw(folder)?;
+    draw(&[folder], folder)?;
     Ok(outcome)
+}
+
+/// The curves of some runs in one picture, `curves.svg` in `folder`.
+fn draw(runs: &[&Path], folder: &Path) -> Result<(), TrainError> {
+    let runs: Vec<curves::Run> =
+        runs.iter().map(|run| curves::Run::read(&run.join(METRICS_FILE))).collect::<Result<_, _>>()?;
+    Ok(curves::draw(&runs, &folder.join(CURVES_FILE))?)
 }
 
 fn done(member: &Member, fold: &Fold, folder: PathBuf, outcome: Outcome) -> Done {

@@ -25,7 +25,7 @@ use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All heads, in the order in which they are listed to people.
-pub const HEADS: &[Entry] = &[];
+pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>()];
 
 /// A head, as the command line knows it.
 #[derive(Clone, Copy)]
@@ -120,6 +120,14 @@ pub trait Head: Sized + 'static {
     /// Files or stores that are missing, damaged, or not what the settings say.
     fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Self::Data, TrainError>;
 
+    /// Writes what a prediction needs beside the weights into the folder of the experiment.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    fn keep(_data: &Self::Data, _folder: &Path) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// The folds of a benchmark; the usual one trains on one split and validates on another.
     fn folds(data: &Self::Data) -> Vec<Fold>;
 
@@ -145,7 +153,10 @@ pub trait Head: Sized + 'static {
     fn to_device(batch: Self::Batch, device: Device) -> Self::Batch;
 
     /// The network's output; `train` switches dropout and what is like it.
-    fn forward(&self, batch: &Self::Batch, train: bool) -> Self::Output;
+    ///
+    /// # Errors
+    /// A batch that does not fit the network.
+    fn forward(&self, batch: &Self::Batch, train: bool) -> Result<Self::Output, TrainError>;
 
     /// The loss of an output. Samples without a truth are never asked for one.
     fn losses(&self, output: &Self::Output, batch: &Self::Batch, train: bool) -> Losses;

@@ -7,6 +7,7 @@ pub mod decode;
 mod encoder;
 mod error;
 mod fusion;
+pub mod head;
 pub mod labels;
 mod layers;
 pub mod loss;
