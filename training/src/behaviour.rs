@@ -1,15 +1,34 @@
-//! Whether a head does what the published code does, mistakes included.
+//! Whether faults of the original training code are reproduced.
 //!
-//! Not for settings that people tune. Invariant: a quirk that changes a number is behind this switch and has a test.
+//! Not for the evaluators' own switch, which is `egofx::metric::Compat`. Printed and recorded with every run.
 
+use egofx::metric::Compat;
 use serde::{Deserialize, Serialize};
 
-/// What is done where the published code does something else than it says.
+/// One switch for a whole experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Behaviour {
-    /// What the published code does.
+    /// What the published code does, quirks included, for comparison with published numbers.
     Compat,
-    /// What it says.
+    /// What its authors meant.
     Fixed,
+}
+
+impl Behaviour {
+    /// Its name in experiment files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compat => "compat",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// The evaluators' switch to the same effect.
+    pub fn compat(self) -> Compat {
+        match self {
+            Self::Compat => Compat::AsReleased,
+            Self::Fixed => Compat::Fixed,
+        }
+    }
 }
