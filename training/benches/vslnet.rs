@@ -23,8 +23,8 @@ const THREADS: i32 = 2;
 const BATCH: i64 = 32;
 const POSITIONS: i64 = 256;
 const TOKENS: i64 = 15;
-const ROUNDS: usize = 7;
-const STEPS: usize = 3;
+const ROUNDS: usize = 5;
+const STEPS: usize = 2;
 const LR: f64 = 1e-4;
 const DECAY: f64 = 0.01;
 
