@@ -365,17 +365,13 @@ impl<'r, H: Head> Run<'r, H> {
     /// Keeps a checkpoint if the scores are the best so far.
     fn judge(&mut self, epoch: f64, scores: &[(String, f64)]) -> Result<bool, TrainError> {
         let select = &self.experiment.train.select;
-        let Some((_, score)) = scores.iter().find(|(name, _)| name == select) else {
-            let known = scores.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            let why = format!("train.select is {select:?}, expected one of {known}");
-            return Err(TrainError::Experiment { path: self.folder.clone(), why });
-        };
-        let better = |best: &Best| if select == LOSS { *score < best.score } else { *score > best.score };
+        let score = scores.iter().find(|(name, _)| name == select).map_or(f64::NAN, |(_, score)| *score);
+        let better = |best: &Best| if select == LOSS { score < best.score } else { score > best.score };
         if score.is_nan() || !self.progress.best.as_ref().is_none_or(better) {
             return Ok(false);
         }
         let step = self.progress.step;
-        self.progress.best = Some(Best { score: *score, epoch, step, scores: scores.to_vec() });
+        self.progress.best = Some(Best { score, epoch, step, scores: scores.to_vec() });
         self.save(BEST_FILE)?;
         Ok(true)
     }

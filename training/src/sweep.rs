@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
-use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
+use crate::fit::{Event, LAST_FILE, LOSS, Outcome, Run, Surroundings};
 use crate::heads::{Fold, Head};
 use crate::journal::METRICS_FILE;
 use crate::sources::Sources;
@@ -97,7 +97,7 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
     let Request { experiment, folder, .. } = request;
     let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
     let members = experiment.members().map_err(why)?;
-    prepare(request)?;
+    expect_room(request)?;
     let (mut runs, mut opened) = (Vec::new(), None);
     for (number, member) in members.iter().enumerate() {
         let settings: H::Settings = member.experiment.settings().map_err(why)?;
@@ -105,7 +105,8 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
         let key = toml::to_string(&member.experiment.own).unwrap_or_default();
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
             let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
-            H::keep(&data, folder)?;
+            expect_score::<H>(&member.experiment, &data).map_err(why)?;
+            keep::<H>(request, &data)?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
@@ -123,6 +124,17 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
     }
     finished.write(folder)?;
     Ok(finished)
+}
+
+/// The score that picks checkpoints must be one that the head has, which no predictions at all have by name as well.
+fn expect_score<H: Head>(experiment: &Experiment, data: &H::Data) -> Result<(), String> {
+    let scores = H::score(data, &[]).map_err(|error| error.to_string())?;
+    let known: Vec<&str> = [LOSS].into_iter().chain(scores.iter().map(|(name, _)| name.as_str())).collect();
+    let select = experiment.train.select.as_str();
+    if known.contains(&select) {
+        return Ok(());
+    }
+    Err(format!("train.select is {select:?}, expected one of {}", known.join(", ")))
 }
 
 fn one<H: Head>(
@@ -156,14 +168,20 @@ fn run_folder(folder: &Path, member: &Member, fold: &Fold) -> PathBuf {
     if fold.name.is_empty() { folder } else { folder.join(format!("fold-{}", fold.name)) }
 }
 
-/// Refuses a folder that holds a run, unless that is gone on with; keeps the experiment beside its runs.
-fn prepare(request: &Request) -> Result<(), TrainError> {
-    let path = request.folder.join(EXPERIMENT_FILE);
-    if path.exists() && !request.resume {
+/// Refuses a folder that holds a run, unless that is gone on with.
+fn expect_room(request: &Request) -> Result<(), TrainError> {
+    if request.folder.join(EXPERIMENT_FILE).exists() && !request.resume {
         return Err(TrainError::Exists { path: request.folder.to_owned() });
     }
+    Ok(())
+}
+
+/// Keeps the experiment, and what predictions need, beside the runs.
+fn keep<H: Head>(request: &Request, data: &H::Data) -> Result<(), TrainError> {
+    let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
-    std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))
+    std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))?;
+    H::keep(data, request.folder)
 }
 
 /// Scores by name: best validation's of a run, or its last one's.

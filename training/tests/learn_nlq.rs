@@ -48,6 +48,8 @@ fn train(
     resume: bool,
     surroundings: &Surroundings,
 ) -> Result<Finished, TrainError> {
+    // Threads that wait for one another spin, which on a busy machine costs more than they save.
+    tch::set_num_threads(1);
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let experiment = Experiment::parse(text).unwrap();
     let head = Entry::find(&experiment.head, folder).unwrap();

@@ -70,7 +70,7 @@ pub fn run() -> anyhow::Result<()> {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<TrainError>() {
         Some(TrainError::Interrupted { .. }) => 130,
-        Some(TrainError::Diverged { .. } | TrainError::Io { .. } | TrainError::Native(_) | TrainError::Torch(_)) => 1,
+        _ if progress::has_begun() => 1,
         _ => 2,
     }
 }

@@ -1,6 +1,7 @@
 //! What a person sees while a run goes: a bar for the steps, a line for each validation and epoch.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -9,6 +10,13 @@ use egofx_train::fit::{Event, LOSS};
 use super::tell;
 
 const STYLE: &str = "{prefix} [{bar:30}] step {pos}/{len} {msg} {eta}";
+
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a run has begun in this process.
+pub fn has_begun() -> bool {
+    BEGUN.load(Ordering::SeqCst)
+}
 
 /// The bar of the epoch at hand.
 pub struct Progress {
@@ -32,6 +40,7 @@ impl Progress {
     pub fn show(&self, event: &Event) {
         match event {
             Event::Started { train, validation, parameters, epoch } => {
+                BEGUN.store(true, Ordering::SeqCst);
                 let done = if *epoch > 0 { format!("; goes on after epoch {epoch}") } else { String::new() };
                 self.line(&format!(
                     "{train} samples to learn from, {validation} to validate on; {parameters} weights{done}"

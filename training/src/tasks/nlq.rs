@@ -4,6 +4,7 @@
 //! the files that were given.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use egofx::metric::Window;
 use egofx::metric::nlq::{self as metric, Answer};
 use egofx::store::{LedgerEntry, RowKind};
 use egofx::time::TimeSpan;
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use serde_json::{Value, json};
 
 use crate::behaviour::Behaviour;
@@ -114,14 +115,14 @@ impl Nlq {
     /// # Errors
     /// Features that cannot be read.
     pub fn rows(&self, number: usize) -> Result<Arc<Array2<f32>>, TrainError> {
-        let entry = self.entry(&self.samples[number])?;
-        let read = || Ok(average(self.features.read(entry)?.values.view(), self.positions));
-        self.cache.get(entry.unit_uid.as_str(), read)
-    }
-
-    fn entry(&self, sample: &Sample) -> Result<&LedgerEntry, TrainError> {
+        let sample = &self.samples[number];
         let absent = || TrainError::unexpected(self.features.path(), sample.query_id.clone(), "nothing");
-        entry(&self.features, sample)?.ok_or_else(absent)
+        let place = place(&self.features, sample)?.ok_or_else(absent)?;
+        let read = || {
+            let values = self.features.read(place.entry)?.values;
+            Ok(average(values.slice(s![place.rows.clone(), ..]), self.positions))
+        };
+        self.cache.get(&format!("{} {:?}", place.entry.unit_uid, place.rows), read)
     }
 
     /// A query's tokens.
@@ -227,21 +228,45 @@ fn names(sample: &Sample) -> [String; 2] {
     [format!("{}_{}", sample.query_id, sample.clip_uid), sample.query_id.clone()]
 }
 
-fn entry<'s>(features: &'s Source, sample: &Sample) -> Result<Option<&'s LedgerEntry>, TrainError> {
-    if features.rows() != RowKind::FusedWindow {
-        return Ok(features.find(&UnitUid::from(&sample.clip_uid)));
+/// Where a sample's rows are.
+struct Rows<'s> {
+    entry: &'s LedgerEntry,
+    rows: Range<usize>,
+}
+
+/// The rows of a query, of its clip, or those of its clip among its video's; nothing if there are none of them.
+fn place<'s>(features: &'s Source, sample: &Sample) -> Result<Option<Rows<'s>>, TrainError> {
+    let all = |entry: &'s LedgerEntry| Rows { entry, rows: 0..entry.rows as usize };
+    if features.rows() == RowKind::FusedWindow {
+        let [with_clip, alone] = names(sample);
+        return Ok(match features.find_query(&with_clip)? {
+            None => features.find_query(&alone)?,
+            found => found,
+        }
+        .map(all));
     }
-    let [with_clip, alone] = names(sample);
-    Ok(match features.find_query(&with_clip)? {
-        None => features.find_query(&alone)?,
-        found => found,
-    })
+    let of_clip = features.find(&UnitUid::from(&sample.clip_uid)).map(all);
+    let of_video = || features.find(&UnitUid::from(&sample.video_uid)).and_then(|entry| cut(entry, features, sample));
+    Ok(of_clip.or_else(of_video))
+}
+
+fn cut<'s>(entry: &'s LedgerEntry, features: &Source, sample: &Sample) -> Option<Rows<'s>> {
+    let rows = rows_of_clip(sample.span, features.fps(), entry.rows as usize)?;
+    Some(Rows { entry, rows })
+}
+
+/// The rows of a clip out of its video's, as Ego4D's preparation cuts them: both ends are cut down to whole rows, and the
+/// last one belongs to the clip. Nothing if the video's `rows` end before it begins.
+fn rows_of_clip(span: TimeSpan, fps: f64, rows: usize) -> Option<Range<usize>> {
+    let row = |sec: f64| (sec.max(0.0) * fps) as usize;
+    let cut = row(span.start_sec)..(row(span.end_sec) + 1).min(rows);
+    (!cut.is_empty()).then_some(cut)
 }
 
 fn with_rows(samples: Vec<Sample>, features: &Source, allow_missing: bool) -> Result<Vec<Sample>, TrainError> {
     let mut paired = Vec::with_capacity(samples.len());
     for sample in samples {
-        let there = entry(features, &sample)?.is_some();
+        let there = place(features, &sample)?.is_some();
         paired.push((sample, there));
     }
     let name = |(sample, _): &(Sample, bool)| format!("{} of clip {}", sample.query_id, sample.clip_uid);
@@ -277,4 +302,19 @@ fn tokens_of(reader: &mut TokenReader, sample: &Sample) -> Result<Option<Tokens>
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clip_has_the_rows_of_its_video_up_to_the_one_in_which_it_ends() {
+        let rows = |start, end, rows| rows_of_clip(TimeSpan::new(start, end).unwrap(), 1.875, rows);
+        // 480 seconds are 900 rows, and one more.
+        assert_eq!(rows(0.0, 480.0, 5000), Some(0..901));
+        assert_eq!(rows(480.5, 960.5, 5000), Some(900..1801));
+        assert_eq!(rows(480.5, 960.5, 1000), Some(900..1000));
+        assert_eq!(rows(480.5, 960.5, 900), None);
+    }
 }
