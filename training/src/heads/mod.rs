@@ -19,6 +19,7 @@ use tch::{Device, Tensor, nn};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
+use crate::fit;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
 use crate::sources::Sources;
@@ -40,7 +41,7 @@ pub struct Entry {
     pub train: fn(&Request) -> Result<Finished, TrainError>,
     /// Predicts with a trained one.
     pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
-    /// Checks the head's own tables of an experiment file.
+    /// Checks the head's own tables of an experiment file, by building the network that they describe.
     pub check: fn(&crate::experiment::Experiment) -> Result<(), String>,
 }
 
@@ -53,7 +54,7 @@ impl Entry {
             about: H::ABOUT,
             train: sweep::run::<H>,
             predict: predict::run::<H>,
-            check: |experiment| experiment.settings::<H::Settings>().map(|_| ()),
+            check: |experiment| fit::network::<H>(experiment, Device::Cpu).map(|_| ()),
         }
     }
 
