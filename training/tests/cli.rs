@@ -113,7 +113,7 @@ fn what_is_asked_for_wrongly_is_named_and_ends_with_2() {
     refused(&arguments, "absent.json");
     refused(
         &["predict", "run", "--features", "nlq-windows", "--annotations", "nlq_val.json", "-o", "x"],
-        "there is no",
+        "cannot read run",
     );
     std::fs::write(shop.path("broken.safetensors"), b"not a checkpoint").unwrap();
     let broken = ["predict", "broken.safetensors", "--annotations", "nlq_val.json", "-o", "x"];
