@@ -74,6 +74,7 @@ system:
 	@test "$$(uname -sm)" = "Linux x86_64" || { echo "egofx is set up on x86-64 Linux only" >&2; exit 1; }; \
 	has() { command -v "$$@" > /dev/null; }; missing=; \
 	has cc || missing="$$missing gcc libc6-dev"; \
+	has c++ || missing="$$missing g++"; \
 	$(PYTHON) -c 'import pip' 2> /dev/null || missing="$$missing python3-pip"; \
 	test "$(ROOTLESS)" = 1 || { has ffmpeg && has ffprobe; } || missing="$$missing ffmpeg"; \
 	test "$(ROOTLESS)" = 1 || test -n "$$HDF5_DIR" || { has pkg-config && pkg-config --exists hdf5; } \
@@ -188,14 +189,15 @@ clean: ## away with what was built; features and .runtime/ stay
 .PHONY: test bench lint doc gpu-check
 # The root package's tests come last, and with them their summary.
 test: setup setup-test ## all tests that need no GPU
-	$(MAKE) -C training test
+	$(MAKE) -C training test FEATURES='$(FEATURES)'
 	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked $(FEATURES)
 
 bench: setup ## the benchmarks
 	$(CARGO) bench --locked $(FEATURES)
+	$(MAKE) -C training bench FEATURES='$(FEATURES)'
 
 lint: setup ## formatting and clippy
-	$(MAKE) -C training lint
+	$(MAKE) -C training lint FEATURES='$(FEATURES)'
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets --locked $(FEATURES) -- -D warnings
 
