@@ -366,6 +366,18 @@ fn the_farther_neighbours_of_a_copy_are_in_the_clip() {
     assert_eq!(of(8, 7), plain);
 }
 
+#[test]
+fn stitching_changes_what_short_clips_look_like_and_no_others() {
+    let (plain, _, tensors) = network(&small());
+    let (stitched, ..) = network(&Settings { stitching: true, stitch_gap: 4, short_ratio: 0.4, ..small() });
+    let num_cells = Tensor::from_slice(&[26i64, 25]);
+    let of = |network: &Vsgn| network.forward(&tensors["in.features"], &num_cells);
+    let (plain, stitched) = (of(&plain), of(&stitched));
+    close("long", &stitched.boxes.get(0), &plain.boxes.get(0), BOX_TOLERANCE);
+    let moved = (stitched.boxes.get(1) - plain.boxes.get(1)).abs().max().double_value(&[]);
+    assert!(moved > 10.0 * BOX_TOLERANCE, "25 of 64 cells are at most 0.4 of them: {moved:e}");
+}
+
 /// Moments of a fixture's clip; classes by name where they are names.
 fn moments(clip: &Value, classes: &Value) -> Vec<Moment> {
     let moment = |listed: &Value| match listed.as_array() {
@@ -465,6 +477,10 @@ fn proposals_are_the_networks_in_seconds() {
     let (output, _, tensors) = output();
     let clips = decode::clips(&output).unwrap();
     assert_eq!(clips.len(), 2);
+    for (clip, boxes) in clips.iter().zip(tensors["out.loc_adjusted"].unbind(0)) {
+        let found = Tensor::from_slice(clip.boxes.as_slice().unwrap()).view([-1, 2]);
+        close("boxes", &found, &boxes, BOX_TOLERANCE);
+    }
     let grid = Grid { length: 64, num_cells: 50, fps: 1.875 };
     let found = clips[1].proposals(&grid, &small());
     assert!(found.iter().all(|p| (1..5).contains(&p.class) && p.window.end_sec <= 49.0 / 1.875));
