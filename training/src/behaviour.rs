@@ -1,15 +1,34 @@
-//! Whether a head repeats the faults of the code it follows.
+//! Whether faults of the original training code are reproduced.
 //!
-//! Not for settings that people may well choose either way. Each fault has a test that names it.
+//! Not for the evaluators' own switch, which is `egofx::metric::Compat`. Printed and recorded with every run.
 
+use egofx::metric::Compat;
 use serde::{Deserialize, Serialize};
 
-/// Which of the two.
+/// One switch for a whole experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Behaviour {
-    /// As the original code does, faults included, so that its published numbers can be reached.
+    /// What the published code does, quirks included, for comparison with published numbers.
     Compat,
-    /// Without its faults.
+    /// What its authors meant.
     Fixed,
+}
+
+impl Behaviour {
+    /// Its name in experiment files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compat => "compat",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// The evaluators' switch to the same effect.
+    pub fn compat(self) -> Compat {
+        match self {
+            Self::Compat => Compat::AsReleased,
+            Self::Fixed => Compat::Fixed,
+        }
+    }
 }

@@ -15,7 +15,8 @@ pub const HARD_THRESHOLD: f64 = 0.4;
 /// Class probabilities that are not above this make no proposal.
 pub const LEAST_PROBABILITY: f64 = 5e-9;
 
-pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
+/// Its entry among the ways of post-processing.
+pub const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "vsgn",
     about: "Gaussian suppression across classes; retrieval unsuppressed",
     fixes: Some("the last proposal of a clip is given, too"),

@@ -1,0 +1,160 @@
+//! The head of query-focused summaries: a score for each shot of a video that has met a prompt.
+//!
+//! After `QFVS/` of [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for cutting videos into segments, see
+//! `egofx::qfvs`, nor for tags and matching, see `egofx::metric::qfvs`. Invariant: what a sample is scored does not
+//! depend on the batch it is in. (The original runs with one sample for each GPU only.)
+
+mod encoder;
+pub mod loss;
+pub mod summary;
+
+use serde::{Deserialize, Serialize};
+use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
+
+use crate::behaviour::Behaviour;
+use encoder::{Affine, Encoder};
+
+pub use encoder::positions;
+
+/// Width between the encoder and the score.
+const PROJECTED: i64 = 8;
+/// The score that all shots begin with: about one shot of eight is relevant.
+const FIRST_BIAS: f64 = -1.91;
+/// Spread of the first weights of the score.
+const FIRST_DEVIATION: f64 = 0.1;
+
+/// What the head looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Features per shot (768).
+    pub width: i64,
+    /// Attention heads (2); they share the width.
+    pub heads: i64,
+    /// Layers of the encoder (2).
+    pub layers: usize,
+    /// Width of the feed-forward part of a layer (2048).
+    pub feed_forward: i64,
+    /// Places for shots in a segment (200).
+    pub segment_shots: i64,
+    /// Share of values dropped in the encoder (0.1). Never with [`Behaviour::Compat`].
+    pub dropout: f64,
+    /// Share of values dropped before the score (0.2). Never with [`Behaviour::Compat`].
+    pub head_dropout: f64,
+    /// With [`Behaviour::Compat`], places without a shot get one added to their attention logits instead of being left
+    /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the
+    /// network in evaluation mode before it trains.
+    pub behaviour: Behaviour,
+}
+
+/// A network that cannot be made, or was given something else than it takes.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QfvsError {
+    /// Heads do not share the width evenly, or the width has no pairs of sine and cosine.
+    #[error("a summary head of width {width} with {heads} heads: expected an even multiple of the heads")]
+    Width {
+        /// The width.
+        width: i64,
+        /// The heads.
+        heads: i64,
+    },
+    /// A tensor has another shape.
+    #[error("{what}: expected shape {expected}, found {found:?}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// The shape in words.
+        expected: String,
+        /// Its shape.
+        found: Vec<i64>,
+    },
+}
+
+/// The head.
+#[derive(Debug)]
+pub struct Summariser {
+    settings: Settings,
+    positions: Tensor,
+    encoder: Encoder,
+    projector: Affine,
+    score: Affine,
+}
+
+impl Summariser {
+    /// A new head with weights below `path`, drawn as the original draws them.
+    ///
+    /// # Errors
+    /// [`QfvsError::Width`].
+    pub fn new(path: &nn::Path, settings: &Settings) -> Result<Self, QfvsError> {
+        let &Settings { width, heads, segment_shots, behaviour, .. } = settings;
+        if heads < 1 || width < 2 || width % heads != 0 || width % 2 != 0 {
+            return Err(QfvsError::Width { width, heads });
+        }
+        let first = (Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS));
+        Ok(Self {
+            settings: settings.clone(),
+            positions: positions(segment_shots, width, behaviour).to_device(path.device()),
+            encoder: Encoder::new(path, settings),
+            projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], true),
+            score: Affine::new(&(path / "summ_head"), ["weight", "bias"], &[1, PROJECTED], first, true),
+        })
+    }
+
+    /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, width]`, of which the first `seg_len` `[B, S]` of
+    /// each segment are there; scores of the other places mean nothing.
+    ///
+    /// # Errors
+    /// [`QfvsError::Shape`].
+    pub fn forward(&self, features: &Tensor, seg_len: &Tensor, train: bool) -> Result<Tensor, QfvsError> {
+        let encoded = self.encode(features, seg_len, train)?;
+        let hidden = self.projector.apply(&encoded).relu();
+        let hidden = hidden.dropout(self.settings.head_dropout, self.drops(train));
+        Ok(self.score.apply(&hidden).squeeze_dim(-1))
+    }
+
+    /// The output of the encoder `[B, S, L, width]`; the rest as for [`forward`](Self::forward).
+    ///
+    /// # Errors
+    /// [`QfvsError::Shape`].
+    pub fn encode(&self, features: &Tensor, seg_len: &Tensor, train: bool) -> Result<Tensor, QfvsError> {
+        let shape = self.shape(features)?;
+        expect("seg_len", seg_len, &shape[..2])?;
+        let segments = features.flatten(0, 1) + &self.positions;
+        let mask = encoder::mask(&seg_len.flatten(0, 1), shape[2], self.settings.behaviour, features.kind());
+        let encoded = self.encoder.forward(segments, &mask, self.drops(train));
+        Ok(encoded.view(shape))
+    }
+
+    fn drops(&self, train: bool) -> bool {
+        train && self.settings.behaviour == Behaviour::Fixed
+    }
+
+    fn shape(&self, features: &Tensor) -> Result<[i64; 4], QfvsError> {
+        let Settings { width, segment_shots, .. } = self.settings;
+        let found = features.size();
+        match found[..] {
+            [b, s, shots, dim] if shots == segment_shots && dim == width => Ok([b, s, shots, dim]),
+            _ => {
+                let expected = format!("[batch, segments, {segment_shots}, {width}]");
+                Err(QfvsError::Shape { what: "features", expected, found })
+            }
+        }
+    }
+}
+
+fn expect(what: &'static str, tensor: &Tensor, shape: &[i64]) -> Result<(), QfvsError> {
+    let found = tensor.size();
+    if found == shape { Ok(()) } else { Err(QfvsError::Shape { what, expected: format!("{shape:?}"), found }) }
+}
+
+/// Which places hold a shot: booleans `[..., shots]` for lengths `[...]`.
+fn is_shot(seg_len: &Tensor, shots: i64) -> Tensor {
+    Tensor::arange(shots, (Kind::Int64, seg_len.device())).lt_tensor(&seg_len.unsqueeze(-1))
+}
+
+/// What the original multiplies the learning rate of a parameter of that shape with: 0.2 for weights, and 0.0048 for
+/// what has one axis, biases and norms.
+pub fn lr_scale(shape: &[i64]) -> f64 {
+    if shape.len() == 1 { 0.0048 } else { 0.2 }
+}
