@@ -12,6 +12,8 @@ use crate::experiment::Experiment;
 use crate::fit::{self, Surroundings};
 use crate::heads::Head;
 use crate::sources::Sources;
+use crate::sweep::EXPERIMENT_FILE;
+use crate::tasks::mq::CLASSES_FILE;
 
 /// What is asked for.
 pub struct Request<'r> {
@@ -42,6 +44,15 @@ pub struct Prediction {
     pub submission: Value,
     /// Samples that were predicted.
     pub samples: usize,
+}
+
+/// The classes that training kept for weights, a file or the folder of a run: beside them, or in a folder above, up to
+/// that of their experiment.
+pub fn kept_classes(weights: &Path) -> Option<PathBuf> {
+    let weights = weights.canonicalize().ok()?;
+    let folders: Vec<&Path> = weights.ancestors().skip(usize::from(weights.is_file())).collect();
+    let top = folders.iter().position(|folder| folder.join(EXPERIMENT_FILE).is_file()).unwrap_or(0);
+    folders[..=top].iter().map(|folder| folder.join(CLASSES_FILE)).find(|path| path.is_file())
 }
 
 /// Predicts with head `H`.

@@ -25,7 +25,11 @@ use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All heads, in the order in which they are listed to people.
-pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>()];
+pub const HEADS: &[Entry] = &[
+    Entry::of::<vslnet::head::NlqHead>(),
+    Entry::of::<vsgn::head::MqHead>(),
+    Entry::of::<actionformer::head::MqHead>(),
+];
 
 /// A head, as the command line knows it.
 #[derive(Clone, Copy)]
@@ -53,7 +57,7 @@ impl Entry {
             about: H::ABOUT,
             train: sweep::run::<H>,
             predict: predict::run::<H>,
-            check: |experiment| experiment.settings::<H::Settings>().map(|_| ()),
+            check: |experiment| H::check(&experiment.settings()?),
         }
     }
 
@@ -113,6 +117,14 @@ pub trait Head: Sized + 'static {
     type Output;
     /// What is predicted for one sample.
     type Prediction: Send;
+
+    /// Refuses settings that no network has, before anything is read.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn check(_settings: &Self::Settings) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Opens what it learns from, or what it predicts on.
     ///

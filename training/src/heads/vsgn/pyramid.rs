@@ -26,12 +26,12 @@ pub(super) struct Pyramid {
 }
 
 impl Pyramid {
-    pub(super) fn new(path: &nn::Path, settings: &Settings) -> Self {
+    pub(super) fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Self {
         let width = settings.width;
         let conv = |list: &str, place: usize| layers::conv3(path / list / place / 0, width, width);
         let (all, between) = (0..settings.levels, 0..settings.levels - 1);
         Self {
-            entry: layers::conv3(path / "conv0" / 0, settings.input_dim, width),
+            entry: layers::conv3(path / "conv0" / 0, input_dim, width),
             encoder: all.clone().map(|level| encoder_level(path, settings, level)).collect(),
             up: between.clone().map(|place| layers::upsampling(path / "levels_dec" / place / 0, width)).collect(),
             merged: all.map(|place| conv("levels1", place)).collect(),
