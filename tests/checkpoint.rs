@@ -384,7 +384,10 @@ fn files_that_are_no_checkpoint_are_named_with_what_they_are() {
     torch_zip(&shop, "(lI1\na.", CompressionMethod::Stored, &[]);
     refused("made.pth", &["found one value that torch.save wrote, which is not a dict"]);
     pickled(&shop, "Vepoch\nI3\ns");
-    refused("made.pth", &["no tensors in state_dict_ema, state_dict, model_state_dict, model or at the top (found: \"state_dict\")"]);
+    refused(
+        "made.pth",
+        &["no tensors in state_dict_ema, state_dict, model_state_dict, model or at the top (found: \"state_dict\")"],
+    );
 }
 
 #[test]
