@@ -342,6 +342,8 @@ fn weights_are_found_where_trainers_put_them() {
     let under = |key: &str, name: &str| format!("V{key}\n(d{}s", whole(name));
     let is = |key: &'static str, names: &str, aside: usize| (key, names.to_owned(), aside);
     assert_eq!(found(format!("(d{}{}.", under("model", "a"), under("state_dict", "b"))), is("state_dict", "b", 1));
+    let both = under("state_dict", "a") + &under("state_dict_ema", "b");
+    assert_eq!(found(format!("(d{both}.")), is("state_dict_ema", "b", 1));
     assert_eq!(found(format!("(d{}VX\nI1\ns{}.", under("model", "a"), under("ema", "b"))), is("model", "a", 1));
     assert_eq!(found(format!("(d{}.", under("model_state_dict", "a"))), is("model_state_dict", "a", 0));
     assert_eq!(found(format!("(d{}{}.", whole("a"), whole("b"))), is("-", "a b", 0));
@@ -383,7 +385,10 @@ fn files_that_are_no_checkpoint_are_named_with_what_they_are() {
     torch_zip(&shop, "(lI1\na.", CompressionMethod::Stored, &[]);
     refused("made.pth", &["found one value that torch.save wrote, which is not a dict"]);
     pickled(&shop, "Vepoch\nI3\ns");
-    refused("made.pth", &["no tensors in state_dict, model_state_dict, model or at the top (found: \"state_dict\")"]);
+    refused(
+        "made.pth",
+        &["no tensors in state_dict_ema, state_dict, model_state_dict, model or at the top (found: \"state_dict\")"],
+    );
 }
 
 #[test]

@@ -15,8 +15,9 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{CheckpointError, Container, Dtype, Tensor, TensorInfo};
 
-/// Keys that trainers put weights under, in the order in which they are tried; EgoTaskQA's is the second.
-const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+/// Keys that trainers put weights under, in the order in which they are tried. ActionFormer has running means of its
+/// weights beside them, which are what it evaluates; EgoTaskQA's is the third.
+const KEYS: [&str; 4] = ["state_dict_ema", "state_dict", "model_state_dict", "model"];
 /// Tensors and compressed entries may take this many times the length of their file. `torch.save` compresses nothing,
 /// and only an expanded view is larger than its storage.
 const GROWTH: u64 = 16;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tch::Device;
 
 use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
@@ -12,6 +13,8 @@ use crate::experiment::Experiment;
 use crate::fit::{self, Surroundings};
 use crate::heads::Head;
 use crate::sources::Sources;
+use crate::sweep::EXPERIMENT_FILE;
+use crate::tasks::mq::CLASSES_FILE;
 
 /// What is asked for.
 pub struct Request<'r> {
@@ -44,6 +47,15 @@ pub struct Prediction {
     pub samples: usize,
 }
 
+/// The classes that training kept for weights, a file or the folder of a run: beside them, or in a folder above, up to
+/// that of their experiment.
+pub fn kept_classes(weights: &Path) -> Option<PathBuf> {
+    let weights = weights.canonicalize().ok()?;
+    let folders: Vec<&Path> = weights.ancestors().skip(usize::from(weights.is_file())).collect();
+    let top = folders.iter().position(|folder| folder.join(EXPERIMENT_FILE).is_file()).unwrap_or(0);
+    folders[..=top].iter().map(|folder| folder.join(CLASSES_FILE)).find(|path| path.is_file())
+}
+
 /// Predicts with head `H`.
 ///
 /// # Errors
@@ -52,6 +64,8 @@ pub fn run<H: Head>(request: &Request) -> Result<Prediction, TrainError> {
     let Request { experiment, weights, sources, .. } = *request;
     let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
     let settings: H::Settings = experiment.settings().map_err(why)?;
+    // Settings that no network has are found before anything is read.
+    fit::network::<H>(experiment, Device::Cpu).map_err(why)?;
     let data = H::open(&settings, experiment.behaviour, sources)?;
     let mut predictions = Vec::new();
     for one in weights {

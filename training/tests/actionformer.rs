@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use egofx::checkpoint;
 use egofx::metric::Window;
-use egofx::metric::postprocess::actionformer::{across_classes, within_classes};
-use egofx::metric::postprocess::{POSTPROCESSORS, Proposal, Settings as Suppression};
-use egofx_train::heads::actionformer::decode::{DecodeSettings, detections, proposals};
+use egofx::metric::postprocess::actionformer::{POSTPROCESSOR, across_classes, within_classes};
+use egofx::metric::postprocess::{Clip, Proposal, Settings as Suppression};
+use egofx_train::checkpoint::load_weights;
+use egofx_train::heads::actionformer::decode::{DecodeSettings, in_seconds, proposals};
 use egofx_train::heads::actionformer::loss::{Losses, centre_diou, focal, losses, next_normaliser};
+use egofx_train::heads::actionformer::points;
 use egofx_train::heads::actionformer::targets::{Event, FeatureGrid, Targets};
 use egofx_train::heads::actionformer::{ActionFormer, ActionFormerError, Output, Settings, batch, decays};
 use serde_json::Value;
@@ -17,6 +20,7 @@ use tch::{Device, Kind, Tensor, nn};
 const TOLERANCE: f64 = 1e-5;
 /// Of gradients that are zero but for rounding.
 const ZERO_GRADIENT: f64 = 1e-8;
+const DIM: i64 = 6;
 const GRID: FeatureGrid = FeatureGrid { fps: 30.0, stride_frames: 16.0, window_frames: 16.0 };
 /// Beyond all detections of the golden clip.
 const DURATION_SEC: f64 = 100.0;
@@ -36,7 +40,6 @@ fn tensors() -> BTreeMap<String, Tensor> {
 
 fn settings() -> Settings {
     Settings {
-        input_dim: 6,
         width: 32,
         heads: 4,
         window: 9,
@@ -61,7 +64,6 @@ fn settings() -> Settings {
 fn full_size() -> Settings {
     let ranges = [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 10000.0];
     Settings {
-        input_dim: 256,
         width: 384,
         branch_blocks: 7,
         max_length: 1024,
@@ -94,7 +96,7 @@ struct Golden {
 
 fn golden() -> Golden {
     let store = nn::VarStore::new(Device::Cpu);
-    let network = ActionFormer::new(&store.root(), &settings()).unwrap();
+    let network = ActionFormer::new(&store.root(), DIM, &settings()).unwrap();
     let tensors = tensors();
     tch::no_grad(|| {
         for (name, mut variable) in store.variables() {
@@ -102,7 +104,7 @@ fn golden() -> Golden {
         }
     });
     let clips = [&tensors["in.feats_a"], &tensors["in.feats_b"]].map(Tensor::shallow_clone);
-    let (features, mask) = batch(&clips, &settings()).unwrap();
+    let (features, mask) = batch(&clips, DIM, &settings()).unwrap();
     Golden { store, network, tensors, features, mask }
 }
 
@@ -140,7 +142,7 @@ fn names_and_shapes_are_those_of_the_state_dict() {
 fn the_real_network_has_the_parameters_of_the_original() {
     let count = |settings: &Settings| {
         let store = nn::VarStore::new(Device::Cpu);
-        ActionFormer::new(&store.root(), settings).unwrap();
+        ActionFormer::new(&store.root(), 256, settings).unwrap();
         store.trainable_variables().iter().map(|variable| variable.numel()).sum::<usize>()
     };
     assert_eq!(count(&Settings { drop_path: 0.0, ..full_size() }), 18_668_664);
@@ -151,7 +153,7 @@ fn the_real_network_has_the_parameters_of_the_original() {
 #[test]
 fn scales_of_drop_path_have_the_names_of_the_original() {
     let store = nn::VarStore::new(Device::Cpu);
-    ActionFormer::new(&store.root(), &Settings { drop_path: 0.1, ..settings() }).unwrap();
+    ActionFormer::new(&store.root(), DIM, &Settings { drop_path: 0.1, ..settings() }).unwrap();
     let variables = store.variables();
     for name in ["backbone.stem.1.drop_path_attn.scale", "backbone.branch.0.drop_path_mlp.scale"] {
         assert_eq!(variables[name].size(), [1, 32, 1]);
@@ -162,7 +164,7 @@ fn scales_of_drop_path_have_the_names_of_the_original() {
 #[test]
 fn first_biases_are_zero_but_for_the_prior_of_the_classes() {
     let store = nn::VarStore::new(Device::Cpu);
-    ActionFormer::new(&store.root(), &settings()).unwrap();
+    ActionFormer::new(&store.root(), DIM, &settings()).unwrap();
     for (name, variable) in store.variables() {
         let expected = match &*name {
             "cls_head.cls_head.conv.bias" => -(99_f64.ln()),
@@ -206,6 +208,9 @@ fn logits_offsets_and_points_are_the_originals() {
         close(&level.offsets.transpose(1, 2), expected("offsets"), &format!("offsets {index}"));
     }
     assert_eq!(output.points(), golden.tensors["out.points"]);
+    let ranges = &settings().regression_ranges;
+    assert_eq!(points::of_pyramid(64, ranges, Device::Cpu), output.points());
+    assert_eq!(points::masks(&golden.mask, ranges.len()), output.mask());
 }
 
 #[test]
@@ -306,9 +311,11 @@ fn without_positives_there_is_no_regression_loss_and_gradients_are_finite() {
     }
 }
 
-fn suppression(most: usize) -> Suppression {
-    let of_actionformer = POSTPROCESSORS.iter().find(|postprocessor| postprocessor.name == "actionformer").unwrap();
-    Suppression { sigma: 0.9, min_score: 0.001, most, ..of_actionformer.defaults }
+/// What is left of proposals of a clip, in seconds.
+fn detections(proposals: &[Proposal], duration_sec: f64) -> Vec<Proposal> {
+    let settings = Suppression { most: 50, ..POSTPROCESSOR.defaults };
+    let clip = Clip { duration_sec, asked: None };
+    (POSTPROCESSOR.tracks)(&in_seconds(proposals, &GRID), &clip, &settings).detected
 }
 
 #[test]
@@ -316,7 +323,7 @@ fn detections_are_the_originals() {
     let (golden, expected) = (golden(), expected());
     let candidates = proposals(&golden.output(false), 0, &DECODE);
     assert_eq!(candidates.len() as i64, expected["pre_nms_count_video_a"].as_i64().unwrap());
-    let found = detections(&candidates, &GRID, DURATION_SEC, &suppression(50));
+    let found = detections(&candidates, DURATION_SEC);
     let expected = &expected["detections_video_a"];
     assert_eq!(found.len() as i64, expected["count"].as_i64().unwrap());
     for (found, expected) in found.iter().zip(expected["top10"].as_array().unwrap()) {
@@ -334,7 +341,7 @@ fn detections_are_the_originals() {
 fn detections_are_cut_to_the_clip_and_capped_by_level() {
     let output = golden().output(false);
     let candidates = proposals(&output, 0, &DECODE);
-    let found = detections(&candidates, &GRID, 5.0, &suppression(50));
+    let found = detections(&candidates, 5.0);
     assert!(found.iter().all(|found| found.window.start_sec >= 0.0 && found.window.end_sec <= 5.0));
     assert!(found.iter().any(|found| found.window.end_sec == 5.0));
     let few = proposals(&output, 0, &DecodeSettings { most_per_level: 3, min_length: -1.0, ..DECODE });
@@ -353,7 +360,7 @@ fn suppression_is_the_originals() {
         class: of["classes"][place].as_u64().unwrap() as usize,
     };
     let input: Vec<Proposal> = (0..5).map(|place| row(place, case)).collect();
-    let settings = suppression(2000);
+    let settings = POSTPROCESSOR.defaults;
     let pairs = [
         (within_classes(&input, &settings), "multiclass"),
         (across_classes(&input, &settings, 0.95), "class_agnostic_with_voting_0p95"),
@@ -375,7 +382,7 @@ fn a_clip_is_the_same_alone_as_in_a_batch() {
     let golden = golden();
     let together = golden.output(false);
     for (index, name) in ["in.feats_a", "in.feats_b"].into_iter().enumerate() {
-        let (features, mask) = batch(&[golden.tensors[name].shallow_clone()], &settings()).unwrap();
+        let (features, mask) = batch(&[golden.tensors[name].shallow_clone()], DIM, &settings()).unwrap();
         let alone = golden.network.forward(&features, &mask, false).unwrap();
         let clip = index as i64;
         close(&alone.logits().get(0), &together.logits().get(clip), "logits");
@@ -388,7 +395,7 @@ fn a_clip_is_the_same_alone_as_in_a_batch() {
 fn clips_beyond_the_greatest_length_stretch_the_positions() {
     let golden = golden();
     let long = Tensor::cat(&[&golden.tensors["in.feats_a"], &golden.tensors["in.feats_a"]], 1).narrow(1, 0, 70);
-    let (features, mask) = batch(&[long.shallow_clone()], &settings()).unwrap();
+    let (features, mask) = batch(&[long.shallow_clone()], DIM, &settings()).unwrap();
     assert_eq!(features.size(), [1, 6, 96], "a multiple of 32, by 4 steps at either side and two halvings");
     let output = golden.network.forward(&features, &mask, false).unwrap();
     let lengths: Vec<i64> = output.levels.iter().map(|level| level.points.size()[0]).collect();
@@ -399,7 +406,7 @@ fn clips_beyond_the_greatest_length_stretch_the_positions() {
         ActionFormerError::TooLong { length: 96, max_length: 64 }
     );
     let short = golden.tensors["in.feats_a"].shallow_clone();
-    assert_eq!(batch(&[short, long], &settings()).unwrap_err(), ActionFormerError::Mixed(50, 70));
+    assert_eq!(batch(&[short, long], DIM, &settings()).unwrap_err(), ActionFormerError::Mixed(50, 70));
     // A longer table changes what every step is added, and the predictions with it.
     let whole = golden.output(false);
     let difference = (output.logits().get(0).get(0) - whole.logits().get(0).get(0)).abs().max().double_value(&[]);
@@ -422,9 +429,12 @@ fn tensors_of_other_shapes_are_refused() {
         refused(features, &mask.to_kind(Kind::Float)),
         "a mask of shape [2, 1, 64], expected [2, 1, 64] of booleans"
     );
-    assert_eq!(batch(&[], &settings()).unwrap_err().to_string(), "a batch of shape [0], expected clips");
+    assert_eq!(batch(&[], DIM, &settings()).unwrap_err().to_string(), "a batch of shape [0], expected clips");
     let flat = Tensor::zeros([6], (Kind::Float, Device::Cpu));
-    assert_eq!(batch(&[flat], &settings()).unwrap_err().to_string(), "a clip of shape [6], expected [6, at least 1]");
+    assert_eq!(
+        batch(&[flat], DIM, &settings()).unwrap_err().to_string(),
+        "a clip of shape [6], expected [6, at least 1]"
+    );
 }
 
 #[test]
@@ -460,4 +470,37 @@ fn settings_have_no_defaults_and_no_other_keys() {
     let mut more = complete;
     more["widht"] = 1.into();
     assert!(serde_json::from_value::<Settings>(more).is_err());
+}
+
+/// A state dict with its weights times `factor`, as the authors' trainer has it.
+fn state_dict(golden: &Golden, factor: f64) -> checkpoint::Value {
+    let stored = |(name, weight): (String, Tensor)| {
+        let weight = (weight * factor).detach();
+        let mut numbers = vec![0f32; weight.numel()];
+        weight.copy_data(&mut numbers, weight.numel());
+        let shape = weight.size().iter().map(|&size| size as usize).collect();
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let tensor = checkpoint::Tensor { dtype: checkpoint::Dtype::F32, shape, bytes };
+        (format!("module.{name}"), checkpoint::Value::Tensor(tensor))
+    };
+    checkpoint::Value::Dict(golden.store.variables().into_iter().map(stored).collect())
+}
+
+#[test]
+fn official_files_load_by_their_names_and_running_means_come_first() {
+    let golden = golden();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epoch_015.pth.tar");
+    let epoch = ("epoch".to_owned(), checkpoint::Value::Int(15));
+    let weights = ("state_dict".to_owned(), state_dict(&golden, 0.5));
+    let means = ("state_dict_ema".to_owned(), state_dict(&golden, 1.0));
+    for entries in [vec![epoch.clone(), weights, means.clone()], vec![epoch, ("state_dict".to_owned(), means.1)]] {
+        let file = std::fs::File::create(&path).unwrap();
+        checkpoint::write_torch_value(file, &checkpoint::Value::Dict(entries), checkpoint::none_announced).unwrap();
+        let fresh = nn::VarStore::new(Device::Cpu);
+        let loaded = ActionFormer::new(&fresh.root(), DIM, &settings()).unwrap();
+        load_weights(&path, "actionformer", &fresh.variables().into_iter().collect()).unwrap();
+        let found = loaded.forward(&golden.features, &golden.mask, false).unwrap();
+        assert_eq!(found.logits(), golden.output(false).logits());
+    }
 }

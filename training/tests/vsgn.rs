@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use egofx::checkpoint;
 use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
+use egofx_train::checkpoint::load_weights;
 use egofx_train::heads::vsgn::loss::{Losses, Truth, curve_loss, losses};
 use egofx_train::heads::vsgn::matching::{Truths, matches, overlaps};
-use egofx_train::heads::vsgn::targets::{self, Grid, Moment};
+use egofx_train::heads::vsgn::targets::{self, Grid};
 use egofx_train::heads::vsgn::{Output, Settings, SettingsError, Vsgn, anchors, decode, neighbours};
+use egofx_train::tasks::mq::Moment;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -41,7 +44,6 @@ fn pairs(value: &Value) -> Tensor {
 
 fn small() -> Settings {
     Settings {
-        input_dim: 6,
         width: 32,
         length: 64,
         levels: 5,
@@ -56,14 +58,17 @@ fn small() -> Settings {
     }
 }
 
-fn real(input_dim: i64) -> Settings {
-    Settings { input_dim, width: 256, length: 928, classes: 111, neighbours: 12, ..small() }
+fn real() -> Settings {
+    Settings { width: 256, length: 928, classes: 111, neighbours: 12, ..small() }
 }
+
+/// Numbers of a cell in the fixture.
+const DIM: i64 = 6;
 
 /// The fixture's network, its weights' store and all of the fixture's tensors.
 fn network(settings: &Settings) -> (Vsgn, VarStore, HashMap<String, Tensor>) {
     let (store, tensors) = (VarStore::new(Device::Cpu), tensors());
-    let network = Vsgn::new(&store.root(), settings).unwrap();
+    let network = Vsgn::new(&store.root(), DIM, settings).unwrap();
     tch::no_grad(|| {
         for (name, mut weight) in store.variables() {
             weight.copy_(&tensors[&format!("w.{name}")]);
@@ -147,7 +152,7 @@ fn a_clip_of_a_batch_is_as_it_is_alone() {
 #[test]
 fn weights_have_the_original_names_and_shapes() {
     let store = VarStore::new(Device::Cpu);
-    Vsgn::new(&store.root(), &small()).unwrap();
+    Vsgn::new(&store.root(), DIM, &small()).unwrap();
     let found: BTreeMap<String, Vec<i64>> =
         store.variables().iter().map(|(name, w)| (name.clone(), w.size())).collect();
     let expected: BTreeMap<String, Vec<i64>> = serde_json::from_value(expected()["state_dict_shapes"].clone()).unwrap();
@@ -158,7 +163,7 @@ fn weights_have_the_original_names_and_shapes() {
 fn networks_of_real_size_have_the_original_number_of_weights() {
     for input_dim in [2304, 256, 4096] {
         let store = VarStore::new(Device::Cpu);
-        Vsgn::new(&store.root(), &real(input_dim)).unwrap();
+        Vsgn::new(&store.root(), input_dim, &real()).unwrap();
         let found: usize = store.variables().values().map(Tensor::numel).sum();
         assert_eq!(found as u64, expected()["parameter_counts"][format!("input{input_dim}")].as_u64().unwrap());
     }
@@ -167,7 +172,7 @@ fn networks_of_real_size_have_the_original_number_of_weights() {
 #[test]
 fn without_the_graph_levels_are_plain_convolutions() {
     let store = VarStore::new(Device::Cpu);
-    let network = Vsgn::new(&store.root(), &Settings { graph: false, ..small() }).unwrap();
+    let network = Vsgn::new(&store.root(), DIM, &Settings { graph: false, ..small() }).unwrap();
     let variables = store.variables();
     assert_eq!(variables["xGPN.levels_enc.4.0.weight"].size(), [32, 32, 3]);
     assert!(variables.keys().all(|name| !name.contains("nconv1") && !name.contains("tconv1")));
@@ -179,7 +184,7 @@ fn without_the_graph_levels_are_plain_convolutions() {
 #[test]
 fn weights_start_as_pytorchs_do() {
     let store = VarStore::new(Device::Cpu);
-    Vsgn::new(&store.root(), &real(256)).unwrap();
+    Vsgn::new(&store.root(), 256, &real()).unwrap();
     let variables = store.variables();
     let most = |name: &str| variables[name].abs().max().double_value(&[]);
     for (name, fan_in) in [("xGPN.conv0.0.", 768.0_f64), ("xGPN.levels_enc.0.nconv1.mlp.", 512.0)] {
@@ -366,6 +371,18 @@ fn the_farther_neighbours_of_a_copy_are_in_the_clip() {
     assert_eq!(of(8, 7), plain);
 }
 
+#[test]
+fn stitching_changes_what_short_clips_look_like_and_no_others() {
+    let (plain, _, tensors) = network(&small());
+    let (stitched, ..) = network(&Settings { stitching: true, stitch_gap: 4, short_ratio: 0.4, ..small() });
+    let num_cells = Tensor::from_slice(&[26i64, 25]);
+    let of = |network: &Vsgn| network.forward(&tensors["in.features"], &num_cells);
+    let (plain, stitched) = (of(&plain), of(&stitched));
+    close("long", &stitched.boxes.get(0), &plain.boxes.get(0), BOX_TOLERANCE);
+    let moved = (stitched.boxes.get(1) - plain.boxes.get(1)).abs().max().double_value(&[]);
+    assert!(moved > 10.0 * BOX_TOLERANCE, "25 of 64 cells are at most 0.4 of them: {moved:e}");
+}
+
 /// Moments of a fixture's clip; classes by name where they are names.
 fn moments(clip: &Value, classes: &Value) -> Vec<Moment> {
     let moment = |listed: &Value| match listed.as_array() {
@@ -463,8 +480,12 @@ fn stitched_clips_are_followed_by_their_enlarged_copy() {
 #[test]
 fn proposals_are_the_networks_in_seconds() {
     let (output, _, tensors) = output();
-    let clips = decode::clips(&output).unwrap();
+    let clips = decode::clips(&output);
     assert_eq!(clips.len(), 2);
+    for (clip, boxes) in clips.iter().zip(tensors["out.loc_adjusted"].unbind(0)) {
+        let found = Tensor::from_slice(clip.boxes.as_slice().unwrap()).view([-1, 2]);
+        close("boxes", &found, &boxes, BOX_TOLERANCE);
+    }
     let grid = Grid { length: 64, num_cells: 50, fps: 1.875 };
     let found = clips[1].proposals(&grid, &small());
     assert!(found.iter().all(|p| (1..5).contains(&p.class) && p.window.end_sec <= 49.0 / 1.875));
@@ -482,4 +503,28 @@ fn proposals_are_the_networks_in_seconds() {
     assert!((first.score - best.double_value(&[])).abs() < 1e-6);
     assert!((first.window.start_sec - window.double_value(&[0])).abs() < BOX_TOLERANCE);
     assert!((first.window.end_sec - window.double_value(&[1])).abs() < BOX_TOLERANCE);
+}
+
+#[test]
+fn official_files_load_by_their_names() {
+    let (network, store, tensors) = network(&small());
+    let golden: BTreeMap<String, Tensor> = store.variables().into_iter().collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model_best.pth.tar");
+    let infos = golden.iter().map(|(name, weight)| (name.clone(), stored(weight).info())).collect();
+    checkpoint::write_torch(&path, &infos, &mut |name| Ok(stored(&golden[name])), "module.").unwrap();
+    let fresh = VarStore::new(Device::Cpu);
+    let loaded = Vsgn::new(&fresh.root(), DIM, &small()).unwrap();
+    load_weights(&path, "vsgn", &fresh.variables().into_iter().collect()).unwrap();
+    let of = |network: &Vsgn| network.forward(&tensors["in.features"], &tensors["in.num_frms"]).adjusted;
+    assert_eq!(of(&loaded), of(&network));
+}
+
+/// A weight as files have it.
+fn stored(weight: &Tensor) -> checkpoint::Tensor {
+    let mut numbers = vec![0f32; weight.numel()];
+    weight.copy_data(&mut numbers, weight.numel());
+    let shape = weight.size().iter().map(|&size| size as usize).collect();
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    checkpoint::Tensor { dtype: checkpoint::Dtype::F32, shape, bytes }
 }

@@ -24,7 +24,7 @@ pub struct Data {
     #[arg(long, value_name = "DIR")]
     shots: Option<PathBuf>,
     /// Names and numbers of the classes: moment_classes_idx.json. For mq; without it those of the training annotations,
-    /// sorted.
+    /// sorted, which training writes into its folder, where predict finds them.
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// The concepts of each shot: Tags.mat, by which summaries are scored. For qfvs.

@@ -9,7 +9,7 @@ use egofx_train::checkpoint;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, LAST_FILE, Surroundings};
 use egofx_train::heads::Entry;
-use egofx_train::predict::{Request, Weights};
+use egofx_train::predict::{Request, Weights, kept_classes};
 use egofx_train::sources::Split;
 use egofx_train::sweep;
 
@@ -47,6 +47,7 @@ impl Predict {
         let head = Entry::find(&experiment.head, self.config.as_deref().unwrap_or(&self.weights))?;
         let mut sources = self.data.sources();
         sources.annotations = vec![(Split::Whole, self.annotations.clone())];
+        sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
         let surroundings =

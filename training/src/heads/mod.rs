@@ -26,7 +26,11 @@ use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All heads, in the order in which they are listed to people.
-pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>()];
+pub const HEADS: &[Entry] = &[
+    Entry::of::<vslnet::head::NlqHead>(),
+    Entry::of::<vsgn::head::MqHead>(),
+    Entry::of::<actionformer::head::MqHead>(),
+];
 
 /// A head, as the command line knows it.
 #[derive(Clone, Copy)]

@@ -59,26 +59,34 @@ pub struct Mq {
     postprocessor: &'static Postprocessor,
 }
 
+/// What is opened.
+pub struct Wanted<'w> {
+    /// The store of rows.
+    pub features: &'w Expected,
+    /// Classes of moments that the network tells apart, without background.
+    pub classes: usize,
+    /// Whether faults of the original's evaluation are reproduced.
+    pub behaviour: Behaviour,
+    /// What makes a submission of proposals.
+    pub postprocessor: &'static Postprocessor,
+}
+
 impl Mq {
     /// Opens annotations and the store.
     ///
     /// # Errors
     /// Files or stores that are missing, damaged or of other features; clips without features unless those are allowed;
-    /// labels that are no classes.
-    pub fn open(
-        expected: &Expected,
-        behaviour: Behaviour,
-        postprocessor: &'static Postprocessor,
-        sources: &Sources,
-    ) -> Result<Self, TrainError> {
+    /// other classes than the network has; labels that are no classes.
+    pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the clips";
-        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, expected)?;
+        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
         if features.rows() != RowKind::Window {
             let found = format!("rows that are each a {}", features.rows().name());
             return Err(TrainError::unexpected(features.path(), "windows of clips (egovlp_mq)", found));
         }
         let clips = clips(sources)?;
         let classes = classes(sources, &clips)?;
+        expect_count(sources, &classes, wanted.classes)?;
         let numbers: HashMap<String, usize> = classes.iter().cloned().zip(0..).collect();
         expect_known(sources, &clips, &numbers)?;
         let name = |(_, clip): &(Split, AnnotatedClip)| clip.clip_uid.clone();
@@ -90,17 +98,13 @@ impl Mq {
         };
         let samples = kept.into_iter().filter_map(sample).collect();
         let cache = Cache::new(sources.memory_bytes);
+        let Wanted { behaviour, postprocessor, .. } = *wanted;
         Ok(Self { samples, classes, numbers, features, cache, behaviour, postprocessor })
     }
 
     /// The sample of that number.
     pub fn sample(&self, number: usize) -> &Sample {
         &self.samples[number]
-    }
-
-    /// How many classes there are, background included.
-    pub fn num_classes(&self) -> usize {
-        self.classes.len()
     }
 
     /// Numbers of the samples of a split.
@@ -220,6 +224,20 @@ fn classes(sources: &Sources, clips: &[(Split, AnnotatedClip)]) -> Result<Vec<St
         return Err(TrainError::Needed { name: "classes", about });
     }
     Ok([BACKGROUND.to_owned()].into_iter().chain(labels.into_iter().cloned()).collect())
+}
+
+fn expect_count(sources: &Sources, classes: &[String], wanted: usize) -> Result<(), TrainError> {
+    let found = classes.len() - 1;
+    if found == wanted {
+        return Ok(());
+    }
+    let trained = sources.annotations.iter().find(|(split, _)| *split == Split::Train).map(|(_, path)| path);
+    let path = sources.classes.as_ref().or(trained).cloned().unwrap_or_default();
+    Err(TrainError::unexpected(
+        &path,
+        format!("{wanted} classes besides background, as the model has"),
+        found.to_string(),
+    ))
 }
 
 fn expect_known(

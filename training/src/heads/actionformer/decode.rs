@@ -1,9 +1,9 @@
-//! From predictions at points to scored moments of a clip.
+//! From predictions at points to proposals for a clip.
 //!
-//! Suppression is `egofx`'s. Not for metrics. Arithmetic is in `f32`, in the order of the original.
+//! Not for suppression, which is `egofx`'s. Arithmetic is in `f32`, in the order of the original.
 
 use egofx::metric::Window;
-use egofx::metric::postprocess::{Proposal, Settings as Suppression, actionformer::within_classes};
+use egofx::metric::postprocess::Proposal;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -28,21 +28,14 @@ pub fn proposals(output: &Output, clip: i64, settings: &DecodeSettings) -> Vec<P
     output.levels.iter().flat_map(|level| of_level(level, clip, settings)).collect()
 }
 
-/// The moments of one clip of a batch, best first: proposals, suppressed within their classes, in seconds and cut to
-/// the clip. Classes are those of the network plus one, as 0 is background.
-pub fn detections(
-    proposals: &[Proposal],
-    grid: &FeatureGrid,
-    duration_sec: f64,
-    suppression: &Suppression,
-) -> Vec<Proposal> {
-    let second = |step: f64| f64::from(grid.sec_from_step(step as f32)).clamp(0.0, duration_sec.max(0.0));
-    let in_seconds = |proposal: Proposal| {
+/// Proposals in seconds, not cut to the clip. The original suppresses first; overlaps are the same in seconds.
+pub fn in_seconds(proposals: &[Proposal], grid: &FeatureGrid) -> Vec<Proposal> {
+    let second = |step: f64| f64::from(grid.sec_from_step(step as f32));
+    let in_seconds = |proposal: &Proposal| {
         let Window { start_sec: start, end_sec: end } = proposal.window;
-        Proposal { window: Window::new(second(start), second(end)), ..proposal }
+        Proposal { window: Window::new(second(start), second(end)), ..*proposal }
     };
-    // In steps, as in the original: what it adds to lengths is in steps.
-    within_classes(proposals, suppression).into_iter().map(in_seconds).collect()
+    proposals.iter().map(in_seconds).collect()
 }
 
 fn of_level(level: &Level, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {

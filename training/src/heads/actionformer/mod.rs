@@ -7,6 +7,7 @@ mod attention;
 mod block;
 pub mod crop;
 pub mod decode;
+pub mod head;
 mod layers;
 pub mod loss;
 pub mod points;
@@ -69,6 +70,7 @@ impl Output {
 /// The network. It stays on the device that its weights were made on.
 #[derive(Debug)]
 pub struct ActionFormer {
+    input_dim: i64,
     settings: Settings,
     embedding: Tower,
     /// `[1, width, max_length]`.
@@ -84,12 +86,12 @@ pub struct ActionFormer {
 }
 
 impl ActionFormer {
-    /// A network with the first weights of the original: PyTorch's for convolutions, zero for their biases, except that
-    /// every class starts at the prior probability.
+    /// A network for features of `input_dim` channels, with the first weights of the original: PyTorch's for
+    /// convolutions, zero for their biases, except that every class starts at the prior probability.
     ///
     /// # Errors
     /// Settings that [`Settings::check`] refuses.
-    pub fn new(path: &nn::Path, settings: &Settings) -> Result<Self, ActionFormerError> {
+    pub fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Result<Self, ActionFormerError> {
         settings.check()?;
         let (width, levels) = (settings.width, settings.levels() as i64);
         let [backbone, class_head, offset_head] = ["backbone", "cls_head", "reg_head"].map(|name| path / name);
@@ -105,7 +107,8 @@ impl ActionFormer {
         let scale = |level: i64| (&offset_head / "scale" / level).var("scale", &[], nn::Init::Const(1.0));
         let (convs, norms) = (&backbone / "embd", &backbone / "embd_norm");
         Ok(Self {
-            embedding: Tower::new(&convs, &norms, settings.input_dim, width, settings.embedding_layers),
+            input_dim,
+            embedding: Tower::new(&convs, &norms, input_dim, width, settings.embedding_layers),
             positions: points::positions(settings.max_length, width, path.device()),
             stem: blocks("stem", settings.stem_blocks, 1),
             branch: blocks("branch", settings.branch_blocks, 2),
@@ -171,8 +174,8 @@ impl ActionFormer {
 
     fn check(&self, features: &Tensor, mask: &Tensor, train: bool) -> Result<(), ActionFormerError> {
         let (found, multiple) = (features.size(), self.settings.length_multiple());
-        if found.len() != 3 || found[1] != self.settings.input_dim || found[2] < 1 || found[2] % multiple != 0 {
-            let expected = format!("[clips, {}, a multiple of {multiple}]", self.settings.input_dim);
+        if found.len() != 3 || found[1] != self.input_dim || found[2] < 1 || found[2] % multiple != 0 {
+            let expected = format!("[clips, {}, a multiple of {multiple}]", self.input_dim);
             return Err(ActionFormerError::Shape { what: "features", found, expected });
         }
         if mask.size() != [found[0], 1, found[2]] || mask.kind() != Kind::Bool {
@@ -192,8 +195,8 @@ impl ActionFormer {
 /// # Errors
 /// No clips, clips of other shapes, and clips longer than [`Settings::max_length`] among others that would be padded to
 /// another length, for the positions of all would be stretched.
-pub fn batch(clips: &[Tensor], settings: &Settings) -> Result<(Tensor, Tensor), ActionFormerError> {
-    let lengths = clips.iter().map(|clip| clip_length(clip, settings)).collect::<Result<Vec<i64>, _>>()?;
+pub fn batch(clips: &[Tensor], input_dim: i64, settings: &Settings) -> Result<(Tensor, Tensor), ActionFormerError> {
+    let lengths = clips.iter().map(|clip| clip_length(clip, input_dim)).collect::<Result<Vec<i64>, _>>()?;
     let padded = lengths.first().map_or(0, |&first| settings.padded_length(first));
     if let Some(&other) = lengths.iter().find(|length| settings.padded_length(**length) != padded) {
         return Err(ActionFormerError::Mixed(lengths[0], other));
@@ -209,11 +212,11 @@ pub fn batch(clips: &[Tensor], settings: &Settings) -> Result<(Tensor, Tensor), 
     Ok((features, mask.to_device(device)))
 }
 
-fn clip_length(clip: &Tensor, settings: &Settings) -> Result<i64, ActionFormerError> {
+fn clip_length(clip: &Tensor, input_dim: i64) -> Result<i64, ActionFormerError> {
     match clip.size()[..] {
-        [channels, length] if channels == settings.input_dim && length > 0 => Ok(length),
+        [channels, length] if channels == input_dim && length > 0 => Ok(length),
         _ => {
-            let expected = format!("[{}, at least 1]", settings.input_dim);
+            let expected = format!("[{input_dim}, at least 1]");
             Err(ActionFormerError::Shape { what: "a clip", found: clip.size(), expected })
         }
     }
@@ -235,7 +238,6 @@ mod samples {
     /// A small network, as in the golden data.
     pub fn settings() -> Settings {
         Settings {
-            input_dim: 6,
             width: 32,
             heads: 4,
             window: 9,

@@ -16,6 +16,18 @@ pub fn of_level(level: usize, length: i64, range: [f64; 2], device: Device) -> T
     Tensor::stack(&[places, column(range[0]), column(range[1]), column(stride)], 1)
 }
 
+/// The points of all levels, finest first, `[P, 4]`, for clips of `length` steps; a range for each level.
+pub fn of_pyramid(length: i64, ranges: &[[f64; 2]], device: Device) -> Tensor {
+    let level = |(level, range): (usize, &[f64; 2])| of_level(level, length >> level, *range, device);
+    Tensor::cat(&ranges.iter().enumerate().map(level).collect::<Vec<_>>(), 0)
+}
+
+/// Which of these points lie within their clips, `[B, P]`, of a mask of steps `[B, 1, T]`.
+pub fn masks(mask: &Tensor, levels: usize) -> Tensor {
+    let level = |level: usize| mask.squeeze_dim(1).slice(1, 0, None, 1 << level);
+    Tensor::cat(&(0..levels).map(level).collect::<Vec<_>>(), 1)
+}
+
 /// The sinusoids of Vaswani et al. (2017), section 3.5, over the root of the width: `[1, width, length]`.
 pub(super) fn positions(length: i64, width: i64, device: Device) -> Tensor {
     let options = (Kind::Double, device);

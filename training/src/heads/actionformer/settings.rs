@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Channels of the features (256 with EgoVLP's).
-    pub input_dim: i64,
     /// Channels of the embedding, the pyramid and the heads (384).
     pub width: i64,
     /// Attention heads, which share the width evenly (4).
@@ -134,7 +132,6 @@ impl Settings {
         expect("stem_blocks", self.stem_blocks, self.stem_blocks >= 0, "at least 0")?;
         expect("branch_blocks", self.branch_blocks, (0..=20).contains(&self.branch_blocks), "from 0 to 20")?;
         let counts = [
-            ("input_dim", self.input_dim),
             ("width", self.width),
             ("heads", self.heads),
             ("embedding_layers", self.embedding_layers),

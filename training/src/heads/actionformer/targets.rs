@@ -2,6 +2,7 @@
 //!
 //! Not for the loss. A point predicts the shortest event that is near its centre and as long as its level is for.
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{ActionFormerError, Settings};
@@ -10,7 +11,8 @@ use super::{ActionFormerError, Settings};
 const TIE_STEPS: f64 = 1e-3;
 
 /// Where features lie in time.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FeatureGrid {
     /// Frames a second.
     pub fps: f32,
@@ -78,6 +80,13 @@ impl Targets {
         }
         let events = Padded::new(events, settings.classes, points.device())?;
         Ok(assigned(&Columns::new(points), mask, &events, settings))
+    }
+
+    /// The same on a device.
+    pub fn to_device(&self, device: Device) -> Self {
+        let [classes, offsets, positive] =
+            [&self.classes, &self.offsets, &self.positive].map(|tensor| tensor.to_device(device));
+        Self { classes, offsets, positive }
     }
 
     /// How many points have an event. Waits for the device; on the CPU it costs nothing.

@@ -5,22 +5,11 @@
 
 use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::vsgn::{self, NetworkOutput};
-use ndarray::{Array1, Array2, ShapeError};
-use tch::{Kind, TchError, Tensor};
+use ndarray::{Array1, Array2};
+use tch::{Device, Kind, Tensor};
 
 use super::model::{Output, Settings};
 use super::targets::Grid;
-
-/// Output that is not what the network gives.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// What libtorch says.
-    #[error(transparent)]
-    Tensor(#[from] TchError),
-    /// Numbers that do not fit their shape.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-}
 
 /// The network's output for one clip, off the device.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +25,9 @@ pub struct ClipOutput {
 }
 
 /// The clips of a batch, one by one.
-///
-/// # Errors
-/// Tensors that cannot be copied, or not of the shapes that the network gives.
-pub fn clips(output: &Output) -> Result<Vec<ClipOutput>, DecodeError> {
-    let boxes = matrices(&output.adjusted)?;
-    let probabilities = matrices(&output.probabilities())?;
-    let starts = matrices(&output.curves.start.f_unsqueeze(1)?)?;
-    let ends = matrices(&output.curves.end.f_unsqueeze(1)?)?;
+pub fn clips(output: &Output) -> Vec<ClipOutput> {
+    let (boxes, probabilities) = (matrices(&output.adjusted), matrices(&output.probabilities()));
+    let [starts, ends] = [&output.curves.start, &output.curves.end].map(|curve| matrices(&curve.unsqueeze(1)));
     let columns = boxes.into_iter().zip(probabilities).zip(starts.into_iter().zip(ends));
     let clip = |((boxes, probabilities), (starts, ends)): ((_, _), (Array2<f64>, Array2<f64>))| ClipOutput {
         boxes,
@@ -51,19 +35,20 @@ pub fn clips(output: &Output) -> Result<Vec<ClipOutput>, DecodeError> {
         starts: starts.row(0).to_owned(),
         ends: ends.row(0).to_owned(),
     };
-    Ok(columns.map(clip).collect())
+    columns.map(clip).collect()
 }
 
 /// `[B, N, M]` as B matrices.
-fn matrices(tensor: &Tensor) -> Result<Vec<Array2<f64>>, DecodeError> {
-    let (batch, rows, columns) = tensor.size3()?;
-    let flat = Vec::<f64>::try_from(tensor.detach().f_to_kind(Kind::Double)?.f_reshape([-1])?)?;
-    let size = rows * columns;
-    let matrix = |clip: i64| {
-        let numbers = flat[(clip * size) as usize..((clip + 1) * size) as usize].to_vec();
-        Ok(Array2::from_shape_vec((rows as usize, columns as usize), numbers)?)
+fn matrices(tensor: &Tensor) -> Vec<Array2<f64>> {
+    let size = tensor.size().iter().map(|&size| size as usize).collect::<Vec<_>>();
+    let (rows, columns) = (size[1], size[2]);
+    let on_cpu = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
+    let mut flat = vec![0.0; on_cpu.numel()];
+    on_cpu.copy_data(&mut flat, on_cpu.numel());
+    let matrix = |clip: usize| {
+        Array2::from_shape_fn((rows, columns), |(row, column)| flat[(clip * rows + row) * columns + column])
     };
-    (0..batch).map(matrix).collect()
+    (0..size[0]).map(matrix).collect()
 }
 
 impl ClipOutput {

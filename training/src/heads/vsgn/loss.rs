@@ -137,3 +137,19 @@ pub fn curve_loss(likelihoods: &Tensor, labels: &Tensor, behaviour: Behaviour) -
     let losses = weight(&positive) * likely.log() + weight(&negative) * unlikely.log();
     -losses.mean(likelihoods.kind())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_that_miss_their_targets_lose_by_the_stretch_between() {
+        let boxes = Tensor::from_slice(&[0f32, 1.0, 1.0, 0.0, 3.0, 4.0]).view([3, 2]);
+        let targets = Tensor::from_slice(&[3f32, 4.0]).view([1, 2]);
+        let found = Vec::<f64>::try_from(generalised_overlap(&boxes, &targets).to_kind(Kind::Double)).unwrap();
+        // A hull of 4 of which 2 are covered, whichever end comes first; and a hit.
+        for (found, expected) in found.iter().zip([-0.5, -0.5, 1.0]) {
+            assert!((found - expected).abs() < 1e-6, "{found}");
+        }
+    }
+}

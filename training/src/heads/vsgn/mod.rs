@@ -2,20 +2,21 @@
 //! Localization" (ICCV 2021), as Ego4D's moment queries use it.
 //!
 //! A pyramid over the cells of a feature grid ([`pyramid`], [`graph`]), a head that classifies and shifts [`anchors`]
-//! ([`head`]), and a last step that moves their ends ([`boundary`]); what it learns from ([`targets`], [`matching`],
-//! [`loss`]) and what it proposes ([`decode`]). Not for suppression across classes, which is
-//! `egofx::metric::postprocess`'s. Boxes are in cells, and anchors run from the finest level to the coarsest.
+//! ([`readout`]), and a last step that moves their ends ([`boundary`]); what it learns from ([`targets`], [`matching`],
+//! [`loss`]), what it proposes ([`decode`]), and how it is trained on MQ ([`head`]). Not for suppression across classes,
+//! which is `egofx::metric::postprocess`'s. Boxes are in cells, and anchors run from the finest level to the coarsest.
 
 pub mod anchors;
 mod boundary;
 pub mod decode;
 mod graph;
-mod head;
+pub mod head;
 mod layers;
 pub mod loss;
 pub mod matching;
 mod model;
 mod pyramid;
+mod readout;
 pub mod targets;
 
 pub use graph::neighbours;

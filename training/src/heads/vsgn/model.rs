@@ -7,16 +7,14 @@ use tch::nn;
 use tch::{Kind, Tensor};
 
 use super::boundary::BoundaryAdjust;
-use super::head::{AnchorHead, CurveHead};
 use super::pyramid::Pyramid;
+use super::readout::{AnchorHead, CurveHead};
 use super::{anchors, layers};
 
 /// Sizes and options of the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Numbers of a cell's feature.
-    pub input_dim: i64,
     /// Channels everywhere behind the first convolution: a multiple of 32; 256 in the original.
     pub width: i64,
     /// Cells of the grid: 928.
@@ -66,7 +64,6 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let scales = self.anchor_scales.len() as i64;
         let counted = [
-            ("input_dim", self.input_dim, 1),
             ("length", self.length, 1),
             ("levels", self.levels as i64, 1),
             ("classes", self.classes, 2),
@@ -155,17 +152,18 @@ pub struct Vsgn {
 }
 
 impl Vsgn {
-    /// With weights under the names of the original state dict, as PyTorch starts them.
+    /// For features of `input_dim` numbers a cell, with weights under the names of the original state dict, as PyTorch
+    /// starts them.
     ///
     /// # Errors
     /// Settings that make no network.
-    pub fn new(path: &nn::Path, settings: &Settings) -> Result<Self, SettingsError> {
+    pub fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Result<Self, SettingsError> {
         settings.check()?;
         let curve = |name: &str| CurveHead::new(&(path / name), settings.width);
         let anchors = anchors::table(settings.length as usize, settings.levels, &settings.anchor_scales);
         Ok(Self {
             settings: settings.clone(),
-            pyramid: Pyramid::new(&(path / "xGPN"), settings),
+            pyramid: Pyramid::new(&(path / "xGPN"), input_dim, settings),
             head: AnchorHead::new(&(path / "head_dec"), settings),
             boundary: BoundaryAdjust::new(&(path / "bd_adjust"), settings.width),
             action: curve("head_actionness"),

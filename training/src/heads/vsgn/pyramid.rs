@@ -26,12 +26,12 @@ pub(super) struct Pyramid {
 }
 
 impl Pyramid {
-    pub(super) fn new(path: &nn::Path, settings: &Settings) -> Self {
+    pub(super) fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Self {
         let width = settings.width;
         let conv = |list: &str, place: usize| layers::conv3(path / list / place / 0, width, width);
         let (all, between) = (0..settings.levels, 0..settings.levels - 1);
         Self {
-            entry: layers::conv3(path / "conv0" / 0, settings.input_dim, width),
+            entry: layers::conv3(path / "conv0" / 0, input_dim, width),
             encoder: all.clone().map(|level| encoder_level(path, settings, level)).collect(),
             up: between.clone().map(|place| layers::upsampling(path / "levels_dec" / place / 0, width)).collect(),
             merged: all.map(|place| conv("levels1", place)).collect(),
@@ -49,7 +49,7 @@ impl Pyramid {
             let input = encoded.last().unwrap_or(&entry);
             encoded.push(match level {
                 Level::Graph(level) => {
-                    let here = copies.map(|cells| (cells * input.size()[2]).floor_divide_scalar(length));
+                    let here = copies.map(|cells| at_level(cells, input.size()[2], length));
                     level.forward(input, here.as_ref())
                 }
                 Level::Plain(conv) => conv.forward(input).relu(),
@@ -75,10 +75,26 @@ impl Pyramid {
     }
 }
 
+/// Cells of a grid of `length` in a level of `cells`, rounded down.
+fn at_level(places: &Tensor, cells: i64, length: i64) -> Tensor {
+    (places * cells).floor_divide_scalar(length)
+}
+
 fn encoder_level(path: &nn::Path, settings: &Settings, level: usize) -> Level {
     let (path, width, halves) = (path / "levels_enc" / level, settings.width, level > 0);
     match settings.graph {
         true => Level::Graph(GraphLevel::new(&path, width, settings.neighbours, halves)),
         false => Level::Plain(layers::conv(path / 0, width, width, 3, if halves { 2 } else { 1 }, 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_start_at_a_coarser_level_where_they_start_in_the_grid() {
+        let places = Tensor::from_slice(&[0i64, 401, 407, 408, 928]);
+        assert_eq!(Vec::<i64>::try_from(at_level(&places, 116, 928)).unwrap(), [0, 50, 50, 51, 116]);
     }
 }

@@ -6,22 +6,12 @@
 use std::ops::Range;
 
 use crate::behaviour::Behaviour;
+use crate::tasks::mq::Moment;
 
 /// How many boxes of a clip are kept.
 pub const MOST_MOMENTS: usize = 50;
 /// Width in cells of the window around an end that its curve marks.
 const END_WINDOW: f64 = 3.0;
-
-/// An annotated moment.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment {
-    /// Start, in seconds of the clip.
-    pub start_sec: f64,
-    /// End, in seconds of the clip.
-    pub end_sec: f64,
-    /// The number of its class; 0 is background.
-    pub class: usize,
-}
 
 /// Where a clip lies on the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]

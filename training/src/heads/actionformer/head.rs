@@ -1,0 +1,264 @@
+//! ActionFormer as a head for MQ: its samples, its crops, its points as proposals.
+//!
+//! Not for the network. Events shorter than [`SHORTEST_SEC`] are never learnt, as in the authors' preparation of Ego4D,
+//! and always scored.
+
+use egofx::metric::postprocess::Proposal;
+use egofx::metric::postprocess::actionformer::POSTPROCESSOR;
+use ndarray::{Axis, Slice};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor, nn};
+
+use super::crop::{Crop, crop};
+use super::decode::{self, DecodeSettings};
+use super::loss::{losses, next_normaliser};
+use super::targets::{Event, FeatureGrid, Targets};
+use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, points};
+use crate::behaviour::Behaviour;
+use crate::checkpoint::Tensors;
+use crate::error::TrainError;
+use crate::heads::{Draw, Fold, Head, Losses};
+use crate::optimizer::Treatment;
+use crate::sources::{Expected, Sources, Split};
+use crate::tasks::mq::{Moment, Mq, Wanted};
+
+/// The shortest event that is learnt.
+const SHORTEST_SEC: f64 = 0.25;
+
+/// The tables of an experiment with ActionFormer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    /// The store of rows.
+    pub features: Expected,
+    /// Where rows lie in time by name; see [`grid_of`].
+    pub frames: FeatureGrid,
+    /// The network, its targets and its crops.
+    pub model: Settings,
+    /// Which predictions become proposals.
+    pub decode: DecodeSettings,
+}
+
+/// Where the rows of a clip lie in time.
+///
+/// As released, where the configuration says: a row for every 16 of 30 frames a second. EgoVLP's features have 1.87 rows a
+/// second and not 1.875, so that the last rows of a clip of eight minutes are taken to be 1.6 s before what they show.
+/// Fixed, all rows of a clip share its length evenly; a row sees as many strides as the configuration says.
+pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, behaviour: Behaviour) -> FeatureGrid {
+    if behaviour == Behaviour::Compat {
+        return nominal;
+    }
+    let stride_frames = (f64::from(nominal.fps) * duration_sec / rows as f64) as f32;
+    let window_frames = nominal.window_frames / nominal.stride_frames * stride_frames;
+    FeatureGrid { stride_frames, window_frames, ..nominal }
+}
+
+/// Clips with features, and what is made of them.
+pub struct Clips {
+    mq: Mq,
+    tables: Tables,
+    behaviour: Behaviour,
+}
+
+/// Clips of one padded length.
+struct Part {
+    samples: Vec<usize>,
+    grids: Vec<FeatureGrid>,
+    /// `[B, D, T]`.
+    features: Tensor,
+    /// `[B, 1, T]`, boolean.
+    mask: Tensor,
+    targets: Targets,
+}
+
+/// Clips that are computed together: in parts, since clips of different padded lengths are no one tensor.
+pub struct Batch {
+    parts: Vec<Part>,
+    positives: i64,
+}
+
+/// ActionFormer for MQ.
+pub struct MqHead {
+    network: ActionFormer,
+    decode: DecodeSettings,
+    /// The running count of positive points, a scalar in double precision. On the CPU, where it is used.
+    normaliser: Tensor,
+}
+
+impl Head for MqHead {
+    const NAME: &'static str = "actionformer";
+    const TASK: &'static str = "mq";
+    const ABOUT: &'static str = "ActionFormer (Zhang et al., 2022), the stronger head for the same features";
+
+    type Settings = Tables;
+    type Data = Clips;
+    type Batch = Batch;
+    type Output = Vec<Output>;
+    type Prediction = Vec<Proposal>;
+
+    fn open(tables: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Clips, TrainError> {
+        let (features, classes) = (&tables.features, tables.model.classes.unsigned_abs() as usize);
+        let wanted = Wanted { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
+        Ok(Clips { mq: Mq::open(&wanted, sources)?, tables: tables.clone(), behaviour })
+    }
+
+    fn keep(data: &Clips, folder: &std::path::Path) -> Result<(), TrainError> {
+        data.mq.keep_classes(folder)
+    }
+
+    fn folds(data: &Clips) -> Vec<Fold> {
+        vec![data.mq.fold()]
+    }
+
+    fn samples(data: &Clips) -> Vec<usize> {
+        data.mq.of_split(Split::Whole)
+    }
+
+    fn new(path: &nn::Path, tables: &Tables, _behaviour: Behaviour) -> Result<Self, String> {
+        let Tables { features, model, decode, .. } = tables;
+        let network = ActionFormer::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
+        Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
+    }
+
+    fn treatment(name: &str, _shape: &[i64]) -> Treatment {
+        Treatment { decays: decays(name), lr_scale: 1.0 }
+    }
+
+    fn batch(data: &Clips, samples: &[usize], mut draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+        let clip = |&number: &usize| data.clip(number, draw.as_deref_mut());
+        let clips = samples.iter().map(clip).collect::<Result<Vec<Clip>, _>>()?;
+        let padded = |clip: &Clip| data.tables.model.padded_length(clip.features.size()[1]);
+        let parts = clips.chunk_by(|a, b| padded(a) == padded(b)).map(|clips| part(clips, &data.tables));
+        let parts = parts.collect::<Result<Vec<Part>, _>>().map_err(refused)?;
+        Ok(Batch { positives: parts.iter().map(|part| part.targets.positives()).sum(), parts })
+    }
+
+    fn to_device(batch: Batch, device: Device) -> Batch {
+        let moved = |part: Part| Part {
+            features: part.features.to_device(device),
+            mask: part.mask.to_device(device),
+            targets: part.targets.to_device(device),
+            ..part
+        };
+        Batch { parts: batch.parts.into_iter().map(moved).collect(), ..batch }
+    }
+
+    fn forward(&self, batch: &Batch, train: bool) -> Result<Vec<Output>, TrainError> {
+        let part = |part: &Part| self.network.forward(&part.features, &part.mask, train).map_err(refused);
+        batch.parts.iter().map(part).collect()
+    }
+
+    fn losses(&self, outputs: &Vec<Output>, batch: &Batch, train: bool) -> Losses {
+        let mut normaliser = self.normaliser.double_value(&[]);
+        if train {
+            normaliser = next_normaliser(normaliser, batch.positives);
+            drop(self.normaliser.shallow_clone().fill_(normaliser));
+        }
+        // Sums over points, so that parts add up.
+        let of_parts = outputs.iter().zip(&batch.parts).map(|(output, part)| losses(output, &part.targets, normaliser));
+        let (class, offsets): (Vec<Tensor>, Vec<Tensor>) =
+            of_parts.map(|losses| (losses.classification, losses.regression)).unzip();
+        let [class, offsets] = [class, offsets].map(|parts| Tensor::stack(&parts, 0).sum(Kind::Float));
+        Losses { total: &class + &offsets, parts: vec![("class loss", class), ("regression loss", offsets)] }
+    }
+
+    fn predictions(&self, outputs: &Vec<Output>, batch: &Batch) -> Vec<(usize, Vec<Proposal>)> {
+        let of_part = |(output, part): (&Output, &Part)| -> Vec<(usize, Vec<Proposal>)> {
+            let clips = (0..).zip(part.samples.iter().zip(&part.grids));
+            let proposals = |clip, grid| decode::in_seconds(&decode::proposals(output, clip, &self.decode), grid);
+            clips.map(|(clip, (&sample, grid))| (sample, proposals(clip, grid))).collect()
+        };
+        outputs.iter().zip(&batch.parts).flat_map(of_part).collect()
+    }
+
+    fn score(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Vec<(String, f64)>, TrainError> {
+        Ok(data.mq.score(predictions))
+    }
+
+    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Value, TrainError> {
+        Ok(data.mq.submission(predictions))
+    }
+
+    fn buffers(&self) -> Tensors {
+        [("normaliser".to_owned(), self.normaliser.shallow_clone())].into()
+    }
+}
+
+fn refused(error: ActionFormerError) -> TrainError {
+    TrainError::Batch { head: MqHead::NAME, why: error.to_string() }
+}
+
+/// A clip, or a part of it.
+struct Clip {
+    sample: usize,
+    grid: FeatureGrid,
+    /// `[D, T]`.
+    features: Tensor,
+    events: Vec<Event>,
+}
+
+impl Clips {
+    /// The clip; a part of it where one is drawn.
+    fn clip(&self, number: usize, draw: Option<&mut Draw>) -> Result<Clip, TrainError> {
+        let rows = self.mq.rows(number)?;
+        let (count, duration_sec) = (rows.nrows(), self.mq.sample(number).clip.duration_sec);
+        let grid = grid_of(self.tables.frames, count, duration_sec, self.behaviour);
+        let events = events(&self.mq.moments(number), &grid);
+        let kept = match draw {
+            Some(draw) => crop(count, &events, &grid, &self.tables.model, draw),
+            None => Crop { start: 0, length: count, events },
+        };
+        let rows = rows.slice_axis(Axis(0), Slice::from(kept.start..kept.start + kept.length));
+        let values: Vec<f32> = rows.iter().copied().collect();
+        let features = Tensor::from_slice(&values).view([kept.length as i64, rows.ncols() as i64]).tr();
+        Ok(Clip { sample: number, grid, features, events: kept.events })
+    }
+}
+
+/// Moments that are learnt; the network's classes have no background.
+fn events(moments: &[Moment], grid: &FeatureGrid) -> Vec<Event> {
+    let event = |moment: &Moment| Event {
+        start: grid.step_from_sec(moment.start_sec),
+        end: grid.step_from_sec(moment.end_sec),
+        class: moment.class as i64 - 1,
+    };
+    moments.iter().filter(|moment| moment.end_sec - moment.start_sec >= SHORTEST_SEC).map(event).collect()
+}
+
+/// Clips of one padded length.
+fn part(clips: &[Clip], tables: &Tables) -> Result<Part, ActionFormerError> {
+    let Tables { features, model, .. } = tables;
+    let tensors: Vec<Tensor> = clips.iter().map(|clip| clip.features.shallow_clone()).collect();
+    let (features, mask) = batch(&tensors, features.dim as i64, model)?;
+    let events: Vec<Vec<Event>> = clips.iter().map(|clip| clip.events.clone()).collect();
+    let ranges = &model.regression_ranges;
+    let points = points::of_pyramid(features.size()[2], ranges, Device::Cpu);
+    let targets = Targets::new(&points, &points::masks(&mask, ranges.len()), &events, model)?;
+    let (samples, grids) = clips.iter().map(|clip| (clip.sample, clip.grid)).unzip();
+    Ok(Part { samples, grids, features, mask, targets })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOMINAL: FeatureGrid = FeatureGrid { fps: 30.0, stride_frames: 16.0, window_frames: 16.0 };
+
+    #[test]
+    fn quirk_rows_of_egovlp_drift_by_three_in_eight_minutes_as_released() {
+        let last = |behaviour| grid_of(NOMINAL, 897, 480.0, behaviour).step_from_sec(480.0);
+        assert_eq!(last(Behaviour::Compat), 899.5);
+        assert!((last(Behaviour::Fixed) - 896.5).abs() < 1e-3);
+        let overlapping = FeatureGrid { window_frames: 32.0, ..NOMINAL };
+        let fixed = grid_of(overlapping, 900, 480.0, Behaviour::Fixed);
+        assert_eq!((fixed, grid_of(overlapping, 900, 480.0, Behaviour::Compat)), (overlapping, overlapping));
+    }
+
+    #[test]
+    fn short_moments_are_not_learnt() {
+        let moment = |end_sec, class| Moment { start_sec: 1.0, end_sec, class };
+        let found = events(&[moment(1.2, 1), moment(1.25, 2), moment(0.5, 3)], &NOMINAL);
+        assert_eq!(found, [Event { start: 1.375, end: 1.84375, class: 1 }]);
+    }
+}
