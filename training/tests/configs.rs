@@ -20,7 +20,8 @@ fn every_file_is_an_experiment_of_its_head() {
         let experiment = Experiment::read(&path).unwrap();
         let head = Entry::find(&experiment.head, &path).unwrap();
         (head.check)(&experiment).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-        let name = path.file_stem().unwrap().to_str().unwrap();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let name = stem.strip_prefix("synthetic_").unwrap_or(stem);
         assert!(name.starts_with(head.task), "{name} is not named after {}", head.task);
     }
     assert!(files().len() >= 5);
