@@ -29,7 +29,8 @@ pub use error::ConvertError;
 pub use output::Output;
 pub use rows::{Missing, Resample, RowRule, average, boundaries};
 pub use source::{Clips, Features, Source};
-pub use vslnet::{MAX_POSITIONS, window_indices};
+pub use tokens::{TokenReader, Tokens};
+pub use vslnet::{Asked, MAX_POSITIONS, Place, asked, frames_in, window_indices};
 
 use crate::queries::Queries;
 use crate::store::RowKind;

@@ -3,9 +3,9 @@
 //! The only place of this module that knows how a store is laid out. Not for what a format does with rows. Invariant: one
 //! unit is in memory at a time, and its features have the width that the contract says.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use ndarray::Array2;
 
@@ -43,7 +43,7 @@ pub struct Source {
     committed: Committed,
     rule: RowRule,
     /// Units by their queries, where the names of units do not tell.
-    queries: OnceCell<HashMap<String, UnitUid>>,
+    queries: OnceLock<HashMap<String, UnitUid>>,
 }
 
 impl Source {
@@ -63,7 +63,7 @@ impl Source {
         if committed.is_empty() {
             return Err(ConvertError::NoUnits { path: set.clone() });
         }
-        let source = Self { reader, committed, rule, queries: OnceCell::new() };
+        let source = Self { reader, committed, rule, queries: OnceLock::new() };
         if source.rule.resample.is_some() && !matches!(source.rows(), RowKind::Window | RowKind::FusedWindow) {
             return Err(ConvertError::NoGrid { path: set.clone(), found: source.rows() });
         }

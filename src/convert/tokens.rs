@@ -10,7 +10,7 @@ use super::source::{Features, Source};
 use crate::ids::{UnitUid, VideoUid};
 
 /// The tokens of one query.
-pub(super) struct Tokens {
+pub struct Tokens {
     /// Shape `[tokens, dim]`, those that only fill up included.
     pub values: Array2<f32>,
     /// Which of them only fill up.
@@ -26,30 +26,33 @@ impl Tokens {
 }
 
 /// Reads tokens, and keeps the last video's.
-pub(super) struct TokenReader<'s> {
+pub struct TokenReader<'s> {
     source: &'s Source,
     last: Option<Features>,
 }
 
 impl<'s> TokenReader<'s> {
-    pub(super) fn new(source: &'s Source) -> Self {
+    /// Out of a store of tokens.
+    pub fn new(source: &'s Source) -> Self {
         Self { source, last: None }
     }
 
     /// The tokens of the query about a clip of that video.
-    pub(super) fn read(&mut self, video_uid: &VideoUid, query_id: &str) -> Result<Tokens, ConvertError> {
+    ///
+    /// # Errors
+    /// [`ConvertError::NoQuery`], [`ConvertError::Store`].
+    pub fn read(&mut self, video_uid: &VideoUid, query_id: &str) -> Result<Tokens, ConvertError> {
         let absent = || ConvertError::NoQuery { path: self.source.path().to_owned(), query_id: query_id.to_owned() };
         let unit = UnitUid::from(video_uid);
-        let features = match self.last.take().filter(|last| last.unit == unit) {
-            Some(last) => last,
-            None => self.source.read(self.source.find(&unit).ok_or_else(absent)?)?,
-        };
+        if self.last.as_ref().is_none_or(|last| last.unit != unit) {
+            self.last = Some(self.source.read(self.source.find(&unit).ok_or_else(absent)?)?);
+        }
+        let features = self.last.as_ref().ok_or_else(absent)?;
         let is_of = |row: usize| features.meta[row].query_id.as_deref() == Some(query_id);
         let first = (0..features.meta.len()).find(|&row| is_of(row)).ok_or_else(absent)?;
         let end = (first..features.meta.len()).find(|&row| !is_of(row)).unwrap_or(features.meta.len());
         let values = features.values.slice(s![first..end, ..]).to_owned();
         let padded = features.meta[first..end].iter().map(|row| row.padded).collect();
-        self.last = Some(features);
         Ok(Tokens { values, padded })
     }
 }

@@ -27,20 +27,24 @@ const FPS: f64 = 1.875;
 pub const MAX_POSITIONS: usize = 256;
 
 /// One query of NLQ with what VSLNet needs to know.
-pub(super) struct Asked<'q> {
+pub struct Asked<'q> {
+    /// As the table has it.
     pub query: Query<'q>,
+    /// Its split.
     pub split: &'q str,
+    /// The annotation that it belongs to.
     pub annotation_uid: &'q str,
+    /// Its number in that annotation, queries without a text counted.
     pub query_idx: i64,
     /// The window as annotated; zeros in a split without annotations.
     pub window: [f64; 2],
 }
 
 /// The queries that VSLNet would use, in the order of the table, and notes on those left out.
-pub(super) fn asked<'q>(
-    format: &'static str,
-    queries: &'q Queries,
-) -> Result<(Vec<Asked<'q>>, Vec<String>), ConvertError> {
+///
+/// # Errors
+/// [`ConvertError::NoColumn`], [`ConvertError::Cell`]: the table is none of NLQ's.
+pub fn asked<'q>(format: &'static str, queries: &'q Queries) -> Result<(Vec<Asked<'q>>, Vec<String>), ConvertError> {
     let (splits, annotations) = (cells(format, queries, "split")?, cells(format, queries, "annotation_uid")?);
     let indices = cells(format, queries, "query_idx")?;
     let (mut found, mut halves) = (Vec::new(), 0);
@@ -145,8 +149,8 @@ pub(super) fn frames(job: &Job, clip_uid: &ClipUid) -> Result<i64, ConvertError>
     Ok(frames_in(span))
 }
 
-/// Whole rows in a stretch of time.
-pub(super) fn frames_in(span: TimeSpan) -> i64 {
+/// Whole rows in a stretch of time, at 1.875 a second.
+pub fn frames_in(span: TimeSpan) -> i64 {
     (span.duration_sec() * FPS) as i64
 }
 

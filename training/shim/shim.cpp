@@ -42,12 +42,15 @@ char* egofx_load_cuda() {
   return nullptr;
 }
 
-// One step of Adam with decoupled (AdamW) or L2 weight decay. State tensors are the caller's, so that they can be saved.
+// One step of Adam with decoupled (AdamW) or L2 weight decay; counts the step. State tensors are the caller's, so that
+// they can be saved.
 char* egofx_adam(int decoupled, at::Tensor* const* params, at::Tensor* const* grads, at::Tensor* const* means,
                  at::Tensor* const* squares, at::Tensor* const* steps, size_t n, double lr, double beta1, double beta2,
                  double decay, double eps) {
   return guarded([&] {
     auto p = list(params, n), g = list(grads, n), m = list(means, n), v = list(squares, n), s = list(steps, n);
+    if (n == 0) return;
+    at::_foreach_add_(s, 1);
     if (decoupled)
       at::_fused_adamw_(p, g, m, v, {}, s, lr, beta1, beta2, decay, eps, false, false);
     else
@@ -59,6 +62,13 @@ char* egofx_adam(int decoupled, at::Tensor* const* params, at::Tensor* const* gr
 char* egofx_scale(at::Tensor* const* tensors, size_t n, double factor) {
   return guarded([&] {
     if (n > 0) at::_foreach_mul_(list(tensors, n), factor);
+  });
+}
+
+// Drops the gradients of `weights`, as PyTorch's zero_grad does: the next backward pass stores instead of adding.
+char* egofx_forget_gradients(at::Tensor* const* weights, size_t n) {
+  return guarded([&] {
+    for (size_t i = 0; i < n; ++i) weights[i]->mutable_grad().reset();
   });
 }
 

@@ -1,16 +1,34 @@
-//! Whether the faults of a published head are reproduced.
+//! Whether faults of the original training code are reproduced.
 //!
-//! Not for choices that somebody may have meant, which are settings. Invariant: whatever differs between the two has a
-//! test that names it.
+//! Not for the evaluators' own switch, which is `egofx::metric::Compat`. Printed and recorded with every run.
 
+use egofx::metric::Compat;
 use serde::{Deserialize, Serialize};
 
-/// Which of two behaviours a head has where its released code has a fault that changes a number.
+/// One switch for a whole experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Behaviour {
-    /// As released, for comparison with published numbers.
+    /// What the published code does, quirks included, for comparison with published numbers.
     Compat,
-    /// As it was meant.
+    /// What its authors meant.
     Fixed,
+}
+
+impl Behaviour {
+    /// Its name in experiment files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compat => "compat",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// The evaluators' switch to the same effect.
+    pub fn compat(self) -> Compat {
+        match self {
+            Self::Compat => Compat::AsReleased,
+            Self::Fixed => Compat::Fixed,
+        }
+    }
 }

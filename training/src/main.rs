@@ -1,8 +1,18 @@
-//! Trains on features that `egofx` extracted. Not there yet: this program only says so.
+//! The `egofx-train` program: parses the command line, runs one command, ends with its exit code.
+//!
+//! Not for doing anything itself. Exit codes: 0 all is well; 1 a run failed; 2 bad arguments, experiment or data, before
+//! any step; 130 interrupted.
+
+mod cli;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!("egofx-train: heads and pretraining are not there yet; `egofx` extracts the features they will use");
-    ExitCode::from(2)
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::from(cli::exit_code(&error))
+        }
+    }
 }

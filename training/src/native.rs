@@ -25,6 +25,7 @@ unsafe extern "C" {
         eps: c_double,
     ) -> *mut c_char;
     fn egofx_scale(tensors: *const *mut C_tensor, n: usize, factor: c_double) -> *mut c_char;
+    fn egofx_forget_gradients(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
     fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
 }
 
@@ -67,7 +68,7 @@ pub struct AdamStep {
     pub kind: Decay,
 }
 
-/// One step of Adam, in place; `steps` are single-precision scalars that count steps, and rise by one.
+/// One step of Adam, in place; `steps` are single-precision scalars that count steps, and rise by one before it.
 ///
 /// # Errors
 /// Tensors whose shapes, types or devices do not fit.
@@ -111,6 +112,16 @@ pub fn scale(tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
     let list = pointers(tensors);
     // SAFETY: a list of live tensors, changed in place and not kept.
     taken(unsafe { egofx_scale(list.as_ptr(), list.len(), factor) })
+}
+
+/// Drops the gradients of all weights.
+///
+/// # Errors
+/// What libtorch says.
+pub fn forget_gradients(weights: &[Tensor]) -> Result<(), NativeError> {
+    let list = pointers(weights);
+    // SAFETY: a list of live tensors, whose gradients are released.
+    taken(unsafe { egofx_forget_gradients(list.as_ptr(), list.len()) })
 }
 
 /// The 2-norm over all tensors together; 0 for none.

@@ -166,6 +166,12 @@ fn evaluate(inputs: &Inputs) -> Result<Report, MetricError> {
     })
 }
 
+/// The numbers of Ego4D's evaluator for a submission at hand, clips without an entry counted as clips without detections.
+pub fn official(annotations: &Annotations, submission: &Submission, compat: Compat) -> Report {
+    let coverage = report::coverage(annotations, submission);
+    report::official(&Problem::new(annotations, submission), coverage, compat)
+}
+
 fn read_annotations(path: &Path, split: Option<&str>) -> Result<Annotations, MetricError> {
     let annotations = Annotations::read(path, split)?;
     if annotations.clips.iter().all(|clip| clip.moments.is_empty()) {

@@ -12,7 +12,8 @@ use crate::metric::{Window, rank};
 /// Added to lengths, so that no two overlap by 0/0.
 const TINY: f32 = 1e-6;
 
-pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
+/// Its entry among the ways of post-processing.
+pub const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "actionformer",
     about: "Gaussian suppression within classes, or across them with voting",
     fixes: None,

@@ -16,7 +16,7 @@ use crate::benchmark::json::Pairs;
 use crate::benchmark::table::{Row, Table};
 
 /// What VSGN calls class 0.
-const BACKGROUND: &str = "Background";
+pub const BACKGROUND: &str = "Background";
 
 /// The proposals of all clips.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +30,13 @@ pub struct Proposals {
 }
 
 impl Proposals {
+    /// Of clips, each with its uid; `classes` are the classes' names by number, background first.
+    pub fn new(classes: Vec<String>, clips: impl IntoIterator<Item = (String, Vec<Proposal>)>) -> Self {
+        let mut proposals = Self { classes, ..Self::default() };
+        clips.into_iter().for_each(|(clip_uid, rows)| proposals.insert(clip_uid, rows));
+        proposals
+    }
+
     /// Reads a folder of `<clip_uid>.csv` (`xmin,xmax,score,label`: seconds and the class's number, for which
     /// `moment_classes_idx.json` is needed), or a JSON file (`{"results": {clip_uid: [{"label", "score",
     /// "segment"}]}}`).
@@ -101,8 +108,11 @@ impl Proposals {
     }
 }
 
-/// Names by number; every number from 0 must have one.
-fn read_classes(path: &Path) -> Result<Vec<String>, MetricError> {
+/// Names of the classes by number, out of `{name: number}` (`moment_classes_idx.json`).
+///
+/// # Errors
+/// [`MetricError::Unexpected`] if a number from 0 on has no name, or has two; [`MetricError::Malformed`].
+pub fn read_classes(path: &Path) -> Result<Vec<String>, MetricError> {
     let listed: Pairs<usize> = files::read_json(path)?;
     let mut names: Vec<(usize, String)> = listed.0.into_iter().map(|(name, number)| (number, name)).collect();
     names.sort();

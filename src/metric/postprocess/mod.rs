@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::mq::{Annotations, ClipDetections, Predicted, Submission};
 use super::{Compat, Coverage, Window};
 
-pub use files::{Proposals, submission_json};
+pub use files::{BACKGROUND, Proposals, read_classes, submission_json};
 
 /// All ways of post-processing, in the order in which they are listed to people.
 pub const POSTPROCESSORS: &[Postprocessor] = &[vsgn::POSTPROCESSOR, actionformer::POSTPROCESSOR];

@@ -15,7 +15,8 @@ pub const HARD_THRESHOLD: f64 = 0.4;
 /// Class probabilities that are not above this make no proposal.
 pub const LEAST_PROBABILITY: f64 = 5e-9;
 
-pub(super) const POSTPROCESSOR: Postprocessor = Postprocessor {
+/// Its entry among the ways of post-processing.
+pub const POSTPROCESSOR: Postprocessor = Postprocessor {
     name: "vsgn",
     about: "Gaussian suppression across classes; retrieval unsuppressed",
     fixes: Some("the last proposal of a clip is given, too"),
@@ -36,15 +37,30 @@ pub struct NetworkOutput<'o> {
     pub ends: ArrayView1<'o, f64>,
     /// How many cells of the grid hold the clip; the rest is padding.
     pub num_cells: usize,
+    /// First cell of an enlarged copy of the clip that reaches to the grid's end, where the clip was stitched to itself.
+    pub copy_from: Option<usize>,
     /// Cells a second.
     pub fps: f64,
+}
+
+impl NetworkOutput<'_> {
+    /// A window of the grid as one of the clip: what starts behind the clip is of its enlarged copy, and shrinks back.
+    fn within_clip(&self, start: f64, end: f64) -> Window {
+        let (num_cells, last) = (self.num_cells as f64, self.num_cells.saturating_sub(1) as f64);
+        let back = |place: f64| match self.copy_from {
+            Some(first) if start >= num_cells => {
+                (place - first as f64) / self.starts.len().saturating_sub(first).max(1) as f64 * num_cells
+            }
+            _ => place,
+        };
+        Window::new(back(start).clamp(0.0, last), back(end).clamp(0.0, last))
+    }
 }
 
 /// The proposals of a clip, class by class, best first: class probability times the likelihoods of start and end at the
 /// window's ends, of which none overlaps a better one of its class by more than [`HARD_THRESHOLD`].
 pub fn proposals(output: &NetworkOutput) -> Vec<Proposal> {
     let last = output.starts.len().saturating_sub(1) as f64;
-    let last_of_clip = output.num_cells.saturating_sub(1) as f64;
     let place = |value: f64| value.clamp(0.0, last);
     // The mean of the cells on both sides of a position.
     let at =
@@ -53,7 +69,7 @@ pub fn proposals(output: &NetworkOutput) -> Vec<Proposal> {
     for ends in output.boxes.outer_iter() {
         let (start, end) = (place(ends[0]), place(ends[1]));
         let likelihood = at(output.starts, start) * at(output.ends, end);
-        fused.push((Window::new(start.min(last_of_clip), end.min(last_of_clip)), likelihood));
+        fused.push((output.within_clip(start, end), likelihood));
     }
     let mut kept = Vec::new();
     for class in 1..output.probabilities.ncols() {
@@ -247,6 +263,7 @@ mod tests {
             starts: starts.view(),
             ends: ends.view(),
             num_cells: 5,
+            copy_from: None,
             fps: 2.0,
         };
         let found = proposals(&output);
@@ -257,6 +274,25 @@ mod tests {
         assert!((first.score - 0.9 * 0.2 * f64::midpoint(0.6, 0.4)).abs() < 1e-12);
         assert_eq!((found[1].window, found[1].score), (Window::new(0.0, 2.0), 0.0), "cut to the last cell of the clip");
         assert_eq!((found[2].class, found[2].window), (2, Window::new(0.0, 2.0)));
+    }
+
+    #[test]
+    fn proposals_in_the_copy_of_a_stitched_clip_shrink_back_onto_it() {
+        let curve = ndarray::Array1::ones(10);
+        let (boxes, probabilities) = (array![[6.0, 9.0], [1.0, 2.0]], array![[0.1, 0.9], [0.9, 0.1]]);
+        let output = NetworkOutput {
+            boxes: boxes.view(),
+            probabilities: probabilities.view(),
+            starts: curve.view(),
+            ends: curve.view(),
+            num_cells: 3,
+            copy_from: Some(4),
+            fps: 1.0,
+        };
+        let windows: Vec<Window> = proposals(&output).iter().map(|found| found.window).collect();
+        assert_eq!(windows, [Window::new(1.0, 2.0)], "cells 6 to 9 of a copy in 4 to 9");
+        let unstitched = proposals(&NetworkOutput { copy_from: None, ..output });
+        assert_eq!(unstitched[0].window, Window::new(2.0, 2.0), "cut to the last cell");
     }
 
     #[test]

@@ -1,6 +1,183 @@
-//! The networks that are trained on features, one folder for each.
+//! Heads: one file or folder for each, one line for each in [`HEADS`].
 //!
-//! Not for reading data or for the loop around them. Invariant: weights bear the names that the authors' code gives
-//! them.
+//! A head is a network with its samples, its loss and what its output means. Everything else — epochs, checkpoints,
+//! seeds, grids, curves — is the same for all and knows no head. Not for features: those come out of stores.
 
+pub mod actionformer;
 pub mod qfvs;
+pub mod vsgn;
+pub mod vslnet;
+
+use std::path::Path;
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tch::{Device, Tensor, nn};
+
+use crate::behaviour::Behaviour;
+use crate::checkpoint::Tensors;
+use crate::error::TrainError;
+use crate::optimizer::Treatment;
+use crate::predict::{self, Prediction};
+use crate::sources::Sources;
+use crate::sweep::{self, Finished, Request};
+
+/// All heads, in the order in which they are listed to people.
+pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>()];
+
+/// A head, as the command line knows it.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its name in experiment files.
+    pub name: &'static str,
+    /// The benchmark, which is also the name of the command.
+    pub task: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Trains all runs of an experiment.
+    pub train: fn(&Request) -> Result<Finished, TrainError>,
+    /// Predicts with a trained one.
+    pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
+    /// Checks the head's own tables of an experiment file.
+    pub check: fn(&crate::experiment::Experiment) -> Result<(), String>,
+}
+
+impl Entry {
+    /// The entry of a head.
+    pub const fn of<H: Head>() -> Self {
+        Self {
+            name: H::NAME,
+            task: H::TASK,
+            about: H::ABOUT,
+            train: sweep::run::<H>,
+            predict: predict::run::<H>,
+            check: |experiment| experiment.settings::<H::Settings>().map(|_| ()),
+        }
+    }
+
+    /// The head of that name; the error lists all names.
+    ///
+    /// # Errors
+    /// [`TrainError::Experiment`], about the file at `path`.
+    pub fn find(name: &str, path: &Path) -> Result<&'static Self, TrainError> {
+        let known = || HEADS.iter().map(|head| head.name).collect::<Vec<_>>().join(", ");
+        let unknown = || TrainError::Experiment {
+            path: path.to_owned(),
+            why: format!("no head is called {name:?}, expected one of {}", known()),
+        };
+        HEADS.iter().find(|head| head.name == name).ok_or_else(unknown)
+    }
+}
+
+/// A loss and its parts, all of them scalars.
+#[derive(Debug)]
+pub struct Losses {
+    /// What is differentiated.
+    pub total: Tensor,
+    /// What it is made of, before weighting.
+    pub parts: Vec<(&'static str, Tensor)>,
+}
+
+/// Samples to learn from and samples to validate on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// Its name; empty where there is only one.
+    pub name: String,
+    /// Numbers of the samples to learn from.
+    pub train: Vec<usize>,
+    /// Numbers of the samples to validate on.
+    pub validation: Vec<usize>,
+}
+
+/// A generator of the draws that make a training sample.
+pub type Draw = Xoshiro256PlusPlus;
+
+/// What every head is.
+pub trait Head: Sized + 'static {
+    /// Its name in experiment files.
+    const NAME: &'static str;
+    /// The benchmark that it is for.
+    const TASK: &'static str;
+    /// One line for people.
+    const ABOUT: &'static str;
+
+    /// Its tables in an experiment file.
+    type Settings: Serialize + DeserializeOwned + Clone + Sync;
+    /// Its samples, by number from 0.
+    type Data: Sync;
+    /// Samples that are computed together.
+    type Batch: Send;
+    /// What the network makes of a batch.
+    type Output;
+    /// What is predicted for one sample.
+    type Prediction: Send;
+
+    /// Opens what it learns from, or what it predicts on.
+    ///
+    /// # Errors
+    /// Files or stores that are missing, damaged, or not what the settings say.
+    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Self::Data, TrainError>;
+
+    /// Writes what a prediction needs beside the weights into the folder of the experiment.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    fn keep(_data: &Self::Data, _folder: &Path) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// The folds of a benchmark; the usual one trains on one split and validates on another.
+    fn folds(data: &Self::Data) -> Vec<Fold>;
+
+    /// All samples of [`Split::Whole`](crate::sources::Split), to predict on.
+    fn samples(data: &Self::Data) -> Vec<usize>;
+
+    /// The network, its weights below `path` under their official names.
+    ///
+    /// # Errors
+    /// Settings that no network has, in words.
+    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String>;
+
+    /// How the optimiser treats a parameter.
+    fn treatment(name: &str, shape: &[i64]) -> Treatment;
+
+    /// Makes a batch of these samples, on the CPU; `draw` only while training.
+    ///
+    /// # Errors
+    /// Features that cannot be read.
+    fn batch(data: &Self::Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Self::Batch, TrainError>;
+
+    /// The batch on a device.
+    fn to_device(batch: Self::Batch, device: Device) -> Self::Batch;
+
+    /// The network's output; `train` switches dropout and what is like it.
+    ///
+    /// # Errors
+    /// A batch that does not fit the network.
+    fn forward(&self, batch: &Self::Batch, train: bool) -> Result<Self::Output, TrainError>;
+
+    /// The loss of an output. Samples without a truth are never asked for one.
+    fn losses(&self, output: &Self::Output, batch: &Self::Batch, train: bool) -> Losses;
+
+    /// What the output says of each sample, with the sample's number.
+    fn predictions(&self, output: &Self::Output, batch: &Self::Batch) -> Vec<(usize, Self::Prediction)>;
+
+    /// The official scores of predictions for all samples of a split, by the names that `egofx eval` gives them.
+    ///
+    /// # Errors
+    /// Predictions that do not fit the truths.
+    fn score(data: &Self::Data, predictions: &[(usize, Self::Prediction)]) -> Result<Vec<(String, f64)>, TrainError>;
+
+    /// The predictions as the benchmark's server or evaluator takes them.
+    ///
+    /// # Errors
+    /// Samples that cannot be named.
+    fn submission(data: &Self::Data, predictions: &[(usize, Self::Prediction)]) -> Result<Value, TrainError>;
+
+    /// Numbers that training moves and that are no weights; saved and restored with them.
+    fn buffers(&self) -> Tensors {
+        Tensors::new()
+    }
+}

@@ -1,0 +1,318 @@
+//! The state of a run as one safetensors file: weights, optimiser, what a head keeps beside them, how far it is.
+//!
+//! Not for a head's meaning. Names are `model.*` (with the official names behind it), `ema.*`, `optimizer.*` and
+//! `buffer.*`; the header holds the experiment and the progress. A file is complete or not there: it is written beside its
+//! place, synced and renamed, so that a full disk costs the new checkpoint and never the old one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use egofx::checkpoint as files;
+use egofx::checkpoint::TensorInfo;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, no_grad};
+
+use crate::error::TrainError;
+use crate::experiment::Experiment;
+
+/// How far a run is, at the end of an epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are done.
+    pub epoch: u64,
+    /// Steps that are done.
+    pub step: u64,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// What the samples are a part of: the fold of a benchmark that has several.
+    pub fold: String,
+}
+
+/// The best validation of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The score that decided, as `train.select` names it.
+    pub score: f64,
+    /// When it was reached, in epochs.
+    pub epoch: f64,
+    /// After how many steps.
+    pub step: u64,
+    /// All scores of that validation.
+    #[serde(with = "nan_as_null")]
+    pub scores: Vec<(String, f64)>,
+}
+
+/// JSON has no NaN, which is what a score is that is undefined.
+mod nan_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(scores: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
+        scores.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let scores = Vec::<(String, Option<f64>)>::deserialize(from)?;
+        Ok(scores.into_iter().map(|(name, score)| (name, score.unwrap_or(f64::NAN))).collect())
+    }
+}
+
+const EXPERIMENT: &str = "egofx.experiment";
+const PROGRESS: &str = "egofx.progress";
+
+/// Named tensors, in the order of their names.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// Puts `prefix` and a dot before each name.
+pub fn prefixed(prefix: &str, tensors: impl IntoIterator<Item = (String, Tensor)>) -> Tensors {
+    tensors.into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor)).collect()
+}
+
+/// Writes a checkpoint.
+///
+/// # Errors
+/// The disk is full, or any other reason of the operating system; what was at `path` is still there.
+pub fn save(path: &Path, tensors: &Tensors, experiment: &Experiment, progress: &Progress) -> Result<(), TrainError> {
+    let progress = serde_json::to_string(progress).unwrap_or_default();
+    let metadata = BTreeMap::from([(EXPERIMENT.to_owned(), experiment.to_toml()), (PROGRESS.to_owned(), progress)]);
+    write(path, tensors, &metadata)
+}
+
+/// Writes tensors and what a reader should know of them.
+///
+/// # Errors
+/// As for [`save`].
+pub fn write(path: &Path, tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<(), TrainError> {
+    let mut infos = BTreeMap::new();
+    for (name, tensor) in tensors {
+        infos.insert(name.clone(), info(tensor)?);
+    }
+    let mut read = |name: &str| Ok(bytes(&tensors[name], &infos[name]));
+    Ok(files::write_safetensors(path, &infos, &mut read, metadata)?)
+}
+
+fn info(tensor: &Tensor) -> Result<TensorInfo, TrainError> {
+    let dtype = match tensor.kind() {
+        Kind::Float => files::Dtype::F32,
+        Kind::Double => files::Dtype::F64,
+        Kind::Int64 => files::Dtype::I64,
+        other => {
+            let text = format!("a tensor of type {other:?} cannot be saved");
+            return Err(tch::TchError::Kind(text).into());
+        }
+    };
+    Ok(TensorInfo { dtype, shape: tensor.size().iter().map(|&size| size as usize).collect() })
+}
+
+fn bytes(tensor: &Tensor, info: &TensorInfo) -> files::Tensor {
+    let on_cpu = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+    let mut bytes = vec![0; info.bytes()];
+    on_cpu.copy_data_u8(&mut bytes, tensor.numel());
+    files::Tensor { dtype: info.dtype, shape: info.shape.clone(), bytes }
+}
+
+/// A checkpoint whose names and header are read; tensors are read when they are asked for.
+pub struct Saved {
+    file: files::Checkpoint,
+    /// The experiment that it is of.
+    pub experiment: Experiment,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// Opens a checkpoint.
+///
+/// # Errors
+/// [`TrainError::Io`], [`TrainError::Checkpoint`] for a damaged file, [`TrainError::Resume`] if it is none of ours.
+pub fn open(path: &Path) -> Result<Saved, TrainError> {
+    let file = files::Checkpoint::open(path)?;
+    let header = header(path)?;
+    let other = |why: String| TrainError::Resume { path: path.to_owned(), why };
+    let part = |key: &str| header.get(key).ok_or_else(|| other(format!("its header has no {key}: it is no run's")));
+    let experiment = Experiment::parse(part(EXPERIMENT)?).map_err(other)?;
+    let progress = serde_json::from_str(part(PROGRESS)?).map_err(|error| other(error.to_string()))?;
+    Ok(Saved { file, experiment, progress })
+}
+
+fn header(path: &Path) -> Result<std::collections::HashMap<String, String>, TrainError> {
+    use std::io::Read;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut bytes = length.to_vec();
+        file.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(TrainError::io("read", path))?;
+    // The tensors' bytes are not there, which the parser of headers would mind.
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(&bytes[8..]).ok();
+    let metadata = parsed.and_then(|header| serde_json::from_value(header.get("__metadata__")?.clone()).ok());
+    Ok(metadata.unwrap_or_default())
+}
+
+impl Saved {
+    /// The weights under their official names: running means where those were kept.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`].
+    pub fn weights(&self) -> Result<Tensors, TrainError> {
+        let prefix = if self.experiment.train.ema.is_some() { "ema." } else { "model." };
+        let named = self.file.tensors().keys().filter_map(|name| Some((name, name.strip_prefix(prefix)?)));
+        named.map(|(stored, name)| Ok((name.to_owned(), tensor(&self.file.read(stored)?)?))).collect()
+    }
+
+    /// Overwrites each tensor of `into` with what the file has under its name.
+    ///
+    /// # Errors
+    /// [`TrainError::Resume`] for a tensor that is missing or of another shape or type; nothing was overwritten then.
+    pub fn restore(&self, path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        let other = |why: String| TrainError::Resume { path: path.to_owned(), why };
+        for (name, tensor) in into {
+            let expected = info(tensor)?;
+            let found = self.file.tensors().get(name).ok_or_else(|| other(format!("it has no {name}")))?;
+            if (found.dtype, &found.shape) != (expected.dtype, &expected.shape) {
+                return Err(other(format!("{name} is {found:?}, expected {expected:?}")));
+            }
+        }
+        into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &self.file.read(name)?))
+    }
+}
+
+/// Loads the weights that somebody else trained, by their official names: all of them, and no others.
+///
+/// # Errors
+/// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if the
+/// file cannot be read.
+pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), TrainError> {
+    let file = files::Checkpoint::open(path)?;
+    let prefix = "model.";
+    // A checkpoint of ours has the optimiser beside the weights.
+    let ours = file.tensors().keys().any(|name| name.starts_with(prefix));
+    let in_file = |name: &str| if ours { format!("{prefix}{name}") } else { name.to_owned() };
+    let mut wrong = Vec::new();
+    for (name, tensor) in into {
+        let (expected, found) = (info(tensor)?.shape, file.tensors().get(&in_file(name)));
+        match found {
+            None => wrong.push(format!("{name} is missing")),
+            Some(found) if found.shape != expected => {
+                wrong.push(format!("{name} is {:?}, expected {expected:?}", found.shape));
+            }
+            Some(_) => {}
+        }
+    }
+    let known = |name: &&String| into.contains_key(name.as_str());
+    let unknown = file.tensors().keys().filter(|name| !ours && !known(name));
+    wrong.extend(unknown.map(|name| format!("{name} is unknown")));
+    if !wrong.is_empty() {
+        let (shown, more) =
+            (wrong.iter().take(6).cloned().collect::<Vec<_>>().join(", "), wrong.len().saturating_sub(6));
+        let why = if more > 0 { format!("{shown} and {more} more") } else { shown };
+        return Err(TrainError::Weights { path: path.to_owned(), head: head.to_owned(), why });
+    }
+    into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &file.read(&in_file(name))?))
+}
+
+fn overwrite(into: &Tensor, value: &files::Tensor) -> Result<(), TrainError> {
+    let value = tensor(value)?;
+    no_grad(|| into.shallow_clone().f_copy_(&value))?;
+    Ok(())
+}
+
+/// Half precision becomes single.
+fn tensor(value: &files::Tensor) -> Result<Tensor, TrainError> {
+    let shape: Vec<i64> = value.shape.iter().map(|&size| size as i64).collect();
+    match value.dtype {
+        files::Dtype::F64 | files::Dtype::I64 => {
+            let kind = if value.dtype == files::Dtype::F64 { Kind::Double } else { Kind::Int64 };
+            Ok(Tensor::f_from_data_size(&value.bytes, &shape, kind)?)
+        }
+        _ => Ok(Tensor::f_from_slice(&value.to_f32()?)?.f_reshape(&shape)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        let best = Best { score: 0.5, epoch: 1.5, step: 3, scores: vec![("mIoU".into(), f64::NAN)] };
+        Progress { epoch: 2, step: 4, best: Some(best), fold: String::new() }
+    }
+
+    fn tensors() -> Tensors {
+        let w = Tensor::from_slice(&[1.0f32, -2.5]).reshape([1, 2]);
+        [
+            ("model.w".to_owned(), w),
+            ("buffer.n".to_owned(), Tensor::from(3.0f64)),
+            ("optimizer.k".to_owned(), Tensor::from(7i64)),
+        ]
+        .into()
+    }
+
+    fn saved(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("last.safetensors");
+        let experiment = Experiment::parse(crate::experiment::tests::TEXT).unwrap();
+        save(&path, &tensors(), &experiment, &progress()).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_checkpoint_gives_back_what_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let saved = open(&path).unwrap();
+        assert_eq!((saved.progress.step, saved.experiment.head.as_str()), (4, "vslnet"));
+        let into: Tensors = tensors().into_iter().map(|(name, tensor)| (name, tensor.zeros_like())).collect();
+        saved.restore(&path, &into).unwrap();
+        assert!(tensors().iter().all(|(name, tensor)| tensor.equal(&into[name])));
+    }
+
+    #[test]
+    fn other_shapes_and_cut_files_are_refused_before_anything_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let mut into = tensors();
+        let kept = Tensor::from_slice(&[9.0f32, 9.0]).reshape([1, 2]);
+        into.insert("model.w".into(), kept.shallow_clone());
+        into.insert("model.z".into(), Tensor::zeros([3], (Kind::Float, tch::Device::Cpu)));
+        let error = open(&path).unwrap().restore(&path, &into).unwrap_err().to_string();
+        assert!(error.ends_with("it has no model.z"), "{error}");
+        assert_eq!(kept.double_value(&[0, 0]), 9.0);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(matches!(open(&path), Err(TrainError::Checkpoint(_))));
+        std::fs::write(&path, &bytes[..4]).unwrap();
+        assert!(open(&path).is_err());
+    }
+
+    #[test]
+    fn weights_of_another_head_are_refused_with_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let wanted = Tensors::from([("w".into(), Tensor::zeros([1, 3], (Kind::Float, tch::Device::Cpu)))]);
+        let error = load_weights(&path, "vslnet", &wanted).unwrap_err().to_string();
+        assert!(error.ends_with("not the weights of vslnet: w is [1, 2], expected [1, 3]"), "{error}");
+        let wanted = Tensors::from([("w".into(), Tensor::zeros([1, 2], (Kind::Float, tch::Device::Cpu)))]);
+        load_weights(&path, "vslnet", &wanted).unwrap();
+        assert_eq!(wanted["w"].double_value(&[0, 1]), -2.5);
+        let plain = folder.path().join("plain.safetensors");
+        let other = Tensors::from([("v".into(), wanted["w"].shallow_clone())]);
+        write(&plain, &other, &BTreeMap::new()).unwrap();
+        let error = load_weights(&plain, "vslnet", &wanted).unwrap_err().to_string();
+        assert!(error.ends_with("w is missing, v is unknown"), "{error}");
+    }
+
+    /// Every write to /dev/full fails as on a full disk.
+    #[test]
+    fn a_full_disk_leaves_the_last_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let before = std::fs::read(&path).unwrap();
+        let temporary = format!(".last.safetensors.{}.tmp", std::process::id());
+        std::os::unix::fs::symlink("/dev/full", folder.path().join(temporary)).unwrap();
+        let experiment = Experiment::parse(crate::experiment::tests::TEXT).unwrap();
+        let error = save(&path, &tensors(), &experiment, &progress()).unwrap_err().to_string();
+        assert!(error.contains("No space left on device"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

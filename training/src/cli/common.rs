@@ -1,0 +1,92 @@
+//! What several commands are given: stores and annotations, the device, threads, memory.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+
+use egofx_train::device::{self, Choice, Found};
+use egofx_train::sources::Sources;
+
+use super::tell;
+
+/// Stores and files that every command reads.
+#[derive(Args)]
+pub struct Data {
+    /// The feature set of the videos, of the clips, or of the clips after they have met the queries.
+    #[arg(long, value_name = "DIR")]
+    features: PathBuf,
+    /// The feature set of the queries' tokens. For nlq.
+    #[arg(long, value_name = "DIR")]
+    tokens: Option<PathBuf>,
+    /// The feature set by whose rows, one per shot, videos are cut into segments. For qfvs.
+    #[arg(long, value_name = "DIR")]
+    shots: Option<PathBuf>,
+    /// Names and numbers of the classes: moment_classes_idx.json. For mq; without it those of the training annotations,
+    /// sorted.
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// The concepts of each shot: Tags.mat, by which summaries are scored. For qfvs.
+    #[arg(long, value_name = "FILE")]
+    tags: Option<PathBuf>,
+    /// Leave out clips and queries that have no features. Without this they are an error that counts them.
+    #[arg(long)]
+    allow_missing: bool,
+    /// GiB of features that stay in memory; what finds no room is read again in each epoch.
+    #[arg(long, value_name = "GIB", default_value_t = 4.0)]
+    memory: f64,
+}
+
+impl Data {
+    /// Without annotations.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            features: Some(self.features.clone()),
+            tokens: self.tokens.clone(),
+            shots: self.shots.clone(),
+            annotations: vec![],
+            classes: self.classes.clone(),
+            tags: self.tags.clone(),
+            allow_missing: self.allow_missing,
+            memory_bytes: (self.memory.max(0.0) * f64::from(1 << 30)) as u64,
+        }
+    }
+}
+
+/// Where and with how many threads.
+#[derive(Args)]
+pub struct Place {
+    /// auto takes the first GPU that libtorch can use, else the CPU, and says why; cpu; cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Choice,
+    /// Threads that make batches ahead of the steps. The share of the time that steps wait for them is printed: raise this
+    /// if it is more than a few percent.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    workers: u16,
+}
+
+impl Place {
+    /// Looks for the device and says what was found.
+    pub fn find(&self) -> anyhow::Result<(Found, usize)> {
+        let found = device::find(self.device)?;
+        tell(format_args!("device: {found}"));
+        Ok((found, usize::from(self.workers)))
+    }
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The first Ctrl-C ends a run after the step at hand, the second one at once.
+pub fn listen() -> anyhow::Result<&'static AtomicBool> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            // Checkpoints appear whole or not at all.
+            #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
+            std::process::exit(130);
+        }
+        tell("egofx-train: stopping after this step; Ctrl-C again to leave at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(&INTERRUPTED)
+}

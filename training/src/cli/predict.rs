@@ -1,0 +1,99 @@
+//! `egofx-train predict`: a submission out of a trained head.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use egofx_train::checkpoint;
+use egofx_train::experiment::Experiment;
+use egofx_train::fit::{BEST_FILE, LAST_FILE, Surroundings};
+use egofx_train::heads::Entry;
+use egofx_train::predict::{Request, Weights};
+use egofx_train::sources::Split;
+use egofx_train::sweep;
+
+use super::common::{self, Data, Place};
+use super::tell;
+
+/// Predict with a trained head, and write a submission in the official form.
+#[derive(Args)]
+pub struct Predict {
+    /// The folder of a run, or a file of weights: a checkpoint, or with --config somebody else's state dict of that head.
+    /// The folder of an experiment with folds predicts each fold by the run that did not learn from it.
+    weights: PathBuf,
+    #[command(flatten)]
+    data: Data,
+    /// What to predict on: annotations as published, the unannotated test split included.
+    #[arg(long, value_name = "PATH")]
+    annotations: PathBuf,
+    /// The submission to write.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// The experiment that somebody else's weights belong to.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The weights of the last epoch, not those of the best validation.
+    #[arg(long)]
+    last: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Predict {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<()> {
+        let (experiment, weights) = self.chosen()?;
+        let head = Entry::find(&experiment.head, self.config.as_deref().unwrap_or(&self.weights))?;
+        let mut sources = self.data.sources();
+        sources.annotations = vec![(Split::Whole, self.annotations.clone())];
+        let (found, threads) = self.place.find()?;
+        tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
+        let surroundings =
+            Surroundings { device: found.device, threads, interrupted: common::listen()?, watch: &sweep::unwatched };
+        let request =
+            Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
+        let prediction = (head.predict)(&request)?;
+        let text = serde_json::to_string(&prediction.submission)? + "\n";
+        std::fs::write(&self.out, text).with_context(|| format!("cannot write {}", self.out.display()))?;
+        tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
+        Ok(())
+    }
+
+    /// The experiment and the weights that were named.
+    fn chosen(&self) -> anyhow::Result<(Experiment, Vec<Weights>)> {
+        if let Some(config) = &self.config {
+            let weights = Weights { path: self.weights.clone(), fold: String::new() };
+            return Ok((Experiment::read(config)?, vec![weights]));
+        }
+        let file = if self.last { LAST_FILE } else { BEST_FILE };
+        let paths = if self.weights.is_dir() { checkpoints(&self.weights, file)? } else { vec![self.weights.clone()] };
+        let mut chosen: Vec<Weights> = Vec::new();
+        let mut experiment = None;
+        for path in paths {
+            let saved = checkpoint::open(&path)?;
+            let known = experiment.get_or_insert_with(|| saved.experiment.clone());
+            let fold = saved.progress.fold.clone();
+            if *known != saved.experiment || chosen.iter().any(|other| other.fold == fold) {
+                let runs = sweep::runs_below(&self.weights);
+                let list: Vec<String> = runs.iter().map(|run| format!("\n  {}", run.display())).collect();
+                bail!("{}: there are several runs, name one of{}", self.weights.display(), list.concat());
+            }
+            chosen.push(Weights { path, fold });
+        }
+        let none = || format!("{}: there is no run with a {file}", self.weights.display());
+        Ok((experiment.with_context(none)?, chosen))
+    }
+}
+
+/// The checkpoints of the runs in a folder.
+fn checkpoints(folder: &Path, file: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let runs = sweep::runs_below(folder);
+    let missing = runs.iter().find(|run| !run.join(file).is_file());
+    match missing {
+        Some(run) => {
+            bail!("{}: there is no {file}: no validation had a score; --last takes {LAST_FILE}", run.display())
+        }
+        None => Ok(runs.iter().map(|run| run.join(file)).collect()),
+    }
+}

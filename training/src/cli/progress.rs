@@ -1,0 +1,84 @@
+//! What a person sees while a run goes: a bar for the steps, a line for each validation and epoch.
+
+use std::cell::RefCell;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use egofx_train::fit::{Event, LOSS};
+
+use super::tell;
+
+const STYLE: &str = "{prefix} [{bar:30}] step {pos}/{len} {msg} {eta}";
+
+/// The bar of the epoch at hand.
+pub struct Progress {
+    bar: RefCell<ProgressBar>,
+}
+
+impl Progress {
+    /// Without a bar yet.
+    pub fn new() -> Self {
+        Self { bar: RefCell::new(ProgressBar::hidden()) }
+    }
+
+    /// Announces a run.
+    pub fn begin(&self, title: &str) {
+        self.line(title);
+    }
+
+    /// Shows what happened.
+    pub fn show(&self, event: &Event) {
+        match event {
+            Event::Started { train, validation, parameters, epoch } => {
+                let done = if *epoch > 0 { format!("; goes on after epoch {epoch}") } else { String::new() };
+                self.line(&format!(
+                    "{train} samples to learn from, {validation} to validate on; {parameters} weights{done}"
+                ));
+            }
+            Event::Stepped { step, steps, epoch, epochs, loss } => self.step(*step, *steps, *epoch, *epochs, *loss),
+            Event::Validated { epoch, scores, is_best } => {
+                let mark = if *is_best { "  best so far" } else { "" };
+                self.line(&format!("epoch {epoch:.2}: {}{mark}", listed(scores)));
+            }
+            Event::Epoch { epoch, loss, waited, samples } => {
+                let rate = *samples as f64 / waited.total.as_secs_f64();
+                let share = 100.0 * waited.share();
+                self.line(&format!(
+                    "epoch {epoch}: loss {loss:.4}, {rate:.0} samples/s, {share:.0} % of it waiting for data"
+                ));
+            }
+        }
+    }
+
+    /// Away with the bar.
+    pub fn finish(&self) {
+        self.bar.borrow().finish_and_clear();
+    }
+
+    fn step(&self, step: u64, steps: u64, epoch: u64, epochs: u64, loss: f64) {
+        if step == 1 {
+            self.finish();
+            let bar = ProgressBar::new(steps).with_prefix(format!("epoch {epoch}/{epochs}"));
+            // The template is a constant that parses.
+            let style = ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style);
+            *self.bar.borrow_mut() = bar;
+        }
+        let bar = self.bar.borrow();
+        bar.set_message(format!("loss {loss:.4}"));
+        bar.set_position(step);
+    }
+
+    fn line(&self, text: &str) {
+        self.bar.borrow().suspend(|| tell(text));
+    }
+}
+
+/// `loss 1.2345, R@1 IoU>0.3 12.34`: fractions as percentages, the losses as they are.
+fn listed(scores: &[(String, f64)]) -> String {
+    // The losses come first and end where the scores of the benchmark begin.
+    let shown = |(name, value): &(String, f64)| {
+        if name.contains(LOSS) { format!("{name} {value:.4}") } else { format!("{name} {:.2}", 100.0 * value) }
+    };
+    scores.iter().map(shown).collect::<Vec<_>>().join(", ")
+}

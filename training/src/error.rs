@@ -1,0 +1,176 @@
+//! What ends a training run.
+//!
+//! Every message names the file or the place, what was expected and what was found.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use egofx::benchmark::BenchmarkError;
+use egofx::checkpoint::CheckpointError;
+use egofx::convert::ConvertError;
+use egofx::metric::MetricError;
+use egofx::store::StoreError;
+
+use crate::curves::CurvesError;
+use crate::native::NativeError;
+
+/// What ends a training run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// An experiment file cannot be used.
+    #[error("{}: {why}", .path.display())]
+    Experiment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Something that the head needs was not given.
+    #[error("--{name} is needed: {about}")]
+    Needed {
+        /// Its name, as typed.
+        name: &'static str,
+        /// What it should hold.
+        about: &'static str,
+    },
+    /// A store holds other features than the experiment is for.
+    #[error("{}: {field} is {found}, the experiment file says {expected}", .store.display())]
+    Contract {
+        /// The store.
+        store: PathBuf,
+        /// The field in which they differ.
+        field: &'static str,
+        /// What the experiment says.
+        expected: String,
+        /// What the store says.
+        found: String,
+    },
+    /// Clips or queries without features.
+    #[error(
+        "{}: no features for {missing} of {total} {what} ({examples}); --allow-missing leaves them out",
+        .store.display()
+    )]
+    NoFeatures {
+        /// The store.
+        store: PathBuf,
+        /// What is missing, in the plural.
+        what: &'static str,
+        /// How many have none.
+        missing: usize,
+        /// How many there are.
+        total: usize,
+        /// The first of them.
+        examples: String,
+    },
+    /// Files that do not hold what they should.
+    #[error("{}: expected {expected}, found {found}", .path.display())]
+    Unexpected {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Weights that are not those of the head.
+    #[error("{}: not the weights of {head}: {why}", .path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The head.
+        head: String,
+        /// Which are missing, unknown, or of another shape.
+        why: String,
+    },
+    /// The loss is no number any more.
+    #[error(
+        "the loss is {loss} in epoch {epoch}, step {step} ({parts}); the last checkpoint is unharmed. A lower learning \
+         rate or a clipped gradient may help"
+    )]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step, from 1.
+        step: u64,
+        /// Its parts.
+        parts: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted in epoch {epoch}; {checkpoint}, and --resume goes on from there")]
+    Interrupted {
+        /// The epoch, from 1.
+        epoch: u64,
+        /// What there is to go on from.
+        checkpoint: String,
+    },
+    /// The folder holds a run already.
+    #[error("{}: there is a run already; --resume goes on with it, --force begins anew", .path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A run that cannot be gone on with.
+    #[error("{}: {why}", .path.display())]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The operating system refuses.
+    #[error("cannot {action} {}: {cause}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// Features or tokens that cannot be read.
+    #[error(transparent)]
+    Features(#[from] ConvertError),
+    /// A store that cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Annotations that cannot be read.
+    #[error(transparent)]
+    Annotations(#[from] BenchmarkError),
+    /// Predictions or annotations that cannot be scored.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// A checkpoint that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Curves that cannot be drawn.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
+    /// Samples that do not fit the network.
+    #[error("{head}: {why}")]
+    Batch {
+        /// The head.
+        head: &'static str,
+        /// What does not fit.
+        why: String,
+    },
+    /// Libtorch refuses.
+    #[error("libtorch: {0}")]
+    Native(#[from] NativeError),
+    /// Libtorch refuses.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+impl TrainError {
+    /// For `map_err`: the operating system refused to do `action` to `path`.
+    pub fn io<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Self + 'p {
+        move |cause| Self::Io { action, path: path.to_owned(), cause }
+    }
+
+    /// Something else in a file.
+    pub fn unexpected(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Unexpected { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+}

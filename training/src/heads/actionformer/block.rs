@@ -1,0 +1,62 @@
+//! A transformer block of ActionFormer: norm, local attention, residual; norm, two pointwise layers, residual.
+//!
+//! Not for the pyramid, which stacks them. A block of stride two halves the length by attention and by its skip path.
+
+use tch::Tensor;
+use tch::nn::{self, Module};
+
+use super::Settings;
+use super::attention::LocalAttention;
+use super::layers::{ChannelNorm, DropPath, Shape, conv};
+
+/// The hidden layer is this many times as wide as the block.
+const EXPANSION: i64 = 4;
+
+#[derive(Debug)]
+pub(super) struct Block {
+    norms: [ChannelNorm; 2],
+    attention: LocalAttention,
+    hidden: nn::Conv1D,
+    output: nn::Conv1D,
+    drop_paths: [Option<DropPath>; 2],
+    dropout: f64,
+    stride: i64,
+}
+
+impl Block {
+    pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
+        let width = settings.width;
+        Self {
+            norms: ["ln1", "ln2"].map(|name| ChannelNorm::new(&(path / name), width)),
+            attention: LocalAttention::new(&(path / "attn"), settings, stride),
+            hidden: conv(&(path / "mlp" / 0), width, EXPANSION * width, Shape::POINT),
+            output: conv(&(path / "mlp" / 3), EXPANSION * width, width, Shape::POINT),
+            drop_paths: ["drop_path_attn", "drop_path_mlp"]
+                .map(|name| DropPath::new(&(path / name), width, settings.drop_path)),
+            dropout: settings.dropout,
+            stride,
+        }
+    }
+
+    /// `x`: `[B, C, T]`; `mask`: `[B, 1, T]`; gives both at `T / stride`.
+    pub fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> (Tensor, Tensor) {
+        // Every second step, which is what the original's nearest interpolation takes.
+        let mask = mask.slice(2, 0, None, self.stride);
+        let attended = self.attention.forward(&self.norms[0].forward(x), &mask, train);
+        let x = self.skip(x) * &mask + dropped(&self.drop_paths[0], attended, train);
+        let mixed = self.hidden.forward(&self.norms[1].forward(&x)).gelu("none").dropout(self.dropout, train);
+        let mixed = self.output.forward(&mixed).dropout(self.dropout, train) * &mask;
+        (x + dropped(&self.drop_paths[1], mixed, train), mask)
+    }
+
+    fn skip(&self, x: &Tensor) -> Tensor {
+        if self.stride == 1 { x.shallow_clone() } else { x.max_pool1d(3, self.stride, 1, 1, false) }
+    }
+}
+
+fn dropped(path: &Option<DropPath>, x: Tensor, train: bool) -> Tensor {
+    match path {
+        Some(path) => path.forward(&x, train),
+        None => x,
+    }
+}

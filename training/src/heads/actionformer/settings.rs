@@ -1,0 +1,175 @@
+//! Settings of ActionFormer, and what is wrong with them or with what the network is handed.
+//!
+//! Not for settings of optimisers. Nothing here has a default: every key that changes a number is written down.
+
+use serde::{Deserialize, Serialize};
+
+/// The network, and how its targets and its loss are made. In comments: the values of the configuration for Ego4D.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Channels of the features (256 with EgoVLP's).
+    pub input_dim: i64,
+    /// Channels of the embedding, the pyramid and the heads (384).
+    pub width: i64,
+    /// Attention heads, which share the width evenly (4).
+    pub heads: i64,
+    /// Steps that a query attends to, itself in the middle; odd (9).
+    pub window: i64,
+    /// Convolutions of the embedding (2).
+    pub embedding_layers: i64,
+    /// Transformer blocks before the pyramid (2).
+    pub stem_blocks: i64,
+    /// Transformer blocks that halve the length; the pyramid has one level more (7).
+    pub branch_blocks: i64,
+    /// Steps to which shorter clips are padded, and to which longer ones are cropped in training (1024).
+    pub max_length: i64,
+    /// Classes of events, without background (110).
+    pub classes: i64,
+    /// For each level the least and the greatest distance, in steps, from a point to the farther end of its event
+    /// ([0, 4], [2, 8], [4, 16], ..., [128, 10000]).
+    pub regression_ranges: Vec<[f64; 2]>,
+    /// Convolutions of each head, the last of which predicts (3).
+    pub head_layers: i64,
+    /// Share of the channels that is dropped behind projections (0.1).
+    pub dropout: f64,
+    /// Share of the residual branches that is dropped; at 0 the network lacks their learned scales (0.1).
+    pub drop_path: f64,
+    /// Probability that the untrained network gives each class (0.01).
+    pub prior_probability: f64,
+    /// Distance, in strides, from the centre of an event within which points predict it (1.5).
+    pub centre_radius: f64,
+    /// What the losses are divided by before the first step (100); see
+    /// [`next_normaliser`](super::loss::next_normaliser).
+    pub first_normaliser: f64,
+    /// Least and greatest share of a clip that is kept in training; `[1, 1]` crops none ([0.9, 1]).
+    pub crop_ratio: [f64; 2],
+    /// Share of an event that must remain in a crop; others are dropped (0.3).
+    pub truncation_threshold: f64,
+}
+
+/// What ActionFormer refuses.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ActionFormerError {
+    /// A setting that no network has.
+    #[error("{key} is {found}, expected {expected}")]
+    Setting {
+        /// Its key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A tensor of another shape.
+    #[error("{what} of shape {found:?}, expected {expected}")]
+    Shape {
+        /// Which.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<i64>,
+        /// What its shape may be.
+        expected: String,
+    },
+    /// A clip too long to train on.
+    #[error("{length} steps are more than the {max_length} that training takes; crop the clip")]
+    TooLong {
+        /// Its steps.
+        length: i64,
+        /// [`Settings::max_length`].
+        max_length: i64,
+    },
+    /// Clips whose positions would depend on what else is in the batch.
+    #[error("clips of {0} and {1} steps do not go into one batch: the longer one stretches the positions of both")]
+    Mixed(i64, i64),
+    /// An event of a class that the network does not have.
+    #[error("an event is of class {class}, and there are {classes} classes, from 0")]
+    Class {
+        /// Its class.
+        class: i64,
+        /// [`Settings::classes`].
+        classes: i64,
+    },
+}
+
+impl Settings {
+    /// Levels of the pyramid.
+    pub fn levels(&self) -> usize {
+        self.regression_ranges.len()
+    }
+
+    /// What lengths must be multiples of, so that every level falls into blocks of attention.
+    pub fn length_multiple(&self) -> i64 {
+        (self.window - 1) << self.branch_blocks
+    }
+
+    /// To how many steps a clip is padded: [`max_length`](Self::max_length), or beyond it the next multiple.
+    pub fn padded_length(&self, length: i64) -> i64 {
+        if length <= self.max_length {
+            return self.max_length;
+        }
+        let multiple = self.length_multiple();
+        (length + multiple - 1) / multiple * multiple
+    }
+
+    /// Refuses settings that no network has.
+    ///
+    /// # Errors
+    /// The first setting that is out of range or does not fit another.
+    pub fn check(&self) -> Result<(), ActionFormerError> {
+        self.check_counts()?;
+        self.check_shares()?;
+        let levels = format!("one range for each of {} levels", self.branch_blocks + 1);
+        let ranges = format!("{} ranges", self.levels());
+        expect("regression_ranges", ranges, self.levels() as i64 == self.branch_blocks + 1, levels)?;
+        let divides = self.width % self.heads == 0;
+        expect("heads", self.heads, divides, format!("a divisor of the width, {}", self.width))?;
+        let multiple = self.length_multiple();
+        let fits = self.max_length % multiple == 0;
+        expect("max_length", self.max_length, fits, format!("a multiple of {multiple}, by window and branch_blocks"))
+    }
+
+    fn check_counts(&self) -> Result<(), ActionFormerError> {
+        expect("window", self.window, self.window >= 3 && self.window % 2 == 1, "odd and at least 3")?;
+        expect("stem_blocks", self.stem_blocks, self.stem_blocks >= 0, "at least 0")?;
+        expect("branch_blocks", self.branch_blocks, (0..=20).contains(&self.branch_blocks), "from 0 to 20")?;
+        let counts = [
+            ("input_dim", self.input_dim),
+            ("width", self.width),
+            ("heads", self.heads),
+            ("embedding_layers", self.embedding_layers),
+            ("max_length", self.max_length),
+            ("classes", self.classes),
+            ("head_layers", self.head_layers),
+        ];
+        counts.into_iter().try_for_each(|(key, count)| expect(key, count, count >= 1, "at least 1"))
+    }
+
+    fn check_shares(&self) -> Result<(), ActionFormerError> {
+        for (key, rate) in [("dropout", self.dropout), ("drop_path", self.drop_path)] {
+            expect(key, rate, (0.0..1.0).contains(&rate), "at least 0 and below 1")?;
+        }
+        let prior = self.prior_probability;
+        expect("prior_probability", prior, prior > 0.0 && prior < 1.0, "between 0 and 1")?;
+        let [least, most] = self.crop_ratio;
+        let ordered = 0.0 < least && least <= most && most <= 1.0;
+        expect("crop_ratio", format!("[{least}, {most}]"), ordered, "two shares above 0, the lesser first")?;
+        for (key, value) in [("centre_radius", self.centre_radius), ("first_normaliser", self.first_normaliser)] {
+            expect(key, value, value > 0.0, "above 0")?;
+        }
+        let share = self.truncation_threshold;
+        expect("truncation_threshold", share, (0.0..=1.0).contains(&share), "from 0 to 1")
+    }
+}
+
+fn expect(
+    key: &'static str,
+    found: impl ToString,
+    holds: bool,
+    expected: impl Into<String>,
+) -> Result<(), ActionFormerError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ActionFormerError::Setting { key, found: found.to_string(), expected: expected.into() })
+}

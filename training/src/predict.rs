@@ -1,0 +1,90 @@
+//! Predictions of a trained head for samples that it need not have seen.
+//!
+//! Not for scores of a whole benchmark: `egofx eval` reads what is written here.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::checkpoint::{self, Tensors};
+use crate::error::TrainError;
+use crate::experiment::Experiment;
+use crate::fit::{self, Surroundings};
+use crate::heads::Head;
+use crate::sources::Sources;
+
+/// What is asked for.
+pub struct Request<'r> {
+    /// What the head was trained with.
+    pub experiment: &'r Experiment,
+    /// Its weights: a checkpoint of ours, or somebody else's state dict under the official names. Of a benchmark with
+    /// folds one checkpoint for each, which predicts what it was not trained on.
+    pub weights: &'r [Weights],
+    /// What it predicts on.
+    pub sources: &'r Sources,
+    /// Where it computes.
+    pub surroundings: &'r Surroundings<'r>,
+}
+
+/// Trained weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    /// The file.
+    pub path: PathBuf,
+    /// The fold that they were not trained on; empty: all samples are predicted.
+    pub fold: String,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    /// A submission in the official form.
+    pub submission: Value,
+    /// Samples that were predicted.
+    pub samples: usize,
+}
+
+/// Predicts with head `H`.
+///
+/// # Errors
+/// Weights of another head, stores of other features, annotations that cannot be read.
+pub fn run<H: Head>(request: &Request) -> Result<Prediction, TrainError> {
+    let Request { experiment, weights, sources, .. } = *request;
+    let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
+    let settings: H::Settings = experiment.settings().map_err(why)?;
+    let data = H::open(&settings, experiment.behaviour, sources)?;
+    let mut predictions = Vec::new();
+    for one in weights {
+        predictions.extend(with_weights::<H>(request, &data, one)?);
+    }
+    Ok(Prediction { submission: H::submission(&data, &predictions)?, samples: predictions.len() })
+}
+
+fn with_weights<H: Head>(
+    request: &Request,
+    data: &H::Data,
+    weights: &Weights,
+) -> Result<Vec<(usize, H::Prediction)>, TrainError> {
+    let Request { experiment, surroundings, .. } = *request;
+    let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
+    let (variables, head) = fit::network::<H>(experiment, surroundings.device).map_err(why)?;
+    load::<H>(&weights.path, &fit::weights(&variables))?;
+    let samples = if weights.fold.is_empty() {
+        H::samples(data)
+    } else {
+        let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
+        H::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
+    };
+    fit::predict(&head, data, &samples, experiment.train.batch, surroundings, |_, _, _| ())
+}
+
+/// Running means where the checkpoint has them, as in validation; the weights else.
+fn load<H: Head>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+    match checkpoint::open(path) {
+        Ok(saved) if saved.experiment.train.ema.is_some() => {
+            let means = checkpoint::prefixed("ema", into.iter().map(|(name, t)| (name.clone(), t.shallow_clone())));
+            saved.restore(path, &means)
+        }
+        _ => checkpoint::load_weights(path, H::NAME, into),
+    }
+}

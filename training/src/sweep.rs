@@ -1,0 +1,250 @@
+//! All runs of an experiment: each point of its grid, each seed, each fold, one after the other.
+//!
+//! Not for a single run, see `fit`. What runs came to is set side by side: the mean over folds is a seed's score, mean and
+//! spread over seeds are a point's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::curves;
+use crate::error::TrainError;
+use crate::experiment::{Experiment, Member};
+use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
+use crate::heads::{Fold, Head};
+use crate::journal::METRICS_FILE;
+use crate::sources::Sources;
+
+/// The experiment as it was run, in the folder of its runs.
+pub const EXPERIMENT_FILE: &str = "experiment.toml";
+/// The picture of the curves.
+pub const CURVES_FILE: &str = "curves.svg";
+/// What the runs came to.
+pub const SUMMARY_FILE: &str = "summary.json";
+
+/// What is asked for.
+pub struct Request<'r> {
+    /// The experiment.
+    pub experiment: &'r Experiment,
+    /// What it reads.
+    pub sources: &'r Sources,
+    /// Where it writes.
+    pub folder: &'r Path,
+    /// Where it computes.
+    pub surroundings: &'r Surroundings<'r>,
+    /// Go on where an earlier process stopped.
+    pub resume: bool,
+    /// First weights.
+    pub init: Option<&'r Path>,
+    /// Called before each run with its folder, its number from 1, and how many there are.
+    pub begin: &'r dyn Fn(&Path, usize, usize),
+}
+
+/// One run and what it came to.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its point of the grid, as `key = value` lines.
+    pub point: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its fold; empty where there is only one.
+    pub fold: String,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// What all runs came to.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The score that picks checkpoints.
+    pub select: String,
+    /// The runs, in the order in which they were made.
+    pub runs: Vec<Done>,
+}
+
+/// A score over seeds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation of a sample; NaN for a single seed.
+    pub deviation: f64,
+    /// Seeds.
+    pub count: usize,
+}
+
+/// By the name of a score: of the runs' best validations, and of their last.
+pub type Spreads = BTreeMap<String, (Spread, Spread)>;
+
+impl Spread {
+    /// Of these values.
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len();
+        let mean = values.iter().sum::<f64>() / count as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self { mean, deviation: (squares / (count as f64 - 1.0)).sqrt(), count }
+    }
+}
+
+/// Trains all runs of an experiment with head `H`.
+///
+/// # Errors
+/// The first run's that fails; runs before it are finished and their checkpoints stay.
+pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
+    let Request { experiment, folder, .. } = request;
+    let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
+    let members = experiment.members().map_err(why)?;
+    prepare(request)?;
+    let (mut runs, mut opened) = (Vec::new(), None);
+    for (number, member) in members.iter().enumerate() {
+        let settings: H::Settings = member.experiment.settings().map_err(why)?;
+        // Samples depend on the head's own tables only: runs that share these share the samples.
+        let key = toml::to_string(&member.experiment.own).unwrap_or_default();
+        if opened.as_ref().is_none_or(|(known, _)| *known != key) {
+            let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
+            H::keep(&data, folder)?;
+            opened = Some((key, data));
+        }
+        let Some((_, data)) = &opened else { continue };
+        let folds = H::folds(data);
+        for (place, fold) in folds.iter().enumerate() {
+            let folder = run_folder(request.folder, member, fold);
+            (request.begin)(&folder, number * folds.len() + place + 1, members.len() * folds.len());
+            let outcome = one::<H>(request, member, data, fold, &folder)?;
+            runs.push(done(member, fold, folder, outcome));
+        }
+    }
+    let finished = Finished { select: experiment.train.select.clone(), runs };
+    if finished.runs.len() > 1 {
+        draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), folder)?;
+    }
+    finished.write(folder)?;
+    Ok(finished)
+}
+
+fn one<H: Head>(
+    request: &Request,
+    member: &Member,
+    data: &H::Data,
+    fold: &Fold,
+    folder: &Path,
+) -> Result<Outcome, TrainError> {
+    let Request { surroundings, resume, init, .. } = *request;
+    let outcome = Run::<H>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
+    draw(&[folder], folder)?;
+    Ok(outcome)
+}
+
+/// The curves of some runs in one picture, `curves.svg` in `folder`.
+fn draw(runs: &[&Path], folder: &Path) -> Result<(), TrainError> {
+    let runs: Vec<curves::Run> =
+        runs.iter().map(|run| curves::Run::read(&run.join(METRICS_FILE))).collect::<Result<_, _>>()?;
+    Ok(curves::draw(&runs, &folder.join(CURVES_FILE))?)
+}
+
+fn done(member: &Member, fold: &Fold, folder: PathBuf, outcome: Outcome) -> Done {
+    let lines = member.point.iter().map(|(key, value)| format!("{key} = {value}"));
+    let point = lines.collect::<Vec<_>>().join(", ");
+    Done { folder, point, seed: member.experiment.seeds[0], fold: fold.name.clone(), outcome }
+}
+
+fn run_folder(folder: &Path, member: &Member, fold: &Fold) -> PathBuf {
+    let folder = folder.join(&member.folder);
+    if fold.name.is_empty() { folder } else { folder.join(format!("fold-{}", fold.name)) }
+}
+
+/// Refuses a folder that holds a run, unless that is gone on with; keeps the experiment beside its runs.
+fn prepare(request: &Request) -> Result<(), TrainError> {
+    let path = request.folder.join(EXPERIMENT_FILE);
+    if path.exists() && !request.resume {
+        return Err(TrainError::Exists { path: request.folder.to_owned() });
+    }
+    std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
+    std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))
+}
+
+/// Scores by name: best validation's of a run, or its last one's.
+type Scores = BTreeMap<String, f64>;
+
+impl Finished {
+    /// The points of the grid in order, each with the scores of its runs' best and last validations over seeds.
+    pub fn points(&self) -> Vec<(String, Spreads)> {
+        let mut points: Vec<&str> = self.runs.iter().map(|run| run.point.as_str()).collect();
+        points.dedup();
+        points.into_iter().map(|point| (point.to_owned(), self.point(point))).collect()
+    }
+
+    fn point(&self, point: &str) -> Spreads {
+        let of_point: Vec<&Done> = self.runs.iter().filter(|run| run.point == point).collect();
+        let best = |run: &Done| run.outcome.best.iter().flat_map(|best| best.scores.iter().cloned()).collect();
+        let last = |run: &Done| run.outcome.last.iter().cloned().collect();
+        let (best, last) = (by_seed(&of_point, best), by_seed(&of_point, last));
+        let names = best.iter().flat_map(|scores| scores.keys().cloned()).collect::<std::collections::BTreeSet<_>>();
+        let spread = |seeds: &[Scores], name: &str| {
+            Spread::of(&seeds.iter().filter_map(|scores| scores.get(name).copied()).collect::<Vec<_>>())
+        };
+        names.into_iter().map(|name| (name.clone(), (spread(&best, &name), spread(&last, &name)))).collect()
+    }
+
+    /// Everything, for programs.
+    pub fn json(&self) -> Value {
+        let spread =
+            |spread: &Spread| json!({"mean": spread.mean, "deviation": spread.deviation, "seeds": spread.count});
+        let points = self.points().into_iter().map(|(point, scores)| {
+            let scores: serde_json::Map<String, Value> = scores
+                .iter()
+                .map(|(name, (best, last))| (name.clone(), json!({"best": spread(best), "last": spread(last)})))
+                .collect();
+            json!({"point": point, "scores": scores})
+        });
+        let runs = self.runs.iter().map(|run| {
+            json!({
+                "folder": run.folder, "point": run.point, "seed": run.seed, "fold": run.fold,
+                "epochs": run.outcome.epochs, "best": run.outcome.best,
+                "last": run.outcome.last.iter().cloned().collect::<Scores>(),
+            })
+        });
+        json!({"select": self.select, "points": points.collect::<Vec<_>>(), "runs": runs.collect::<Vec<_>>()})
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(SUMMARY_FILE);
+        let text = serde_json::to_string_pretty(&self.json()).unwrap_or_default() + "\n";
+        std::fs::write(&path, text).map_err(TrainError::io("write", &path))
+    }
+}
+
+/// One set of scores for each seed, the mean over its folds.
+fn by_seed(runs: &[&Done], scores: impl Fn(&Done) -> Scores) -> Vec<Scores> {
+    let mut seeds: BTreeMap<u64, Vec<Scores>> = BTreeMap::new();
+    for run in runs {
+        seeds.entry(run.seed).or_default().push(scores(run));
+    }
+    let mean = |folds: Vec<Scores>| {
+        let names: Vec<String> = folds.first().map(|fold| fold.keys().cloned().collect()).unwrap_or_default();
+        let of = |name: &String| folds.iter().filter_map(|fold| fold.get(name)).sum::<f64>() / folds.len() as f64;
+        names.iter().map(|name| (name.clone(), of(name))).collect()
+    };
+    seeds.into_values().map(mean).collect()
+}
+
+/// Runs below `folder`: the folders that hold a checkpoint, sorted.
+pub fn runs_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(folder) = pending.pop() {
+        if folder.join(LAST_FILE).is_file() {
+            found.push(folder.clone());
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        pending.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    found.sort();
+    found
+}
+
+/// For those who do not watch.
+pub fn unwatched(_: &Event) {}

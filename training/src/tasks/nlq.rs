@@ -1,0 +1,280 @@
+//! NLQ: a clip's rows, a query's tokens, and where its window lies.
+//!
+//! Not for what a head makes of them. Annotations are the official files; a query is a sample whose number is its place in
+//! the files that were given.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use egofx::benchmark::{Benchmark, BenchmarkError, Built, Sources as Files};
+use egofx::convert::{
+    Asked, ConvertError, Place, Source, TokenReader, Tokens, asked, average, frames_in, window_indices,
+};
+use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::metric::Window;
+use egofx::metric::nlq::{self as metric, Answer};
+use egofx::store::{LedgerEntry, RowKind};
+use egofx::time::TimeSpan;
+use ndarray::Array2;
+use serde_json::{Value, json};
+
+use crate::behaviour::Behaviour;
+use crate::error::TrainError;
+use crate::heads::Fold;
+use crate::sources::{self, Cache, Expected, Sources, Split};
+
+/// A query.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// What it is for.
+    pub split: Split,
+    /// Its clip.
+    pub clip_uid: ClipUid,
+    /// Its video, under which its tokens are stored.
+    pub video_uid: VideoUid,
+    /// Its name in our tables and stores.
+    pub query_id: String,
+    /// The annotation that it belongs to.
+    pub annotation_uid: String,
+    /// Its number in that annotation.
+    pub query_idx: i64,
+    /// The true window in seconds of the clip; zeros where it is not known.
+    pub window: [f64; 2],
+    /// Where the clip lies in its video.
+    pub span: TimeSpan,
+}
+
+/// Queries with features.
+pub struct Nlq {
+    samples: Vec<Sample>,
+    features: Source,
+    tokens: Vec<Tokens>,
+    cache: Cache,
+    positions: usize,
+    behaviour: Behaviour,
+}
+
+/// What is opened.
+pub struct Wanted<'w> {
+    /// The store of rows.
+    pub features: &'w Expected,
+    /// The store of tokens.
+    pub tokens: &'w Expected,
+    /// Rows that a clip has at most; longer ones become means of their rows.
+    pub positions: usize,
+    /// Whether the original's reckoning of time is reproduced.
+    pub behaviour: Behaviour,
+}
+
+/// The shortest window that is learnt from unless faults are reproduced: one frame.
+const SHORTEST_SEC: f64 = 1.0 / 30.0;
+
+impl Nlq {
+    /// Opens annotations and stores.
+    ///
+    /// # Errors
+    /// Files or stores that are missing, damaged or of other features; queries without features unless those are allowed.
+    pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
+        let about = "the feature set of the clips, of windows or of windows that have met the query";
+        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
+        let kinds = [RowKind::Window, RowKind::FusedWindow];
+        expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
+        let about = "the feature set of the queries' tokens";
+        let tokens = sources::open(Sources::needed(sources.tokens.as_ref(), "tokens", about)?, wanted.tokens)?;
+        expect_rows(&tokens, &[RowKind::Token], "tokens of queries (egovlp_nlq_tokens)")?;
+        let samples = samples(sources)?;
+        let samples = with_rows(samples, &features, sources.allow_missing)?;
+        let (samples, tokens) = with_tokens(samples, &tokens, sources.allow_missing)?;
+        let cache = Cache::new(sources.memory_bytes);
+        Ok(Self { samples, features, tokens, cache, positions: wanted.positions, behaviour: wanted.behaviour })
+    }
+
+    /// The sample of that number.
+    pub fn sample(&self, number: usize) -> &Sample {
+        &self.samples[number]
+    }
+
+    /// Numbers of the samples of a split.
+    pub fn of_split(&self, split: Split) -> Vec<usize> {
+        (0..self.samples.len()).filter(|&number| self.samples[number].split == split).collect()
+    }
+
+    /// The one fold. Queries whose window is shorter than a frame are learnt from only where faults are reproduced: no row
+    /// overlaps such a window, and the original then teaches the clip's first row.
+    pub fn fold(&self) -> Fold {
+        let long = |sample: &Sample| sample.window[1] - sample.window[0] > SHORTEST_SEC;
+        let learnt = |&number: &usize| self.behaviour == Behaviour::Compat || long(&self.samples[number]);
+        let train = self.of_split(Split::Train).into_iter().filter(learnt).collect();
+        Fold { name: String::new(), train, validation: self.of_split(Split::Validation) }
+    }
+
+    /// A query's rows `[v_len, dim]`, at most as many as there are positions.
+    ///
+    /// # Errors
+    /// Features that cannot be read.
+    pub fn rows(&self, number: usize) -> Result<Arc<Array2<f32>>, TrainError> {
+        let entry = self.entry(&self.samples[number])?;
+        let read = || Ok(average(self.features.read(entry)?.values.view(), self.positions));
+        self.cache.get(entry.unit_uid.as_str(), read)
+    }
+
+    fn entry(&self, sample: &Sample) -> Result<&LedgerEntry, TrainError> {
+        let absent = || TrainError::unexpected(self.features.path(), sample.query_id.clone(), "nothing");
+        entry(&self.features, sample)?.ok_or_else(absent)
+    }
+
+    /// A query's tokens.
+    pub fn tokens(&self, number: usize) -> &Tokens {
+        &self.tokens[number]
+    }
+
+    /// Where a query's window lies among `rows` positions of its clip. As released, time is reckoned in whole 1.875ths of
+    /// a second; fixed, in seconds.
+    pub fn place(&self, number: usize, rows: usize) -> Place {
+        let Sample { window, span, .. } = &self.samples[number];
+        if self.behaviour == Behaviour::Compat {
+            return Place::new(*window, frames_in(*span), rows);
+        }
+        let duration = span.duration_sec();
+        let (s_time, e_time) = (window[0].max(0.0), window[1].min(duration));
+        let (s_ind, e_ind) = window_indices(s_time, e_time, rows, duration);
+        Place { duration, s_time, e_time, v_len: rows, s_ind, e_ind }
+    }
+
+    /// The official scores of predicted windows, best first.
+    pub fn score(&self, predictions: &[(usize, Vec<Window>)]) -> Vec<(String, f64)> {
+        let answer = |(number, windows): &(usize, Vec<Window>)| Answer {
+            predicted: windows.clone(),
+            truth: self.samples[*number].window.into(),
+        };
+        let answers: Vec<Answer> = predictions.iter().map(answer).collect();
+        let score = metric::score(&answers, 0, self.behaviour.compat());
+        let mut scores = Vec::new();
+        for (rank, row) in metric::RANKS.iter().zip(score.recall) {
+            let names = metric::THRESHOLDS.iter().map(|threshold| format!("R@{rank} IoU>{threshold}"));
+            scores.extend(names.zip(row));
+        }
+        let means = [("mean R@1", score.mean_recall(0)), ("mean R@5", score.mean_recall(2)), ("mIoU", score.mean_iou)];
+        scores.extend(means.map(|(name, value)| (name.to_owned(), value)));
+        scores
+    }
+
+    /// The challenge's submission.
+    pub fn submission(&self, predictions: &[(usize, Vec<Window>)]) -> Value {
+        let entry = |(number, windows): &(usize, Vec<Window>)| {
+            let Sample { clip_uid, annotation_uid, query_idx, .. } = &self.samples[*number];
+            json!({
+                "clip_uid": clip_uid.as_str(), "annotation_uid": annotation_uid, "query_idx": query_idx,
+                "predicted_times": windows,
+            })
+        };
+        let results: Vec<Value> = predictions.iter().map(entry).collect();
+        json!({"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": results})
+    }
+}
+
+fn expect_rows(source: &Source, kinds: &[RowKind], expected: &str) -> Result<(), TrainError> {
+    if kinds.contains(&source.rows()) {
+        return Ok(());
+    }
+    Err(TrainError::unexpected(source.path(), expected, format!("rows that are each a {}", source.rows().name())))
+}
+
+/// All queries with a text, of all files.
+fn samples(sources: &Sources) -> Result<Vec<Sample>, TrainError> {
+    let mut samples = Vec::new();
+    for (split, path) in &sources.annotations {
+        let files = Files { annotations: vec![path.clone()], videos: vec![] };
+        let built = (Benchmark::find("nlq").map_err(BenchmarkError::from)?.build)(&files)?;
+        samples.extend(of_file(*split, path, &built)?);
+    }
+    if samples.is_empty() {
+        let about = "nlq_train.json and nlq_val.json to train (--train, --val), or --annotations to predict";
+        return Err(TrainError::Needed { name: "train", about });
+    }
+    Ok(samples)
+}
+
+fn of_file(split: Split, path: &Path, built: &Built) -> Result<Vec<Sample>, TrainError> {
+    let spans: HashMap<&ClipUid, (&VideoUid, Option<TimeSpan>)> = built
+        .manifest
+        .videos
+        .iter()
+        .flat_map(|video| video.clips.iter().map(move |clip| (&clip.uid, (&video.uid, clip.span))))
+        .collect();
+    let none = || TrainError::unexpected(path, "queries", "none");
+    let (queries, _) = asked("nlq", built.queries.as_ref().ok_or_else(none)?)?;
+    let sample = |asked: &Asked| {
+        let (video_uid, span) = spans.get(asked.query.clip_uid)?;
+        Some(Sample {
+            split,
+            clip_uid: asked.query.clip_uid.clone(),
+            video_uid: (*video_uid).clone(),
+            query_id: asked.query.id.to_owned(),
+            annotation_uid: asked.annotation_uid.to_owned(),
+            query_idx: asked.query_idx,
+            window: asked.window,
+            span: (*span)?,
+        })
+    };
+    Ok(queries.iter().filter_map(sample).collect())
+}
+
+/// What a query is called in a store: its name, or, where an annotation recurs under another clip and the table was made of
+/// several files, its name with the clip's.
+fn names(sample: &Sample) -> [String; 2] {
+    [format!("{}_{}", sample.query_id, sample.clip_uid), sample.query_id.clone()]
+}
+
+fn entry<'s>(features: &'s Source, sample: &Sample) -> Result<Option<&'s LedgerEntry>, TrainError> {
+    if features.rows() != RowKind::FusedWindow {
+        return Ok(features.find(&UnitUid::from(&sample.clip_uid)));
+    }
+    let [with_clip, alone] = names(sample);
+    Ok(match features.find_query(&with_clip)? {
+        None => features.find_query(&alone)?,
+        found => found,
+    })
+}
+
+fn with_rows(samples: Vec<Sample>, features: &Source, allow_missing: bool) -> Result<Vec<Sample>, TrainError> {
+    let mut paired = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let there = entry(features, &sample)?.is_some();
+        paired.push((sample, there));
+    }
+    let name = |(sample, _): &(Sample, bool)| format!("{} of clip {}", sample.query_id, sample.clip_uid);
+    let kept = sources::complete(features.path(), "queries", paired, name, |(_, there)| *there, allow_missing)?;
+    Ok(kept.into_iter().map(|(sample, _)| sample).collect())
+}
+
+/// Tokens of all queries: they are short, and every epoch needs all of them.
+fn with_tokens(
+    samples: Vec<Sample>,
+    source: &Source,
+    allow_missing: bool,
+) -> Result<(Vec<Sample>, Vec<Tokens>), TrainError> {
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    // A store of tokens has a unit for each video, which is read once if its queries follow one another.
+    order.sort_by(|&a, &b| samples[a].video_uid.as_str().cmp(samples[b].video_uid.as_str()));
+    let mut reader = TokenReader::new(source);
+    let mut paired: Vec<(Sample, Option<Tokens>)> = samples.into_iter().map(|sample| (sample, None)).collect();
+    for number in order {
+        paired[number].1 = tokens_of(&mut reader, &paired[number].0)?;
+    }
+    let name = |(sample, _): &(Sample, Option<Tokens>)| sample.query_id.clone();
+    let paired = sources::complete(source.path(), "queries", paired, name, |(_, t)| t.is_some(), allow_missing)?;
+    Ok(paired.into_iter().filter_map(|(sample, tokens)| Some((sample, tokens?))).unzip())
+}
+
+fn tokens_of(reader: &mut TokenReader, sample: &Sample) -> Result<Option<Tokens>, TrainError> {
+    for name in names(sample) {
+        match reader.read(&sample.video_uid, &name) {
+            Ok(tokens) => return Ok(Some(tokens)),
+            Err(ConvertError::NoQuery { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,485 @@
+//! VSGN against the original's numbers (`tests/data/vsgn`): a small network on made-up features, stage by stage.
+//!
+//! Not for training runs. The data are synthetic; they hold a network of 64 cells, 32 channels and 5 classes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
+use egofx_train::heads::vsgn::loss::{Losses, Truth, curve_loss, losses};
+use egofx_train::heads::vsgn::matching::{Truths, matches, overlaps};
+use egofx_train::heads::vsgn::targets::{self, Grid, Moment};
+use egofx_train::heads::vsgn::{Output, Settings, SettingsError, Vsgn, anchors, decode, neighbours};
+use serde_json::Value;
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+/// Of single precision through a dozen layers whose sums run in another order.
+const TOLERANCE: f64 = 1e-5;
+/// Boxes are up to 64 cells, and the coarsest anchors' codes are multiplied by 160.
+const BOX_TOLERANCE: f64 = 1e-4;
+
+fn data(name: &str) -> String {
+    format!("{}/tests/data/vsgn/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tensors() -> HashMap<String, Tensor> {
+    Tensor::read_safetensors(data("vsgn.safetensors")).unwrap().into_iter().collect()
+}
+
+fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(data("expected.json")).unwrap()).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn pairs(value: &Value) -> Tensor {
+    let flat: Vec<f64> = value.as_array().unwrap().iter().flat_map(numbers).collect();
+    Tensor::from_slice(&flat).to_kind(Kind::Float).view([value.as_array().unwrap().len() as i64, -1])
+}
+
+fn small() -> Settings {
+    Settings {
+        input_dim: 6,
+        width: 32,
+        length: 64,
+        levels: 5,
+        classes: 5,
+        tower_convs: 4,
+        anchor_scales: vec![1.0, 10.0],
+        graph: true,
+        neighbours: 4,
+        stitching: false,
+        stitch_gap: 30,
+        short_ratio: 0.4,
+    }
+}
+
+fn real(input_dim: i64) -> Settings {
+    Settings { input_dim, width: 256, length: 928, classes: 111, neighbours: 12, ..small() }
+}
+
+/// The fixture's network, its weights' store and all of the fixture's tensors.
+fn network(settings: &Settings) -> (Vsgn, VarStore, HashMap<String, Tensor>) {
+    let (store, tensors) = (VarStore::new(Device::Cpu), tensors());
+    let network = Vsgn::new(&store.root(), settings).unwrap();
+    tch::no_grad(|| {
+        for (name, mut weight) in store.variables() {
+            weight.copy_(&tensors[&format!("w.{name}")]);
+        }
+    });
+    (network, store, tensors)
+}
+
+fn output() -> (Output, VarStore, HashMap<String, Tensor>) {
+    let (network, store, tensors) = network(&small());
+    let output = network.forward(&tensors["in.features"], &tensors["in.num_frms"]);
+    (output, store, tensors)
+}
+
+fn truth(tensors: &HashMap<String, Tensor>) -> Truth {
+    let of = |name: &str| tensors[&format!("in.{name}")].shallow_clone();
+    Truth {
+        boxes: of("gt_bbox"),
+        counts: of("num_gt"),
+        action: of("gt_action"),
+        start: of("gt_start"),
+        end: of("gt_end"),
+    }
+}
+
+#[track_caller]
+fn close(name: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(found.size(), expected.size(), "{name}");
+    let largest = (found - expected).abs().max().double_value(&[]);
+    println!("{name}: largest difference {largest:e}");
+    assert!(largest <= tolerance, "{name}: {largest:e}");
+}
+
+#[test]
+fn every_stage_is_the_original_one() {
+    let (output, _, tensors) = output();
+    let levels = [
+        ("enc", &output.encoded),
+        ("dec", &output.decoded),
+        ("cls", &output.level_scores),
+        ("reg", &output.level_codes),
+    ];
+    for (name, levels) in levels {
+        assert_eq!(levels.len(), 5);
+        for (place, level) in levels.iter().enumerate() {
+            let name = format!("out.{name}_{place}");
+            close(&name, level, &tensors[&name], TOLERANCE);
+        }
+    }
+    let last = [
+        ("out.actionness", &output.curves.action, TOLERANCE),
+        ("out.startness", &output.curves.start, TOLERANCE),
+        ("out.endness", &output.curves.end, TOLERANCE),
+        ("out.anchors", &output.anchors, 0.0),
+        ("out.score", &output.probabilities(), TOLERANCE),
+        ("out.loc", &output.boxes, BOX_TOLERANCE),
+        ("out.loc_adjusted", &output.adjusted, BOX_TOLERANCE),
+    ];
+    for (name, found, tolerance) in last {
+        close(name, found, &tensors[name], tolerance);
+    }
+}
+
+#[test]
+fn a_clip_of_a_batch_is_as_it_is_alone() {
+    for stitching in [false, true] {
+        let (network, _, tensors) = network(&Settings { stitching, stitch_gap: 5, short_ratio: 0.8, ..small() });
+        let (features, num_cells) = (&tensors["in.features"], &tensors["in.num_frms"]);
+        let together = network.forward(features, num_cells);
+        for clip in 0..2 {
+            let alone = network.forward(&features.narrow(0, clip, 1), &num_cells.narrow(0, clip, 1));
+            let of = |stage: &Tensor, stages: &Tensor| (stage.squeeze_dim(0), stages.get(clip));
+            let (scores, expected) = of(&alone.scores, &together.scores);
+            close("scores", &scores, &expected, TOLERANCE);
+            let (boxes, expected) = of(&alone.adjusted, &together.adjusted);
+            close("boxes", &boxes, &expected, BOX_TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn weights_have_the_original_names_and_shapes() {
+    let store = VarStore::new(Device::Cpu);
+    Vsgn::new(&store.root(), &small()).unwrap();
+    let found: BTreeMap<String, Vec<i64>> =
+        store.variables().iter().map(|(name, w)| (name.clone(), w.size())).collect();
+    let expected: BTreeMap<String, Vec<i64>> = serde_json::from_value(expected()["state_dict_shapes"].clone()).unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn networks_of_real_size_have_the_original_number_of_weights() {
+    for input_dim in [2304, 256, 4096] {
+        let store = VarStore::new(Device::Cpu);
+        Vsgn::new(&store.root(), &real(input_dim)).unwrap();
+        let found: usize = store.variables().values().map(Tensor::numel).sum();
+        assert_eq!(found as u64, expected()["parameter_counts"][format!("input{input_dim}")].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn without_the_graph_levels_are_plain_convolutions() {
+    let store = VarStore::new(Device::Cpu);
+    let network = Vsgn::new(&store.root(), &Settings { graph: false, ..small() }).unwrap();
+    let variables = store.variables();
+    assert_eq!(variables["xGPN.levels_enc.4.0.weight"].size(), [32, 32, 3]);
+    assert!(variables.keys().all(|name| !name.contains("nconv1") && !name.contains("tconv1")));
+    let output = network.forward(&tensors()["in.features"], &tensors()["in.num_frms"]);
+    assert_eq!(output.encoded.iter().map(|level| level.size()[2]).collect::<Vec<_>>(), [64, 32, 16, 8, 4]);
+    assert_eq!(output.adjusted.size(), [2, 248, 2]);
+}
+
+#[test]
+fn weights_start_as_pytorchs_do() {
+    let store = VarStore::new(Device::Cpu);
+    Vsgn::new(&store.root(), &real(256)).unwrap();
+    let variables = store.variables();
+    let most = |name: &str| variables[name].abs().max().double_value(&[]);
+    for (name, fan_in) in [("xGPN.conv0.0.", 768.0_f64), ("xGPN.levels_enc.0.nconv1.mlp.", 512.0)] {
+        for kind in ["weight", "bias"] {
+            let (largest, bound) = (most(&format!("{name}{kind}")), 1.0 / fan_in.sqrt());
+            assert!(largest <= bound && largest > 0.95 * bound, "{name}{kind}: {largest}, bound {bound}");
+        }
+    }
+    assert_eq!(variables["head_dec.cls_tower.1.weight"].min().double_value(&[]), 1.0);
+    assert_eq!(most("head_dec.cls_tower.1.bias"), 0.0);
+}
+
+#[test]
+fn settings_that_make_no_network_are_refused() {
+    let error = |settings: Settings| settings.check().unwrap_err();
+    assert_eq!(error(Settings { width: 48, ..small() }), SettingsError::Width(48));
+    assert_eq!(error(Settings { length: 72, ..small() }), SettingsError::Length { length: 72, levels: 5 });
+    assert_eq!(error(Settings { neighbours: 9, ..small() }), SettingsError::Neighbours { neighbours: 9, most: 8 });
+    assert_eq!(error(Settings { classes: 1, ..small() }).to_string(), "classes is 1: expected at least 2");
+    assert_eq!(small().check(), Ok(()));
+}
+
+#[test]
+fn anchors_are_the_original_ones() {
+    let expected = &expected()["anchors_928"];
+    let table = anchors::table(928, 5, &[1.0, 10.0]);
+    assert_eq!(table.len() as u64, expected["total"].as_u64().unwrap());
+    let mut first = 0;
+    for (level, count) in numbers(&expected["per_level"]).into_iter().enumerate() {
+        let found = anchors::tensor(&table[first..first + 4], Device::Cpu);
+        close("anchors", &found, &pairs(&expected["first_four_per_level"][level]), 0.0);
+        first += count as usize;
+    }
+    assert_eq!(first, table.len());
+}
+
+#[test]
+fn boxes_are_coded_as_in_the_original() {
+    let case = &expected()["boxcoder"];
+    let (anchors, boxes) = (pairs(&case["anchors"]), pairs(&case["gt"]));
+    let code = anchors::encode(&boxes, &anchors);
+    close("encoded", &code, &pairs(&case["encoded"]), TOLERANCE);
+    close("decoded", &anchors::decode(&code, &anchors), &pairs(&case["decoded"]), TOLERANCE);
+    let found = overlaps(&anchors.unsqueeze(0), &boxes.unsqueeze(0));
+    close("overlaps", &found.squeeze_dim(0), &pairs(&case["iou_anchor_rows_gt_cols"]), 1e-7);
+}
+
+/// Truths of a clip of 64 cells.
+fn truths(rows: &[[f32; 3]]) -> Truths {
+    let boxes = Tensor::from_slice(rows.as_flattened()).view([1, -1, 3]) / Tensor::from_slice(&[64f32, 64.0, 1.0]);
+    Truths::new(&boxes, &Tensor::from_slice(&[rows.len() as i64]), 64)
+}
+
+fn positives(rows: &[[f32; 3]], behaviour: Behaviour) -> i64 {
+    let anchors = anchors::tensor(&anchors::table(64, 5, &[1.0, 10.0]), Device::Cpu).unsqueeze(0);
+    matches(&anchors, &truths(rows), 0.5, behaviour).positive.sum(Kind::Int64).int64_value(&[])
+}
+
+#[test]
+fn quirk_a_truth_without_length_makes_all_anchors_positive() {
+    let quirk = &expected()["zero_length_gt_quirk"];
+    let (one, both) = ([[10.0, 20.0, 2.0]], [[10.0, 20.0, 2.0], [63.0, 63.0, 3.0]]);
+    assert_eq!(positives(&one, Compat), quirk["positives_without"].as_i64().unwrap());
+    assert_eq!(positives(&both, Compat), quirk["positives_with"].as_i64().unwrap());
+    assert_eq!(positives(&both, Fixed), positives(&one, Fixed));
+    assert_eq!(positives(&one, Fixed), positives(&one, Compat));
+}
+
+#[test]
+fn quirk_targets_are_cut_to_the_longest_that_the_code_tells() {
+    let (anchors, truths) = (pairs(&serde_json::json!([[9.0, 9.0]])).unsqueeze(0), truths(&[[0.0, 63.0, 1.0]]));
+    let length = |behaviour| {
+        let targets = matches(&anchors, &truths, 0.5, behaviour).targets;
+        targets.double_value(&[0, 0, 1]) - targets.double_value(&[0, 0, 0])
+    };
+    assert!((length(Compat) - 61.5).abs() < 1e-4, "62.5 less one: {}", length(Compat));
+    assert_eq!(length(Fixed), 63.0);
+}
+
+#[test]
+fn classes_follow_the_truth_that_is_overlapped_most_and_padding_is_nothing() {
+    let anchors = pairs(&serde_json::json!([[10.0, 19.0], [30.0, 39.0], [50.0, 51.0]])).unsqueeze(0);
+    let mut truths = truths(&[[30.0, 39.0, 1.0], [10.0, 20.0, 2.0], [50.0, 52.0, 3.0]]);
+    truths.present = Tensor::from_slice(&[true, true, false]).view([1, 3]);
+    let found = matches(&anchors, &truths, 0.5, Compat).classes;
+    assert_eq!(Vec::<i64>::try_from(found.reshape([-1])).unwrap(), [2, 1, 0]);
+}
+
+fn term(losses: &Losses, name: &str) -> f64 {
+    losses.named().iter().find(|(term, _)| *term == name).unwrap().1.double_value(&[])
+}
+
+#[test]
+fn every_term_of_the_loss_is_the_original_one() {
+    let (output, _, tensors) = output();
+    let (found, expected) = (losses(&output, &truth(&tensors), Compat), expected());
+    let names = [
+        ("class", "loss_cls_dec"),
+        ("regression", "loss_reg_dec"),
+        ("action", "loss_action"),
+        ("start", "loss_start"),
+        ("end", "loss_end"),
+        ("boundary", "loss_bd_adjust"),
+    ];
+    for (ours, theirs) in names {
+        let (found, expected) = (term(&found, ours), expected["losses"][theirs].as_f64().unwrap());
+        println!("{ours}: {found}, difference {:e}", found - expected);
+        assert!((found - expected).abs() < TOLERANCE, "{ours}: {found}, expected {expected}");
+    }
+    let (total, expected) = (term(&found, "total"), expected["total"].as_f64().unwrap());
+    assert!((total - expected).abs() < TOLERANCE, "{total}, expected {expected}");
+}
+
+#[test]
+fn gradients_are_the_original_ones() {
+    let (output, store, tensors) = output();
+    losses(&output, &truth(&tensors), Compat).total.backward();
+    let expected = expected();
+    let mut largest: f64 = 0.0;
+    for (name, weight) in store.variables() {
+        let found = weight.grad().norm().double_value(&[]);
+        let expected = expected["grad_norms"][&name].as_f64().unwrap();
+        // Biases in front of group norms of one channel each move nothing: their gradients are rounding.
+        if expected < TOLERANCE {
+            assert!(found < TOLERANCE, "{name}: {found:e}");
+            continue;
+        }
+        largest = largest.max((found - expected).abs() / expected);
+        assert!((found - expected).abs() < 1e-4 * expected, "{name}: {found}, expected {expected}");
+    }
+    println!("gradient norms: largest relative difference {largest:e}");
+}
+
+#[test]
+fn the_loss_of_curves_is_the_original_one() {
+    let case = &expected()["bi_loss"];
+    let of = |name: &str| Tensor::from_slice(&numbers(&case[name])).to_kind(Kind::Float);
+    let found = curve_loss(&of("pred"), &of("gt"), Compat).double_value(&[]);
+    assert!((found - case["value"].as_f64().unwrap()).abs() < 1e-6, "{found}");
+}
+
+#[test]
+fn quirk_terms_without_positives_are_nan_as_released() {
+    let (output, store, tensors) = output();
+    let mut truth = truth(&tensors);
+    truth.counts = truth.counts.zeros_like();
+    for labels in [&mut truth.action, &mut truth.start, &mut truth.end] {
+        *labels = labels.zeros_like();
+    }
+    let released = losses(&output, &truth, Compat);
+    for (name, loss) in released.named() {
+        assert!(loss.double_value(&[]).is_nan(), "{name}");
+    }
+    let fixed = losses(&output, &truth, Fixed);
+    assert_eq!((term(&fixed, "regression"), term(&fixed, "boundary")), (0.0, 0.0));
+    fixed.total.backward();
+    for (name, weight) in store.variables() {
+        assert!(weight.grad().norm().double_value(&[]).is_finite(), "{name}");
+    }
+    assert!(term(&fixed, "total").is_finite() && term(&fixed, "class") > 0.0);
+}
+
+#[test]
+fn neighbours_are_those_of_the_direct_formula() {
+    let features = &tensors()["out.enc_0"].transpose(1, 2).contiguous();
+    let squares = (features.unsqueeze(1) - features.unsqueeze(2)).square();
+    let direct = squares.sum_dim_intlist([3i64].as_slice(), false, Kind::Float).topk(4, 2, false, true).1;
+    assert_eq!(neighbours(features, 4, None), direct);
+}
+
+#[test]
+fn the_farther_neighbours_of_a_copy_are_in_the_clip() {
+    let features = Tensor::from_slice(&[0f32, 10.0, 20.0, 1.0, 1.5, 1.6, 11.0, 12.0]).view([1, 8, 1]);
+    let of = |copies: i64, cell: i64| {
+        let copies = Tensor::from_slice(&[copies]);
+        Vec::<i64>::try_from(neighbours(&features, 4, Some(&copies)).get(0).get(cell)).unwrap()
+    };
+    // Cells 4 to 7 are the copy: the two nearest may be in it, the next two may not.
+    assert_eq!(of(4, 4), [4, 5, 3, 0]);
+    assert_eq!(of(4, 7), [7, 6, 1, 2]);
+    // A cell of the clip reaches everywhere.
+    assert_eq!(of(4, 3), [3, 4, 5, 0]);
+    let plain = Vec::<i64>::try_from(neighbours(&features, 4, None).get(0).get(7)).unwrap();
+    assert_eq!(of(8, 7), plain);
+}
+
+/// Moments of a fixture's clip; classes by name where they are names.
+fn moments(clip: &Value, classes: &Value) -> Vec<Moment> {
+    let moment = |listed: &Value| match listed.as_array() {
+        Some(row) => Moment {
+            start_sec: row[0].as_f64().unwrap(),
+            end_sec: row[1].as_f64().unwrap(),
+            class: row[2].as_u64().unwrap() as usize,
+        },
+        None => Moment {
+            start_sec: listed["start_time"].as_f64().unwrap(),
+            end_sec: listed["end_time"].as_f64().unwrap(),
+            class: classes[listed["label"].as_str().unwrap()].as_u64().unwrap() as usize,
+        },
+    };
+    clip["annotations"].as_array().unwrap().iter().map(moment).collect()
+}
+
+fn grid(length: usize, clip: &Value) -> Grid {
+    Grid { length, num_cells: clip["num_frms"].as_u64().unwrap() as usize, fps: clip["fps"].as_f64().unwrap() }
+}
+
+#[test]
+fn labels_of_a_long_grid_are_the_original_ones() {
+    let case = &expected()["gt_encoding_928"];
+    let found = targets::targets(&moments(case, &Value::Null), &grid(928, case), Compat);
+    for (found, expected) in found.boxes.iter().zip(case["gt_bbox"].as_array().unwrap()) {
+        let expected: Vec<f32> = numbers(expected).into_iter().map(|number| number as f32).collect();
+        assert_eq!(found.as_slice(), expected);
+    }
+    let marked = |labels: &[f32]| (0..928).filter(|cell| labels[*cell] > 0.0).collect::<Vec<_>>();
+    assert_eq!(marked(&found.action), (19..=75).chain([188]).collect::<Vec<_>>());
+    assert_eq!((found.action[75], found.action[188]), (1.0, 2.0));
+    for (name, labels) in [("start_nonzero", &found.start), ("end_nonzero", &found.end)] {
+        let expected: Vec<Vec<f64>> = case[name].as_array().unwrap().iter().map(numbers).collect();
+        assert_eq!(marked(labels), expected.iter().map(|row| row[0] as usize).collect::<Vec<_>>(), "{name}");
+        for row in expected {
+            assert!((f64::from(labels[row[0] as usize]) - row[1]).abs() < 1e-6, "{name} of {}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn labels_of_the_small_network_are_the_original_ones() {
+    let (expected, tensors) = (expected(), tensors());
+    for (clip, annotated) in expected["annotations"].as_array().unwrap().iter().enumerate() {
+        let grid = grid(64, annotated);
+        let found = targets::targets(&moments(annotated, &expected["classes"]), &grid, Compat);
+        let of = |name: &str| tensors[&format!("in.{name}")].get(clip as i64);
+        assert_eq!(found.boxes.len() as i64, of("num_gt").int64_value(&[]));
+        let boxes = Tensor::from_slice(found.boxes.as_flattened()).view([-1, 3]);
+        close("boxes", &boxes, &of("gt_bbox").narrow(0, 0, boxes.size()[0]), 0.0);
+        for (name, labels) in [("gt_action", &found.action), ("gt_start", &found.start), ("gt_end", &found.end)] {
+            close(name, &Tensor::from_slice(labels), &of(name), 1e-7);
+        }
+    }
+}
+
+#[test]
+fn moments_behind_the_cells_are_dropped_when_fixed() {
+    let behind = Moment { start_sec: 90.0, end_sec: 95.0, class: 3 };
+    let within = Moment { start_sec: 1.0, end_sec: 9.0, class: 2 };
+    let grid = Grid { length: 64, num_cells: 50, fps: 1.0 };
+    let released = targets::targets(&[within, behind], &grid, Compat);
+    assert_eq!((released.boxes.len(), released.boxes[1]), (2, [49.0 / 64.0, 49.0 / 64.0, 3.0]));
+    assert_eq!(released.action[49], 3.0);
+    let fixed = targets::targets(&[within, behind], &grid, Fixed);
+    assert_eq!(fixed, targets::targets(&[within], &grid, Compat));
+    let many = vec![within; 60];
+    assert_eq!(targets::targets(&many, &grid, Compat).boxes.len(), targets::MOST_MOMENTS);
+}
+
+#[test]
+fn features_are_padded_and_cut() {
+    assert_eq!(targets::features(&[1.0, 2.0], 2, 3), [1.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(targets::features(&[1.0, 2.0, 3.0, 4.0], 1, 3), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn stitched_clips_are_followed_by_their_enlarged_copy() {
+    let rows = [0.0, 5.0, 1.0, 7.0, 4.0, 9.0];
+    let grid = Grid { length: 12, num_cells: 3, fps: 1.0 };
+    let found = Tensor::from_slice(&targets::stitched_features(&rows, 2, &grid, 2)).view([12, 2]);
+    let clip = Tensor::from_slice(&rows).view([3, 2]).to_kind(Kind::Float);
+    close("clip", &found.narrow(0, 0, 3), &clip, 0.0);
+    assert_eq!(found.narrow(0, 3, 2).abs().max().double_value(&[]), 0.0);
+    let enlarged = clip.tr().unsqueeze(0).upsample_linear1d([7i64].as_slice(), true, None);
+    close("copy", &found.narrow(0, 5, 7), &enlarged.squeeze_dim(0).tr(), 1e-6);
+    let moment = Moment { start_sec: 0.0, end_sec: 1.6, class: 4 };
+    let labels = targets::stitched_targets(&[moment], &grid, 2, Fixed);
+    // 1.6 of 3 cells round to 2; of 7 cells they are 3.7, which round to 4, behind 5 cells.
+    assert_eq!(labels.boxes, [[0.0, 2.0 / 12.0, 4.0], [5.0 / 12.0, 9.0 / 12.0, 4.0]]);
+    assert_eq!(labels.action, [4.0, 4.0, 4.0, 0.0, 0.0, 4.0, 4.0, 4.0, 4.0, 4.0, 0.0, 0.0]);
+}
+
+#[test]
+fn proposals_are_the_networks_in_seconds() {
+    let (output, _, tensors) = output();
+    let clips = decode::clips(&output).unwrap();
+    assert_eq!(clips.len(), 2);
+    let grid = Grid { length: 64, num_cells: 50, fps: 1.875 };
+    let found = clips[1].proposals(&grid, &small());
+    assert!(found.iter().all(|p| (1..5).contains(&p.class) && p.window.end_sec <= 49.0 / 1.875));
+    // The best of class 2, by hand.
+    let of = |name: &str| tensors[&format!("out.{name}")].get(1);
+    let (boxes, likely) = (of("loc_adjusted").clamp(0.0, 63.0), of("score").select(1, 2));
+    let at = |curve: &Tensor, place: &Tensor| {
+        let cell = |place: Tensor| curve.index_select(0, &place.to_kind(Kind::Int64));
+        (cell(place.floor()) + cell(place.ceil())) / 2.0
+    };
+    let (starts, ends) = (at(&of("startness"), &boxes.select(1, 0)), at(&of("endness"), &boxes.select(1, 1)));
+    let (best, place) = (likely * starts * ends).max_dim(0, false);
+    let window = boxes.get(place.int64_value(&[])).clamp(0.0, 49.0) / 1.875;
+    let first = found.iter().find(|p| p.class == 2).unwrap();
+    assert!((first.score - best.double_value(&[])).abs() < 1e-6);
+    assert!((first.window.start_sec - window.double_value(&[0])).abs() < BOX_TOLERANCE);
+    assert!((first.window.end_sec - window.double_value(&[1])).abs() < BOX_TOLERANCE);
+}
