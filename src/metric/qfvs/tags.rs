@@ -43,8 +43,12 @@ pub fn read_tags(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
     Ok(videos)
 }
 
-/// The shots of one video.
-pub(super) fn of_video<'t>(
+/// The shots of one video of a file at `path`.
+///
+/// # Errors
+///
+/// A video that is not among them.
+pub fn tags_of<'t>(
     tags: &'t [(String, ShotTags)],
     video: &str,
     path: &Path,
