@@ -25,7 +25,7 @@ use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All heads, in the order in which they are listed to people.
-pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>()];
+pub const HEADS: &[Entry] = &[Entry::of::<vslnet::head::NlqHead>(), Entry::of::<qfvs::head::QfvsHead>()];
 
 /// A head, as the command line knows it.
 #[derive(Clone, Copy)]
@@ -119,6 +119,14 @@ pub trait Head: Sized + 'static {
     /// # Errors
     /// Files or stores that are missing, damaged, or not what the settings say.
     fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Self::Data, TrainError>;
+
+    /// Whether the samples can be learnt from: looks for what predictions do without.
+    ///
+    /// # Errors
+    /// Truths that were not given, or are none.
+    fn expect_truths(_data: &Self::Data) -> Result<(), TrainError> {
+        Ok(())
+    }
 
     /// Writes what a prediction needs beside the weights into the folder of the experiment.
     ///
