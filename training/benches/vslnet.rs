@@ -23,8 +23,8 @@ const THREADS: i32 = 2;
 const BATCH: i64 = 32;
 const POSITIONS: i64 = 256;
 const TOKENS: i64 = 15;
-const ROUNDS: usize = 7;
-const STEPS: usize = 3;
+const ROUNDS: usize = 5;
+const STEPS: usize = 2;
 const LR: f64 = 1e-4;
 const DECAY: f64 = 0.01;
 
@@ -180,17 +180,16 @@ impl AdamW {
         }
     }
 
-    /// Clips the gradients to a norm of 1, steps, and sets them to zero.
+    /// Clips the gradients to a norm of 1, steps, and drops them.
     fn step(&mut self) -> Fallible<()> {
-        let mut grads: Vec<Tensor> = self.weights.iter().map(Tensor::grad).collect();
+        let grads: Vec<Tensor> = self.weights.iter().map(Tensor::grad).collect();
         native::scale(&grads, (1.0 / (native::norm(&grads)? + 1e-6)).min(1.0))?;
         self.steps += 1;
         let eps = 1e-6 / (1.0 - 0.999f64.powi(self.steps)).sqrt();
         let step = AdamStep { lr: LR, betas: (0.9, 0.999), decay: 0.0, eps, kind: Decay::L2 };
         native::adam(step, &self.weights, &grads, &self.means, &self.squares, &self.counts)?;
         native::scale(&self.decaying, 1.0 - LR * DECAY)?;
-        grads.iter_mut().for_each(|grad| drop(grad.zero_()));
-        Ok(())
+        Ok(native::forget_gradients(&self.weights)?)
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 mod export;
 mod predict;
 mod progress;
+mod synthetic;
 mod table;
 mod train;
 
@@ -50,6 +51,7 @@ fn command() -> Command {
         .subcommands(tasks.iter().map(task))
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
         .subcommand(export::Export::augment_args(Command::new("export")))
+        .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
 }
 
 /// Runs the command that was asked for.
@@ -58,6 +60,7 @@ pub fn run() -> anyhow::Result<()> {
     match matches.subcommand() {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
+        Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
         None => Ok(()),
     }

@@ -13,12 +13,14 @@ const STYLE: &str = "{prefix} [{bar:30}] step {pos}/{len} {msg} {eta}";
 /// The bar of the epoch at hand.
 pub struct Progress {
     bar: RefCell<ProgressBar>,
+    /// The score that picks checkpoints, the only one that is shown: the others are in the run's files.
+    select: String,
 }
 
 impl Progress {
     /// Without a bar yet.
-    pub fn new() -> Self {
-        Self { bar: RefCell::new(ProgressBar::hidden()) }
+    pub fn new(select: &str) -> Self {
+        Self { bar: RefCell::new(ProgressBar::hidden()), select: select.to_owned() }
     }
 
     /// Announces a run.
@@ -38,7 +40,9 @@ impl Progress {
             Event::Stepped { step, steps, epoch, epochs, loss } => self.step(*step, *steps, *epoch, *epochs, *loss),
             Event::Validated { epoch, scores, is_best } => {
                 let mark = if *is_best { "  best so far" } else { "" };
-                self.line(&format!("epoch {epoch:.2}: {}{mark}", listed(scores)));
+                let shown = scores.iter().filter(|(name, _)| name == LOSS || *name == self.select);
+                let list: Vec<String> = shown.map(|(name, value)| format!("{name} {}", number(name, *value))).collect();
+                self.line(&format!("epoch {epoch:.2}: validation {}{mark}", list.join(", ")));
             }
             Event::Epoch { epoch, loss, waited, samples } => {
                 let rate = *samples as f64 / waited.total.as_secs_f64();
@@ -74,11 +78,7 @@ impl Progress {
     }
 }
 
-/// `loss 1.2345, R@1 IoU>0.3 12.34`: fractions as percentages, the losses as they are.
-fn listed(scores: &[(String, f64)]) -> String {
-    // The losses come first and end where the scores of the benchmark begin.
-    let shown = |(name, value): &(String, f64)| {
-        if name.contains(LOSS) { format!("{name} {value:.4}") } else { format!("{name} {:.2}", 100.0 * value) }
-    };
-    scores.iter().map(shown).collect::<Vec<_>>().join(", ")
+/// Fractions as percentages, losses as they are.
+pub fn number(name: &str, value: f64) -> String {
+    if name.contains(LOSS) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
 }

@@ -1,7 +1,8 @@
 //! What runs came to, as a table for people.
 
-use egofx_train::fit::LOSS;
 use egofx_train::sweep::{Finished, Spread};
+
+use super::progress::number;
 
 /// A block for each point of the grid, a row for each score.
 pub fn of(finished: &Finished) -> String {
@@ -18,9 +19,8 @@ pub fn of(finished: &Finished) -> String {
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-/// Mean and deviation, percentages but for losses.
+/// Mean and deviation.
 fn shown(name: &str, spread: &Spread) -> String {
-    let (factor, digits) = if name.contains(LOSS) { (1.0, 4) } else { (100.0, 2) };
-    let mean = format!("{:.digits$}", factor * spread.mean);
-    if spread.count > 1 { format!("{mean} ± {:.digits$}", factor * spread.deviation) } else { mean }
+    let mean = number(name, spread.mean);
+    if spread.count > 1 { format!("{mean} ± {}", number(name, spread.deviation)) } else { mean }
 }

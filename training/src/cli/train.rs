@@ -64,7 +64,7 @@ impl Train {
             clear(&self.out)?;
         }
         tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
-        let progress = Progress::new();
+        let progress = Progress::new(&experiment.train.select);
         let watch = |event: &_| progress.show(event);
         let surroundings =
             Surroundings { device: found.device, threads, interrupted: common::listen()?, watch: &watch };

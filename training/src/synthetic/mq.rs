@@ -62,6 +62,12 @@ const PLANTED: u64 = 1;
 const ROW_NOISE: u64 = 1 << 32;
 
 impl Mq {
+    /// A benchmark that is learnt in a minute.
+    pub fn small(seed: u64, shuffled: bool) -> Self {
+        let (clips, moments_per_clip) = ([60, 20], 4);
+        Self { seed, clips, rows: 64, dim: 16, classes: 5, moments_per_clip, noise: 0.3, shuffled }
+    }
+
     /// Writes annotations, tables and the store below `out`.
     ///
     /// # Errors

@@ -79,6 +79,22 @@ const ROW_NOISE: u64 = 1 << 32;
 const TOKEN_NOISE: u64 = 2 << 32;
 
 impl Nlq {
+    /// A benchmark that is learnt in half a minute.
+    pub fn small(seed: u64, shuffled: bool) -> Self {
+        Self {
+            seed,
+            clips: [240, 30],
+            rows: 40,
+            dim: 16,
+            token_dim: 12,
+            tokens: 6,
+            queries_per_clip: 4,
+            concept_dim: 4,
+            noise: 0.2,
+            shuffled,
+        }
+    }
+
     /// Writes annotations, tables and stores below `out`.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ fn localisation(output: &Output, targets: &Targets) -> Tensor {
 fn highlight(output: &Output, targets: &Targets, input: &Input) -> Tensor {
     let mask = input.video_mask();
     let weights = (&targets.highlights + 1.0) * mask;
-    let sum = output.highlights.binary_cross_entropy(&targets.highlights, Some(&weights), Reduction::Sum);
-    sum / (mask.sum(None) + 1e-12)
+    // libtorch's function ends the process at NaN instead of giving NaN, which the caller is to report.
+    let scores = output.highlights.nan_to_num(0.5, None, None);
+    let sum = scores.binary_cross_entropy(&targets.highlights, Some(&weights), Reduction::Sum);
+    (sum + (&output.highlights * 0.0).sum(None)) / (mask.sum(None) + 1e-12)
 }
