@@ -97,7 +97,7 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
     let Request { experiment, folder, .. } = request;
     let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
     let members = experiment.members().map_err(why)?;
-    prepare(request)?;
+    expect_vacant(request)?;
     let (mut runs, mut opened) = (Vec::new(), None);
     for (number, member) in members.iter().enumerate() {
         let settings: H::Settings = member.experiment.settings().map_err(why)?;
@@ -106,6 +106,8 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
             let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
             H::expect_truths(&data)?;
+            // Not before there is something to run: a mistyped path leaves no folder behind.
+            keep_experiment(request)?;
             H::keep(&data, folder)?;
             opened = Some((key, data));
         }
@@ -157,12 +159,17 @@ fn run_folder(folder: &Path, member: &Member, fold: &Fold) -> PathBuf {
     if fold.name.is_empty() { folder } else { folder.join(format!("fold-{}", fold.name)) }
 }
 
-/// Refuses a folder that holds a run, unless that is gone on with; keeps the experiment beside its runs.
-fn prepare(request: &Request) -> Result<(), TrainError> {
-    let path = request.folder.join(EXPERIMENT_FILE);
-    if path.exists() && !request.resume {
+/// Refuses a folder that holds a run, unless that is gone on with.
+fn expect_vacant(request: &Request) -> Result<(), TrainError> {
+    if request.folder.join(EXPERIMENT_FILE).exists() && !request.resume {
         return Err(TrainError::Exists { path: request.folder.to_owned() });
     }
+    Ok(())
+}
+
+/// Keeps the experiment beside its runs.
+fn keep_experiment(request: &Request) -> Result<(), TrainError> {
+    let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
     std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))
 }

@@ -22,49 +22,12 @@ use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
-/// Four videos of ten pairs each. A summary has three shots of 150.
+/// The experiment for `egofx-train synthetic qfvs`.
+const EXPERIMENT: &str = include_str!("../configs/synthetic_qfvs.toml");
+
 fn qfvs() -> Qfvs {
-    Qfvs { seed: 1, shots: 150, dim: DIM, concepts: 5, pairs: 10, noise: 0.1, shuffled: false }
+    Qfvs::small(1, false)
 }
-
-const DIM: usize = 24;
-
-/// The published setting with a small network and a rate at which that learns in a few epochs. As it was meant: segments
-/// need not have 200 places, which is much faster.
-const EXPERIMENT: &str = r#"
-    head = "qfvs"
-    behaviour = "fixed"
-    seeds = [1]
-    [features]
-    dim = 24
-    fps = 0.2
-    [shots]
-    dim = 24
-    fps = 0.2
-    [model]
-    width = 24
-    heads = 2
-    layers = 1
-    feed_forward = 64
-    dropout = 0.0
-    head_dropout = 0.0
-    [train]
-    batch = 4
-    drop_last = false
-    epochs = 20
-    validations_per_epoch = 1
-    select = "F1"
-    [train.optimizer]
-    kind = "adamw"
-    lr = 1e-1
-    weight_decay = 0.1
-    betas = [0.9, 0.999]
-    eps = 1e-8
-    [train.schedule]
-    kind = "cosine"
-    warmup = { epochs = 2.0 }
-    floor = 1e-3
-"#;
 
 /// Seeds of libtorch are global: one training at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -218,7 +181,7 @@ fn chance(paths: &QfvsPaths) -> Spread {
 
 #[test]
 fn it_learns_nothing_where_there_is_nothing_to_learn() {
-    let shop = Shop::new(&Qfvs { shuffled: true, ..qfvs() });
+    let shop = Shop::new(&Qfvs::small(1, true));
     let finished = shop.train(&Experiment::parse(EXPERIMENT).unwrap(), "runs").unwrap();
     let chance = chance(&shop.paths);
     // The last, for the best of twenty validations is above chance.
@@ -291,9 +254,14 @@ fn the_published_setting_makes_a_network() {
 }
 
 #[test]
-fn labels_are_what_the_files_say() {
+fn labels_are_what_the_files_say_and_folds_leave_one_video_out() {
     let shop = Shop::new(&qfvs());
     let data = shop.open().unwrap();
+    for fold in data.folds() {
+        assert_eq!((fold.train.len(), fold.validation.len()), (30, 10));
+        assert!(fold.validation.iter().all(|&number| data.video(number).uid.as_str() == fold.name));
+        assert!(fold.train.iter().all(|number| !fold.validation.contains(number)));
+    }
     let number = data.all().into_iter().find(|&number| data.video(number).uid.as_str() == "P02").unwrap();
     let (sample, labels) = (data.sample(number).clone(), data.labels(number));
     let [first, second] = &sample.concepts;
@@ -318,6 +286,9 @@ fn what_is_missing_is_named() {
     shop.sources.tags = None;
     let text = "--tags is needed: the concepts of each shot, by which summaries are scored: Tags.mat as published";
     assert_eq!(shop.refused(), text);
+    let experiment = Experiment::parse(EXPERIMENT).unwrap();
+    assert_eq!(shop.train(&experiment, "refused").unwrap_err().to_string(), text);
+    assert!(!shop.path("refused").exists());
     shop.sources.tags = Some(shop.path("none.json"));
     assert!(shop.refused().contains("none.json: "), "{}", shop.refused());
     std::fs::write(shop.path("few.json"), r#"{"P01": [[0]]}"#).unwrap();

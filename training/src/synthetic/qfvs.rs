@@ -86,7 +86,7 @@ struct Video {
 impl Qfvs {
     /// A benchmark that is learnt in a minute.
     pub fn small(seed: u64, shuffled: bool) -> Self {
-        Self { seed, shots: 230, dim: 24, concepts: 6, pairs: 5, noise: 0.5, shuffled }
+        Self { seed, shots: 150, dim: 24, concepts: 5, pairs: 10, noise: 0.1, shuffled }
     }
 
     /// Writes summaries, tags, tables and stores below `out`.

@@ -1,7 +1,7 @@
 //! QFVS: the shots of a video after they have met the prompts of a pair of concepts, and its true summary.
 //!
-//! Not for what a head makes of them. A sample is a pair of concepts of one video; its number is its place in the folder of
-//! summaries. Videos are cut into segments when they are opened, by rows of a store of its own.
+//! Not for what a head makes of them. A sample is a pair of concepts of one video; its number is its place in the folder
+//! of summaries. Videos are cut into segments when they are opened, by rows of a store of its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -160,8 +160,8 @@ impl Qfvs {
         self.cache.get(entry.unit_uid.as_str(), || Ok(video.rows(&self.features, entry, prompt)?))
     }
 
-    /// What each of the three prompts asks of each shot, `[shots, 3]`: whether it shows the one concept, whether it shows
-    /// the other, whether it is in the true summary.
+    /// What each of the three prompts asks of each shot, `[shots, 3]`: whether it shows the one concept, whether it
+    /// shows the other, whether it is in the true summary.
     pub fn labels(&self, number: usize) -> Array2<f32> {
         let (video, sample) = (self.video(number), &self.samples[number]);
         Array2::from_shape_fn((video.shots, 3), |(shot, prompt)| {
@@ -173,7 +173,8 @@ impl Qfvs {
         })
     }
 
-    /// The official scores of summaries out of the scores of all shots: means over the pairs of a video, and over videos.
+    /// The official scores of summaries out of the scores of all shots: means over the pairs of a video, and over
+    /// videos.
     ///
     /// # Errors
     /// No tags; shots without tags.

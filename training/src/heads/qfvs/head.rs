@@ -1,6 +1,7 @@
 //! The summary head as a head for QFVS: its samples, its batches, its scores as summaries.
 //!
-//! Not for the network. The three prompts of a pair of concepts are scored alike; only the prompt of both makes the summary.
+//! Not for the network. The three prompts of a pair of concepts are scored alike; only the prompt of both makes the
+//! summary.
 
 use egofx::convert::qfvs::Video;
 use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};

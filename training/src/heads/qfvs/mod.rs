@@ -148,8 +148,8 @@ impl Summariser {
     }
 }
 
-/// Places that a segment must have if the longest of a batch has so many shots. With [`Behaviour::Compat`] places without a
-/// shot change the scores of the others, so that there must be as many as the original has.
+/// Places that a segment must have if the longest of a batch has so many shots. With [`Behaviour::Compat`] places
+/// without a shot change the scores of the others, so that there must be as many as the original has.
 pub fn places(longest: usize, behaviour: Behaviour) -> usize {
     match behaviour {
         Behaviour::Compat => SHOTS,
