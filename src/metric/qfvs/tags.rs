@@ -48,11 +48,7 @@ pub fn read_tags(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
 /// # Errors
 ///
 /// A video that is not among them.
-pub fn tags_of<'t>(
-    tags: &'t [(String, ShotTags)],
-    video: &str,
-    path: &Path,
-) -> Result<&'t ShotTags, MetricError> {
+pub fn tags_of<'t>(tags: &'t [(String, ShotTags)], video: &str, path: &Path) -> Result<&'t ShotTags, MetricError> {
     let names = || tags.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let found = tags.iter().find(|(name, _)| name == video);
     found.map(|(_, shots)| shots).ok_or_else(|| MetricError::unexpected(path, format!("tags of {video}"), names()))
