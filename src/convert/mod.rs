@@ -13,7 +13,7 @@ mod hdf5;
 mod npy;
 mod output;
 mod parquet;
-mod qfvs;
+pub mod qfvs;
 mod rows;
 mod source;
 mod text;

@@ -2,22 +2,24 @@
 //!
 //! Not for the features: shots seen with each prompt are a store, and rows by which a video is cut into segments are
 //! another. Tensors are read while they are written, since the file has several GB. Where shots are more or fewer than
-//! those that were seen with a prompt, nothing is written.
+//! those that were seen with a prompt, nothing is written. [`pairs`], [`Video`] and [`prompted`] are also what our own
+//! training packs its samples by.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
-use ndarray::ArrayView3;
+use ndarray::{Array2, ArrayView3};
 
 use super::source::Source;
 use super::vslnet::cells;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::checkpoint::{Dtype, Tensor, TensorInfo, Value, write_torch_value};
 use crate::ids::{ClipUid, UnitUid};
-use crate::qfvs::{Limits, SEGMENTS, SHOTS, bounds, pack, segment};
+use crate::qfvs::{LayoutError, Limits, SEGMENTS, SHOTS, bounds, pack, segment};
 use crate::queries::Queries;
-use crate::store::RowKind;
+use crate::store::{LedgerEntry, RowKind};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "qfvs-pt",
@@ -36,20 +38,30 @@ const PLACES: usize = SEGMENTS * SHOTS;
 /// Videos that the original's dict has whether or not they have queries.
 const VIDEOS: std::ops::RangeInclusive<u64> = 1..=4;
 
-/// A pair of concepts of one video, and the ids of its three prompts.
-struct Pair<'q> {
-    video: &'q ClipUid,
-    concepts: [&'q str; 2],
-    prompts: [&'q str; 3],
-    oracle: &'q str,
+/// A pair of concepts of one video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair<'q> {
+    /// The video.
+    pub video: &'q ClipUid,
+    /// The concepts, under their own names.
+    pub concepts: [&'q str; 2],
+    /// Ids of the three prompts: of each concept alone, and of both.
+    pub prompts: [&'q str; 3],
+    /// The shots of the true summary, from 1.
+    pub oracle: Vec<usize>,
 }
 
 /// A video's shots.
-struct Video {
-    change_points: Vec<usize>,
-    shots: usize,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Video {
+    /// Its name.
+    pub uid: ClipUid,
+    /// First shots of all segments but the first one.
+    pub change_points: Vec<usize>,
+    /// How many there are.
+    pub shots: usize,
     /// The concepts of each shot; empty if nobody gave them.
-    tags: Vec<HashSet<String>>,
+    pub tags: Vec<HashSet<String>>,
 }
 
 fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
@@ -78,7 +90,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let mut turns = lists.values().flatten().flat_map(|pair| pair.prompts.map(|prompt| (pair.video, prompt)));
     let mut fetch = || -> Result<Option<Tensor>, ConvertError> {
         let Some((video, prompt)) = turns.next() else { return Ok(None) };
-        let tensor = packed(source, video, &videos[video], prompt)?;
+        let tensor = packed(source, &videos[video], prompt)?;
         written.rows += videos[video].shots as u64;
         Ok(Some(tensor))
     };
@@ -111,8 +123,11 @@ impl Failed {
     }
 }
 
-/// The pairs of the table, each with the ids of its prompts: both concepts alone, and together.
-fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, ConvertError> {
+/// The pairs of the table, in its order.
+///
+/// # Errors
+/// [`ConvertError::Cell`] for a concept without a prompt of its own, and for a table that is not of QFVS.
+pub fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, ConvertError> {
     let column = |name| cells(CONSUMER.name, queries, name);
     let (firsts, seconds, oracles) = (column("concept_1")?, column("concept_2")?, column("oracle_shots")?);
     let rows: Vec<_> = queries.iter().zip(firsts.zip(seconds)).zip(oracles).collect();
@@ -121,7 +136,7 @@ fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, ConvertError> {
         .filter(|((_, (_, second)), _)| second.is_empty())
         .map(|((query, (first, _)), _)| ((query.clip_uid, *first), query.id))
         .collect();
-    let pair = |&((query, (first, second)), oracle): &((_, _), _)| -> Result<Pair<'_>, ConvertError> {
+    let pair = |&((query, (first, second)), oracle): &((_, _), &str)| -> Result<Pair<'_>, ConvertError> {
         let query: crate::queries::Query = query;
         let prompt = |concept: &str| {
             let absent = || ConvertError::Cell {
@@ -133,6 +148,7 @@ fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, ConvertError> {
             alone.get(&(query.clip_uid, concept)).copied().ok_or_else(absent)
         };
         let prompts = [prompt(first)?, prompt(second)?, query.id];
+        let oracle = oracle.split_whitespace().filter_map(|shot| shot.parse().ok()).collect();
         Ok(Pair { video: query.clip_uid, concepts: [first, second], prompts, oracle })
     };
     rows.iter().filter(|((_, (_, second)), _)| !second.is_empty()).map(pair).collect()
@@ -146,7 +162,11 @@ fn number(video: &ClipUid) -> Result<u64, ConvertError> {
 }
 
 impl Video {
-    fn read(shots: &Source, tags: Option<&Path>, video: &ClipUid) -> Result<Self, ConvertError> {
+    /// Cuts a video by its rows in the store `shots`; the folder of the `tags` of all videos has the concepts.
+    ///
+    /// # Errors
+    /// [`ConvertError::Shots`] for a video that is not in the store or has other tags, or what reading says.
+    pub fn read(shots: &Source, tags: Option<&Path>, video: &ClipUid) -> Result<Self, ConvertError> {
         let failed = |why: String| ConvertError::Shots { video: video.clone(), why };
         let absent = || failed(format!("no shots of it in {}", shots.path().display()));
         let features = shots.read(shots.find(&UnitUid::from(video)).ok_or_else(absent)?)?;
@@ -154,7 +174,48 @@ impl Video {
             segment(features.values.mapv(f64::from).view(), Limits::QFVS).map_err(|error| failed(error.to_string()))?;
         let (shots, change_points) = (features.meta.len(), cut.change_points);
         let tags = tags.map(|folder| read_tags(folder, video, shots)).transpose()?.unwrap_or_default();
-        Ok(Self { change_points, shots, tags })
+        Ok(Self { uid: video.clone(), change_points, shots, tags })
+    }
+
+    /// The shots of each segment.
+    pub fn segments(&self) -> Vec<Range<usize>> {
+        // Points of a segmentation are points of these shots.
+        bounds(&self.change_points, self.shots).unwrap_or_default()
+    }
+
+    /// Whether that shot, from 0, shows a concept.
+    pub fn shows(&self, shot: usize, concept: &str) -> bool {
+        self.tags.get(shot).is_some_and(|tags| tags.contains(concept))
+    }
+
+    /// Rows `[shots, dim]` of the unit at `entry`, the video's shots after they have met `prompt`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Shots`] for another number of shots, or what reading says.
+    pub fn rows(&self, source: &Source, entry: &LedgerEntry, prompt: &str) -> Result<Array2<f32>, ConvertError> {
+        let features = source.read(entry)?;
+        let (found, expected) = (features.meta.len(), self.shots);
+        if found == expected {
+            return Ok(features.values);
+        }
+        let why = format!("{found} shots were seen with {prompt:?}, expected {expected}");
+        Err(ConvertError::Shots { video: self.uid.clone(), why })
+    }
+}
+
+/// The unit of a video's shots after they have met a prompt. Shots that meet none, as released, are the same for all
+/// prompts.
+///
+/// # Errors
+/// [`ConvertError::Store`].
+pub fn prompted<'s>(
+    source: &'s Source,
+    video: &ClipUid,
+    prompt: &str,
+) -> Result<Option<&'s LedgerEntry>, ConvertError> {
+    match source.rows() {
+        RowKind::Window => Ok(source.find(&UnitUid::from(video))),
+        _ => source.find_query(prompt),
     }
 }
 
@@ -174,16 +235,14 @@ fn read_tags(folder: &Path, video: &ClipUid, shots: usize) -> Result<Vec<HashSet
 /// The keys and types of the original, in its order.
 fn dict(pair: &Pair, video: &Video, dim: usize) -> Value {
     let mut lengths = [0; SEGMENTS];
-    // They were cut to be packed.
-    let segments = bounds(&video.change_points, video.shots).unwrap_or_default();
-    lengths.iter_mut().zip(segments).for_each(|(length, shots)| *length = shots.len() as i32);
+    lengths.iter_mut().zip(video.segments()).for_each(|(length, shots)| *length = shots.len() as i32);
     let later = || Value::Announced(TensorInfo { dtype: Dtype::F32, shape: vec![SEGMENTS, SHOTS, dim] });
     let marks = |is_marked: &dyn Fn(usize) -> bool| {
         let marks: Vec<f32> = (0..PLACES).map(|shot| f32::from(u8::from(is_marked(shot)))).collect();
         Value::Tensor(Tensor::from_f32(vec![PLACES], &marks))
     };
-    let tagged = |concept: &str| marks(&|shot| video.tags.get(shot).is_some_and(|tags| tags.contains(concept)));
-    let oracle: HashSet<usize> = pair.oracle.split_whitespace().filter_map(|shot| shot.parse().ok()).collect();
+    let tagged = |concept: &str| marks(&|shot| video.shows(shot, concept));
+    let oracle: HashSet<usize> = pair.oracle.iter().copied().collect();
     let there: Vec<bool> = (0..PLACES).map(|shot| shot < video.shots).collect();
     let entries = [
         ("seg_len", Value::Tensor(Tensor::from_i32(vec![SEGMENTS], &lengths))),
@@ -198,21 +257,13 @@ fn dict(pair: &Pair, video: &Video, dim: usize) -> Value {
     Value::Dict(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The shots of a video after they have met a prompt, `[20, 200, dim]`. Shots that meet none, as released, are the same for
-/// all prompts.
-fn packed(source: &Source, uid: &ClipUid, video: &Video, prompt: &str) -> Result<Tensor, ConvertError> {
+/// The shots of a video after they have met a prompt, `[20, 200, dim]`.
+fn packed(source: &Source, video: &Video, prompt: &str) -> Result<Tensor, ConvertError> {
     let absent = || ConvertError::NoQuery { path: source.path().to_owned(), query_id: prompt.to_owned() };
-    let entry = match source.rows() {
-        RowKind::Window => source.find(&UnitUid::from(uid)),
-        _ => source.find_query(prompt)?,
-    };
-    let features = source.read(entry.ok_or_else(absent)?)?;
-    let failed = |why: String| ConvertError::Shots { video: uid.clone(), why };
-    if features.meta.len() != video.shots {
-        let found = features.meta.len();
-        return Err(failed(format!("{found} shots were seen with {prompt:?}, expected {}", video.shots)));
-    }
-    let packed = pack(features.values.view(), &video.change_points).map_err(|error| failed(error.to_string()))?;
+    let entry = prompted(source, &video.uid, prompt)?.ok_or_else(absent)?;
+    let rows = video.rows(source, entry, prompt)?;
+    let failed = |error: LayoutError| ConvertError::Shots { video: video.uid.clone(), why: error.to_string() };
+    let packed = pack(rows.view(), &video.change_points).map_err(failed)?;
     let view: ArrayView3<f32> = packed.features.view();
     Ok(Tensor::from_f32(view.shape().to_vec(), view.as_slice().unwrap_or_default()))
 }

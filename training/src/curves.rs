@@ -1,7 +1,7 @@
 //! A picture of how a head was trained: its metrics by epoch, one panel for each family of them.
 //!
-//! Reads `metrics.jsonl`, a line for each time that something was measured. Not for judging: nothing is smoothed but what
-//! has more points than the picture has places. Invariant: the same metrics give the same bytes.
+//! Reads `metrics.jsonl`, a line for each time that something was measured. Not for judging: nothing is smoothed but
+//! what has more points than the picture has places. Invariant: the same metrics give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

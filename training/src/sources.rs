@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use egofx::convert::{RowRule, Source};
+use egofx::store::RowKind;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,17 @@ pub fn open(path: &Path, expected: &Expected) -> Result<Source, TrainError> {
         return differs("grid", format!("{grid:?}"), format!("{:?}", contract.grid));
     }
     Ok(source)
+}
+
+/// Refuses a store whose rows are of none of these `kinds`; the error says what is `expected`.
+///
+/// # Errors
+/// [`TrainError::Unexpected`].
+pub fn expect_rows(source: &Source, kinds: &[RowKind], expected: &str) -> Result<(), TrainError> {
+    if kinds.contains(&source.rows()) {
+        return Ok(());
+    }
+    Err(TrainError::unexpected(source.path(), expected, format!("rows that are each a {}", source.rows().name())))
 }
 
 /// Rows that were read once and stay in memory as long as there is room. Samples are drawn evenly, so what came first is

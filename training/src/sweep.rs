@@ -105,6 +105,7 @@ pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
         let key = toml::to_string(&member.experiment.own).unwrap_or_default();
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
             let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
+            H::expect_truths(&data)?;
             expect_score::<H>(&member.experiment, &data).map_err(why)?;
             keep::<H>(request, &data)?;
             opened = Some((key, data));

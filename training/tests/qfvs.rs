@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
 use egofx_train::heads::qfvs::loss::{Scored, loss};
 use egofx_train::heads::qfvs::summary::{in_order, summary};
-use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, positions};
+use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, places, positions};
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -17,17 +17,8 @@ const TOLERANCE: f64 = 1e-5;
 const GRADIENT_TOLERANCE: f64 = 1e-4;
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/qfvs");
 
-fn settings(behaviour: Behaviour) -> Settings {
-    Settings {
-        width: 16,
-        heads: 2,
-        layers: 2,
-        feed_forward: 2048,
-        segment_shots: 200,
-        dropout: 0.1,
-        head_dropout: 0.2,
-        behaviour,
-    }
+fn settings() -> Settings {
+    Settings { width: 16, heads: 2, layers: 2, feed_forward: 2048, dropout: 0.1, head_dropout: 0.2 }
 }
 
 fn tensors() -> BTreeMap<String, Tensor> {
@@ -41,7 +32,7 @@ fn expected() -> Value {
 /// A head with the original weights.
 fn head(behaviour: Behaviour, tensors: &BTreeMap<String, Tensor>) -> (VarStore, Summariser) {
     let store = VarStore::new(Device::Cpu);
-    let head = Summariser::new(&store.root(), &settings(behaviour)).unwrap();
+    let head = Summariser::new(&store.root(), &settings(), behaviour).unwrap();
     for (name, mut variable) in store.variables() {
         match tensors.get(&format!("w.{name}")) {
             Some(weight) => tch::no_grad(|| variable.copy_(weight)),
@@ -62,7 +53,7 @@ fn close(found: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
 #[test]
 fn parameters_have_the_original_names_and_shapes() {
     let store = VarStore::new(Device::Cpu);
-    Summariser::new(&store.root(), &settings(Compat)).unwrap();
+    Summariser::new(&store.root(), &settings(), Compat).unwrap();
     let found: BTreeMap<String, Vec<i64>> =
         store.variables().into_iter().map(|(name, variable)| (name, variable.size())).collect();
     let wanted: BTreeMap<String, Vec<i64>> = serde_json::from_value(expected()["parameters"].clone()).unwrap();
@@ -140,13 +131,18 @@ fn losses_and_gradients_are_those_of_torch() {
             Scored { scores: second, labels: label("concept_2") },
             Scored { scores: oracle, labels: label("oracle") },
         ];
-        let loss = loss(&prompts, seg_len).unwrap();
+        let loss = total(prompts, seg_len);
         loss.backward();
         let expected = &expected()["losses"][name];
         let wanted = expected["loss"].as_f64().unwrap();
         assert!((loss.double_value(&[]) - wanted).abs() < TOLERANCE, "{name}: {loss:?}, expected {wanted}");
         compare_gradients(&store, &expected["grad_norms"]);
     }
+}
+
+fn total(prompts: [Scored; 3], seg_len: &Tensor) -> Tensor {
+    let [first, second, oracle] = prompts.map(|prompt| loss(prompt, seg_len));
+    first + second + oracle
 }
 
 fn compare_gradients(store: &VarStore, expected: &Value) {
@@ -198,6 +194,20 @@ fn only_compat_looks_at_places_without_a_shot() {
 }
 
 #[test]
+fn places_and_segments_without_a_shot_can_be_left_away_where_places_says_so() {
+    let tensors = tensors();
+    for (behaviour, kept) in [(Compat, 200), (Fixed, 150)] {
+        assert_eq!(places(150, behaviour), kept);
+        let (_store, head) = head(behaviour, &tensors);
+        let (features, seg_len) = (&tensors["in.features"], Tensor::from_slice(&[150i64, 37, 0]).unsqueeze(0));
+        let whole = head.forward(features, &seg_len, false).unwrap().narrow(1, 0, 2).narrow(2, 0, 37);
+        let features = features.narrow(1, 0, 2).narrow(2, 0, kept as i64);
+        let part = head.forward(&features, &seg_len.narrow(1, 0, 2), false).unwrap().narrow(2, 0, 37);
+        close(&part, &whole, TOLERANCE, "left away");
+    }
+}
+
+#[test]
 fn only_fixed_drops_values_and_only_in_training() {
     let tensors = tensors();
     let (features, seg_len) = (&tensors["in.features"], &tensors["in.seg_len"]);
@@ -218,9 +228,9 @@ fn places_without_a_shot_cost_nothing_and_a_batch_is_the_sum_of_its_samples() {
     let first = (cost(0.5, 1.0) + cost(-1.0, 0.0) + cost(2.0, 1.0)) / 3.0;
     let expected = 3.0 * (first + cost(-0.25, 1.0));
     let prompt = Scored { scores: &scores, labels: &labels };
-    let found = loss(&[prompt; 3], &seg_len).unwrap().double_value(&[]);
+    let found = total([prompt; 3], &seg_len).double_value(&[]);
     assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
-    let nothing = loss(&[prompt; 3], &seg_len.zeros_like()).unwrap();
+    let nothing = total([prompt; 3], &seg_len.zeros_like());
     assert_eq!(nothing.double_value(&[]), 0.0);
 }
 
@@ -239,14 +249,14 @@ fn a_summary_is_two_percent_of_the_shots_by_score() {
 fn scores_come_in_order_of_time() {
     let scores = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
     let seg_len = Tensor::from_slice(&[2i64, 1]);
-    assert_eq!(in_order(&scores, &seg_len).unwrap(), [0.0, 1.0, 3.0]);
+    assert_eq!(in_order(&scores, &seg_len), [0.0, 1.0, 3.0]);
 }
 
 #[test]
 fn a_new_head_begins_as_the_original() {
     let store = VarStore::new(Device::Cpu);
-    let wide = Settings { width: 768, ..settings(Compat) };
-    Summariser::new(&store.root(), &wide).unwrap();
+    let wide = Settings { width: 768, ..settings() };
+    Summariser::new(&store.root(), &wide, Compat).unwrap();
     let variables = store.variables();
     let (bias, weight) = (&variables["summ_head.bias"], &variables["summ_head.weight"]);
     assert_eq!(bias.double_value(&[0]), f64::from(-1.91f32));
@@ -277,11 +287,15 @@ fn learning_rates_differ_by_the_axes_of_a_parameter() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let store = VarStore::new(Device::Cpu);
-    let odd = Settings { width: 15, heads: 3, ..settings(Fixed) };
-    assert_eq!(Summariser::new(&store.root(), &odd).unwrap_err(), QfvsError::Width { width: 15, heads: 3 });
+    let odd = Settings { width: 15, heads: 3, ..settings() };
+    assert_eq!(Summariser::new(&store.root(), &odd, Fixed).unwrap_err(), QfvsError::Width { width: 15, heads: 3 });
     let (_store, head) = head(Fixed, &tensors());
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
-    let error = head.forward(&zeros(&[1, 3, 199, 16]), &zeros(&[1, 3]), false).unwrap_err();
+    let error = head.forward(&zeros(&[1, 3, 201, 16]), &zeros(&[1, 3]), false).unwrap_err();
+    let text = "features: expected shape [batch, segments, at most 200, 16], found [1, 3, 201, 16]";
+    assert_eq!(error.to_string(), text);
+    let (_store, compat) = self::head(Compat, &tensors());
+    let error = compat.forward(&zeros(&[1, 3, 199, 16]), &zeros(&[1, 3]), false).unwrap_err();
     let text = "features: expected shape [batch, segments, 200, 16], found [1, 3, 199, 16]";
     assert_eq!(error.to_string(), text);
     let error = head.forward(&zeros(&[1, 3, 200, 16]), &zeros(&[1, 2]), false).unwrap_err();
@@ -290,8 +304,8 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn every_setting_is_required_and_no_other_is_known() {
-    let text = toml::to_string(&settings(Fixed)).unwrap();
-    assert_eq!(toml::from_str::<Settings>(&text).unwrap(), settings(Fixed));
+    let text = toml::to_string(&settings()).unwrap();
+    assert_eq!(toml::from_str::<Settings>(&text).unwrap(), settings());
     assert!(toml::from_str::<Settings>(&format!("{text}more = 1\n")).is_err());
     for line in text.lines() {
         assert!(toml::from_str::<Settings>(&text.replace(line, "")).is_err(), "{line}");

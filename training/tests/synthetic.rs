@@ -197,6 +197,8 @@ fn qfvs_reads_back() {
         assert_eq!((unit.contract.row_kind, unit.features.dim()), (RowKind::FusedWindow, (230, 24)));
         assert_eq!(unit.header.query_text.as_deref(), Some(query.text));
         assert!(shots.split_whitespace().all(|shot| (1..=230).contains(&shot.parse::<usize>().unwrap())));
+        // One in fifty for a pair, none for a concept alone.
+        assert_eq!(shots.split_whitespace().count(), if query.text.contains(" and ") { 4 } else { 0 });
     }
     for (video, shots) in &tags {
         let text = std::fs::read_to_string(paths.shot_tags.join(video).join(format!("{video}.txt"))).unwrap();
@@ -257,7 +259,8 @@ fn found_by_a_direction(settings: &Qfvs) -> f64 {
 #[test]
 fn qfvs_can_be_learnt_unless_it_is_shuffled() {
     let found = found_by_a_direction(&qfvs());
-    assert!(found > 0.9, "{found}");
+    // Not all: concepts are told apart from nothing by one direction, and not all are shown equally often.
+    assert!(found > 0.8, "{found}, chance is 0.5");
     let found = found_by_a_direction(&Qfvs { shuffled: true, ..qfvs() });
     assert!((0.4..0.6).contains(&found), "{found}, chance is 0.5");
 }

@@ -14,7 +14,7 @@ use super::{Compat, Evaluator, Input, Inputs, MetricError, Need, Report};
 
 pub use matching::{SemanticMatch, semantic_iou, semantic_match, summary_of};
 pub use summaries::{Summaries, Summary};
-pub use tags::{ShotTags, read_tags};
+pub use tags::{ShotTags, read_tags, tags_of};
 
 const PREDICTIONS: Input = Input {
     name: "predictions",
@@ -75,7 +75,7 @@ fn evaluate(inputs: &Inputs) -> Result<Report, MetricError> {
     let mut rows = Vec::new();
     let mut details = Map::new();
     for (video, queries) in &truths.videos {
-        let tags = tags::of_video(&tags, video, tags_path)?;
+        let tags = tags_of(&tags, video, tags_path)?;
         let mut matches = Vec::new();
         for (query, truth) in queries {
             let Some(machine) = machine.find(video, query) else { continue };

@@ -43,12 +43,12 @@ pub fn read_tags(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
     Ok(videos)
 }
 
-/// The shots of one video.
-pub(super) fn of_video<'t>(
-    tags: &'t [(String, ShotTags)],
-    video: &str,
-    path: &Path,
-) -> Result<&'t ShotTags, MetricError> {
+/// The shots of one video of a file at `path`.
+///
+/// # Errors
+///
+/// A video that is not among them.
+pub fn tags_of<'t>(tags: &'t [(String, ShotTags)], video: &str, path: &Path) -> Result<&'t ShotTags, MetricError> {
     let names = || tags.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let found = tags.iter().find(|(name, _)| name == video);
     found.map(|(_, shots)| shots).ok_or_else(|| MetricError::unexpected(path, format!("tags of {video}"), names()))

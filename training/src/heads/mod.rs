@@ -30,6 +30,7 @@ pub const HEADS: &[Entry] = &[
     Entry::of::<vslnet::head::NlqHead>(),
     Entry::of::<vsgn::head::MqHead>(),
     Entry::of::<actionformer::head::MqHead>(),
+    Entry::of::<qfvs::head::QfvsHead>(),
 ];
 
 /// A head, as the command line knows it.
@@ -124,6 +125,14 @@ pub trait Head: Sized + 'static {
     /// # Errors
     /// Files or stores that are missing, damaged, or not what the settings say.
     fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Self::Data, TrainError>;
+
+    /// Whether the samples can be learnt from: looks for what predictions do without.
+    ///
+    /// # Errors
+    /// Truths that were not given, or are none.
+    fn expect_truths(_data: &Self::Data) -> Result<(), TrainError> {
+        Ok(())
+    }
 
     /// Writes what a prediction needs beside the weights into the folder of the experiment.
     ///

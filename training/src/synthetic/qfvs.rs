@@ -1,8 +1,8 @@
 //! Four videos of shots, some of which show concepts: a shot that met the prompt of a concept carries the concept's
 //! prototype if it shows it.
 //!
-//! Not for what real shots look like. Invariant: the true summary of a pair of concepts is the shots that show both,
-//! and there is always one.
+//! Not for what real shots look like. Invariant: the true summary of a pair of concepts is the shots that show both, and
+//! they are as many as a summary takes, so that whoever finds them has a full score.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Qfvs {
     pub dim: usize,
     /// Concepts of all videos.
     pub concepts: usize,
-    /// Pairs of concepts for which a video has a summary.
+    /// Pairs of concepts for which a video has a summary, at most 25.
     pub pairs: usize,
     /// Size of the noise, where that of a prototype is one.
     pub noise: f32,
@@ -57,8 +57,12 @@ pub struct QfvsPaths {
 
 /// Names as the real ones have.
 const VIDEOS: [&str; 4] = ["P01", "P02", "P03", "P04"];
-/// The share of shots that show a concept; one in fifty shows both of two, which is as much as a summary takes.
-const SHARE: f64 = 0.15;
+/// A summary takes one shot of so many.
+const SHOTS_OF_A_SUMMARY: usize = 50;
+/// The most pairs of a video: with so many, half of its shots are in a summary.
+const MOST_PAIRS: usize = 25;
+/// The share of the shots in no summary that show a concept, one alone.
+const ALONE: f64 = 0.5;
 /// Shots per second.
 const SHOTS_PER_SEC: f64 = 0.2;
 /// Shots of a scene, which look alike without a prompt.
@@ -82,7 +86,7 @@ struct Video {
 impl Qfvs {
     /// A benchmark that is learnt in a minute.
     pub fn small(seed: u64, shuffled: bool) -> Self {
-        Self { seed, shots: 230, dim: 24, concepts: 6, pairs: 5, noise: 0.5, shuffled }
+        Self { seed, shots: 150, dim: 24, concepts: 5, pairs: 10, noise: 0.1, shuffled }
     }
 
     /// Writes summaries, tags, tables and stores below `out`.
@@ -116,13 +120,13 @@ impl Qfvs {
         at_least(1, "dim", self.dim)?;
         at_least(1, "pairs", self.pairs)?;
         at_least(2, "concepts", self.concepts)?;
-        at_least(50, "shots", self.shots)?;
+        at_least(SHOTS_OF_A_SUMMARY, "shots", self.shots)?;
         let at_most = |most: usize, what, found| match found <= most {
             true => Ok(()),
             false => Err(SyntheticError::Size { what, found, expected: format!("at most {most}") }),
         };
         at_most(MOST_SHOTS, "shots", self.shots)?;
-        at_most(self.concepts * (self.concepts - 1) / 2, "pairs", self.pairs)
+        at_most(MOST_PAIRS.min(self.concepts * (self.concepts - 1) / 2), "pairs", self.pairs)
     }
 
     fn planted(&self) -> Vec<Video> {
@@ -133,15 +137,28 @@ impl Qfvs {
             let mut pairs = all.clone();
             draws.shuffle(&mut pairs);
             pairs.truncate(self.pairs);
-            let mut planted = Array2::from_shape_simple_fn((self.shots, self.concepts), || draws.uniform() < SHARE);
-            for &[one, two] in &pairs {
-                let shot = draws.below(self.shots);
-                (planted[[shot, one]], planted[[shot, two]]) = (true, true);
-            }
+            let planted = self.shown(&pairs, &mut draws);
             let tags = planted.select(Axis(0), &draws.owners(self.shots, self.shuffled));
             Video { name, pairs, planted, tags }
         };
         VIDEOS.map(&mut video).into()
+    }
+
+    /// Which shots `[shots]` show which concepts `[concepts]`: both of a pair, one alone, or none.
+    fn shown(&self, pairs: &[[usize; 2]], draws: &mut Draws) -> Array2<bool> {
+        let mut order: Vec<usize> = (0..self.shots).collect();
+        draws.shuffle(&mut order);
+        let mut shown = Array2::from_elem((self.shots, self.concepts), false);
+        let (in_summaries, others) = order.split_at(pairs.len() * (self.shots / SHOTS_OF_A_SUMMARY));
+        for (&[one, two], shots) in pairs.iter().zip(in_summaries.chunks(self.shots / SHOTS_OF_A_SUMMARY)) {
+            shots.iter().for_each(|&shot| (shown[[shot, one]], shown[[shot, two]]) = (true, true));
+        }
+        for &shot in others {
+            if draws.uniform() < ALONE {
+                shown[[shot, draws.below(self.concepts)]] = true;
+            }
+        }
+        shown
     }
 
     fn feature_set(&self, name: &'static str, row_kind: RowKind) -> FeatureSet<'static> {

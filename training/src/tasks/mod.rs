@@ -4,3 +4,4 @@
 
 pub mod mq;
 pub mod nlq;
+pub mod qfvs;

@@ -80,10 +80,7 @@ impl Mq {
     pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the clips";
         let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
-        if features.rows() != RowKind::Window {
-            let found = format!("rows that are each a {}", features.rows().name());
-            return Err(TrainError::unexpected(features.path(), "windows of clips (egovlp_mq)", found));
-        }
+        sources::expect_rows(&features, &[RowKind::Window], "windows of clips (egovlp_mq)")?;
         let clips = clips(sources)?;
         let classes = classes(sources, &clips)?;
         expect_count(sources, &classes, wanted.classes)?;

@@ -80,10 +80,10 @@ impl Nlq {
         let about = "the feature set of the clips, of windows or of windows that have met the query";
         let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
         let kinds = [RowKind::Window, RowKind::FusedWindow];
-        expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
+        sources::expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
         let about = "the feature set of the queries' tokens";
         let tokens = sources::open(Sources::needed(sources.tokens.as_ref(), "tokens", about)?, wanted.tokens)?;
-        expect_rows(&tokens, &[RowKind::Token], "tokens of queries (egovlp_nlq_tokens)")?;
+        sources::expect_rows(&tokens, &[RowKind::Token], "tokens of queries (egovlp_nlq_tokens)")?;
         let samples = samples(sources)?;
         let samples = with_rows(samples, &features, sources.allow_missing)?;
         let (samples, tokens) = with_tokens(samples, &tokens, sources.allow_missing)?;
@@ -173,13 +173,6 @@ impl Nlq {
         let results: Vec<Value> = predictions.iter().map(entry).collect();
         json!({"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": results})
     }
-}
-
-fn expect_rows(source: &Source, kinds: &[RowKind], expected: &str) -> Result<(), TrainError> {
-    if kinds.contains(&source.rows()) {
-        return Ok(());
-    }
-    Err(TrainError::unexpected(source.path(), expected, format!("rows that are each a {}", source.rows().name())))
 }
 
 /// All queries with a text, of all files.

@@ -4,7 +4,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::{QfvsError, expect, is_shot};
+use super::is_shot;
 
 /// Scores (logits) and labels (0 or 1) of one prompt, both `[B, S, L]`.
 #[derive(Debug, Clone, Copy)]
@@ -15,29 +15,14 @@ pub struct Scored<'t> {
     pub labels: &'t Tensor,
 }
 
-/// The loss of a batch: for each prompt of a sample the binary cross-entropy, mean over the shots that `seg_len` `[B,
-/// S]` says are there; all of it summed, over prompts and batch. A scalar.
-///
-/// # Errors
-/// [`QfvsError::Shape`].
-pub fn loss(prompts: &[Scored; 3], seg_len: &Tensor) -> Result<Tensor, QfvsError> {
-    let [first, second, oracle] = prompts;
-    Ok(prompt_loss(first, seg_len)? + prompt_loss(second, seg_len)? + prompt_loss(oracle, seg_len)?)
-}
-
-fn prompt_loss(Scored { scores, labels }: &Scored, seg_len: &Tensor) -> Result<Tensor, QfvsError> {
-    let shape = scores.size();
-    let &[batch, segments, shots] = &shape[..] else {
-        let expected = "[batch, segments, shots]".to_owned();
-        return Err(QfvsError::Shape { what: "scores", expected, found: shape });
-    };
-    expect("labels", labels, &shape)?;
-    expect("seg_len", seg_len, &[batch, segments])?;
-    let is_shot = is_shot(seg_len, shots).to_kind(Kind::Float);
+/// The loss of a batch for one prompt, a scalar: of each sample the binary cross-entropy, mean over the shots that
+/// `seg_len` `[B, S]` says are there; summed over the batch. The loss of the head is the sum over its three prompts.
+pub fn loss(Scored { scores, labels }: Scored, seg_len: &Tensor) -> Tensor {
+    let is_shot = is_shot(seg_len, scores.size()[2]).to_kind(Kind::Float);
     // In single precision whatever the scores are: a mean over thousands of shots.
     let (scores, labels) = (scores.to_kind(Kind::Float), labels.to_kind(Kind::Float));
     let each = scores.binary_cross_entropy_with_logits(&labels, None::<&Tensor>, None::<&Tensor>, Reduction::None);
     let over_shots = |values: Tensor| values.flatten(1, 2).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
     // A sample without shots costs nothing instead of 0/0.
-    Ok((over_shots(each * &is_shot) / over_shots(is_shot).clamp_min(1.0)).sum(Kind::Float))
+    (over_shots(each * &is_shot) / over_shots(is_shot).clamp_min(1.0)).sum(Kind::Float)
 }

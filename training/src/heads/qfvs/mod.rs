@@ -5,9 +5,11 @@
 //! depend on the batch it is in. (The original runs with one sample for each GPU only.)
 
 mod encoder;
+pub mod head;
 pub mod loss;
 pub mod summary;
 
+use egofx::qfvs::SHOTS;
 use serde::{Deserialize, Serialize};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
@@ -36,16 +38,10 @@ pub struct Settings {
     pub layers: usize,
     /// Width of the feed-forward part of a layer (2048).
     pub feed_forward: i64,
-    /// Places for shots in a segment (200).
-    pub segment_shots: i64,
     /// Share of values dropped in the encoder (0.1). Never with [`Behaviour::Compat`].
     pub dropout: f64,
     /// Share of values dropped before the score (0.2). Never with [`Behaviour::Compat`].
     pub head_dropout: f64,
-    /// With [`Behaviour::Compat`], places without a shot get one added to their attention logits instead of being left
-    /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the
-    /// network in evaluation mode before it trains.
-    pub behaviour: Behaviour,
 }
 
 /// A network that cannot be made, or was given something else than it takes.
@@ -75,6 +71,7 @@ pub enum QfvsError {
 #[derive(Debug)]
 pub struct Summariser {
     settings: Settings,
+    behaviour: Behaviour,
     positions: Tensor,
     encoder: Encoder,
     projector: Affine,
@@ -84,17 +81,22 @@ pub struct Summariser {
 impl Summariser {
     /// A new head with weights below `path`, drawn as the original draws them.
     ///
+    /// With [`Behaviour::Compat`], places without a shot get one added to their attention logits instead of being left
+    /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the
+    /// network in evaluation mode before it trains.
+    ///
     /// # Errors
     /// [`QfvsError::Width`].
-    pub fn new(path: &nn::Path, settings: &Settings) -> Result<Self, QfvsError> {
-        let &Settings { width, heads, segment_shots, behaviour, .. } = settings;
+    pub fn new(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, QfvsError> {
+        let &Settings { width, heads, .. } = settings;
         if heads < 1 || width < 2 || width % heads != 0 || width % 2 != 0 {
             return Err(QfvsError::Width { width, heads });
         }
         let first = (Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS));
         Ok(Self {
             settings: settings.clone(),
-            positions: positions(segment_shots, width, behaviour).to_device(path.device()),
+            behaviour,
+            positions: positions(SHOTS as i64, width, behaviour).to_device(path.device()),
             encoder: Encoder::new(path, settings),
             projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], true),
             score: Affine::new(&(path / "summ_head"), ["weight", "bias"], &[1, PROJECTED], first, true),
@@ -102,7 +104,7 @@ impl Summariser {
     }
 
     /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, width]`, of which the first `seg_len` `[B, S]` of
-    /// each segment are there; scores of the other places mean nothing.
+    /// each segment are there; scores of the other places mean nothing. `L` is what [`places`] says.
     ///
     /// # Errors
     /// [`QfvsError::Shape`].
@@ -120,26 +122,38 @@ impl Summariser {
     pub fn encode(&self, features: &Tensor, seg_len: &Tensor, train: bool) -> Result<Tensor, QfvsError> {
         let shape = self.shape(features)?;
         expect("seg_len", seg_len, &shape[..2])?;
-        let segments = features.flatten(0, 1) + &self.positions;
-        let mask = encoder::mask(&seg_len.flatten(0, 1), shape[2], self.settings.behaviour, features.kind());
+        let segments = features.flatten(0, 1) + self.positions.narrow(0, 0, shape[2]);
+        let mask = encoder::mask(&seg_len.flatten(0, 1), shape[2], self.behaviour, features.kind());
         let encoded = self.encoder.forward(segments, &mask, self.drops(train));
         Ok(encoded.view(shape))
     }
 
     fn drops(&self, train: bool) -> bool {
-        train && self.settings.behaviour == Behaviour::Fixed
+        train && self.behaviour == Behaviour::Fixed
     }
 
     fn shape(&self, features: &Tensor) -> Result<[i64; 4], QfvsError> {
-        let Settings { width, segment_shots, .. } = self.settings;
-        let found = features.size();
+        let (width, most, found) = (self.settings.width, SHOTS as i64, features.size());
+        let (least, words) = match self.behaviour {
+            Behaviour::Compat => (most, ""),
+            Behaviour::Fixed => (1, "at most "),
+        };
         match found[..] {
-            [b, s, shots, dim] if shots == segment_shots && dim == width => Ok([b, s, shots, dim]),
+            [b, s, shots, dim] if (least..=most).contains(&shots) && dim == width => Ok([b, s, shots, dim]),
             _ => {
-                let expected = format!("[batch, segments, {segment_shots}, {width}]");
+                let expected = format!("[batch, segments, {words}{most}, {width}]");
                 Err(QfvsError::Shape { what: "features", expected, found })
             }
         }
+    }
+}
+
+/// Places that a segment must have if the longest of a batch has so many shots. With [`Behaviour::Compat`] places
+/// without a shot change the scores of the others, so that there must be as many as the original has.
+pub fn places(longest: usize, behaviour: Behaviour) -> usize {
+    match behaviour {
+        Behaviour::Compat => SHOTS,
+        Behaviour::Fixed => longest,
     }
 }
 

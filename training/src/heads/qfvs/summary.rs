@@ -5,22 +5,15 @@
 use egofx::metric::qfvs::summary_of;
 use tch::{Kind, Tensor};
 
-use super::{QfvsError, expect, is_shot};
+use super::is_shot;
 
 /// The scores of a video's shots in order of time: those of `scores` `[S, L]` that `seg_len` `[S]` says are there.
-///
-/// # Errors
-/// [`QfvsError::Shape`].
-pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Result<Vec<f64>, QfvsError> {
-    let found = scores.size();
-    let &[segments, shots] = &found[..] else {
-        return Err(QfvsError::Shape { what: "scores", expected: "[segments, shots]".to_owned(), found });
-    };
-    expect("seg_len", seg_len, &[segments])?;
-    let scores = scores.masked_select(&is_shot(seg_len, shots)).to_kind(Kind::Double).contiguous();
+pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Vec<f64> {
+    let is_shot = is_shot(seg_len, scores.size()[1]);
+    let scores = scores.masked_select(&is_shot).to_kind(Kind::Double).contiguous();
     let mut values = vec![0.0; scores.numel()];
     scores.copy_data(&mut values, scores.numel());
-    Ok(values)
+    values
 }
 
 /// The summary of a video by the `scores` of all its shots: the best 2 %, truncated, best first and the first of equal
