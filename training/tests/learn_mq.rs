@@ -2,6 +2,8 @@
 //!
 //! Not for published numbers. Libtorch has one generator for a whole process, so that one test runs at a time.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,6 @@ use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Mq, MqPaths};
 use egofx_train::tasks::mq::CLASSES_FILE;
 use serde_json::Value;
-use tch::Device;
 
 const SELECT: &str = "average mAP";
 /// What a head that has learnt reaches: 0.99 to 1.00 over three data sets and two seeds each.
@@ -28,103 +29,13 @@ const LEARNT: f64 = 0.9;
 /// heads that learnt from shuffled moments, and propose many windows for each, 0.06 to 0.17.
 const CHANCE: f64 = 0.25;
 
-const VSGN: &str = r#"
-    head = "vsgn"
-    behaviour = "fixed"
-    seeds = [1]
-    [features]
-    dim = 16
-    fps = 1.875
-    [model]
-    width = 32
-    length = 64
-    levels = 4
-    classes = 5
-    tower_convs = 1
-    anchor_scales = [1.0, 10.0]
-    graph = true
-    neighbours = 4
-    stitching = false
-    stitch_gap = 4
-    short_ratio = 1.0
-    [train]
-    batch = 8
-    drop_last = false
-    epochs = 8
-    validations_per_epoch = 1
-    select = "average mAP"
-    [train.optimizer]
-    kind = "adam"
-    lr = 2e-3
-    weight_decay = 1e-4
-    betas = [0.9, 0.999]
-    eps = 1e-8
-    [train.schedule]
-    kind = "step-epochs"
-    every = 3
-    factor = 0.1
-"#;
+const VSGN: &str = include_str!("../configs/synthetic_mq_vsgn.toml");
 
-const ACTIONFORMER: &str = r#"
-    head = "actionformer"
-    behaviour = "fixed"
-    seeds = [1]
-    [features]
-    dim = 16
-    fps = 1.875
-    [frames]
-    fps = 30.0
-    stride_frames = 16.0
-    window_frames = 16.0
-    [model]
-    width = 32
-    heads = 2
-    window = 5
-    embedding_layers = 1
-    stem_blocks = 1
-    branch_blocks = 2
-    max_length = 64
-    classes = 4
-    regression_ranges = [[0.0, 4.0], [2.0, 8.0], [4.0, 10000.0]]
-    head_layers = 2
-    dropout = 0.1
-    drop_path = 0.0
-    prior_probability = 0.01
-    centre_radius = 1.5
-    first_normaliser = 100.0
-    crop_ratio = [0.9, 1.0]
-    truncation_threshold = 0.3
-    [decode]
-    min_probability = 0.001
-    most_per_level = 5000
-    min_length = 0.05
-    [train]
-    batch = 4
-    drop_last = false
-    epochs = 8
-    validations_per_epoch = 1
-    select = "average mAP"
-    clip = 1.0
-    ema = 0.9
-    [train.optimizer]
-    kind = "adamw"
-    lr = 3e-3
-    weight_decay = 0.05
-    betas = [0.9, 0.999]
-    eps = 1e-8
-    [train.schedule]
-    kind = "cosine"
-    warmup = { epochs = 1.0 }
-    floor = 1e-4
-"#;
+const ACTIONFORMER: &str = include_str!("../configs/synthetic_mq_actionformer.toml");
 
 fn alone() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::new(());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn moments(seed: u64, shuffled: bool) -> Mq {
-    Mq { seed, clips: [32, 16], rows: 64, dim: 16, classes: 4, moments_per_clip: 3, noise: 0.6, shuffled }
 }
 
 fn sources(paths: &MqPaths) -> Sources {
@@ -159,7 +70,7 @@ fn train_until(
             interrupted.store(*epoch == stop, Ordering::SeqCst);
         }
     };
-    let surroundings = Surroundings { device: Device::Cpu, threads: 2, interrupted: &interrupted, watch: &watch };
+    let surroundings = Surroundings { device: common::device(), threads: 2, interrupted: &interrupted, watch: &watch };
     let head = Entry::find(&experiment.head, folder).unwrap();
     (head.check)(experiment).unwrap();
     (head.train)(&Request {
@@ -193,7 +104,8 @@ fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, fo
         classes: kept_classes(folder),
         ..sources.clone()
     };
-    let surroundings = Surroundings { device: Device::Cpu, threads: 2, interrupted: &interrupted, watch: &unwatched };
+    let surroundings =
+        Surroundings { device: common::device(), threads: 2, interrupted: &interrupted, watch: &unwatched };
     let weights = [Weights { path: folder.join(BEST_FILE), fold: String::new() }];
     let head = Entry::find(&experiment.head, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
@@ -205,7 +117,7 @@ fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, fo
 fn learns_and_scores_as_the_evaluator_does(text: &str) {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let paths = moments(7, false).write(folder.path()).unwrap();
+    let paths = Mq::small(7, false).write(folder.path()).unwrap();
     let (sources, run, experiment) = (sources(&paths), folder.path().join("run"), with(text, &[]));
     let scores = best(&train(&experiment, &sources, &run).unwrap());
     println!("{}: {:.3}", experiment.head, score(&scores, SELECT));
@@ -236,7 +148,7 @@ fn actionformer_learns_and_scores_as_the_evaluator_does() {
 fn nothing_is_learnt_from_moments_of_other_clips() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sources = sources(&moments(7, true).write(folder.path()).unwrap());
+    let sources = sources(&Mq::small(7, true).write(folder.path()).unwrap());
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[]);
         let finished = train(&experiment, &sources, &folder.path().join(&experiment.head)).unwrap();
@@ -250,7 +162,7 @@ fn nothing_is_learnt_from_moments_of_other_clips() {
 fn a_run_that_was_stopped_ends_like_one_that_was_not() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sources = sources(&Mq { clips: [12, 4], ..moments(7, false) }.write(folder.path()).unwrap());
+    let sources = sources(&Mq { clips: [12, 4], ..Mq::small(7, false) }.write(folder.path()).unwrap());
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[("epochs = 8", "epochs = 4")]);
         let run = |name: &str| folder.path().join(format!("{}-{name}", experiment.head));
@@ -287,7 +199,7 @@ fn unannotated(annotations: &Path) -> PathBuf {
 fn classes_of_clips_without_annotations_are_those_of_the_training() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let paths = Mq { clips: [12, 4], ..moments(7, false) }.write(folder.path()).unwrap();
+    let paths = Mq { clips: [12, 4], ..Mq::small(7, false) }.write(folder.path()).unwrap();
     let (sources, annotations) = (sources(&paths), unannotated(&paths.annotations[1]));
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[("seeds = [1]", "seeds = [1, 2]"), ("epochs = 8", "epochs = 1")]);
@@ -321,7 +233,7 @@ fn classes_of_clips_without_annotations_are_those_of_the_training() {
 fn other_numbers_of_classes_or_features_are_refused_with_both() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let paths = Mq { clips: [12, 4], ..moments(7, false) }.write(folder.path()).unwrap();
+    let paths = Mq { clips: [12, 4], ..Mq::small(7, false) }.write(folder.path()).unwrap();
     let (sources, train_file) = (sources(&paths), paths.annotations[0].display().to_string());
     let refused = |text: &str, from: &str, to: &str| {
         let experiment = with(text, &[(from, to)]);
@@ -340,7 +252,7 @@ fn other_numbers_of_classes_or_features_are_refused_with_both() {
 fn short_clips_are_stitched_and_long_ones_cropped() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sources = sources(&Mq { clips: [12, 4], rows: 24, ..moments(7, false) }.write(folder.path()).unwrap());
+    let sources = sources(&Mq { clips: [12, 4], rows: 24, ..Mq::small(7, false) }.write(folder.path()).unwrap());
     let loss = |name: &str, experiment: Experiment| {
         let finished = train(&experiment, &sources, &folder.path().join(name)).unwrap();
         score(&best(&finished), "loss")

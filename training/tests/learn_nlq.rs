@@ -1,5 +1,7 @@
 //! VSLNet from annotations and stores to a scored submission, on a synthetic NLQ that can be learnt.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +16,6 @@ use egofx_train::predict::{self, Weights};
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
-use tch::Device;
 
 /// The experiment that `training/README.md` tries first.
 const EXPERIMENT: &str = include_str!("../configs/synthetic_nlq.toml");
@@ -35,7 +36,7 @@ fn sources(paths: &NlqPaths) -> Sources {
 }
 
 fn surroundings<'s>(interrupted: &'s AtomicBool, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
-    Surroundings { device: Device::Cpu, threads: 1, interrupted, watch }
+    Surroundings { device: common::device(), threads: 1, interrupted, watch }
 }
 
 /// libtorch has one generator for all threads, so that runs must not draw side by side.

@@ -1,5 +1,7 @@
 //! The summary head learns a made-up QFVS from its files to a scored submission.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +21,8 @@ use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{self, Done, Finished, Request, Spread};
 use egofx_train::synthetic::{Qfvs, QfvsPaths};
 use serde_json::Value;
+use tch::Tensor;
 use tch::nn::VarStore;
-use tch::{Device, Tensor};
 
 /// The experiment for `egofx-train synthetic qfvs`.
 const EXPERIMENT: &str = include_str!("../configs/synthetic_qfvs.toml");
@@ -74,7 +76,7 @@ impl Shop {
     ) -> Result<Finished, TrainError> {
         let head = head();
         (head.check)(experiment).unwrap();
-        let surroundings = Surroundings { device: Device::Cpu, threads: 1, interrupted, watch };
+        let surroundings = Surroundings { device: common::device(), threads: 1, interrupted, watch };
         (head.train)(&Request {
             experiment,
             sources: &self.sources,
@@ -119,7 +121,7 @@ fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Valu
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
     let interrupted = AtomicBool::new(false);
     let surroundings =
-        Surroundings { device: Device::Cpu, threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
+        Surroundings { device: common::device(), threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
     let sources = Sources { tags: None, ..shop.sources.clone() };
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
     let prediction = (head().predict)(&request).unwrap();
@@ -198,7 +200,7 @@ fn it_learns_as_released_too() {
     let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &shop.sources).unwrap();
     let interrupted = AtomicBool::new(false);
     let surroundings =
-        Surroundings { device: Device::Cpu, threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
+        Surroundings { device: common::device(), threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
     let fold = &data.folds()[3];
     let run = Run::<QfvsHead>::open(&surroundings, &experiment, &data, fold, &shop.path("run"), false, None).unwrap();
     let best = run.train().unwrap().best.unwrap();
@@ -242,7 +244,7 @@ fn the_published_setting_makes_a_network() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/qfvs_egovlpv2.toml");
     let experiment = Experiment::read(&path).unwrap();
     (head().check)(&experiment).unwrap();
-    let store = VarStore::new(Device::Cpu);
+    let store = VarStore::new(common::device());
     let mut settings: Tables = experiment.settings().unwrap();
     QfvsHead::new(&store.root(), &settings, experiment.behaviour).unwrap();
     let rate = |step| experiment.train.optimizer.lr * experiment.train.schedule.factor(step, 35, 700);

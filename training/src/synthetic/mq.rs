@@ -62,10 +62,9 @@ const PLANTED: u64 = 1;
 const ROW_NOISE: u64 = 1 << 32;
 
 impl Mq {
-    /// A benchmark that is learnt in a minute.
+    /// A benchmark that is learnt in some seconds.
     pub fn small(seed: u64, shuffled: bool) -> Self {
-        let (clips, moments_per_clip) = ([60, 20], 4);
-        Self { seed, clips, rows: 64, dim: 16, classes: 5, moments_per_clip, noise: 0.3, shuffled }
+        Self { seed, clips: [32, 16], rows: 64, dim: 16, classes: 4, moments_per_clip: 3, noise: 0.6, shuffled }
     }
 
     /// Writes annotations, tables and the store below `out`.
