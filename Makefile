@@ -67,7 +67,7 @@ setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
 setup-test: $(PY) ## the Python packages that the tests and onnx/tiny.py use
 setup-libtorch: $(LIBTORCH_STAMP) ## libtorch for training/, CPU only (0.5 GB to fetch, 1.2 GB on disk)
-setup-torch: $(TORCH) ## PyTorch, which `bench` compares with and nothing else needs (2.7 GB to fetch, 4.7 GB on disk)
+setup-torch: $(TORCH) ## PyTorch: what `bench` compares with, and libtorch for training/ on a GPU (2.7 GB to fetch)
 
 # Asked anew on every run: it takes milliseconds, and packages come and go without this file knowing.
 system:
@@ -204,11 +204,13 @@ lint: setup ## formatting and clippy
 doc: setup ## the library's documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --locked $(FEATURES)
 
-gpu-check: setup-gpu $(if $(PREBUILT),,build) ## the tests that need an NVIDIA GPU
+gpu-check: setup-gpu $(if $(PREBUILT),,build setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT
 	$(PREBUILT)/gpu --nocapture
+	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done
 else
 	$(CARGO) test --release --locked $(FEATURES) --features gpu-tests --test gpu -- --nocapture
+	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda $(MAKE) -C training test FEATURES='$(FEATURES)'
 endif
 
 ##@ Research stages: each runs again only when something before it changed

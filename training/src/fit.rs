@@ -5,18 +5,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tch::nn::VarStore;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, no_grad};
 
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::heads::{Draw, Fold, Head, Losses};
+use crate::heads::{Draw, Fold, Head, network, weights};
 use crate::journal::{Entry, Journal};
 use crate::loader::{self, Waited};
+use crate::measure::{LOSS, Sum, batches, predict, values};
 use crate::optimizer::Optimizer;
 
 /// The checkpoint of the best validation.
@@ -117,38 +117,6 @@ pub struct Run<'r, H: Head> {
     last: Vec<(String, f64)>,
     waited: Waited,
     samples: usize,
-}
-
-/// The network of an experiment with its first weights.
-///
-/// # Errors
-/// Settings that are none of the head's.
-pub fn network<H: Head>(experiment: &Experiment, device: Device) -> Result<(VarStore, H), String> {
-    let settings: H::Settings = experiment.settings()?;
-    draws::seed_torch(experiment.seeds[0], Purpose::Weights);
-    let build = |device| {
-        let variables = VarStore::new(device);
-        H::new(&variables.root(), &settings, experiment.behaviour).map(|head| (variables, head))
-    };
-    let (drawn, head) = build(Device::Cpu)?;
-    if device == Device::Cpu {
-        return Ok((drawn, head));
-    }
-    // Weights are drawn on the CPU, so that they are the same on every device.
-    let (mut variables, head) = build(device)?;
-    variables.copy(&drawn).map_err(|error| error.to_string())?;
-    Ok((variables, head))
-}
-
-/// The network's weights by name.
-pub fn weights(variables: &VarStore) -> Tensors {
-    variables.variables().into_iter().collect()
-}
-
-/// Numbers of the samples of each batch.
-fn batches(samples: &[usize], size: usize, drop_last: bool) -> Vec<Vec<usize>> {
-    let whole = |batch: &&[usize]| !drop_last || batch.len() == size;
-    samples.chunks(size).filter(whole).map(<[usize]>::to_vec).collect()
 }
 
 impl<'r, H: Head> Run<'r, H> {
@@ -410,73 +378,5 @@ impl<'r, H: Head> Run<'r, H> {
                 mean.shallow_clone().copy_(&weight);
             }
         });
-    }
-}
-
-/// The name of the loss among the scores.
-pub const LOSS: &str = "loss";
-
-/// Predictions for `samples`, in their order; `see` is shown each output.
-///
-/// # Errors
-/// Features that cannot be read.
-pub fn predict<H: Head>(
-    head: &H,
-    data: &H::Data,
-    samples: &[usize],
-    size: usize,
-    surroundings: &Surroundings,
-    mut see: impl FnMut(&H, &H::Output, &H::Batch),
-) -> Result<Vec<(usize, H::Prediction)>, TrainError> {
-    let batches = batches(samples, size, false);
-    let mut predictions = Vec::with_capacity(samples.len());
-    let make = |number: usize| H::batch(data, &batches[number], None);
-    loader::each(batches.len(), surroundings.threads, make, |_, batch| {
-        let batch = H::to_device(batch, surroundings.device);
-        no_grad(|| {
-            let output = head.forward(&batch, false)?;
-            see(head, &output, &batch);
-            predictions.extend(head.predictions(&output, &batch));
-            Ok(())
-        })
-    })?;
-    Ok(predictions)
-}
-
-/// Total and parts of a loss as numbers, the total first.
-fn values(losses: &Losses) -> Vec<(String, f64)> {
-    let parts = losses.parts.iter().map(|(name, part)| ((*name).to_owned(), part));
-    // One transfer from the device for all of them.
-    let (names, tensors): (Vec<String>, Vec<&Tensor>) =
-        [(LOSS.to_owned(), &losses.total)].into_iter().chain(parts).unzip();
-    let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.detach().to_kind(tch::Kind::Double)).collect();
-    let numbers = Vec::<f64>::try_from(Tensor::stack(&flat, 0).to_device(Device::Cpu)).unwrap_or_default();
-    names.into_iter().zip(numbers).collect()
-}
-
-/// Sums of losses over steps.
-#[derive(Default)]
-struct Sum {
-    total: f64,
-    since_last: Vec<(String, f64)>,
-    steps_since_last: usize,
-    validating: Duration,
-}
-
-impl Sum {
-    fn add(&mut self, values: &[(String, f64)]) {
-        self.total += values.first().map_or(0.0, |(_, loss)| *loss);
-        if self.since_last.is_empty() {
-            self.since_last = values.to_vec();
-        } else {
-            self.since_last.iter_mut().zip(values).for_each(|((_, sum), (_, value))| *sum += value);
-        }
-        self.steps_since_last += 1;
-    }
-
-    /// Means since this was last asked.
-    fn means_since_last(&mut self) -> Vec<(String, f64)> {
-        let steps = std::mem::take(&mut self.steps_since_last) as f64;
-        std::mem::take(&mut self.since_last).into_iter().map(|(name, sum)| (name, sum / steps)).collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An [`experiment`] names a head of [`heads`] and how it is trained. The head opens its samples from [`sources`]; [`sweep`]
 //! makes one run for each point of the grid, each seed and each fold; [`fit`] goes through the epochs of a run: [`loader`]
-//! makes batches ahead of the steps, the head computes a loss, the [`optimizer`] follows a [`schedule`], the [`journal`]
+//! makes batches ahead of the steps, the head computes a loss that [`measure`] sums up, the [`optimizer`] follows a [`schedule`], the [`journal`]
 //! keeps what was measured and [`checkpoint`] what is needed to go on. [`predict`] makes a submission, which `egofx eval`
 //! scores. Whatever is drawn at random comes out of [`draws`].
 
@@ -17,6 +17,7 @@ pub mod fit;
 pub mod heads;
 pub mod journal;
 pub mod loader;
+pub mod measure;
 pub mod native;
 pub mod optimizer;
 pub mod predict;

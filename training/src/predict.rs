@@ -10,8 +10,9 @@ use tch::Device;
 use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::fit::{self, Surroundings};
-use crate::heads::Head;
+use crate::fit::Surroundings;
+use crate::heads::{self, Head};
+use crate::measure;
 use crate::sources::Sources;
 use crate::sweep::EXPERIMENT_FILE;
 use crate::tasks::mq::CLASSES_FILE;
@@ -65,7 +66,7 @@ pub fn run<H: Head>(request: &Request) -> Result<Prediction, TrainError> {
     let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
     let settings: H::Settings = experiment.settings().map_err(why)?;
     // Settings that no network has are found before anything is read.
-    fit::network::<H>(experiment, Device::Cpu).map_err(why)?;
+    heads::network::<H>(experiment, Device::Cpu).map_err(why)?;
     let data = H::open(&settings, experiment.behaviour, sources)?;
     let mut predictions = Vec::new();
     for one in weights {
@@ -81,15 +82,15 @@ fn with_weights<H: Head>(
 ) -> Result<Vec<(usize, H::Prediction)>, TrainError> {
     let Request { experiment, surroundings, .. } = *request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
-    let (variables, head) = fit::network::<H>(experiment, surroundings.device).map_err(why)?;
-    load::<H>(&weights.path, &fit::weights(&variables))?;
+    let (variables, head) = heads::network::<H>(experiment, surroundings.device).map_err(why)?;
+    load::<H>(&weights.path, &heads::weights(&variables))?;
     let samples = if weights.fold.is_empty() {
         H::samples(data)
     } else {
         let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
         H::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
     };
-    fit::predict(&head, data, &samples, experiment.train.batch, surroundings, |_, _, _| ())
+    measure::predict(&head, data, &samples, experiment.train.batch, surroundings, |_, _, _| ())
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.

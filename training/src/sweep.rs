@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
-use crate::fit::{Event, LAST_FILE, LOSS, Outcome, Run, Surroundings};
+use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
 use crate::heads::{Fold, Head};
 use crate::journal::METRICS_FILE;
+use crate::measure::LOSS;
 use crate::sources::Sources;
 
 /// The experiment as it was run, in the folder of its runs.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use egofx_train::fit::{Event, LOSS};
+use egofx_train::fit::Event;
+use egofx_train::measure::LOSS;
 
 use super::tell;
 

@@ -14,12 +14,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tch::{Device, Tensor, nn};
+use tch::nn::{self, VarStore};
+use tch::{Device, Tensor};
 
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
+use crate::draws::{self, Purpose};
 use crate::error::TrainError;
-use crate::fit;
+use crate::experiment::Experiment;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
 use crate::sources::Sources;
@@ -47,7 +49,7 @@ pub struct Entry {
     /// Predicts with a trained one.
     pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
     /// Checks the head's own tables of an experiment file, by building the network that they describe.
-    pub check: fn(&crate::experiment::Experiment) -> Result<(), String>,
+    pub check: fn(&Experiment) -> Result<(), String>,
 }
 
 impl Entry {
@@ -59,7 +61,7 @@ impl Entry {
             about: H::ABOUT,
             train: sweep::run::<H>,
             predict: predict::run::<H>,
-            check: |experiment| fit::network::<H>(experiment, Device::Cpu).map(|_| ()),
+            check: |experiment| network::<H>(experiment, Device::Cpu).map(|_| ()),
         }
     }
 
@@ -193,5 +195,57 @@ pub trait Head: Sized + 'static {
     /// Numbers that training moves and that are no weights; saved and restored with them.
     fn buffers(&self) -> Tensors {
         Tensors::new()
+    }
+}
+
+/// The network of an experiment with its first weights.
+///
+/// # Errors
+/// Settings that are none of the head's.
+pub fn network<H: Head>(experiment: &Experiment, device: Device) -> Result<(VarStore, H), String> {
+    let settings: H::Settings = experiment.settings()?;
+    draws::seed_torch(experiment.seeds[0], Purpose::Weights);
+    let build = |device| {
+        let variables = VarStore::new(device);
+        H::new(&variables.root(), &settings, experiment.behaviour).map(|head| (variables, head))
+    };
+    let (drawn, head) = build(Device::Cpu)?;
+    if device == Device::Cpu {
+        return Ok((drawn, head));
+    }
+    // Weights are drawn on the CPU, so that they are the same on every device.
+    let (mut variables, head) = build(device)?;
+    variables.copy(&drawn).map_err(|error| error.to_string())?;
+    Ok((variables, head))
+}
+
+/// The network's weights by name.
+pub fn weights(variables: &VarStore) -> Tensors {
+    variables.variables().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn heads_are_described_and_those_of_a_task_stand_together() {
+        let names: BTreeSet<_> = HEADS.iter().map(|head| head.name).collect();
+        assert_eq!(names.len(), HEADS.len());
+        for Entry { name, task, about, .. } in HEADS {
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()) && !task.is_empty(), "{name}");
+            assert!(!about.is_empty() && !about.ends_with('.'), "{name}: {about}");
+        }
+        let mut tasks: Vec<_> = HEADS.iter().map(|head| head.task).collect();
+        tasks.dedup();
+        assert_eq!(tasks.len(), tasks.iter().collect::<BTreeSet<_>>().len(), "the command line lists each task once");
+    }
+
+    #[test]
+    fn an_unknown_head_lists_the_known_ones() {
+        let error = Entry::find("vslnett", Path::new("x.toml")).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("x.toml: no head is called \"vslnett\", expected one of vslnet, "), "{error}");
     }
 }
