@@ -375,7 +375,10 @@ fn files_that_are_no_checkpoint_are_named_with_what_they_are() {
     refused("page.pth", &["found an HTML page", "fetch the file itself"]);
     refused("pointer.pth", &["found a Git LFS pointer"]);
     refused("text.pth", &["found text (\"404: not found\")"]);
-    refused("cut.pth", &["is cut short", "a zip with its directory at the end", "found 1588427 bytes"]);
+    refused(
+        "cut.pth",
+        &["is cut short", "a zip with its directory at the end", &format!("found {} bytes", torch.len() / 2)],
+    );
     refused("cut_legacy.pth", &["is damaged", "extends beyond the end of the file"]);
     refused("plain.pkl", &["found a pickle that torch.save did not write"]);
     let mut zip = ZipWriter::new(File::create(shop.path("other.zip")).unwrap());
