@@ -16,10 +16,15 @@ fn main() {
         .std("c++17")
         .warnings(false)
         .opt_level(1)
+        // Gloo's headers are not in torch's wheel; c10d's name a few of its types.
+        .include("shim/gloo_stub")
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .file("shim/shim.cpp")
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D", None)
+        .define("USE_C10D_GLOO", None)
+        .files(["shim/shim.cpp", "shim/recompute.cpp", "shim/ranks.cpp"])
         .compile("egofx_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::Surroundings;
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
+use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs};
@@ -106,9 +107,15 @@ fn train(case: &Case, shuffled: bool) -> Fallible<(String, f64, f64, f64, &'stat
     let sources = (case.sources)(folder.path(), shuffled)?;
     let text = case.changes.iter().fold(case.config.to_owned(), |text, (from, to)| text.replace(from, to));
     let experiment = Experiment::parse(&text)?;
-    let head = Entry::find(&experiment.head, folder.path())?;
+    let head = Entry::find(&experiment.learner, folder.path())?;
     let interrupted = AtomicBool::new(false);
-    let surroundings = Surroundings { device: Device::Cpu, threads: 1, interrupted: &interrupted, watch: &unwatched };
+    let surroundings = Surroundings {
+        device: Device::Cpu,
+        threads: 1,
+        world: &World::single(),
+        interrupted: &interrupted,
+        watch: &unwatched,
+    };
     let finished = (head.train)(&Request {
         experiment: &experiment,
         sources: &sources,

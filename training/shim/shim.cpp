@@ -1,35 +1,12 @@
-// A thin C ABI over pieces of libtorch that tch does not expose. Tensors are tch's own pointers, `at::Tensor*`. Each
-// function returns null, or a message that the caller frees with `egofx_free`; no exception leaves this file.
+// A thin C ABI over pieces of libtorch that tch does not expose: CUDA at run time, optimiser steps, norms, autocast.
 
-#include <torch/torch.h>
+#include "shim.h"
+
+#include <ATen/autocast_mode.h>
 #include <dlfcn.h>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
 
-namespace {
-std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t n) {
-  std::vector<at::Tensor> out;
-  out.reserve(n);
-  for (size_t i = 0; i < n; ++i) out.push_back(*tensors[i]);
-  return out;
-}
-
-template <typename F>
-char* guarded(F run) {
-  try {
-    torch::NoGradGuard no_grad;
-    run();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
-}  // namespace
+using egofx::list;
+using egofx::without_gradient;
 
 extern "C" {
 
@@ -47,7 +24,7 @@ char* egofx_load_cuda() {
 char* egofx_adam(int decoupled, at::Tensor* const* params, at::Tensor* const* grads, at::Tensor* const* means,
                  at::Tensor* const* squares, at::Tensor* const* steps, size_t n, double lr, double beta1, double beta2,
                  double decay, double eps) {
-  return guarded([&] {
+  return without_gradient([&] {
     auto p = list(params, n), g = list(grads, n), m = list(means, n), v = list(squares, n), s = list(steps, n);
     if (n == 0) return;
     at::_foreach_add_(s, 1);
@@ -60,26 +37,37 @@ char* egofx_adam(int decoupled, at::Tensor* const* params, at::Tensor* const* gr
 
 // Multiplies every tensor by `factor`, in place.
 char* egofx_scale(at::Tensor* const* tensors, size_t n, double factor) {
-  return guarded([&] {
+  return without_gradient([&] {
     if (n > 0) at::_foreach_mul_(list(tensors, n), factor);
   });
 }
 
 // Drops the gradients of `weights`, as PyTorch's zero_grad does: the next backward pass stores instead of adding.
 char* egofx_forget_gradients(at::Tensor* const* weights, size_t n) {
-  return guarded([&] {
+  return without_gradient([&] {
     for (size_t i = 0; i < n; ++i) weights[i]->mutable_grad().reset();
   });
 }
 
 // The 2-norm over all tensors together, in double precision.
 char* egofx_norm(at::Tensor* const* tensors, size_t n, double* norm) {
-  return guarded([&] {
+  return without_gradient([&] {
     *norm = 0.0;
     if (n == 0) return;
     auto norms = at::_foreach_norm(list(tensors, n), 2);
     for (auto& one : norms) one = one.to(at::kCPU, at::kDouble);
     *norm = at::stack(norms).norm().item<double>();
+  });
+}
+
+// The type in which operators that gain from it compute on that device, on this thread; `enabled` 0 switches that off.
+char* egofx_autocast(int cuda, int enabled, int8_t dtype) {
+  return without_gradient([&] {
+    auto device = cuda ? at::kCUDA : at::kCPU;
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(dtype));
+    at::autocast::set_autocast_enabled(device, enabled != 0);
+    // Weights that were cast are kept until the step is over.
+    if (!enabled) at::autocast::clear_cache();
   });
 }
 }

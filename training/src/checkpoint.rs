@@ -14,14 +14,25 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::error::TrainError;
 use crate::experiment::Experiment;
+use crate::measure::Sum;
+use crate::precision::Scaler;
 
-/// How far a run is, at the end of an epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Epochs that are done.
     pub epoch: u64,
     /// Steps that are done.
     pub step: u64,
+    /// Steps of the epoch at hand that are done; 0 at the end of an epoch.
+    #[serde(default)]
+    pub step_in_epoch: u64,
+    /// Losses of the epoch at hand.
+    #[serde(default)]
+    pub sum: Sum,
+    /// How gradients of half precision are scaled.
+    #[serde(default)]
+    pub scaler: Scaler,
     /// The best validation so far.
     pub best: Option<Best>,
     /// What the samples are a part of: the fold of a benchmark that has several.
@@ -236,7 +247,7 @@ mod tests {
 
     fn progress() -> Progress {
         let best = Best { score: 0.5, epoch: 1.5, step: 3, scores: vec![("mIoU".into(), f64::NAN)] };
-        Progress { epoch: 2, step: 4, best: Some(best), fold: String::new() }
+        Progress { epoch: 2, step: 4, best: Some(best), ..Progress::default() }
     }
 
     fn tensors() -> Tensors {
@@ -261,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = saved(folder.path());
         let saved = open(&path).unwrap();
-        assert_eq!((saved.progress.step, saved.experiment.head.as_str()), (4, "vslnet"));
+        assert_eq!((saved.progress.step, saved.experiment.learner.as_str()), (4, "vslnet"));
         let into: Tensors = tensors().into_iter().map(|(name, tensor)| (name, tensor.zeros_like())).collect();
         saved.restore(&path, &into).unwrap();
         assert!(tensors().iter().all(|(name, tensor)| tensor.equal(&into[name])));

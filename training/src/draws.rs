@@ -27,6 +27,13 @@ pub enum Purpose {
     Step {
         /// From 0, over all epochs.
         number: u64,
+        /// The rank, from 0: each has other samples.
+        rank: u64,
+    },
+    /// What a loss draws in a step, for all ranks alike.
+    Loss {
+        /// From 0, over all epochs.
+        number: u64,
     },
 }
 
@@ -36,7 +43,8 @@ pub fn seed(run: u64, purpose: Purpose) -> u64 {
         Purpose::Weights => [0, 0, 0],
         Purpose::Order { epoch } => [1, epoch, 0],
         Purpose::Batch { epoch, number } => [2, epoch, number],
-        Purpose::Step { number } => [3, number, 0],
+        Purpose::Step { number, rank } => [3, number, rank],
+        Purpose::Loss { number } => [4, number, 0],
     };
     let mixed = |seed| SplitMix64::seed_from_u64(seed).next_u64();
     // Mixed before anything is added, since runs and parts are both small numbers.
@@ -80,7 +88,11 @@ mod tests {
     fn every_purpose_has_a_seed_of_its_own() {
         let epochs = (0..20).flat_map(|epoch| {
             let batches = (0..20).map(move |number| Purpose::Batch { epoch, number });
-            batches.chain([Purpose::Order { epoch }, Purpose::Step { number: epoch }])
+            batches.chain([
+                Purpose::Order { epoch },
+                Purpose::Step { number: epoch, rank: 0 },
+                Purpose::Loss { number: epoch },
+            ])
         });
         let purposes: Vec<Purpose> = epochs.chain([Purpose::Weights]).collect();
         let seeds: BTreeSet<u64> = [1, 2].iter().flat_map(|&run| purposes.iter().map(move |&p| seed(run, p))).collect();

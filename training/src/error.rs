@@ -97,13 +97,15 @@ pub enum TrainError {
         /// Its parts.
         parts: String,
     },
-    /// Ctrl-C.
-    #[error("interrupted in epoch {epoch}; {checkpoint}, and --resume goes on from there")]
+    /// Ctrl-C, or a termination by the cluster.
+    #[error(
+        "interrupted in epoch {epoch} after step {step}, where a checkpoint was written; --resume goes on from there"
+    )]
     Interrupted {
         /// The epoch, from 1.
         epoch: u64,
-        /// What there is to go on from.
-        checkpoint: String,
+        /// Steps of the epoch that are done.
+        step: u64,
     },
     /// The folder holds a run already.
     #[error("{}: there is a run already; --resume goes on with it, --force begins anew", .path.display())]
@@ -147,6 +149,16 @@ pub enum TrainError {
     /// Curves that cannot be drawn.
     #[error(transparent)]
     Curves(#[from] CurvesError),
+    /// The processes that train together have lost each other.
+    #[error("rank {rank} of {size}: {why}; the last checkpoint is unharmed, and --resume goes on from there")]
+    Rank {
+        /// This process.
+        rank: usize,
+        /// How many there are.
+        size: usize,
+        /// What happened.
+        why: String,
+    },
     /// Samples that do not fit the network.
     #[error("{head}: {why}")]
     Batch {

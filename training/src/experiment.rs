@@ -13,13 +13,14 @@ use toml::{Table, Value};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::optimizer::OptimizerSettings;
+use crate::precision::Precision;
 use crate::schedule::Schedule;
 
-/// The keys that every experiment has; the rest are the head's own tables.
+/// The keys that every experiment has; the rest are the learner's own tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
-    /// A line of [`HEADS`](crate::heads::HEADS).
-    pub head: String,
+    /// A line of [`LEARNERS`](crate::learner::LEARNERS).
+    pub learner: String,
     /// Whether faults of the original are reproduced.
     pub behaviour: Behaviour,
     /// One run for each.
@@ -29,7 +30,7 @@ pub struct Experiment {
     /// Lists of values by dotted keys: one experiment for each combination.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub grid: BTreeMap<String, Vec<Value>>,
-    /// The head's tables.
+    /// The learner's tables.
     #[serde(flatten)]
     pub own: Table,
 }
@@ -38,14 +39,24 @@ pub struct Experiment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// Samples in a step.
+    /// Samples in a step, of all ranks together.
     pub batch: usize,
+    /// Parts in which a rank computes its samples of a step one after the other, for want of memory; absent: all at once.
+    /// A loss that sets samples against each other does so within a part only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<usize>,
+    /// What operators that gain from it compute in; absent: single precision everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Whether the samples that do not fill a last batch are left out of an epoch.
     pub drop_last: bool,
     /// Passes over the samples.
     pub epochs: u64,
     /// Validations in an epoch, equally far apart, one at its end.
     pub validations_per_epoch: u64,
+    /// Steps between two checkpoints within an epoch; absent: one at the end of each epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<u64>,
     /// The score that picks the best checkpoint, as `egofx eval` names it; `loss` picks the lowest.
     pub select: String,
     /// Epochs without a better score after which a run ends; absent: never.
@@ -75,7 +86,7 @@ pub struct Member {
 }
 
 impl Experiment {
-    /// Reads a file and checks what is not the head's.
+    /// Reads a file and checks what is not the learner's.
     ///
     /// # Errors
     /// [`TrainError::Experiment`] or [`TrainError::Io`].
@@ -100,7 +111,11 @@ impl Experiment {
         let Train { batch, epochs, validations_per_epoch, .. } = &self.train;
         let counts = [("train.batch", *batch as u64), ("train.epochs", *epochs)];
         let counts = counts.into_iter().chain([("train.validations_per_epoch", *validations_per_epoch)]);
-        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+        let parts = self.train.accumulate.map(|parts| ("train.accumulate", parts as u64));
+        let counts =
+            counts.chain(parts).chain(self.train.checkpoint_steps.map(|steps| ("train.checkpoint_steps", steps)));
+        let mut counts = counts;
+        if let Some((key, _)) = counts.find(|(_, count)| *count == 0) {
             return Err(format!("{key} is 0, expected at least 1"));
         }
         if self.seeds.is_empty() {
@@ -109,7 +124,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// The head's own tables as its settings.
+    /// The learner's own tables as its settings.
     ///
     /// # Errors
     /// Unknown or missing keys, values of other types.
@@ -186,7 +201,7 @@ pub(crate) mod tests {
 
     /// An experiment of a head that has one table.
     pub(crate) const TEXT: &str = r#"
-        head = "vslnet"
+        learner = "vslnet"
         behaviour = "compat"
         seeds = [1]
         [model]
@@ -249,7 +264,7 @@ pub(crate) mod tests {
         assert!(why("grid = { \"train.batch\" = [0] }").contains("train.batch is 0"));
         assert!(why("grid = { \"train.batch\" = [\"x\"] }").contains("invalid type"));
         let typo = Experiment::parse(&TEXT.replace("drop_last", "droplast")).unwrap_err();
-        assert!(typo.contains("unknown field `droplast`, expected one of `batch`, `drop_last`"), "{typo}");
+        assert!(typo.contains("unknown field `droplast`, expected one of `batch`, `accumulate`"), "{typo}");
         let none = Experiment::parse(&TEXT.replace("seeds = [1]", "seeds = []")).unwrap_err();
         assert_eq!(none, "seeds is empty, expected at least one");
     }

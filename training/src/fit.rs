@@ -5,19 +5,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tch::nn::VarStore;
-use tch::{Device, no_grad};
+use tch::{Device, Tensor, no_grad};
 
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::heads::{Draw, Fold, Head, network, weights};
 use crate::journal::{Entry, Journal};
+use crate::learner::{Context, Draw, Fold, Learner, network, weights};
 use crate::loader::{self, Waited};
-use crate::measure::{LOSS, Sum, batches, predict, values};
+use crate::measure::{LOSS, Sum, add, batches, predict, values};
+use crate::native;
 use crate::optimizer::Optimizer;
+use crate::precision::{self, Precision};
+use crate::ranks::World;
 
 /// The checkpoint of the best validation.
 pub const BEST_FILE: &str = "best.safetensors";
@@ -30,6 +34,8 @@ pub struct Surroundings<'s> {
     pub device: Device,
     /// Threads that make batches.
     pub threads: usize,
+    /// Those who train the same weights on other samples.
+    pub world: &'s World,
     /// Set by Ctrl-C.
     pub interrupted: &'s AtomicBool,
     /// Called as the run goes.
@@ -100,16 +106,16 @@ pub struct Outcome {
     pub samples: usize,
 }
 
-/// A run of head `H`.
-pub struct Run<'r, H: Head> {
+/// A run of learner `L`.
+pub struct Run<'r, L: Learner> {
     surroundings: &'r Surroundings<'r>,
     experiment: &'r Experiment,
-    data: &'r H::Data,
+    data: &'r L::Data,
     fold: &'r Fold,
     folder: PathBuf,
     seed: u64,
     variables: VarStore,
-    head: H,
+    learner: L,
     optimizer: Optimizer,
     /// Running means of the weights, by their names.
     means: Option<Tensors>,
@@ -119,7 +125,7 @@ pub struct Run<'r, H: Head> {
     samples: usize,
 }
 
-impl<'r, H: Head> Run<'r, H> {
+impl<'r, L: Learner> Run<'r, L> {
     /// A run in `folder`, from its last checkpoint with `resume`, else from the beginning, with the weights in `init` if
     /// there are any.
     ///
@@ -128,7 +134,7 @@ impl<'r, H: Head> Run<'r, H> {
     pub fn open(
         surroundings: &'r Surroundings<'r>,
         experiment: &'r Experiment,
-        data: &'r H::Data,
+        data: &'r L::Data,
         fold: &'r Fold,
         folder: &Path,
         resume: bool,
@@ -136,15 +142,15 @@ impl<'r, H: Head> Run<'r, H> {
     ) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
-        let (variables, head) = network::<H>(experiment, surroundings.device).map_err(why)?;
+        let (variables, learner) = network::<L>(experiment, surroundings.device).map_err(why)?;
         if let Some(path) = init {
-            checkpoint::load_weights(path, H::NAME, &weights(&variables))?;
+            checkpoint::load_weights(path, L::NAME, &weights(&variables))?;
         }
-        let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, H::treatment);
+        let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::treatment);
         let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
         let mut run = Self {
             means: experiment.train.ema.map(|_| copies()),
-            progress: Progress { epoch: 0, step: 0, best: None, fold: fold.name.clone() },
+            progress: Progress { fold: fold.name.clone(), ..Progress::default() },
             folder: folder.to_owned(),
             seed: experiment.seeds[0],
             last: vec![],
@@ -155,12 +161,14 @@ impl<'r, H: Head> Run<'r, H> {
             data,
             fold,
             variables,
-            head,
+            learner,
             optimizer,
         };
         if resume {
             run.restore()?;
         }
+        let state: Vec<Tensor> = run.state().into_values().collect();
+        surroundings.world.spread(&state)?;
         Ok(run)
     }
 
@@ -186,14 +194,18 @@ impl<'r, H: Head> Run<'r, H> {
     fn state(&self) -> Tensors {
         let mut state = prefixed("model", weights(&self.variables));
         state.append(&mut prefixed("optimizer", self.optimizer.state()));
-        state.append(&mut prefixed("buffer", self.head.buffers()));
+        state.append(&mut prefixed("buffer", self.learner.buffers()));
         let means = self.means.iter().flatten().map(|(name, mean)| (name.clone(), mean.shallow_clone()));
         state.append(&mut prefixed("ema", means));
         state
     }
 
+    /// Written by rank 0; the others wait, so that none goes on from a checkpoint that is not there yet.
     fn save(&self, file: &str) -> Result<(), TrainError> {
-        checkpoint::save(&self.folder.join(file), &self.state(), self.experiment, &self.progress)
+        let buffers: Vec<Tensor> = self.learner.buffers().into_values().collect();
+        self.surroundings.world.spread(&buffers)?;
+        let save = || checkpoint::save(&self.folder.join(file), &self.state(), self.experiment, &self.progress);
+        self.surroundings.world.lead(save)
     }
 
     /// Trains to the end.
@@ -202,7 +214,8 @@ impl<'r, H: Head> Run<'r, H> {
     /// [`TrainError::Diverged`], [`TrainError::Interrupted`], or what reading and writing say. The last checkpoint is
     /// whole in any case.
     pub fn train(mut self) -> Result<Outcome, TrainError> {
-        let mut journal = Journal::open(&self.folder, self.progress.step)?;
+        let world = self.surroundings.world;
+        let mut journal = world.leads().then(|| Journal::open(&self.folder, self.progress.step)).transpose()?;
         (self.surroundings.watch)(&Event::Started {
             train: self.fold.train.len(),
             validation: self.fold.validation.len(),
@@ -224,33 +237,48 @@ impl<'r, H: Head> Run<'r, H> {
         self.experiment.train.patience.is_some_and(|patience| self.progress.epoch as f64 - best >= patience as f64)
     }
 
-    fn epoch(&mut self, journal: &mut Journal) -> Result<(), TrainError> {
-        let (epoch, data, threads) = (self.progress.epoch, self.data, self.surroundings.threads);
+    fn epoch(&mut self, journal: &mut Option<Journal>) -> Result<(), TrainError> {
+        let (epoch, data, train) = (self.progress.epoch, self.data, &self.experiment.train);
+        let Surroundings { threads, world, .. } = *self.surroundings;
+        let place = world.place();
         let mut order = self.fold.train.clone();
         draws::shuffle(&mut order, &mut draws::generator(self.seed, Purpose::Order { epoch }));
-        let batches = batches(&order, self.experiment.train.batch, self.experiment.train.drop_last);
+        let batches = batches(&order, train.batch, train.drop_last);
         if batches.is_empty() {
             return Err(self.no_batch());
         }
-        let seed = self.seed;
+        let (seed, parts, done) = (self.seed, train.accumulate.unwrap_or(1), self.progress.step_in_epoch as usize);
         let make = |number: usize| {
+            let (number, part) = (done + number / parts, number % parts);
+            let share = place.share(&batches[number], &order);
+            let each = share.len().div_ceil(parts);
+            let part = share.chunks(each).nth(part).unwrap_or(&share);
             let mut draw: Draw = draws::generator(seed, Purpose::Batch { epoch, number: number as u64 });
-            H::batch(data, &batches[number], Some(&mut draw))
+            L::batch(data, part, Some(&mut draw))
         };
-        let (count, mut sum) = (batches.len(), Sum::default());
-        let mut waited = loader::each(count, threads, make, |number, batch| {
-            sum.add(&self.step(number as u64, count as u64, batch)?);
-            self.validate_after(number + 1, count, &mut sum, journal)
+        let count = batches.len();
+        let (mut values, mut validating) = (vec![], Duration::ZERO);
+        let mut waited = loader::each((count - done) * parts, threads, make, |number, batch| {
+            add(&mut values, &self.part(batch, number % parts, parts)?);
+            if number % parts + 1 < parts {
+                return Ok(());
+            }
+            self.step(count as u64, std::mem::take(&mut values))?;
+            let start = Instant::now();
+            self.validate_after(done + number / parts + 1, count, journal)?;
+            validating += start.elapsed();
+            self.keep(count as u64)
         })?;
         // Validations are within the loop and are no learning.
-        waited.total = waited.total.saturating_sub(sum.validating);
+        waited.total = waited.total.saturating_sub(validating);
+        let loss = std::mem::take(&mut self.progress.sum).mean();
         self.progress.epoch += 1;
+        self.progress.step_in_epoch = 0;
         self.save(LAST_FILE)?;
         self.waited.total += waited.total;
         self.waited.waiting += waited.waiting;
-        let samples = batches.iter().map(Vec::len).sum();
+        let samples = batches[done..].iter().map(Vec::len).sum();
         self.samples += samples;
-        let loss = sum.total / count as f64;
         (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples });
         Ok(())
     }
@@ -261,42 +289,81 @@ impl<'r, H: Head> Run<'r, H> {
         TrainError::Experiment { path: self.folder.clone(), why }
     }
 
-    /// One step; its loss and the parts of it.
-    fn step(&mut self, number: u64, steps: u64, batch: H::Batch) -> Result<Vec<(String, f64)>, TrainError> {
+    /// The gradients of one of `parts` parts of a step, added to those of the parts before; its losses.
+    fn part(&mut self, batch: L::Batch, part: usize, parts: usize) -> Result<Vec<(String, f64)>, TrainError> {
+        let Surroundings { device, world, .. } = *self.surroundings;
+        let precision = self.experiment.train.precision;
+        let step = self.progress.step * parts as u64 + part as u64;
+        draws::seed_torch(self.seed, Purpose::Step { number: step, rank: world.place().rank as u64 });
+        let seed = draws::seed(self.seed, Purpose::Loss { number: step });
+        let batch = L::to_device(batch, device);
+        let losses = precision::within(precision, device, || {
+            let output = self.learner.forward(&batch, true)?;
+            self.learner.losses(&output, &batch, &Context { train: true, world, seed })
+        })?;
+        let share = 1.0 / parts as f64;
+        (&losses.total * (share * self.progress.scaler.factor(precision))).f_backward()?;
+        let values = values(&losses);
+        Ok(values.into_iter().map(|(name, value)| (name, value * share)).collect())
+    }
+
+    /// One step by the gradients that there are; `values` are its loss and the parts of it.
+    fn step(&mut self, steps: u64, values: Vec<(String, f64)>) -> Result<(), TrainError> {
         let (surroundings, train) = (self.surroundings, &self.experiment.train);
         let (epoch, step) = (self.progress.epoch + 1, self.progress.step);
-        if surroundings.interrupted.load(Ordering::SeqCst) {
-            return Err(self.interrupted());
-        }
-        draws::seed_torch(self.seed, Purpose::Step { number: step });
-        let batch = H::to_device(batch, surroundings.device);
-        let output = self.head.forward(&batch, true)?;
-        let losses = self.head.losses(&output, &batch, true);
-        let values = values(&losses);
+        let values = self.mean_over_ranks(values)?;
         if !values[0].1.is_finite() {
             let parts =
                 values[1..].iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
-            return Err(TrainError::Diverged { loss: values[0].1, epoch, step: number + 1, parts });
+            let step = self.progress.step_in_epoch + 1;
+            return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
         }
-        losses.total.f_backward()?;
-        self.optimizer.clip(train.clip)?;
-        self.optimizer.step(train.schedule.factor(step, steps, steps * train.epochs))?;
+        let gradients = self.optimizer.gradients();
+        surroundings.world.average(&gradients)?;
+        let factor = self.progress.scaler.factor(train.precision);
+        if factor != 1.0 {
+            native::scale(&gradients, 1.0 / factor)?;
+        }
+        drop(gradients);
+        let finite = self.optimizer.clip(train.clip)?.is_finite();
+        // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
+        if finite || train.precision != Some(Precision::Fp16) {
+            self.optimizer.step(train.schedule.factor(step, steps, steps * train.epochs))?;
+        }
+        self.progress.scaler.note(finite);
         self.optimizer.forget_gradients()?;
         self.follow();
         self.progress.step += 1;
-        let loss = values[0].1;
-        (surroundings.watch)(&Event::Stepped { step: number + 1, steps, epoch, epochs: train.epochs, loss });
-        Ok(values)
+        self.progress.step_in_epoch += 1;
+        self.progress.sum.add(&values);
+        let (loss, step) = (values[0].1, self.progress.step_in_epoch);
+        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss });
+        Ok(())
     }
 
-    fn interrupted(&self) -> TrainError {
-        let done = self.progress.epoch;
-        let saved = if self.folder.join(LAST_FILE).is_file() {
-            format!("the last checkpoint is of epoch {done}")
-        } else {
-            "no epoch was finished, so that nothing is saved yet".to_owned()
-        };
-        TrainError::Interrupted { epoch: done + 1, checkpoint: saved }
+    fn mean_over_ranks(&self, values: Vec<(String, f64)>) -> Result<Vec<(String, f64)>, TrainError> {
+        let world = self.surroundings.world;
+        let sums = world.sum(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())?;
+        Ok(values.into_iter().zip(sums).map(|((name, _), sum)| (name, sum / world.place().size as f64)).collect())
+    }
+
+    /// Saves the run within an epoch where it is time to, or where it was interrupted: on any rank, for a signal reaches
+    /// them at different steps.
+    fn keep(&mut self, steps: u64) -> Result<(), TrainError> {
+        let Surroundings { interrupted, world, .. } = *self.surroundings;
+        let interrupted = world.sum(&[f64::from(u8::from(interrupted.load(Ordering::SeqCst)))])?[0] > 0.0;
+        let every = self.experiment.train.checkpoint_steps;
+        let is_time = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
+        // The end of an epoch is saved as such.
+        let ends = self.progress.step_in_epoch == steps;
+        if (is_time && !ends) || interrupted {
+            self.save(LAST_FILE)?;
+        }
+        if interrupted {
+            let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
+            return Err(TrainError::Interrupted { epoch, step });
+        }
+        Ok(())
     }
 
     /// Moves the running means towards the weights.
@@ -307,26 +374,23 @@ impl<'r, H: Head> Run<'r, H> {
     }
 
     /// Validates if the steps made so far are a whole share of the epoch.
-    fn validate_after(
-        &mut self,
-        done: usize,
-        count: usize,
-        sum: &mut Sum,
-        journal: &mut Journal,
-    ) -> Result<(), TrainError> {
+    fn validate_after(&mut self, done: usize, count: usize, journal: &mut Option<Journal>) -> Result<(), TrainError> {
         let shares = self.experiment.train.validations_per_epoch as usize;
         if !(1..=shares).any(|share| count * share / shares == done) {
             return Ok(());
         }
-        let start = std::time::Instant::now();
         let epoch = self.progress.epoch as f64 + done as f64 / count as f64;
-        journal.note(&Entry::new(epoch, self.progress.step, "train", &sum.means_since_last()))?;
+        let step = self.progress.step;
+        let mut note = |split, scores: &[(String, f64)]| match journal {
+            Some(journal) => journal.note(&Entry::new(epoch, step, split, scores)),
+            None => Ok(()),
+        };
+        note("train", &self.progress.sum.means_since_last())?;
         let scores = self.validate()?;
-        journal.note(&Entry::new(epoch, self.progress.step, "val", &scores))?;
+        note("val", &scores)?;
         let is_best = self.judge(epoch, &scores)?;
         self.last.clone_from(&scores);
         (self.surroundings.watch)(&Event::Validated { epoch, scores, is_best });
-        sum.validating += start.elapsed();
         Ok(())
     }
 
@@ -353,17 +417,15 @@ impl<'r, H: Head> Run<'r, H> {
     }
 
     fn validate_weights(&self) -> Result<Vec<(String, f64)>, TrainError> {
-        let mut sum = Sum::default();
-        let predictions = predict(
-            &self.head,
-            self.data,
-            &self.fold.validation,
-            self.experiment.train.batch,
-            self.surroundings,
-            |head, output, batch| sum.add(&values(&head.losses(output, batch, false))),
-        )?;
-        let mut scores = sum.means_since_last();
-        scores.extend(H::score(self.data, &predictions)?);
+        let (mut sum, alone) = (Sum::default(), World::single());
+        let context = Context { train: false, world: &alone, seed: 0 };
+        let (samples, train, surroundings) = (&self.fold.validation, &self.experiment.train, self.surroundings);
+        let predictions = predict(&self.learner, self.data, samples, train, surroundings, |learner, output, batch| {
+            sum.add(&values(&learner.losses(output, batch, &context)?));
+            Ok(())
+        })?;
+        let mut scores = sum.of_all(surroundings.world)?.means_since_last();
+        scores.extend(L::score(self.data, &predictions)?);
         Ok(scores)
     }
 

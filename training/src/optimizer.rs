@@ -84,12 +84,17 @@ impl Optimizer {
         Self { settings: settings.clone(), slots: trainable.map(slot).collect() }
     }
 
+    /// The gradients of all parameters that have one, in the order of their names.
+    pub fn gradients(&self) -> Vec<Tensor> {
+        self.slots.iter().filter_map(Slot::gradient).collect()
+    }
+
     /// The gradients' 2-norm before they were scaled down to `most`, where that is given.
     ///
     /// # Errors
     /// What libtorch says.
     pub fn clip(&self, most: Option<f64>) -> Result<f64, TrainError> {
-        let gradients: Vec<Tensor> = self.slots.iter().filter_map(Slot::gradient).collect();
+        let gradients = self.gradients();
         let norm = native::norm(&gradients)?;
         if let Some(most) = most {
             // As torch.nn.utils.clip_grad_norm_ has it.

@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
 use crate::fit::Surroundings;
-use crate::heads::{self, Head};
+use crate::learner::{self, Learner};
 use crate::measure;
 use crate::sources::Sources;
 use crate::sweep::EXPERIMENT_FILE;
@@ -61,12 +61,12 @@ pub fn kept_classes(weights: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// Weights of another head, stores of other features, annotations that cannot be read.
-pub fn run<H: Head>(request: &Request) -> Result<Prediction, TrainError> {
+pub fn run<H: Learner>(request: &Request) -> Result<Prediction, TrainError> {
     let Request { experiment, weights, sources, .. } = *request;
     let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
     let settings: H::Settings = experiment.settings().map_err(why)?;
     // Settings that no network has are found before anything is read.
-    heads::network::<H>(experiment, Device::Cpu).map_err(why)?;
+    learner::network::<H>(experiment, Device::Cpu).map_err(why)?;
     let data = H::open(&settings, experiment.behaviour, sources)?;
     let mut predictions = Vec::new();
     for one in weights {
@@ -75,26 +75,26 @@ pub fn run<H: Head>(request: &Request) -> Result<Prediction, TrainError> {
     Ok(Prediction { submission: H::submission(&data, &predictions)?, samples: predictions.len() })
 }
 
-fn with_weights<H: Head>(
+fn with_weights<H: Learner>(
     request: &Request,
     data: &H::Data,
     weights: &Weights,
 ) -> Result<Vec<(usize, H::Prediction)>, TrainError> {
     let Request { experiment, surroundings, .. } = *request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
-    let (variables, head) = heads::network::<H>(experiment, surroundings.device).map_err(why)?;
-    load::<H>(&weights.path, &heads::weights(&variables))?;
+    let (variables, head) = learner::network::<H>(experiment, surroundings.device).map_err(why)?;
+    load::<H>(&weights.path, &learner::weights(&variables))?;
     let samples = if weights.fold.is_empty() {
         H::samples(data)
     } else {
         let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
         H::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
     };
-    measure::predict(&head, data, &samples, experiment.train.batch, surroundings, |_, _, _| ())
+    measure::predict(&head, data, &samples, &experiment.train, surroundings, |_, _, _| Ok(()))
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.
-fn load<H: Head>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+fn load<H: Learner>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
     match checkpoint::open(path) {
         Ok(saved) if saved.experiment.train.ema.is_some() => {
             let means = checkpoint::prefixed("ema", into.iter().map(|(name, t)| (name.clone(), t.shallow_clone())));

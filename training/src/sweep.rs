@@ -12,8 +12,8 @@ use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
 use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
-use crate::heads::{Fold, Head};
 use crate::journal::METRICS_FILE;
+use crate::learner::{Fold, Learner};
 use crate::measure::LOSS;
 use crate::sources::Sources;
 
@@ -90,47 +90,50 @@ impl Spread {
     }
 }
 
-/// Trains all runs of an experiment with head `H`.
+/// Trains all runs of an experiment with learner `L`.
 ///
 /// # Errors
 /// The first run's that fails; runs before it are finished and their checkpoints stay.
-pub fn run<H: Head>(request: &Request) -> Result<Finished, TrainError> {
+pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
     let Request { experiment, folder, .. } = request;
     let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
     let members = experiment.members().map_err(why)?;
-    expect_room(request)?;
+    let world = request.surroundings.world;
+    world.lead(|| expect_room(request))?;
     let (mut runs, mut opened) = (Vec::new(), None);
     for (number, member) in members.iter().enumerate() {
-        let settings: H::Settings = member.experiment.settings().map_err(why)?;
-        // Samples depend on the head's own tables only: runs that share these share the samples.
+        let settings: L::Settings = member.experiment.settings().map_err(why)?;
+        // Samples depend on the learner's own tables only: runs that share these share the samples.
         let key = toml::to_string(&member.experiment.own).unwrap_or_default();
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
-            let data = H::open(&settings, member.experiment.behaviour, request.sources)?;
-            H::expect_truths(&data)?;
-            expect_score::<H>(&member.experiment, &data).map_err(why)?;
-            keep::<H>(request, &data)?;
+            let data = L::open(&settings, member.experiment.behaviour, request.sources)?;
+            L::expect_truths(&data)?;
+            expect_score::<L>(&member.experiment, &data).map_err(why)?;
+            world.lead(|| keep::<L>(request, &data))?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
-        let folds = H::folds(data);
+        let folds = L::folds(data);
         for (place, fold) in folds.iter().enumerate() {
             let folder = run_folder(request.folder, member, fold);
             (request.begin)(&folder, number * folds.len() + place + 1, members.len() * folds.len());
-            let outcome = one::<H>(request, member, data, fold, &folder)?;
+            let outcome = one::<L>(request, member, data, fold, &folder)?;
             runs.push(done(member, fold, folder, outcome));
         }
     }
     let finished = Finished { select: experiment.train.select.clone(), runs };
-    if finished.runs.len() > 1 {
-        draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), folder)?;
-    }
-    finished.write(folder)?;
+    world.lead(|| {
+        if finished.runs.len() > 1 {
+            draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), folder)?;
+        }
+        finished.write(folder)
+    })?;
     Ok(finished)
 }
 
-/// The score that picks checkpoints must be one that the head has, which no predictions at all have by name as well.
-fn expect_score<H: Head>(experiment: &Experiment, data: &H::Data) -> Result<(), String> {
-    let scores = H::score(data, &[]).map_err(|error| error.to_string())?;
+/// The score that picks checkpoints must be one that the learner has, which no predictions at all have by name as well.
+fn expect_score<L: Learner>(experiment: &Experiment, data: &L::Data) -> Result<(), String> {
+    let scores = L::score(data, &[]).map_err(|error| error.to_string())?;
     let known: Vec<&str> = [LOSS].into_iter().chain(scores.iter().map(|(name, _)| name.as_str())).collect();
     let select = experiment.train.select.as_str();
     if known.contains(&select) {
@@ -139,16 +142,16 @@ fn expect_score<H: Head>(experiment: &Experiment, data: &H::Data) -> Result<(), 
     Err(format!("train.select is {select:?}, expected one of {}", known.join(", ")))
 }
 
-fn one<H: Head>(
+fn one<L: Learner>(
     request: &Request,
     member: &Member,
-    data: &H::Data,
+    data: &L::Data,
     fold: &Fold,
     folder: &Path,
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
-    let outcome = Run::<H>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
-    draw(&[folder], folder)?;
+    let outcome = Run::<L>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
+    surroundings.world.lead(|| draw(&[folder], folder))?;
     Ok(outcome)
 }
 
@@ -179,11 +182,11 @@ fn expect_room(request: &Request) -> Result<(), TrainError> {
 }
 
 /// Keeps the experiment, and what predictions need, beside the runs.
-fn keep<H: Head>(request: &Request, data: &H::Data) -> Result<(), TrainError> {
+fn keep<L: Learner>(request: &Request, data: &L::Data) -> Result<(), TrainError> {
     let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
     std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))?;
-    H::keep(data, request.folder)
+    L::keep(data, request.folder)
 }
 
 /// Scores by name: best validation's of a run, or its last one's.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use egofx_train::experiment::Experiment;
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
@@ -18,7 +18,7 @@ fn files() -> Vec<PathBuf> {
 fn every_file_is_an_experiment_of_its_head() {
     for path in files() {
         let experiment = Experiment::read(&path).unwrap();
-        let head = Entry::find(&experiment.head, &path).unwrap();
+        let head = Entry::find(&experiment.learner, &path).unwrap();
         (head.check)(&experiment).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let name = stem.strip_prefix("synthetic_").unwrap_or(stem);
@@ -39,7 +39,7 @@ fn what_a_head_does_not_take_is_refused() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file} has no {from}");
         let experiment = Experiment::parse(&text.replace(from, to)).unwrap();
-        let found = (Entry::find(&experiment.head, &path).unwrap().check)(&experiment).unwrap_err();
+        let found = (Entry::find(&experiment.learner, &path).unwrap().check)(&experiment).unwrap_err();
         assert!(found.contains(why), "{found}");
     }
 }

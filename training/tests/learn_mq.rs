@@ -14,8 +14,9 @@ use egofx::metric::{Compat, EVALUATORS, Inputs};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Weights, kept_classes};
+use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Mq, MqPaths};
@@ -70,8 +71,14 @@ fn train_until(
             interrupted.store(*epoch == stop, Ordering::SeqCst);
         }
     };
-    let surroundings = Surroundings { device: common::device(), threads: 2, interrupted: &interrupted, watch: &watch };
-    let head = Entry::find(&experiment.head, folder).unwrap();
+    let surroundings = Surroundings {
+        device: common::device(),
+        threads: 2,
+        world: &World::single(),
+        interrupted: &interrupted,
+        watch: &watch,
+    };
+    let head = Entry::find(&experiment.learner, folder).unwrap();
     (head.check)(experiment).unwrap();
     (head.train)(&Request {
         experiment,
@@ -104,10 +111,15 @@ fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, fo
         classes: kept_classes(folder),
         ..sources.clone()
     };
-    let surroundings =
-        Surroundings { device: common::device(), threads: 2, interrupted: &interrupted, watch: &unwatched };
+    let surroundings = Surroundings {
+        device: common::device(),
+        threads: 2,
+        world: &World::single(),
+        interrupted: &interrupted,
+        watch: &unwatched,
+    };
     let weights = [Weights { path: folder.join(BEST_FILE), fold: String::new() }];
-    let head = Entry::find(&experiment.head, folder).unwrap();
+    let head = Entry::find(&experiment.learner, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
     let path = folder.join("submission.json");
     std::fs::write(&path, (head.predict)(&request).unwrap().submission.to_string()).unwrap();
@@ -120,7 +132,7 @@ fn learns_and_scores_as_the_evaluator_does(text: &str) {
     let paths = Mq::small(7, false).write(folder.path()).unwrap();
     let (sources, run, experiment) = (sources(&paths), folder.path().join("run"), with(text, &[]));
     let scores = best(&train(&experiment, &sources, &run).unwrap());
-    println!("{}: {:.3}", experiment.head, score(&scores, SELECT));
+    println!("{}: {:.3}", experiment.learner, score(&scores, SELECT));
     assert!(score(&scores, SELECT) >= LEARNT, "{scores:?}");
 
     let predictions = submission(&experiment, &sources, &paths.annotations[1], &run);
@@ -151,9 +163,9 @@ fn nothing_is_learnt_from_moments_of_other_clips() {
     let sources = sources(&Mq::small(7, true).write(folder.path()).unwrap());
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[]);
-        let finished = train(&experiment, &sources, &folder.path().join(&experiment.head)).unwrap();
+        let finished = train(&experiment, &sources, &folder.path().join(&experiment.learner)).unwrap();
         let scores = &finished.runs[0].outcome.last;
-        println!("{} by chance: {:.3}", experiment.head, score(scores, SELECT));
+        println!("{} by chance: {:.3}", experiment.learner, score(scores, SELECT));
         assert!(score(scores, SELECT) < CHANCE, "{scores:?}");
     }
 }
@@ -165,14 +177,14 @@ fn a_run_that_was_stopped_ends_like_one_that_was_not() {
     let sources = sources(&Mq { clips: [12, 4], ..Mq::small(7, false) }.write(folder.path()).unwrap());
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[("epochs = 8", "epochs = 4")]);
-        let run = |name: &str| folder.path().join(format!("{}-{name}", experiment.head));
+        let run = |name: &str| folder.path().join(format!("{}-{name}", experiment.learner));
         train(&experiment, &sources, &run("whole")).unwrap();
         let stopped = train_until(&experiment, &sources, &run("stopped"), false, 2);
         assert!(matches!(stopped, Err(TrainError::Interrupted { epoch: 3, .. })), "{stopped:?}");
         train_until(&experiment, &sources, &run("stopped"), true, u64::MAX).unwrap();
         for file in [LAST_FILE, BEST_FILE] {
             let read = |name: &str| std::fs::read(run(name).join(file)).unwrap();
-            assert!(read("whole") == read("stopped"), "{} of {}", file, experiment.head);
+            assert!(read("whole") == read("stopped"), "{} of {}", file, experiment.learner);
         }
         let fresh = with(text, &[("seeds = [1]", "seeds = [2]"), ("epochs = 8", "epochs = 4")]);
         train(&fresh, &sources, &run("other")).unwrap();
@@ -203,7 +215,7 @@ fn classes_of_clips_without_annotations_are_those_of_the_training() {
     let (sources, annotations) = (sources(&paths), unannotated(&paths.annotations[1]));
     for text in [VSGN, ACTIONFORMER] {
         let experiment = with(text, &[("seeds = [1]", "seeds = [1, 2]"), ("epochs = 8", "epochs = 1")]);
-        let out = folder.path().join(&experiment.head);
+        let out = folder.path().join(&experiment.learner);
         train(&experiment, &sources, &out).unwrap();
         let run = out.join("seed-2");
         assert_eq!(kept_classes(&run.join(BEST_FILE)), Some(out.canonicalize().unwrap().join(CLASSES_FILE)));

@@ -11,8 +11,9 @@ use egofx_train::checkpoint;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Weights};
+use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
@@ -35,8 +36,8 @@ fn sources(paths: &NlqPaths) -> Sources {
     }
 }
 
-fn surroundings<'s>(interrupted: &'s AtomicBool, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
-    Surroundings { device: common::device(), threads: 1, interrupted, watch }
+fn surroundings<'s>(world: &'s World, interrupted: &'s AtomicBool, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
+    Surroundings { device: common::device(), threads: 1, world, interrupted, watch }
 }
 
 /// libtorch has one generator for all threads, so that runs must not draw side by side.
@@ -53,14 +54,14 @@ fn train(
     tch::set_num_threads(1);
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let experiment = Experiment::parse(text).unwrap();
-    let head = Entry::find(&experiment.head, folder).unwrap();
+    let head = Entry::find(&experiment.learner, folder).unwrap();
     let request =
         Request { experiment: &experiment, sources, folder, surroundings, resume, init: None, begin: &|_, _, _| () };
     (head.train)(&request)
 }
 
 fn undisturbed(text: &str, sources: &Sources, folder: &Path) -> Finished {
-    train(text, sources, folder, false, &surroundings(&AtomicBool::new(false), &unwatched)).unwrap()
+    train(text, sources, folder, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched)).unwrap()
 }
 
 fn best(finished: &Finished, name: &str) -> f64 {
@@ -96,11 +97,12 @@ fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> serde_json::V
     let saved = checkpoint::open(&run.join(BEST_FILE)).unwrap();
     let sources = Sources { annotations: vec![(Split::Whole, annotations.to_owned())], ..sources.clone() };
     let interrupted = AtomicBool::new(false);
+    let world = World::single();
     let request = predict::Request {
         experiment: &saved.experiment,
         weights: &[Weights { path: run.join(BEST_FILE), fold: String::new() }],
         sources: &sources,
-        surroundings: &surroundings(&interrupted, &unwatched),
+        surroundings: &surroundings(&world, &interrupted, &unwatched),
     };
     (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap().submission
 }
@@ -132,18 +134,31 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bytes() {
             interrupted.store(true, Ordering::SeqCst);
         }
     };
-    let error = train(&text, &sources, &stopped, false, &surroundings(&interrupted, &stop_in_the_second_epoch));
+    let error = train(
+        &text,
+        &sources,
+        &stopped,
+        false,
+        &surroundings(&World::single(), &interrupted, &stop_in_the_second_epoch),
+    );
     let words = error.unwrap_err().to_string();
-    assert_eq!(words, "interrupted in epoch 2; the last checkpoint is of epoch 1, and --resume goes on from there");
-    let again = train(&text, &sources, &stopped, false, &surroundings(&AtomicBool::new(false), &unwatched));
+    assert_eq!(
+        words,
+        "interrupted in epoch 2 after step 5, where a checkpoint was written; --resume goes on from there"
+    );
+    let again =
+        train(&text, &sources, &stopped, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
     assert!(matches!(again, Err(TrainError::Exists { .. })));
-    let resumed = train(&text, &sources, &stopped, true, &surroundings(&AtomicBool::new(false), &unwatched)).unwrap();
+    let resumed =
+        train(&text, &sources, &stopped, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched))
+            .unwrap();
     assert!(bytes(&whole) == bytes(&stopped));
     assert_eq!(resumed.runs[0].outcome.epochs, 3);
     let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     assert_eq!(lines(&whole), lines(&stopped));
     let other = text.replace("lr = 0.003", "lr = 0.004");
-    let error = train(&other, &sources, &stopped, true, &surroundings(&AtomicBool::new(false), &unwatched));
+    let error =
+        train(&other, &sources, &stopped, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
     let words = error.unwrap_err().to_string();
     assert!(words.ends_with("it has `lr = 0.003`, the experiment file `lr = 0.004`"), "{words}");
 }
@@ -154,7 +169,9 @@ fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint() {
     let sources = sources(&synthetic(folder.path(), false));
     let run = folder.path().join("run");
     let text = EXPERIMENT.replace("lr = 0.003", "lr = 1e30").replace("clip = 1.0", "");
-    let error = train(&text, &sources, &run, false, &surroundings(&AtomicBool::new(false), &unwatched)).unwrap_err();
+    let error =
+        train(&text, &sources, &run, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched))
+            .unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("highlight loss"), "{error}");
 }
@@ -185,7 +202,8 @@ fn stores_and_annotations_that_do_not_fit_are_refused_before_any_step() {
     let good = sources(&paths);
     let run = folder.path().join("run");
     let words = |text: &str, sources: &Sources| {
-        let error = train(text, sources, &run, true, &surroundings(&AtomicBool::new(false), &unwatched));
+        let error =
+            train(text, sources, &run, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
         error.unwrap_err().to_string()
     };
     let text = words(&EXPERIMENT.replace("dim = 16", "dim = 256"), &good);

@@ -15,8 +15,9 @@ use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Run, Surroundings};
 use egofx_train::heads::qfvs::head::{QfvsHead, Tables};
-use egofx_train::heads::{Entry, Head};
+use egofx_train::learner::{Entry, Learner};
 use egofx_train::predict::{self, Weights};
+use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{self, Done, Finished, Request, Spread};
 use egofx_train::synthetic::{Qfvs, QfvsPaths};
@@ -76,7 +77,8 @@ impl Shop {
     ) -> Result<Finished, TrainError> {
         let head = head();
         (head.check)(experiment).unwrap();
-        let surroundings = Surroundings { device: common::device(), threads: 1, interrupted, watch };
+        let surroundings =
+            Surroundings { device: common::device(), threads: 1, world: &World::single(), interrupted, watch };
         (head.train)(&Request {
             experiment,
             sources: &self.sources,
@@ -94,7 +96,7 @@ impl Shop {
     }
 
     /// What a run does before it trains.
-    fn open(&self) -> Result<<QfvsHead as Head>::Data, TrainError> {
+    fn open(&self) -> Result<<QfvsHead as Learner>::Data, TrainError> {
         let experiment = Experiment::parse(EXPERIMENT).unwrap();
         let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &self.sources)?;
         QfvsHead::expect_truths(&data).map(|()| data)
@@ -120,8 +122,13 @@ fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Valu
     let of = |run: &Done| Weights { path: run.folder.join(BEST_FILE), fold: run.fold.clone() };
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
     let interrupted = AtomicBool::new(false);
-    let surroundings =
-        Surroundings { device: common::device(), threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
+    let surroundings = Surroundings {
+        device: common::device(),
+        threads: 1,
+        world: &World::single(),
+        interrupted: &interrupted,
+        watch: &sweep::unwatched,
+    };
     let sources = Sources { tags: None, ..shop.sources.clone() };
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
     let prediction = (head().predict)(&request).unwrap();
@@ -199,8 +206,13 @@ fn it_learns_as_released_too() {
     experiment.behaviour = Behaviour::Compat;
     let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &shop.sources).unwrap();
     let interrupted = AtomicBool::new(false);
-    let surroundings =
-        Surroundings { device: common::device(), threads: 1, interrupted: &interrupted, watch: &sweep::unwatched };
+    let surroundings = Surroundings {
+        device: common::device(),
+        threads: 1,
+        world: &World::single(),
+        interrupted: &interrupted,
+        watch: &sweep::unwatched,
+    };
     let fold = &data.folds()[3];
     let run = Run::<QfvsHead>::open(&surroundings, &experiment, &data, fold, &shop.path("run"), false, None).unwrap();
     let best = run.train().unwrap().best.unwrap();
@@ -222,7 +234,7 @@ fn a_run_that_was_interrupted_ends_with_the_same_weights() {
         }
     };
     let stopped = shop.train_watched(&experiment, "resumed", false, &interrupted, &watch).unwrap_err().to_string();
-    let text = "interrupted in epoch 3; the last checkpoint is of epoch 2, and --resume goes on from there";
+    let text = "interrupted in epoch 3 after step 1, where a checkpoint was written; --resume goes on from there";
     assert_eq!(stopped, text);
     interrupted.store(false, Ordering::SeqCst);
     let resumed = shop.train_watched(&experiment, "resumed", true, &interrupted, &sweep::unwatched).unwrap();

@@ -8,6 +8,7 @@ mod files;
 pub mod vsgn;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::mq::{Annotations, ClipDetections, Predicted, Submission};
 use super::{Compat, Coverage, Window};
@@ -49,7 +50,7 @@ pub struct Settings {
 }
 
 /// A proposed moment.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// When, in seconds of the clip.
     pub window: Window,

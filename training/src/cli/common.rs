@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use tch::Device;
 
 use egofx_train::device::{self, Choice, Found};
+use egofx_train::native;
+use egofx_train::ranks::{Carrier, World, launch};
 use egofx_train::sources::Sources;
 
 use super::tell;
@@ -57,7 +60,8 @@ impl Data {
 /// Where and with how many threads.
 #[derive(Args)]
 pub struct Place {
-    /// auto takes the first GPU that libtorch can use, else the CPU, and says why; cpu; cuda or cuda:N.
+    /// auto takes the first GPU that libtorch can use, else the CPU, and says why; cpu; cuda or cuda:N. Of several processes
+    /// on one machine each takes a GPU of its own.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: Choice,
     /// Threads that make batches ahead of the steps. The share of the time that steps wait for them is printed: raise this
@@ -73,6 +77,41 @@ impl Place {
         tell(format_args!("device: {found}"));
         Ok((found, usize::from(self.workers)))
     }
+
+    /// Looks for the device of this process and meets those that were launched with it, if there are any.
+    pub fn join(&self, backend: Backend) -> anyhow::Result<(Found, usize, World)> {
+        let launch = launch::find(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
+        let Some(launch) = launch else {
+            let (found, threads) = self.find()?;
+            return Ok((found, threads, World::single()));
+        };
+        // Before anything asks for CUDA.
+        if self.device != Choice::Cpu {
+            native::show_gpu(launch.local_rank);
+        }
+        let found = device::find(self.device)?;
+        let carrier = match (backend, found.device) {
+            (Backend::Auto, Device::Cuda(_)) | (Backend::Nccl, _) => Carrier::Nccl,
+            (Backend::Auto | Backend::Gloo, _) => Carrier::Gloo,
+        };
+        let world = World::join(&launch, carrier)?;
+        let (meeting, name) = (&launch.meeting, carrier.name());
+        if world.leads() {
+            tell(format_args!("device: {found}; {} processes by {}, {name}", meeting.size, launch.by));
+        }
+        Ok((found, usize::from(self.workers), world))
+    }
+}
+
+/// How processes that train together talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// NCCL on GPUs, gloo on the CPU.
+    Auto,
+    /// NCCL; each process needs a GPU of its own.
+    Nccl,
+    /// Gloo; what is on a GPU goes by way of the CPU.
+    Gloo,
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -8,7 +8,7 @@ use clap::Args;
 
 use egofx_train::checkpoint::{self, Tensors};
 use egofx_train::fit::BEST_FILE;
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 
 use super::tell;
 
@@ -28,14 +28,14 @@ impl Export {
     pub fn run(self) -> anyhow::Result<()> {
         let path = if self.run.is_dir() { self.run.join(BEST_FILE) } else { self.run.clone() };
         let saved = checkpoint::open(&path)?;
-        Entry::find(&saved.experiment.head, &path)?;
+        Entry::find(&saved.experiment.learner, &path)?;
         let weights: Tensors = saved.weights()?;
         let metadata = BTreeMap::from([
             ("format".to_owned(), "pt".to_owned()),
             ("egofx.experiment".to_owned(), saved.experiment.to_toml()),
         ]);
         checkpoint::write(&self.out, &weights, &metadata).context("cannot export")?;
-        tell(format_args!("{}: {} tensors of {}", self.out.display(), weights.len(), saved.experiment.head));
+        tell(format_args!("{}: {} tensors of {}", self.out.display(), weights.len(), saved.experiment.learner));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: one command for each task of [`HEADS`], and what is done with a trained head.
+//! The command line: one command for each task of [`LEARNERS`], and what is done with a trained head.
 //!
 //! The only place for clap, indicatif, anyhow and exit codes. stdout is data, stderr is for people.
 
@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::{Args, Command, FromArgMatches};
 
 use egofx_train::error::TrainError;
-use egofx_train::heads::HEADS;
+use egofx_train::learner::LEARNERS;
 
 const ABOUT: &str = "Train and score heads on features that egofx extracted.";
 const EXAMPLE: &str = "\
@@ -32,10 +32,10 @@ A typical session, from features to a scored submission:
 A run that was stopped goes on from its last epoch: give the same command again with --resume.";
 
 fn command() -> Command {
-    let mut tasks: Vec<&str> = HEADS.iter().map(|head| head.task).collect();
+    let mut tasks: Vec<&str> = LEARNERS.iter().map(|head| head.task).collect();
     tasks.dedup();
     let task = |task: &&'static str| {
-        let heads = HEADS.iter().filter(|head| head.task == *task);
+        let heads = LEARNERS.iter().filter(|head| head.task == *task);
         let list: Vec<String> = heads.map(|head| format!("  {:<14} {}", head.name, head.about)).collect();
         train::Train::augment_args(Command::new(*task))
             .about(format!("Train a head for {}.", task.to_uppercase()))

@@ -8,8 +8,9 @@ use clap::Args;
 use egofx_train::checkpoint;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, LAST_FILE, Surroundings};
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 use egofx_train::predict::{Request, Weights, kept_classes};
+use egofx_train::ranks::World;
 use egofx_train::sources::Split;
 use egofx_train::sweep;
 
@@ -44,14 +45,19 @@ impl Predict {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
         let (experiment, weights) = self.chosen()?;
-        let head = Entry::find(&experiment.head, self.config.as_deref().unwrap_or(&self.weights))?;
+        let head = Entry::find(&experiment.learner, self.config.as_deref().unwrap_or(&self.weights))?;
         let mut sources = self.data.sources();
         sources.annotations = vec![(Split::Whole, self.annotations.clone())];
         sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
-        let surroundings =
-            Surroundings { device: found.device, threads, interrupted: common::listen()?, watch: &sweep::unwatched };
+        let surroundings = Surroundings {
+            device: found.device,
+            threads,
+            world: &World::single(),
+            interrupted: common::listen()?,
+            watch: &sweep::unwatched,
+        };
         let request =
             Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
         let prediction = (head.predict)(&request)?;

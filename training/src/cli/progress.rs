@@ -37,11 +37,19 @@ impl Progress {
         self.line(title);
     }
 
-    /// Shows what happened.
-    pub fn show(&self, event: &Event) {
+    /// Notes what happened, and shows it where this process `speaks`.
+    pub fn show(&self, event: &Event, speaks: bool) {
+        if matches!(event, Event::Started { .. }) {
+            BEGUN.store(true, Ordering::SeqCst);
+        }
+        if speaks {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&self, event: &Event) {
         match event {
             Event::Started { train, validation, parameters, epoch } => {
-                BEGUN.store(true, Ordering::SeqCst);
                 let done = if *epoch > 0 { format!("; goes on after epoch {epoch}") } else { String::new() };
                 self.line(&format!(
                     "{train} samples to learn from, {validation} to validate on; {parameters} weights{done}"

@@ -7,11 +7,11 @@ use clap::Args;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::Surroundings;
-use egofx_train::heads::Entry;
+use egofx_train::learner::Entry;
 use egofx_train::sources::Split;
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
 
-use super::common::{self, Data, Place};
+use super::common::{self, Backend, Data, Place};
 use super::progress::Progress;
 use super::{say, table, tell};
 
@@ -40,6 +40,10 @@ pub struct Train {
     init: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
+    /// How processes that were launched together (by torchrun, srun, or RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) talk:
+    /// auto is nccl on GPUs and gloo on the CPU.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    backend: Backend,
     /// Go on where an earlier run in the same folder stopped. It computes what it would have computed anyway.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
@@ -59,16 +63,19 @@ impl Train {
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
-        let (found, threads) = self.place.find()?;
-        if self.force {
-            clear(&self.out)?;
+        let (found, threads, world) = self.place.join(self.backend)?;
+        world.lead(|| if self.force { clear(&self.out) } else { Ok(()) })?;
+        if world.leads() {
+            tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
         }
-        tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
         let progress = Progress::new(&experiment.train.select);
-        let watch = |event: &_| progress.show(event);
-        let surroundings =
-            Surroundings { device: found.device, threads, interrupted: common::listen()?, watch: &watch };
+        let watch = |event: &_| progress.show(event, world.leads());
+        let interrupted = common::listen()?;
+        let surroundings = Surroundings { device: found.device, threads, world: &world, interrupted, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {
+            if !world.leads() {
+                return;
+            }
             progress.begin(&format!("run {number} of {count}: {}", folder.display()));
         };
         let request = Request {
@@ -82,6 +89,9 @@ impl Train {
         };
         let finished = (head.train)(&request)?;
         progress.finish();
+        if !world.leads() {
+            return Ok(());
+        }
         if self.json {
             return say(&(serde_json::to_string_pretty(&finished.json())? + "\n"));
         }
@@ -89,7 +99,7 @@ impl Train {
     }
 
     fn head(&self, task: &str, experiment: &Experiment) -> Result<&'static Entry, TrainError> {
-        let head = Entry::find(&experiment.head, &self.config)?;
+        let head = Entry::find(&experiment.learner, &self.config)?;
         let why = |why| TrainError::Experiment { path: self.config.clone(), why };
         if head.task != task {
             return Err(why(format!("{} is a head for {}, not for {task}", head.name, head.task)));
@@ -103,7 +113,7 @@ impl Train {
 }
 
 /// Removes an experiment's folder, and nothing that is none.
-fn clear(folder: &Path) -> anyhow::Result<()> {
+fn clear(folder: &Path) -> Result<(), TrainError> {
     if folder.join(EXPERIMENT_FILE).is_file() {
         std::fs::remove_dir_all(folder).map_err(TrainError::io("remove", folder))?;
     }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::Fold;
+use crate::learner::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// The file of the classes, in the folder of an experiment that made its own.

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::Fold;
+use crate::learner::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// A query.

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::Fold;
+use crate::learner::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// The folder of the concepts of each shot, from which the labels of a concept alone are.

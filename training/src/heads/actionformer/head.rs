@@ -18,7 +18,7 @@ use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, po
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
-use crate::heads::{Draw, Fold, Head, Losses};
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::optimizer::Treatment;
 use crate::sources::{Expected, Sources, Split};
 use crate::tasks::mq::{Moment, Mq, Wanted};
@@ -86,7 +86,7 @@ pub struct MqHead {
     normaliser: Tensor,
 }
 
-impl Head for MqHead {
+impl Learner for MqHead {
     const NAME: &'static str = "actionformer";
     const TASK: &'static str = "mq";
     const ABOUT: &'static str = "ActionFormer (Zhang et al., 2022), the stronger head for the same features";
@@ -149,9 +149,9 @@ impl Head for MqHead {
         batch.parts.iter().map(part).collect()
     }
 
-    fn losses(&self, outputs: &Vec<Output>, batch: &Batch, train: bool) -> Losses {
+    fn losses(&self, outputs: &Vec<Output>, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
         let mut normaliser = self.normaliser.double_value(&[]);
-        if train {
+        if context.train {
             normaliser = next_normaliser(normaliser, batch.positives);
             drop(self.normaliser.shallow_clone().fill_(normaliser));
         }
@@ -160,7 +160,7 @@ impl Head for MqHead {
         let (class, offsets): (Vec<Tensor>, Vec<Tensor>) =
             of_parts.map(|losses| (losses.classification, losses.regression)).unzip();
         let [class, offsets] = [class, offsets].map(|parts| Tensor::stack(&parts, 0).sum(Kind::Float));
-        Losses { total: &class + &offsets, parts: vec![("class loss", class), ("regression loss", offsets)] }
+        Ok(Losses { total: &class + &offsets, parts: vec![("class loss", class), ("regression loss", offsets)] })
     }
 
     fn predictions(&self, outputs: &Vec<Output>, batch: &Batch) -> Vec<(usize, Vec<Proposal>)> {

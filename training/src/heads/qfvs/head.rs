@@ -15,7 +15,7 @@ use super::summary::{in_order, summary};
 use super::{QfvsError, Settings, Summariser, lr_scale, places};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::{Draw, Fold, Head, Losses};
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::optimizer::Treatment;
 use crate::sources::{Expected, Sources};
 use crate::tasks::qfvs::{Qfvs, Wanted};
@@ -53,7 +53,7 @@ pub struct Batch {
 /// The summary head for QFVS.
 pub struct QfvsHead(Summariser);
 
-impl Head for QfvsHead {
+impl Learner for QfvsHead {
     const NAME: &'static str = "qfvs";
     const TASK: &'static str = "qfvs";
     const ABOUT: &'static str =
@@ -129,14 +129,14 @@ impl Head for QfvsHead {
         Ok(scores.unflatten(0, [-1, PROMPTS as i64]))
     }
 
-    fn losses(&self, scores: &Tensor, batch: &Batch, _train: bool) -> Losses {
+    fn losses(&self, scores: &Tensor, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
         let part = |prompt: usize| {
             let (scores, labels) = (scores.select(1, prompt as i64), batch.labels.select(3, prompt as i64));
             loss(Scored { scores: &scores, labels: &labels }, &batch.seg_len)
         };
         let parts: Vec<(&str, Tensor)> = LOSSES.into_iter().zip((0..PROMPTS).map(part)).collect();
         let total = parts.iter().map(|(_, part)| part).sum();
-        Losses { total, parts }
+        Ok(Losses { total, parts })
     }
 
     fn predictions(&self, scores: &Tensor, batch: &Batch) -> Vec<(usize, Vec<f64>)> {

@@ -14,7 +14,7 @@ use super::targets::{self, Grid, Targets};
 use super::{Output, Settings, Vsgn, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::{Draw, Fold, Head, Losses};
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::optimizer::Treatment;
 use crate::sources::{Expected, Sources, Split};
 use crate::tasks::mq::{Mq, Wanted};
@@ -54,7 +54,7 @@ pub struct MqHead {
     behaviour: Behaviour,
 }
 
-impl Head for MqHead {
+impl Learner for MqHead {
     const NAME: &'static str = "vsgn";
     const TASK: &'static str = "mq";
     const ABOUT: &'static str = "VSGN (Zhao et al., 2021), as Ego4D, EgoVLP and EgoVLPv2 train it";
@@ -120,7 +120,7 @@ impl Head for MqHead {
         Ok(self.network.forward(&batch.features, &batch.num_cells))
     }
 
-    fn losses(&self, output: &Output, batch: &Batch, _train: bool) -> Losses {
+    fn losses(&self, output: &Output, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
         let losses = losses(output, &batch.truth, self.behaviour);
         let parts = vec![
             ("class loss", losses.class),
@@ -130,7 +130,7 @@ impl Head for MqHead {
             ("end loss", losses.end),
             ("boundary loss", losses.boundary),
         ];
-        Losses { total: losses.total, parts }
+        Ok(Losses { total: losses.total, parts })
     }
 
     fn predictions(&self, output: &Output, batch: &Batch) -> Vec<(usize, Vec<Proposal>)> {

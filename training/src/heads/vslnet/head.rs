@@ -13,7 +13,7 @@ use super::loss::{Targets, losses};
 use super::{Dims, Input, Output, Settings, Vslnet, decays, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::heads::{Draw, Fold, Head, Losses};
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::optimizer::Treatment;
 use crate::sources::{Expected, Sources, Split};
 use crate::tasks::nlq::{Nlq, Wanted};
@@ -49,7 +49,7 @@ pub struct Located {
 /// VSLNet for NLQ.
 pub struct NlqHead(Vslnet);
 
-impl Head for NlqHead {
+impl Learner for NlqHead {
     const NAME: &'static str = "vslnet";
     const TASK: &'static str = "nlq";
     const ABOUT: &'static str = "VSLNet (Zhang et al., 2020), as Ego4D, EgoVLP and EgoVLPv2 train it";
@@ -117,10 +117,10 @@ impl Head for NlqHead {
         Ok(Located { input, output })
     }
 
-    fn losses(&self, located: &Located, batch: &Batch, _train: bool) -> Losses {
+    fn losses(&self, located: &Located, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
         let losses = losses(&located.output, &batch.targets, &located.input);
         let parts = vec![("localisation loss", losses.localisation), ("highlight loss", losses.highlight)];
-        Losses { total: losses.total, parts }
+        Ok(Losses { total: losses.total, parts })
     }
 
     fn predictions(&self, located: &Located, batch: &Batch) -> Vec<(usize, Vec<Window>)> {

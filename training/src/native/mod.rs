@@ -1,10 +1,17 @@
-//! What libtorch has and tch does not bind: CUDA at run time, optimiser steps on tensors that can be saved, norms.
+//! What libtorch has and tch does not bind: CUDA at run time, optimiser steps on tensors that can be saved, norms,
+//! autocast, recomputation, groups of processes.
 //!
-//! The only file with `unsafe`. Not for what is done with these; see `device` and `optimizer`.
+//! The only folder with `unsafe`. Not for what is done with these; see `device`, `optimizer` and `ranks`.
+
+mod ranks;
+mod recompute;
+
+pub use ranks::{Group, Meeting};
+pub use recompute::recomputed;
 
 use std::ffi::{CStr, c_char, c_double, c_int};
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -26,6 +33,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn egofx_scale(tensors: *const *mut C_tensor, n: usize, factor: c_double) -> *mut c_char;
     fn egofx_forget_gradients(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
+    fn egofx_autocast(cuda: c_int, enabled: c_int, dtype: i8) -> *mut c_char;
     fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
 }
 
@@ -42,6 +50,23 @@ pub struct NativeError(String);
 pub fn load_cuda() -> Result<(), NativeError> {
     // SAFETY: takes nothing, and `taken` frees what it gives.
     taken(unsafe { egofx_load_cuda() })
+}
+
+/// Lets this process see one of the GPUs that it would see, number `local_rank` modulo how many there are, as number 0.
+/// Must come before [`load_cuda`], and before there are threads.
+pub fn show_gpu(local_rank: u32) {
+    const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+    let listed = std::env::var(VISIBLE).ok();
+    let mut visible: Vec<String> = listed.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+    if listed.is_none() {
+        // The driver lists what there is.
+        let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
+        visible = (0..gpus).map(|gpu| gpu.to_string()).collect();
+    }
+    if !visible.is_empty() {
+        // SAFETY: no other thread runs yet that could read the environment.
+        unsafe { std::env::set_var(VISIBLE, &visible[local_rank as usize % visible.len()]) };
+    }
 }
 
 /// The weight decay of Adam.
@@ -132,6 +157,18 @@ pub fn norm(tensors: &[Tensor]) -> Result<f64, NativeError> {
     let (list, mut norm) = (pointers(tensors), 0.0);
     // SAFETY: a list of live tensors that is only read, and a place for one number.
     taken(unsafe { egofx_norm(list.as_ptr(), list.len(), &mut norm) }).map(|()| norm)
+}
+
+/// Switches the computing of this thread on `device` to `kind` where operators gain from it, or back with `None`.
+///
+/// # Errors
+/// What libtorch says.
+pub fn autocast(device: Device, kind: Option<Kind>) -> Result<(), NativeError> {
+    // libtorch's numbers of types: half 5, bfloat16 15.
+    let number = if kind == Some(Kind::Half) { 5 } else { 15 };
+    let is_cuda = matches!(device, Device::Cuda(_));
+    // SAFETY: takes and keeps plain numbers.
+    taken(unsafe { egofx_autocast(c_int::from(is_cuda), c_int::from(kind.is_some()), number) })
 }
 
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
