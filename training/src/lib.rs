@@ -19,6 +19,7 @@ pub mod journal;
 pub mod loader;
 pub mod measure;
 pub mod native;
+pub mod objectives;
 pub mod optimizer;
 pub mod predict;
 pub mod schedule;
