@@ -20,6 +20,7 @@ pub mod learner;
 pub mod loader;
 pub mod measure;
 pub mod native;
+pub mod objectives;
 pub mod optimizer;
 pub mod precision;
 pub mod predict;
