@@ -122,7 +122,7 @@ fn train(case: &Case, shuffled: bool) -> Fallible<(String, f64, f64, f64, &'stat
         folder: &folder.path().join("run"),
         surroundings: &surroundings,
         resume: false,
-        init: None,
+        init: &[],
         begin: &|_, _, _| (),
     })?;
     let (_, last) = finished.points()[0].1[&finished.select];

@@ -30,6 +30,11 @@ pub enum Purpose {
         /// The rank, from 0: each has other samples.
         rank: u64,
     },
+    /// A sample of a batch: whoever makes it, on whichever rank.
+    Sample {
+        /// Its number.
+        number: u64,
+    },
     /// What a loss draws in a step, for all ranks alike.
     Loss {
         /// From 0, over all epochs.
@@ -45,6 +50,7 @@ pub fn seed(run: u64, purpose: Purpose) -> u64 {
         Purpose::Batch { epoch, number } => [2, epoch, number],
         Purpose::Step { number, rank } => [3, number, rank],
         Purpose::Loss { number } => [4, number, 0],
+        Purpose::Sample { number } => [5, number, 0],
     };
     let mixed = |seed| SplitMix64::seed_from_u64(seed).next_u64();
     // Mixed before anything is added, since runs and parts are both small numbers.

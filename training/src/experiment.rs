@@ -41,6 +41,9 @@ pub struct Experiment {
 pub struct Train {
     /// Samples in a step, of all ranks together.
     pub batch: usize,
+    /// Samples that are validated together, where that is another number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_batch: Option<usize>,
     /// Parts in which a rank computes its samples of a step one after the other, for want of memory; absent: all at once.
     /// A loss that sets samples against each other does so within a part only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +267,7 @@ pub(crate) mod tests {
         assert!(why("grid = { \"train.batch\" = [0] }").contains("train.batch is 0"));
         assert!(why("grid = { \"train.batch\" = [\"x\"] }").contains("invalid type"));
         let typo = Experiment::parse(&TEXT.replace("drop_last", "droplast")).unwrap_err();
-        assert!(typo.contains("unknown field `droplast`, expected one of `batch`, `accumulate`"), "{typo}");
+        assert!(typo.contains("unknown field `droplast`, expected one of `batch`, `validation_batch`"), "{typo}");
         let none = Experiment::parse(&TEXT.replace("seeds = [1]", "seeds = []")).unwrap_err();
         assert_eq!(none, "seeds is empty, expected at least one");
     }

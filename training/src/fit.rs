@@ -126,8 +126,8 @@ pub struct Run<'r, L: Learner> {
 }
 
 impl<'r, L: Learner> Run<'r, L> {
-    /// A run in `folder`, from its last checkpoint with `resume`, else from the beginning, with the weights in `init` if
-    /// there are any.
+    /// A run in `folder`, from its last checkpoint with `resume`, else from the beginning, with the weights in the files
+    /// `init`, the later over the earlier.
     ///
     /// # Errors
     /// Files that cannot be read, or are of another experiment.
@@ -138,14 +138,12 @@ impl<'r, L: Learner> Run<'r, L> {
         fold: &'r Fold,
         folder: &Path,
         resume: bool,
-        init: Option<&Path>,
+        init: &[PathBuf],
     ) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
         let (variables, learner) = network::<L>(experiment, surroundings.device).map_err(why)?;
-        if let Some(path) = init {
-            checkpoint::load_weights(path, L::NAME, &weights(&variables))?;
-        }
+        init.iter().try_for_each(|path| L::load(path, &weights(&variables)))?;
         let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::treatment);
         let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
         let mut run = Self {

@@ -13,7 +13,7 @@ use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
 
 use crate::behaviour::Behaviour;
-use crate::checkpoint::Tensors;
+use crate::checkpoint::{self, Tensors};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
@@ -163,6 +163,14 @@ pub trait Learner: Sized + 'static {
     /// # Errors
     /// Settings that no network has, in words.
     fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String>;
+
+    /// Loads the weights that somebody trained: by default all of the network's, by their official names.
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] with what is missing, unknown or of another shape; [`TrainError::Checkpoint`].
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        checkpoint::load_weights(path, Self::NAME, into)
+    }
 
     /// How the optimiser treats a parameter.
     fn treatment(name: &str, shape: &[i64]) -> Treatment;

@@ -38,8 +38,11 @@ pub fn predict<L: Learner>(
     mut see: impl FnMut(&L, &L::Output, &L::Batch) -> Result<(), TrainError>,
 ) -> Result<Vec<(usize, L::Prediction)>, TrainError> {
     let place = surroundings.world.place();
-    let batches: Vec<_> =
-        batches(samples, train.batch, false).into_iter().skip(place.rank).step_by(place.size).collect();
+    let batches: Vec<_> = batches(samples, train.validation_batch.unwrap_or(train.batch), false)
+        .into_iter()
+        .skip(place.rank)
+        .step_by(place.size)
+        .collect();
     let mut predictions = Vec::with_capacity(samples.len());
     let make = |number: usize| L::batch(data, &batches[number], None);
     loader::each(batches.len(), surroundings.threads, make, |_, batch| {

@@ -57,49 +57,49 @@ pub fn kept_classes(weights: &Path) -> Option<PathBuf> {
     folders[..=top].iter().map(|folder| folder.join(CLASSES_FILE)).find(|path| path.is_file())
 }
 
-/// Predicts with head `H`.
+/// Predicts with learner `L`.
 ///
 /// # Errors
 /// Weights of another head, stores of other features, annotations that cannot be read.
-pub fn run<H: Learner>(request: &Request) -> Result<Prediction, TrainError> {
+pub fn run<L: Learner>(request: &Request) -> Result<Prediction, TrainError> {
     let Request { experiment, weights, sources, .. } = *request;
     let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
-    let settings: H::Settings = experiment.settings().map_err(why)?;
+    let settings: L::Settings = experiment.settings().map_err(why)?;
     // Settings that no network has are found before anything is read.
-    learner::network::<H>(experiment, Device::Cpu).map_err(why)?;
-    let data = H::open(&settings, experiment.behaviour, sources)?;
+    learner::network::<L>(experiment, Device::Cpu).map_err(why)?;
+    let data = L::open(&settings, experiment.behaviour, sources)?;
     let mut predictions = Vec::new();
     for one in weights {
-        predictions.extend(with_weights::<H>(request, &data, one)?);
+        predictions.extend(with_weights::<L>(request, &data, one)?);
     }
-    Ok(Prediction { submission: H::submission(&data, &predictions)?, samples: predictions.len() })
+    Ok(Prediction { submission: L::submission(&data, &predictions)?, samples: predictions.len() })
 }
 
-fn with_weights<H: Learner>(
+fn with_weights<L: Learner>(
     request: &Request,
-    data: &H::Data,
+    data: &L::Data,
     weights: &Weights,
-) -> Result<Vec<(usize, H::Prediction)>, TrainError> {
+) -> Result<Vec<(usize, L::Prediction)>, TrainError> {
     let Request { experiment, surroundings, .. } = *request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
-    let (variables, head) = learner::network::<H>(experiment, surroundings.device).map_err(why)?;
-    load::<H>(&weights.path, &learner::weights(&variables))?;
+    let (variables, head) = learner::network::<L>(experiment, surroundings.device).map_err(why)?;
+    load::<L>(&weights.path, &learner::weights(&variables))?;
     let samples = if weights.fold.is_empty() {
-        H::samples(data)
+        L::samples(data)
     } else {
         let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
-        H::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
+        L::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
     };
     measure::predict(&head, data, &samples, &experiment.train, surroundings, |_, _, _| Ok(()))
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.
-fn load<H: Learner>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+fn load<L: Learner>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
     match checkpoint::open(path) {
         Ok(saved) if saved.experiment.train.ema.is_some() => {
             let means = checkpoint::prefixed("ema", into.iter().map(|(name, t)| (name.clone(), t.shallow_clone())));
             saved.restore(path, &means)
         }
-        _ => checkpoint::load_weights(path, H::NAME, into),
+        _ => L::load(path, into),
     }
 }

@@ -23,6 +23,10 @@ pub struct Sources {
     pub tokens: Option<PathBuf>,
     /// The store by whose rows videos are cut into segments.
     pub shots: Option<PathBuf>,
+    /// The folder of the videos.
+    pub videos: Option<PathBuf>,
+    /// The tokenizer of the text tower; where the tools of Hugging Face keep theirs if there is none.
+    pub tokenizer: Option<PathBuf>,
     /// Annotations by the split that they are.
     pub annotations: Vec<(Split, PathBuf)>,
     /// Names and numbers of the classes.

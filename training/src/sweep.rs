@@ -36,8 +36,8 @@ pub struct Request<'r> {
     pub surroundings: &'r Surroundings<'r>,
     /// Go on where an earlier process stopped.
     pub resume: bool,
-    /// First weights.
-    pub init: Option<&'r Path>,
+    /// Files of first weights, the later over the earlier.
+    pub init: &'r [PathBuf],
     /// Called before each run with its folder, its number from 1, and how many there are.
     pub begin: &'r dyn Fn(&Path, usize, usize),
 }

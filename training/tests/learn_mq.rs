@@ -86,7 +86,7 @@ fn train_until(
         folder,
         surroundings: &surroundings,
         resume,
-        init: None,
+        init: &[],
         begin: &|_, _, _| (),
     })
 }

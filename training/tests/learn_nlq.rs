@@ -56,7 +56,7 @@ fn train(
     let experiment = Experiment::parse(text).unwrap();
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request =
-        Request { experiment: &experiment, sources, folder, surroundings, resume, init: None, begin: &|_, _, _| () };
+        Request { experiment: &experiment, sources, folder, surroundings, resume, init: &[], begin: &|_, _, _| () };
     (head.train)(&request)
 }
 

@@ -85,7 +85,7 @@ impl Shop {
             folder: &self.path(name),
             surroundings: &surroundings,
             resume,
-            init: None,
+            init: &[],
             begin: &|_, _, _| (),
         })
     }
@@ -214,7 +214,7 @@ fn it_learns_as_released_too() {
         watch: &sweep::unwatched,
     };
     let fold = &data.folds()[3];
-    let run = Run::<QfvsHead>::open(&surroundings, &experiment, &data, fold, &shop.path("run"), false, None).unwrap();
+    let run = Run::<QfvsHead>::open(&surroundings, &experiment, &data, fold, &shop.path("run"), false, &[]).unwrap();
     let best = run.train().unwrap().best.unwrap();
     assert!(best.score >= 0.9, "{best:?}");
 }

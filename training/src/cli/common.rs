@@ -17,9 +17,16 @@ use super::tell;
 /// Stores and files that every command reads.
 #[derive(Args)]
 pub struct Data {
-    /// The feature set of the videos, of the clips, or of the clips after they have met the queries.
+    /// The feature set of the videos, of the clips, or of the clips after they have met the queries. For heads.
     #[arg(long, value_name = "DIR")]
-    features: PathBuf,
+    features: Option<PathBuf>,
+    /// The folder of the videos, whole or in pieces of ten minutes. For backbones.
+    #[arg(long, value_name = "DIR")]
+    videos: Option<PathBuf>,
+    /// The tokenizer of the text tower: tokenizer.json, or a folder with the vocabulary. For backbones; without it the one
+    /// that Hugging Face's tools have fetched.
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// The feature set of the queries' tokens. For nlq.
     #[arg(long, value_name = "DIR")]
     tokens: Option<PathBuf>,
@@ -45,7 +52,9 @@ impl Data {
     /// Without annotations.
     pub fn sources(&self) -> Sources {
         Sources {
-            features: Some(self.features.clone()),
+            features: self.features.clone(),
+            videos: self.videos.clone(),
+            tokenizer: self.tokenizer.clone(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![],
@@ -88,6 +97,11 @@ impl Place {
         // Before anything asks for CUDA.
         if self.device != Choice::Cpu {
             native::show_gpu(launch.local_rank);
+        }
+        // Threads of one process that wait for one another spin, and would take the cores from the next process.
+        if std::env::var_os("OMP_NUM_THREADS").is_none() {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            tch::set_num_threads((cores / launch.local_size as usize).max(1) as i32);
         }
         let found = device::find(self.device)?;
         let carrier = match (backend, found.device) {

@@ -35,9 +35,10 @@ pub struct Train {
     /// The folder of the runs: checkpoints, metrics.jsonl, TensorBoard's events, curves.svg, summary.json.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Start from these weights: a checkpoint of egofx-train, or an official state dict of the same head.
+    /// Start from these weights: a checkpoint of egofx-train, or an official state dict of the same head or backbone. For
+    /// pretraining also what the originals start from, each a file of its own: a ViT, and a DistilBERT or RoBERTa.
     #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
+    init: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
     /// How processes that were launched together (by torchrun, srun, or RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) talk:
@@ -84,7 +85,7 @@ impl Train {
             folder: &self.out,
             surroundings: &surroundings,
             resume: self.resume,
-            init: self.init.as_deref(),
+            init: &self.init,
             begin: &begin,
         };
         let finished = (head.train)(&request)?;

@@ -17,6 +17,8 @@ pub struct Launch {
     pub meeting: Meeting,
     /// Its number on its machine, from 0.
     pub local_rank: u32,
+    /// How many there are on its machine.
+    pub local_size: u32,
     /// What launched it, for people.
     pub by: &'static str,
 }
@@ -57,8 +59,9 @@ fn by_variables(variable: &impl Fn(&str) -> Option<String>) -> Result<Launch, St
         prefix: format!("egofx-train/{}", variable("TORCHELASTIC_RESTART_COUNT").unwrap_or_default()),
     };
     let local_rank = if variable("LOCAL_RANK").is_some() { number("LOCAL_RANK")? } else { rank };
+    let local_size = if variable("LOCAL_WORLD_SIZE").is_some() { number("LOCAL_WORLD_SIZE")? } else { size };
     let by = if by_torchrun { "torchrun" } else { "RANK and WORLD_SIZE" };
-    Ok(Launch { meeting, local_rank, by })
+    Ok(Launch { meeting, local_rank, local_size, by })
 }
 
 fn by_slurm(variable: &impl Fn(&str) -> Option<String>, tasks: &str) -> Result<Launch, String> {
@@ -86,7 +89,10 @@ fn by_slurm(variable: &impl Fn(&str) -> Option<String>, tasks: &str) -> Result<L
         // Steps of one job may follow one another at the same port.
         prefix: format!("egofx-train/{}", variable("SLURM_STEP_ID").unwrap_or_default()),
     };
-    Ok(Launch { meeting, local_rank: number(variable, "SLURM_LOCALID")?, by: "Slurm" })
+    // `2` or `2(x3),1`: as many on each of the first machines.
+    let by_machine = variable("SLURM_STEP_TASKS_PER_NODE").unwrap_or_default();
+    let local_size = by_machine.split(['(', ',']).next().and_then(|count| count.parse().ok()).unwrap_or(size);
+    Ok(Launch { meeting, local_rank: number(variable, "SLURM_LOCALID")?, local_size, by: "Slurm" })
 }
 
 fn timeout(variable: &impl Fn(&str) -> Option<String>) -> Result<u32, String> {
@@ -144,9 +150,11 @@ mod tests {
         let job = [("SLURM_JOB_ID", "123456"), ("SLURM_NTASKS", "8"), ("SLURM_JOB_NODELIST", "gpu[07-09,12],old1")];
         let shell = [&job[..], &[("SLURM_PROCID", "0")]].concat();
         assert_eq!(find(with(&shell)).unwrap(), None);
-        let step = [&job[..], &[("SLURM_PROCID", "5"), ("SLURM_LOCALID", "1"), ("SLURM_STEP_ID", "2")]].concat();
+        let own = [("SLURM_PROCID", "5"), ("SLURM_LOCALID", "1"), ("SLURM_STEP_ID", "2")];
+        let step = [&job[..], &own, &[("SLURM_STEP_TASKS_PER_NODE", "3(x2),2")]].concat();
         let launch = find(with(&step)).unwrap().unwrap();
-        assert_eq!((launch.meeting.rank, launch.meeting.size, launch.local_rank), (5, 8, 1));
+        assert_eq!((launch.meeting.rank, launch.meeting.size), (5, 8));
+        assert_eq!((launch.local_rank, launch.local_size), (1, 3));
         assert_eq!((launch.meeting.host.as_str(), launch.meeting.port, launch.meeting.serves), ("gpu07", 18456, false));
         assert_eq!(launch.meeting.prefix, "egofx-train/2");
     }

@@ -1,0 +1,131 @@
+//! EgoMCQ during training: scores of the five clips of each question, and how often the right one has the highest.
+//!
+//! Not for files of scores: `egofx eval egomcq` reads what is written here. Where a model fuses video and text, the score is
+//! the sum of cosine and probability of a match, unweighted, as EgoVLPv2 is reported ("ensemble"); each alone is scored too.
+
+use egofx::metric::egomcq::{self, CHOICES};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::data::{Asked, Corpus};
+use crate::error::TrainError;
+use crate::objectives::{classification, cosine};
+
+/// Scores of five clips.
+pub type Five = [f64; CHOICES];
+
+/// Scores of one question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Cosines of the sentence with the clips.
+    pub dual: Five,
+    /// Probabilities that sentence and clip match, where the model fuses them.
+    pub fusion: Option<Five>,
+}
+
+impl Scores {
+    /// What decides.
+    pub fn total(&self) -> Five {
+        let fusion = self.fusion.unwrap_or_default();
+        std::array::from_fn(|clip| self.dual[clip] + fusion[clip])
+    }
+}
+
+/// Scores of a batch of questions.
+pub struct Answered {
+    /// `[Q, 5]`.
+    pub dual: Tensor,
+    /// `[Q, 5]`.
+    pub fusion: Option<Tensor>,
+}
+
+/// Cosines `[Q, 5]` of sentences `[Q, D]` with their clips `[5 Q, D]`.
+pub fn dual(texts: &Tensor, videos: &Tensor) -> Tensor {
+    let questions = texts.size()[0];
+    let all = cosine(texts, videos).view([questions, questions, CHOICES as i64]);
+    all.diagonal(0, 0, 1).tr()
+}
+
+impl Answered {
+    /// By how much the right clips are missed: cross-entropy of the cosines over the temperature. Not learnt from.
+    pub fn loss(&self, asked: &Asked, temperature: f64) -> Tensor {
+        classification(&(&self.dual / temperature), &asked.answers)
+    }
+
+    /// The scores of each question, with its number.
+    pub fn scores(&self, asked: &Asked) -> Vec<(usize, Scores)> {
+        let rows = |tensor: &Tensor| -> Vec<f64> {
+            let flat = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous().view(-1);
+            Vec::<f64>::try_from(flat).unwrap_or_default()
+        };
+        let (dual, fusion) = (rows(&self.dual), self.fusion.as_ref().map(rows));
+        let five = |all: &[f64], row: usize| -> Five { std::array::from_fn(|clip| all[row * CHOICES + clip]) };
+        let of = |row: usize| Scores { dual: five(&dual, row), fusion: fusion.as_ref().map(|all| five(all, row)) };
+        asked.samples.iter().enumerate().map(|(row, &sample)| (sample, of(row))).collect()
+    }
+}
+
+/// The parts by which answers are scored: names and what decides.
+type Part = (&'static str, fn(&Scores) -> Option<Five>);
+
+const PARTS: [Part; 3] = [
+    ("", |scores| Some(scores.total())),
+    ("dual ", |scores| Some(scores.dual)),
+    ("fusion ", |scores| scores.fusion),
+];
+
+/// Accuracy between videos and within them, by all scores together and by each kind alone.
+///
+/// # Errors
+/// Questions of no known kind.
+pub fn score(corpus: &Corpus, answers: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
+    let mut named = Vec::new();
+    for (name, part) in PARTS {
+        let scored: Vec<(usize, Five)> =
+            answers.iter().filter_map(|(sample, scores)| Some((*sample, part(scores)?))).collect();
+        if scored.is_empty() && !answers.is_empty() {
+            continue;
+        }
+        let flat: Vec<f64> = scored.iter().flat_map(|(_, five)| *five).collect();
+        let table = Array2::from_shape_vec((scored.len(), CHOICES), flat).unwrap_or_default();
+        let right: Vec<usize> = scored.iter().map(|(sample, _)| corpus.question(*sample).answer).collect();
+        let kinds: Vec<u8> = scored.iter().map(|(sample, _)| corpus.question(*sample).kind).collect();
+        let score = egomcq::score(table.view(), &right, &kinds)?;
+        named.push((format!("{name}inter-video"), score.inter.fraction()));
+        named.push((format!("{name}intra-video"), score.intra.fraction()));
+    }
+    Ok(named)
+}
+
+/// Scores by the questions' keys, as `egofx eval egomcq` takes them.
+pub fn submission(corpus: &Corpus, answers: &[(usize, Scores)]) -> Value {
+    let row = |(sample, scores): &(usize, Scores)| (corpus.question(*sample).key.clone(), json!(scores.total()));
+    Value::Object(answers.iter().map(row).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sentence_is_compared_with_its_own_clips() {
+        let texts = Tensor::from_slice(&[1.0f32, 0.0, 0.0, 2.0]).view([2, 2]);
+        let clips: Vec<f32> = (0..20).map(|n| (n % 7) as f32 - 2.0).collect();
+        let clips = Tensor::from_slice(&clips).view([10, 2]);
+        let found = dual(&texts, &clips);
+        assert_eq!(found.size(), [2, 5]);
+        for (question, clip) in [(0, 0), (0, 4), (1, 2)] {
+            let own = cosine(&texts.narrow(0, question, 1), &clips.narrow(0, question * 5 + clip, 1));
+            assert_eq!(found.double_value(&[question, clip]), own.double_value(&[0, 0]));
+        }
+    }
+
+    #[test]
+    fn the_ensemble_is_the_plain_sum() {
+        let dual = [0.1, 0.2, 0.3, 0.4, 0.5];
+        assert_eq!(Scores { dual, fusion: None }.total(), dual);
+        assert_eq!(Scores { dual, fusion: Some([1.0, 0.0, 0.0, 0.0, 0.0]) }.total()[0], 1.1);
+    }
+}
