@@ -214,13 +214,18 @@ pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), Train
     let known = |name: &&String| into.contains_key(name.as_str());
     let unknown = file.tensors().keys().filter(|name| !ours && !known(name));
     wrong.extend(unknown.map(|name| format!("{name} is unknown")));
-    if !wrong.is_empty() {
-        let (shown, more) =
-            (wrong.iter().take(6).cloned().collect::<Vec<_>>().join(", "), wrong.len().saturating_sub(6));
-        let why = if more > 0 { format!("{shown} and {more} more") } else { shown };
-        return Err(TrainError::Weights { path: path.to_owned(), head: head.to_owned(), why });
-    }
+    refuse(path, head, &wrong)?;
     into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &file.read(&in_file(name))?))
+}
+
+/// [`TrainError::Weights`] with the first of what is `wrong` with a file as the weights of `head`; nothing if nothing is.
+pub(crate) fn refuse(path: &Path, head: &str, wrong: &[String]) -> Result<(), TrainError> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let (shown, more) = (wrong.iter().take(6).cloned().collect::<Vec<_>>().join(", "), wrong.len().saturating_sub(6));
+    let why = if more > 0 { format!("{shown} and {more} more") } else { shown };
+    Err(TrainError::Weights { path: path.to_owned(), head: head.to_owned(), why })
 }
 
 fn overwrite(into: &Tensor, value: &files::Tensor) -> Result<(), TrainError> {
@@ -230,7 +235,7 @@ fn overwrite(into: &Tensor, value: &files::Tensor) -> Result<(), TrainError> {
 }
 
 /// Half precision becomes single.
-fn tensor(value: &files::Tensor) -> Result<Tensor, TrainError> {
+pub(crate) fn tensor(value: &files::Tensor) -> Result<Tensor, TrainError> {
     let shape: Vec<i64> = value.shape.iter().map(|&size| size as i64).collect();
     match value.dtype {
         files::Dtype::F64 | files::Dtype::I64 => {

@@ -11,6 +11,7 @@ use egofx::convert::ConvertError;
 use egofx::metric::MetricError;
 use egofx::store::StoreError;
 
+use crate::backbones::BackboneError;
 use crate::curves::CurvesError;
 use crate::native::NativeError;
 
@@ -159,6 +160,9 @@ pub enum TrainError {
         /// What happened.
         why: String,
     },
+    /// Settings or a batch that no backbone takes.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
     /// Samples that do not fit the network.
     #[error("{head}: {why}")]
     Batch {

@@ -6,6 +6,7 @@
 //! keeps what was measured and [`checkpoint`] what is needed to go on. [`predict`] makes a submission, which `egofx eval`
 //! scores. Whatever is drawn at random comes out of [`draws`].
 
+pub mod backbones;
 pub mod behaviour;
 pub mod checkpoint;
 pub mod curves;

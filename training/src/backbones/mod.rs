@@ -1,0 +1,22 @@
+//! EgoVLP, EgoVLPv2 and what is built on them, as networks that learn.
+//!
+//! Not for losses, data or features: trained weights go through `egofx export`. Frames are `[B, F, 3, S, S]` in single
+//! precision, normalised by ImageNet's mean and deviation; token ids and masks are `[B, L]` of 64-bit integers. Invariant:
+//! names, shapes and results are those of the original code.
+
+mod distilbert;
+mod divided;
+mod egovlp;
+mod egovlpv2;
+mod error;
+mod heads;
+mod layers;
+pub mod load;
+mod roberta;
+mod settings;
+mod video;
+
+pub use egovlp::{EgoVlp, EgoVlpClasses};
+pub use egovlpv2::{EgoVlpV2, EgoVlpV2Answers, Fused, Text};
+pub use error::BackboneError;
+pub use settings::{DistilBertSettings, EgoVlpSettings, EgoVlpV2Settings, Projector, RobertaSettings, VideoSettings};

@@ -1,0 +1,196 @@
+//! How the backbones are built: sizes that no rule of the originals fixes.
+//!
+//! Not for epsilons, activations or what is learnt. Invariant: [`check`](EgoVlpSettings::check) passes nothing of which no
+//! network can be made.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BackboneError;
+
+/// A video tower. The published one: images of 224, patches of 16, width 768, 12 blocks, 12 heads, 3072 hidden.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoSettings {
+    /// Pixels of a frame's side; patches divide it.
+    pub image: i64,
+    /// Pixels of a patch's side.
+    pub patch: i64,
+    /// Length of a token.
+    pub width: i64,
+    /// Blocks.
+    pub depth: i64,
+    /// Attention heads; they divide the width.
+    pub heads: i64,
+    /// Length of an MLP's inner state.
+    pub hidden: i64,
+    /// Rows of the temporal table: the most frames of a clip (EgoVLP, published with 16) or their exact number
+    /// (EgoVLPv2, published with 4).
+    pub frames: i64,
+}
+
+/// A DistilBERT. The published one: 30522 words, 512 positions, width 768, 6 layers, 12 heads, 3072 hidden, dropout 0.1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistilBertSettings {
+    /// Words of the vocabulary.
+    pub vocabulary: i64,
+    /// Most tokens of a text.
+    pub positions: i64,
+    /// Length of a token.
+    pub width: i64,
+    /// Layers.
+    pub layers: i64,
+    /// Attention heads; they divide the width.
+    pub heads: i64,
+    /// Length of a feed-forward part's inner state.
+    pub hidden: i64,
+    /// Probability of dropout, everywhere.
+    pub dropout: f64,
+}
+
+/// A RoBERTa. The published one: 50265 words, 514 positions, width 768, 12 layers, 12 heads, 3072 hidden, dropout 0.1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RobertaSettings {
+    /// Words of the vocabulary.
+    pub vocabulary: i64,
+    /// Rows of the position table: two more than the longest text has tokens.
+    pub positions: i64,
+    /// Length of a token.
+    pub width: i64,
+    /// Layers.
+    pub layers: i64,
+    /// Attention heads; they divide the width.
+    pub heads: i64,
+    /// Length of a feed-forward part's inner state.
+    pub hidden: i64,
+    /// Probability of dropout, everywhere.
+    pub dropout: f64,
+}
+
+/// EgoVLP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgoVlpSettings {
+    /// The video tower.
+    pub video: VideoSettings,
+    /// The text tower.
+    pub text: DistilBertSettings,
+    /// Length of an embedding; published: 256.
+    pub projection: i64,
+}
+
+/// From the towers to the space that EgoVLPv2's modalities share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Projector {
+    /// Three maps with ReLU between, the first without bias; published with a width of 4096.
+    Full {
+        /// Length of an embedding and of the inner states.
+        width: i64,
+    },
+    /// One map, the text's behind a ReLU; published with a width of 256.
+    Small {
+        /// Length of an embedding.
+        width: i64,
+    },
+    /// None: embeddings are the towers' class tokens.
+    None,
+}
+
+/// EgoVLPv2.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgoVlpV2Settings {
+    /// The video tower.
+    pub video: VideoSettings,
+    /// The text tower, as wide and as deep as the video tower.
+    pub text: RobertaSettings,
+    /// What makes embeddings.
+    pub projector: Projector,
+    /// How many of the last blocks and layers attend to the other tower when they are fused; published: 6.
+    pub fused: i64,
+}
+
+impl VideoSettings {
+    /// Patches of a frame's side.
+    pub fn side(&self) -> i64 {
+        self.image / self.patch
+    }
+
+    /// Patches of a frame.
+    pub fn patches(&self) -> i64 {
+        self.side() * self.side()
+    }
+
+    /// # Errors
+    /// [`BackboneError::Setting`] for settings that no tower has.
+    pub fn check(&self) -> Result<(), BackboneError> {
+        let Self { image, patch, width, depth, heads, hidden, frames } = *self;
+        positive([
+            ("video.image", image),
+            ("video.patch", patch),
+            ("video.width", width),
+            ("video.depth", depth),
+            ("video.heads", heads),
+            ("video.hidden", hidden),
+            ("video.frames", frames),
+        ])?;
+        expect(image % patch == 0, "video.patch", patch as f64, "a divisor of the image")?;
+        expect(width % heads == 0, "video.heads", heads as f64, "a divisor of the width")
+    }
+}
+
+impl EgoVlpSettings {
+    /// # Errors
+    /// [`BackboneError::Setting`] for settings that no network has.
+    pub fn check(&self) -> Result<(), BackboneError> {
+        self.video.check()?;
+        let DistilBertSettings { vocabulary, positions, width, layers, heads, hidden, dropout } = self.text;
+        check_text([vocabulary, positions, width, layers, heads, hidden], dropout)?;
+        positive([("projection", self.projection)])
+    }
+}
+
+impl EgoVlpV2Settings {
+    /// # Errors
+    /// [`BackboneError::Setting`] for settings that no network has.
+    pub fn check(&self) -> Result<(), BackboneError> {
+        self.video.check()?;
+        let RobertaSettings { vocabulary, positions, width, layers, heads, hidden, dropout } = self.text;
+        check_text([vocabulary, positions, width, layers, heads, hidden], dropout)?;
+        expect(positions > 2, "text.positions", positions as f64, "3 or more")?;
+        expect(width == self.video.width, "text.width", width as f64, "the video tower's width")?;
+        expect(layers == self.video.depth, "text.layers", layers as f64, "the video tower's depth")?;
+        expect((0..=layers).contains(&self.fused), "fused", self.fused as f64, "0 to the number of layers")?;
+        match self.projector {
+            Projector::Full { width } | Projector::Small { width } => positive([("projector.width", width)]),
+            Projector::None => Ok(()),
+        }
+    }
+}
+
+fn check_text(
+    [vocabulary, positions, width, layers, heads, hidden]: [i64; 6],
+    dropout: f64,
+) -> Result<(), BackboneError> {
+    positive([
+        ("text.vocabulary", vocabulary),
+        ("text.positions", positions),
+        ("text.width", width),
+        ("text.layers", layers),
+        ("text.heads", heads),
+        ("text.hidden", hidden),
+    ])?;
+    expect(vocabulary > 1, "text.vocabulary", vocabulary as f64, "2 or more")?;
+    expect(width % heads == 0, "text.heads", heads as f64, "a divisor of the width")?;
+    expect((0.0..1.0).contains(&dropout), "text.dropout", dropout, "0 or more and less than 1")
+}
+
+pub(super) fn positive(counts: impl IntoIterator<Item = (&'static str, i64)>) -> Result<(), BackboneError> {
+    counts.into_iter().try_for_each(|(name, count)| expect(count > 0, name, count as f64, "1 or more"))
+}
+
+pub(super) fn expect(holds: bool, name: &'static str, found: f64, expected: &'static str) -> Result<(), BackboneError> {
+    if holds { Ok(()) } else { Err(BackboneError::Setting { name, found, expected }) }
+}

@@ -1,0 +1,10 @@
+//! EgoVLP, EgoVLPv2 and PPSA against what the original code computed, against the graphs that `egofx` exports, and against
+//! themselves.
+//!
+//! Golden outputs and checkpoints are those of the root package, `tests/data/backbones/`; gradients are in
+//! `data/backbones/`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod forward;
+mod support;
