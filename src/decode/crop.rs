@@ -1,6 +1,6 @@
-//! Random resized crops, as torchvision draws them for QFVS at extraction.
+//! Random resized crops, as torchvision draws them: for QFVS at extraction, and for training.
 //!
-//! Not for centred crops, which ffmpeg cuts. Invariant: what is drawn depends on the seed, the video's name and the frame's
+//! Not for centred crops, which ffmpeg cuts. Invariant: what is drawn for QFVS depends on the seed, the video's name and the frame's
 //! index alone, so that shards, batches and resumed runs see the same crops on every machine.
 
 use fast_image_resize::images::{Image, ImageRef};
@@ -21,19 +21,29 @@ const ATTEMPTS: usize = 10;
 /// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
+    /// Left edge.
     pub x: u32,
+    /// Upper edge.
     pub y: u32,
+    /// Width, at least 1.
     pub width: u32,
+    /// Height, at least 1.
     pub height: u32,
 }
 
-/// The crop of frame `index` of the video `name`, of `width * height` pixels. Source: `RandomResizedCrop.get_params` of
-/// torchvision, with another generator.
+/// The crop of frame `index` of the video `name`, of `width * height` pixels.
 pub fn drawn(seed: u64, name: &str, index: u64, width: u32, height: u32) -> Region {
-    let mut dice = Dice::new(seed, name, index);
+    let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(index.to_le_bytes()).chain_update(name);
+    random_region(SCALE, width, height, &mut Xoshiro256PlusPlus::from_seed(key.finalize().into()))
+}
+
+/// A part of a picture of `width * height` pixels that has between `share.0` and `share.1` of its area, and a ratio between
+/// 3/4 and 4/3. Source: `RandomResizedCrop.get_params` of torchvision, with another generator.
+pub fn random_region(share: (f64, f64), width: u32, height: u32, draw: &mut impl Rng) -> Region {
+    let mut dice = Dice(draw);
     let (w, h) = (f64::from(width), f64::from(height));
     for _ in 0..ATTEMPTS {
-        let area = w * h * dice.between(SCALE.0, SCALE.1);
+        let area = w * h * dice.between(share.0, share.1);
         let ratio = dice.between(RATIO.0.ln(), RATIO.1.ln()).exp();
         let cut_width = (area * ratio).sqrt().round_ties_even() as u32;
         let cut_height = (area / ratio).sqrt().round_ties_even() as u32;
@@ -59,14 +69,9 @@ fn widest(width: u32, height: u32) -> Region {
 }
 
 /// Numbers that look random, the same on every machine.
-struct Dice(Xoshiro256PlusPlus);
+struct Dice<'d, R>(&'d mut R);
 
-impl Dice {
-    fn new(seed: u64, name: &str, index: u64) -> Self {
-        let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(index.to_le_bytes()).chain_update(name);
-        Self(Xoshiro256PlusPlus::from_seed(key.finalize().into()))
-    }
-
+impl<R: Rng> Dice<'_, R> {
     fn between(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         low + (high - low) * unit

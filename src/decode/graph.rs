@@ -91,7 +91,7 @@ impl Size {
                 let scale = scale(self.transform.filter, &self.geometry);
                 format!("{scale},format=rgb24,crop={cut_width}:{cut_height}:{x}:{y}:exact=1")
             }
-            Place::Random { .. } => format!("scale=flags=bilinear+{EXACT},format=rgb24"),
+            Place::Random { .. } | Place::Whole => format!("scale=flags=bilinear+{EXACT},format=rgb24"),
         }
     }
 
@@ -99,7 +99,7 @@ impl Size {
     fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Vec<u8> {
         let Geometry { width, height, .. } = self.geometry;
         let mut pixels = match self.transform.place {
-            Place::Centre { .. } => piece,
+            Place::Centre { .. } | Place::Whole => piece,
             Place::Random { seed } => {
                 let region = crop::drawn(seed, name, index, width, height);
                 crop::resized(&piece, width, region, self.transform.crop, self.transform.filter)

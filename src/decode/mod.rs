@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use child::Child;
+pub use crop::{Region, random_region};
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
 pub(crate) use log_line::LogLine;
@@ -43,7 +44,7 @@ pub type Pixels = Arc<Vec<u8>>;
 pub struct Frame {
     /// Its index in presentation order.
     pub index: u64,
-    /// `crop * crop * 3` bytes per transform, in the order of the request.
+    /// `crop * crop * 3` bytes per transform, those of a whole frame for [`Transform::WHOLE`]; in the order of the request.
     pub pixels: Vec<Pixels>,
 }
 

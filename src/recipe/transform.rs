@@ -1,6 +1,7 @@
 //! What becomes of a frame before it reaches the graph.
 //!
-//! Not for doing it: `decode` does. Invariant: every transform gives squares of `crop` pixels, whatever the video's shape.
+//! Not for doing it: `decode` does. Invariant: every transform of a recipe gives squares of `crop` pixels, whatever the
+//! video's shape.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ impl Transform {
         Self { place: Place::Centre { short_side }, crop, filter, channels: Channels::Rgb }
     }
 
+    /// Red, green and blue of whole frames, `3 * width * height` bytes.
+    pub const WHOLE: Self = Self { place: Place::Whole, crop: 1, filter: Filter::Bilinear, channels: Channels::Rgb };
+
     /// Checks what no type can: sizes within reason, and a crop that fits.
     pub(super) fn check(self) -> Result<(), String> {
         let (crop, most) = (
@@ -33,13 +37,15 @@ impl Transform {
                     return Err(format!("transform.short_side is {short_side}, expected 16 to 4096 pixels"));
                 }
                 Place::Centre { short_side } => short_side,
-                Place::Random { .. } => 4096,
+                Place::Random { .. } | Place::Whole => 4096,
             },
         );
         match self.place {
             _ if (1..=most).contains(&crop) => Ok(()),
             Place::Centre { .. } => Err(format!("transform.crop is {crop}, expected 1 to short_side ({most}) pixels")),
-            Place::Random { .. } => Err(format!("transform.crop is {crop}, expected 1 to {most} pixels")),
+            Place::Random { .. } | Place::Whole => {
+                Err(format!("transform.crop is {crop}, expected 1 to {most} pixels"))
+            }
         }
     }
 }
@@ -60,6 +66,8 @@ pub enum Place {
         /// What is drawn depends on it, on the video's name and on the frame's index alone.
         seed: u64,
     },
+    /// The whole frame at its own size, for who crops it otherwise. No recipe can say so: `crop` counts for nothing.
+    Whole,
 }
 
 /// The keys of a transform: `short_side` for a centred square, `seed` for a random one.
@@ -94,6 +102,7 @@ impl From<Transform> for TransformKeys {
         let (short_side, seed) = match place {
             Place::Centre { short_side } => (Some(short_side), None),
             Place::Random { seed } => (None, Some(seed)),
+            Place::Whole => (None, None),
         };
         Self { short_side, seed, crop, filter, channels }
     }

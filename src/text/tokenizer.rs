@@ -107,6 +107,11 @@ impl Tokenizer {
         u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id))
     }
 
+    /// How many ids there are, special tokens included.
+    pub fn vocabulary(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
     fn tokens(&self, text: &str) -> Result<Vec<i64>, TextError> {
         let encode = self.inner.encode_fast(text, true);
         let encoding = encode.map_err(|why| TextError::Encode { text: text.to_owned(), why: why.to_string() })?;

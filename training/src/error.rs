@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use egofx::benchmark::BenchmarkError;
 use egofx::checkpoint::CheckpointError;
 use egofx::convert::ConvertError;
+use egofx::decode::ToolsError;
 use egofx::metric::MetricError;
 use egofx::store::StoreError;
+use egofx::text::TextError;
 
 use crate::backbones::BackboneError;
+use crate::corpora::frames::ClipError;
 use crate::curves::CurvesError;
 use crate::native::NativeError;
 
@@ -160,6 +163,23 @@ pub enum TrainError {
         /// What happened.
         why: String,
     },
+    /// Too many clips in a row that cannot be read.
+    #[error("{tries} clips in a row cannot be read, the last one: {why}")]
+    Clip {
+        /// How many.
+        tries: usize,
+        /// What is wrong with the last one, its file included.
+        why: String,
+    },
+    /// A clip that cannot be read and that nothing may replace.
+    #[error(transparent)]
+    Frames(#[from] ClipError),
+    /// There is no ffmpeg.
+    #[error(transparent)]
+    Tools(#[from] ToolsError),
+    /// There is no tokenizer, or it cannot be used.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Settings or a batch that no backbone takes.
     #[error(transparent)]
     Backbone(#[from] BackboneError),

@@ -20,12 +20,15 @@ use crate::experiment::Experiment;
 use crate::heads;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
+use crate::pretraining;
 use crate::ranks::World;
 use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All learners, in the order in which they are listed to people.
 pub const LEARNERS: &[Entry] = &[
+    Entry::of::<pretraining::egovlp::Pretraining>(),
+    Entry::of::<pretraining::egovlpv2::Pretraining>(),
     Entry::of::<heads::vslnet::head::NlqHead>(),
     Entry::of::<heads::vsgn::head::MqHead>(),
     Entry::of::<heads::actionformer::head::MqHead>(),

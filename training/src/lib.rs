@@ -9,6 +9,7 @@
 pub mod backbones;
 pub mod behaviour;
 pub mod checkpoint;
+pub mod corpora;
 pub mod curves;
 pub mod device;
 pub mod draws;
@@ -25,6 +26,7 @@ pub mod objectives;
 pub mod optimizer;
 pub mod precision;
 pub mod predict;
+pub mod pretraining;
 pub mod ranks;
 pub mod schedule;
 pub mod sources;

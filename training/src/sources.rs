@@ -23,10 +23,12 @@ pub struct Sources {
     pub tokens: Option<PathBuf>,
     /// The store by whose rows videos are cut into segments.
     pub shots: Option<PathBuf>,
-    /// The folder of the videos.
-    pub videos: Option<PathBuf>,
-    /// The tokenizer of the text tower; where the tools of Hugging Face keep theirs if there is none.
+    /// Folders of videos.
+    pub videos: Vec<PathBuf>,
+    /// The tokenizer of the text tower.
     pub tokenizer: Option<PathBuf>,
+    /// Where to look for it if it is not named: the folders of Hugging Face's tools.
+    pub caches: Vec<PathBuf>,
     /// Annotations by the split that they are.
     pub annotations: Vec<(Split, PathBuf)>,
     /// Names and numbers of the classes.
@@ -65,6 +67,11 @@ pub struct Expected {
 }
 
 impl Sources {
+    /// The annotations of a split, if they were given.
+    pub fn split(&self, split: Split) -> Option<&Path> {
+        self.annotations.iter().find(|(found, _)| *found == split).map(|(_, path)| path.as_path())
+    }
+
     /// What was given under `name`, or an error that says what it should be.
     ///
     /// # Errors

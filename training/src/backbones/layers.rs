@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tch::nn::{self, Init, Module};
 use tch::{Tensor, no_grad};
 
+use crate::native::recomputed;
+
 /// Spread of BERT's first weights.
 pub(super) const SPREAD: f64 = 0.02;
 
@@ -154,13 +156,19 @@ impl<T> Clone for Shared<T> {
 
 /// What `block` makes of `inputs`. With `recompute`, only its inputs are kept for the backward pass, in which it is run
 /// again.
+///
+/// # Panics
+/// As tch's own operators do, where libtorch refuses.
 pub(super) fn run(
-    _recompute: bool,
+    recompute: bool,
     inputs: &[&Tensor],
     block: impl Fn(&[Tensor]) -> Vec<Tensor> + Send + 'static,
 ) -> Vec<Tensor> {
     let inputs: Vec<Tensor> = inputs.iter().map(|input| input.shallow_clone()).collect();
-    block(&inputs)
+    if !recompute {
+        return block(&inputs);
+    }
+    recomputed(&inputs, block).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// [`run`] of a block with one output.

@@ -27,6 +27,8 @@ pub enum Times {
 pub struct Origin {
     /// What it holds, for messages.
     pub about: &'static str,
+    /// How some name of such a file begins, and of no other.
+    mark: &'static str,
     /// Prefixes that the names in a file may all have, cut off: those of wrappers of whole models.
     wrappers: &'static [&'static str],
     /// What stands before a name in the network.
@@ -41,8 +43,15 @@ pub struct Origin {
 const POSITION_IDS: &str = "text_model.embeddings.position_ids";
 
 /// A checkpoint of EgoVLP, for [`EgoVlp`](super::EgoVlp).
-pub const EGOVLP: Origin =
-    Origin { about: "EgoVLP", wrappers: &[], inside: "", left_out: &[POSITION_IDS], never: &[], times: Times::Zeros };
+pub const EGOVLP: Origin = Origin {
+    about: "EgoVLP",
+    mark: "video_model.",
+    wrappers: &[],
+    inside: "",
+    left_out: &[POSITION_IDS],
+    never: &[],
+    times: Times::Zeros,
+};
 
 /// A checkpoint of EgoVLP, for [`EgoVlpClasses`](super::EgoVlpClasses), which has no text tower.
 pub const EGOVLP_VIDEO: Origin = Origin { left_out: &["text_model.", "txt_proj."], ..EGOVLP };
@@ -53,6 +62,7 @@ pub const EGOVLPV2: Origin = Origin { about: "EgoVLPv2", times: Times::Linear, .
 /// A ViT as timm names it; its classifier is left out. Time attention, its norm, times and cross-attention stay as they are.
 pub const VIT: Origin = Origin {
     about: "a ViT",
+    mark: "patch_embed.",
     wrappers: &[],
     inside: "video_model.",
     left_out: &["head.", "head_dist.", "pre_logits."],
@@ -63,6 +73,7 @@ pub const VIT: Origin = Origin {
 /// A DistilBERT as transformers name it, alone or in a model of masked words, whose head is left out.
 pub const DISTILBERT: Origin = Origin {
     about: "a DistilBERT",
+    mark: "transformer.layer.",
     wrappers: &["distilbert.", "bert."],
     inside: "text_model.",
     left_out: &["embeddings.position_ids", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."],
@@ -73,6 +84,7 @@ pub const DISTILBERT: Origin = Origin {
 /// A RoBERTa, likewise; cross-attention stays as it is.
 pub const ROBERTA: Origin = Origin {
     about: "a RoBERTa",
+    mark: "encoder.layer.",
     wrappers: &["roberta.", "bert."],
     inside: "text_model.",
     left_out: &["embeddings.position_ids", "pooler.", "lm_head."],
@@ -130,6 +142,20 @@ pub fn load(path: &Path, origin: &Origin, fresh: &[&str], into: &Tensors) -> Res
         take(name, &value, &into[name], origin.times, &mut loaded)?;
     }
     Ok(loaded)
+}
+
+/// [`load`] of the first of `origins` whose names the file has.
+///
+/// # Errors
+/// As for [`load`]; a file of no origin is said to be no file of any.
+pub fn load_any(path: &Path, origins: &[&Origin], fresh: &[&str], into: &Tensors) -> Result<Loaded, TrainError> {
+    let file = Checkpoint::open(path)?;
+    let has = |origin: &&&Origin| names(&file, origin).keys().any(|name| name.starts_with(origin.mark));
+    let Some(origin) = origins.iter().find(has) else {
+        let abouts: Vec<&str> = origins.iter().map(|origin| origin.about).collect();
+        return Err(TrainError::unexpected(path, format!("weights of {}", abouts.join(", or of ")), "none of these"));
+    };
+    load(path, origin, fresh, into)
 }
 
 /// The tensors of a file by what their names are without what trainers put before them, ours included: running means if

@@ -20,9 +20,9 @@ pub struct Data {
     /// The feature set of the videos, of the clips, or of the clips after they have met the queries. For heads.
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
-    /// The folder of the videos, whole or in pieces of ten minutes. For backbones.
+    /// A folder of videos, whole or in pieces of ten minutes; may be repeated. For backbones.
     #[arg(long, value_name = "DIR")]
-    videos: Option<PathBuf>,
+    videos: Vec<PathBuf>,
     /// The tokenizer of the text tower: tokenizer.json, or a folder with the vocabulary. For backbones; without it the one
     /// that Hugging Face's tools have fetched.
     #[arg(long, value_name = "PATH")]
@@ -55,6 +55,7 @@ impl Data {
             features: self.features.clone(),
             videos: self.videos.clone(),
             tokenizer: self.tokenizer.clone(),
+            caches: hub_caches(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![],
@@ -64,6 +65,18 @@ impl Data {
             memory_bytes: (self.memory.max(0.0) * f64::from(1 << 30)) as u64,
         }
     }
+}
+
+/// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
+fn hub_caches() -> Vec<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let homes = [
+        given("HF_HOME"),
+        given("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")),
+        given("HOME").map(|home| home.join(".cache/huggingface")),
+    ];
+    let hubs = homes.into_iter().flatten().map(|home| home.join("hub"));
+    given("HF_HUB_CACHE").into_iter().chain(hubs).collect()
 }
 
 /// Where and with how many threads.

@@ -3,17 +3,16 @@
 //! Not for losses. What is drawn for a sample depends on the batch and on the sample, not on which rank or in which order
 //! it is made.
 
-use std::path::PathBuf;
-
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::behaviour::Behaviour;
-use crate::corpora::egoclip::EgoClip;
-use crate::corpora::egomcq::{self, Question};
-use crate::corpora::frames::{ClipSettings, Clips, Replaced};
+use crate::corpora::frames::{ClipSettings, Clips, Wanted};
+use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::narrations::{Narrations, Scenes};
+use crate::corpora::replaced::Replaced;
 use crate::corpora::words::Words;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
@@ -21,7 +20,7 @@ use crate::learner::{Draw, Fold};
 use crate::objectives::{Masked, NOUNS, Rule, TotalWeights, VERBS, multi_hot};
 use crate::sources::{Sources, Split};
 
-const VIDEOS_ABOUT: &str = "the folder of the videos, whole ({video_uid}.mp4) or in pieces ({video_uid}/0.mp4, ...)";
+const VIDEOS_ABOUT: &str = "a folder of the videos, whole ({video_uid}.mp4) or in pieces ({video_uid}/0.mp4, ...)";
 const NARRATIONS_ABOUT: &str = "the narrations to learn from: egoclip.csv, as published";
 const QUESTIONS_ABOUT: &str = "the questions to validate on: egomcq.json, as published";
 
@@ -45,12 +44,26 @@ pub struct LossSettings {
 
 /// Narrations, questions and their clips.
 pub struct Corpus {
-    narrations: EgoClip,
-    questions: Vec<Question>,
+    narrations: Option<Narrations>,
+    scenes: Option<Scenes>,
+    questions: Listed,
+    asked: Vec<Question>,
     clips: Clips,
     words: Words,
     replaced: Replaced,
     behaviour: Behaviour,
+}
+
+/// What is asked in EgoMCQ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its key in the file.
+    pub key: String,
+    /// The right clip.
+    pub answer: usize,
+    /// 1 where clips are of several videos, 2 where they are of one.
+    pub kind: u8,
+    choices: Vec<Clip>,
 }
 
 /// Narrated clips.
@@ -99,44 +112,49 @@ impl Corpus {
     pub fn open(
         sources: &Sources,
         model: TextModel,
-        clips: &ClipSettings,
+        (clips, side): (&ClipSettings, i64),
+        losses: &LossSettings,
         behaviour: Behaviour,
     ) -> Result<Self, TrainError> {
-        let given = |split: Split| sources.annotations.iter().find(|(found, _)| *found == split).map(|(_, path)| path);
-        let questions = given(Split::Validation).or(given(Split::Whole));
-        let narrations = match given(Split::Train) {
-            Some(path) => EgoClip::open(path)?,
-            None if given(Split::Whole).is_some() => EgoClip::default(),
-            None => return Err(TrainError::Needed { name: "train", about: NARRATIONS_ABOUT }),
+        if sources.videos.is_empty() {
+            return Err(TrainError::Needed { name: "videos", about: VIDEOS_ABOUT });
+        }
+        let only_asked = sources.split(Split::Whole);
+        let needed = |name, about| TrainError::Needed { name, about };
+        let narrations = match (sources.split(Split::Train), only_asked) {
+            (Some(path), _) => Some(Narrations::read(path, &sources.videos)?),
+            (None, Some(_)) => None,
+            (None, None) => return Err(needed("train", NARRATIONS_ABOUT)),
         };
-        let questions = Sources::needed(questions, "val", QUESTIONS_ABOUT)?;
-        let videos: &PathBuf =
-            sources.videos.as_ref().ok_or(TrainError::Needed { name: "videos", about: VIDEOS_ABOUT })?;
+        let path = sources.split(Split::Validation).or(only_asked).ok_or(needed("val", QUESTIONS_ABOUT))?;
+        let questions = Listed::read("egomcq", &[path], &sources.videos)?;
+        let window = losses.negatives_within_sec;
         Ok(Self {
+            scenes: narrations.as_ref().zip(window).map(|(narrations, window)| narrations.scenes(window)),
             narrations,
-            questions: egomcq::read(questions)?,
-            clips: Clips::open(videos, clips)?,
-            words: Words::open(sources.tokenizer.as_deref(), model)?,
+            asked: asked(&questions),
+            questions,
+            clips: Clips::new(clips, side, behaviour)?,
+            words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             replaced: Replaced::default(),
             behaviour,
         })
     }
 
+    fn first_question(&self) -> usize {
+        self.narrations.as_ref().map_or(0, Narrations::len)
+    }
+
     /// The one fold: all narrations, all questions.
     pub fn fold(&self) -> Fold {
-        let narrations = self.narrations.len();
-        let validation = (narrations..narrations + self.questions.len()).collect();
-        Fold { name: String::new(), train: (0..narrations).collect(), validation }
+        let first = self.first_question();
+        let validation = (first..first + self.asked.len()).collect();
+        Fold { name: String::new(), train: (0..first).collect(), validation }
     }
 
     /// The question of a sample.
     pub fn question(&self, sample: usize) -> &Question {
-        &self.questions[sample - self.narrations.len()]
-    }
-
-    /// The words of the corpus.
-    pub fn words(&self) -> &Words {
-        &self.words
+        &self.asked[sample - self.first_question()]
     }
 
     /// Clips that could not be read and what took their place.
@@ -148,7 +166,12 @@ impl Corpus {
     ///
     /// # Errors
     /// Videos none of which can be read.
-    pub fn batch(&self, samples: &[usize], losses: &LossSettings, draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    pub fn batch(
+        &self,
+        samples: &[usize],
+        losses: &LossSettings,
+        draw: Option<&mut Draw>,
+    ) -> Result<Batch, TrainError> {
         match draw {
             Some(draw) => self.pairs(samples, losses, draw).map(Batch::Pairs),
             None => self.asked(samples).map(Batch::Questions),
@@ -156,12 +179,15 @@ impl Corpus {
     }
 
     fn pairs(&self, samples: &[usize], losses: &LossSettings, draw: &mut Draw) -> Result<Pairs, TrainError> {
+        let Some(narrations) = &self.narrations else {
+            return Err(TrainError::Needed { name: "train", about: NARRATIONS_ABOUT });
+        };
         let base = draw.next_u64();
-        let of = |row: usize| draws::generator(base, Purpose::Sample { number: row as u64 });
-        let mut wanted: Vec<(usize, Draw)> = samples.iter().map(|&row| (row, of(row))).collect();
-        if let Some(window_sec) = losses.negatives_within_sec {
+        let own = |row: usize| (row, draws::generator(base, Purpose::Sample { number: row as u64 }));
+        let mut wanted: Vec<(usize, Draw)> = samples.iter().map(|&row| own(row)).collect();
+        if let Some(scenes) = &self.scenes {
             let negative = |(row, draw): &mut (usize, Draw)| {
-                let other = self.narrations.negative(*row, window_sec, self.behaviour, draw);
+                let other = scenes.negative(*row, self.behaviour, draw);
                 // Another generator than that of the row itself, which the negative may be.
                 (other, draws::generator(draw.next_u64(), Purpose::Sample { number: other as u64 }))
             };
@@ -170,48 +196,60 @@ impl Corpus {
         }
         let (mut rows, mut frames) = (Vec::new(), Vec::new());
         for (row, draw) in &mut wanted {
-            let (row, clip) = self.clip(*row, draw)?;
+            let (row, clip) = self.replaced.or_another(*row, narrations.len(), draw, |row, draw| {
+                self.clips.narrated(narrations.wanted(row), Some(draw))
+            })?;
             rows.push(row);
             frames.push(clip);
         }
-        let texts: Vec<&str> = rows.iter().map(|&row| self.narrations.text(row)).collect();
+        let texts: Vec<&str> = rows.iter().map(|&row| narrations.text(row)).collect();
         let (ids, mask) = self.words.encode("pretrain", &texts)?;
-        let tags = |of: fn(&EgoClip, usize) -> Vec<i64>| rows.iter().map(|&row| of(&self.narrations, row)).collect();
-        let (verbs, nouns): (Vec<_>, Vec<_>) = (tags(EgoClip::verbs), tags(EgoClip::nouns));
+        let verbs: Vec<_> = rows.iter().map(|&row| narrations.verbs(row)).collect();
+        let nouns: Vec<_> = rows.iter().map(|&row| narrations.nouns(row)).collect();
         let hidden = (losses.weights.words != 0.0).then(|| self.hide(&ids, losses, &mut wanted));
         let frames = Tensor::stack(&frames, 0);
         Ok(Pairs { frames, ids, mask, verbs: multi_hot(&verbs, VERBS), nouns: multi_hot(&nouns, NOUNS), hidden })
     }
 
-    /// The clip of a narration, or of another one where it cannot be read.
-    fn clip(&self, row: usize, draw: &mut Draw) -> Result<(usize, Tensor), TrainError> {
-        let narrations = &self.narrations;
-        self.replaced.or_another(row, narrations.len(), draw, |row, draw| {
-            self.clips.clip(&narrations.clip(row), Some(draw))
-        })
-    }
-
     /// Hides words, each sentence's by its own generator.
     fn hide(&self, ids: &Tensor, losses: &LossSettings, wanted: &mut [(usize, Draw)]) -> Masked {
         let masking = self.words.masking(losses.hidden_words);
-        let one = |(place, (_, draw)): (usize, &mut (usize, Draw))| {
-            masking.mask_words(&ids.narrow(0, place as i64, 1), draw)
-        };
+        let one =
+            |(place, (_, draw)): (usize, &mut (usize, Draw))| masking.mask_words(&ids.narrow(0, place as i64, 1), draw);
         let (ids, labels): (Vec<Tensor>, Vec<Tensor>) =
             wanted.iter_mut().enumerate().map(one).map(|masked| (masked.ids, masked.labels)).unzip();
         Masked { ids: Tensor::cat(&ids, 0), labels: Tensor::cat(&labels, 0) }
     }
 
+    /// A question without one of its clips is none, so that nothing is replaced here.
     fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
-        let questions: Vec<&Question> = samples.iter().map(|&sample| self.question(sample)).collect();
-        let clips = questions.iter().flat_map(|question| &question.choices);
-        let frames: Vec<Tensor> = clips.map(|clip| self.clips.clip(clip, None)).collect::<Result<_, _>>()?;
-        let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
+        let asked: Vec<&Question> = samples.iter().map(|&sample| self.question(sample)).collect();
+        let wanted = asked.iter().flat_map(|question| &question.choices);
+        let read = |clip: &Clip| {
+            let path = &self.questions.videos[clip.video as usize];
+            self.clips.narrated(Wanted { path, clip: *clip }, None)
+        };
+        let frames: Vec<Tensor> = wanted.map(read).collect::<Result<_, _>>()?;
+        let first = self.first_question();
+        let texts: Vec<&str> = samples.iter().map(|&sample| self.questions.query(sample - first).text).collect();
         let (ids, mask) = self.words.encode("egomcq", &texts)?;
-        let answers: Vec<i64> = questions.iter().map(|question| question.answer as i64).collect();
+        let answers: Vec<i64> = asked.iter().map(|question| question.answer as i64).collect();
         let (samples, answers) = (samples.to_vec(), Tensor::from_slice(&answers));
         Ok(Asked { samples, answers, frames: Tensor::stack(&frames, 0), ids, mask })
     }
+}
+
+/// The questions of a list that has them all with their clips.
+fn asked(listed: &Listed) -> Vec<Question> {
+    let (answers, kinds) = (listed.column("answer"), listed.column("types"));
+    let number = |cells: &[&str], row: usize| cells.get(row).and_then(|cell| cell.parse::<u8>().ok()).unwrap_or(0);
+    let question = |row: usize| Question {
+        key: listed.query(row).id.to_owned(),
+        answer: usize::from(number(&answers, row)),
+        kind: number(&kinds, row),
+        choices: listed.queries.asked_of(row).iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
+    };
+    (0..listed.queries.len()).map(question).collect()
 }
 
 impl Batch {

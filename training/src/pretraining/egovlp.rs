@@ -10,7 +10,8 @@ use tch::{Device, Tensor};
 
 use super::data::{Batch, Corpus, LossSettings};
 use super::questions::{self, Answered, Scores};
-use crate::backbones::{self, EgoVlp, EgoVlpSettings};
+use crate::backbones::load::{DISTILBERT, EGOVLP, VIT, load_any};
+use crate::backbones::{EgoVlp, EgoVlpSettings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::frames::ClipSettings;
@@ -67,7 +68,8 @@ impl Learner for Pretraining {
     type Prediction = Scores;
 
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
-        let corpus = Corpus::open(sources, TextModel::EgoVlp, &settings.clips, behaviour)?;
+        let clips = (&settings.clips, settings.backbone.video.image);
+        let corpus = Corpus::open(sources, TextModel::EgoVlp, clips, &settings.losses, behaviour)?;
         Ok(Data { corpus, losses: settings.losses.clone() })
     }
 
@@ -88,7 +90,7 @@ impl Learner for Pretraining {
     }
 
     fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
-        backbones::load_egovlp(path, into)
+        load_any(path, &[&EGOVLP, &VIT, &DISTILBERT], &[], into).map(|_| ())
     }
 
     /// The original leaves no weight out.
@@ -106,10 +108,9 @@ impl Learner for Pretraining {
 
     fn forward(&self, batch: &Batch, train: bool) -> Result<Output, TrainError> {
         Ok(match batch {
-            Batch::Pairs(pairs) => Output::Pairs(
-                self.model.text(&pairs.ids, &pairs.mask, train),
-                self.model.video(&pairs.frames, train),
-            ),
+            Batch::Pairs(pairs) => {
+                Output::Pairs(self.model.text(&pairs.ids, &pairs.mask, train), self.model.video(&pairs.frames, train))
+            }
             Batch::Questions(asked) => {
                 let text = self.model.text(&asked.ids, &asked.mask, false);
                 let video = self.model.video(&asked.frames, false);

@@ -11,7 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::data::{Asked, Batch, Corpus, LossSettings, Pairs};
 use super::questions::{self, Answered, Scores};
-use crate::backbones::{self, EgoVlpV2, EgoVlpV2Settings};
+use crate::backbones::load::{EGOVLPV2, ROBERTA, VIT, load_any};
+use crate::backbones::{EgoVlpV2, EgoVlpV2Settings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::frames::ClipSettings;
@@ -130,8 +131,7 @@ impl Pretraining {
             on(weights.contrastive).then(|| egonce(&compared.sim, &compared.positives, self.losses.temperature));
         let hidden = pairs.hidden.as_ref().filter(|_| on(weights.words));
         let words = hidden.map(|hidden| self.words(pairs, hidden, context)).transpose()?;
-        let matching =
-            if on(weights.matching) { Some(self.matching(pairs, &compared, context)?) } else { None };
+        let matching = if on(weights.matching) { Some(self.matching(pairs, &compared, context)?) } else { None };
         let parts = objectives::Losses { contrastive, words, matching };
         let total = parts.total(weights).ok_or_else(|| TrainError::Batch {
             head: Self::NAME,
@@ -155,7 +155,8 @@ impl Learner for Pretraining {
     type Prediction = Scores;
 
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
-        let corpus = Corpus::open(sources, TextModel::EgoVlpV2, &settings.clips, behaviour)?;
+        let clips = (&settings.clips, settings.backbone.video.image);
+        let corpus = Corpus::open(sources, TextModel::EgoVlpV2, clips, &settings.losses, behaviour)?;
         Ok(Data { corpus, losses: settings.losses.clone() })
     }
 
@@ -173,7 +174,7 @@ impl Learner for Pretraining {
     }
 
     fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
-        backbones::load_egovlpv2(path, into)
+        load_any(path, &[&EGOVLPV2, &VIT, &ROBERTA], &[], into).map(|_| ())
     }
 
     fn treatment(name: &str, _shape: &[i64]) -> Treatment {

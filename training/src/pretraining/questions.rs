@@ -70,11 +70,8 @@ impl Answered {
 /// The parts by which answers are scored: names and what decides.
 type Part = (&'static str, fn(&Scores) -> Option<Five>);
 
-const PARTS: [Part; 3] = [
-    ("", |scores| Some(scores.total())),
-    ("dual ", |scores| Some(scores.dual)),
-    ("fusion ", |scores| scores.fusion),
-];
+const PARTS: [Part; 3] =
+    [("", |scores| Some(scores.total())), ("dual ", |scores| Some(scores.dual)), ("fusion ", |scores| scores.fusion)];
 
 /// Accuracy between videos and within them, by all scores together and by each kind alone.
 ///

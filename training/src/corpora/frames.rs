@@ -1,0 +1,209 @@
+//! Frames of clips, decoded as they are asked for.
+//!
+//! Not for batches. Only wanted frames are decoded, from the key frame before them; what is known of a file is kept.
+//! Invariant: a clip has the same frames whether its video is whole or in pieces, and it has all of them or is an error.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo, random_region};
+use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
+use egofx::recipe::Transform;
+use rand_xoshiro::rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::listed::Clip;
+use super::pixels::Planes;
+use crate::behaviour::Behaviour;
+use crate::draws::{below, unit};
+use crate::error::TrainError;
+use crate::learner::Draw;
+
+/// Share of a frame's area that a training crop has at least (`RandomResizedCrop` of the originals).
+const CROP_SHARE: (f64, f64) = (0.5, 1.0);
+/// The shorter side before the middle is cut out, where nothing is learnt.
+const TEST_SIDE: usize = 256;
+/// Videos of which it is kept what was probed: an hour of one takes about a megabyte.
+const KNOWN_VIDEOS: usize = 2000;
+
+/// The `[clips]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipSettings {
+    /// Frames of a clip.
+    pub frames: u32,
+}
+
+/// A clip that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'w> {
+    /// The video's file, or the folder of its pieces.
+    pub path: &'w Path,
+    /// Where it lies in it.
+    pub clip: Clip,
+}
+
+/// Why a clip has no frames.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// Its video cannot be read.
+    #[error("{}: {why}", .path.display())]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is too short, or lies outside of its video.
+    #[error("{}: {why}", .path.display())]
+    Place {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the place.
+        why: EgoclipError,
+    },
+}
+
+/// Reads clips.
+pub struct Clips {
+    source: FfmpegSource,
+    frames: u32,
+    side: usize,
+    behaviour: Behaviour,
+    known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
+}
+
+impl Clips {
+    /// Clips of `settings.frames` frames of `side` by `side` pixels.
+    ///
+    /// # Errors
+    /// [`TrainError::Tools`]: there is no ffmpeg.
+    pub fn new(settings: &ClipSettings, side: i64, behaviour: Behaviour) -> Result<Self, TrainError> {
+        let here: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
+        let tools = Tools::find(None, None, &here)?;
+        // Threads that make batches decode side by side.
+        let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
+        Ok(Self { source, frames: settings.frames, side: side as usize, behaviour, known: Mutex::default() })
+    }
+
+    /// Frames `[F, 3, S, S]` of a narrated clip, normalised. With `draw` they are chosen, cropped and mirrored at random, as
+    /// in training; without it they are the middles of equal stretches, and the middle of the picture.
+    ///
+    /// As released a training clip of fewer than eight frames has none to choose from; `fixed` takes the middles.
+    ///
+    /// # Errors
+    /// [`ClipError`].
+    pub fn narrated(&self, wanted: Wanted, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let video = self.video(wanted.path)?;
+        let total = video.timeline.frames();
+        let [start, end] = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
+        let narrated = NarratedClip::new(start, end);
+        let place = |why| ClipError::Place { path: wanted.path.to_owned(), why };
+        let middles = || narrated.pick(self.frames, Pick::Uniform);
+        let mut draw = draw;
+        let picked = match &mut draw {
+            None => middles(),
+            Some(draw) => {
+                let mut within = |range: std::ops::Range<i64>| {
+                    range.start + below(*draw, range.end.abs_diff(range.start).max(1) as usize) as i64
+                };
+                match narrated.pick(self.frames, Pick::Random(&mut within)) {
+                    Err(EgoclipError::TooShort { .. }) if self.behaviour == Behaviour::Fixed => middles(),
+                    picked => picked,
+                }
+            }
+        };
+        let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
+        let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, self.behaviour.compat());
+        let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
+        let indices: Vec<u64> = fill(addresses, self.frames).iter().map(whole).collect();
+        self.frames(&video, &indices, draw)
+    }
+
+    /// What a video holds.
+    ///
+    /// # Errors
+    /// [`ClipError::Video`].
+    pub fn video(&self, path: &Path) -> Result<Arc<VideoInfo>, ClipError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(video) = known().get(path) {
+            return Ok(video.clone());
+        }
+        let why = |error: egofx::decode::ProbeError| ClipError::Video { path: path.to_owned(), why: error.to_string() };
+        let video = Arc::new(self.source.probe(path, None).map_err(why)?);
+        let mut known = known();
+        // Clips are drawn evenly from all videos, so that any is as good to forget as another.
+        if known.len() >= KNOWN_VIDEOS
+            && let Some(some) = known.keys().next().cloned()
+        {
+            known.remove(&some);
+        }
+        known.insert(path.to_owned(), video.clone());
+        Ok(video)
+    }
+
+    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`.
+    ///
+    /// # Errors
+    /// [`ClipError::Video`]: not all of them can be decoded.
+    pub fn frames(&self, video: &VideoInfo, indices: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let mut wanted = indices.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let (mut found, mut fault) = (HashMap::new(), None);
+        for frame in self.source.open(video, &wanted, &[Transform::WHOLE]) {
+            match frame {
+                Ok(Frame { index, mut pixels }) => drop(found.insert(index, pixels.remove(0))),
+                Err(why) => fault = Some(why.to_string()),
+            }
+        }
+        let missing = |index: &u64| ClipError::Video {
+            path: video.path.clone(),
+            why: format!("frame {index} cannot be decoded: {}", fault.as_deref().unwrap_or("it did not come")),
+        };
+        let view = View::of(video, draw);
+        let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
+        for index in indices {
+            let pixels = found.get(index).ok_or_else(|| missing(index))?;
+            view.show(&Planes::of(pixels, video.width, video.height), self.side).normalised(&mut values);
+        }
+        let side = self.side as i64;
+        Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
+    }
+}
+
+/// How all frames of a clip are shown.
+enum View {
+    /// A part, mirrored or not: training.
+    Part { region: egofx::decode::Region, mirrored: bool },
+    /// The middle.
+    Middle,
+}
+
+impl View {
+    fn of(video: &VideoInfo, draw: Option<&mut Draw>) -> Self {
+        let Some(draw) = draw else { return Self::Middle };
+        let region = random_region(CROP_SHARE, video.width, video.height, draw);
+        // One draw whatever the region was, so that what follows does not depend on it.
+        Self::Part { region, mirrored: coin(draw) }
+    }
+
+    fn show(&self, planes: &Planes, side: usize) -> Planes {
+        match *self {
+            Self::Middle => planes.shorter(TEST_SIDE).middle(TEST_SIDE, side),
+            Self::Part { region, mirrored } => {
+                let mut part = planes.scaled(region, side, side);
+                if mirrored {
+                    part.mirror();
+                }
+                part
+            }
+        }
+    }
+}
+
+fn coin(draw: &mut impl Rng) -> bool {
+    unit(draw) < 0.5
+}

@@ -1,0 +1,70 @@
+//! The annotations of a benchmark, each with the place of its clip: as `egofx manifest` lists them.
+//!
+//! Not for what a task makes of them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use egofx::benchmark::{Benchmark, BenchmarkError, Sources as Files};
+use egofx::queries::{Queries, Query};
+
+use crate::error::TrainError;
+
+/// A stretch of a video.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clip {
+    /// The number of its video.
+    pub video: u32,
+    /// First and last second; `None` for the whole video.
+    pub span: Option<[f64; 2]>,
+}
+
+/// Annotations of one split.
+pub struct Listed {
+    /// The sentences and labels, in the order of the file.
+    pub queries: Queries,
+    /// The files of the videos, or the folders of their pieces.
+    pub videos: Vec<PathBuf>,
+    clips: HashMap<String, Clip>,
+    /// What was left out: how many, and why.
+    pub left_out: Vec<(usize, String)>,
+}
+
+impl Listed {
+    /// Reads the annotations of the benchmark called `name`, without those whose videos are in none of the folders.
+    ///
+    /// # Errors
+    /// [`TrainError::Annotations`], where nothing is left as well.
+    pub fn read(name: &str, annotations: &[&Path], videos: &[PathBuf]) -> Result<Self, TrainError> {
+        let files =
+            Files { annotations: annotations.iter().map(|path| (*path).to_owned()).collect(), videos: videos.to_vec() };
+        let built = (Benchmark::find(name).map_err(BenchmarkError::from)?.build)(&files)?;
+        let (mut paths, mut clips) = (Vec::new(), HashMap::new());
+        for (video, number) in built.manifest.videos.iter().zip(0..) {
+            // Without folders nothing is located, and only annotations are wanted.
+            paths.push(video.path.clone().unwrap_or_default());
+            let placed = video.clips.iter().map(|clip| {
+                let span = clip.span.map(|span| [span.start_sec, span.end_sec]);
+                (clip.uid.as_str().to_owned(), Clip { video: number, span })
+            });
+            clips.extend(placed);
+        }
+        let left_out = built.tally.dropped.iter().map(|finding| (finding.count, finding.reason.to_owned())).collect();
+        Ok(Self { queries: built.queries.unwrap_or_default(), videos: paths, clips, left_out })
+    }
+
+    /// The clip of that name.
+    pub fn clip(&self, uid: &str) -> Option<Clip> {
+        self.clips.get(uid).copied()
+    }
+
+    /// The sentence or label in a row that exists.
+    pub fn query(&self, row: usize) -> Query<'_> {
+        self.queries.get(row).expect("rows are numbered by the queries' own length")
+    }
+
+    /// A further column; empty if there is none.
+    pub fn column(&self, name: &str) -> Vec<&str> {
+        self.queries.column(name).map(Iterator::collect).unwrap_or_default()
+    }
+}

@@ -1,0 +1,11 @@
+//! What backbones learn from: annotations with their videos, frames of clips, tokens of sentences.
+//!
+//! Not for reading annotations or decoding, which the root library does, nor for batches. Invariant: nothing is skipped
+//! silently: what has no video is counted when it is opened, what cannot be decoded when it is asked for.
+
+pub mod frames;
+pub mod listed;
+pub mod narrations;
+pub mod pixels;
+pub mod replaced;
+pub mod words;

@@ -1,0 +1,153 @@
+//! From decoded frames to what a video tower sees: cropped, scaled, mirrored, normalised.
+//!
+//! Not for decoding. As torchvision does it on tensors in single precision: bilinear, pixel centres at half, and no
+//! antialiasing (its behaviour before version 0.17, by which the originals were trained).
+
+use egofx::decode::Region;
+
+/// Mean of ImageNet's red, green and blue.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Their deviation.
+const STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Red, green and blue planes, rows top to bottom, from 0 to 1.
+pub struct Planes {
+    width: usize,
+    height: usize,
+    values: Vec<f32>,
+}
+
+impl Planes {
+    /// Out of three bytes a pixel.
+    pub fn of(pixels: &[u8], width: u32, height: u32) -> Self {
+        let (width, height) = (width as usize, height as usize);
+        let mut values = vec![0.0; 3 * width * height];
+        for (place, pixel) in pixels.chunks_exact(3).enumerate() {
+            for (channel, &value) in pixel.iter().enumerate() {
+                values[channel * width * height + place] = f32::from(value) / 255.0;
+            }
+        }
+        Self { width, height, values }
+    }
+
+    /// A part of them, scaled.
+    pub fn scaled(&self, region: Region, width: usize, height: usize) -> Self {
+        let across = taps(region.x, region.width, width);
+        let down = taps(region.y, region.height, height);
+        let mut values = Vec::with_capacity(3 * width * height);
+        for channel in self.values.chunks_exact(self.width * self.height) {
+            for &(top, bottom, below) in &down {
+                let [top, bottom] = [top, bottom].map(|row| &channel[row * self.width..][..self.width]);
+                let mix = |&(left, right, beyond): &(usize, usize, f32)| {
+                    let line = |row: &[f32]| (1.0 - beyond) * row[left] + beyond * row[right];
+                    (1.0 - below) * line(top) + below * line(bottom)
+                };
+                values.extend(across.iter().map(mix));
+            }
+        }
+        Self { width, height, values }
+    }
+
+    /// All of them, scaled so that the shorter side has `side` pixels (torchvision's `Resize`).
+    pub fn shorter(&self, side: usize) -> Self {
+        let (short, long) = (self.width.min(self.height), self.width.max(self.height));
+        if short == side {
+            return self.scaled(self.whole(), self.width, self.height);
+        }
+        let longer = side * long / short;
+        let (width, height) = if self.width < self.height { (side, longer) } else { (longer, side) };
+        self.scaled(self.whole(), width, height)
+    }
+
+    /// The middle of them, a square of `side` pixels, scaled to `into` (torchvision's `CenterCrop` and `Resize`).
+    pub fn middle(&self, side: usize, into: usize) -> Self {
+        let offset = |length: usize| {
+            let half = (length - side) / 2;
+            // Halves are rounded to the even neighbour.
+            (half + usize::from((length - side) % 4 == 3)) as u32
+        };
+        let region = Region { x: offset(self.width), y: offset(self.height), width: side as u32, height: side as u32 };
+        self.scaled(region, into, into)
+    }
+
+    fn whole(&self) -> Region {
+        Region { x: 0, y: 0, width: self.width as u32, height: self.height as u32 }
+    }
+
+    /// Left becomes right.
+    pub fn mirror(&mut self) {
+        self.values.chunks_exact_mut(self.width).for_each(<[f32]>::reverse);
+    }
+
+    /// `[3, height, width]`, normalised by ImageNet's mean and deviation, behind what `to` holds.
+    pub fn normalised(&self, to: &mut Vec<f32>) {
+        for (channel, plane) in self.values.chunks_exact(self.width * self.height).enumerate() {
+            to.extend(plane.iter().map(|value| (value - MEAN[channel]) / STD[channel]));
+        }
+    }
+}
+
+/// For each pixel of `to` the two of `from` that it lies between, and how far it is beyond the first. As `interpolate` of
+/// torch with `align_corners` off.
+fn taps(start: u32, from: u32, to: usize) -> Vec<(usize, usize, f32)> {
+    let scale = from as f32 / to as f32;
+    let tap = |place: usize| {
+        let at = ((place as f32 + 0.5) * scale - 0.5).max(0.0);
+        let first = (at as usize).min(from as usize - 1);
+        let second = (first + 1).min(from as usize - 1);
+        (start as usize + first, start as usize + second, at - first as f32)
+    };
+    (0..to).map(tap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Tensor;
+
+    use super::*;
+
+    fn picture(width: u32, height: u32) -> Vec<u8> {
+        (0..width * height * 3).map(|i| (i * 37 % 251 + i / 7 % 5) as u8).collect()
+    }
+
+    /// The same by libtorch's own operators.
+    fn by_torch(pixels: &[u8], [width, height]: [i64; 2], region: Region, side: i64) -> Tensor {
+        let whole = Tensor::from_slice(pixels).view([1, height, width, 3]).permute([0, 3, 1, 2]);
+        let cut = whole.narrow(3, i64::from(region.x), i64::from(region.width));
+        let cut = cut.narrow(2, i64::from(region.y), i64::from(region.height)).to_kind(tch::Kind::Float) / 255.0;
+        let scaled = cut.contiguous().upsample_bilinear2d([side, side], false, None, None);
+        let channels = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]);
+        (scaled - channels(MEAN)) / channels(STD)
+    }
+
+    #[test]
+    fn parts_are_scaled_as_torch_scales_them() {
+        let pixels = picture(61, 40);
+        let planes = Planes::of(&pixels, 61, 40);
+        for (region, side) in [
+            (Region { x: 5, y: 3, width: 50, height: 37 }, 32),
+            (Region { x: 0, y: 0, width: 61, height: 40 }, 90),
+            (Region { x: 60, y: 39, width: 1, height: 1 }, 4),
+        ] {
+            let mut found = Vec::new();
+            planes.scaled(region, side, side).normalised(&mut found);
+            let expected = by_torch(&pixels, [61, 40], region, side as i64);
+            let off = (Tensor::from_slice(&found).view_as(&expected) - expected).abs().max().double_value(&[]);
+            assert!(off < 2e-6, "{region:?}: {off}");
+        }
+    }
+
+    #[test]
+    fn the_middle_is_that_of_torchvision_and_mirrors_are_mirrored() {
+        let planes = Planes::of(&picture(454, 256), 454, 256);
+        let (middle, part) = (
+            planes.shorter(256).middle(256, 224),
+            planes.scaled(Region { x: 99, y: 0, width: 256, height: 256 }, 224, 224),
+        );
+        assert_eq!(middle.values, part.values);
+        let mut mirrored = planes.scaled(planes.whole(), 454, 256);
+        mirrored.mirror();
+        assert_eq!((mirrored.values[0], mirrored.values[453]), (planes.values[453], planes.values[0]));
+        assert_eq!(Planes::of(&picture(20, 40), 20, 40).shorter(10).width, 10);
+    }
+}
