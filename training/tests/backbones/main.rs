@@ -7,4 +7,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod forward;
+mod gradients;
+mod loading;
 mod support;
