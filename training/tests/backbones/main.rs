@@ -4,6 +4,7 @@
 //! Golden outputs and checkpoints are those of the root package, `tests/data/backbones/`; gradients are in
 //! `data/backbones/`.
 
+mod agreement;
 #[path = "../common/mod.rs"]
 mod common;
 mod forward;
