@@ -4,7 +4,10 @@
 //! Golden outputs and checkpoints are those of the root package, `tests/data/backbones/`; gradients are in
 //! `data/backbones/`.
 
+mod agreement;
 #[path = "../common/mod.rs"]
 mod common;
 mod forward;
+mod gradients;
+mod loading;
 mod support;
