@@ -1,15 +1,18 @@
 //! `egofx-train synthetic`: a made-up benchmark that can be learnt.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
-use egofx_train::synthetic::{Mq, Nlq, Qfvs};
+use egofx::decode::Tools;
+use egofx_train::synthetic::{Mq, Nlq, Qfvs, World};
 
 use super::tell;
 
 /// Make up a benchmark that can be learnt: stores, and annotations in the official schema. To try the commands without a
 /// data set, and to see that training works on a machine. training/configs/synthetic_*.toml are experiments for it.
+/// `world` makes videos, with the annotations of all that backbones are trained and tuned on.
 #[derive(Args)]
 pub struct Synthetic {
     /// The benchmark.
@@ -23,25 +26,90 @@ pub struct Synthetic {
     /// Give each query, clip or summary the truth of another one: nothing is left to learn, and scores must stay at chance.
     #[arg(long)]
     shuffled: bool,
+    #[command(flatten)]
+    sizes: Sizes,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+/// What a world can be asked for; what is not given stays as [`World::small`] has it.
+#[derive(Args)]
+#[command(next_help_heading = "For world")]
+struct Sizes {
+    /// Width and height of the videos in pixels. Without it 64.
+    #[arg(long, value_name = "PIXELS")]
+    side: Option<usize>,
+    /// Videos of EgoClip. Without it 160.
+    #[arg(long, value_name = "N")]
+    videos: Option<usize>,
+    /// Videos that EgoMCQ asks about. Without it 24.
+    #[arg(long, value_name = "N")]
+    val_videos: Option<usize>,
+    /// Narrated clips in each video, one every two seconds. Without it 15.
+    #[arg(long, value_name = "N")]
+    clips_per_video: Option<usize>,
+    /// Questions of EgoMCQ, of either type. Without it 200.
+    #[arg(long, value_name = "N")]
+    questions: Option<usize>,
+    /// Colours, shapes and motions that there are: at most 6,6,8. Without it 4,3,4.
+    #[arg(long, value_name = "C,S,M", value_delimiter = ',', num_args = 1)]
+    kinds: Option<Vec<usize>>,
+    /// The ffmpeg that encodes. Without it that of `make setup`, else that of the PATH.
+    #[arg(long, value_name = "FILE")]
+    ffmpeg: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
 enum Task {
     Nlq,
     Mq,
     Qfvs,
+    World,
 }
 
 impl Synthetic {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
-        let Self { task, ref out, seed, shuffled } = self;
+        let Self { task, ref out, seed, shuffled, ref sizes } = self;
+        if task != Task::World && sizes.are_given() {
+            bail!("sizes and --ffmpeg are for world; the other benchmarks have one size and no videos");
+        }
         match task {
             Task::Nlq => drop(Nlq::small(seed, shuffled).write(out)?),
             Task::Mq => drop(Mq::small(seed, shuffled).write(out)?),
             Task::Qfvs => drop(Qfvs::small(seed, shuffled).write(out)?),
+            Task::World => drop(sizes.applied(World::small(seed, shuffled))?.write(out, &sizes.tools()?)?),
         }
         tell(format_args!("{}: a synthetic benchmark of seed {seed}", out.display()));
         Ok(())
+    }
+}
+
+impl Sizes {
+    fn are_given(&self) -> bool {
+        let numbers = [self.side, self.videos, self.val_videos, self.clips_per_video, self.questions];
+        numbers.iter().any(Option::is_some) || self.kinds.is_some() || self.ffmpeg.is_some()
+    }
+
+    fn applied(&self, mut world: World) -> anyhow::Result<World> {
+        let set = |given: Option<usize>, size: &mut usize| *size = given.unwrap_or(*size);
+        set(self.side, &mut world.side);
+        set(self.videos, &mut world.videos[0]);
+        set(self.val_videos, &mut world.videos[1]);
+        set(self.clips_per_video, &mut world.clips_per_video);
+        set(self.questions, &mut world.questions);
+        match self.kinds.as_deref() {
+            None => {}
+            Some(&[colours, shapes, motions]) => {
+                (world.colours, world.shapes, world.motions) = (colours, shapes, motions);
+            }
+            Some(kinds) => bail!("--kinds has {} numbers, expected 3: colours, shapes, motions", kinds.len()),
+        }
+        Ok(world)
+    }
+
+    fn tools(&self) -> anyhow::Result<Tools> {
+        let program = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
+        let above = program.ancestors().skip(1).take(3).map(Path::to_owned);
+        let bases: Vec<PathBuf> = std::env::current_dir().into_iter().chain(above).collect();
+        Ok(Tools::find(self.ffmpeg.as_deref(), None, &bases)?)
     }
 }

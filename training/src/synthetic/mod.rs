@@ -1,4 +1,5 @@
-//! Made-up benchmarks that can be learnt: moments planted into noise, in the files that the real ones come in.
+//! Made-up benchmarks that can be learnt: moments planted into noise, in the files that the real ones come in, and a
+//! [`World`] of videos.
 //!
 //! They prove that a head, its data and its loop learn something, without any data set: a head that reads them right
 //! ends far above chance, and one that is given shuffled labels stays there. Not a measure of how good a head is.
@@ -9,6 +10,7 @@ mod mq;
 mod nlq;
 mod qfvs;
 mod rows;
+mod world;
 
 use std::fs;
 use std::io;
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 pub use mq::{Mq, MqPaths};
 pub use nlq::{Nlq, NlqPaths};
 pub use qfvs::{Qfvs, QfvsPaths};
+pub use world::{CharadesPaths, EpicPaths, QaPaths, World, WorldPaths};
 
 /// Why a benchmark could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,14 @@ pub enum SyntheticError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// A video could not be made.
+    #[error("cannot encode {}: ffmpeg says {why:?}", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What ffmpeg said.
+        why: String,
     },
     /// A made-up name is none.
     #[error(transparent)]
