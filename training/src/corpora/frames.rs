@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo, random_region};
+use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
+use egofx::grid::EGOVLP_FPS;
 use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
 use egofx::recipe::Transform;
-use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -34,6 +34,9 @@ const KNOWN_VIDEOS: usize = 2000;
 pub struct ClipSettings {
     /// Frames of a clip.
     pub frames: u32,
+    /// Whether every other training clip is shown mirrored. The originals do so, and leave `left` and `right` in sentences
+    /// as they are.
+    pub mirrored: bool,
 }
 
 /// A clip that is asked for.
@@ -69,23 +72,66 @@ pub enum ClipError {
 /// Reads clips.
 pub struct Clips {
     source: FfmpegSource,
-    frames: u32,
+    settings: ClipSettings,
     side: usize,
     behaviour: Behaviour,
     known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
+    kept: Kept,
+}
+
+/// Decoded frames of whole clips that stay in memory as long as there is room: what small data sets are learnt from, which
+/// would be decoded again in each epoch. Clips are drawn evenly, so that what came first is as good to keep as any other.
+struct Kept {
+    room_bytes: Mutex<u64>,
+    clips: Mutex<HashMap<(PathBuf, [u64; 2]), Arc<Pictures>>>,
+}
+
+/// Frames by index.
+type Pictures = HashMap<u64, Pixels>;
+
+impl Kept {
+    fn get(&self, path: &Path, [start, end]: [u64; 2]) -> Option<Arc<Pictures>> {
+        let clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
+        clips.get(&(path.to_owned(), [start, end])).cloned()
+    }
+
+    /// Whether there is room for so many bytes, which are taken then.
+    fn takes(&self, bytes: u64) -> bool {
+        let mut room = self.room_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = room.checked_sub(bytes);
+        *room = left.unwrap_or(*room);
+        left.is_some()
+    }
+
+    fn keep(&self, path: &Path, range: [u64; 2], pictures: &Arc<Pictures>) {
+        let mut clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
+        clips.insert((path.to_owned(), range), pictures.clone());
+    }
 }
 
 impl Clips {
-    /// Clips of `settings.frames` frames of `side` by `side` pixels.
+    /// Clips of `settings.frames` frames of `side` by `side` pixels, of which `memory_bytes` may stay decoded in memory.
     ///
     /// # Errors
     /// [`TrainError::Tools`]: there is no ffmpeg.
-    pub fn new(settings: &ClipSettings, side: i64, behaviour: Behaviour) -> Result<Self, TrainError> {
+    pub fn new(
+        settings: &ClipSettings,
+        side: i64,
+        behaviour: Behaviour,
+        memory_bytes: u64,
+    ) -> Result<Self, TrainError> {
         let here: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
         let tools = Tools::find(None, None, &here)?;
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
-        Ok(Self { source, frames: settings.frames, side: side as usize, behaviour, known: Mutex::default() })
+        Ok(Self {
+            source,
+            settings: settings.clone(),
+            side: side as usize,
+            behaviour,
+            known: Mutex::default(),
+            kept: Kept { room_bytes: Mutex::new(memory_bytes), clips: Mutex::default() },
+        })
     }
 
     /// Frames `[F, 3, S, S]` of a narrated clip, normalised. With `draw` they are chosen, cropped and mirrored at random, as
@@ -101,7 +147,7 @@ impl Clips {
         let [start, end] = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
         let narrated = NarratedClip::new(start, end);
         let place = |why| ClipError::Place { path: wanted.path.to_owned(), why };
-        let middles = || narrated.pick(self.frames, Pick::Uniform);
+        let middles = || narrated.pick(self.settings.frames, Pick::Uniform);
         let mut draw = draw;
         let picked = match &mut draw {
             None => middles(),
@@ -109,7 +155,7 @@ impl Clips {
                 let mut within = |range: std::ops::Range<i64>| {
                     range.start + below(*draw, range.end.abs_diff(range.start).max(1) as usize) as i64
                 };
-                match narrated.pick(self.frames, Pick::Random(&mut within)) {
+                match narrated.pick(self.settings.frames, Pick::Random(&mut within)) {
                     Err(EgoclipError::TooShort { .. }) if self.behaviour == Behaviour::Fixed => middles(),
                     picked => picked,
                 }
@@ -118,8 +164,10 @@ impl Clips {
         let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
         let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, self.behaviour.compat());
         let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
-        let indices: Vec<u64> = fill(addresses, self.frames).iter().map(whole).collect();
-        self.frames(&video, &indices, draw)
+        let indices: Vec<u64> = fill(addresses, self.settings.frames).iter().map(whole).collect();
+        let (first, last) =
+            (((start.max(0.0) * EGOVLP_FPS) as u64).saturating_sub(1), (end.max(0.0) * EGOVLP_FPS) as u64);
+        self.frames(&video, &indices, [first, (last + 1).min(total)], draw)
     }
 
     /// What a video holds.
@@ -144,33 +192,63 @@ impl Clips {
         Ok(video)
     }
 
-    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`.
+    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`. `range`
+    /// holds all indices that may ever be asked for of this clip.
     ///
     /// # Errors
     /// [`ClipError::Video`]: not all of them can be decoded.
-    pub fn frames(&self, video: &VideoInfo, indices: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+    pub fn frames(
+        &self,
+        video: &VideoInfo,
+        indices: &[u64],
+        range: [u64; 2],
+        draw: Option<&mut Draw>,
+    ) -> Result<Tensor, ClipError> {
+        let pictures = self.pictures(video, indices, range)?;
+        let view = View::of(video, self.settings.mirrored, draw);
+        let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
+        for index in indices {
+            view.show(&Planes::of(&pictures[index], video.width, video.height), self.side).normalised(&mut values);
+        }
+        let side = self.side as i64;
+        Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
+    }
+
+    /// Pictures of all `indices`: kept ones, or decoded ones; of the whole `range` if that finds room to be kept.
+    fn pictures(&self, video: &VideoInfo, indices: &[u64], range: [u64; 2]) -> Result<Arc<Pictures>, ClipError> {
+        let all = |pictures: &Pictures| indices.iter().all(|index| pictures.contains_key(index));
+        if let Some(kept) = self.kept.get(&video.path, range).filter(|kept| all(kept)) {
+            return Ok(kept);
+        }
+        let picture_bytes = 3 * u64::from(video.width) * u64::from(video.height);
+        let has_room = self.kept.takes(picture_bytes * (range[1] - range[0]));
         let mut wanted = indices.to_vec();
+        if has_room {
+            wanted.extend(range[0]..range[1]);
+        }
         wanted.sort_unstable();
         wanted.dedup();
-        let (mut found, mut fault) = (HashMap::new(), None);
-        for frame in self.source.open(video, &wanted, &[Transform::WHOLE]) {
+        let (pictures, fault) = self.decoded(video, &wanted);
+        if let Some(index) = indices.iter().find(|index| !pictures.contains_key(index)) {
+            let why = format!("frame {index} cannot be decoded: {}", fault.as_deref().unwrap_or("it did not come"));
+            return Err(ClipError::Video { path: video.path.clone(), why });
+        }
+        let pictures = Arc::new(pictures);
+        if has_room {
+            self.kept.keep(&video.path, range, &pictures);
+        }
+        Ok(pictures)
+    }
+
+    fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> (Pictures, Option<String>) {
+        let (mut found, mut fault) = (Pictures::new(), None);
+        for frame in self.source.open(video, wanted, &[Transform::WHOLE]) {
             match frame {
                 Ok(Frame { index, mut pixels }) => drop(found.insert(index, pixels.remove(0))),
                 Err(why) => fault = Some(why.to_string()),
             }
         }
-        let missing = |index: &u64| ClipError::Video {
-            path: video.path.clone(),
-            why: format!("frame {index} cannot be decoded: {}", fault.as_deref().unwrap_or("it did not come")),
-        };
-        let view = View::of(video, draw);
-        let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
-        for index in indices {
-            let pixels = found.get(index).ok_or_else(|| missing(index))?;
-            view.show(&Planes::of(pixels, video.width, video.height), self.side).normalised(&mut values);
-        }
-        let side = self.side as i64;
-        Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
+        (found, fault)
     }
 }
 
@@ -183,11 +261,10 @@ enum View {
 }
 
 impl View {
-    fn of(video: &VideoInfo, draw: Option<&mut Draw>) -> Self {
+    fn of(video: &VideoInfo, mirrored: bool, draw: Option<&mut Draw>) -> Self {
         let Some(draw) = draw else { return Self::Middle };
         let region = random_region(CROP_SHARE, video.width, video.height, draw);
-        // One draw whatever the region was, so that what follows does not depend on it.
-        Self::Part { region, mirrored: coin(draw) }
+        Self::Part { region, mirrored: mirrored && unit(draw) < 0.5 }
     }
 
     fn show(&self, planes: &Planes, side: usize) -> Planes {
@@ -202,8 +279,4 @@ impl View {
             }
         }
     }
-}
-
-fn coin(draw: &mut impl Rng) -> bool {
-    unit(draw) < 0.5
 }

@@ -134,7 +134,7 @@ impl Corpus {
             narrations,
             asked: asked(&questions),
             questions,
-            clips: Clips::new(clips, side, behaviour)?,
+            clips: Clips::new(clips, side, behaviour, sources.memory_bytes)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             replaced: Replaced::default(),
             behaviour,
