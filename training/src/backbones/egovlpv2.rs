@@ -16,9 +16,9 @@ use super::settings::{EgoVlpV2Settings, positive};
 use super::video::{Block, Scene, VideoTower, Words};
 
 /// Of the video tower's norms.
-const EPS: f64 = 1e-5;
+pub(super) const EPS: f64 = 1e-5;
 /// Of the norm that ends the fused video tower.
-pub(super) const FUSED_EPS: f64 = 1e-6;
+const FUSED_EPS: f64 = 1e-6;
 
 /// A text that has met no video.
 #[derive(Debug)]
@@ -119,11 +119,10 @@ impl EgoVlpV2 {
     /// Clips and texts that meet, row by row.
     pub fn fused(&self, frames: &Tensor, ids: &Tensor, mask: &Tensor, train: bool) -> Fused {
         let mask = keys_that_count(mask);
-        let video = self.lower_video(frames, train);
-        let text = self.lower_text(ids, &mask, 0..self.unfused(), train);
-        let (mut video, mut text) = (video, text);
+        let mut video = self.lower_video(frames, train);
+        let mut text = self.lower_text(ids, &mask, 0..self.unfused(), train);
         for i in self.unfused()..self.video_model.blocks().len() {
-            [video, text] = self.step(i, [&video, &text, &mask], train);
+            [video, text] = self.step(i, [&video, &text, &mask], self.video_model.patches(), None, train);
         }
         Fused { class: self.norm.forward(&first(&video)), tokens: text }
     }
@@ -146,7 +145,7 @@ impl EgoVlpV2 {
         let mut looks = Vec::new();
         for i in self.unfused()..self.video_model.blocks().len() {
             looks.extend(self.text_model.layers()[i].with(|layer| layer.looks(&text, &mask, &video)));
-            [video, text] = self.step(i, [&video, &text, &mask], false);
+            [video, text] = self.step(i, [&video, &text, &mask], self.video_model.patches(), None, false);
         }
         looks
     }
@@ -157,7 +156,7 @@ impl EgoVlpV2 {
     }
 
     /// Tokens of clips before they meet a text, led by the class token of fused clips.
-    fn lower_video(&self, frames: &Tensor, train: bool) -> Tensor {
+    pub(super) fn lower_video(&self, frames: &Tensor, train: bool) -> Tensor {
         let tokens = self.video_model.embed(frames, &self.class, None);
         let recompute = self.recompute && train;
         (0..self.unfused()).fold(tokens, |x, i| self.video_model.alone(i, &x, Wanted::All, recompute))
@@ -175,12 +174,22 @@ impl EgoVlpV2 {
         layers.fold(tokens, |x, i| self.text_model.alone(i, &x, mask, train, self.recompute && train))
     }
 
-    /// Fused block and layer `i`, each reading what the other tower was before it.
-    fn step(&self, i: usize, state: [&Tensor; 3], train: bool) -> [Tensor; 2] {
+    /// Fused block and layer `i` on video, text and its mask, each reading what the other tower was before it. Frames have
+    /// `patches` patches; `keys` `[B, N]` is added to the scores of video tokens in space attention.
+    pub(super) fn step(
+        &self,
+        i: usize,
+        state: [&Tensor; 3],
+        patches: i64,
+        keys: Option<&Tensor>,
+        train: bool,
+    ) -> [Tensor; 2] {
         let pair = Pair { block: self.video_model.blocks()[i].clone(), layer: self.text_model.layers()[i].clone() };
-        let (patches, wanted) = (self.video_model.patches(), self.video_model.wanted(i));
-        let mut out = run(self.recompute && train, &state, move |state| {
-            pair.forward([&state[0], &state[1], &state[2]], patches, wanted, train)
+        let wanted = self.video_model.wanted(i);
+        let inputs: Vec<&Tensor> = state.into_iter().chain(keys).collect();
+        let mut out = run(self.recompute && train, &inputs, move |inputs| {
+            let scene = Scene { patches, words: None, keys: inputs.get(3), wanted };
+            pair.forward([&inputs[0], &inputs[1], &inputs[2]], scene, train)
         });
         let (text, video) = (out.remove(1), out.remove(0));
         [video, text]
@@ -194,9 +203,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn forward(&self, [video, text, mask]: [&Tensor; 3], patches: i64, wanted: Wanted, train: bool) -> Vec<Tensor> {
-        let words = Some(Words { tokens: text, mask });
-        let scene = Scene { words, wanted, ..Scene::plain(patches) };
+    fn forward(&self, [video, text, mask]: [&Tensor; 3], scene: Scene, train: bool) -> Vec<Tensor> {
+        let scene = Scene { words: Some(Words { tokens: text, mask }), ..scene };
         let next_video = self.block.with(|block| block.forward(video, &scene));
         let next_text = self.layer.with(|layer| layer.forward(text, mask, Some(video), train));
         vec![next_video, next_text]
