@@ -159,3 +159,20 @@ fn ctrl_c_and_kill_leave_a_checkpoint_to_go_on_from() {
     let saved = egofx_train::checkpoint::open(&shop.path("run/last.safetensors")).unwrap();
     assert!(saved.progress.epoch >= 2);
 }
+
+#[test]
+fn sizes_are_for_a_world_and_those_that_it_cannot_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Workshop { folder };
+    let refused = |arguments: &[&str], why: &str| {
+        let output = shop.run(&[&["synthetic"], arguments, &["-o", "out"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(words(&output).contains(why), "{}", words(&output));
+    };
+    refused(&["nlq", "--videos", "3"], "sizes and --ffmpeg are for world");
+    refused(&["world", "--kinds", "4,3"], "--kinds has 2 numbers, expected 3");
+    refused(&["world", "--kinds", "9,3,4"], "colours 9: expected at most 6");
+    refused(&["world", "--side", "33"], "side 33: expected an even number");
+    refused(&["world", "--ffmpeg", "/nowhere/ffmpeg"], "/nowhere/ffmpeg");
+    assert!(!shop.path("out").exists());
+}

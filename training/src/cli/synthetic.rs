@@ -10,8 +10,8 @@ use egofx_train::synthetic::{Mq, Nlq, Qfvs, World};
 
 use super::tell;
 
-/// Make up a benchmark that can be learnt: stores, and annotations in the official schema. To try the commands without a
-/// data set, and to see that training works on a machine. training/configs/synthetic_*.toml are experiments for it.
+/// Make up a benchmark that can be learnt: stores, and annotations in the official schema. To try the commands without
+/// a data set, and to see that training works on a machine. training/configs/synthetic_*.toml are experiments for it.
 /// `world` makes videos, with the annotations of all that backbones are trained and tuned on.
 #[derive(Args)]
 pub struct Synthetic {
@@ -23,7 +23,8 @@ pub struct Synthetic {
     /// Everything depends on it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Give each query, clip or summary the truth of another one: nothing is left to learn, and scores must stay at chance.
+    /// Give each query, clip or summary the truth of another one: nothing is left to learn, and scores must stay at
+    /// chance.
     #[arg(long)]
     shuffled: bool,
     #[command(flatten)]

@@ -6,17 +6,17 @@ use tch::{Kind, Reduction, Tensor};
 
 use crate::behaviour::Behaviour;
 
-/// The mean cross-entropy of logits `[n, C]` with labels `[n]`: whether a pair matches (C = 2, 1 is a match), whether an
-/// object changes its state (OSCC, C = 2), which answer is right (EgoTaskQA).
+/// The mean cross-entropy of logits `[n, C]` with labels `[n]`: whether a pair matches (C = 2, 1 is a match), whether
+/// an object changes its state (OSCC, C = 2), which answer is right (EgoTaskQA).
 pub fn classification(logits: &Tensor, labels: &Tensor) -> Tensor {
     logits.cross_entropy_for_logits(labels)
 }
 
-/// The loss of PNR: which of the sampled frames shows the change. Logits `[n, 16]`, labels `[n]`, `changes` `[n]` is 1 where
-/// there is a change and 0 where there is none, in the kind of the logits.
+/// The loss of PNR: which of the sampled frames shows the change. Logits `[n, 16]`, labels `[n]`, `changes` `[n]` is 1
+/// where there is a change and 0 where there is none, in the kind of the logits.
 ///
-/// The original takes the mean of `changes` times a cross-entropy that is the mean over the batch already: clips without a
-/// change, whose label means nothing, count in the latter. `fixed` multiplies clip by clip before the mean.
+/// The original takes the mean of `changes` times a cross-entropy that is the mean over the batch already: clips
+/// without a change, whose label means nothing, count in the latter. `fixed` multiplies clip by clip before the mean.
 pub fn key_frame(logits: &Tensor, labels: &Tensor, changes: &Tensor, behaviour: Behaviour) -> Tensor {
     let reduction = match behaviour {
         Behaviour::Compat => Reduction::Mean,

@@ -7,8 +7,8 @@ use tch::{Kind, Tensor};
 /// EgoNCE (Lin et al., 2022, equation 3) of similarities `[n, n]`, rows sentences: minus the mean over rows of
 /// log Σ_j m_ij softmax_j(s_ij / τ), and the same over columns. `positives` is symmetric and true on the diagonal.
 ///
-/// The original takes the logarithm of the sum of probabilities; here it is a difference of two logarithms of sums, which
-/// is the same number and never the logarithm of 0.
+/// The original takes the logarithm of the sum of probabilities; here it is a difference of two logarithms of sums,
+/// which is the same number and never the logarithm of 0.
 pub fn egonce(sim: &Tensor, positives: &Tensor, temperature: f64) -> Tensor {
     let logits = sim / temperature;
     let kept = logits.masked_fill(&positives.logical_not(), f64::NEG_INFINITY);

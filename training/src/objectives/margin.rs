@@ -9,14 +9,15 @@ use crate::behaviour::Behaviour;
 /// MI-MM (EgoVLP): the mean of max(0, m − s_ii + s_ij) and of max(0, m − s_ii + s_ji) over all i and j, those with
 /// i = j left out if `without_diagonal`. `sim` is `[n, n]`.
 ///
-/// Of one row without its diagonal nothing is left: as released the mean of nothing is NaN, fixed it is 0. The gradient is 0
-/// either way.
+/// Of one row without its diagonal nothing is left: as released the mean of nothing is NaN, fixed it is 0. The gradient
+/// is 0 either way.
 pub fn max_margin(sim: &Tensor, margin: f64, without_diagonal: bool, behaviour: Behaviour) -> Tensor {
     let margins = Tensor::full([sim.size()[0]], margin, (sim.kind(), sim.device()));
     mean_excess(sim, &margins, without_diagonal, behaviour)
 }
 
-/// The adaptive MI-MM (EgoVLPv2): [`max_margin`] where row i has the margin w_i m, in both directions; `weights` is `[n]`.
+/// The adaptive MI-MM (EgoVLPv2): [`max_margin`] where row i has the margin w_i m, in both directions; `weights` is
+/// `[n]`.
 pub fn adaptive_max_margin(
     sim: &Tensor,
     weights: &Tensor,

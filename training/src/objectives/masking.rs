@@ -80,9 +80,9 @@ impl Masking {
     }
 }
 
-/// The mean cross-entropy of logits `[..., V]` over the tokens whose label (`[...]`) is not [`IGNORED`]; gathered from all
-/// ranks it is the mean over all of their tokens. A sentence may have nothing to guess. If no sentence of the batch has, the
-/// loss is 0 and so is its gradient, where the original's is NaN.
+/// The mean cross-entropy of logits `[..., V]` over the tokens whose label (`[...]`) is not [`IGNORED`]; gathered from
+/// all ranks it is the mean over all of their tokens. A sentence may have nothing to guess. If no sentence of the batch
+/// has, the loss is 0 and so is its gradient, where the original's is NaN.
 pub fn mlm_loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     let words = logits.size().last().copied().unwrap_or_default();
     let (logits, labels) = (logits.reshape([-1, words]), labels.reshape([-1]));

@@ -1,7 +1,7 @@
 //! Pairs of a sentence and a clip, half of them right: which wrong ones are worth learning from.
 //!
-//! Not for the loss, which is [`classification`](super::classification), nor for the rows themselves: pairs are numbers of
-//! gathered rows. A negative replaces the clip or the sentence of a local row, never both.
+//! Not for the loss, which is [`classification`](super::classification), nor for the rows themselves: pairs are numbers
+//! of gathered rows. A negative replaces the clip or the sentence of a local row, never both.
 
 use rand_xoshiro::rand_core::Rng;
 use tch::{Kind, Tensor};
@@ -45,8 +45,8 @@ pub struct Pick {
 
 /// Pairs for the `count` local rows from `first` on, of which the first half matches, in random order.
 ///
-/// `sim` holds the cosines `[N, N]` of all gathered sentences (rows) with all gathered clips, `positives` which of these
-/// pairs are true. No gradient flows. The weights of the local rows are fetched from the device.
+/// `sim` holds the cosines `[N, N]` of all gathered sentences (rows) with all gathered clips, `positives` which of
+/// these pairs are true. No gradient flows. The weights of the local rows are fetched from the device.
 pub fn mine(
     sim: &Tensor,
     positives: &Tensor,
@@ -72,10 +72,12 @@ pub fn mine(
     Mined { labels: there(pairs.labels), video_index: there(pairs.video_index), text_index: there(pairs.text_index) }
 }
 
-/// The weights of the negatives: along each row the softmax of similarities over the temperature, 0 at positives, plus 1e-9.
+/// The weights of the negatives: along each row the softmax of similarities over the temperature, 0 at positives, plus
+/// 1e-9.
 ///
-/// As released the two tables are swapped: the clip that replaces a sentence's own is drawn by how alike that own clip is
-/// to the other *sentences*, and the other way round. `fixed` draws it by how alike the sentence is to the other clips.
+/// As released the two tables are swapped: the clip that replaces a sentence's own is drawn by how alike that own clip
+/// is to the other *sentences*, and the other way round. `fixed` draws it by how alike the sentence is to the other
+/// clips.
 pub fn weights(
     sim: &Tensor,
     positives: &Tensor,

@@ -1,10 +1,10 @@
 //! What backbones are trained for: losses, hidden words and mined pairs, as functions of tensors.
 //!
-//! After [EgoVLP](https://github.com/showlab/EgoVLP) and [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not for
-//! data, nor for ranks: who trains in several processes gathers rows first, and every loss is that of all rows. Dual
-//! softmax, which is for test time only, is `egofx::metric::mir::dual_softmax`. Invariant: losses are scalars in the kind of
-//! what they are given, so that callers leave autocast before, and nothing is fetched from the device but [`mine`]'s
-//! weights.
+//! After [EgoVLP](https://github.com/showlab/EgoVLP) and [EgoVLPv2](https://github.com/facebookresearch/EgoVLPv2). Not
+//! for data, nor for ranks: who trains in several processes gathers rows first, and every loss is that of all rows.
+//! Dual softmax, which is for test time only, is `egofx::metric::mir::dual_softmax`. Invariant: losses are scalars in
+//! the kind of what they are given, so that callers leave autocast before, and nothing is fetched from the device but
+//! [`mine`]'s weights.
 
 mod classification;
 mod contrastive;

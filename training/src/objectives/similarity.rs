@@ -33,8 +33,8 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// What EgoVLP's code (v1) makes of the rule: with both of its switches off it falls back to verbs, where EgoVLPv2 has
-    /// no other positives. `fixed` keeps the rule.
+    /// What EgoVLP's code (v1) makes of the rule: with both of its switches off it falls back to verbs, where EgoVLPv2
+    /// has no other positives. `fixed` keeps the rule.
     pub fn in_egovlp(self, behaviour: Behaviour) -> Self {
         match (self, behaviour) {
             (Self::None, Behaviour::Compat) => Self::Verb,
@@ -52,8 +52,8 @@ fn unit_rows(rows: &Tensor) -> Tensor {
     rows / rows.norm_scalaropt_dim(2.0, [1], true).clamp_min(LEAST_NORM)
 }
 
-/// One row for each list of tags, 1 where it has one: `[lists.len(), classes]`, single precision, on the CPU. A tag outside
-/// of `0..classes` is left out; who reads annotations refuses those.
+/// One row for each list of tags, 1 where it has one: `[lists.len(), classes]`, single precision, on the CPU. A tag
+/// outside of `0..classes` is left out; who reads annotations refuses those.
 pub fn multi_hot<T: AsRef<[i64]>>(lists: &[T], classes: i64) -> Tensor {
     let width = classes as usize;
     let mut hot = vec![0f32; lists.len() * width];

@@ -1,7 +1,7 @@
 //! Charades-Ego: actions in training videos, and test videos of one action each.
 //!
-//! Not for scores. Invariant: there are 157 classes, as the evaluator wants them, and those of the world come first; what
-//! the others say happens in no video.
+//! Not for scores. Invariant: there are 157 classes, as the evaluator wants them, and those of the world come first;
+//! what the others say happens in no video.
 
 use std::path::{Path, PathBuf};
 

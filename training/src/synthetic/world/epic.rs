@@ -1,4 +1,5 @@
-//! EPIC-KITCHENS-100 retrieval: clips with orders, the unique ones among these, and how relevant they are to each other.
+//! EPIC-KITCHENS-100 retrieval: clips with orders, the unique ones among these, and how relevant they are to each
+//! other.
 //!
 //! Not for scores. Invariant: the relevancies are those that `egofx eval mir` computes without them.
 

@@ -1,7 +1,7 @@
 //! Films: shots that follow one another on one background, each with one act.
 //!
-//! Not for pixels or annotations. Invariant: a shot is of one act from its first to its last frame, so that every part of it
-//! can be narrated.
+//! Not for pixels or annotations. Invariant: a shot is of one act from its first to its last frame, so that every part
+//! of it can be narrated.
 
 use std::ops::Range;
 

@@ -1,12 +1,12 @@
 //! A small world on video: coloured shapes that move, and what every benchmark says about them.
 //!
 //! Real files all the way: videos in H.264, and annotations in the forms in which EgoClip, EgoMCQ, OSCC and PNR,
-//! EPIC-KITCHENS-100 retrieval, Charades-Ego and EgoTaskQA are published, so that everything from a video to a score can be
-//! walked, and learnt by a tiny model. Not a measure of how good a model is. Invariants: the same settings give the same
-//! bytes, no video belongs to two splits, and no single picture tells a motion.
+//! EPIC-KITCHENS-100 retrieval, Charades-Ego and EgoTaskQA are published, so that everything from a video to a score
+//! can be walked, and learnt by a tiny model. Not a measure of how good a model is. Invariants: the same settings give
+//! the same bytes, no video belongs to two splits, and no single picture tells a motion.
 //!
-//! Left and right are motions here. Who flips clips at random for training and leaves their sentences as they are, as the
-//! published code does, cannot tell them apart.
+//! Left and right are motions here. Who flips clips at random for training and leaves their sentences as they are, as
+//! the published code does, cannot tell them apart.
 
 mod charades;
 mod egoclip;

@@ -1,6 +1,7 @@
 //! OSCC and PNR: clips of eight seconds in which a thing becomes another one, or does not.
 //!
-//! Not for choosing frames. Invariant: what a thing is before and after a change says nothing about whether there is one.
+//! Not for choosing frames. Invariant: what a thing is before and after a change says nothing about whether there is
+//! one.
 
 use std::path::{Path, PathBuf};
 

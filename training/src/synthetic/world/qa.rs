@@ -1,7 +1,7 @@
 //! EgoTaskQA: six questions about each interval, in the direct and the indirect split.
 //!
-//! Questions are about what happens (world, descriptive); none is about intents, other people, causes or the future. Not
-//! for question encodings, which the video models do not read. Invariant: an answer's class is its line in
+//! Questions are about what happens (world, descriptive); none is about intents, other people, causes or the future.
+//! Not for question encodings, which the video models do not read. Invariant: an answer's class is its line in
 //! `answer_set.txt`, and what training never answers is `<UNK1>`.
 
 use std::collections::HashMap;

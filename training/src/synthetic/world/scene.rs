@@ -1,7 +1,8 @@
 //! What there is and what happens: colours, shapes and motions, by their numbers in tables that all worlds share.
 //!
-//! Not for words beyond names, nor for pixels. Invariant: no single picture tells a motion. Places lie on a torus, so that
-//! whatever moves is anywhere at any time; and every thing has a size drawn from what one that swells goes through.
+//! Not for words beyond names, nor for pixels. Invariant: no single picture tells a motion. Places lie on a torus, so
+//! that whatever moves is anywhere at any time; and every thing has a size drawn from what one that swells goes
+//! through.
 
 use std::f32::consts::TAU;
 
@@ -117,8 +118,8 @@ impl Thing {
         &SHAPES[self.shape]
     }
 
-    /// Its number among all things of all worlds: what tags call a noun. A red circle is another noun than a red ring, so
-    /// that clips count as true of each other's sentences only where they are.
+    /// Its number among all things of all worlds: what tags call a noun. A red circle is another noun than a red ring,
+    /// so that clips count as true of each other's sentences only where they are.
     pub(super) fn noun(self) -> usize {
         self.colour * SHAPES.len() + self.shape
     }
@@ -188,5 +189,45 @@ impl Motion {
             Path::Hold => ([x, y], still),
         };
         Pose { at, scale }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Over all phases, at any time, things have the same sizes whatever they do; where they are is drawn on a torus.
+    #[test]
+    fn at_no_moment_does_a_size_tell_a_motion() {
+        for motion in MOTIONS {
+            for sec in [0.0, 0.37, 1.5] {
+                let course = |phase: u32| Course { origin: [0.5, 0.5], phase: phase as f32 / 360.0, speed: 0.5 };
+                let poses: Vec<Pose> = (0..360).map(|phase| motion.pose(course(phase), sec)).collect();
+                let mean = |of: &dyn Fn(&Pose) -> f32| poses.iter().map(of).sum::<f32>() / 360.0;
+                assert!((mean(&|pose| pose.scale) - 1.0).abs() < 1e-3);
+                let variance = mean(&|pose| (pose.scale - 1.0).powi(2));
+                assert!((variance - SWELL * SWELL / 2.0).abs() < 1e-3, "{}: {variance}", motion.ways[0].verb);
+            }
+        }
+        let drift = |speed: f32| MOTIONS[0].pose(Course { origin: [0.2, 0.5], phase: 0.0, speed }, 2.0).at;
+        assert!((drift(0.5)[0] - -0.8).abs() < 1e-6 && drift(0.5)[1] == 0.5);
+    }
+
+    #[test]
+    fn names_are_unique_and_tags_fit_the_vocabularies_of_egoclip() {
+        let mut ways: Vec<String> = Vec::new();
+        for motion in MOTIONS {
+            ways.extend(motion.ways.iter().map(|way| format!("{} {}", way.verb, way.tail)));
+        }
+        let mut names: Vec<&str> =
+            COLOURS.iter().map(|colour| colour.name).chain(SHAPES.iter().map(|s| s.name)).collect();
+        names.extend(ways.iter().map(String::as_str));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        let nouns: std::collections::BTreeSet<usize> = all_acts().map(|act| act.thing.noun()).collect();
+        assert_eq!(nouns.len(), COLOURS.len() * SHAPES.len());
+        assert!(MOTIONS.len() <= 118 && nouns.iter().all(|noun| *noun < 582));
     }
 }

@@ -1,7 +1,7 @@
 //! Vocabularies of all words of all worlds, in the files that the published ones come in.
 //!
-//! Not for reading them: `egofx::text` does. Invariant: a world's sentence has no unknown token, and every word of it that
-//! follows a blank is one token.
+//! Not for reading them: `egofx::text` does. Invariant: a world's sentence has no unknown token, and every word of it
+//! that follows a blank is one token.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ const BLANK: char = 'Ġ';
 /// What can be spelled, beyond the words.
 const CHARACTERS: &str = "#',-.?0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Writes both vocabularies: of DistilBERT's kind (`vocab.txt`) and of RoBERTa's (`vocab.json`, `merges.txt`); gives their
-/// folders.
+/// Writes both vocabularies: of DistilBERT's kind (`vocab.txt`) and of RoBERTa's (`vocab.json`, `merges.txt`); gives
+/// their folders.
 pub(super) fn write_both(out: &Path) -> Result<[PathBuf; 2], SyntheticError> {
     let words: BTreeSet<String> = all_sentences().flat_map(|sentence| split(&sentence)).collect();
     let [egovlp, egovlpv2] = ["egovlp", "egovlpv2"].map(|model| out.join("tokenizers").join(model));
