@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
-use egofx::grid::EGOVLP_FPS;
 use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
 use egofx::recipe::Transform;
 use serde::{Deserialize, Serialize};
@@ -79,33 +78,27 @@ pub struct Clips {
     kept: Kept,
 }
 
-/// Decoded frames of whole clips that stay in memory as long as there is room: what small data sets are learnt from, which
-/// would be decoded again in each epoch. Clips are drawn evenly, so that what came first is as good to keep as any other.
+/// Frames of whole videos that stay decoded in memory as long as there is room: small data sets would be decoded again in
+/// each epoch. Clips are drawn evenly, so that the videos that came first are as good to keep as any others.
 struct Kept {
     room_bytes: Mutex<u64>,
-    clips: Mutex<HashMap<(PathBuf, [u64; 2]), Arc<Pictures>>>,
+    videos: Mutex<HashMap<PathBuf, Arc<OnceLock<Arc<Pictures>>>>>,
 }
 
 /// Frames by index.
 type Pictures = HashMap<u64, Pixels>;
 
 impl Kept {
-    fn get(&self, path: &Path, [start, end]: [u64; 2]) -> Option<Arc<Pictures>> {
-        let clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
-        clips.get(&(path.to_owned(), [start, end])).cloned()
-    }
-
-    /// Whether there is room for so many bytes, which are taken then.
-    fn takes(&self, bytes: u64) -> bool {
+    /// The place of a video that is kept, or that there is room for.
+    fn place(&self, video: &VideoInfo) -> Option<Arc<OnceLock<Arc<Pictures>>>> {
+        let mut videos = self.videos.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = videos.get(&video.path) {
+            return Some(place.clone());
+        }
+        let bytes = 3 * u64::from(video.width) * u64::from(video.height) * video.timeline.frames();
         let mut room = self.room_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = room.checked_sub(bytes);
-        *room = left.unwrap_or(*room);
-        left.is_some()
-    }
-
-    fn keep(&self, path: &Path, range: [u64; 2], pictures: &Arc<Pictures>) {
-        let mut clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
-        clips.insert((path.to_owned(), range), pictures.clone());
+        *room = room.checked_sub(bytes)?;
+        Some(videos.entry(video.path.clone()).or_default().clone())
     }
 }
 
@@ -130,7 +123,7 @@ impl Clips {
             side: side as usize,
             behaviour,
             known: Mutex::default(),
-            kept: Kept { room_bytes: Mutex::new(memory_bytes), clips: Mutex::default() },
+            kept: Kept { room_bytes: Mutex::new(memory_bytes), videos: Mutex::default() },
         })
     }
 
@@ -165,9 +158,7 @@ impl Clips {
         let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, self.behaviour.compat());
         let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
         let indices: Vec<u64> = fill(addresses, self.settings.frames).iter().map(whole).collect();
-        let (first, last) =
-            (((start.max(0.0) * EGOVLP_FPS) as u64).saturating_sub(1), (end.max(0.0) * EGOVLP_FPS) as u64);
-        self.frames(&video, &indices, [first, (last + 1).min(total)], draw)
+        self.frames(&video, &indices, draw)
     }
 
     /// What a video holds.
@@ -192,19 +183,12 @@ impl Clips {
         Ok(video)
     }
 
-    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`. `range`
-    /// holds all indices that may ever be asked for of this clip.
+    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`.
     ///
     /// # Errors
     /// [`ClipError::Video`]: not all of them can be decoded.
-    pub fn frames(
-        &self,
-        video: &VideoInfo,
-        indices: &[u64],
-        range: [u64; 2],
-        draw: Option<&mut Draw>,
-    ) -> Result<Tensor, ClipError> {
-        let pictures = self.pictures(video, indices, range)?;
+    pub fn frames(&self, video: &VideoInfo, indices: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let pictures = self.pictures(video, indices)?;
         let view = View::of(video, self.settings.mirrored, draw);
         let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
         for index in indices {
@@ -214,30 +198,26 @@ impl Clips {
         Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
     }
 
-    /// Pictures of all `indices`: kept ones, or decoded ones; of the whole `range` if that finds room to be kept.
-    fn pictures(&self, video: &VideoInfo, indices: &[u64], range: [u64; 2]) -> Result<Arc<Pictures>, ClipError> {
-        let all = |pictures: &Pictures| indices.iter().all(|index| pictures.contains_key(index));
-        if let Some(kept) = self.kept.get(&video.path, range).filter(|kept| all(kept)) {
-            return Ok(kept);
-        }
-        let picture_bytes = 3 * u64::from(video.width) * u64::from(video.height);
-        let has_room = self.kept.takes(picture_bytes * (range[1] - range[0]));
-        let mut wanted = indices.to_vec();
-        if has_room {
-            wanted.extend(range[0]..range[1]);
-        }
-        wanted.sort_unstable();
-        wanted.dedup();
-        let (pictures, fault) = self.decoded(video, &wanted);
-        if let Some(index) = indices.iter().find(|index| !pictures.contains_key(index)) {
-            let why = format!("frame {index} cannot be decoded: {}", fault.as_deref().unwrap_or("it did not come"));
-            return Err(ClipError::Video { path: video.path.clone(), why });
-        }
-        let pictures = Arc::new(pictures);
-        if has_room {
-            self.kept.keep(&video.path, range, &pictures);
-        }
-        Ok(pictures)
+    /// Pictures of all `indices`, out of a video that is kept if there is room for it.
+    fn pictures(&self, video: &VideoInfo, indices: &[u64]) -> Result<Arc<Pictures>, ClipError> {
+        let mut fault = None;
+        let mut decode = |wanted: &[u64]| {
+            let (pictures, why) = self.decoded(video, wanted);
+            fault = why;
+            Arc::new(pictures)
+        };
+        let pictures = if let Some(place) = self.kept.place(video) {
+            place.get_or_init(|| decode(&(0..video.timeline.frames()).collect::<Vec<_>>())).clone()
+        } else {
+            let mut wanted = indices.to_vec();
+            wanted.sort_unstable();
+            wanted.dedup();
+            decode(&wanted)
+        };
+        let Some(index) = indices.iter().find(|index| !pictures.contains_key(index)) else { return Ok(pictures) };
+        let why = fault.unwrap_or_else(|| "it did not come".to_owned());
+        let why = format!("frame {index} cannot be decoded: {why}");
+        Err(ClipError::Video { path: video.path.clone(), why })
     }
 
     fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> (Pictures, Option<String>) {
