@@ -194,3 +194,42 @@ pub(super) fn positive(counts: impl IntoIterator<Item = (&'static str, i64)>) ->
 pub(super) fn expect(holds: bool, name: &'static str, found: f64, expected: &'static str) -> Result<(), BackboneError> {
     if holds { Ok(()) } else { Err(BackboneError::Setting { name, found, expected }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        projector = { kind = "full", width = 16 }
+        fused = 2
+        [video]
+        image = 32
+        patch = 16
+        width = 32
+        depth = 4
+        heads = 2
+        hidden = 64
+        frames = 4
+        [text]
+        vocabulary = 200
+        positions = 42
+        width = 32
+        layers = 4
+        heads = 2
+        hidden = 64
+        dropout = 0.1
+    "#;
+
+    #[test]
+    fn every_key_is_needed_and_no_other_is_known() {
+        let settings: EgoVlpV2Settings = toml::from_str(TEXT).unwrap();
+        settings.check().unwrap();
+        assert_eq!((settings.projector, settings.video.patches()), (Projector::Full { width: 16 }, 4));
+        for line in TEXT.lines().map(str::trim).filter(|line| line.contains(" = ")) {
+            assert!(toml::from_str::<EgoVlpV2Settings>(&TEXT.replacen(line, "", 1)).is_err(), "without {line}");
+        }
+        assert!(toml::from_str::<EgoVlpV2Settings>(&format!("{TEXT}\nspare = 1")).is_err());
+        let none = TEXT.replace(r#"{ kind = "full", width = 16 }"#, r#"{ kind = "none" }"#);
+        assert_eq!(toml::from_str::<EgoVlpV2Settings>(&none).unwrap().projector, Projector::None);
+    }
+}

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::support::{FULL, Golden, OUTPUT, SMALL, STATE, egovlp, egovlpv2, lower_variance, off};
+use crate::support::{FULL, Golden, OUTPUT, SMALL, STATE, egovlp, egovlpv2, lower_variance, off, variables};
 
 #[test]
 fn egovlps_video_tower_computes_what_the_original_computes() {
@@ -169,4 +169,55 @@ fn words_look_at_videos_with_shares_that_sum_to_one() {
         assert!(off(&sums, &sums.ones_like()) <= 1e-5);
         assert!(looks.max().double_value(&[]) > 1.5 / 17.0, "not all alike");
     }
+}
+
+#[test]
+fn a_text_that_does_not_look_at_the_video_is_what_it_is_alone() {
+    let golden = Golden::open("egovlpv2", "expected");
+    let (store, model) = egovlpv2(4, FULL);
+    let [ids, mask] = golden.text("text_padded");
+    let fused = || model.fused(golden.input("video_f4"), ids, mask, false).tokens;
+    let alone = model.text(ids, mask, false).tokens;
+    assert!(off(&fused(), &alone) > 1e-1);
+    for (name, mut weight) in variables(&store) {
+        if name.ends_with("alpha_t2i") {
+            let _ = tch::no_grad(|| weight.zero_());
+        }
+    }
+    assert!(off(&fused(), &alone) <= 1e-6);
+}
+
+#[test]
+fn training_drops_values_of_texts_and_none_of_videos() {
+    let golden = Golden::open("egovlpv2", "expected");
+    let (_store, model) = egovlpv2(4, FULL);
+    let video = golden.input("video_f4");
+    let [ids, mask] = golden.text("text_padded");
+    let text = |train| model.text(ids, mask, train).tokens;
+    assert!(off(&text(true), &text(false)) > 1e-2);
+    assert!(off(&text(true), &text(true)) > 1e-2, "drawn anew");
+    let fused = |train| model.fused(video, ids, mask, train).class;
+    assert!(off(&fused(true), &fused(false)) > 1e-3);
+    assert_eq!(off(&model.video(video, true), &model.video(video, false)), 0.0);
+    let golden = Golden::open("egovlp", "expected");
+    let (_store, model) = egovlp(16);
+    let [ids, mask] = golden.text("text_padded");
+    assert!(off(&model.text(ids, mask, true), &model.text(ids, mask, false)) > 1e-2);
+    assert_eq!(off(&model.video(video, true), &model.video(video, false)), 0.0);
+}
+
+#[test]
+fn batches_that_do_not_fit_are_refused() {
+    let golden = Golden::open("egovlpv2", "expected");
+    let (_store, model) = egovlpv2(4, FULL);
+    let [ids, mask] = golden.text("text_padded");
+    let error = |result: Result<(), egofx_train::backbones::BackboneError>| result.unwrap_err().to_string();
+    let five = model.check_video(golden.input("video_f5"));
+    assert_eq!(error(five), "backbone: frames has shape [2, 5, 3, 32, 32], expected [B, 4, 3, 32, 32]");
+    let long = ids.repeat([1, 6]);
+    assert_eq!(error(model.check_text(&long, &long)), "backbone: ids has shape [2, 42], expected [B, 1 to 40]");
+    let narrow = mask.narrow(1, 0, 3);
+    assert_eq!(error(model.check_text(ids, &narrow)), "backbone: mask has shape [2, 3], expected [2, 7]");
+    let floats = mask.to_kind(tch::Kind::Float);
+    assert_eq!(error(model.check_text(ids, &floats)), "backbone: mask holds Float, expected Int64");
 }
