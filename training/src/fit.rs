@@ -55,6 +55,8 @@ pub enum Event {
         parameters: i64,
         /// Epochs that are done already.
         epoch: u64,
+        /// What a person should know of the data.
+        remarks: Vec<String>,
     },
     /// A step was made.
     Stepped {
@@ -88,6 +90,8 @@ pub enum Event {
         waited: Waited,
         /// Samples that were learnt from in it.
         samples: usize,
+        /// What a person should know of the data that was read in it.
+        remarks: Vec<String>,
     },
 }
 
@@ -219,6 +223,7 @@ impl<'r, L: Learner> Run<'r, L> {
             validation: self.fold.validation.len(),
             parameters: weights(&self.variables).values().map(|weight| weight.numel() as i64).sum(),
             epoch: self.progress.epoch,
+            remarks: L::remarks(self.data),
         });
         while self.progress.epoch < self.experiment.train.epochs && !self.has_stalled() {
             self.epoch(&mut journal)?;
@@ -277,7 +282,8 @@ impl<'r, L: Learner> Run<'r, L> {
         self.waited.waiting += waited.waiting;
         let samples = batches[done..].iter().map(Vec::len).sum();
         self.samples += samples;
-        (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples });
+        let remarks = L::remarks(data);
+        (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples, remarks });
         Ok(())
     }
 

@@ -155,6 +155,11 @@ pub trait Learner: Sized + 'static {
         Ok(())
     }
 
+    /// What a person should know of the data that was opened, or read since this was last asked.
+    fn remarks(_data: &Self::Data) -> Vec<String> {
+        vec![]
+    }
+
     /// The folds of a benchmark; the usual one trains on one split and validates on another.
     fn folds(data: &Self::Data) -> Vec<Fold>;
 

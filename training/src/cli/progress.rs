@@ -49,11 +49,12 @@ impl Progress {
 
     fn tell(&self, event: &Event) {
         match event {
-            Event::Started { train, validation, parameters, epoch } => {
+            Event::Started { train, validation, parameters, epoch, remarks } => {
                 let done = if *epoch > 0 { format!("; goes on after epoch {epoch}") } else { String::new() };
                 self.line(&format!(
                     "{train} samples to learn from, {validation} to validate on; {parameters} weights{done}"
                 ));
+                remarks.iter().for_each(|remark| self.line(remark));
             }
             Event::Stepped { step, steps, epoch, epochs, loss } => self.step(*step, *steps, *epoch, *epochs, *loss),
             Event::Validated { epoch, scores, is_best } => {
@@ -62,12 +63,13 @@ impl Progress {
                 let list: Vec<String> = shown.map(|(name, value)| format!("{name} {}", number(name, *value))).collect();
                 self.line(&format!("epoch {epoch:.2}: validation {}{mark}", list.join(", ")));
             }
-            Event::Epoch { epoch, loss, waited, samples } => {
+            Event::Epoch { epoch, loss, waited, samples, remarks } => {
                 let rate = *samples as f64 / waited.total.as_secs_f64();
                 let share = 100.0 * waited.share();
                 self.line(&format!(
                     "epoch {epoch}: loss {loss:.4}, {rate:.0} samples/s, {share:.0} % of it waiting for data"
                 ));
+                remarks.iter().for_each(|remark| self.line(remark));
             }
         }
     }

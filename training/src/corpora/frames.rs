@@ -11,7 +11,7 @@ use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, Vi
 use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
 use egofx::recipe::Transform;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::listed::Clip;
 use super::pixels::Planes;
@@ -159,6 +159,13 @@ impl Clips {
         let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
         let indices: Vec<u64> = fill(addresses, self.settings.frames).iter().map(whole).collect();
         self.frames(&video, &indices, draw)
+    }
+
+    /// In the shape of `clips` clips `[clips, F, 3, S, S]` that cannot be read.
+    pub fn nothing(&self, clips: usize) -> Tensor {
+        let side = self.side as i64;
+        let size = [clips as i64, i64::from(self.settings.frames), 3, side, side];
+        Tensor::zeros(size, (Kind::Float, Device::Cpu))
     }
 
     /// What a video holds.

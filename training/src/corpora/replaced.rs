@@ -1,4 +1,4 @@
-//! Clips that cannot be read: counted, and others in their places.
+//! Clips that cannot be read: counted, and others in their places where there can be any.
 //!
 //! Not for reading them. Invariant: no clip is replaced without being counted, and none by anything but a clip.
 
@@ -52,7 +52,8 @@ impl Replaced {
         Err(TrainError::Clip { tries: TRIES, why })
     }
 
-    fn note(&self, error: &ClipError) {
+    /// Counts a clip that nothing takes the place of.
+    pub fn note(&self, error: &ClipError) {
         let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         seen.count += 1;
         if seen.reasons.len() < EXAMPLES {

@@ -3,6 +3,9 @@
 //! Not for losses. What is drawn for a sample depends on the batch and on the sample, not on which rank or in which order
 //! it is made.
 
+use std::sync::{Mutex, PoisonError};
+
+use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,9 @@ pub struct Corpus {
     clips: Clips,
     words: Words,
     replaced: Replaced,
+    unanswerable: Replaced,
+    /// What nobody has been told yet of what was left out.
+    left_out: Mutex<Vec<String>>,
     behaviour: Behaviour,
 }
 
@@ -84,8 +90,8 @@ pub struct Pairs {
 
 /// Questions with five clips each.
 pub struct Asked {
-    /// Their numbers among the samples.
-    pub samples: Vec<usize>,
+    /// Their numbers among the samples; `None` for one without all of its clips, which counts for nothing.
+    pub samples: Vec<Option<usize>>,
     /// `[Q]`, the right clips.
     pub answers: Tensor,
     /// `[5 Q, F, 3, S, S]`.
@@ -129,6 +135,8 @@ impl Corpus {
         let path = sources.split(Split::Validation).or(only_asked).ok_or(needed("val", QUESTIONS_ABOUT))?;
         let questions = Listed::read("egomcq", &[path], &sources.videos)?;
         let window = losses.negatives_within_sec;
+        let mut without = left_out("narrations", narrations.iter().flat_map(Narrations::left_out));
+        without.extend(left_out("questions", &questions.left_out));
         Ok(Self {
             scenes: narrations.as_ref().zip(window).map(|(narrations, window)| narrations.scenes(window)),
             narrations,
@@ -137,6 +145,8 @@ impl Corpus {
             clips: Clips::new(clips, side, behaviour, sources.memory_bytes)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             replaced: Replaced::default(),
+            unanswerable: Replaced::default(),
+            left_out: Mutex::new(without),
             behaviour,
         })
     }
@@ -155,11 +165,6 @@ impl Corpus {
     /// The question of a sample.
     pub fn question(&self, sample: usize) -> &Question {
         &self.asked[sample - self.first_question()]
-    }
-
-    /// Clips that could not be read and what took their place.
-    pub fn replaced(&self) -> &Replaced {
-        &self.replaced
     }
 
     /// A batch of narrations with `draw`, of questions without.
@@ -221,22 +226,52 @@ impl Corpus {
         Masked { ids: Tensor::cat(&ids, 0), labels: Tensor::cat(&labels, 0) }
     }
 
-    /// A question without one of its clips is none, so that nothing is replaced here.
+    /// A question without one of its clips is none: nothing can take the place of a choice.
     fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
-        let asked: Vec<&Question> = samples.iter().map(|&sample| self.question(sample)).collect();
-        let wanted = asked.iter().flat_map(|question| &question.choices);
-        let read = |clip: &Clip| {
-            let path = &self.questions.videos[clip.video as usize];
-            self.clips.narrated(Wanted { path, clip: *clip }, None)
-        };
-        let frames: Vec<Tensor> = wanted.map(read).collect::<Result<_, _>>()?;
+        let (mut answerable, mut frames) = (Vec::new(), Vec::new());
+        for &sample in samples {
+            let read = |clip: &Clip| {
+                let path = &self.questions.videos[clip.video as usize];
+                self.clips.narrated(Wanted { path, clip: *clip }, None)
+            };
+            match self.question(sample).choices.iter().map(read).collect::<Result<Vec<_>, _>>() {
+                Ok(clips) => {
+                    answerable.push(Some(sample));
+                    frames.push(Tensor::stack(&clips, 0));
+                }
+                Err(error) => {
+                    self.unanswerable.note(&error);
+                    answerable.push(None);
+                    frames.push(self.clips.nothing(CHOICES));
+                }
+            }
+        }
         let first = self.first_question();
         let texts: Vec<&str> = samples.iter().map(|&sample| self.questions.query(sample - first).text).collect();
         let (ids, mask) = self.words.encode("egomcq", &texts)?;
-        let answers: Vec<i64> = asked.iter().map(|question| question.answer as i64).collect();
-        let (samples, answers) = (samples.to_vec(), Tensor::from_slice(&answers));
-        Ok(Asked { samples, answers, frames: Tensor::stack(&frames, 0), ids, mask })
+        let answers: Vec<i64> = samples.iter().map(|&sample| self.question(sample).answer as i64).collect();
+        let answers = Tensor::from_slice(&answers);
+        Ok(Asked { samples: answerable, answers, frames: Tensor::cat(&frames, 0), ids, mask })
     }
+
+    /// What a person should know of the data that was opened, or read since this was last asked.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        for (what, seen) in [
+            ("clips could not be read and were replaced by others", &self.replaced),
+            ("questions have a clip that could not be read, and are left out", &self.unanswerable),
+        ] {
+            let (count, reasons) = seen.take();
+            if count > 0 {
+                remarks.push(format!("{count} {what}: {}", reasons.join("; ")));
+            }
+        }
+        remarks
+    }
+}
+
+fn left_out<'l>(what: &str, listed: impl IntoIterator<Item = &'l (usize, String)>) -> Vec<String> {
+    listed.into_iter().map(|(count, why)| format!("{what}: {count} {why} are left out")).collect()
 }
 
 /// The questions of a list that has them all with their clips.

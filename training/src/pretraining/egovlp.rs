@@ -73,6 +73,10 @@ impl Learner for Pretraining {
         Ok(Data { corpus, losses: settings.losses.clone() })
     }
 
+    fn remarks(data: &Data) -> Vec<String> {
+        data.corpus.remarks()
+    }
+
     fn folds(data: &Data) -> Vec<Fold> {
         vec![data.corpus.fold()]
     }

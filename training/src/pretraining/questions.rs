@@ -51,7 +51,14 @@ pub fn dual(texts: &Tensor, videos: &Tensor) -> Tensor {
 impl Answered {
     /// By how much the right clips are missed: cross-entropy of the cosines over the temperature. Not learnt from.
     pub fn loss(&self, asked: &Asked, temperature: f64) -> Tensor {
-        classification(&(&self.dual / temperature), &asked.answers)
+        let rows = (0i64..).zip(&asked.samples).filter(|(_, sample)| sample.is_some()).map(|(row, _)| row);
+        let rows: Vec<i64> = rows.collect();
+        if rows.is_empty() {
+            return self.dual.sum(Kind::Float) * 0.0;
+        }
+        let rows = Tensor::from_slice(&rows).to_device(self.dual.device());
+        let of_rows = |tensor: &Tensor| tensor.index_select(0, &rows);
+        classification(&(of_rows(&self.dual) / temperature), &of_rows(&asked.answers))
     }
 
     /// The scores of each question, with its number.
@@ -63,7 +70,7 @@ impl Answered {
         let (dual, fusion) = (rows(&self.dual), self.fusion.as_ref().map(rows));
         let five = |all: &[f64], row: usize| -> Five { std::array::from_fn(|clip| all[row * CHOICES + clip]) };
         let of = |row: usize| Scores { dual: five(&dual, row), fusion: fusion.as_ref().map(|all| five(all, row)) };
-        asked.samples.iter().enumerate().map(|(row, &sample)| (sample, of(row))).collect()
+        asked.samples.iter().enumerate().filter_map(|(row, sample)| Some(((*sample)?, of(row)))).collect()
     }
 }
 

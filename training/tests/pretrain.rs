@@ -1,0 +1,270 @@
+//! Pretraining as people run it: on real videos of a small made-up world, in one process and in several.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use egofx::decode::Tools;
+use egofx_train::checkpoint;
+use egofx_train::journal::{METRICS_FILE, read};
+use egofx_train::synthetic::{World, WorldPaths};
+use tch::Tensor;
+
+const CONFIG: &str = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
+
+/// One world for all tests, made once.
+fn world() -> &'static WorldPaths {
+    static MADE: OnceLock<(tempfile::TempDir, WorldPaths)> = OnceLock::new();
+    let (_, paths) = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World {
+            side: 32,
+            videos: [8, 3],
+            clips_per_video: 8,
+            questions: 12,
+            changes: [3, 3],
+            kitchens: [1, 1],
+            homes: [1, 1],
+            intervals: [2, 1, 1],
+            ..World::small(5, false)
+        };
+        let paths = world.write(folder.path(), &Tools::find(None, None, &[]).unwrap()).unwrap();
+        (folder, paths)
+    });
+    paths
+}
+
+/// The experiment with `changes`, each of which must find its place.
+fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
+    let small = [
+        ("image = 48", "image = 24"),
+        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
+        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
+        ("fused = 2", "fused = 1"),
+        ("width = 64 }", "width = 16 }"),
+        ("epochs = 20", "epochs = 2"),
+        ("batch = 32", "batch = 16"),
+    ];
+    let mut text = CONFIG.to_owned();
+    for (from, to) in small.iter().chain(changes) {
+        assert!(text.contains(from), "the experiment has no {from}");
+        text = text.replace(from, to);
+    }
+    let path = folder.join("pretrain.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn command(config: &Path, out: &Path) -> Command {
+    let WorldPaths { videos, egoclip, egomcq, tokenizers, .. } = world();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    command.arg("pretrain").arg("-c").arg(config).arg("--videos").arg(videos).arg("--train").arg(egoclip);
+    command.arg("--val").arg(egomcq).arg("--tokenizer").arg(&tokenizers[1]).args(["--device", "cpu"]);
+    command.arg("-o").arg(out).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", words(output));
+}
+
+fn last(run: &Path) -> PathBuf {
+    run.join("last.safetensors")
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Starts two ranks by plain variables.
+fn two_ranks(config: &Path, out: &Path, more: &[&str]) -> [Child; 2] {
+    let port = free_port().to_string();
+    [0, 1].map(|rank| {
+        let mut command = command(config, out);
+        command.args(more).env("RANK", rank.to_string()).env("WORLD_SIZE", "2").env("MASTER_PORT", &port);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    })
+}
+
+/// Adam with no memory and a denominator that is all `eps` is plain gradient descent: the noise of gradients that are zero
+/// but for rounding does not become whole steps.
+const DESCENT: [(&str, &str); 5] = [
+    ("lr = 5e-4", "lr = 100.0"),
+    ("weight_decay = 0.01", "weight_decay = 0.0"),
+    ("betas = [0.9, 0.98]", "betas = [0.0, 0.0]"),
+    ("eps = 1e-8", "eps = 1000.0"),
+    ("dropout = 0.1", "dropout = 0.0"),
+];
+
+fn largest_difference(one: &Path, other: &Path) -> f64 {
+    let [one, other] = [one, other].map(|path| checkpoint::open(path).unwrap().weights().unwrap());
+    assert_eq!(one.len(), other.len());
+    let off = |(name, tensor): (&String, &Tensor)| (tensor - &other[name]).abs().max().double_value(&[]);
+    one.iter().map(off).fold(0.0, f64::max)
+}
+
+#[test]
+fn two_processes_learn_what_one_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &DESCENT);
+    let [alone, together] = ["alone", "together"].map(|name| folder.path().join(name));
+    succeeded(&command(&config, &alone).output().unwrap());
+    let start = {
+        let fresh = folder.path().join("fresh");
+        let none = config.with_file_name("none.toml");
+        std::fs::write(&none, std::fs::read_to_string(&config).unwrap().replace("lr = 100.0", "lr = 0.0")).unwrap();
+        succeeded(&command(&none, &fresh).output().unwrap());
+        fresh
+    };
+    let moved = largest_difference(&last(&alone), &last(&start));
+    assert!(moved > 1e-3, "weights moved by {moved} only");
+    for child in two_ranks(&config, &together, &[]) {
+        succeeded(&child.wait_with_output().unwrap());
+    }
+    let off = largest_difference(&last(&alone), &last(&together));
+    println!("weights moved by {moved}, two ranks differ by {off}");
+    assert!(off < 1e-5, "{off}");
+    let scores = |run: &Path| read(&run.join(METRICS_FILE)).unwrap();
+    for (one, two) in scores(&alone).iter().zip(&scores(&together)) {
+        for (name, value) in &one.metrics {
+            let [one, two] = [value, &two.metrics[name]].map(|value| value.as_f64().unwrap_or(0.0));
+            assert!((one - two).abs() < 1e-4, "{name}: {one} {two}");
+        }
+    }
+}
+
+#[test]
+fn a_rank_that_dies_ends_the_others_with_a_clear_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[("epochs = 2", "epochs = 2000")]);
+    let run = folder.path().join("run");
+    let [first, mut second] = two_ranks(&config, &run, &[]);
+    wait_for(&last(&run), &mut second);
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = words(&ended);
+    assert!(
+        said.contains("rank 0 of 2: another rank has gone") && said.contains("--resume goes on from there"),
+        "{said}"
+    );
+}
+
+fn wait_for(path: &Path, child: &mut Child) {
+    let since = Instant::now();
+    while !path.is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it wrote {}", path.display());
+        assert!(since.elapsed() < Duration::from_secs(300));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Steps, losses and weights of an interrupted run are those of one that was left alone: in the middle of an epoch by
+/// SIGTERM, and behind a checkpoint by SIGKILL.
+#[test]
+fn a_run_that_is_terminated_or_killed_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(
+        folder.path(),
+        &[("epochs = 2", "epochs = 3"), ("drop_last = true", "drop_last = true\ncheckpoint_steps = 1\naccumulate = 2")],
+    );
+    let [alone, stopped] = ["alone", "stopped"].map(|name| folder.path().join(name));
+    succeeded(&command(&config, &alone).output().unwrap());
+
+    let mut first = command(&config, &stopped).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&last(&stopped), &mut first);
+    assert!(Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap().success());
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{}", words(&ended));
+    assert!(words(&ended).contains("where a checkpoint was written"), "{}", words(&ended));
+    let progress = checkpoint::open(&last(&stopped)).unwrap().progress;
+    assert!(progress.step_in_epoch > 0 || progress.epoch > 0);
+
+    let before = std::fs::read(last(&stopped)).unwrap();
+    let mut second = command(&config, &stopped);
+    let mut second = second.arg("--resume").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while std::fs::read(last(&stopped)).unwrap() == before && second.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    second.kill().unwrap();
+    second.wait().unwrap();
+
+    succeeded(&command(&config, &stopped).arg("--resume").output().unwrap());
+    assert!(std::fs::read(last(&alone)).unwrap() == std::fs::read(last(&stopped)).unwrap(), "other weights");
+    let lines = |run: &Path| std::fs::read_to_string(run.join(METRICS_FILE)).unwrap();
+    assert_eq!(lines(&alone), lines(&stopped));
+}
+
+#[test]
+fn half_precision_and_recomputation_learn_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |name: &str, changes: &[(&str, &str)]| {
+        let config = config(folder.path(), changes);
+        let run = folder.path().join(name);
+        succeeded(&command(&config, &run).output().unwrap());
+        (read(&run.join(METRICS_FILE)).unwrap()[0].metrics["loss"].as_f64().unwrap(), last(&run))
+    };
+    let (plain, weights) = losses("plain", &[]);
+    let (again, recomputed) = losses("recomputed", &[("recompute = false", "recompute = true")]);
+    assert_eq!(plain, again, "recomputation changes nothing");
+    assert_eq!(largest_difference(&weights, &recomputed), 0.0);
+    for precision in ["bf16", "fp16"] {
+        let line = format!("drop_last = true\nprecision = \"{precision}\"");
+        let (half, _) = losses(precision, &[("drop_last = true", &line)]);
+        assert!(half != plain && (half - plain).abs() < 0.05 * plain, "{precision}: {half}, not {plain}");
+    }
+}
+
+#[test]
+fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let videos = folder.path().join("videos");
+    std::fs::create_dir(&videos).unwrap();
+    let table = std::fs::read_to_string(&world().egoclip).unwrap();
+    let broken = table.lines().nth(1).unwrap().split('\t').nth(1).unwrap();
+    for entry in std::fs::read_dir(&world().videos).unwrap() {
+        let path = entry.unwrap().path();
+        let to = videos.join(path.file_name().unwrap());
+        if path.file_stem().unwrap() == broken {
+            std::fs::write(to, &std::fs::read(&path).unwrap()[..200]).unwrap();
+        } else {
+            std::os::unix::fs::symlink(&path, to).unwrap();
+        }
+    }
+    let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
+    let mut run = command(&config, &folder.path().join("run"));
+    let output = run.arg("--videos").arg(&videos).output().unwrap();
+    // The whole videos are named first, and win.
+    succeeded(&output);
+    let run = |change: &dyn Fn(&mut Command)| {
+        let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        command.arg("pretrain").arg("-c").arg(&config).arg("--train").arg(egoclip).arg("--val").arg(egomcq);
+        command.args(["--device", "cpu"]).arg("-o").arg(folder.path().join("other")).env("OMP_NUM_THREADS", "1");
+        command.arg("--tokenizer").arg(&tokenizers[1]);
+        change(&mut command);
+        command.output().unwrap()
+    };
+    let output = run(&|command| {
+        command.arg("--videos").arg(&videos);
+    });
+    succeeded(&output);
+    assert!(words(&output).contains("clips could not be read and were replaced"), "{}", words(&output));
+    assert!(words(&output).contains(broken), "{}", words(&output));
+
+    let output = run(&|_| ());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(words(&output).contains("--videos is needed: a folder of the videos"), "{}", words(&output));
+    let other = &world().tokenizers[0];
+    let output = run(&|command| {
+        command.arg("--force").arg("--videos").arg(&videos).arg("--tokenizer").arg(other);
+    });
+    assert_eq!(output.status.code(), Some(2));
+}
