@@ -1,8 +1,8 @@
-//! Divided space-time attention (Bertasius et al., 2021, as Bain et al., 2021, have it): a patch attends to its group and to
-//! the class token, the class token to all tokens.
+//! Divided space-time attention (Bertasius et al., 2021, as Bain et al., 2021, have it): a patch attends to its group
+//! and to the class token, the class token to all tokens.
 //!
-//! Not for the sums around it; see `video`. Invariant: tokens are the class token and then patches frame by frame, and the
-//! class token's key and value stand first in each group.
+//! Not for the sums around it; see `video`. Invariant: tokens are the class token and then patches frame by frame, and
+//! the class token's key and value stand first in each group.
 
 use tch::Tensor;
 use tch::nn::{self, Module};
@@ -42,8 +42,8 @@ impl Divided {
         Self { qkv, proj: linear(path / "proj", width, width, of[1]), heads }
     }
 
-    /// Attention over `x` `[B, 1 + F * patches, W]`; `[B, 1, W]` if only the class token is wanted. `keys` `[B, N]` is added
-    /// to the scores of each token as a key, in the groups and for the class token.
+    /// Attention over `x` `[B, 1 + F * patches, W]`; `[B, 1, W]` if only the class token is wanted. `keys` `[B, N]` is
+    /// added to the scores of each token as a key, in the groups and for the class token.
     pub fn forward(&self, x: &Tensor, groups: Groups, patches: i64, keys: Option<&Tensor>, wanted: Wanted) -> Tensor {
         let qkv = self.packed(x);
         let class = Self::of_class(&qkv, keys);
@@ -111,7 +111,8 @@ fn grouped(x: &Tensor, groups: Groups, patches: i64) -> Tensor {
     }
 }
 
-/// `groups` `[B, groups, members, ..]` with the first token of `x` `[B, N, ..]` before each: `[B, groups, 1 + members, ..]`.
+/// `groups` `[B, groups, members, ..]` with the first token of `x` `[B, N, ..]` before each: `[B, groups, 1 + members,
+/// ..]`.
 fn with_class(x: &Tensor, groups: &Tensor) -> Tensor {
     let size = groups.size();
     let shape = [&[size[0], size[1], 1], &size[3..]].concat();

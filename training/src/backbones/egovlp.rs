@@ -97,7 +97,8 @@ pub struct EgoVlpClasses {
 }
 
 impl EgoVlpClasses {
-    /// A network with fresh weights at `path`; see [`EgoVlp::new`]. The classifier has the projection's name, `vid_proj.0`.
+    /// A network with fresh weights at `path`; see [`EgoVlp::new`]. The classifier has the projection's name,
+    /// `vid_proj.0`.
     ///
     /// # Errors
     /// [`BackboneError::Setting`] for settings that no network has.

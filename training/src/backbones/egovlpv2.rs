@@ -1,5 +1,5 @@
-//! EgoVLPv2 (Pramanick et al., 2023): two towers whose upper halves attend to one another when they are fused, and the same
-//! with answers behind it.
+//! EgoVLPv2 (Pramanick et al., 2023): two towers whose upper halves attend to one another when they are fused, and the
+//! same with answers behind it.
 //!
 //! Not for losses. Invariant: names are those of the original state dict. Alone and fused differ in more than
 //! cross-attention: each mode has a class token and a last norm of its own.
@@ -174,8 +174,8 @@ impl EgoVlpV2 {
         layers.fold(tokens, |x, i| self.text_model.alone(i, &x, mask, train, self.recompute && train))
     }
 
-    /// Fused block and layer `i` on video, text and its mask, each reading what the other tower was before it. Frames have
-    /// `patches` patches; `keys` `[B, N]` is added to the scores of video tokens in space attention.
+    /// Fused block and layer `i` on video, text and its mask, each reading what the other tower was before it. Frames
+    /// have `patches` patches; `keys` `[B, N]` is added to the scores of video tokens in space attention.
     pub(super) fn step(
         &self,
         i: usize,

@@ -1,7 +1,7 @@
 //! What can be wrong with the settings of a backbone or with a batch for it.
 //!
-//! Not for files of weights, nor for what libtorch says. Invariant: what passes here makes no operation of a network panic,
-//! token ids aside, which are not looked at.
+//! Not for files of weights, nor for what libtorch says. Invariant: what passes here makes no operation of a network
+//! panic, token ids aside, which are not looked at.
 
 use tch::{Kind, Tensor};
 
@@ -40,7 +40,8 @@ pub enum BackboneError {
     },
 }
 
-/// Of frames `[B, F, 3, image, image]`; `fits` says which numbers of frames the network takes, `counts` says it in words.
+/// Of frames `[B, F, 3, image, image]`; `fits` says which numbers of frames the network takes, `counts` says it in
+/// words.
 pub(super) fn check_frames(
     frames: &Tensor,
     image: i64,

@@ -1,6 +1,7 @@
 //! What stands above the towers: projections into the shared space, matching, masked words, answers.
 //!
-//! Not for towers. Invariant: names are those of the original state dicts, whose numbers count the ReLUs between the maps.
+//! Not for towers. Invariant: names are those of the original state dicts, whose numbers count the ReLUs between the
+//! maps.
 
 use tch::Tensor;
 use tch::nn::{self, Module};

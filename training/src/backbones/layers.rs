@@ -1,7 +1,7 @@
 //! The layers that all backbones are made of, on tokens `[B, L, W]`, and how their blocks are run.
 //!
-//! Not for attention in groups; see `divided`. Invariant: a layer reads nothing but its inputs and its weights, so that a
-//! block that is run again computes what it computed before, dropout aside.
+//! Not for attention in groups; see `divided`. Invariant: a layer reads nothing but its inputs and its weights, so that
+//! a block that is run again computes what it computed before, dropout aside.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -132,8 +132,8 @@ pub(super) fn first(x: &Tensor) -> Tensor {
     x.select(1, 0)
 }
 
-/// A block that a network and what runs it again in the backward pass both hold. The lock makes it fit for other threads,
-/// which tensors alone are not.
+/// A block that a network and what runs it again in the backward pass both hold. The lock makes it fit for other
+/// threads, which tensors alone are not.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Arc<Mutex<T>>);
 

@@ -1,8 +1,8 @@
 //! Weights that somebody else trained, put into a backbone: whole checkpoints, or what a backbone starts from.
 //!
-//! Not for going on with a run. Invariant: every tensor of the network that a file of its kind has is taken from it, and
-//! every tensor of the file is taken or named in the kind's list of what is left out; anything else is an error, and nothing
-//! was overwritten then.
+//! Not for going on with a run. Invariant: every tensor of the network that a file of its kind has is taken from it,
+//! and every tensor of the file is taken or named in the kind's list of what is left out; anything else is an error,
+//! and nothing was overwritten then.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +59,8 @@ pub const EGOVLP_VIDEO: Origin = Origin { left_out: &["text_model.", "txt_proj."
 /// A checkpoint of EgoVLPv2, for all that is built on it.
 pub const EGOVLPV2: Origin = Origin { about: "EgoVLPv2", times: Times::Linear, ..EGOVLP };
 
-/// A ViT as timm names it; its classifier is left out. Time attention, its norm, times and cross-attention stay as they are.
+/// A ViT as timm names it; its classifier is left out. Time attention, its norm, times and cross-attention stay as they
+/// are.
 pub const VIT: Origin = Origin {
     about: "a ViT",
     mark: "patch_embed.",
@@ -105,12 +106,12 @@ pub struct Loaded {
     pub times: Option<[i64; 2]>,
 }
 
-/// Overwrites the tensors of the network `into` by those of the file at `path`, a checkpoint of some trainer or of ours.
-/// Tensors whose names begin with one of `fresh` keep what they have, whatever the file has under such names.
+/// Overwrites the tensors of the network `into` by those of the file at `path`, a checkpoint of some trainer or of
+/// ours. Tensors whose names begin with one of `fresh` keep what they have, whatever the file has under such names.
 ///
 /// # Errors
-/// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if the
-/// file cannot be read.
+/// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if
+/// the file cannot be read.
 pub fn load(path: &Path, origin: &Origin, fresh: &[&str], into: &Tensors) -> Result<Loaded, TrainError> {
     let file = Checkpoint::open(path)?;
     let names = names(&file, origin);

@@ -1,8 +1,8 @@
 //! EgoVLP, EgoVLPv2 and what is built on them, as networks that learn.
 //!
 //! Not for losses, data or features: trained weights go through `egofx export`. Frames are `[B, F, 3, S, S]` in single
-//! precision, normalised by ImageNet's mean and deviation; token ids and masks are `[B, L]` of 64-bit integers. Invariant:
-//! names, shapes and results are those of the original code.
+//! precision, normalised by ImageNet's mean and deviation; token ids and masks are `[B, L]` of 64-bit integers.
+//! Invariant: names, shapes and results are those of the original code.
 
 mod distilbert;
 mod divided;

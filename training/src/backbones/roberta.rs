@@ -1,7 +1,7 @@
 //! EgoVLPv2's text tower: RoBERTa (Liu et al., 2019), its upper layers with cross-attention to a video's tokens.
 //!
-//! Not for tokenizing. Invariant: cross-attention asks with self-attention's output before residual and norm, as the code
-//! does (the paper's equation 3 has it after).
+//! Not for tokenizing. Invariant: cross-attention asks with self-attention's output before residual and norm, as the
+//! code does (the paper's equation 3 has it after).
 
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
@@ -89,7 +89,8 @@ impl Layer {
         }
     }
 
-    /// `x` `[B, L, W]` after the layer; it attends to `video` `[B, N, W]`, the tokens of the block before, if there is one.
+    /// `x` `[B, L, W]` after the layer; it attends to `video` `[B, N, W]`, the tokens of the block before, if there is
+    /// one.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, video: Option<&Tensor>, train: bool) -> Tensor {
         let mixed = self.attention.forward(x, x, Some(mask), train);
         let sum = match (&self.cross, video) {

@@ -1,7 +1,7 @@
 //! How the backbones are built: sizes that no rule of the originals fixes.
 //!
-//! Not for epsilons, activations or what is learnt. Invariant: [`check`](EgoVlpSettings::check) passes nothing of which no
-//! network can be made.
+//! Not for epsilons, activations or what is learnt. Invariant: [`check`](EgoVlpSettings::check) passes nothing of which
+//! no network can be made.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,8 @@ pub struct VideoSettings {
     pub frames: i64,
 }
 
-/// A DistilBERT. The published one: 30522 words, 512 positions, width 768, 6 layers, 12 heads, 3072 hidden, dropout 0.1.
+/// A DistilBERT. The published one: 30522 words, 512 positions, width 768, 6 layers, 12 heads, 3072 hidden, dropout
+/// 0.1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistilBertSettings {

@@ -122,8 +122,9 @@ impl Cross {
         }
     }
 
-    /// Space attention's output `space` with what its tokens find among the words: `space + alpha * found`. The query is
-    /// that output without a residual, and words have no norm, which is how the code differs from the paper's equation 2.
+    /// Space attention's output `space` with what its tokens find among the words: `space + alpha * found`. The query
+    /// is that output without a residual, and words have no norm, which is how the code differs from the paper's
+    /// equation 2.
     fn forward(&self, space: &Tensor, words: &Words) -> Tensor {
         let query = self.query.forward(&self.norm.forward(space));
         let keys_values = self.keys_values.forward(words.tokens).chunk(2, -1);
@@ -147,8 +148,8 @@ pub(super) struct VideoTower {
 }
 
 impl VideoTower {
-    /// Its last `fused` blocks have cross-attention. First weights are PyTorch's own, tables normal with a spread of 0.02,
-    /// times zero.
+    /// Its last `fused` blocks have cross-attention. First weights are PyTorch's own, tables normal with a spread of
+    /// 0.02, times zero.
     pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, fused: i64) -> Self {
         let VideoSettings { width, depth, .. } = *settings;
         let block = |i| Block::new(&(path / "blocks" / i), settings, eps, i >= depth - fused);
@@ -172,8 +173,8 @@ impl VideoTower {
         &self.blocks
     }
 
-    /// Tokens `[B, 1 + F * P, W]` of `frames` `[B, F, 3, image, image]`, led by `class` `[1, 1, W]`. `places` `[1, P, W]` is
-    /// added to the patches of each frame.
+    /// Tokens `[B, 1 + F * P, W]` of `frames` `[B, F, 3, image, image]`, led by `class` `[1, 1, W]`. `places` `[1, P,
+    /// W]` is added to the patches of each frame.
     pub fn embed(&self, frames: &Tensor, class: &Tensor, places: Option<&Tensor>) -> Tensor {
         let (batch, count, width) = (frames.size()[0], frames.size()[1], class.size()[2]);
         let patches = self.convolution.forward(&frames.flatten(0, 1)).flatten(2, 3).transpose(1, 2);

@@ -1,5 +1,5 @@
-//! Three ways to the same numbers, two by two: the networks here, the graphs that `egofx` exports from the same weights and
-//! runs with ONNX Runtime, and what the original modules computed.
+//! Three ways to the same numbers, two by two: the networks here, the graphs that `egofx` exports from the same weights
+//! and runs with ONNX Runtime, and what the original modules computed.
 
 use std::path::Path;
 use std::sync::LazyLock;

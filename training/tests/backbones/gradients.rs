@@ -1,5 +1,5 @@
-//! Gradients and optimiser steps against those of the original training code. The losses here are the least that is needed
-//! for them.
+//! Gradients and optimiser steps against those of the original training code. The losses here are the least that is
+//! needed for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

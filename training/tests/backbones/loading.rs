@@ -1,5 +1,5 @@
-//! Weights of others in networks of ours: tables of other lengths, files of parts, what is missing or too much, and the way
-//! back through `egofx export`'s reader.
+//! Weights of others in networks of ours: tables of other lengths, files of parts, what is missing or too much, and the
+//! way back through `egofx export`'s reader.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,11 +1,12 @@
-//! PPSA (Zhang et al., "Patch Partition, Selection, and Aggregation for Egocentric Video Question Answering"), later MFAS
-//! (ICML 2024): EgoVLPv2 with a coarse stream beside the video tower's lower half, and with patches selected and then pooled
-//! in its fused half.
+//! PPSA (Zhang et al., "Patch Partition, Selection, and Aggregation for Egocentric Video Question Answering"), later
+//! MFAS (ICML 2024): EgoVLPv2 with a coarse stream beside the video tower's lower half, and with patches selected and
+//! then pooled in its fused half.
 //!
-//! Not for plain EgoVLPv2. Invariant: with both streams' factors and the table of coarse places zero, the lower half computes
-//! what EgoVLPv2's computes. What the publication says nothing of is named here: coarse blocks are
-//! `video_model.coarse_blocks.*`, coarse places `video_model.coarse_embed`, the factors `video_model.alpha` and `.beta`;
-//! scores are those of space attention, scaled as its softmax has them, and a pooled video is pooled for both towers.
+//! Not for plain EgoVLPv2. Invariant: with both streams' factors and the table of coarse places zero, the lower half
+//! computes what EgoVLPv2's computes. What the publication says nothing of is named here: coarse blocks are
+//! `video_model.coarse_blocks.*`, coarse places `video_model.coarse_embed`, the factors `video_model.alpha` and
+//! `.beta`; scores are those of space attention, scaled as its softmax has them, and a pooled video is pooled for both
+//! towers.
 
 mod pyramid;
 mod selection;
@@ -65,8 +66,8 @@ impl Ppsa {
     /// A network with fresh weights at `path`; see [`EgoVlpV2::new`].
     ///
     /// # Errors
-    /// [`BackboneError::Setting`] for settings that no network has: the patches of a frame's side are even, three blocks at
-    /// least are fused, and one at least is not.
+    /// [`BackboneError::Setting`] for settings that no network has: the patches of a frame's side are even, three blocks
+    /// at least are fused, and one at least is not.
     pub fn new(
         path: &nn::Path,
         settings: &EgoVlpV2Settings,
@@ -92,9 +93,9 @@ impl Ppsa {
         })
     }
 
-    /// Starts `into`, the variables of such a network, from a checkpoint of EgoVLPv2. The public code makes the coarse blocks
-    /// before it loads the checkpoint, which leaves them at random; so does `compat`. In `fixed` they begin as copies of the
-    /// trained ones.
+    /// Starts `into`, the variables of such a network, from a checkpoint of EgoVLPv2. The public code makes the coarse
+    /// blocks before it loads the checkpoint, which leaves them at random; so does `compat`. In `fixed` they begin as
+    /// copies of the trained ones.
     ///
     /// # Errors
     /// Those of [`load`].
@@ -161,8 +162,8 @@ impl Ppsa {
         self.selection.scores(&fine, &coarse)
     }
 
-    /// `clip` as fused block `i` takes it, pooled before the last three. Masks are pooled like tokens: a patch is kept if one
-    /// of those that it covers is. Tokens are pooled without regard to masks.
+    /// `clip` as fused block `i` takes it, pooled before the last three. Masks are pooled like tokens: a patch is kept
+    /// if one of those that it covers is. Tokens are pooled without regard to masks.
     fn aggregate(&self, clip: Clip, i: usize) -> Clip {
         let Clip { tokens, keys, patches } = clip;
         let pooled = |pool: &dyn Fn(&Tensor) -> Tensor, patches: i64| Clip {

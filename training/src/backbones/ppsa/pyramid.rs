@@ -1,7 +1,7 @@
 //! Tokens and masks of clips on coarser and finer grids; the class token stands first and stays as it is.
 //!
-//! Not for what is computed on a grid. Invariant: a patch of a coarse grid covers two by two of the fine one, and what is
-//! pooled is the largest value of each channel.
+//! Not for what is computed on a grid. Invariant: a patch of a coarse grid covers two by two of the fine one, and what
+//! is pooled is the largest value of each channel.
 
 use tch::Tensor;
 

@@ -1,8 +1,8 @@
-//! Which patches of a clip a question is asked about: a rectangle that grows, frame by frame, towards what the class token
-//! looks at.
+//! Which patches of a clip a question is asked about: a rectangle that grows, frame by frame, towards what the class
+//! token looks at.
 //!
-//! Not for how scores come about in a block. Invariant: nothing here is differentiable, and a frame's patches are those of
-//! the frame before with one more at most.
+//! Not for how scores come about in a block. Invariant: nothing here is differentiable, and a frame's patches are those
+//! of the frame before with one more at most.
 
 use tch::Tensor;
 
@@ -12,7 +12,8 @@ use super::pyramid::spread;
 
 /// Patches of the start rectangle's side on the published grid, and that grid's side.
 const PUBLISHED: [i64; 2] = [10, 14];
-/// What is added to the scores of the class token and of patches that were selected: the same for all, so without effect.
+/// What is added to the scores of the class token and of patches that were selected: the same for all, so without
+/// effect.
 const KEPT: f64 = 1.0;
 /// What is taken off the scores of others is e to this power.
 const DROPPED: f64 = 12.0;
@@ -26,8 +27,8 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Scores `[B, F, P]` of patches, from the class token's `fine` `[B, 1 + F * P]` and `coarse` `[B, 1 + F * P / 4]` over
-    /// all tokens.
+    /// Scores `[B, F, P]` of patches, from the class token's `fine` `[B, 1 + F * P]` and `coarse` `[B, 1 + F * P / 4]`
+    /// over all tokens.
     ///
     /// The public code means to cut the class token off and cuts off the last patch: a patch has the score of the token
     /// before it. So does `compat`.
@@ -43,8 +44,8 @@ impl Selection {
         scores.narrow(1, from, scores.size()[1] - 1)
     }
 
-    /// 1 for patches that are kept, else 0, `[B, F, P]`: in each frame the patch of the highest score joins those of the
-    /// frame before if it touches one of them with a side.
+    /// 1 for patches that are kept, else 0, `[B, F, P]`: in each frame the patch of the highest score joins those of
+    /// the frame before if it touches one of them with a side.
     pub fn kept(self, scores: &Tensor) -> Tensor {
         let (batch, frames) = (scores.size()[0], scores.size()[1]);
         let best = scores.argmax(2, true);
@@ -62,8 +63,8 @@ impl Selection {
         Tensor::cat(&all, 1).flatten(2, 3)
     }
 
-    /// The first rectangle, `[1, 1, side, side]`: on the published grid of 14 the lower ten rows and the middle ten columns,
-    /// on others as many in proportion, rounded.
+    /// The first rectangle, `[1, 1, side, side]`: on the published grid of 14 the lower ten rows and the middle ten
+    /// columns, on others as many in proportion, rounded.
     fn start(self, like: &Tensor) -> Tensor {
         let [part, whole] = PUBLISHED;
         let length = (self.side * part + whole / 2) / whole;
