@@ -60,7 +60,7 @@ pub struct Train {
     /// Steps between two checkpoints within an epoch; absent: one at the end of each epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<u64>,
-    /// The score that picks the best checkpoint, as `egofx eval` names it; `loss` picks the lowest.
+    /// The score that picks the best checkpoint, as `egofx eval` names it: the highest, or the lowest of losses and distances.
     pub select: String,
     /// Epochs without a better score after which a run ends; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]

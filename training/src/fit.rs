@@ -17,7 +17,7 @@ use crate::experiment::Experiment;
 use crate::journal::{Entry, Journal};
 use crate::learner::{Context, Draw, Fold, Learner, network, weights};
 use crate::loader::{self, Waited};
-use crate::measure::{LOSS, Sum, add, batches, predict, values};
+use crate::measure::{Sum, add, batches, falls, predict, values};
 use crate::native;
 use crate::optimizer::Optimizer;
 use crate::precision::{self, Precision};
@@ -402,7 +402,7 @@ impl<'r, L: Learner> Run<'r, L> {
     fn judge(&mut self, epoch: f64, scores: &[(String, f64)]) -> Result<bool, TrainError> {
         let select = &self.experiment.train.select;
         let score = scores.iter().find(|(name, _)| name == select).map_or(f64::NAN, |(_, score)| *score);
-        let better = |best: &Best| if select == LOSS { score < best.score } else { score > best.score };
+        let better = |best: &Best| if falls(select) { score < best.score } else { score > best.score };
         if score.is_nan() || !self.progress.best.as_ref().is_none_or(better) {
             return Ok(false);
         }

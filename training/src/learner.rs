@@ -12,11 +12,13 @@ use serde_json::Value;
 use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
 
+use crate::backbones::{EgoVlpV2Answers, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::{self, Tensors};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
+use crate::finetuning;
 use crate::heads;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
@@ -29,6 +31,10 @@ use crate::sweep::{self, Finished, Request};
 pub const LEARNERS: &[Entry] = &[
     Entry::of::<pretraining::egovlp::Pretraining>(),
     Entry::of::<pretraining::egovlpv2::Pretraining>(),
+    Entry::of::<finetuning::changes::Changes<finetuning::changes::Oscc>>(),
+    Entry::of::<finetuning::changes::Changes<finetuning::changes::Pnr>>(),
+    Entry::of::<finetuning::answers::Answers<EgoVlpV2Answers>>(),
+    Entry::of::<finetuning::answers::Answers<Ppsa>>(),
     Entry::of::<heads::vslnet::head::NlqHead>(),
     Entry::of::<heads::vsgn::head::MqHead>(),
     Entry::of::<heads::actionformer::head::MqHead>(),
@@ -262,7 +268,11 @@ mod tests {
         let names: BTreeSet<_> = LEARNERS.iter().map(|head| head.name).collect();
         assert_eq!(names.len(), LEARNERS.len());
         for Entry { name, task, about, .. } in LEARNERS {
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()) && !task.is_empty(), "{name}");
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                    && !task.is_empty(),
+                "{name}"
+            );
             assert!(!about.is_empty() && !about.ends_with('.'), "{name}: {about}");
         }
         let mut tasks: Vec<_> = LEARNERS.iter().map(|head| head.task).collect();
@@ -273,6 +283,6 @@ mod tests {
     #[test]
     fn an_unknown_head_lists_the_known_ones() {
         let error = Entry::find("vslnett", Path::new("x.toml")).map(|_| ()).unwrap_err().to_string();
-        assert!(error.starts_with("x.toml: no learner is called \"vslnett\", expected one of vslnet, "), "{error}");
+        assert!(error.starts_with("x.toml: no learner is called \"vslnett\", expected one of egovlp, "), "{error}");
     }
 }

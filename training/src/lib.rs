@@ -15,6 +15,7 @@ pub mod device;
 pub mod draws;
 pub mod error;
 pub mod experiment;
+pub mod finetuning;
 pub mod fit;
 pub mod heads;
 pub mod journal;

@@ -24,6 +24,14 @@ pub(crate) fn batches(samples: &[usize], size: usize, drop_last: bool) -> Vec<Ve
 /// The name of the loss among the scores.
 pub const LOSS: &str = "loss";
 
+/// Whether the lower of two scores of that name is the better: losses, and PNR's error in seconds.
+pub fn falls(name: &str) -> bool {
+    name.contains(LOSS) || name == KEYFRAME_DISTANCE
+}
+
+/// The name of PNR's error, as `egofx eval` has it.
+pub const KEYFRAME_DISTANCE: &str = "keyframe distance";
+
 /// Predictions for `samples`, in their order; `see` is shown each output. Ranks take turns with the batches, and all of them
 /// get all predictions.
 ///

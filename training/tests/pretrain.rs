@@ -20,13 +20,13 @@ fn world() -> &'static WorldPaths {
         let folder = tempfile::tempdir().unwrap();
         let world = World {
             side: 32,
-            videos: [8, 3],
+            videos: [8, 5],
             clips_per_video: 8,
             questions: 12,
-            changes: [3, 3],
-            kitchens: [1, 1],
-            homes: [1, 1],
-            intervals: [2, 1, 1],
+            changes: [2, 2],
+            kitchens: [2, 2],
+            homes: [2, 2],
+            intervals: [2, 2, 2],
             ..World::small(5, false)
         };
         let paths = world.write(folder.path(), &Tools::find(None, None, &[]).unwrap()).unwrap();
@@ -94,8 +94,9 @@ fn two_ranks(config: &Path, out: &Path, more: &[&str]) -> [Child; 2] {
 
 /// Adam with no memory and a denominator that is all `eps` is plain gradient descent: the noise of gradients that are zero
 /// but for rounding does not become whole steps.
-const DESCENT: [(&str, &str); 5] = [
-    ("lr = 5e-4", "lr = 100.0"),
+const DESCENT: [(&str, &str); 6] = [
+    ("epochs = 2", "epochs = 1"),
+    ("lr = 5e-4", "lr = 50.0"),
     ("weight_decay = 0.01", "weight_decay = 0.0"),
     ("betas = [0.9, 0.98]", "betas = [0.0, 0.0]"),
     ("eps = 1e-8", "eps = 1000.0"),
@@ -118,7 +119,7 @@ fn two_processes_learn_what_one_learns() {
     let start = {
         let fresh = folder.path().join("fresh");
         let none = config.with_file_name("none.toml");
-        std::fs::write(&none, std::fs::read_to_string(&config).unwrap().replace("lr = 100.0", "lr = 0.0")).unwrap();
+        std::fs::write(&none, std::fs::read_to_string(&config).unwrap().replace("lr = 50.0", "lr = 0.0")).unwrap();
         succeeded(&command(&none, &fresh).output().unwrap());
         fresh
     };
@@ -215,10 +216,11 @@ fn half_precision_and_recomputation_learn_alike() {
     let (again, recomputed) = losses("recomputed", &[("recompute = false", "recompute = true")]);
     assert_eq!(plain, again, "recomputation changes nothing");
     assert_eq!(largest_difference(&weights, &recomputed), 0.0);
-    for precision in ["bf16", "fp16"] {
+    // Half precision leaves its first steps out, until gradients are scaled so that none overflows.
+    for (precision, off) in [("bf16", 0.05), ("fp16", 0.2)] {
         let line = format!("drop_last = true\nprecision = \"{precision}\"");
         let (half, _) = losses(precision, &[("drop_last = true", &line)]);
-        assert!(half != plain && (half - plain).abs() < 0.05 * plain, "{precision}: {half}, not {plain}");
+        assert!(half != plain && (half - plain).abs() < off * plain, "{precision}: {half}, not {plain}");
     }
 }
 
@@ -239,10 +241,6 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
         }
     }
     let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
-    let mut run = command(&config, &folder.path().join("run"));
-    let output = run.arg("--videos").arg(&videos).output().unwrap();
-    // The whole videos are named first, and win.
-    succeeded(&output);
     let run = |change: &dyn Fn(&mut Command)| {
         let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
         let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
@@ -259,7 +257,9 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     assert!(words(&output).contains("clips could not be read and were replaced"), "{}", words(&output));
     assert!(words(&output).contains(broken), "{}", words(&output));
 
-    let output = run(&|_| ());
+    let output = run(&|command| {
+        command.arg("--force");
+    });
     assert_eq!(output.status.code(), Some(2));
     assert!(words(&output).contains("--videos is needed: a folder of the videos"), "{}", words(&output));
     let other = &world().tokenizers[0];

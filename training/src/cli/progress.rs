@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use egofx_train::fit::Event;
-use egofx_train::measure::LOSS;
+use egofx_train::measure::{LOSS, falls};
 
 use super::tell;
 
@@ -98,7 +98,7 @@ impl Progress {
     }
 }
 
-/// Fractions as percentages, losses as they are.
+/// Fractions as percentages, losses and seconds as they are.
 pub fn number(name: &str, value: f64) -> String {
-    if name.contains(LOSS) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
+    if falls(name) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
 use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
+use egofx::grid::segments::{draws, egoclip_edges, middles};
 use egofx::recipe::Transform;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -159,6 +160,43 @@ impl Clips {
         let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
         let indices: Vec<u64> = fill(addresses, self.settings.frames).iter().map(whole).collect();
         self.frames(&video, &indices, draw)
+    }
+
+    /// Frames `[F, 3, S, S]` of these numbers, counted as the video's own frames; the last one stands for those beyond it.
+    /// With `draw` cropped and mirrored at random.
+    ///
+    /// # Errors
+    /// [`ClipError`]; there are no numbers.
+    pub fn numbered(&self, path: &Path, numbers: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let video = self.video(path)?;
+        if numbers.is_empty() {
+            let why = format!("the clip has fewer than {} frames", self.settings.frames);
+            return Err(ClipError::Video { path: path.to_owned(), why });
+        }
+        let last = video.timeline.frames() - 1;
+        self.frames(&video, &numbers.iter().map(|&number| number.min(last)).collect::<Vec<_>>(), draw)
+    }
+
+    /// Frames `[F, 3, S, S]` of a whole video: one at random out of each of equal stretches with `draw`, else their middles.
+    /// The middle of the picture in any case.
+    ///
+    /// # Errors
+    /// [`ClipError`].
+    pub fn whole(&self, path: &Path, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let video = self.video(path)?;
+        let edges = egoclip_edges(0, video.timeline.frames(), self.settings.frames);
+        let drawn = draw.and_then(|draw| {
+            let within = |range: std::ops::Range<i64>| {
+                range.start + below(draw, range.end.abs_diff(range.start) as usize) as i64
+            };
+            Some(draws(&edges)?.into_iter().map(within).collect::<Vec<_>>())
+        });
+        // A video that is too short to choose from shows its middles.
+        let mut picked = drawn.unwrap_or_else(|| middles(&edges));
+        picked.resize(self.settings.frames as usize, picked.last().copied().unwrap_or(0));
+        let last = video.timeline.frames() - 1;
+        let indices: Vec<u64> = picked.iter().map(|&index| (index.max(0) as u64).min(last)).collect();
+        self.frames(&video, &indices, None)
     }
 
     /// In the shape of `clips` clips `[clips, F, 3, S, S]` that cannot be read.

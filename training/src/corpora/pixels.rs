@@ -133,7 +133,8 @@ mod tests {
             planes.scaled(region, side, side).normalised(&mut found);
             let expected = by_torch(&pixels, [61, 40], region, side as i64);
             let off = (Tensor::from_slice(&found).view_as(&expected) - expected).abs().max().double_value(&[]);
-            assert!(off < 2e-6, "{region:?}: {off}");
+            // In units of a deviation: an eight-bit level is 0.017.
+            assert!(off < 2e-5, "{region:?}: {off}");
         }
     }
 

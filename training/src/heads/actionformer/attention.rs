@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn blocks_give_what_a_full_matrix_gives() {
         for (radius, length) in [(1, 2), (1, 10), (4, 8), (4, 16), (4, 64), (9, 36)] {
-            let random = || Tensor::randn([2, 6, length], (Kind::Float, Device::Cpu));
+            let random = || Tensor::randn([2, 6, length], (Kind::Double, Device::Cpu));
             let (query, key, value) = (random() * 3.0, random() * 3.0, random());
             let ends = Tensor::from_slice(&[length, length / 2 + 1]).view([2, 1, 1]);
             let mask = Tensor::arange(length, (Kind::Int64, Device::Cpu)).lt_tensor(&ends);

@@ -1,0 +1,9 @@
+//! Backbones tuned on a task of their own: which object changes its state and when, answers to questions.
+//!
+//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and
+//! [`corpora`](crate::corpora) have these. Samples are numbered through: first those of the training split, then the
+//! others.
+
+pub mod answers;
+pub mod changes;
+mod splits;

@@ -1,0 +1,154 @@
+//! The annotations of a task, to learn from and to validate or predict on, and their clips.
+//!
+//! Not for what a task makes of them.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::behaviour::Behaviour;
+use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
+use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::replaced::Replaced;
+use crate::draws::{self, Purpose};
+use crate::error::TrainError;
+use crate::learner::{Draw, Fold};
+use crate::sources::{Sources, Split};
+use rand_xoshiro::rand_core::Rng;
+use tch::Tensor;
+
+const VIDEOS_ABOUT: &str = "a folder of the videos";
+
+/// Annotations of both splits; the first is missing where nothing is learnt.
+pub struct Splits {
+    train: Option<Listed>,
+    other: Listed,
+    /// Reads clips.
+    pub clips: Clips,
+    replaced: Replaced,
+    unread: Replaced,
+    left_out: Mutex<Vec<String>>,
+}
+
+/// One annotation.
+#[derive(Clone, Copy)]
+pub struct Row<'s> {
+    /// Its split.
+    pub listed: &'s Listed,
+    /// Its number there.
+    pub row: usize,
+}
+
+impl Splits {
+    /// Opens the annotations of the benchmark called `name`.
+    ///
+    /// # Errors
+    /// Files that are missing, or that are not what they should be.
+    pub fn open(
+        name: &str,
+        about: &'static str,
+        sources: &Sources,
+        (clips, side): (&ClipSettings, i64),
+        behaviour: Behaviour,
+    ) -> Result<Self, TrainError> {
+        if sources.videos.is_empty() {
+            return Err(TrainError::Needed { name: "videos", about: VIDEOS_ABOUT });
+        }
+        let read = |path: &Path| Listed::read(name, &[path], &sources.videos);
+        let (train, other) = match sources.split(Split::Whole) {
+            Some(path) => (None, read(path)?),
+            None => {
+                let given = |split, name| sources.split(split).ok_or(TrainError::Needed { name, about });
+                (Some(read(given(Split::Train, "train")?)?), read(given(Split::Validation, "val")?)?)
+            }
+        };
+        let all = train.iter().chain([&other]).flat_map(|listed| &listed.left_out);
+        let left_out = all.map(|(count, why)| format!("{count} {why} are left out")).collect();
+        let clips = Clips::new(clips, side, behaviour, sources.memory_bytes)?;
+        let (replaced, unread) = (Replaced::default(), Replaced::default());
+        Ok(Self { train, other, clips, replaced, unread, left_out: Mutex::new(left_out) })
+    }
+
+    fn num_train(&self) -> usize {
+        self.train.as_ref().map_or(0, |listed| listed.queries.len())
+    }
+
+    /// The one fold.
+    pub fn fold(&self) -> Fold {
+        let first = self.num_train();
+        let validation = (first..first + self.other.queries.len()).collect();
+        Fold { name: String::new(), train: (0..first).collect(), validation }
+    }
+
+    /// A sample.
+    pub fn row(&self, sample: usize) -> Row<'_> {
+        match (&self.train, sample.checked_sub(self.num_train())) {
+            (Some(listed), None) => Row { listed, row: sample },
+            (_, place) => Row { listed: &self.other, row: place.unwrap_or(sample) },
+        }
+    }
+
+    /// What `read` makes of each sample, with its number. With `draw`, each by a generator of its own, and another sample
+    /// takes the place of one that cannot be read; without it that one is left out, and counted.
+    ///
+    /// # Errors
+    /// No sample can be read.
+    pub fn each<T>(
+        &self,
+        samples: &[usize],
+        draw: Option<&mut Draw>,
+        read: impl Fn(Row, Option<&mut Draw>) -> Result<T, ClipError>,
+    ) -> Result<Vec<(usize, T)>, TrainError> {
+        let Some(draw) = draw else {
+            let found = samples.iter().filter_map(|&sample| match read(self.row(sample), None) {
+                Ok(found) => Some((sample, found)),
+                Err(error) => {
+                    self.unread.note(&error);
+                    None
+                }
+            });
+            return Ok(found.collect());
+        };
+        let base = draw.next_u64();
+        let own = |sample: usize| draws::generator(base, Purpose::Sample { number: sample as u64 });
+        let one = |&sample: &usize| {
+            self.replaced.or_another(sample, self.num_train(), &mut own(sample), |sample, draw| {
+                read(self.row(sample), Some(draw))
+            })
+        };
+        samples.iter().map(one).collect()
+    }
+
+    /// What a person should know of the data that was opened, or read since this was last asked.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        for (what, seen) in [
+            ("clips could not be read and were replaced by others", &self.replaced),
+            ("clips could not be read, and are left out of the scores", &self.unread),
+        ] {
+            let (count, reasons) = seen.take();
+            if count > 0 {
+                remarks.push(format!("{count} {what}: {}", reasons.join("; ")));
+            }
+        }
+        remarks
+    }
+}
+
+impl<'s> Row<'s> {
+    /// Its name.
+    pub fn id(&self) -> &'s str {
+        self.listed.query(self.row).id
+    }
+
+    /// Its clip, and the video that it lies in. Every sentence is of a clip that is listed.
+    pub fn wanted(&self) -> Wanted<'s> {
+        let uid = self.listed.query(self.row).clip_uid.as_str();
+        let clip = self.listed.clip(uid).unwrap_or(Clip { video: 0, span: None });
+        Wanted { path: &self.listed.videos[clip.video as usize], clip }
+    }
+}
+
+/// Frames `[B, F, 3, S, S]` of clips that were read.
+pub fn stacked<'f>(frames: impl Iterator<Item = &'f Tensor>) -> Tensor {
+    Tensor::stack(&frames.collect::<Vec<_>>(), 0)
+}
