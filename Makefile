@@ -189,7 +189,7 @@ clean: ## away with what was built; features and .runtime/ stay
 .PHONY: test bench lint doc gpu-check
 # The root package's tests come last, and with them their summary.
 test: setup setup-test ## all tests that need no GPU
-	$(MAKE) -C training test FEATURES='$(FEATURES)'
+	$(MAKE) -C training test FEATURES='$(FEATURES)' ROOTLESS='$(ROOTLESS)'
 	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked $(FEATURES)
 
 bench: setup ## the benchmarks

@@ -140,6 +140,27 @@ fn two_processes_learn_what_one_learns() {
     }
 }
 
+/// A real Slurm on this one machine. `make test` installs it and asks for this; without `EGOFX_TEST_SLURM` nothing is shown.
+#[test]
+fn two_tasks_of_a_slurm_step_learn_what_one_process_learns() {
+    if std::env::var_os("EGOFX_TEST_SLURM").is_none() {
+        eprintln!("not run: EGOFX_TEST_SLURM is not set, as it is by `make test` where Slurm can be installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &DESCENT);
+    let [alone, together] = ["alone", "together"].map(|name| folder.path().join(name));
+    succeeded(&command(&config, &alone).output().unwrap());
+    let step = command(&config, &together);
+    let mut cluster = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/slurm.sh"));
+    cluster.args(["srun", "--ntasks", "2"]).arg(step.get_program()).args(step.get_args()).env("OMP_NUM_THREADS", "1");
+    let output = cluster.output().unwrap();
+    succeeded(&output);
+    assert!(words(&output).contains("2 processes by Slurm, gloo"), "{}", words(&output));
+    let off = largest_difference(&last(&alone), &last(&together));
+    assert!(off < 1e-5, "{off}");
+}
+
 #[test]
 fn a_rank_that_dies_ends_the_others_with_a_clear_message() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A cluster of this one machine, for as long as a command runs: slurm.sh COMMAND...
-# Needs Debian's slurm-wlm and root: Slurm's daemons change users. Everything lies in a folder of its own under /tmp.
+# Needs Debian's slurm-wlm and root, by sudo at least: Slurm's daemons change users. All of it lies in a folder of its own.
 set -eu
+test "$(id -u)" = 0 || exec sudo -E "$0" "$@"
 home=$(mktemp -d /tmp/slurm.XXXXXX)
 host=$(hostname -s)
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'; }
