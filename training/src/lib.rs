@@ -21,6 +21,7 @@ pub mod heads;
 pub mod journal;
 pub mod learner;
 pub mod loader;
+pub mod looks;
 pub mod measure;
 pub mod native;
 pub mod objectives;

@@ -289,3 +289,24 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     });
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn pictures_of_where_words_look_are_made_from_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
+    let run = folder.path().join("run");
+    succeeded(&command(&config, &run).output().unwrap());
+    let videos = std::fs::read_dir(&world().videos).unwrap().map(|entry| entry.unwrap().path());
+    let looks = folder.path().join("looks");
+    let mut attend = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    attend.arg("attend").arg(last(&run)).arg("-c").arg(&config).arg("--video").arg(videos.min().unwrap());
+    attend.args(["--start", "1", "--end", "2.5", "--text", "#C C moves the red circle left", "--device", "cpu"]);
+    attend.arg("--tokenizer").arg(&world().tokenizers[1]).arg("-o").arg(&looks).env("OMP_NUM_THREADS", "1");
+    succeeded(&attend.output().unwrap());
+    let page = std::fs::read_to_string(looks.join("index.html")).unwrap();
+    assert!(page.contains("<th>circle</th>") && page.contains("<th>layer 1</th>"), "{page}");
+    let pictures = std::fs::read_dir(&looks).unwrap().map(|entry| entry.unwrap().path());
+    let pictures = pictures.filter(|path| path.extension().is_some_and(|extension| extension == "png")).count();
+    assert_eq!(pictures, page.matches("<img").count());
+    assert!(pictures >= 8, "a picture for each word, of one fused layer");
+}

@@ -68,7 +68,7 @@ impl Data {
 }
 
 /// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
-fn hub_caches() -> Vec<PathBuf> {
+pub fn hub_caches() -> Vec<PathBuf> {
     let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let homes = [
         given("HF_HOME"),

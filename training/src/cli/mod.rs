@@ -2,6 +2,7 @@
 //!
 //! The only place for clap, indicatif, anyhow and exit codes. stdout is data, stderr is for people.
 
+mod attend;
 mod common;
 mod export;
 mod predict;
@@ -19,7 +20,7 @@ use clap::{Args, Command, FromArgMatches};
 use egofx_train::error::TrainError;
 use egofx_train::learner::LEARNERS;
 
-const ABOUT: &str = "Train and score heads on features that egofx extracted.";
+const ABOUT: &str = "Train and score heads on features that egofx extracted, and backbones on videos.";
 const EXAMPLE: &str = "\
 A typical session, from features to a scored submission:
 
@@ -29,7 +30,7 @@ A typical session, from features to a scored submission:
       --annotations nlq_val.json -o submission.json
   egofx eval nlq -p submission.json -a nlq_val.json
 
-A run that was stopped goes on from its last epoch: give the same command again with --resume.";
+A run that was stopped goes on from its last checkpoint: give the same command again with --resume.";
 
 fn command() -> Command {
     let mut tasks: Vec<&str> = LEARNERS.iter().map(|head| head.task).collect();
@@ -38,8 +39,12 @@ fn command() -> Command {
         let heads = LEARNERS.iter().filter(|head| head.task == *task);
         let list: Vec<String> = heads.map(|head| format!("  {:<14} {}", head.name, head.about)).collect();
         train::Train::augment_args(Command::new(*task))
-            .about(format!("Train a head for {}.", task.to_uppercase()))
-            .after_help(format!("Heads, as `head` in the experiment file:\n{}", list.join("\n")))
+            .about(if *task == "pretrain" {
+                "Train a backbone on narrated videos.".to_owned()
+            } else {
+                format!("Train for {}.", task.to_uppercase())
+            })
+            .after_help(format!("Learners, as `learner` in the experiment file:\n{}", list.join("\n")))
     };
     Command::new("egofx-train")
         .version(env!("CARGO_PKG_VERSION"))
@@ -50,6 +55,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands(tasks.iter().map(task))
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
+        .subcommand(attend::Attend::augment_args(Command::new("attend")))
         .subcommand(export::Export::augment_args(Command::new("export")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
 }
@@ -59,6 +65,7 @@ pub fn run() -> anyhow::Result<()> {
     let matches = command().get_matches();
     match matches.subcommand() {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
+        Some(("attend", matches)) => attend::Attend::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
         Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),

@@ -103,7 +103,7 @@ impl Train {
         let head = Entry::find(&experiment.learner, &self.config)?;
         let why = |why| TrainError::Experiment { path: self.config.clone(), why };
         if head.task != task {
-            return Err(why(format!("{} is a head for {}, not for {task}", head.name, head.task)));
+            return Err(why(format!("{} is for {}, not for {task}", head.name, head.task)));
         }
         // Every point of the grid, so that the last does not fail after hours.
         for member in experiment.members().map_err(why)? {

@@ -58,8 +58,9 @@ impl Words {
         }
     }
 
-    /// The words of a row of ids, for people.
+    /// The words of a row of ids, for people: without the sign by which byte-level vocabularies mark a blank.
     pub fn spelled(&self, ids: &[i64]) -> Vec<String> {
-        ids.iter().map(|&id| self.tokenizer.token(id).unwrap_or_else(|| id.to_string())).collect()
+        let word = |&id: &i64| self.tokenizer.token(id).unwrap_or_else(|| id.to_string()).replace('\u{120}', "");
+        ids.iter().map(word).collect()
     }
 }

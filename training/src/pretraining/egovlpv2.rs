@@ -67,6 +67,11 @@ struct Compared {
 }
 
 impl Pretraining {
+    /// The network.
+    pub fn model(&self) -> &EgoVlpV2 {
+        &self.model
+    }
+
     fn answered(&self, asked: &Asked) -> Answered {
         let Asked { frames, ids, mask, .. } = asked;
         let dual = questions::dual(&self.model.text(ids, mask, false).pooled, &self.model.video(frames, false));
