@@ -95,7 +95,7 @@ fn a_pretrained_backbone_tells_clips_of_different_videos_apart() {
     let paths = made(folder.path(), &world);
     let sources = sources(&paths.videos, &paths.egoclip, &paths.egomcq, Some(&paths.tokenizers[1]));
     let text = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
-    let text = with(text, &[("epochs = 20", "epochs = 5"), ("lr = 5e-4", "lr = 1.5e-3"), ("clip = 1.0", "clip = 5.0")]);
+    let text = with(text, &[("epochs = 30", "epochs = 5"), ("lr = 1e-3", "lr = 1.5e-3"), ("clip = 1.0", "clip = 5.0")]);
     let scores = learnt(&text, &sources, &folder.path().join("run"));
     println!("{scores:?}");
     // One of five is chance.

@@ -43,7 +43,7 @@ fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
         ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
         ("fused = 2", "fused = 1"),
         ("width = 64 }", "width = 16 }"),
-        ("epochs = 20", "epochs = 2"),
+        ("epochs = 30", "epochs = 2"),
         ("batch = 32", "batch = 16"),
     ];
     let mut text = CONFIG.to_owned();
@@ -96,7 +96,7 @@ fn two_ranks(config: &Path, out: &Path, more: &[&str]) -> [Child; 2] {
 /// but for rounding does not become whole steps.
 const DESCENT: [(&str, &str); 6] = [
     ("epochs = 2", "epochs = 1"),
-    ("lr = 5e-4", "lr = 50.0"),
+    ("lr = 1e-3", "lr = 50.0"),
     ("weight_decay = 0.01", "weight_decay = 0.0"),
     ("betas = [0.9, 0.98]", "betas = [0.0, 0.0]"),
     ("eps = 1e-8", "eps = 1000.0"),

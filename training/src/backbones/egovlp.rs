@@ -8,7 +8,7 @@ use tch::{Tensor, nn};
 use super::distilbert::DistilBert;
 use super::error::{BackboneError, check_frames, check_text};
 use super::heads::Projection;
-use super::layers::first;
+use super::layers::{Fusion, first};
 use super::settings::{EgoVlpSettings, Projector, VideoSettings, positive};
 use super::video::VideoTower;
 
@@ -36,7 +36,7 @@ impl EgoVlp {
         settings.check()?;
         let projector = Projector::Small { width: settings.projection };
         Ok(Self {
-            video_model: VideoTower::new(&(path / "video_model"), &settings.video, EPS, 0),
+            video_model: VideoTower::new(&(path / "video_model"), &settings.video, EPS, Fusion::NONE),
             text_model: DistilBert::new(&(path / "text_model"), &settings.text),
             video_projection: Projection::video(path, settings.video.width, projector),
             text_projection: Projection::text(path, settings.text.width, projector),
@@ -111,7 +111,7 @@ impl EgoVlpClasses {
         settings.check()?;
         positive([("classes", classes)])?;
         Ok(Self {
-            video_model: VideoTower::new(&(path / "video_model"), settings, EPS, 0),
+            video_model: VideoTower::new(&(path / "video_model"), settings, EPS, Fusion::NONE),
             classes: Projection::video(path, settings.width, Projector::Small { width: classes }),
             settings: settings.clone(),
             recompute,

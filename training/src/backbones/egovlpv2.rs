@@ -10,7 +10,7 @@ use tch::nn::{self, Module};
 use super::divided::Wanted;
 use super::error::{BackboneError, check_frames, check_text};
 use super::heads::{AnswerHead, FusionHeads, Projection};
-use super::layers::{Shared, first, keys_that_count, norm, run};
+use super::layers::{Fusion, Shared, first, keys_that_count, norm, run};
 use super::roberta::{Layer, Roberta};
 use super::settings::{EgoVlpV2Settings, positive};
 use super::video::{Block, Scene, VideoTower, Words};
@@ -61,10 +61,11 @@ impl EgoVlpV2 {
     /// [`BackboneError::Setting`] for settings that no network has.
     pub fn new(path: &nn::Path, settings: &EgoVlpV2Settings, recompute: bool) -> Result<Self, BackboneError> {
         settings.check()?;
-        let (width, fused, projector) = (settings.video.width, settings.fused, settings.projector);
+        let (width, projector) = (settings.video.width, settings.projector);
+        let fusion = Fusion { layers: settings.fused, gate: settings.gate };
         Ok(Self {
-            video_model: VideoTower::new(&(path / "video_model"), &settings.video, EPS, fused),
-            text_model: Roberta::new(&(path / "text_model"), &settings.text, fused),
+            video_model: VideoTower::new(&(path / "video_model"), &settings.video, EPS, fusion),
+            text_model: Roberta::new(&(path / "text_model"), &settings.text, fusion),
             video_projection: Projection::video(path, width, projector),
             text_projection: Projection::text(path, width, projector),
             heads: FusionHeads::new(path, width, settings.text.vocabulary),

@@ -132,6 +132,23 @@ pub(super) fn first(x: &Tensor) -> Tensor {
     x.select(1, 0)
 }
 
+/// How many of the last layers of a tower attend to the other one, and what that is multiplied with at first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fusion {
+    pub layers: i64,
+    pub gate: f64,
+}
+
+impl Fusion {
+    /// For towers that stand alone.
+    pub const NONE: Self = Self { layers: 0, gate: 0.0 };
+
+    /// The gate of layer `i` of `depth`, if it has one.
+    pub fn gate_of(self, i: i64, depth: i64) -> Option<f64> {
+        (i >= depth - self.layers).then_some(self.gate)
+    }
+}
+
 /// A block that a network and what runs it again in the backward pass both hold. The lock makes it fit for other
 /// threads, which tensors alone are not.
 #[derive(Debug)]

@@ -21,4 +21,6 @@ pub use egovlp::{EgoVlp, EgoVlpClasses};
 pub use egovlpv2::{EgoVlpV2, EgoVlpV2Answers, Fused, Text};
 pub use error::BackboneError;
 pub use ppsa::Ppsa;
-pub use settings::{DistilBertSettings, EgoVlpSettings, EgoVlpV2Settings, Projector, RobertaSettings, VideoSettings};
+pub use settings::{
+    DistilBertSettings, EgoVlpSettings, EgoVlpV2Settings, Projector, RobertaSettings, TimeInit, VideoSettings,
+};

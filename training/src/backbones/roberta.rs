@@ -3,10 +3,10 @@
 //! Not for tokenizing. Invariant: cross-attention asks with self-attention's output before residual and norm, as the
 //! code does (the paper's equation 3 has it after).
 
-use tch::nn::{self, Module};
+use tch::nn::{self, Init, Module};
 use tch::{Kind, Tensor};
 
-use super::layers::{First, Mlp, Shared, Table, attend, linear, norm, run_one, split};
+use super::layers::{First, Fusion, Mlp, Shared, Table, attend, linear, norm, run_one, split};
 use super::settings::RobertaSettings;
 
 /// Of every layer norm.
@@ -26,10 +26,10 @@ pub(super) struct Roberta {
 
 impl Roberta {
     /// Its last `fused` layers have cross-attention.
-    pub fn new(path: &nn::Path, settings: &RobertaSettings, fused: i64) -> Self {
+    pub fn new(path: &nn::Path, settings: &RobertaSettings, fusion: Fusion) -> Self {
         let (embeddings, width) = (path / "embeddings", settings.width);
-        let is_fused = |i| i >= settings.layers - fused;
-        let layer = |i| Shared::new(Layer::new(&(path / "encoder" / "layer" / i), settings, is_fused(i)));
+        let gate = |i| fusion.gate_of(i, settings.layers);
+        let layer = |i| Shared::new(Layer::new(&(path / "encoder" / "layer" / i), settings, gate(i)));
         Self {
             words: Table::new(&(&embeddings / "word_embeddings"), settings.vocabulary, width, Some(PAD)),
             positions: Table::new(&(&embeddings / "position_embeddings"), settings.positions, width, Some(PAD)),
@@ -75,14 +75,17 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    fn new(path: &nn::Path, settings: &RobertaSettings, fused: bool) -> Self {
+    fn new(path: &nn::Path, settings: &RobertaSettings, gate: Option<f64>) -> Self {
         let RobertaSettings { width, hidden, dropout, .. } = *settings;
         let (attention, output) = (path / "attention", path / "output");
-        let cross = || (Attention::new(&(path / "crossattention_t2i"), settings), path.zeros("alpha_t2i", &[1]));
+        let cross = |gate| {
+            let attention = Attention::new(&(path / "crossattention_t2i"), settings);
+            (attention, path.var("alpha_t2i", &[1], Init::Const(gate)))
+        };
         Self {
             attention_norm: norm(&attention / "output" / "LayerNorm", width, EPS),
             attention: Attention::new(&attention, settings),
-            cross: fused.then(cross),
+            cross: gate.map(cross),
             mlp: Mlp::new([path / "intermediate" / "dense", &output / "dense"], [width, hidden], First::Normal),
             norm: norm(&output / "LayerNorm", width, EPS),
             dropout,

@@ -7,6 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BackboneError;
 
+/// How attention over time starts in a network whose weights are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeInit {
+    /// It gives nothing: queries, keys and values 0, its projection 1 everywhere. As the originals pretrain, so that a ViT's
+    /// weights start as they were; what its first gradients teach all values is the same, so that from scratch it stays weak.
+    Zeros,
+    /// Like all other attention: for towers that are trained from scratch.
+    Rand,
+}
+
 /// A video tower. The published one: images of 224, patches of 16, width 768, 12 blocks, 12 heads, 3072 hidden.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +37,8 @@ pub struct VideoSettings {
     /// Rows of the temporal table: the most frames of a clip (EgoVLP, published with 16) or their exact number
     /// (EgoVLPv2, published with 4).
     pub frames: i64,
+    /// How attention over time starts.
+    pub time_init: TimeInit,
 }
 
 /// A DistilBERT. The published one: 30522 words, 512 positions, width 768, 6 layers, 12 heads, 3072 hidden, dropout
@@ -111,6 +124,9 @@ pub struct EgoVlpV2Settings {
     pub projector: Projector,
     /// How many of the last blocks and layers attend to the other tower when they are fused; published: 6.
     pub fused: i64,
+    /// What cross-attention is multiplied with at the start; published 0. A fusion that is learnt from scratch starts
+    /// sooner with a little.
+    pub gate: f64,
 }
 
 impl VideoSettings {
@@ -127,7 +143,7 @@ impl VideoSettings {
     /// # Errors
     /// [`BackboneError::Setting`] for settings that no tower has.
     pub fn check(&self) -> Result<(), BackboneError> {
-        let Self { image, patch, width, depth, heads, hidden, frames } = *self;
+        let Self { image, patch, width, depth, heads, hidden, frames, time_init: _ } = *self;
         positive([
             ("video.image", image),
             ("video.patch", patch),
@@ -203,6 +219,7 @@ mod tests {
     const TEXT: &str = r#"
         projector = { kind = "full", width = 16 }
         fused = 2
+        gate = 0.0
         [video]
         image = 32
         patch = 16
@@ -211,6 +228,7 @@ mod tests {
         heads = 2
         hidden = 64
         frames = 4
+        time_init = "zeros"
         [text]
         vocabulary = 200
         positions = 42

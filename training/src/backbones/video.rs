@@ -4,11 +4,11 @@
 //! so that a block whose time attention is zero is a ViT's.
 
 use tch::Tensor;
-use tch::nn::{self, Module};
+use tch::nn::{self, Init, Module};
 
 use super::divided::{Divided, Groups, Wanted};
-use super::layers::{self, First, Mlp, SPREAD, Shared, first, linear, norm, patches, run_one};
-use super::settings::VideoSettings;
+use super::layers::{self, First, Fusion, Mlp, SPREAD, Shared, first, linear, norm, patches, run_one};
+use super::settings::{TimeInit, VideoSettings};
 
 /// The words that a fused block attends to.
 #[derive(Debug)]
@@ -52,18 +52,23 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Time attention is zero at first and lets nothing through: its output's map of ones meets values of zero.
-    pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, fused: bool) -> Self {
+    /// Time attention that starts with zeros lets nothing through: its output's map of ones meets values of zero. `gate` is
+    /// what cross-attention is multiplied with at first, if there is any.
+    pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, gate: Option<f64>) -> Self {
         let (width, heads, uniform) = (settings.width, settings.heads, First::Uniform);
+        let time = match settings.time_init {
+            TimeInit::Zeros => [First::Zeros, First::Ones],
+            TimeInit::Rand => [uniform, uniform],
+        };
         let mlp = path / "mlp";
         Self {
             norm1: norm(path / "norm1", width, eps),
             norm2: norm(path / "norm2", width, eps),
             norm3: norm(path / "norm3", width, eps),
             attn: Divided::new(&(path / "attn"), width, heads, [uniform, uniform]),
-            timeattn: Divided::new(&(path / "timeattn"), width, heads, [First::Zeros, First::Ones]),
+            timeattn: Divided::new(&(path / "timeattn"), width, heads, time),
             mlp: Mlp::new([&mlp / "fc1", &mlp / "fc2"], [width, settings.hidden], uniform),
-            cross: fused.then(|| Cross::new(&(path / "attn"), width, heads, eps)),
+            cross: gate.map(|gate| Cross::new(&(path / "attn"), [width, heads], eps, gate)),
         }
     }
 
@@ -111,13 +116,13 @@ struct Cross {
 }
 
 impl Cross {
-    fn new(path: &nn::Path, width: i64, heads: i64, eps: f64) -> Self {
+    fn new(path: &nn::Path, [width, heads]: [i64; 2], eps: f64, gate: f64) -> Self {
         Self {
             norm: norm(path / "norm_i2t_i", width, eps),
             query: linear(path / "qkv_i2t", width, width, First::Uniform),
             keys_values: linear(path / "qkv_text_i2t", width, 2 * width, First::Uniform),
             proj: linear(path / "proj_i2t", width, width, First::Uniform),
-            alpha: path.zeros("alpha_i2t", &[1]),
+            alpha: path.var("alpha_i2t", &[1], Init::Const(gate)),
             heads,
         }
     }
@@ -148,11 +153,11 @@ pub(super) struct VideoTower {
 }
 
 impl VideoTower {
-    /// Its last `fused` blocks have cross-attention. First weights are PyTorch's own, tables normal with a spread of
+    /// Its last blocks have cross-attention, as `fusion` says. First weights are PyTorch's own, tables normal with a spread of
     /// 0.02, times zero.
-    pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, fused: i64) -> Self {
+    pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, fusion: Fusion) -> Self {
         let VideoSettings { width, depth, .. } = *settings;
-        let block = |i| Block::new(&(path / "blocks" / i), settings, eps, i >= depth - fused);
+        let block = |i| Block::new(&(path / "blocks" / i), settings, eps, fusion.gate_of(i, depth));
         Self {
             convolution: patches(path / "patch_embed" / "proj", 3, width, settings.patch),
             class: path.randn("cls_token", &[1, 1, width], 0.0, SPREAD),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use egofx_train::backbones::load::{self, Origin};
 use egofx_train::backbones::{
-    DistilBertSettings, EgoVlp, EgoVlpSettings, EgoVlpV2, EgoVlpV2Settings, Projector, RobertaSettings, VideoSettings,
+    DistilBertSettings, EgoVlp, EgoVlpSettings, EgoVlpV2, EgoVlpV2Settings, Projector, RobertaSettings, TimeInit,
+    VideoSettings,
 };
 use egofx_train::checkpoint::Tensors;
 use tch::nn::VarStore;
@@ -69,7 +70,16 @@ pub fn off(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 pub fn video(frames: i64) -> VideoSettings {
-    VideoSettings { image: 32, patch: 16, width: 32, depth: 12, heads: 2, hidden: 64, frames }
+    VideoSettings {
+        image: 32,
+        patch: 16,
+        width: 32,
+        depth: 12,
+        heads: 2,
+        hidden: 64,
+        frames,
+        time_init: TimeInit::Zeros,
+    }
 }
 
 pub fn egovlp_settings(frames: i64) -> EgoVlpSettings {
@@ -81,7 +91,7 @@ pub fn egovlp_settings(frames: i64) -> EgoVlpSettings {
 pub fn egovlpv2_settings(frames: i64, projector: Projector) -> EgoVlpV2Settings {
     let text =
         RobertaSettings { vocabulary: 200, positions: 42, width: 32, layers: 12, heads: 2, hidden: 64, dropout: 0.1 };
-    EgoVlpV2Settings { video: video(frames), text, projector, fused: 6 }
+    EgoVlpV2Settings { video: video(frames), text, projector, fused: 6, gate: 0.0 }
 }
 
 pub const FULL: Projector = Projector::Full { width: 16 };

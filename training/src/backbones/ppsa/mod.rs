@@ -82,7 +82,7 @@ impl Ppsa {
         let fits = (POOLED as i64..depth).contains(&fused);
         expect(fits, "fused", fused as f64, "3 or more, and less than the number of layers")?;
         let (width, video) = (settings.video.width, path / "video_model");
-        let block = |i| Shared::new(Block::new(&(&video / "coarse_blocks" / i), &settings.video, EPS, false));
+        let block = |i| Shared::new(Block::new(&(&video / "coarse_blocks" / i), &settings.video, EPS, None));
         Ok(Self {
             model: EgoVlpV2::new(path, settings, recompute)?,
             head: AnswerHead::new(path, width, answers),

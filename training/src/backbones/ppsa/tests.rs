@@ -3,16 +3,25 @@
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
-use super::super::settings::{Projector, RobertaSettings, VideoSettings};
+use super::super::settings::{Projector, RobertaSettings, TimeInit, VideoSettings};
 use super::*;
 use crate::backbones::divided::{Divided, Groups};
 use crate::backbones::layers::First;
 
 fn settings() -> EgoVlpV2Settings {
-    let video = VideoSettings { image: 32, patch: 8, width: 16, depth: 6, heads: 2, hidden: 24, frames: 3 };
+    let video = VideoSettings {
+        image: 32,
+        patch: 8,
+        width: 16,
+        depth: 6,
+        heads: 2,
+        hidden: 24,
+        frames: 3,
+        time_init: TimeInit::Zeros,
+    };
     let text =
         RobertaSettings { vocabulary: 20, positions: 12, width: 16, layers: 6, heads: 2, hidden: 24, dropout: 0.0 };
-    EgoVlpV2Settings { video, text, projector: Projector::None, fused: 4 }
+    EgoVlpV2Settings { video, text, projector: Projector::None, fused: 4, gate: 0.0 }
 }
 
 /// A tensor that looks random, the same on every run.
