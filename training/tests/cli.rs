@@ -99,7 +99,7 @@ fn what_is_asked_for_wrongly_is_named_and_ends_with_2() {
     let text = std::fs::read_to_string(shop.path("nlq.toml")).unwrap();
     let with = |from: &str, to: &str| std::fs::write(shop.path("nlq.toml"), text.replace(from, to)).unwrap();
     with("\"vslnet\"", "\"vslnett\"");
-    refused(&train(&[]), "nlq.toml: no learner is called \"vslnett\", expected one of vslnet");
+    refused(&train(&[]), "nlq.toml: no learner is called \"vslnett\", expected one of egovlp");
     with("width = 32", "widht = 32");
     refused(&train(&[]), "unknown field `widht`, expected one of `width`");
     with("heads = 4", "heads = 5");
