@@ -154,7 +154,7 @@ impl Queries {
     /// The clips that a row is asked of: the choices of a multiple-choice question (column `choices`, uids separated by
     /// blanks), else the one clip that it is about. Uids that could not name a clip are left out.
     pub fn asked_of(&self, row: usize) -> Vec<ClipUid> {
-        let choices = self.extra.iter().find(|(name, _)| name == CHOICES).map_or("", |(_, cells)| cells.get(row));
+        let choices = self.cell(CHOICES, row).unwrap_or_default();
         let choices: Vec<ClipUid> = choices.split_whitespace().filter_map(|uid| ClipUid::parse(uid).ok()).collect();
         if choices.is_empty() { self.clips.get(row).cloned().into_iter().collect() } else { choices }
     }
@@ -171,8 +171,17 @@ impl Queries {
 
     /// The cells of a further column, row by row; `None` if there is no such column.
     pub fn column(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
-        let (_, cells) = self.extra.iter().find(|(found, _)| found == name)?;
+        let cells = self.cells(name)?;
         Some((0..self.len()).map(|row| cells.get(row)))
+    }
+
+    /// One cell of a further column, in a row that exists; `None` if there is no such column.
+    pub fn cell(&self, name: &str, row: usize) -> Option<&str> {
+        self.cells(name).map(|cells| cells.get(row))
+    }
+
+    fn cells(&self, name: &str) -> Option<&Texts> {
+        self.extra.iter().find(|(found, _)| found == name).map(|(_, cells)| cells)
     }
 
     /// Keeps the rows that `keep` accepts; says how many went.

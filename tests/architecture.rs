@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("ids", &[]),
+    ("places", &[]),
     ("time", &[]),
     ("manifest", &["ids", "time"]),
     ("queries", &["ids"]),

@@ -1,4 +1,4 @@
-//! Arguments that several commands share, and the only place that reads the environment.
+//! Arguments that several commands share, and, with [`egofx::places`], the only place that reads the environment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use egofx::backbone::{LibrarySearch, Sentence};
 use egofx::decode::{Tools, ToolsError};
 use egofx::manifest::Manifest;
 use egofx::pipeline::Questions;
+use egofx::places::{bases, hub_caches};
 use egofx::plan::Wanted;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
@@ -189,29 +190,9 @@ impl Programs {
     }
 }
 
-/// Folders that may hold `.runtime/` and `onnx/`: the working folder, the program's and those above it (in a checkout,
-/// the program lies two folders down).
-fn bases() -> Vec<PathBuf> {
-    let program = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
-    let above = program.ancestors().skip(1).take(3).map(Path::to_owned);
-    std::env::current_dir().into_iter().chain(above).collect()
-}
-
 fn site_packages(environment: &Path) -> Vec<PathBuf> {
     let versions = std::fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
     versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
-}
-
-/// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
-pub fn hub_caches() -> Vec<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let homes = [
-        given("HF_HOME"),
-        given("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")),
-        given("HOME").map(|home| home.join(".cache/huggingface")),
-    ];
-    let hubs = homes.into_iter().flatten().map(|home| home.join("hub"));
-    given("HF_HUB_CACHE").into_iter().chain(hubs).collect()
 }
 
 /// Cores that this process may use.

@@ -8,9 +8,10 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 
+use egofx::places::hub_caches;
 use egofx::text::{Encoded, Padding, RULES, TextModel, TextRule, Tokenizer};
 
-use super::{args, plural, say, say_json, tell};
+use super::{plural, say, say_json, tell};
 
 /// Show the token ids that a text tower is given: one line of JSON for each sentence.
 ///
@@ -51,7 +52,7 @@ impl Tokenize {
     fn tokenize(&self, rule: &TextRule) -> anyhow::Result<()> {
         let tokenizer = match &self.tokenizer {
             Some(path) => Tokenizer::open(path)?,
-            None => Tokenizer::find(rule.model, &args::hub_caches())?,
+            None => Tokenizer::find(rule.model, &hub_caches())?,
         };
         let sentences = self.sentences()?;
         let encoded = tokenizer.encode(rule, &sentences)?;

@@ -79,6 +79,11 @@ pub fn below(draw: &mut impl Rng, end: usize) -> usize {
     ((u128::from(draw.next_u64()) * end as u128) >> 64) as usize
 }
 
+/// A number of a range; its start if the range is empty.
+pub fn within(draw: &mut impl Rng, range: std::ops::Range<i64>) -> i64 {
+    range.start + below(draw, range.end.abs_diff(range.start).max(1) as usize) as i64
+}
+
 /// A number from 0 to 1, 1 excluded.
 pub fn unit(draw: &mut impl Rng) -> f64 {
     (draw.next_u64() >> 11) as f64 / (1u64 << 53) as f64

@@ -12,29 +12,30 @@ use serde_json::Value;
 use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
 
-use crate::backbones::{EgoVlpV2Answers, Ppsa};
+use crate::backbones::{EgoVlp, EgoVlpV2, EgoVlpV2Answers, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::{self, Tensors};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::finetuning;
+use crate::finetuning::answers::Answers;
+use crate::finetuning::changes::{Changes, Oscc, Pnr};
 use crate::heads;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
-use crate::pretraining;
+use crate::pretraining::Pretraining;
 use crate::ranks::World;
 use crate::sources::Sources;
 use crate::sweep::{self, Finished, Request};
 
 /// All learners, in the order in which they are listed to people.
 pub const LEARNERS: &[Entry] = &[
-    Entry::of::<pretraining::egovlp::Pretraining>(),
-    Entry::of::<pretraining::egovlpv2::Pretraining>(),
-    Entry::of::<finetuning::changes::Changes<finetuning::changes::Oscc>>(),
-    Entry::of::<finetuning::changes::Changes<finetuning::changes::Pnr>>(),
-    Entry::of::<finetuning::answers::Answers<EgoVlpV2Answers>>(),
-    Entry::of::<finetuning::answers::Answers<Ppsa>>(),
+    Entry::of::<Pretraining<EgoVlp>>(),
+    Entry::of::<Pretraining<EgoVlpV2>>(),
+    Entry::of::<Changes<Oscc>>(),
+    Entry::of::<Changes<Pnr>>(),
+    Entry::of::<Answers<EgoVlpV2Answers>>(),
+    Entry::of::<Answers<Ppsa>>(),
     Entry::of::<heads::vslnet::head::NlqHead>(),
     Entry::of::<heads::vsgn::head::MqHead>(),
     Entry::of::<heads::actionformer::head::MqHead>(),
@@ -76,12 +77,12 @@ impl Entry {
     /// # Errors
     /// [`TrainError::Experiment`], about the file at `path`.
     pub fn find(name: &str, path: &Path) -> Result<&'static Self, TrainError> {
-        let known = || LEARNERS.iter().map(|head| head.name).collect::<Vec<_>>().join(", ");
+        let known = || LEARNERS.iter().map(|learner| learner.name).collect::<Vec<_>>().join(", ");
         let unknown = || TrainError::Experiment {
             path: path.to_owned(),
             why: format!("no learner is called {name:?}, expected one of {}", known()),
         };
-        LEARNERS.iter().find(|head| head.name == name).ok_or_else(unknown)
+        LEARNERS.iter().find(|learner| learner.name == name).ok_or_else(unknown)
     }
 }
 
@@ -178,7 +179,15 @@ pub trait Learner: Sized + 'static {
     /// Settings that no network has, in words.
     fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String>;
 
-    /// Loads the weights that somebody trained: by default all of the network's, by their official names.
+    /// Starts from the weights in a file, which may be those of another task: by default [`Self::load`].
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        Self::load(path, into)
+    }
+
+    /// Loads weights that were trained for this task: by default all of the network's, by their official names.
     ///
     /// # Errors
     /// [`TrainError::Weights`] with what is missing, unknown or of another shape; [`TrainError::Checkpoint`].
@@ -265,7 +274,7 @@ mod tests {
 
     #[test]
     fn learners_are_described_and_those_of_a_task_stand_together() {
-        let names: BTreeSet<_> = LEARNERS.iter().map(|head| head.name).collect();
+        let names: BTreeSet<_> = LEARNERS.iter().map(|learner| learner.name).collect();
         assert_eq!(names.len(), LEARNERS.len());
         for Entry { name, task, about, .. } in LEARNERS {
             assert!(

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
+use crate::corpora::pixels::{MEAN, STD};
 use crate::error::TrainError;
 
 /// The frames of a clip, eight bits a channel.
@@ -39,7 +40,7 @@ impl Film {
     pub fn of(frames: &Tensor) -> Result<Self, TrainError> {
         let side = frames.size()[3] as usize;
         let channels = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]);
-        let plain = frames * channels([0.229, 0.224, 0.225]) + channels([0.485, 0.456, 0.406]);
+        let plain = frames * channels(STD) + channels(MEAN);
         let bytes = (plain * 255.0).round().clamp(0.0, 255.0).to_kind(Kind::Uint8).permute([0, 2, 3, 1]).contiguous();
         let bytes = Vec::<u8>::try_from(bytes.view(-1))?;
         Ok(Self { side, frames: bytes.chunks(3 * side * side).map(<[u8]>::to_vec).collect() })

@@ -29,6 +29,8 @@ pub struct Sources {
     pub tokenizer: Option<PathBuf>,
     /// Where to look for it if it is not named: the folders of Hugging Face's tools.
     pub caches: Vec<PathBuf>,
+    /// Folders that may hold `.runtime/` with an ffmpeg.
+    pub bases: Vec<PathBuf>,
     /// Annotations by the split that they are.
     pub annotations: Vec<(Split, PathBuf)>,
     /// Names and numbers of the classes.

@@ -1,9 +1,15 @@
-//! Batches out of rows: padded to the longest, with a mask.
+//! Batches out of rows, padded to the longest, with a mask; and numbers out of tensors.
 //!
-//! Not for what rows mean. Padding is zero, and the mask is 1 where there is a row and 0 where there is none.
+//! Not for what they mean. Padding is zero, and the mask is 1 where there is a row and 0 where there is none.
 
 use ndarray::ArrayView2;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
+
+/// All numbers of a tensor, row by row, wherever it lies.
+pub fn doubles(tensor: &Tensor) -> Vec<f64> {
+    let flat = tensor.detach().to_kind(Kind::Double).to_device(Device::Cpu).contiguous().view(-1);
+    Vec::<f64>::try_from(flat).unwrap_or_default()
+}
 
 /// Rows of several samples as one tensor.
 #[derive(Debug)]

@@ -4,44 +4,33 @@
 //! `docs/benchmarks.md`.
 
 mod common;
+#[path = "common/worlds.rs"]
+mod worlds;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use egofx::decode::Tools;
+use egofx::metric::{EVALUATORS, Inputs};
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::Surroundings;
+use egofx_train::fit::{LAST_FILE, Surroundings};
 use egofx_train::learner::Entry;
+use egofx_train::predict::{self, Weights};
 use egofx_train::ranks::World as Ranks;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
 use egofx_train::synthetic::{World, WorldPaths};
+use serde_json::Value;
 
 /// libtorch has one generator for all threads, so that runs must not draw side by side.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn made(folder: &Path, world: &World) -> WorldPaths {
-    world.write(folder, &Tools::find(None, None, &[]).unwrap()).unwrap()
+    world.write(folder, &worlds::tools()).unwrap()
 }
 
-/// A world that holds nearly nothing, to be filled where a test needs it.
-fn empty() -> World {
-    World {
-        side: 48,
-        videos: [1, 5],
-        clips_per_video: 5,
-        questions: 10,
-        changes: [2, 2],
-        kitchens: [2, 2],
-        homes: [2, 2],
-        intervals: [2, 2, 2],
-        ..World::small(3, false)
-    }
-}
-
-/// The scores of the last epoch.
-fn learnt(text: &str, sources: &Sources, folder: &Path) -> Vec<(String, f64)> {
+/// The scores of the last epoch, which its checkpoint's predictions have too, by the evaluator called `evaluator`.
+fn learnt(text: &str, sources: &Sources, folder: &Path, evaluator: &str) -> Vec<(String, f64)> {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(1);
     let experiment = Experiment::parse(text).unwrap();
@@ -64,7 +53,29 @@ fn learnt(text: &str, sources: &Sources, folder: &Path) -> Vec<(String, f64)> {
         begin: &|_, _, _| (),
     };
     let finished = (learner.train)(&request).unwrap();
-    finished.runs[0].outcome.last.clone()
+    let scores = finished.runs[0].outcome.last.clone();
+    let asked = sources.split(Split::Validation).unwrap();
+    let request = predict::Request {
+        experiment: &experiment,
+        weights: &[Weights { path: folder.join(LAST_FILE), fold: String::new() }],
+        sources: &Sources { annotations: vec![(Split::Whole, asked.to_owned())], ..sources.clone() },
+        surroundings: &surroundings,
+    };
+    let predicted = (learner.predict)(&request).unwrap();
+    expect_score(evaluator, &predicted.submission, asked, &scores);
+    scores
+}
+
+/// The evaluator's first number is among the scores.
+fn expect_score(evaluator: &str, submission: &Value, annotations: &Path, scores: &[(String, f64)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("submission.json");
+    std::fs::write(&path, submission.to_string()).unwrap();
+    let evaluator = EVALUATORS.iter().find(|found| found.name == evaluator).unwrap();
+    let inputs = Inputs::default().file("predictions", path).file("annotations", annotations);
+    let report = (evaluator.evaluate)(&inputs).unwrap();
+    let (name, values) = &report.grids[0].rows[0];
+    assert!(scores.iter().any(|(_, score)| (score - values[0]).abs() < 1e-9), "{name} {values:?}, not in {scores:?}");
 }
 
 fn of(scores: &[(String, f64)], name: &str) -> f64 {
@@ -77,6 +88,7 @@ fn sources(videos: &Path, train: &Path, val: &Path, tokenizer: Option<&PathBuf>)
         tokenizer: tokenizer.cloned(),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
         memory_bytes: 4 << 30,
+        bases: worlds::bases(),
         ..Sources::default()
     }
 }
@@ -91,12 +103,12 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
 #[test]
 fn a_pretrained_backbone_tells_clips_of_different_videos_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World { videos: [60, 8], clips_per_video: 15, questions: 60, ..empty() };
+    let world = World { videos: [60, 8], clips_per_video: 15, questions: 60, ..worlds::least() };
     let paths = made(folder.path(), &world);
     let sources = sources(&paths.videos, &paths.egoclip, &paths.egomcq, Some(&paths.tokenizers[1]));
     let text = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
     let text = with(text, &[("epochs = 30", "epochs = 5"), ("lr = 1e-3", "lr = 1.5e-3"), ("clip = 1.0", "clip = 5.0")]);
-    let scores = learnt(&text, &sources, &folder.path().join("run"));
+    let scores = learnt(&text, &sources, &folder.path().join("run"), "egomcq");
     println!("{scores:?}");
     // One of five is chance.
     assert!(of(&scores, "inter-video") > 0.5, "{scores:?}");
@@ -106,10 +118,11 @@ fn a_pretrained_backbone_tells_clips_of_different_videos_apart() {
 fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
     let accuracy = |shuffled: bool| {
         let folder = tempfile::tempdir().unwrap();
-        let world = World { changes: [180, 60], shuffled, ..empty() };
+        let world = World { changes: [180, 60], shuffled, ..worlds::least() };
         let paths = made(folder.path(), &world);
         let sources = sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None);
-        let scores = learnt(include_str!("../configs/synthetic_oscc.toml"), &sources, &folder.path().join("run"));
+        let scores =
+            learnt(include_str!("../configs/synthetic_oscc.toml"), &sources, &folder.path().join("run"), "oscc");
         println!("{scores:?}");
         of(&scores, "accuracy")
     };
@@ -121,12 +134,13 @@ fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
 #[test]
 fn questions_about_clips_are_learnt() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World { intervals: [100, 24, 2], ..empty() };
+    let world = World { intervals: [100, 24, 2], ..worlds::least() };
     let paths = made(folder.path(), &world);
     let qa = |split: &str| paths.qa_videos.with_file_name(format!("qa/direct/formatted_{split}_qas_encode.json"));
     let sources = sources(&paths.qa_videos, &qa("train"), &qa("val"), Some(&paths.tokenizers[1]));
     let text = include_str!("../configs/synthetic_egotaskqa.toml");
-    let scores = learnt(&with(text, &[("epochs = 30", "epochs = 10")]), &sources, &folder.path().join("run"));
+    let scores =
+        learnt(&with(text, &[("epochs = 30", "epochs = 10")]), &sources, &folder.path().join("run"), "egotaskqa");
     println!("{scores:?}");
     assert!(of(&scores, "pooled") > 0.45, "{scores:?}");
 }

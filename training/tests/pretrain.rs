@@ -1,11 +1,13 @@
 //! Pretraining as people run it: on real videos of a small made-up world, in one process and in several.
 
+#[path = "common/worlds.rs"]
+mod worlds;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use egofx::decode::Tools;
 use egofx_train::checkpoint;
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
@@ -18,18 +20,8 @@ fn world() -> &'static WorldPaths {
     static MADE: OnceLock<(tempfile::TempDir, WorldPaths)> = OnceLock::new();
     let (_, paths) = MADE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let world = World {
-            side: 32,
-            videos: [8, 5],
-            clips_per_video: 8,
-            questions: 12,
-            changes: [2, 2],
-            kitchens: [2, 2],
-            homes: [2, 2],
-            intervals: [2, 2, 2],
-            ..World::small(5, false)
-        };
-        let paths = world.write(folder.path(), &Tools::find(None, None, &[]).unwrap()).unwrap();
+        let world = World { seed: 5, side: 32, videos: [8, 5], clips_per_video: 8, questions: 12, ..worlds::least() };
+        let paths = world.write(folder.path(), &worlds::tools()).unwrap();
         (folder, paths)
     });
     paths

@@ -1,5 +1,8 @@
 //! The synthetic world, read back by the readers and scored by the evaluators of the real benchmarks, and looked at.
 
+#[path = "common/worlds.rs"]
+mod worlds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -15,29 +18,19 @@ use serde_json::{Value, json};
 
 const SIDE: usize = 48;
 
-fn tools() -> Tools {
-    static TOOLS: OnceLock<Tools> = OnceLock::new();
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let find = || Tools::find(None, None, &[root]).expect("ffmpeg and ffprobe are needed; run `make setup`");
-    TOOLS.get_or_init(find).clone()
-}
-
 fn small() -> World {
     World {
         seed: 5,
         side: SIDE,
-        colours: 4,
-        shapes: 3,
         motions: 8,
         cast: 2,
         clips_per_video: 15,
         videos: [14, 6],
         questions: 30,
         changes: [9, 6],
-        kitchens: [2, 2],
         homes: [2, 6],
         intervals: [8, 4, 6],
-        shuffled: false,
+        ..worlds::least()
     }
 }
 
@@ -48,7 +41,7 @@ struct Made {
 
 fn make(world: &World) -> Made {
     let folder = tempfile::tempdir().unwrap();
-    let paths = world.write(folder.path(), &tools()).unwrap();
+    let paths = world.write(folder.path(), &worlds::tools()).unwrap();
     Made { folder, paths }
 }
 
@@ -82,7 +75,7 @@ fn json_of(path: &Path) -> Value {
 
 /// Frames of a video as it is, one for each of `wanted`, which ascend.
 fn frames(path: &Path, wanted: &[u64]) -> Vec<Vec<u8>> {
-    let source = FfmpegSource { tools: tools(), threads: 1, hwaccel: HwAccel::None };
+    let source = FfmpegSource { tools: worlds::tools(), threads: 1, hwaccel: HwAccel::None };
     let video = source.probe(path, None).unwrap();
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", SIDE as u32, SIDE as u32));
     assert_eq!(video.remarks(), [""; 0]);
@@ -576,7 +569,7 @@ fn shuffled_the_videos_stay_and_what_is_told_does_not() {
 #[test]
 fn sizes_that_hold_nothing_are_refused_before_anything_is_written() {
     let out = tempfile::tempdir().unwrap();
-    let tools = tools();
+    let tools = worlds::tools();
     let refused = |world: World| match world.write(out.path(), &tools).unwrap_err() {
         SyntheticError::Size { what, .. } => what,
         other => panic!("{other}"),
@@ -595,9 +588,9 @@ fn sizes_that_hold_nothing_are_refused_before_anything_is_written() {
 #[test]
 fn what_ffmpeg_says_is_passed_on() {
     let out = tempfile::tempdir().unwrap();
-    let broken = Tools { ffmpeg: "false".into(), ..tools() };
+    let broken = Tools { ffmpeg: "false".into(), ..worlds::tools() };
     let error = tiny().write(out.path(), &broken).unwrap_err();
     assert!(matches!(error, SyntheticError::Encode { .. }), "{error}");
-    let missing = Tools { ffmpeg: "/nowhere/ffmpeg".into(), ..tools() };
+    let missing = Tools { ffmpeg: "/nowhere/ffmpeg".into(), ..worlds::tools() };
     assert!(matches!(tiny().write(out.path(), &missing).unwrap_err(), SyntheticError::Write { .. }));
 }

@@ -6,7 +6,7 @@ use tch::Tensor;
 use tch::nn::{self, Module};
 
 use super::layers::{First, Mlp, Shared, Table, attend, keys_that_count, linear, norm, run_one};
-use super::settings::DistilBertSettings;
+use super::settings::TextSettings;
 
 /// Of every layer norm.
 const EPS: f64 = 1e-12;
@@ -23,7 +23,7 @@ pub(super) struct DistilBert {
 }
 
 impl DistilBert {
-    pub fn new(path: &nn::Path, settings: &DistilBertSettings) -> Self {
+    pub fn new(path: &nn::Path, settings: &TextSettings) -> Self {
         let (embeddings, width) = (path / "embeddings", settings.width);
         let layer = |i| Shared::new(Layer::new(&(path / "transformer" / "layer" / i), settings));
         Self {
@@ -63,8 +63,8 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(path: &nn::Path, settings: &DistilBertSettings) -> Self {
-        let DistilBertSettings { width, heads, hidden, dropout, .. } = *settings;
+    fn new(path: &nn::Path, settings: &TextSettings) -> Self {
+        let TextSettings { width, heads, hidden, dropout, .. } = *settings;
         let (attention, ffn) = (path / "attention", path / "ffn");
         let map = |name: &str| linear(&attention / name, width, width, First::Normal);
         Self {

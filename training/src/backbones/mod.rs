@@ -21,6 +21,4 @@ pub use egovlp::{EgoVlp, EgoVlpClasses};
 pub use egovlpv2::{EgoVlpV2, EgoVlpV2Answers, Fused, Text};
 pub use error::BackboneError;
 pub use ppsa::Ppsa;
-pub use settings::{
-    DistilBertSettings, EgoVlpSettings, EgoVlpV2Settings, Projector, RobertaSettings, TimeInit, VideoSettings,
-};
+pub use settings::{EgoVlpSettings, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings};

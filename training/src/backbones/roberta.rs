@@ -7,7 +7,7 @@ use tch::nn::{self, Init, Module};
 use tch::{Kind, Tensor};
 
 use super::layers::{First, Fusion, Mlp, Shared, Table, attend, linear, norm, run_one, split};
-use super::settings::RobertaSettings;
+use super::settings::TextSettings;
 
 /// Of every layer norm.
 const EPS: f64 = 1e-5;
@@ -26,7 +26,7 @@ pub(super) struct Roberta {
 
 impl Roberta {
     /// Its last `fused` layers have cross-attention.
-    pub fn new(path: &nn::Path, settings: &RobertaSettings, fusion: Fusion) -> Self {
+    pub fn new(path: &nn::Path, settings: &TextSettings, fusion: Fusion) -> Self {
         let (embeddings, width) = (path / "embeddings", settings.width);
         let gate = |i| fusion.gate_of(i, settings.layers);
         let layer = |i| Shared::new(Layer::new(&(path / "encoder" / "layer" / i), settings, gate(i)));
@@ -75,8 +75,8 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    fn new(path: &nn::Path, settings: &RobertaSettings, gate: Option<f64>) -> Self {
-        let RobertaSettings { width, hidden, dropout, .. } = *settings;
+    fn new(path: &nn::Path, settings: &TextSettings, gate: Option<f64>) -> Self {
+        let TextSettings { width, hidden, dropout, .. } = *settings;
         let (attention, output) = (path / "attention", path / "output");
         let cross = |gate| {
             let attention = Attention::new(&(path / "crossattention_t2i"), settings);
@@ -123,7 +123,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(path: &nn::Path, settings: &RobertaSettings) -> Self {
+    fn new(path: &nn::Path, settings: &TextSettings) -> Self {
         let (own, width) = (path / "self", settings.width);
         let map = |path: nn::Path| linear(path, width, width, First::Normal);
         Self {

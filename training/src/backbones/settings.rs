@@ -41,34 +41,14 @@ pub struct VideoSettings {
     pub time_init: TimeInit,
 }
 
-/// A DistilBERT. The published one: 30522 words, 512 positions, width 768, 6 layers, 12 heads, 3072 hidden, dropout
-/// 0.1.
+/// A text tower. The published ones: a DistilBERT of 30522 words, 512 positions and 6 layers, a RoBERTa of 50265 words, 514
+/// positions and 12 layers; both of width 768 with 12 heads, 3072 hidden and a dropout of 0.1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DistilBertSettings {
+pub struct TextSettings {
     /// Words of the vocabulary.
     pub vocabulary: i64,
-    /// Most tokens of a text.
-    pub positions: i64,
-    /// Length of a token.
-    pub width: i64,
-    /// Layers.
-    pub layers: i64,
-    /// Attention heads; they divide the width.
-    pub heads: i64,
-    /// Length of a feed-forward part's inner state.
-    pub hidden: i64,
-    /// Probability of dropout, everywhere.
-    pub dropout: f64,
-}
-
-/// A RoBERTa. The published one: 50265 words, 514 positions, width 768, 12 layers, 12 heads, 3072 hidden, dropout 0.1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RobertaSettings {
-    /// Words of the vocabulary.
-    pub vocabulary: i64,
-    /// Rows of the position table: two more than the longest text has tokens.
+    /// Rows of the position table: tokens of the longest text, and for a RoBERTa two more.
     pub positions: i64,
     /// Length of a token.
     pub width: i64,
@@ -89,7 +69,7 @@ pub struct EgoVlpSettings {
     /// The video tower.
     pub video: VideoSettings,
     /// The text tower.
-    pub text: DistilBertSettings,
+    pub text: TextSettings,
     /// Length of an embedding; published: 256.
     pub projection: i64,
 }
@@ -119,7 +99,7 @@ pub struct EgoVlpV2Settings {
     /// The video tower.
     pub video: VideoSettings,
     /// The text tower, as wide and as deep as the video tower.
-    pub text: RobertaSettings,
+    pub text: TextSettings,
     /// What makes embeddings.
     pub projector: Projector,
     /// How many of the last blocks and layers attend to the other tower when they are fused; published: 6.
@@ -163,8 +143,7 @@ impl EgoVlpSettings {
     /// [`BackboneError::Setting`] for settings that no network has.
     pub fn check(&self) -> Result<(), BackboneError> {
         self.video.check()?;
-        let DistilBertSettings { vocabulary, positions, width, layers, heads, hidden, dropout } = self.text;
-        check_text([vocabulary, positions, width, layers, heads, hidden], dropout)?;
+        self.text.check()?;
         positive([("projection", self.projection)])
     }
 }
@@ -174,8 +153,8 @@ impl EgoVlpV2Settings {
     /// [`BackboneError::Setting`] for settings that no network has.
     pub fn check(&self) -> Result<(), BackboneError> {
         self.video.check()?;
-        let RobertaSettings { vocabulary, positions, width, layers, heads, hidden, dropout } = self.text;
-        check_text([vocabulary, positions, width, layers, heads, hidden], dropout)?;
+        self.text.check()?;
+        let TextSettings { positions, width, layers, .. } = self.text;
         expect(positions > 2, "text.positions", positions as f64, "3 or more")?;
         expect(width == self.video.width, "text.width", width as f64, "the video tower's width")?;
         expect(layers == self.video.depth, "text.layers", layers as f64, "the video tower's depth")?;
@@ -187,21 +166,23 @@ impl EgoVlpV2Settings {
     }
 }
 
-fn check_text(
-    [vocabulary, positions, width, layers, heads, hidden]: [i64; 6],
-    dropout: f64,
-) -> Result<(), BackboneError> {
-    positive([
-        ("text.vocabulary", vocabulary),
-        ("text.positions", positions),
-        ("text.width", width),
-        ("text.layers", layers),
-        ("text.heads", heads),
-        ("text.hidden", hidden),
-    ])?;
-    expect(vocabulary > 1, "text.vocabulary", vocabulary as f64, "2 or more")?;
-    expect(width % heads == 0, "text.heads", heads as f64, "a divisor of the width")?;
-    expect((0.0..1.0).contains(&dropout), "text.dropout", dropout, "0 or more and less than 1")
+impl TextSettings {
+    /// # Errors
+    /// [`BackboneError::Setting`] for settings that no tower has.
+    pub fn check(&self) -> Result<(), BackboneError> {
+        let Self { vocabulary, positions, width, layers, heads, hidden, dropout } = *self;
+        positive([
+            ("text.vocabulary", vocabulary),
+            ("text.positions", positions),
+            ("text.width", width),
+            ("text.layers", layers),
+            ("text.heads", heads),
+            ("text.hidden", hidden),
+        ])?;
+        expect(vocabulary > 1, "text.vocabulary", vocabulary as f64, "2 or more")?;
+        expect(width % heads == 0, "text.heads", heads as f64, "a divisor of the width")?;
+        expect((0.0..1.0).contains(&dropout), "text.dropout", dropout, "0 or more and less than 1")
+    }
 }
 
 pub(super) fn positive(counts: impl IntoIterator<Item = (&'static str, i64)>) -> Result<(), BackboneError> {

@@ -6,17 +6,22 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use tch::no_grad;
 
+use egofx::places::{bases, hub_caches};
 use egofx::text::TextModel;
+use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Settings};
 use egofx_train::corpora::frames::{Clips, Wanted};
 use egofx_train::corpora::listed::Clip;
 use egofx_train::corpora::words::Words;
 use egofx_train::experiment::Experiment;
 use egofx_train::learner::{self, Learner};
 use egofx_train::looks::{Film, Looks};
-use egofx_train::pretraining::egovlpv2::{Pretraining, Settings};
+use egofx_train::pretraining::{Pretraining, Settings};
+use egofx_train::sources::Sources;
 
-use super::common::{self, Place};
+use super::common::Place;
 use super::tell;
+
+type Learning = Pretraining<EgoVlpV2>;
 
 /// Write pictures of EgoVLPv2's cross-attention: for each word of a sentence and each fused layer the frames of a clip under a
 /// heat map (PNG), and one page that shows them all (index.html).
@@ -55,26 +60,32 @@ impl Attend {
     pub fn run(self) -> anyhow::Result<()> {
         let experiment = Experiment::read(&self.config)?;
         ensure!(
-            experiment.learner == Pretraining::NAME,
+            experiment.learner == Learning::NAME,
             "{}: learner is {:?}, expected {:?}, which fuses video and text",
             self.config.display(),
             experiment.learner,
-            Pretraining::NAME
+            Learning::NAME
         );
         let in_file = || format!("{}", self.config.display());
-        let settings: Settings = experiment.settings().map_err(anyhow::Error::msg).with_context(in_file)?;
-        let words = Words::open(self.tokenizer.as_deref(), TextModel::EgoVlpV2, &common::hub_caches())?;
-        let clips = Clips::new(&settings.clips, settings.backbone.video.image, experiment.behaviour, 0)?;
+        let settings: Settings<EgoVlpV2Settings> =
+            experiment.settings().map_err(anyhow::Error::msg).with_context(in_file)?;
+        let words = Words::open(self.tokenizer.as_deref(), TextModel::EgoVlpV2, &hub_caches())?;
+        let clips = Clips::new(
+            &settings.clips,
+            settings.backbone.video.image,
+            experiment.behaviour,
+            &Sources { bases: bases(), ..Sources::default() },
+        )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
         let frames = clips.narrated(Wanted { path: &self.video, clip }, None)?;
         let (found, _) = self.place.find()?;
         let (variables, learner) =
-            learner::network::<Pretraining>(&experiment, found.device).map_err(anyhow::Error::msg)?;
-        Pretraining::load(&self.weights, &learner::weights(&variables))?;
+            learner::network::<Learning>(&experiment, found.device).map_err(anyhow::Error::msg)?;
+        Learning::load(&self.weights, &learner::weights(&variables))?;
         let (ids, mask) = words.encode("egomcq", &[&self.text])?;
         let [batch, ids_there, mask] =
             [frames.unsqueeze(0), ids.shallow_clone(), mask].map(|t| t.to_device(found.device));
-        let weights = no_grad(|| learner.model().attention(&batch, &ids_there, &mask));
+        let weights = no_grad(|| learner.backbone().attention(&batch, &ids_there, &mask));
         let spelled = words.spelled(&Vec::<i64>::try_from(ids.view(-1))?);
         let depth = settings.backbone.video.depth as usize;
         Looks::of(spelled, &weights, frames.size()[0], depth).write(&Film::of(&frames)?, &self.text, &self.out)?;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tch::Device;
 
+use egofx::places::{bases, hub_caches};
 use egofx_train::device::{self, Choice, Found};
 use egofx_train::native;
 use egofx_train::ranks::{Carrier, World, launch};
@@ -56,6 +57,7 @@ impl Data {
             videos: self.videos.clone(),
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
+            bases: bases(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![],
@@ -65,18 +67,6 @@ impl Data {
             memory_bytes: (self.memory.max(0.0) * f64::from(1 << 30)) as u64,
         }
     }
-}
-
-/// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
-pub fn hub_caches() -> Vec<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let homes = [
-        given("HF_HOME"),
-        given("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")),
-        given("HOME").map(|home| home.join(".cache/huggingface")),
-    ];
-    let hubs = homes.into_iter().flatten().map(|home| home.join("hub"));
-    given("HF_HUB_CACHE").into_iter().chain(hubs).collect()
 }
 
 /// Where and with how many threads.

@@ -1,11 +1,12 @@
 //! `egofx-train synthetic`: a made-up benchmark that can be learnt.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use egofx::decode::Tools;
+use egofx::places::bases;
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, World};
 
 use super::tell;
@@ -108,9 +109,6 @@ impl Sizes {
     }
 
     fn tools(&self) -> anyhow::Result<Tools> {
-        let program = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
-        let above = program.ancestors().skip(1).take(3).map(Path::to_owned);
-        let bases: Vec<PathBuf> = std::env::current_dir().into_iter().chain(above).collect();
-        Ok(Tools::find(self.ffmpeg.as_deref(), None, &bases)?)
+        Ok(Tools::find(self.ffmpeg.as_deref(), None, &bases())?)
     }
 }

@@ -17,9 +17,10 @@ use tch::{Device, Kind, Tensor};
 use super::listed::Clip;
 use super::pixels::Planes;
 use crate::behaviour::Behaviour;
-use crate::draws::{below, unit};
+use crate::draws::{unit, within};
 use crate::error::TrainError;
 use crate::learner::Draw;
+use crate::sources::Sources;
 
 /// Share of a frame's area that a training crop has at least (`RandomResizedCrop` of the originals).
 const CROP_SHARE: (f64, f64) = (0.5, 1.0);
@@ -104,7 +105,7 @@ impl Kept {
 }
 
 impl Clips {
-    /// Clips of `settings.frames` frames of `side` by `side` pixels, of which `memory_bytes` may stay decoded in memory.
+    /// Clips of `settings.frames` frames of `side` by `side` pixels; videos stay decoded as far as `sources` allows.
     ///
     /// # Errors
     /// [`TrainError::Tools`]: there is no ffmpeg.
@@ -112,10 +113,9 @@ impl Clips {
         settings: &ClipSettings,
         side: i64,
         behaviour: Behaviour,
-        memory_bytes: u64,
+        sources: &Sources,
     ) -> Result<Self, TrainError> {
-        let here: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
-        let tools = Tools::find(None, None, &here)?;
+        let tools = Tools::find(None, None, &sources.bases)?;
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
@@ -124,7 +124,7 @@ impl Clips {
             side: side as usize,
             behaviour,
             known: Mutex::default(),
-            kept: Kept { room_bytes: Mutex::new(memory_bytes), videos: Mutex::default() },
+            kept: Kept { room_bytes: Mutex::new(sources.memory_bytes), videos: Mutex::default() },
         })
     }
 
@@ -145,15 +145,10 @@ impl Clips {
         let mut draw = draw;
         let picked = match &mut draw {
             None => middles(),
-            Some(draw) => {
-                let mut within = |range: std::ops::Range<i64>| {
-                    range.start + below(*draw, range.end.abs_diff(range.start).max(1) as usize) as i64
-                };
-                match narrated.pick(self.settings.frames, Pick::Random(&mut within)) {
-                    Err(EgoclipError::TooShort { .. }) if self.behaviour == Behaviour::Fixed => middles(),
-                    picked => picked,
-                }
-            }
+            Some(draw) => match narrated.pick(self.settings.frames, Pick::Random(&mut |range| within(*draw, range))) {
+                Err(EgoclipError::TooShort { .. }) if self.behaviour == Behaviour::Fixed => middles(),
+                picked => picked,
+            },
         };
         let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
         let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, self.behaviour.compat());
@@ -185,12 +180,8 @@ impl Clips {
     pub fn whole(&self, path: &Path, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
         let video = self.video(path)?;
         let edges = egoclip_edges(0, video.timeline.frames(), self.settings.frames);
-        let drawn = draw.and_then(|draw| {
-            let within = |range: std::ops::Range<i64>| {
-                range.start + below(draw, range.end.abs_diff(range.start) as usize) as i64
-            };
-            Some(draws(&edges)?.into_iter().map(within).collect::<Vec<_>>())
-        });
+        let drawn =
+            draw.and_then(|draw| Some(draws(&edges)?.into_iter().map(|range| within(draw, range)).collect::<Vec<_>>()));
         // A video that is too short to choose from shows its middles.
         let mut picked = drawn.unwrap_or_else(|| middles(&edges));
         picked.resize(self.settings.frames as usize, picked.last().copied().unwrap_or(0));
@@ -237,7 +228,7 @@ impl Clips {
         let view = View::of(video, self.settings.mirrored, draw);
         let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
         for index in indices {
-            view.show(&Planes::of(&pictures[index], video.width, video.height), self.side).normalised(&mut values);
+            view.show(Planes::of(&pictures[index], video.width, video.height), self.side).normalised(&mut values);
         }
         let side = self.side as i64;
         Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
@@ -292,7 +283,7 @@ impl View {
         Self::Part { region, mirrored: mirrored && unit(draw) < 0.5 }
     }
 
-    fn show(&self, planes: &Planes, side: usize) -> Planes {
+    fn show(&self, planes: Planes, side: usize) -> Planes {
         match *self {
             Self::Middle => planes.shorter(TEST_SIDE).middle(TEST_SIDE, side),
             Self::Part { region, mirrored } => {

@@ -67,4 +67,9 @@ impl Listed {
     pub fn column(&self, name: &str) -> Vec<&str> {
         self.queries.column(name).map(Iterator::collect).unwrap_or_default()
     }
+
+    /// A cell of a further column, in a row that exists; empty if there is no such column.
+    pub fn cell(&self, name: &str, row: usize) -> &str {
+        self.queries.cell(name, row).unwrap_or_default()
+    }
 }

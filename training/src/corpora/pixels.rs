@@ -3,12 +3,13 @@
 //! Not for decoding. As torchvision does it on tensors in single precision: bilinear, pixel centres at half, and no
 //! antialiasing (its behaviour before version 0.17, by which the originals were trained).
 
-use egofx::decode::Region;
+use egofx::decode::{Geometry, Region};
+use egofx::recipe::{Filter, Transform};
 
 /// Mean of ImageNet's red, green and blue.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Their deviation.
-const STD: [f32; 3] = [0.229, 0.224, 0.225];
+pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Red, green and blue planes, rows top to bottom, from 0 to 1.
 pub struct Planes {
@@ -49,25 +50,23 @@ impl Planes {
     }
 
     /// All of them, scaled so that the shorter side has `side` pixels (torchvision's `Resize`).
-    pub fn shorter(&self, side: usize) -> Self {
-        let (short, long) = (self.width.min(self.height), self.width.max(self.height));
-        if short == side {
-            return self.scaled(self.whole(), self.width, self.height);
-        }
-        let longer = side * long / short;
-        let (width, height) = if self.width < self.height { (side, longer) } else { (longer, side) };
-        self.scaled(self.whole(), width, height)
+    pub fn shorter(self, side: usize) -> Self {
+        let Geometry { width, height, .. } = self.square(side);
+        let [width, height] = [width, height].map(|length| length as usize);
+        if (width, height) == (self.width, self.height) { self } else { self.scaled(self.whole(), width, height) }
     }
 
-    /// The middle of them, a square of `side` pixels, scaled to `into` (torchvision's `CenterCrop` and `Resize`).
+    /// The middle of what has a shorter side of `side` pixels, a square of that side, scaled to `into` (torchvision's
+    /// `CenterCrop` and `Resize`).
     pub fn middle(&self, side: usize, into: usize) -> Self {
-        let offset = |length: usize| {
-            let half = (length - side) / 2;
-            // Halves are rounded to the even neighbour.
-            (half + usize::from((length - side) % 4 == 3)) as u32
-        };
-        let region = Region { x: offset(self.width), y: offset(self.height), width: side as u32, height: side as u32 };
-        self.scaled(region, into, into)
+        let Geometry { x, y, cut_width: width, cut_height: height, .. } = self.square(side);
+        self.scaled(Region { x, y, width, height }, into, into)
+    }
+
+    /// How a square of `side` pixels is cut out of what was scaled to it.
+    fn square(&self, side: usize) -> Geometry {
+        let transform = Transform::centred(side as u32, side as u32, Filter::Bilinear);
+        Geometry::of(transform, self.width as u32, self.height as u32)
     }
 
     fn whole(&self) -> Region {
@@ -140,9 +139,10 @@ mod tests {
 
     #[test]
     fn the_middle_is_that_of_torchvision_and_mirrors_are_mirrored() {
-        let planes = Planes::of(&picture(454, 256), 454, 256);
+        let whole = || Planes::of(&picture(454, 256), 454, 256);
+        let planes = whole();
         let (middle, part) = (
-            planes.shorter(256).middle(256, 224),
+            whole().shorter(256).middle(256, 224),
             planes.scaled(Region { x: 99, y: 0, width: 256, height: 256 }, 224, 224),
         );
         assert_eq!(middle.values, part.values);

@@ -2,7 +2,7 @@
 //!
 //! Not for reading them. Invariant: no clip is replaced without being counted, and none by anything but a clip.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::frames::ClipError;
 use crate::draws::below;
@@ -54,7 +54,7 @@ impl Replaced {
 
     /// Counts a clip that nothing takes the place of.
     pub fn note(&self, error: &ClipError) {
-        let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.count += 1;
         if seen.reasons.len() < EXAMPLES {
             seen.reasons.push(error.to_string());
@@ -63,8 +63,41 @@ impl Replaced {
 
     /// How many clips were replaced since this was last asked, and the first reasons.
     pub fn take(&self) -> (usize, Vec<String>) {
-        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         (seen.count, seen.reasons)
+    }
+}
+
+/// What a person should know of the samples that are not as they were asked for.
+pub struct Account {
+    /// What nobody has been told yet of what was left out when the data was opened.
+    left_out: Mutex<Vec<String>>,
+    /// Clips to learn from that others took the place of.
+    pub replaced: Replaced,
+    /// Samples to validate on that nothing can take the place of.
+    pub unread: Replaced,
+    /// What becomes of these, in words.
+    unread_are: &'static str,
+}
+
+impl Account {
+    /// With what was left out when the data was opened, and what becomes of `unread` samples.
+    pub fn new(left_out: Vec<String>, unread_are: &'static str) -> Self {
+        Self { left_out: Mutex::new(left_out), replaced: Replaced::default(), unread: Replaced::default(), unread_are }
+    }
+
+    /// What happened since this was last asked.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        for (what, seen) in
+            [("clips could not be read and were replaced by others", &self.replaced), (self.unread_are, &self.unread)]
+        {
+            let (count, reasons) = seen.take();
+            if count > 0 {
+                remarks.push(format!("{count} {what}: {}", reasons.join("; ")));
+            }
+        }
+        remarks
     }
 }
 

@@ -4,6 +4,7 @@
 //! Question Answering" (ICML 2024), whose repository was first published as PPSA.
 
 use std::marker::PhantomData;
+use std::path::Path;
 
 use egofx::metric::egotaskqa::QaScore;
 use egofx::text::TextModel;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Tensor, nn};
 
 use super::splits::{Row, Splits, stacked};
-use crate::backbones::load::{EGOVLPV2, load_any};
+use crate::backbones::load::{EGOVLPV2, load};
 use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Settings, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
@@ -44,8 +45,8 @@ pub trait Answering: Sized + 'static {
     /// Puts the weights of a backbone into the network.
     ///
     /// # Errors
-    /// As for [`Learner::load`].
-    fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError>;
+    /// As for [`Learner::start`].
+    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError>;
 }
 
 impl Answering for EgoVlpV2Answers {
@@ -60,8 +61,8 @@ impl Answering for EgoVlpV2Answers {
         self.answers(frames, ids, mask, train)
     }
 
-    fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
-        load_any(path, &[&EGOVLPV2], &["projector_"], into).map(|_| ())
+    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        load(path, &EGOVLPV2, &["projector_"], into).map(|_| ())
     }
 }
 
@@ -77,9 +78,8 @@ impl Answering for Ppsa {
         self.answers(frames, ids, mask, train)
     }
 
-    /// As released the coarse blocks start from nothing, whatever the fine ones start from.
-    fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
-        Self::start(path, Behaviour::Compat, into).map(|_| ())
+    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        Self::start(path, behaviour, into).map(|_| ())
     }
 }
 
@@ -118,7 +118,13 @@ pub struct Answers<N> {
 }
 
 fn class(row: Row) -> usize {
-    row.listed.column("answer_encode").get(row.row).and_then(|cell| cell.parse().ok()).unwrap_or(0)
+    row.cell("answer_encode").parse().unwrap_or(0)
+}
+
+/// The id that a question has in its file, where each split counts from 0; lists of several put the split before it.
+fn question_id(row: Row<'_>) -> &str {
+    let own = row.id().strip_prefix(row.cell("split")).and_then(|id| id.strip_prefix('_'));
+    own.unwrap_or(row.id())
 }
 
 impl<N: Answering> Learner for Answers<N> {
@@ -165,8 +171,12 @@ impl<N: Answering> Learner for Answers<N> {
         Ok(Self { network, kind: PhantomData })
     }
 
-    fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
-        N::load(path, into)
+    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        <N as Answering>::start(path, behaviour, into)
+    }
+
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load(path, &EGOVLPV2, &[], into).map(|_| ())
     }
 
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
@@ -182,14 +192,14 @@ impl<N: Answering> Learner for Answers<N> {
                 (Some(draw), _) => data.splits.clips.whole(path, Some(draw)),
                 (None, Behaviour::Fixed) => data.splits.clips.whole(path, None),
                 (None, Behaviour::Compat) => {
-                    let mut own = draws::generator(row.row as u64, Purpose::Sample { number: 0 });
+                    let mut own = draws::generator(row.number() as u64, Purpose::Sample { number: 0 });
                     data.splits.clips.whole(path, Some(&mut own))
                 }
             }
         };
         let found = data.splits.each(samples, draw, read)?;
         let rows: Vec<Row> = found.iter().map(|(sample, _)| data.splits.row(*sample)).collect();
-        let questions: Vec<&str> = rows.iter().map(|row| row.listed.query(row.row).text).collect();
+        let questions: Vec<&str> = rows.iter().map(|row| row.text()).collect();
         let labels: Vec<i64> = rows.iter().map(|&row| class(row) as i64).collect();
         let inputs = if found.is_empty() {
             None
@@ -225,8 +235,7 @@ impl<N: Answering> Learner for Answers<N> {
         let mut score = QaScore::default();
         for (sample, answer) in predictions {
             let row = data.splits.row(*sample);
-            let keys = row.listed.column("reasoning_type").get(row.row).map_or("", |keys| *keys);
-            score.add(keys.split('$').filter(|key| !key.is_empty()), *answer == class(row));
+            score.add(row.cell("reasoning_type").split('$').filter(|key| !key.is_empty()), *answer == class(row));
         }
         let named = [("open", "query"), ("binary", "verify"), ("direct", "direct"), ("indirect", "indirect")];
         let of = |(name, key): (&str, &str)| (name.to_owned(), score.of(key).accuracy());
@@ -234,7 +243,7 @@ impl<N: Answering> Learner for Answers<N> {
     }
 
     fn submission(data: &Data, predictions: &[(usize, usize)]) -> Result<Value, TrainError> {
-        let row = |(sample, class): &(usize, usize)| (data.splits.row(*sample).id().to_owned(), json!(class));
+        let row = |(sample, class): &(usize, usize)| (question_id(data.splits.row(*sample)).to_owned(), json!(class));
         Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()))
     }
 }

@@ -4,6 +4,7 @@
 //! frames and the training crop in time are those of their `OSCC` and `PNR` data sets.
 
 use std::marker::PhantomData;
+use std::path::Path;
 
 use egofx::grid::keyframe_list;
 use egofx::metric::{oscc, pnr};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Kind as Type, Tensor, nn};
 
 use super::splits::{Row, Splits, stacked};
-use crate::backbones::load::{EGOVLP_VIDEO, VIT, load_any};
+use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
 use crate::backbones::{EgoVlpClasses, VideoSettings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
@@ -25,6 +26,7 @@ use crate::measure::KEYFRAME_DISTANCE;
 use crate::objectives::{classification, key_frame};
 use crate::optimizer::Treatment;
 use crate::sources::Sources;
+use crate::tensors::doubles;
 
 /// Frames a second of the clips, by which their annotations count.
 const FPS: f64 = 30.0;
@@ -116,8 +118,7 @@ struct Seen {
 
 impl Truth {
     fn of(row: Row) -> Self {
-        let cell = |name: &str| row.listed.column(name).get(row.row).map_or("", |cell| *cell);
-        let number = |name: &str| cell(name).parse::<f64>().ok();
+        let number = |name: &str| row.cell(name).parse::<f64>().ok();
         let [from, to] = row.wanted().clip.span.unwrap_or([0.0, 0.0]);
         let start = number("start_frame").unwrap_or(from * FPS);
         let end = number("end_frame").unwrap_or(to * FPS);
@@ -126,7 +127,7 @@ impl Truth {
         Self {
             start: start as u64,
             end: end as u64,
-            changes: cell("state_change") == "true",
+            changes: row.cell("state_change") == "true",
             pnr: number("pnr_frame"),
             fps,
         }
@@ -199,8 +200,12 @@ impl<K: Kind> Learner for Changes<K> {
     }
 
     /// A backbone of EgoVLP brings no classifier of this task.
-    fn load(path: &std::path::Path, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
         load_any(path, &[&EGOVLP_VIDEO, &VIT], &["vid_proj."], into).map(|_| ())
+    }
+
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load(path, &EGOVLP_VIDEO, &[], into).map(|_| ())
     }
 
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
@@ -245,8 +250,7 @@ impl<K: Kind> Learner for Changes<K> {
 
     fn predictions(&self, output: &Option<Tensor>, batch: &Batch) -> Vec<(usize, Vec<f64>)> {
         let Some(logits) = output else { return vec![] };
-        let flat = logits.to_kind(Type::Double).to_device(Device::Cpu).contiguous().view(-1);
-        let scores = Vec::<f64>::try_from(flat).unwrap_or_default();
+        let scores = doubles(logits);
         batch.samples.iter().copied().zip(scores.chunks(K::CLASSES as usize).map(<[f64]>::to_vec)).collect()
     }
 

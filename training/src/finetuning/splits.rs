@@ -3,18 +3,18 @@
 //! Not for what a task makes of them.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+
+use rand_xoshiro::rand_core::Rng;
+use tch::Tensor;
 
 use crate::behaviour::Behaviour;
 use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
 use crate::corpora::listed::{Clip, Listed};
-use crate::corpora::replaced::Replaced;
+use crate::corpora::replaced::Account;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::learner::{Draw, Fold};
 use crate::sources::{Sources, Split};
-use rand_xoshiro::rand_core::Rng;
-use tch::Tensor;
 
 const VIDEOS_ABOUT: &str = "a folder of the videos";
 
@@ -24,18 +24,14 @@ pub struct Splits {
     other: Listed,
     /// Reads clips.
     pub clips: Clips,
-    replaced: Replaced,
-    unread: Replaced,
-    left_out: Mutex<Vec<String>>,
+    account: Account,
 }
 
 /// One annotation.
 #[derive(Clone, Copy)]
 pub struct Row<'s> {
-    /// Its split.
-    pub listed: &'s Listed,
-    /// Its number there.
-    pub row: usize,
+    listed: &'s Listed,
+    row: usize,
 }
 
 impl Splits {
@@ -63,9 +59,9 @@ impl Splits {
         };
         let all = train.iter().chain([&other]).flat_map(|listed| &listed.left_out);
         let left_out = all.map(|(count, why)| format!("{count} {why} are left out")).collect();
-        let clips = Clips::new(clips, side, behaviour, sources.memory_bytes)?;
-        let (replaced, unread) = (Replaced::default(), Replaced::default());
-        Ok(Self { train, other, clips, replaced, unread, left_out: Mutex::new(left_out) })
+        let clips = Clips::new(clips, side, behaviour, sources)?;
+        let account = Account::new(left_out, "clips could not be read, and are left out of the scores");
+        Ok(Self { train, other, clips, account })
     }
 
     fn num_train(&self) -> usize {
@@ -102,7 +98,7 @@ impl Splits {
             let found = samples.iter().filter_map(|&sample| match read(self.row(sample), None) {
                 Ok(found) => Some((sample, found)),
                 Err(error) => {
-                    self.unread.note(&error);
+                    self.account.unread.note(&error);
                     None
                 }
             });
@@ -111,7 +107,7 @@ impl Splits {
         let base = draw.next_u64();
         let own = |sample: usize| draws::generator(base, Purpose::Sample { number: sample as u64 });
         let one = |&sample: &usize| {
-            self.replaced.or_another(sample, self.num_train(), &mut own(sample), |sample, draw| {
+            self.account.replaced.or_another(sample, self.num_train(), &mut own(sample), |sample, draw| {
                 read(self.row(sample), Some(draw))
             })
         };
@@ -120,17 +116,7 @@ impl Splits {
 
     /// What a person should know of the data that was opened, or read since this was last asked.
     pub fn remarks(&self) -> Vec<String> {
-        let mut remarks = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
-        for (what, seen) in [
-            ("clips could not be read and were replaced by others", &self.replaced),
-            ("clips could not be read, and are left out of the scores", &self.unread),
-        ] {
-            let (count, reasons) = seen.take();
-            if count > 0 {
-                remarks.push(format!("{count} {what}: {}", reasons.join("; ")));
-            }
-        }
-        remarks
+        self.account.remarks()
     }
 }
 
@@ -138,6 +124,21 @@ impl<'s> Row<'s> {
     /// Its name.
     pub fn id(&self) -> &'s str {
         self.listed.query(self.row).id
+    }
+
+    /// Its number in its split, from 0.
+    pub fn number(&self) -> usize {
+        self.row
+    }
+
+    /// A cell of a further column; empty if there is no such column.
+    pub fn cell(&self, name: &str) -> &'s str {
+        self.listed.cell(name, self.row)
+    }
+
+    /// Its sentence.
+    pub fn text(&self) -> &'s str {
+        self.listed.query(self.row).text
     }
 
     /// Its clip, and the video that it lies in. Every sentence is of a clip that is listed.

@@ -3,8 +3,6 @@
 //! Not for losses. What is drawn for a sample depends on the batch and on the sample, not on which rank or in which order
 //! it is made.
 
-use std::sync::{Mutex, PoisonError};
-
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
@@ -15,7 +13,7 @@ use crate::behaviour::Behaviour;
 use crate::corpora::frames::{ClipSettings, Clips, Wanted};
 use crate::corpora::listed::{Clip, Listed};
 use crate::corpora::narrations::{Narrations, Scenes};
-use crate::corpora::replaced::Replaced;
+use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
@@ -53,10 +51,8 @@ pub struct Corpus {
     asked: Vec<Question>,
     clips: Clips,
     words: Words,
-    replaced: Replaced,
-    unanswerable: Replaced,
-    /// What nobody has been told yet of what was left out.
-    left_out: Mutex<Vec<String>>,
+    account: Account,
+    losses: LossSettings,
     behaviour: Behaviour,
 }
 
@@ -142,11 +138,10 @@ impl Corpus {
             narrations,
             asked: asked(&questions),
             questions,
-            clips: Clips::new(clips, side, behaviour, sources.memory_bytes)?,
+            clips: Clips::new(clips, side, behaviour, sources)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
-            replaced: Replaced::default(),
-            unanswerable: Replaced::default(),
-            left_out: Mutex::new(without),
+            account: Account::new(without, "questions have a clip that could not be read, and are left out"),
+            losses: losses.clone(),
             behaviour,
         })
     }
@@ -171,19 +166,14 @@ impl Corpus {
     ///
     /// # Errors
     /// Videos none of which can be read.
-    pub fn batch(
-        &self,
-        samples: &[usize],
-        losses: &LossSettings,
-        draw: Option<&mut Draw>,
-    ) -> Result<Batch, TrainError> {
+    pub fn batch(&self, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
         match draw {
-            Some(draw) => self.pairs(samples, losses, draw).map(Batch::Pairs),
+            Some(draw) => self.pairs(samples, draw).map(Batch::Pairs),
             None => self.asked(samples).map(Batch::Questions),
         }
     }
 
-    fn pairs(&self, samples: &[usize], losses: &LossSettings, draw: &mut Draw) -> Result<Pairs, TrainError> {
+    fn pairs(&self, samples: &[usize], draw: &mut Draw) -> Result<Pairs, TrainError> {
         let Some(narrations) = &self.narrations else {
             return Err(TrainError::Needed { name: "train", about: NARRATIONS_ABOUT });
         };
@@ -201,7 +191,7 @@ impl Corpus {
         }
         let (mut rows, mut frames) = (Vec::new(), Vec::new());
         for (row, draw) in &mut wanted {
-            let (row, clip) = self.replaced.or_another(*row, narrations.len(), draw, |row, draw| {
+            let (row, clip) = self.account.replaced.or_another(*row, narrations.len(), draw, |row, draw| {
                 self.clips.narrated(narrations.wanted(row), Some(draw))
             })?;
             rows.push(row);
@@ -211,14 +201,14 @@ impl Corpus {
         let (ids, mask) = self.words.encode("pretrain", &texts)?;
         let verbs: Vec<_> = rows.iter().map(|&row| narrations.verbs(row)).collect();
         let nouns: Vec<_> = rows.iter().map(|&row| narrations.nouns(row)).collect();
-        let hidden = (losses.weights.words != 0.0).then(|| self.hide(&ids, losses, &mut wanted));
+        let hidden = (self.losses.weights.words != 0.0).then(|| self.hide(&ids, &mut wanted));
         let frames = Tensor::stack(&frames, 0);
         Ok(Pairs { frames, ids, mask, verbs: multi_hot(&verbs, VERBS), nouns: multi_hot(&nouns, NOUNS), hidden })
     }
 
     /// Hides words, each sentence's by its own generator.
-    fn hide(&self, ids: &Tensor, losses: &LossSettings, wanted: &mut [(usize, Draw)]) -> Masked {
-        let masking = self.words.masking(losses.hidden_words);
+    fn hide(&self, ids: &Tensor, wanted: &mut [(usize, Draw)]) -> Masked {
+        let masking = self.words.masking(self.losses.hidden_words);
         let one =
             |(place, (_, draw)): (usize, &mut (usize, Draw))| masking.mask_words(&ids.narrow(0, place as i64, 1), draw);
         let (ids, labels): (Vec<Tensor>, Vec<Tensor>) =
@@ -240,7 +230,7 @@ impl Corpus {
                     frames.push(Tensor::stack(&clips, 0));
                 }
                 Err(error) => {
-                    self.unanswerable.note(&error);
+                    self.account.unread.note(&error);
                     answerable.push(None);
                     frames.push(self.clips.nothing(CHOICES));
                 }
@@ -256,17 +246,7 @@ impl Corpus {
 
     /// What a person should know of the data that was opened, or read since this was last asked.
     pub fn remarks(&self) -> Vec<String> {
-        let mut remarks = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
-        for (what, seen) in [
-            ("clips could not be read and were replaced by others", &self.replaced),
-            ("questions have a clip that could not be read, and are left out", &self.unanswerable),
-        ] {
-            let (count, reasons) = seen.take();
-            if count > 0 {
-                remarks.push(format!("{count} {what}: {}", reasons.join("; ")));
-            }
-        }
-        remarks
+        self.account.remarks()
     }
 }
 
@@ -276,12 +256,11 @@ fn left_out<'l>(what: &str, listed: impl IntoIterator<Item = &'l (usize, String)
 
 /// The questions of a list that has them all with their clips.
 fn asked(listed: &Listed) -> Vec<Question> {
-    let (answers, kinds) = (listed.column("answer"), listed.column("types"));
-    let number = |cells: &[&str], row: usize| cells.get(row).and_then(|cell| cell.parse::<u8>().ok()).unwrap_or(0);
+    let number = |name: &str, row: usize| listed.cell(name, row).parse::<u8>().unwrap_or(0);
     let question = |row: usize| Question {
         key: listed.query(row).id.to_owned(),
-        answer: usize::from(number(&answers, row)),
-        kind: number(&kinds, row),
+        answer: usize::from(number("answer", row)),
+        kind: number("types", row),
         choices: listed.queries.asked_of(row).iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
     };
     (0..listed.queries.len()).map(question).collect()

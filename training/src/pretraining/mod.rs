@@ -1,9 +1,262 @@
 //! Pretraining on narrated clips (EgoClip), validated on questions with five clips each (EgoMCQ).
 //!
-//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and
-//! [`corpora`](crate::corpora) have these. Samples are numbered through: first the narrations, then the questions.
+//! What all backbones have in common; each says in a file of its own what it learns beyond that. Not for networks, losses or
+//! reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and [`corpora`](crate::corpora) have these.
+//! Samples are numbered through: first the narrations, then the questions.
 
 pub mod data;
 pub mod egovlp;
 pub mod egovlpv2;
 pub mod questions;
+
+use std::path::Path;
+
+use egofx::text::TextModel;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::{Device, Tensor, nn};
+
+use crate::backbones::load::{Origin, load_any};
+use crate::backbones::{BackboneError, VideoSettings};
+use crate::behaviour::Behaviour;
+use crate::checkpoint::Tensors;
+use crate::corpora::frames::ClipSettings;
+use crate::error::TrainError;
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
+use crate::objectives::{Rule, cosine, positives};
+use crate::optimizer::Treatment;
+use crate::sources::Sources;
+
+use data::{Asked, Batch, Corpus, LossSettings, Pairs};
+use questions::{Answered, Scores};
+
+/// The tables of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings<B> {
+    /// How clips are shown.
+    pub clips: ClipSettings,
+    /// The network.
+    pub backbone: B,
+    /// Compute the inner values of blocks again in the backward pass, for a third more time and far less memory.
+    pub recompute: bool,
+    /// What is learnt.
+    pub losses: LossSettings,
+}
+
+/// A backbone that can be pretrained.
+pub trait Backbone: Sized + 'static {
+    /// Its name in experiment files.
+    const NAME: &'static str;
+    /// One line for people.
+    const ABOUT: &'static str;
+    /// What reads its sentences.
+    const TEXT: TextModel;
+    /// Files of its own weights.
+    const OWN: &'static Origin;
+    /// Files that it may start from, its own among them.
+    const STARTS: &'static [&'static Origin];
+    /// Its sizes.
+    type Settings: Serialize + DeserializeOwned + Clone + Sync;
+
+    /// The sizes of the video tower.
+    fn video_settings(settings: &Self::Settings) -> &VideoSettings;
+
+    /// The network.
+    ///
+    /// # Errors
+    /// Settings that no network has.
+    fn build(path: &nn::Path, settings: &Self::Settings, recompute: bool) -> Result<Self, BackboneError>;
+
+    /// Which of these losses it does not have, in words.
+    fn misses(_losses: &LossSettings) -> Option<&'static str> {
+        None
+    }
+
+    /// How the optimiser treats a weight.
+    fn treatment(name: &str) -> Treatment;
+
+    /// Embeddings `[B, D]` of sentences.
+    fn sentences(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor;
+
+    /// Embeddings `[B, D]` of clips.
+    fn clips(&self, frames: &Tensor, train: bool) -> Tensor;
+
+    /// Probabilities `[5 Q]` that clips and their questions match, for those that fuse them.
+    fn matches(&self, _asked: &Asked) -> Option<Tensor> {
+        None
+    }
+
+    /// The rule of positives that it takes one for.
+    fn rule(rule: Rule, _behaviour: Behaviour) -> Rule {
+        rule
+    }
+
+    /// The losses of pairs that were compared.
+    ///
+    /// # Errors
+    /// Another rank that has gone.
+    fn losses(&self, pairs: &Pairs, compared: &Compared, step: &Step) -> Result<Losses, TrainError>;
+}
+
+/// What a step is computed with, beside its pairs.
+pub struct Step<'s> {
+    /// What is learnt.
+    pub losses: &'s LossSettings,
+    /// Whether faults of the original are reproduced.
+    pub behaviour: Behaviour,
+    /// The other ranks, and what is drawn.
+    pub context: &'s Context<'s>,
+}
+
+impl Step<'_> {
+    /// Rows of all ranks; see [`World::gather`](crate::ranks::World::gather).
+    ///
+    /// # Errors
+    /// Another rank that has gone.
+    pub fn gather(&self, rows: &Tensor) -> Result<Tensor, TrainError> {
+        self.context.world.gather(rows, self.behaviour)
+    }
+}
+
+/// What all ranks' pairs come to when they are set side by side.
+pub struct Compared {
+    /// Cosines `[N, N]` of all sentences with all clips.
+    pub sim: Tensor,
+    /// Which of them are true.
+    pub positives: Tensor,
+}
+
+/// A backbone as it learns.
+pub struct Pretraining<B> {
+    backbone: B,
+    losses: LossSettings,
+    behaviour: Behaviour,
+}
+
+/// What a batch comes to.
+pub enum Output {
+    /// Embeddings `[B, D]` of sentences, and of clips.
+    Pairs(Tensor, Tensor),
+    /// Scores of answers.
+    Questions(Answered),
+}
+
+impl<B: Backbone> Pretraining<B> {
+    /// The network.
+    pub fn backbone(&self) -> &B {
+        &self.backbone
+    }
+
+    fn of_pairs(
+        &self,
+        texts: &Tensor,
+        videos: &Tensor,
+        pairs: &Pairs,
+        context: &Context,
+    ) -> Result<Losses, TrainError> {
+        let step = Step { losses: &self.losses, behaviour: self.behaviour, context };
+        let rule = B::rule(self.losses.positives, self.behaviour);
+        let positives = positives(&step.gather(&pairs.verbs)?, &step.gather(&pairs.nouns)?, rule);
+        let sim = cosine(&step.gather(texts)?, &step.gather(videos)?);
+        self.backbone.losses(pairs, &Compared { sim, positives }, &step)
+    }
+}
+
+impl<B: Backbone> Learner for Pretraining<B> {
+    const NAME: &'static str = B::NAME;
+    const TASK: &'static str = "pretrain";
+    const ABOUT: &'static str = B::ABOUT;
+
+    type Settings = Settings<B::Settings>;
+    type Data = Corpus;
+    type Batch = Batch;
+    type Output = Output;
+    type Prediction = Scores;
+
+    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Corpus, TrainError> {
+        let clips = (&settings.clips, B::video_settings(&settings.backbone).image);
+        Corpus::open(sources, B::TEXT, clips, &settings.losses, behaviour)
+    }
+
+    fn remarks(corpus: &Corpus) -> Vec<String> {
+        corpus.remarks()
+    }
+
+    fn folds(corpus: &Corpus) -> Vec<Fold> {
+        vec![corpus.fold()]
+    }
+
+    fn samples(corpus: &Corpus) -> Vec<usize> {
+        corpus.fold().validation
+    }
+
+    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String> {
+        if let Some(why) = B::misses(&settings.losses) {
+            return Err(why.to_owned());
+        }
+        let backbone = B::build(path, &settings.backbone, settings.recompute).map_err(|error| error.to_string())?;
+        Ok(Self { backbone, losses: settings.losses.clone(), behaviour })
+    }
+
+    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        load_any(path, B::STARTS, &[], into).map(|_| ())
+    }
+
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load_any(path, &[B::OWN], &[], into).map(|_| ())
+    }
+
+    fn treatment(name: &str, _shape: &[i64]) -> Treatment {
+        B::treatment(name)
+    }
+
+    fn batch(corpus: &Corpus, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+        corpus.batch(samples, draw)
+    }
+
+    fn to_device(batch: Batch, device: Device) -> Batch {
+        batch.to_device(device)
+    }
+
+    fn forward(&self, batch: &Batch, train: bool) -> Result<Output, TrainError> {
+        Ok(match batch {
+            Batch::Pairs(pairs) => {
+                let texts = self.backbone.sentences(&pairs.ids, &pairs.mask, train);
+                Output::Pairs(texts, self.backbone.clips(&pairs.frames, train))
+            }
+            Batch::Questions(asked) => {
+                let texts = self.backbone.sentences(&asked.ids, &asked.mask, false);
+                let dual = questions::dual(&texts, &self.backbone.clips(&asked.frames, false));
+                let fusion = self.backbone.matches(asked).map(|matches| matches.view_as(&dual));
+                Output::Questions(Answered { dual, fusion })
+            }
+        })
+    }
+
+    fn losses(&self, output: &Output, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
+        match (output, batch) {
+            (Output::Pairs(texts, videos), Batch::Pairs(pairs)) => self.of_pairs(texts, videos, pairs, context),
+            (Output::Questions(answered), Batch::Questions(asked)) => {
+                Ok(Losses { total: answered.loss(asked, self.losses.temperature), parts: vec![] })
+            }
+            _ => Err(TrainError::Batch { head: Self::NAME, why: "an output of another batch".into() }),
+        }
+    }
+
+    fn predictions(&self, output: &Output, batch: &Batch) -> Vec<(usize, Scores)> {
+        match (output, batch) {
+            (Output::Questions(answered), Batch::Questions(asked)) => answered.scores(asked),
+            _ => vec![],
+        }
+    }
+
+    fn score(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
+        questions::score(corpus, predictions)
+    }
+
+    fn submission(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Value, TrainError> {
+        Ok(questions::submission(corpus, predictions))
+    }
+}

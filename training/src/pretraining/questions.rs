@@ -7,11 +7,12 @@ use egofx::metric::egomcq::{self, CHOICES};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::data::{Asked, Corpus};
 use crate::error::TrainError;
 use crate::objectives::{classification, cosine};
+use crate::tensors::doubles;
 
 /// Scores of five clips.
 pub type Five = [f64; CHOICES];
@@ -63,11 +64,7 @@ impl Answered {
 
     /// The scores of each question, with its number.
     pub fn scores(&self, asked: &Asked) -> Vec<(usize, Scores)> {
-        let rows = |tensor: &Tensor| -> Vec<f64> {
-            let flat = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous().view(-1);
-            Vec::<f64>::try_from(flat).unwrap_or_default()
-        };
-        let (dual, fusion) = (rows(&self.dual), self.fusion.as_ref().map(rows));
+        let (dual, fusion) = (doubles(&self.dual), self.fusion.as_ref().map(doubles));
         let five = |all: &[f64], row: usize| -> Five { std::array::from_fn(|clip| all[row * CHOICES + clip]) };
         let of = |row: usize| Scores { dual: five(&dual, row), fusion: fusion.as_ref().map(|all| five(all, row)) };
         asked.samples.iter().enumerate().filter_map(|(row, sample)| Some(((*sample)?, of(row)))).collect()

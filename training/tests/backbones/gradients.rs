@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use egofx_train::backbones::{EgoVlp, EgoVlpV2};
 use egofx_train::optimizer::{Optimizer, OptimizerKind, OptimizerSettings, Treatment};
+use egofx_train::pretraining::egovlpv2::treatment;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Reduction, Tensor};
@@ -149,19 +150,11 @@ fn egovlpv2_losses(batch: &Batch, model: &EgoVlpV2) -> [Tensor; 3] {
     [egonce, mlm, itm]
 }
 
-/// The original's groups: heads and cross-attention learn four times as fast; biases and some norms do not decay.
-fn treat(name: &str, _: &[i64]) -> Treatment {
-    let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    let fast = has(&["mlm_score", "itm_score", "txt_proj", "vid_proj", "cross_modal", "i2t", "t2i"]);
-    let spared = has(&["bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight"]);
-    Treatment { decays: !spared, lr_scale: if fast { 4.0 } else { 1.0 } }
-}
-
 #[test]
 fn egovlpv2s_gradients_and_steps_are_the_originals() {
     let (batch, (store, model)) = (Batch::open("egovlpv2"), egovlpv2(4, FULL));
     let rates: Vec<f64> = serde_json::from_value(batch.expected["lr"].clone()).unwrap();
-    let mut optimizer = Optimizer::new(&store, &settings(0.01, [0.9, 0.98], 1e-8), treat);
+    let mut optimizer = Optimizer::new(&store, &settings(0.01, [0.9, 0.98], 1e-8), |name, _| treatment(name));
     for (step, rate) in rates.iter().enumerate() {
         let losses = egovlpv2_losses(&batch, &model);
         let loss: Tensor = &losses[0] + &losses[1] + &losses[2] * 2.0;

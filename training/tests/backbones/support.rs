@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use egofx_train::backbones::load::{self, Origin};
 use egofx_train::backbones::{
-    DistilBertSettings, EgoVlp, EgoVlpSettings, EgoVlpV2, EgoVlpV2Settings, Projector, RobertaSettings, TimeInit,
-    VideoSettings,
+    EgoVlp, EgoVlpSettings, EgoVlpV2, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings,
 };
 use egofx_train::checkpoint::Tensors;
 use tch::nn::VarStore;
@@ -84,13 +83,13 @@ pub fn video(frames: i64) -> VideoSettings {
 
 pub fn egovlp_settings(frames: i64) -> EgoVlpSettings {
     let text =
-        DistilBertSettings { vocabulary: 200, positions: 40, width: 32, layers: 6, heads: 2, hidden: 64, dropout: 0.1 };
+        TextSettings { vocabulary: 200, positions: 40, width: 32, layers: 6, heads: 2, hidden: 64, dropout: 0.1 };
     EgoVlpSettings { video: video(frames), text, projection: 8 }
 }
 
 pub fn egovlpv2_settings(frames: i64, projector: Projector) -> EgoVlpV2Settings {
     let text =
-        RobertaSettings { vocabulary: 200, positions: 42, width: 32, layers: 12, heads: 2, hidden: 64, dropout: 0.1 };
+        TextSettings { vocabulary: 200, positions: 42, width: 32, layers: 12, heads: 2, hidden: 64, dropout: 0.1 };
     EgoVlpV2Settings { video: video(frames), text, projector, fused: 6, gate: 0.0 }
 }
 

@@ -3,7 +3,7 @@
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
-use super::super::settings::{Projector, RobertaSettings, TimeInit, VideoSettings};
+use super::super::settings::{Projector, TextSettings, TimeInit, VideoSettings};
 use super::*;
 use crate::backbones::divided::{Divided, Groups};
 use crate::backbones::layers::First;
@@ -19,8 +19,7 @@ fn settings() -> EgoVlpV2Settings {
         frames: 3,
         time_init: TimeInit::Zeros,
     };
-    let text =
-        RobertaSettings { vocabulary: 20, positions: 12, width: 16, layers: 6, heads: 2, hidden: 24, dropout: 0.0 };
+    let text = TextSettings { vocabulary: 20, positions: 12, width: 16, layers: 6, heads: 2, hidden: 24, dropout: 0.0 };
     EgoVlpV2Settings { video, text, projector: Projector::None, fused: 4, gate: 0.0 }
 }
 

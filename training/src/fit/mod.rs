@@ -3,24 +3,25 @@
 //! Not for several runs, see `sweep`, nor for printing. A run that was stopped and goes on from its last checkpoint
 //! computes the same numbers as one that never stopped: whatever is drawn is drawn from the seed and the step.
 
+mod steps;
+mod validation;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tch::nn::VarStore;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Tensor};
 
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::journal::{Entry, Journal};
-use crate::learner::{Context, Draw, Fold, Learner, network, weights};
+use crate::journal::Journal;
+use crate::learner::{Draw, Fold, Learner, network, weights};
 use crate::loader::{self, Waited};
-use crate::measure::{Sum, add, batches, falls, predict, values};
-use crate::native;
+use crate::measure::{add, batches};
 use crate::optimizer::Optimizer;
-use crate::precision::{self, Precision};
 use crate::ranks::World;
 
 /// The checkpoint of the best validation.
@@ -147,7 +148,7 @@ impl<'r, L: Learner> Run<'r, L> {
         std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
         let (variables, learner) = network::<L>(experiment, surroundings.device).map_err(why)?;
-        init.iter().try_for_each(|path| L::load(path, &weights(&variables)))?;
+        init.iter().try_for_each(|path| L::start(path, experiment.behaviour, &weights(&variables)))?;
         let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::treatment);
         let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
         let mut run = Self {
@@ -291,158 +292,5 @@ impl<'r, L: Learner> Run<'r, L> {
         let (samples, size) = (self.fold.train.len(), self.experiment.train.batch);
         let why = format!("there are {samples} samples to learn from, fewer than train.batch = {size}");
         TrainError::Experiment { path: self.folder.clone(), why }
-    }
-
-    /// The gradients of one of `parts` parts of a step, added to those of the parts before; its losses.
-    fn part(&mut self, batch: L::Batch, part: usize, parts: usize) -> Result<Vec<(String, f64)>, TrainError> {
-        let Surroundings { device, world, .. } = *self.surroundings;
-        let precision = self.experiment.train.precision;
-        let step = self.progress.step * parts as u64 + part as u64;
-        draws::seed_torch(self.seed, Purpose::Step { number: step, rank: world.place().rank as u64 });
-        let seed = draws::seed(self.seed, Purpose::Loss { number: step });
-        let batch = L::to_device(batch, device);
-        let losses = precision::within(precision, device, || {
-            let output = self.learner.forward(&batch, true)?;
-            self.learner.losses(&output, &batch, &Context { train: true, world, seed })
-        })?;
-        let share = 1.0 / parts as f64;
-        (&losses.total * (share * self.progress.scaler.factor(precision))).f_backward()?;
-        let values = values(&losses);
-        Ok(values.into_iter().map(|(name, value)| (name, value * share)).collect())
-    }
-
-    /// One step by the gradients that there are; `values` are its loss and the parts of it.
-    fn step(&mut self, steps: u64, values: Vec<(String, f64)>) -> Result<(), TrainError> {
-        let (surroundings, train) = (self.surroundings, &self.experiment.train);
-        let (epoch, step) = (self.progress.epoch + 1, self.progress.step);
-        let values = self.mean_over_ranks(values)?;
-        if !values[0].1.is_finite() {
-            let parts =
-                values[1..].iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
-            let step = self.progress.step_in_epoch + 1;
-            return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
-        }
-        let gradients = self.optimizer.gradients();
-        surroundings.world.average(&gradients)?;
-        let factor = self.progress.scaler.factor(train.precision);
-        if factor != 1.0 {
-            native::scale(&gradients, 1.0 / factor)?;
-        }
-        drop(gradients);
-        let finite = self.optimizer.clip(train.clip)?.is_finite();
-        // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
-        if finite || train.precision != Some(Precision::Fp16) {
-            self.optimizer.step(train.schedule.factor(step, steps, steps * train.epochs))?;
-        }
-        self.progress.scaler.note(finite);
-        self.optimizer.forget_gradients()?;
-        self.follow();
-        self.progress.step += 1;
-        self.progress.step_in_epoch += 1;
-        self.progress.sum.add(&values);
-        let (loss, step) = (values[0].1, self.progress.step_in_epoch);
-        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss });
-        Ok(())
-    }
-
-    fn mean_over_ranks(&self, values: Vec<(String, f64)>) -> Result<Vec<(String, f64)>, TrainError> {
-        let world = self.surroundings.world;
-        let sums = world.sum(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())?;
-        Ok(values.into_iter().zip(sums).map(|((name, _), sum)| (name, sum / world.place().size as f64)).collect())
-    }
-
-    /// Saves the run within an epoch where it is time to, or where it was interrupted: on any rank, for a signal reaches
-    /// them at different steps.
-    fn keep(&mut self, steps: u64) -> Result<(), TrainError> {
-        let Surroundings { interrupted, world, .. } = *self.surroundings;
-        let interrupted = world.sum(&[f64::from(u8::from(interrupted.load(Ordering::SeqCst)))])?[0] > 0.0;
-        let every = self.experiment.train.checkpoint_steps;
-        let is_time = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
-        // The end of an epoch is saved as such.
-        let ends = self.progress.step_in_epoch == steps;
-        if (is_time && !ends) || interrupted {
-            self.save(LAST_FILE)?;
-        }
-        if interrupted {
-            let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
-            return Err(TrainError::Interrupted { epoch, step });
-        }
-        Ok(())
-    }
-
-    /// Moves the running means towards the weights.
-    fn follow(&self) {
-        let Some((decay, means)) = self.experiment.train.ema.zip(self.means.as_ref()) else { return };
-        let weights = weights(&self.variables);
-        no_grad(|| means.iter().for_each(|(name, mean)| drop(mean.shallow_clone().lerp_(&weights[name], 1.0 - decay))));
-    }
-
-    /// Validates if the steps made so far are a whole share of the epoch.
-    fn validate_after(&mut self, done: usize, count: usize, journal: &mut Option<Journal>) -> Result<(), TrainError> {
-        let shares = self.experiment.train.validations_per_epoch as usize;
-        if !(1..=shares).any(|share| count * share / shares == done) {
-            return Ok(());
-        }
-        let epoch = self.progress.epoch as f64 + done as f64 / count as f64;
-        let step = self.progress.step;
-        let mut note = |split, scores: &[(String, f64)]| match journal {
-            Some(journal) => journal.note(&Entry::new(epoch, step, split, scores)),
-            None => Ok(()),
-        };
-        note("train", &self.progress.sum.means_since_last())?;
-        let scores = self.validate()?;
-        note("val", &scores)?;
-        let is_best = self.judge(epoch, &scores)?;
-        self.last.clone_from(&scores);
-        (self.surroundings.watch)(&Event::Validated { epoch, scores, is_best });
-        Ok(())
-    }
-
-    /// Keeps a checkpoint if the scores are the best so far.
-    fn judge(&mut self, epoch: f64, scores: &[(String, f64)]) -> Result<bool, TrainError> {
-        let select = &self.experiment.train.select;
-        let score = scores.iter().find(|(name, _)| name == select).map_or(f64::NAN, |(_, score)| *score);
-        let better = |best: &Best| if falls(select) { score < best.score } else { score > best.score };
-        if score.is_nan() || !self.progress.best.as_ref().is_none_or(better) {
-            return Ok(false);
-        }
-        let step = self.progress.step;
-        self.progress.best = Some(Best { score, epoch, step, scores: scores.to_vec() });
-        self.save(BEST_FILE)?;
-        Ok(true)
-    }
-
-    /// Loss and scores of the validation samples, by the means of the weights where those are kept.
-    fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
-        self.exchange_means();
-        let validated = self.validate_weights();
-        self.exchange_means();
-        validated
-    }
-
-    fn validate_weights(&self) -> Result<Vec<(String, f64)>, TrainError> {
-        let (mut sum, alone) = (Sum::default(), World::single());
-        let context = Context { train: false, world: &alone, seed: 0 };
-        let (samples, train, surroundings) = (&self.fold.validation, &self.experiment.train, self.surroundings);
-        let predictions = predict(&self.learner, self.data, samples, train, surroundings, |learner, output, batch| {
-            sum.add(&values(&learner.losses(output, batch, &context)?));
-            Ok(())
-        })?;
-        let mut scores = sum.of_all(surroundings.world)?.means_since_last();
-        scores.extend(L::score(self.data, &predictions)?);
-        Ok(scores)
-    }
-
-    /// Swaps weights and running means.
-    fn exchange_means(&self) {
-        let Some(means) = &self.means else { return };
-        let weights = weights(&self.variables);
-        no_grad(|| {
-            for (name, mean) in means {
-                let weight = weights[name].copy();
-                weights[name].shallow_clone().copy_(mean);
-                mean.shallow_clone().copy_(&weight);
-            }
-        });
     }
 }

@@ -1,0 +1,89 @@
+//! Validations of a run: scores, and the checkpoint of the best.
+//!
+//! Not for scores themselves, which the learner has.
+
+use tch::no_grad;
+
+use super::{BEST_FILE, Event, Run};
+use crate::checkpoint::Best;
+use crate::error::TrainError;
+use crate::journal::{Entry, Journal};
+use crate::learner::{Context, Learner, weights};
+use crate::measure::{Sum, falls, predict, values};
+use crate::ranks::World;
+
+impl<L: Learner> Run<'_, L> {
+    /// Validates if the steps made so far are a whole share of the epoch.
+    pub(super) fn validate_after(
+        &mut self,
+        done: usize,
+        count: usize,
+        journal: &mut Option<Journal>,
+    ) -> Result<(), TrainError> {
+        let shares = self.experiment.train.validations_per_epoch as usize;
+        if !(1..=shares).any(|share| count * share / shares == done) {
+            return Ok(());
+        }
+        let epoch = self.progress.epoch as f64 + done as f64 / count as f64;
+        let step = self.progress.step;
+        let mut note = |split, scores: &[(String, f64)]| match journal {
+            Some(journal) => journal.note(&Entry::new(epoch, step, split, scores)),
+            None => Ok(()),
+        };
+        note("train", &self.progress.sum.means_since_last())?;
+        let scores = self.validate()?;
+        note("val", &scores)?;
+        let is_best = self.judge(epoch, &scores)?;
+        self.last.clone_from(&scores);
+        (self.surroundings.watch)(&Event::Validated { epoch, scores, is_best });
+        Ok(())
+    }
+
+    /// Keeps a checkpoint if the scores are the best so far.
+    fn judge(&mut self, epoch: f64, scores: &[(String, f64)]) -> Result<bool, TrainError> {
+        let select = &self.experiment.train.select;
+        let score = scores.iter().find(|(name, _)| name == select).map_or(f64::NAN, |(_, score)| *score);
+        let better = |best: &Best| if falls(select) { score < best.score } else { score > best.score };
+        if score.is_nan() || !self.progress.best.as_ref().is_none_or(better) {
+            return Ok(false);
+        }
+        let step = self.progress.step;
+        self.progress.best = Some(Best { score, epoch, step, scores: scores.to_vec() });
+        self.save(BEST_FILE)?;
+        Ok(true)
+    }
+
+    /// Loss and scores of the validation samples, by the means of the weights where those are kept.
+    fn validate(&mut self) -> Result<Vec<(String, f64)>, TrainError> {
+        self.exchange_means();
+        let validated = self.validate_weights();
+        self.exchange_means();
+        validated
+    }
+
+    fn validate_weights(&self) -> Result<Vec<(String, f64)>, TrainError> {
+        let (mut sum, alone) = (Sum::default(), World::single());
+        let context = Context { train: false, world: &alone, seed: 0 };
+        let (samples, train, surroundings) = (&self.fold.validation, &self.experiment.train, self.surroundings);
+        let predictions = predict(&self.learner, self.data, samples, train, surroundings, |learner, output, batch| {
+            sum.add(&values(&learner.losses(output, batch, &context)?));
+            Ok(())
+        })?;
+        let mut scores = sum.of_all(surroundings.world)?.means_since_last();
+        scores.extend(L::score(self.data, &predictions)?);
+        Ok(scores)
+    }
+
+    /// Swaps weights and running means.
+    fn exchange_means(&self) {
+        let Some(means) = &self.means else { return };
+        let weights = weights(&self.variables);
+        no_grad(|| {
+            for (name, mean) in means {
+                let weight = weights[name].copy();
+                weights[name].shallow_clone().copy_(mean);
+                mean.shallow_clone().copy_(&weight);
+            }
+        });
+    }
+}
