@@ -113,6 +113,10 @@ fn nothing_imports_the_command_line_and_only_it_speaks_to_people() {
             continue;
         }
         for word in ["println!", "eprintln!", "indicatif", "anyhow", "clap::", "std::env::"] {
+            // Reading the environment for command lines is what `places` is for.
+            if module == "places" && word == "std::env::" {
+                continue;
+            }
             let code = body(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
             assert!(!code.clone().any(|line| line.contains(word)), "{}: {word} belongs to cli", path.display());
         }
