@@ -8,8 +8,11 @@ pub mod egoclip;
 pub mod segments;
 mod single;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use egoclip::Pick;
 use segments::{edges, middles};
 pub use single::{Edges, keyframe_list, rounded_frame_list};
 
@@ -215,9 +218,11 @@ impl Grid {
         let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
         match *self {
             Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => egovlp_windows(timeline, span, frames, compat),
-            Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat).into_iter().collect(),
+            Grid::Egoclip { frames } => {
+                single::egoclip(timeline, span, frames, compat, Pick::Uniform).into_iter().collect()
+            }
             Grid::Segments { frames, edges } => {
-                single::segments(timeline, span, frames, edges, compat).into_iter().collect()
+                single::segments(timeline, span, frames, edges, compat, Pick::Uniform).into_iter().collect()
             }
             Grid::Keyframes { frames } => single::keyframes(timeline, span, frames).into_iter().collect(),
             Grid::Ego4d { frames, stride } => {
@@ -228,6 +233,32 @@ impl Grid {
                 let ticks = ((end_sec - span.start_sec) * fps.as_f64() - 1e-6).ceil().max(0.0) as u64;
                 slide(ticks, frames, stride, tail, |k| shown_at(timeline, span.start_sec + fps.sec_of(k)))
             }
+        }
+    }
+}
+
+impl Grid {
+    /// As [`windows`](Self::windows), with one frame drawn at random from each stretch instead of its middle: training.
+    /// `draw` is given ranges that are not empty and says a number in each. Only for grids with one window for each clip;
+    /// those of [`Grid::Keyframes`] have nothing to draw.
+    ///
+    /// Under [`Compat::AsReleased`] the last frame of a stretch is never drawn, except from stretches whose ends are
+    /// rounded, and a clip with too few frames for that has no window (the original trains on a black one). Under
+    /// [`Compat::Fixed`] every frame of a stretch can be drawn, and a short clip repeats its frames.
+    pub fn drawn(
+        &self,
+        timeline: &Timeline,
+        span: TimeSpan,
+        compat: Compat,
+        draw: &mut dyn FnMut(Range<i64>) -> i64,
+    ) -> Option<Window> {
+        match *self {
+            Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat, Pick::Random(draw)),
+            Grid::Segments { frames, edges } => {
+                single::segments(timeline, span, frames, edges, compat, Pick::Random(draw))
+            }
+            Grid::Keyframes { frames } => single::keyframes(timeline, span, frames),
+            Grid::Egovlp { .. } | Grid::EgovlpV2 { .. } | Grid::Ego4d { .. } | Grid::Uniform { .. } => None,
         }
     }
 }

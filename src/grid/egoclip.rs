@@ -68,6 +68,16 @@ pub enum Pick<'a> {
     Random(&'a mut dyn FnMut(Range<i64>) -> i64),
 }
 
+impl Pick<'_> {
+    /// A frame of each segment between `edges`; `None` if one is to be drawn where there is none to draw.
+    pub(super) fn of(self, edges: &[i64]) -> Option<Vec<i64>> {
+        match self {
+            Pick::Uniform => Some(middles(edges)),
+            Pick::Random(draw) => Some(draws(edges)?.into_iter().map(draw).collect()),
+        }
+    }
+}
+
 /// Why a clip has no frames.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EgoclipError {
@@ -118,13 +128,7 @@ impl NarratedClip {
         let Self { start_sec, end_sec } = self;
         // A cast of a negative number gives 0.
         let edges = egoclip_edges((start_sec * EGOVLP_FPS) as u64, (end_sec * EGOVLP_FPS) as u64, frames);
-        let picked = match pick {
-            Pick::Uniform => middles(&edges),
-            Pick::Random(draw) => {
-                let too_short = EgoclipError::TooShort { start_sec, end_sec, frames };
-                draws(&edges).ok_or(too_short)?.into_iter().map(draw).collect()
-            }
-        };
+        let picked = pick.of(&edges).ok_or(EgoclipError::TooShort { start_sec, end_sec, frames })?;
         if picked.is_empty() { Err(EgoclipError::Empty { start_sec, end_sec }) } else { Ok(picked) }
     }
 

@@ -38,10 +38,15 @@ impl Edges {
 /// EgoVLPv2's frames of an EPIC-KITCHENS clip between positions `start` and `end` (seconds times rate): the middles of
 /// `frames` stretches of `(last - first - 1) / frames`, whose ends are rounded half to even.
 pub fn rounded_frame_list(start: f64, end: f64, frames: u32) -> Vec<i64> {
+    rounded_stretches(start, end, frames).map(|(low, high)| (low + high).div_euclid(2)).collect()
+}
+
+/// First and last frame of each of those stretches; neighbours share a frame.
+fn rounded_stretches(start: f64, end: f64, frames: u32) -> impl Iterator<Item = (i64, i64)> {
     let (first, last) = (start.round_ties_even(), end.ceil());
     let size = (last - first - 1.0) / f64::from(frames);
-    let edge = |k: u32| ((size * f64::from(k)).round_ties_even() + first) as i64;
-    (0..frames).map(|k| (edge(k) + edge(k + 1).min(last as i64)).div_euclid(2)).collect()
+    let edge = move |k: u32| ((size * f64::from(k)).round_ties_even() + first) as i64;
+    (0..frames).map(move |k| (edge(k), edge(k + 1).min(last as i64)))
 }
 
 /// The frame numbers in `start..end` that OSCC and PNR look at: the first `frames` multiples of the step rounded up, or of
@@ -60,13 +65,13 @@ pub fn keyframe_list(start: u64, end: u64, frames: u32) -> Vec<u64> {
 }
 
 /// EgoClip's window; `None` where the original finds no frame.
-pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
+pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
     if compat == Compat::Fixed {
-        return Some(evenly(line, span, frames));
+        return Some(evenly(line, span, frames, pick));
     }
     let number = |t: f64| (t * EGOVLP_FPS).max(0.0) as u64;
     let clip = NarratedClip::new(span.start_sec, span.end_sec);
-    let picked = clip.pick(frames, Pick::Uniform).ok()?;
+    let picked = clip.pick(frames, pick).ok()?;
     let length = |piece| EGOCLIP_PIECES.frames_of(piece, line.frames());
     let addresses = clip.addresses(&picked, EGOCLIP_PIECES, length, compat);
     let shown = addresses.into_iter().map(|address| address.whole(EGOCLIP_PIECES)).collect();
@@ -74,15 +79,22 @@ pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Comp
 }
 
 /// The window of equal stretches; `None` where the original finds no frame.
-pub(super) fn segments(line: &Timeline, span: TimeSpan, frames: u32, edges: Edges, compat: Compat) -> Option<Window> {
+pub(super) fn segments(
+    line: &Timeline,
+    span: TimeSpan,
+    frames: u32,
+    edges: Edges,
+    compat: Compat,
+    pick: Pick<'_>,
+) -> Option<Window> {
     match (edges, compat) {
-        (Edges::Rounded, _) => rounded(line, span, frames, compat),
-        (Edges::Truncated, Compat::Fixed) => Some(evenly(line, span, frames)),
+        (Edges::Rounded, _) => rounded(line, span, frames, compat, pick),
+        (Edges::Truncated, Compat::Fixed) => Some(evenly(line, span, frames, pick)),
         (Edges::Truncated, Compat::AsReleased) => {
             let (start, end) = file_numbers(line, span);
             // One frame early, for both readers.
             let shown = |number: i64| (number - 1).max(0) as u64;
-            let list = middles(&egoclip_edges(start, end, frames));
+            let list = pick.of(&egoclip_edges(start, end, frames))?;
             filled(list.into_iter().map(shown).collect(), frames, start..end)
         }
     }
@@ -96,26 +108,35 @@ fn file_numbers(line: &Timeline, span: TimeSpan) -> (u64, u64) {
     (number(span.start_sec), end.min(line.frames()))
 }
 
-fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Option<Window> {
+fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
     let (start, end) = match compat {
         Compat::AsReleased => (span.start_sec.max(0.0) * line.mean_fps(), span.end_sec * line.mean_fps()),
         // A thousandth of a frame absorbs the rounding of decimal seconds.
         Compat::Fixed => (line.position(span.start_sec), line.position(span.end_sec) - 1e-3),
     };
     let end = if ends_with(line, span) { end.min(line.frames() as f64) } else { end };
-    let list = rounded_frame_list(start, end, frames);
+    let list: Vec<i64> = match pick {
+        Pick::Uniform => rounded_frame_list(start, end, frames),
+        Pick::Random(draw) => {
+            rounded_stretches(start, end, frames).map(|(low, high)| draw(low..high.max(low) + 1)).collect()
+        }
+    };
     let cover = start.round_ties_even() as u64..end.ceil() as u64;
     filled(list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
 }
 
 /// As the samplers are meant: the middles of equal stretches of the clip, by the file's timestamps.
-fn evenly(line: &Timeline, span: TimeSpan, frames: u32) -> Window {
+fn evenly(line: &Timeline, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
     // A thousandth of a frame absorbs the rounding of decimal seconds.
     let number = |t: f64| (line.position(t) + 1e-3) as u64;
     let (start, end) = (number(span.start_sec), number(span.end_sec));
     let end = if ends_with(line, span) { end.min(line.frames()) } else { end };
     let last = end.saturating_sub(1).max(start);
-    let list = middles(&edges(u64::from(frames), start as f64, end as f64));
+    let edges = edges(u64::from(frames), start as f64, end as f64);
+    let list: Vec<i64> = match pick {
+        Pick::Uniform => middles(&edges),
+        Pick::Random(draw) => edges.windows(2).map(|g| draw(g[0]..g[1].max(g[0] + 1))).collect(),
+    };
     let chosen: Vec<u64> = list.into_iter().map(|number| (number.max(0) as u64).clamp(start, last)).collect();
     Window { padded: repeats(&chosen), frames: chosen, cover: start..last + 1 }
 }

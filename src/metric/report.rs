@@ -138,7 +138,7 @@ impl fmt::Display for Group {
 
 impl Coverage {
     /// Nothing was asked yet.
-    pub(super) fn new(of: &'static str) -> Self {
+    pub fn new(of: &'static str) -> Self {
         Self { of, ..Self::default() }
     }
 

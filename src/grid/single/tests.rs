@@ -185,3 +185,36 @@ fn one_row_is_estimated_whatever_the_length() {
     }
     assert!(!Grid::Egovlp { frames: 4 }.is_single());
 }
+
+/// First and last frame that can be drawn from each stretch.
+fn drawable(grid: Grid, line: &Timeline, span: TimeSpan, compat: Compat) -> Option<[Vec<u64>; 2]> {
+    let lowest = grid.drawn(line, span, compat, &mut |range| range.start)?;
+    let highest = grid.drawn(line, span, compat, &mut |range| range.end - 1)?;
+    Some([lowest.frames, highest.frames])
+}
+
+/// The original never draws the last frame of a stretch, and has none to draw where a stretch is a single frame.
+#[test]
+fn frames_are_drawn_from_each_stretch_and_as_released_not_the_last_one() {
+    let (line, clip, short) = (at(30, 18_000), span(10.0, 12.0), span(10.0, 10.2));
+    let egoclip = Grid::Egoclip { frames: 4 };
+    let frames = |low: [u64; 4], high: [u64; 4]| Some([low.to_vec(), high.to_vec()]);
+    let released = frames([299, 314, 329, 344], [312, 327, 342, 357]);
+    let fixed = frames([300, 315, 330, 345], [314, 329, 344, 359]);
+    assert_eq!(drawable(egoclip, &line, clip, Compat::AsReleased), released);
+    assert_eq!(drawable(egoclip, &line, clip, Compat::Fixed), fixed);
+    assert_eq!(drawable(egoclip, &line, short, Compat::AsReleased), None);
+    assert_eq!(drawable(egoclip, &line, short, Compat::Fixed), frames([300, 301, 303, 304], [300, 302, 303, 305]));
+    let truncated = Grid::Segments { frames: 4, edges: Edges::Truncated };
+    assert_eq!(drawable(truncated, &line, clip, Compat::AsReleased), released);
+    assert_eq!(drawable(truncated, &line, clip, Compat::Fixed), fixed);
+}
+
+/// EgoVLPv2's EPIC-KITCHENS: neighbours share a frame, and every frame of a stretch can be drawn.
+#[test]
+fn rounded_stretches_share_their_ends() {
+    let (line, grid) = (at(30, 18_000), Grid::Segments { frames: 4, edges: Edges::Rounded });
+    let expected = Some([vec![300, 315, 330, 344], vec![315, 330, 344, 359]]);
+    assert_eq!(drawable(grid, &line, span(10.0, 12.0), Compat::AsReleased), expected);
+    assert_eq!(Grid::EgovlpV2 { frames: 4 }.drawn(&line, span(10.0, 12.0), Compat::Fixed, &mut |r| r.start), None);
+}
