@@ -8,24 +8,31 @@ use std::path::Path;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
 
 use crate::backbones::{EgoVlp, EgoVlpV2, EgoVlpV2Answers, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::{self, Tensors};
+use crate::corpora::choice::Choice;
+use crate::corpora::frames::{Clips, Wanted};
+use crate::corpora::stored::Written;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::experiment::Experiment;
 use crate::finetuning::answers::Answers;
 use crate::finetuning::changes::{Changes, Oscc, Pnr};
+use crate::finetuning::retrieval::Retrieval;
+use crate::finetuning::retrieval::charades::Charades;
+use crate::finetuning::retrieval::epic::Epic;
 use crate::heads;
 use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
 use crate::pretraining::Pretraining;
 use crate::ranks::World;
 use crate::sources::Sources;
+use crate::store;
+use crate::submission::Submission;
 use crate::sweep::{self, Finished, Request};
 
 /// All learners, in the order in which they are listed to people.
@@ -34,6 +41,10 @@ pub const LEARNERS: &[Entry] = &[
     Entry::of::<Pretraining<EgoVlpV2>>(),
     Entry::of::<Changes<Oscc>>(),
     Entry::of::<Changes<Pnr>>(),
+    Entry::of::<Retrieval<EgoVlp, Epic>>(),
+    Entry::of::<Retrieval<EgoVlpV2, Epic>>(),
+    Entry::of::<Retrieval<EgoVlp, Charades>>(),
+    Entry::of::<Retrieval<EgoVlpV2, Charades>>(),
     Entry::of::<Answers<EgoVlpV2Answers>>(),
     Entry::of::<Answers<Ppsa>>(),
     Entry::of::<heads::vslnet::head::NlqHead>(),
@@ -55,6 +66,8 @@ pub struct Entry {
     pub train: fn(&Request) -> Result<Finished, TrainError>,
     /// Predicts with a trained one.
     pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
+    /// Stores its clips decoded.
+    pub store: fn(&store::Request) -> Result<Written, TrainError>,
     /// Checks the learner's own tables of an experiment file, by building the network that they describe.
     pub check: fn(&Experiment) -> Result<(), String>,
 }
@@ -68,6 +81,7 @@ impl Entry {
             about: L::ABOUT,
             train: sweep::run::<L>,
             predict: predict::run::<L>,
+            store: store::run::<L>,
             check: |experiment| network::<L>(experiment, Device::Cpu).map(|_| ()),
         }
     }
@@ -128,6 +142,8 @@ pub trait Learner: Sized + 'static {
     const TASK: &'static str;
     /// One line for people.
     const ABOUT: &'static str;
+    /// Whether the samples that it is validated on have a loss.
+    const VALIDATION_LOSS: bool = true;
 
     /// Its tables in an experiment file.
     type Settings: Serialize + DeserializeOwned + Clone + Sync;
@@ -195,6 +211,11 @@ pub trait Learner: Sized + 'static {
         checkpoint::load_weights(path, Self::NAME, into)
     }
 
+    /// What reads its clips, by which rule, and all of its clips; `None` if they cannot be decoded beforehand.
+    fn clips(_data: &Self::Data) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+        None
+    }
+
     /// How the optimiser treats a parameter.
     fn treatment(name: &str, shape: &[i64]) -> Treatment;
 
@@ -232,7 +253,7 @@ pub trait Learner: Sized + 'static {
     ///
     /// # Errors
     /// Samples that cannot be named.
-    fn submission(data: &Self::Data, predictions: &[(usize, Self::Prediction)]) -> Result<Value, TrainError>;
+    fn submission(data: &Self::Data, predictions: &[(usize, Self::Prediction)]) -> Result<Submission, TrainError>;
 
     /// Numbers that training moves and that are no weights; saved and restored with them.
     fn buffers(&self) -> Tensors {

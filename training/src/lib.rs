@@ -32,6 +32,8 @@ pub mod pretraining;
 pub mod ranks;
 pub mod schedule;
 pub mod sources;
+pub mod store;
+pub mod submission;
 pub mod sweep;
 pub mod synthetic;
 pub mod tasks;

@@ -26,6 +26,18 @@ pub struct OptimizerSettings {
     pub betas: [f64; 2],
     /// What keeps the denominator from zero.
     pub eps: f64,
+    /// Multiplier of the learning rate for heads and cross-attention, where the network has such (EgoVLPv2's
+    /// `lr_mult_head` and `lr_mult_cross_modal`).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub heads_lr: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
 }
 
 /// Forms of Adam.
@@ -46,8 +58,29 @@ pub enum OptimizerKind {
 pub struct Treatment {
     /// Whether it decays.
     pub decays: bool,
-    /// Multiplier of its learning rate.
-    pub lr_scale: f64,
+    /// How fast it learns.
+    pub rate: Rate,
+}
+
+/// The learning rate of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// That of the experiment.
+    Base,
+    /// That of the experiment, times its `heads_lr`.
+    Heads,
+    /// That of the experiment, times this.
+    Times(f64),
+}
+
+impl OptimizerSettings {
+    fn lr_scale(&self, rate: Rate) -> f64 {
+        match rate {
+            Rate::Base => 1.0,
+            Rate::Heads => self.heads_lr,
+            Rate::Times(factor) => factor,
+        }
+    }
 }
 
 struct Slot {
@@ -114,8 +147,8 @@ impl Optimizer {
         let mut groups: BTreeMap<(bool, u64, i32), Vec<&mut Slot>> = BTreeMap::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.gradient().is_some()) {
             slot.count += 1;
-            let Treatment { decays, lr_scale } = slot.treatment;
-            groups.entry((decays, lr_scale.to_bits(), slot.count)).or_default().push(slot);
+            let Treatment { decays, rate } = slot.treatment;
+            groups.entry((decays, self.settings.lr_scale(rate).to_bits(), slot.count)).or_default().push(slot);
         }
         for ((decays, lr_scale, count), slots) in groups {
             let lr = self.settings.lr * factor * f64::from_bits(lr_scale);
@@ -195,7 +228,7 @@ mod tests {
     use super::*;
 
     fn settings(kind: OptimizerKind, lr: f64, weight_decay: f64, eps: f64) -> OptimizerSettings {
-        OptimizerSettings { kind, lr, weight_decay, betas: [0.9, 0.999], eps }
+        OptimizerSettings { kind, lr, weight_decay, betas: [0.9, 0.999], eps, heads_lr: 1.0 }
     }
 
     fn json(name: &str) -> Value {
@@ -208,7 +241,7 @@ mod tests {
         (weight * gradient).sum(Kind::Double).backward();
     }
 
-    const ALL: fn(&str, &[i64]) -> Treatment = |_, _| Treatment { decays: true, lr_scale: 1.0 };
+    const ALL: fn(&str, &[i64]) -> Treatment = |_, _| Treatment { decays: true, rate: Rate::Base };
 
     /// HuggingFace's AdamW and PyTorch's on the same gradients, in double precision.
     #[test]
@@ -293,6 +326,25 @@ mod tests {
         run(&mut whole, &weight, &gradients[3..]);
         run(&mut resumed, &second, &gradients[3..]);
         assert!(weight.equal(&second));
+    }
+
+    #[test]
+    fn heads_learn_at_a_rate_of_their_own() {
+        let variables = nn::VarStore::new(Device::Cpu);
+        let weights = ["body", "head", "bias"].map(|name| variables.root().zeros(name, &[1]));
+        let settings = OptimizerSettings { heads_lr: 4.0, ..settings(OptimizerKind::Adam, 0.01, 0.0, 0.0) };
+        let rate = |name: &str, _: &[i64]| match name {
+            "body" => Treatment { decays: true, rate: Rate::Base },
+            "head" => Treatment { decays: true, rate: Rate::Heads },
+            _ => Treatment { decays: true, rate: Rate::Times(0.5) },
+        };
+        let mut optimizer = Optimizer::new(&variables, &settings, rate);
+        weights.iter().for_each(|weight| push(weight, &Tensor::from_slice(&[1.0f32])));
+        optimizer.step(1.0).unwrap();
+        // Adam's first step is as long as its rate.
+        for (weight, moved) in weights.iter().zip([0.01, 0.04, 0.005]) {
+            assert!((weight.double_value(&[0]) + moved).abs() < 1e-6, "{weight:?}");
+        }
     }
 
     #[test]

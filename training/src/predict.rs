@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use tch::Device;
 
 use crate::checkpoint::{self, Tensors};
@@ -14,6 +13,7 @@ use crate::fit::Surroundings;
 use crate::learner::{self, Learner};
 use crate::measure;
 use crate::sources::Sources;
+use crate::submission::Submission;
 use crate::sweep::EXPERIMENT_FILE;
 use crate::tasks::mq::CLASSES_FILE;
 
@@ -43,7 +43,7 @@ pub struct Weights {
 #[derive(Debug, Clone)]
 pub struct Prediction {
     /// A submission in the official form.
-    pub submission: Value,
+    pub submission: Submission,
     /// Samples that were predicted.
     pub samples: usize,
 }

@@ -25,6 +25,8 @@ pub struct Sources {
     pub shots: Option<PathBuf>,
     /// Folders of videos.
     pub videos: Vec<PathBuf>,
+    /// Folders of clips that were decoded beforehand.
+    pub stored: Vec<PathBuf>,
     /// The tokenizer of the text tower.
     pub tokenizer: Option<PathBuf>,
     /// Where to look for it if it is not named: the folders of Hugging Face's tools.
@@ -72,6 +74,17 @@ impl Sources {
     /// The annotations of a split, if they were given.
     pub fn split(&self, split: Split) -> Option<&Path> {
         self.annotations.iter().find(|(found, _)| *found == split).map(|(_, path)| path.as_path())
+    }
+
+    /// Whether there are videos, or clips of them.
+    ///
+    /// # Errors
+    /// [`TrainError::Needed`].
+    pub fn expect_videos(&self, about: &'static str) -> Result<(), TrainError> {
+        if self.videos.is_empty() && self.stored.is_empty() {
+            return Err(TrainError::Needed { name: "videos", about });
+        }
+        Ok(())
     }
 
     /// What was given under `name`, or an error that says what it should be.

@@ -23,6 +23,7 @@ fn every_file_is_an_experiment_of_its_head() {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let name = stem.strip_prefix("synthetic_").unwrap_or(stem);
         let name = name.strip_prefix("finetune_").unwrap_or(name);
+        let name = name.strip_prefix("epic_").unwrap_or(name);
         assert!([head.task, head.name].iter().any(|known| name.starts_with(known)), "{name}: {}", head.task);
     }
     assert!(files().len() >= 5);

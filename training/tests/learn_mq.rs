@@ -122,7 +122,7 @@ fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, fo
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
     let path = folder.join("submission.json");
-    std::fs::write(&path, (head.predict)(&request).unwrap().submission.to_string()).unwrap();
+    (head.predict)(&request).unwrap().submission.write(&path).unwrap();
     path
 }
 

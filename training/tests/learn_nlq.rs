@@ -15,6 +15,7 @@ use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Weights};
 use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
+use egofx_train::submission::Submission;
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
 
@@ -81,7 +82,7 @@ fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
         assert!(run.join(file).metadata().unwrap().len() > 100, "{file}");
     }
     let submission = folder.path().join("submission.json");
-    std::fs::write(&submission, predicted(&run, &sources, &paths.annotations[1]).to_string()).unwrap();
+    predicted(&run, &sources, &paths.annotations[1]).write(&submission).unwrap();
     let mut inputs = Inputs::default().file("predictions", &submission).file("annotations", &paths.annotations[1]);
     inputs.compat = Compat::Fixed;
     let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "nlq").unwrap();
@@ -93,7 +94,7 @@ fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
     }
 }
 
-fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> serde_json::Value {
+fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Submission {
     let saved = checkpoint::open(&run.join(BEST_FILE)).unwrap();
     let sources = Sources { annotations: vec![(Split::Whole, annotations.to_owned())], ..sources.clone() };
     let interrupted = AtomicBool::new(false);

@@ -19,9 +19,9 @@ use egofx_train::learner::{Entry, Learner};
 use egofx_train::predict::{self, Weights};
 use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
+use egofx_train::submission::Submission;
 use egofx_train::sweep::{self, Done, Finished, Request, Spread};
 use egofx_train::synthetic::{Qfvs, QfvsPaths};
-use serde_json::Value;
 use tch::Tensor;
 use tch::nn::VarStore;
 
@@ -118,7 +118,7 @@ fn best_f1(finished: &Finished) -> f64 {
 }
 
 /// The four checkpoints of the best validations predict, each what it has not seen. Tags are not needed for that.
-fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Value {
+fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Submission {
     let of = |run: &Done| Weights { path: run.folder.join(BEST_FILE), fold: run.fold.clone() };
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
     let interrupted = AtomicBool::new(false);
@@ -147,7 +147,7 @@ fn it_learns_and_its_submission_has_the_scores_of_its_validations() {
     assert!(best_f1(&finished) >= 0.9, "{}", best_f1(&finished));
 
     let path = shop.path("submission.json");
-    std::fs::write(&path, submission(&shop, &experiment, &finished).to_string()).unwrap();
+    submission(&shop, &experiment, &finished).write(&path).unwrap();
     let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "qfvs").unwrap();
     let mut inputs = Inputs::default()
         .file("predictions", &path)

@@ -36,6 +36,7 @@ fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
         ("fused = 2", "fused = 1"),
         ("width = 64 }", "width = 16 }"),
         ("epochs = 30", "epochs = 2"),
+        ("dropout = 0.0", "dropout = 0.1"),
         ("batch = 32", "batch = 16"),
     ];
     let mut text = CONFIG.to_owned();

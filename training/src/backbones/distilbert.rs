@@ -24,11 +24,11 @@ pub(super) struct DistilBert {
 
 impl DistilBert {
     pub fn new(path: &nn::Path, settings: &TextSettings) -> Self {
-        let (embeddings, width) = (path / "embeddings", settings.width);
+        let (embeddings, width, spread) = (path / "embeddings", settings.width, settings.initializer_range);
         let layer = |i| Shared::new(Layer::new(&(path / "transformer" / "layer" / i), settings));
         Self {
-            words: Table::new(&(&embeddings / "word_embeddings"), settings.vocabulary, width, Some(PAD)),
-            positions: Table::new(&(&embeddings / "position_embeddings"), settings.positions, width, None),
+            words: Table::new(&(&embeddings / "word_embeddings"), [settings.vocabulary, width], spread, Some(PAD)),
+            positions: Table::new(&(&embeddings / "position_embeddings"), [settings.positions, width], spread, None),
             norm: norm(&embeddings / "LayerNorm", width, EPS),
             layers: (0..settings.layers).map(layer).collect(),
             dropout: settings.dropout,
@@ -66,12 +66,12 @@ impl Layer {
     fn new(path: &nn::Path, settings: &TextSettings) -> Self {
         let TextSettings { width, heads, hidden, dropout, .. } = *settings;
         let (attention, ffn) = (path / "attention", path / "ffn");
-        let map = |name: &str| linear(&attention / name, width, width, First::Normal);
+        let map = |name: &str| linear(&attention / name, width, width, First::Normal(settings.initializer_range));
         Self {
             maps: ["q_lin", "k_lin", "v_lin"].map(map),
             out: map("out_lin"),
             attention_norm: norm(path / "sa_layer_norm", width, EPS),
-            mlp: Mlp::new([&ffn / "lin1", &ffn / "lin2"], [width, hidden], First::Normal),
+            mlp: Mlp::new([&ffn / "lin1", &ffn / "lin2"], [width, hidden], First::Normal(settings.initializer_range)),
             norm: norm(path / "output_layer_norm", width, EPS),
             heads,
             dropout,

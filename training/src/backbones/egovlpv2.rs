@@ -68,7 +68,7 @@ impl EgoVlpV2 {
             text_model: Roberta::new(&(path / "text_model"), &settings.text, fusion),
             video_projection: Projection::video(path, width, projector),
             text_projection: Projection::text(path, width, projector),
-            heads: FusionHeads::new(path, width, settings.text.vocabulary),
+            heads: FusionHeads::new(path, &settings.text),
             class: path.zeros("cls_token", &[1, 1, width]),
             norm: norm(path / "norm", width, FUSED_EPS),
             settings: settings.clone(),

@@ -7,7 +7,7 @@ use tch::Tensor;
 use tch::nn::{self, Module};
 
 use super::layers::{First, first, linear, matrix, norm};
-use super::settings::Projector;
+use super::settings::{Projector, TextSettings};
 
 /// Of the masked-word head's norm: transformers' default, not RoBERTa's.
 const WORDS_EPS: f64 = 1e-12;
@@ -76,18 +76,20 @@ pub(super) struct FusionHeads {
 }
 
 impl FusionHeads {
-    pub fn new(path: &nn::Path, width: i64, vocabulary: i64) -> Self {
-        let map = |path: nn::Path| linear(path, width, width, First::Normal);
+    pub fn new(path: &nn::Path, text: &TextSettings) -> Self {
+        let TextSettings { width, vocabulary, initializer_range, .. } = *text;
+        let normal = First::Normal(initializer_range);
+        let map = |path: nn::Path| linear(path, width, width, normal);
         let (score, transform) = (path / "mlm_score", path / "mlm_score" / "transform");
         Self {
             text_transform: map(path / "cross_modal_text_transform"),
             video_transform: map(path / "cross_modal_video_transform"),
             text_pooler: map(path / "cross_modal_text_pooler" / "dense"),
             video_pooler: map(path / "cross_modal_video_pooler" / "dense"),
-            matching: linear(path / "itm_score" / "fc", 2 * width, 2, First::Normal),
+            matching: linear(path / "itm_score" / "fc", 2 * width, 2, normal),
             dense: map(&transform / "dense"),
             norm: norm(&transform / "LayerNorm", width, WORDS_EPS),
-            decoder: matrix(&score / "decoder", width, vocabulary, First::Normal),
+            decoder: matrix(&score / "decoder", width, vocabulary, normal),
             bias: score.zeros("bias", &[vocabulary]),
         }
     }

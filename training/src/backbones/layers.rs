@@ -10,16 +10,13 @@ use tch::{Tensor, no_grad};
 
 use crate::native::recomputed;
 
-/// Spread of BERT's first weights.
-pub(super) const SPREAD: f64 = 0.02;
-
 /// The first weights of a linear map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum First {
     /// PyTorch's own: weights and biases uniform in ±1 / √fan in.
     Uniform,
-    /// BERT's: weights normal with a spread of 0.02, biases zero.
-    Normal,
+    /// BERT's: weights normal with this spread, biases zero.
+    Normal(f64),
     /// Zeros.
     Zeros,
     /// Ones, with zeros for biases.
@@ -33,7 +30,7 @@ impl First {
         let (uniform, zeros) = (Init::Uniform { lo: -bound, up: bound }, Init::Const(0.0));
         match self {
             Self::Uniform => [uniform, uniform],
-            Self::Normal => [Init::Randn { mean: 0.0, stdev: SPREAD }, zeros],
+            Self::Normal(spread) => [Init::Randn { mean: 0.0, stdev: spread }, zeros],
             Self::Zeros => [zeros, zeros],
             Self::Ones => [Init::Const(1.0), zeros],
         }
@@ -63,7 +60,7 @@ pub(super) fn norm(path: nn::Path, width: i64, eps: f64) -> nn::LayerNorm {
     nn::layer_norm(path, vec![width], nn::LayerNormConfig { eps, ..Default::default() })
 }
 
-/// A table `[rows, width]` of embeddings, BERT's first weights; `pad` is a row of zeros that never learns.
+/// A table `[rows, width]` of embeddings, its first weights normal with a spread; `pad` is a row of zeros that never learns.
 #[derive(Debug)]
 pub(super) struct Table {
     weight: Tensor,
@@ -71,8 +68,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub fn new(path: &nn::Path, rows: i64, width: i64, pad: Option<i64>) -> Self {
-        let weight = path.randn("weight", &[rows, width], 0.0, SPREAD);
+    pub fn new(path: &nn::Path, [rows, width]: [i64; 2], spread: f64, pad: Option<i64>) -> Self {
+        let weight = path.randn("weight", &[rows, width], 0.0, spread);
         if let Some(pad) = pad {
             let _ = no_grad(|| weight.select(0, pad).zero_());
         }

@@ -27,13 +27,18 @@ pub(super) struct Roberta {
 impl Roberta {
     /// Its last `fused` layers have cross-attention.
     pub fn new(path: &nn::Path, settings: &TextSettings, fusion: Fusion) -> Self {
-        let (embeddings, width) = (path / "embeddings", settings.width);
+        let (embeddings, width, spread) = (path / "embeddings", settings.width, settings.initializer_range);
         let gate = |i| fusion.gate_of(i, settings.layers);
         let layer = |i| Shared::new(Layer::new(&(path / "encoder" / "layer" / i), settings, gate(i)));
         Self {
-            words: Table::new(&(&embeddings / "word_embeddings"), settings.vocabulary, width, Some(PAD)),
-            positions: Table::new(&(&embeddings / "position_embeddings"), settings.positions, width, Some(PAD)),
-            types: Table::new(&(&embeddings / "token_type_embeddings"), 1, width, None),
+            words: Table::new(&(&embeddings / "word_embeddings"), [settings.vocabulary, width], spread, Some(PAD)),
+            positions: Table::new(
+                &(&embeddings / "position_embeddings"),
+                [settings.positions, width],
+                spread,
+                Some(PAD),
+            ),
+            types: Table::new(&(&embeddings / "token_type_embeddings"), [1, width], spread, None),
             norm: norm(&embeddings / "LayerNorm", width, EPS),
             layers: (0..settings.layers).map(layer).collect(),
             dropout: settings.dropout,
@@ -86,7 +91,11 @@ impl Layer {
             attention_norm: norm(&attention / "output" / "LayerNorm", width, EPS),
             attention: Attention::new(&attention, settings),
             cross: gate.map(cross),
-            mlp: Mlp::new([path / "intermediate" / "dense", &output / "dense"], [width, hidden], First::Normal),
+            mlp: Mlp::new(
+                [path / "intermediate" / "dense", &output / "dense"],
+                [width, hidden],
+                First::Normal(settings.initializer_range),
+            ),
             norm: norm(&output / "LayerNorm", width, EPS),
             dropout,
         }
@@ -125,7 +134,7 @@ struct Attention {
 impl Attention {
     fn new(path: &nn::Path, settings: &TextSettings) -> Self {
         let (own, width) = (path / "self", settings.width);
-        let map = |path: nn::Path| linear(path, width, width, First::Normal);
+        let map = |path: nn::Path| linear(path, width, width, First::Normal(settings.initializer_range));
         Self {
             maps: ["query", "key", "value"].map(|name| map(&own / name)),
             out: map(path / "output" / "dense"),

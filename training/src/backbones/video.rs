@@ -7,7 +7,7 @@ use tch::Tensor;
 use tch::nn::{self, Init, Module};
 
 use super::divided::{Divided, Groups, Wanted};
-use super::layers::{self, First, Fusion, Mlp, SPREAD, Shared, first, linear, norm, patches, run_one};
+use super::layers::{self, First, Fusion, Mlp, Shared, first, linear, norm, patches, run_one};
 use super::settings::{TimeInit, VideoSettings};
 
 /// The words that a fused block attends to.
@@ -137,6 +137,9 @@ impl Cross {
         space + &self.alpha * self.proj.forward(&found)
     }
 }
+
+/// Spread of the first class token and positions (timm's).
+pub(super) const SPREAD: f64 = 0.02;
 
 /// The tower.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use tch::no_grad;
 use egofx::places::{bases, hub_caches};
 use egofx::text::TextModel;
 use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Settings};
+use egofx_train::corpora::choice::Choice;
 use egofx_train::corpora::frames::{Clips, Wanted};
 use egofx_train::corpora::listed::Clip;
 use egofx_train::corpora::words::Words;
@@ -77,7 +78,7 @@ impl Attend {
             &Sources { bases: bases(), ..Sources::default() },
         )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
-        let frames = clips.narrated(Wanted { path: &self.video, clip }, None)?;
+        let frames = clips.clip(Wanted { path: &self.video, clip }, Choice::Narrated, None)?;
         let (found, _) = self.place.find()?;
         let (variables, learner) =
             learner::network::<Learning>(&experiment, found.device).map_err(anyhow::Error::msg)?;

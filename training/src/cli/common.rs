@@ -24,6 +24,9 @@ pub struct Data {
     /// A folder of videos, whole or in pieces of ten minutes; may be repeated. For backbones.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
+    /// A folder of clips that `egofx-train store` decoded beforehand; may be repeated. What is not there is read from --videos.
+    #[arg(long, value_name = "DIR")]
+    stored: Vec<PathBuf>,
     /// The tokenizer of the text tower: tokenizer.json, or a folder with the vocabulary. For backbones; without it the one
     /// that Hugging Face's tools have fetched.
     #[arg(long, value_name = "PATH")]
@@ -55,6 +58,7 @@ impl Data {
         Sources {
             features: self.features.clone(),
             videos: self.videos.clone(),
+            stored: self.stored.clone(),
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
             bases: bases(),

@@ -7,6 +7,7 @@ mod common;
 mod export;
 mod predict;
 mod progress;
+mod store;
 mod synthetic;
 mod table;
 mod train;
@@ -57,6 +58,7 @@ fn command() -> Command {
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
         .subcommand(attend::Attend::augment_args(Command::new("attend")))
         .subcommand(export::Export::augment_args(Command::new("export")))
+        .subcommand(store::Store::augment_args(Command::new("store")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
 }
 
@@ -67,6 +69,7 @@ pub fn run() -> anyhow::Result<()> {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
         Some(("attend", matches)) => attend::Attend::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
+        Some(("store", matches)) => store::Store::from_arg_matches(matches)?.run(),
         Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
         None => Ok(()),

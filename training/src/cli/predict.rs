@@ -28,7 +28,7 @@ pub struct Predict {
     /// What to predict on: annotations as published, the unannotated test split included.
     #[arg(long, value_name = "PATH")]
     annotations: PathBuf,
-    /// The submission to write.
+    /// The submission to write: JSON, for mir and charades a matrix (.npy) with the names of its rows beside it (.ids).
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// The experiment that somebody else's weights belong to.
@@ -61,9 +61,11 @@ impl Predict {
         let request =
             Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
         let prediction = (head.predict)(&request)?;
-        let text = serde_json::to_string(&prediction.submission)? + "\n";
-        std::fs::write(&self.out, text).with_context(|| format!("cannot write {}", self.out.display()))?;
+        let names = prediction.submission.write(&self.out)?;
         tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
+        if let Some(names) = names {
+            tell(format_args!("{}: the names of its rows", names.display()));
+        }
         Ok(())
     }
 

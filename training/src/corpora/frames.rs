@@ -8,24 +8,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
-use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
-use egofx::grid::segments::{draws, egoclip_edges, middles};
-use egofx::recipe::Transform;
+use egofx::grid::egoclip::EgoclipError;
+use egofx::recipe::{Channels, Transform};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::choice::Choice;
 use super::listed::Clip;
-use super::pixels::Planes;
+use super::pixels::{Picture, Planes};
+use super::stored::Stored;
 use crate::behaviour::Behaviour;
-use crate::draws::{unit, within};
+use crate::draws::unit;
 use crate::error::TrainError;
 use crate::learner::Draw;
 use crate::sources::Sources;
 
 /// Share of a frame's area that a training crop has at least (`RandomResizedCrop` of the originals).
 const CROP_SHARE: (f64, f64) = (0.5, 1.0);
-/// The shorter side before the middle is cut out, where nothing is learnt.
-const TEST_SIDE: usize = 256;
 /// Videos of which it is kept what was probed: an hour of one takes about a megabyte.
 const KNOWN_VIDEOS: usize = 2000;
 
@@ -38,6 +37,29 @@ pub struct ClipSettings {
     /// Whether every other training clip is shown mirrored. The originals do so, and leave `left` and `right` in sentences
     /// as they are.
     pub mirrored: bool,
+    /// The shorter side, in pixels, before the middle is cut out, where nothing is learnt. Published: 256, but 224 for EgoVLPv2
+    /// on EPIC-KITCHENS.
+    #[serde(default = "usual_side", skip_serializing_if = "is_usual_side")]
+    pub short_side: usize,
+    /// Which colour comes first. EgoVLP saw EPIC-KITCHENS blue first until January 2023.
+    #[serde(default = "usual_channels", skip_serializing_if = "is_usual_channels")]
+    pub channels: Channels,
+}
+
+fn usual_side() -> usize {
+    256
+}
+
+fn is_usual_side(side: &usize) -> bool {
+    *side == usual_side()
+}
+
+fn usual_channels() -> Channels {
+    Channels::Rgb
+}
+
+fn is_usual_channels(channels: &Channels) -> bool {
+    *channels == usual_channels()
 }
 
 /// A clip that is asked for.
@@ -78,6 +100,7 @@ pub struct Clips {
     behaviour: Behaviour,
     known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
     kept: Kept,
+    stored: Stored,
 }
 
 /// Frames of whole videos that stay decoded in memory as long as there is room: small data sets would be decoded again in
@@ -125,36 +148,63 @@ impl Clips {
             behaviour,
             known: Mutex::default(),
             kept: Kept { room_bytes: Mutex::new(sources.memory_bytes), videos: Mutex::default() },
+            stored: Stored::default(),
         })
     }
 
-    /// Frames `[F, 3, S, S]` of a narrated clip, normalised. With `draw` they are chosen, cropped and mirrored at random, as
-    /// in training; without it they are the middles of equal stretches, and the middle of the picture.
+    /// With clips that were decoded beforehand by that rule, in these folders.
     ///
-    /// As released a training clip of fewer than eight frames has none to choose from; `fixed` takes the middles.
+    /// # Errors
+    /// As for [`Stored::open`].
+    pub fn with_stored(self, folders: &[PathBuf], choice: Choice) -> Result<Self, TrainError> {
+        let stored =
+            if folders.is_empty() { Stored::default() } else { Stored::open(folders, choice, self.behaviour)? };
+        Ok(Self { stored, ..self })
+    }
+
+    /// Frames `[F, 3, S, S]` of a clip, normalised. With `draw` they are chosen, cropped and mirrored at random, as in training;
+    /// without it they are the middles of equal stretches, and the middle of the picture. Whole videos are never cropped at
+    /// random.
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn narrated(&self, wanted: Wanted, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
-        let video = self.video(wanted.path)?;
-        let total = video.timeline.frames();
-        let [start, end] = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
-        let narrated = NarratedClip::new(start, end);
-        let place = |why| ClipError::Place { path: wanted.path.to_owned(), why };
-        let middles = || narrated.pick(self.settings.frames, Pick::Uniform);
-        let mut draw = draw;
-        let picked = match &mut draw {
-            None => middles(),
-            Some(draw) => match narrated.pick(self.settings.frames, Pick::Random(&mut |range| within(*draw, range))) {
-                Err(EgoclipError::TooShort { .. }) if self.behaviour == Behaviour::Fixed => middles(),
-                picked => picked,
-            },
+    pub fn clip(&self, wanted: Wanted, choice: Choice, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+        let (frames, mut draw) = (self.settings.frames, draw);
+        let pictures = match self.stored.pictures(&wanted, frames, draw.as_deref_mut()) {
+            Some(stored) => stored?,
+            None => {
+                let video = self.video(wanted.path)?;
+                let indices = choice.indices(&video, wanted, frames, self.behaviour, draw.as_deref_mut())?;
+                self.decode(&video, &indices)?
+            }
         };
-        let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
-        let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, self.behaviour.compat());
-        let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
-        let indices: Vec<u64> = fill(addresses, self.settings.frames).iter().map(whole).collect();
-        self.frames(&video, &indices, draw)
+        Ok(self.shown(&pictures, draw.filter(|_| choice != Choice::Whole)))
+    }
+
+    /// The middles of `frames` equal stretches of a clip, scaled to the shorter side of the test where they are larger.
+    ///
+    /// # Errors
+    /// [`ClipError`].
+    pub fn pictures_of(&self, wanted: Wanted, choice: Choice, frames: u32) -> Result<Vec<Picture>, ClipError> {
+        let video = self.video(wanted.path)?;
+        let indices = choice.indices(&video, wanted, frames, self.behaviour, None)?;
+        let side = self.settings.short_side;
+        Ok(self.decode(&video, &indices)?.into_iter().map(|picture| picture.at_most(side)).collect())
+    }
+
+    /// Whether faults of the originals are reproduced.
+    pub fn behaviour(&self) -> Behaviour {
+        self.behaviour
+    }
+
+    /// Frames of a clip.
+    pub fn frames(&self) -> u32 {
+        self.settings.frames
+    }
+
+    /// The shorter side of a picture before its middle is cut out.
+    pub fn short_side(&self) -> usize {
+        self.settings.short_side
     }
 
     /// Frames `[F, 3, S, S]` of these numbers, counted as the video's own frames; the last one stands for those beyond it.
@@ -169,25 +219,8 @@ impl Clips {
             return Err(ClipError::Video { path: path.to_owned(), why });
         }
         let last = video.timeline.frames() - 1;
-        self.frames(&video, &numbers.iter().map(|&number| number.min(last)).collect::<Vec<_>>(), draw)
-    }
-
-    /// Frames `[F, 3, S, S]` of a whole video: one at random out of each of equal stretches with `draw`, else their middles.
-    /// The middle of the picture in any case.
-    ///
-    /// # Errors
-    /// [`ClipError`].
-    pub fn whole(&self, path: &Path, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
-        let video = self.video(path)?;
-        let edges = egoclip_edges(0, video.timeline.frames(), self.settings.frames);
-        let drawn =
-            draw.and_then(|draw| Some(draws(&edges)?.into_iter().map(|range| within(draw, range)).collect::<Vec<_>>()));
-        // A video that is too short to choose from shows its middles.
-        let mut picked = drawn.unwrap_or_else(|| middles(&edges));
-        picked.resize(self.settings.frames as usize, picked.last().copied().unwrap_or(0));
-        let last = video.timeline.frames() - 1;
-        let indices: Vec<u64> = picked.iter().map(|&index| (index.max(0) as u64).min(last)).collect();
-        self.frames(&video, &indices, None)
+        let indices: Vec<u64> = numbers.iter().map(|&number| number.min(last)).collect();
+        Ok(self.shown(&self.decode(&video, &indices)?, draw))
     }
 
     /// In the shape of `clips` clips `[clips, F, 3, S, S]` that cannot be read.
@@ -219,19 +252,22 @@ impl Clips {
         Ok(video)
     }
 
-    /// Frames `[F, 3, S, S]` of these indices, in this order, normalised; cropped and mirrored at random with `draw`.
-    ///
-    /// # Errors
-    /// [`ClipError::Video`]: not all of them can be decoded.
-    pub fn frames(&self, video: &VideoInfo, indices: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
-        let pictures = self.pictures(video, indices)?;
-        let view = View::of(video, self.settings.mirrored, draw);
-        let mut values = Vec::with_capacity(indices.len() * 3 * self.side * self.side);
-        for index in indices {
-            view.show(Planes::of(&pictures[index], video.width, video.height), self.side).normalised(&mut values);
+    /// Frames `[F, 3, S, S]`, normalised; cropped and mirrored at random with `draw`.
+    fn shown(&self, pictures: &[Picture], draw: Option<&mut Draw>) -> Tensor {
+        let view = View::of(&pictures[0], &self.settings, draw);
+        let mut values = Vec::with_capacity(pictures.len() * 3 * self.side * self.side);
+        for picture in pictures {
+            view.show(Planes::of(picture, self.settings.channels), self.side).normalised(&mut values);
         }
         let side = self.side as i64;
-        Ok(Tensor::from_slice(&values).view([indices.len() as i64, 3, side, side]))
+        Tensor::from_slice(&values).view([pictures.len() as i64, 3, side, side])
+    }
+
+    /// Frames of these indices, at least one, in this order.
+    fn decode(&self, video: &VideoInfo, indices: &[u64]) -> Result<Vec<Picture>, ClipError> {
+        let pictures = self.pictures(video, indices)?;
+        let (width, height) = (video.width, video.height);
+        Ok(indices.iter().map(|index| Picture { width, height, bytes: pictures[index].clone() }).collect())
     }
 
     /// Pictures of all `indices`, out of a video that is kept if there is room for it.
@@ -272,20 +308,20 @@ impl Clips {
 enum View {
     /// A part, mirrored or not: training.
     Part { region: egofx::decode::Region, mirrored: bool },
-    /// The middle.
-    Middle,
+    /// The middle, of what is scaled to this shorter side.
+    Middle { short_side: usize },
 }
 
 impl View {
-    fn of(video: &VideoInfo, mirrored: bool, draw: Option<&mut Draw>) -> Self {
-        let Some(draw) = draw else { return Self::Middle };
-        let region = random_region(CROP_SHARE, video.width, video.height, draw);
-        Self::Part { region, mirrored: mirrored && unit(draw) < 0.5 }
+    fn of(picture: &Picture, settings: &ClipSettings, draw: Option<&mut Draw>) -> Self {
+        let Some(draw) = draw else { return Self::Middle { short_side: settings.short_side } };
+        let region = random_region(CROP_SHARE, picture.width, picture.height, draw);
+        Self::Part { region, mirrored: settings.mirrored && unit(draw) < 0.5 }
     }
 
     fn show(&self, planes: Planes, side: usize) -> Planes {
         match *self {
-            Self::Middle => planes.shorter(TEST_SIDE).middle(TEST_SIDE, side),
+            Self::Middle { short_side } => planes.shorter(short_side).middle(short_side, side),
             Self::Part { region, mirrored } => {
                 let mut part = planes.scaled(region, side, side);
                 if mirrored {

@@ -25,6 +25,8 @@ pub struct Listed {
     pub queries: Queries,
     /// The files of the videos, or the folders of their pieces.
     pub videos: Vec<PathBuf>,
+    /// The names of all clips, video by video, in the order of the file.
+    pub uids: Vec<String>,
     clips: HashMap<String, Clip>,
     /// What was left out: how many, and why.
     pub left_out: Vec<(usize, String)>,
@@ -39,10 +41,11 @@ impl Listed {
         let files =
             Files { annotations: annotations.iter().map(|path| (*path).to_owned()).collect(), videos: videos.to_vec() };
         let built = (Benchmark::find(name).map_err(BenchmarkError::from)?.build)(&files)?;
-        let (mut paths, mut clips) = (Vec::new(), HashMap::new());
+        let (mut paths, mut uids, mut clips) = (Vec::new(), Vec::new(), HashMap::new());
         for (video, number) in built.manifest.videos.iter().zip(0..) {
-            // Without folders nothing is located, and only annotations are wanted.
-            paths.push(video.path.clone().unwrap_or_default());
+            // Without folders nothing is located: only annotations are wanted, or clips that are stored under its name.
+            paths.push(video.path.clone().unwrap_or_else(|| PathBuf::from(video.uid.as_str())));
+            uids.extend(video.clips.iter().map(|clip| clip.uid.as_str().to_owned()));
             let placed = video.clips.iter().map(|clip| {
                 let span = clip.span.map(|span| [span.start_sec, span.end_sec]);
                 (clip.uid.as_str().to_owned(), Clip { video: number, span })
@@ -50,7 +53,7 @@ impl Listed {
             clips.extend(placed);
         }
         let left_out = built.tally.dropped.iter().map(|finding| (finding.count, finding.reason.to_owned())).collect();
-        Ok(Self { queries: built.queries.unwrap_or_default(), videos: paths, clips, left_out })
+        Ok(Self { queries: built.queries.unwrap_or_default(), videos: paths, uids, clips, left_out })
     }
 
     /// The clip of that name.

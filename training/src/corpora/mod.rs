@@ -3,9 +3,11 @@
 //! Not for reading annotations or decoding, which the root library does, nor for batches. Invariant: nothing is skipped
 //! silently: what has no video is counted when it is opened, what cannot be decoded when it is asked for.
 
+pub mod choice;
 pub mod frames;
 pub mod listed;
 pub mod narrations;
 pub mod pixels;
 pub mod replaced;
+pub mod stored;
 pub mod words;

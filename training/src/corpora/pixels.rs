@@ -3,15 +3,42 @@
 //! Not for decoding. As torchvision does it on tensors in single precision: bilinear, pixel centres at half, and no
 //! antialiasing (its behaviour before version 0.17, by which the originals were trained).
 
-use egofx::decode::{Geometry, Region};
-use egofx::recipe::{Filter, Transform};
+use std::sync::Arc;
+
+use egofx::decode::{Geometry, Pixels, Region};
+use egofx::recipe::{Channels, Filter, Transform};
 
 /// Mean of ImageNet's red, green and blue.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Their deviation.
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Red, green and blue planes, rows top to bottom, from 0 to 1.
+/// A frame as it is decoded or stored: three bytes a pixel, red first, rows top to bottom.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Pixels of a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `3 * width * height` of them.
+    pub bytes: Pixels,
+}
+
+impl Picture {
+    /// Scaled so that the shorter side has `side` pixels, unless it has fewer.
+    pub fn at_most(self, side: usize) -> Self {
+        if (self.width.min(self.height) as usize) <= side {
+            return self;
+        }
+        let Planes { width, height, values } = Planes::of(&self, Channels::Rgb).shorter(side);
+        let plane = width * height;
+        let level = |at: usize| (values[at] * 255.0).round() as u8;
+        let bytes = (0..plane).flat_map(|pixel| [0, 1, 2].map(|colour| level(colour * plane + pixel))).collect();
+        Self { width: width as u32, height: height as u32, bytes: Arc::new(bytes) }
+    }
+}
+
+/// Planes of three colours, rows top to bottom, from 0 to 1.
 pub struct Planes {
     width: usize,
     height: usize,
@@ -19,13 +46,14 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Out of three bytes a pixel.
-    pub fn of(pixels: &[u8], width: u32, height: u32) -> Self {
-        let (width, height) = (width as usize, height as usize);
+    /// In the order of `channels`.
+    pub fn of(picture: &Picture, channels: Channels) -> Self {
+        let (width, height) = (picture.width as usize, picture.height as usize);
         let mut values = vec![0.0; 3 * width * height];
-        for (place, pixel) in pixels.chunks_exact(3).enumerate() {
-            for (channel, &value) in pixel.iter().enumerate() {
-                values[channel * width * height + place] = f32::from(value) / 255.0;
+        for (place, pixel) in picture.bytes.chunks_exact(3).enumerate() {
+            for (colour, &value) in pixel.iter().enumerate() {
+                let plane = if channels == Channels::Bgr { 2 - colour } else { colour };
+                values[plane * width * height + place] = f32::from(value) / 255.0;
             }
         }
         Self { width, height, values }
@@ -105,8 +133,9 @@ mod tests {
 
     use super::*;
 
-    fn picture(width: u32, height: u32) -> Vec<u8> {
-        (0..width * height * 3).map(|i| (i * 37 % 251 + i / 7 % 5) as u8).collect()
+    fn picture(width: u32, height: u32) -> Picture {
+        let bytes = (0..width * height * 3).map(|i| (i * 37 % 251 + i / 7 % 5) as u8).collect();
+        Picture { width, height, bytes: Arc::new(bytes) }
     }
 
     /// The same by libtorch's own operators.
@@ -121,8 +150,8 @@ mod tests {
 
     #[test]
     fn parts_are_scaled_as_torch_scales_them() {
-        let pixels = picture(61, 40);
-        let planes = Planes::of(&pixels, 61, 40);
+        let picture = picture(61, 40);
+        let planes = Planes::of(&picture, Channels::Rgb);
         for (region, side) in [
             (Region { x: 5, y: 3, width: 50, height: 37 }, 32),
             (Region { x: 0, y: 0, width: 61, height: 40 }, 90),
@@ -130,7 +159,7 @@ mod tests {
         ] {
             let mut found = Vec::new();
             planes.scaled(region, side, side).normalised(&mut found);
-            let expected = by_torch(&pixels, [61, 40], region, side as i64);
+            let expected = by_torch(&picture.bytes, [61, 40], region, side as i64);
             let off = (Tensor::from_slice(&found).view_as(&expected) - expected).abs().max().double_value(&[]);
             // In units of a deviation: an eight-bit level is 0.017.
             assert!(off < 2e-5, "{region:?}: {off}");
@@ -139,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_middle_is_that_of_torchvision_and_mirrors_are_mirrored() {
-        let whole = || Planes::of(&picture(454, 256), 454, 256);
+        let whole = || Planes::of(&picture(454, 256), Channels::Rgb);
         let planes = whole();
         let (middle, part) = (
             whole().shorter(256).middle(256, 224),
@@ -149,6 +178,21 @@ mod tests {
         let mut mirrored = planes.scaled(planes.whole(), 454, 256);
         mirrored.mirror();
         assert_eq!((mirrored.values[0], mirrored.values[453]), (planes.values[453], planes.values[0]));
-        assert_eq!(Planes::of(&picture(20, 40), 20, 40).shorter(10).width, 10);
+        assert_eq!(Planes::of(&picture(20, 40), Channels::Rgb).shorter(10).width, 10);
+    }
+
+    #[test]
+    fn stored_pictures_are_no_larger_than_they_need_be_and_colours_can_change_places() {
+        let small = picture(454, 256);
+        assert_eq!(small.clone().at_most(256).bytes, small.bytes);
+        let [large, scaled] = [picture(61, 40), picture(61, 40).at_most(20)];
+        assert_eq!((scaled.width, scaled.height, scaled.bytes.len()), (30, 20, 3 * 600));
+        let exact = Planes::of(&large, Channels::Rgb).shorter(20);
+        let stored = Planes::of(&scaled, Channels::Rgb);
+        let off = exact.values.iter().zip(&stored.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= 0.5 / 255.0 + 1e-6, "{off}");
+        let [rgb, bgr] = [Channels::Rgb, Channels::Bgr].map(|channels| Planes::of(&large, channels).values);
+        let plane = 61 * 40;
+        assert!(rgb[..plane] == bgr[2 * plane..] && rgb[plane..2 * plane] == bgr[plane..2 * plane]);
     }
 }

@@ -15,10 +15,10 @@ const TRIES: usize = 16;
 const EXAMPLES: usize = 3;
 
 /// What was replaced so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Replaced(Mutex<Seen>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     count: usize,
     reasons: Vec<String>,

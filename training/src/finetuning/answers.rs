@@ -17,14 +17,16 @@ use crate::backbones::load::{EGOVLPV2, load};
 use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Settings, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
-use crate::corpora::frames::{ClipError, ClipSettings};
+use crate::corpora::choice::Choice;
+use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
 use crate::corpora::words::Words;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::objectives::classification;
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::Sources;
+use crate::submission::Submission;
 
 /// A network that answers.
 pub trait Answering: Sized + 'static {
@@ -141,7 +143,7 @@ impl<N: Answering> Learner for Answers<N> {
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
         let clips = (&settings.clips, settings.backbone.video.image);
         let about = "questions: formatted_train_qas_encode.json and _val_ or _test_, as published";
-        let splits = Splits::open("egotaskqa", about, sources, clips, behaviour)?;
+        let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), behaviour)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;
         let fold = splits.fold();
         let highest = fold.train.iter().chain(&fold.validation).map(|&sample| class(splits.row(sample))).max();
@@ -179,21 +181,27 @@ impl<N: Answering> Learner for Answers<N> {
         load(path, &EGOVLPV2, &[], into).map(|_| ())
     }
 
+    fn clips(data: &Data) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+        let fold = data.splits.fold();
+        let all = fold.train.iter().chain(&fold.validation).map(|&sample| data.splits.row(sample).wanted());
+        Some((&data.splits.clips, Choice::Whole, all.collect()))
+    }
+
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, lr_scale: 1.0 }
+        Treatment { decays: true, rate: Rate::Base }
     }
 
     /// As released frames are drawn at random where nothing is learnt as well, which makes scores vary; `fixed` takes the
     /// middles there. The picture is never cropped at random.
     fn batch(data: &Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
         let read = |row: Row, draw: Option<&mut Draw>| -> Result<Tensor, ClipError> {
-            let path = row.wanted().path;
+            let show = |draw| data.splits.clips.clip(row.wanted(), Choice::Whole, draw);
             match (draw, data.behaviour) {
-                (Some(draw), _) => data.splits.clips.whole(path, Some(draw)),
-                (None, Behaviour::Fixed) => data.splits.clips.whole(path, None),
+                (Some(draw), _) => show(Some(draw)),
+                (None, Behaviour::Fixed) => show(None),
                 (None, Behaviour::Compat) => {
                     let mut own = draws::generator(row.number() as u64, Purpose::Sample { number: 0 });
-                    data.splits.clips.whole(path, Some(&mut own))
+                    show(Some(&mut own))
                 }
             }
         };
@@ -242,8 +250,8 @@ impl<N: Answering> Learner for Answers<N> {
         Ok([("pooled".to_owned(), score.pooled.accuracy())].into_iter().chain(named.map(of)).collect())
     }
 
-    fn submission(data: &Data, predictions: &[(usize, usize)]) -> Result<Value, TrainError> {
+    fn submission(data: &Data, predictions: &[(usize, usize)]) -> Result<Submission, TrainError> {
         let row = |(sample, class): &(usize, usize)| (question_id(data.splits.row(*sample)).to_owned(), json!(class));
-        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()))
+        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()).into())
     }
 }

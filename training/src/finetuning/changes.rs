@@ -24,8 +24,9 @@ use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::measure::KEYFRAME_DISTANCE;
 use crate::objectives::{classification, key_frame};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::Sources;
+use crate::submission::Submission;
 use crate::tensors::doubles;
 
 /// Frames a second of the clips, by which their annotations count.
@@ -175,7 +176,7 @@ impl<K: Kind> Learner for Changes<K> {
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
         let clips = (&settings.clips, settings.video.image);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
-        let splits = Splits::open(K::NAME, about, sources, clips, behaviour)?;
+        let splits = Splits::open(K::NAME, about, sources, clips, None, behaviour)?;
         Ok(Data { splits, frames: settings.clips.frames, behaviour })
     }
 
@@ -209,7 +210,7 @@ impl<K: Kind> Learner for Changes<K> {
     }
 
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, lr_scale: 1.0 }
+        Treatment { decays: true, rate: Rate::Base }
     }
 
     fn batch(data: &Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
@@ -272,9 +273,9 @@ impl<K: Kind> Learner for Changes<K> {
         Ok(vec![("accuracy".to_owned(), oscc::accuracy(scores.view(), &labels)?)])
     }
 
-    fn submission(data: &Data, predictions: &[(usize, Vec<f64>)]) -> Result<Value, TrainError> {
+    fn submission(data: &Data, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
         let row = |(sample, scores): &(usize, Vec<f64>)| (data.splits.row(*sample).id().to_owned(), json!(scores));
-        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()))
+        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()).into())
     }
 }
 

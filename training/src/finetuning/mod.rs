@@ -1,4 +1,5 @@
-//! Backbones tuned on a task of their own: which object changes its state and when, answers to questions.
+//! Backbones tuned on a task of their own: which object changes its state and when, answers to questions, which sentence is of
+//! which clip.
 //!
 //! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and
 //! [`corpora`](crate::corpora) have these. Samples are numbered through: first those of the training split, then the
@@ -6,4 +7,5 @@
 
 pub mod answers;
 pub mod changes;
+pub mod retrieval;
 mod splits;

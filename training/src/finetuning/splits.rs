@@ -8,6 +8,7 @@ use rand_xoshiro::rand_core::Rng;
 use tch::Tensor;
 
 use crate::behaviour::Behaviour;
+use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
 use crate::corpora::listed::{Clip, Listed};
 use crate::corpora::replaced::Account;
@@ -35,7 +36,8 @@ pub struct Row<'s> {
 }
 
 impl Splits {
-    /// Opens the annotations of the benchmark called `name`.
+    /// Opens the annotations of the benchmark called `name`. Without a `choice` it is the task that chooses frames, and clips
+    /// cannot have been decoded beforehand.
     ///
     /// # Errors
     /// Files that are missing, or that are not what they should be.
@@ -44,11 +46,10 @@ impl Splits {
         about: &'static str,
         sources: &Sources,
         (clips, side): (&ClipSettings, i64),
+        choice: Option<Choice>,
         behaviour: Behaviour,
     ) -> Result<Self, TrainError> {
-        if sources.videos.is_empty() {
-            return Err(TrainError::Needed { name: "videos", about: VIDEOS_ABOUT });
-        }
+        sources.expect_videos(VIDEOS_ABOUT)?;
         let read = |path: &Path| Listed::read(name, &[path], &sources.videos);
         let (train, other) = match sources.split(Split::Whole) {
             Some(path) => (None, read(path)?),
@@ -60,6 +61,14 @@ impl Splits {
         let all = train.iter().chain([&other]).flat_map(|listed| &listed.left_out);
         let left_out = all.map(|(count, why)| format!("{count} {why} are left out")).collect();
         let clips = Clips::new(clips, side, behaviour, sources)?;
+        let clips = match (choice, sources.stored.first()) {
+            (Some(choice), _) => clips.with_stored(&sources.stored, choice)?,
+            (None, None) => clips,
+            (None, Some(folder)) => {
+                let expected = format!("no --stored for {name}, which chooses frames by their numbers");
+                return Err(TrainError::unexpected(folder, expected, "one"));
+            }
+        };
         let account = Account::new(left_out, "clips could not be read, and are left out of the scores");
         Ok(Self { train, other, clips, account })
     }

@@ -66,7 +66,9 @@ impl<L: Learner> Run<'_, L> {
         let context = Context { train: false, world: &alone, seed: 0 };
         let (samples, train, surroundings) = (&self.fold.validation, &self.experiment.train, self.surroundings);
         let predictions = predict(&self.learner, self.data, samples, train, surroundings, |learner, output, batch| {
-            sum.add(&values(&learner.losses(output, batch, &context)?));
+            if L::VALIDATION_LOSS {
+                sum.add(&values(&learner.losses(output, batch, &context)?));
+            }
             Ok(())
         })?;
         let mut scores = sum.of_all(surroundings.world)?.means_since_last();

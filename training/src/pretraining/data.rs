@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::behaviour::Behaviour;
+use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips, Wanted};
 use crate::corpora::listed::{Clip, Listed};
 use crate::corpora::narrations::{Narrations, Scenes};
@@ -33,6 +34,10 @@ pub struct LossSettings {
     pub weights: TotalWeights,
     /// What similarities are divided by.
     pub temperature: f64,
+    /// What they are divided by where wrong pairs are mined for matching: the higher, the easier these are. Absent, as
+    /// published: the same. A fusion that starts from nothing does not get going on the hardest pairs alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mining_temperature: Option<f64>,
     /// Which narrations of a batch are true of another one's clip.
     pub positives: Rule,
     /// For each narration another one out of the same stretch of the same video, this long, joins the batch (EgoNCE's
@@ -118,9 +123,7 @@ impl Corpus {
         losses: &LossSettings,
         behaviour: Behaviour,
     ) -> Result<Self, TrainError> {
-        if sources.videos.is_empty() {
-            return Err(TrainError::Needed { name: "videos", about: VIDEOS_ABOUT });
-        }
+        sources.expect_videos(VIDEOS_ABOUT)?;
         let only_asked = sources.split(Split::Whole);
         let needed = |name, about| TrainError::Needed { name, about };
         let narrations = match (sources.split(Split::Train), only_asked) {
@@ -138,7 +141,7 @@ impl Corpus {
             narrations,
             asked: asked(&questions),
             questions,
-            clips: Clips::new(clips, side, behaviour, sources)?,
+            clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, Choice::Narrated)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             account: Account::new(without, "questions have a clip that could not be read, and are left out"),
             losses: losses.clone(),
@@ -160,6 +163,18 @@ impl Corpus {
     /// The question of a sample.
     pub fn question(&self, sample: usize) -> &Question {
         &self.asked[sample - self.first_question()]
+    }
+
+    /// All clips, and what reads them.
+    pub fn clips(&self) -> (&Clips, Vec<Wanted<'_>>) {
+        let narrated = self.narrations.iter().flat_map(|all| (0..all.len()).map(move |row| all.wanted(row)));
+        let asked = self.asked.iter().flat_map(|question| question.choices.iter().map(|clip| self.chosen(clip)));
+        (&self.clips, narrated.chain(asked).collect())
+    }
+
+    /// A clip that a question has.
+    fn chosen(&self, clip: &Clip) -> Wanted<'_> {
+        Wanted { path: &self.questions.videos[clip.video as usize], clip: *clip }
     }
 
     /// A batch of narrations with `draw`, of questions without.
@@ -192,7 +207,7 @@ impl Corpus {
         let (mut rows, mut frames) = (Vec::new(), Vec::new());
         for (row, draw) in &mut wanted {
             let (row, clip) = self.account.replaced.or_another(*row, narrations.len(), draw, |row, draw| {
-                self.clips.narrated(narrations.wanted(row), Some(draw))
+                self.clips.clip(narrations.wanted(row), Choice::Narrated, Some(draw))
             })?;
             rows.push(row);
             frames.push(clip);
@@ -220,10 +235,7 @@ impl Corpus {
     fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
         let (mut answerable, mut frames) = (Vec::new(), Vec::new());
         for &sample in samples {
-            let read = |clip: &Clip| {
-                let path = &self.questions.videos[clip.video as usize];
-                self.clips.narrated(Wanted { path, clip: *clip }, None)
-            };
+            let read = |clip: &Clip| self.clips.clip(self.chosen(clip), Choice::Narrated, None);
             match self.question(sample).choices.iter().map(read).collect::<Result<Vec<_>, _>>() {
                 Ok(clips) => {
                     answerable.push(Some(sample));

@@ -13,7 +13,7 @@ use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::Losses;
 use crate::objectives::{Rule, egonce};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 
 impl Backbone for EgoVlp {
     const NAME: &'static str = "egovlp";
@@ -39,7 +39,7 @@ impl Backbone for EgoVlp {
 
     /// The original leaves no weight out.
     fn treatment(_name: &str) -> Treatment {
-        Treatment { decays: true, lr_scale: 1.0 }
+        Treatment { decays: true, rate: Rate::Base }
     }
 
     fn sentences(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {

@@ -16,7 +16,7 @@ use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::learner::Losses;
 use crate::objectives::{self, IGNORED, Masked, Mined, classification, egonce, mine};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 
 impl Backbone for EgoVlpV2 {
     const NAME: &'static str = "egovlpv2";
@@ -98,10 +98,11 @@ fn matching(model: &EgoVlpV2, pairs: &Pairs, compared: &Compared, step: &Step) -
 fn mined(compared: &Compared, count: i64, step: &Step) -> Mined {
     let place = step.context.world.place();
     let (count, first) = (count as usize, place.rank * count as usize);
+    let temperature = step.losses.mining_temperature.unwrap_or(step.losses.temperature);
     let mine = |first: usize, count: usize, stream: u64| {
         let mut draw = draws::generator(step.context.seed, Purpose::Sample { number: stream });
         let Compared { sim, positives } = compared;
-        mine(sim, positives, first, count, step.losses.temperature, step.behaviour, &mut draw)
+        mine(sim, positives, first, count, temperature, step.behaviour, &mut draw)
     };
     if step.behaviour == Behaviour::Compat {
         return mine(first, count, place.rank as u64);
@@ -113,11 +114,11 @@ fn mined(compared: &Compared, count: i64, step: &Step) -> Mined {
 
 /// Parts of the names of weights that do not decay. As released: norms 3 and those before cross-attention decay.
 const STAY: [&str; 5] = ["bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight"];
-/// Parts of the names of weights that learn four times as fast: the heads', and those of cross-attention.
-const FAST: [&str; 7] = ["mlm_score", "itm_score", "txt_proj", "vid_proj", "cross_modal", "i2t", "t2i"];
+/// Parts of the names of weights that learn at a rate of their own: the heads', and those of cross-attention.
+const HEADS: [&str; 7] = ["mlm_score", "itm_score", "txt_proj", "vid_proj", "cross_modal", "i2t", "t2i"];
 
 /// How the optimiser treats a weight of EgoVLPv2 (table D.1 of the paper, names as in the code).
 pub fn treatment(name: &str) -> Treatment {
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    Treatment { decays: !has(&STAY), lr_scale: if has(&FAST) { 4.0 } else { 1.0 } }
+    Treatment { decays: !has(&STAY), rate: if has(&HEADS) { Rate::Heads } else { Rate::Base } }
 }

@@ -14,19 +14,20 @@ use std::path::Path;
 use egofx::text::TextModel;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
 use crate::backbones::load::{Origin, load_any};
 use crate::backbones::{BackboneError, VideoSettings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
-use crate::corpora::frames::ClipSettings;
+use crate::corpora::choice::Choice;
+use crate::corpora::frames::{ClipSettings, Clips, Wanted};
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::objectives::{Rule, cosine, positives};
 use crate::optimizer::Treatment;
 use crate::sources::Sources;
+use crate::submission::Submission;
 
 use data::{Asked, Batch, Corpus, LossSettings, Pairs};
 use questions::{Answered, Scores};
@@ -208,6 +209,11 @@ impl<B: Backbone> Learner for Pretraining<B> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
     }
 
+    fn clips(corpus: &Corpus) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+        let (clips, all) = corpus.clips();
+        Some((clips, Choice::Narrated, all))
+    }
+
     fn treatment(name: &str, _shape: &[i64]) -> Treatment {
         B::treatment(name)
     }
@@ -256,7 +262,7 @@ impl<B: Backbone> Learner for Pretraining<B> {
         questions::score(corpus, predictions)
     }
 
-    fn submission(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Value, TrainError> {
-        Ok(questions::submission(corpus, predictions))
+    fn submission(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Submission, TrainError> {
+        Ok(questions::submission(corpus, predictions).into())
     }
 }

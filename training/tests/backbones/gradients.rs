@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use egofx_train::backbones::{EgoVlp, EgoVlpV2};
-use egofx_train::optimizer::{Optimizer, OptimizerKind, OptimizerSettings, Treatment};
+use egofx_train::optimizer::{Optimizer, OptimizerKind, OptimizerSettings, Rate, Treatment};
 use egofx_train::pretraining::egovlpv2::treatment;
 use serde_json::Value;
 use tch::nn::VarStore;
@@ -105,7 +105,7 @@ impl Batch {
 }
 
 fn settings(weight_decay: f64, betas: [f64; 2], eps: f64) -> OptimizerSettings {
-    OptimizerSettings { kind: OptimizerKind::HfAdamw, lr: 3e-5, weight_decay, betas, eps }
+    OptimizerSettings { kind: OptimizerKind::HfAdamw, lr: 3e-5, weight_decay, betas, eps, heads_lr: 4.0 }
 }
 
 fn egovlp_loss(batch: &Batch, model: &EgoVlp) -> Tensor {
@@ -117,7 +117,7 @@ fn egovlp_loss(batch: &Batch, model: &EgoVlp) -> Tensor {
 fn egovlps_gradients_and_steps_are_the_originals() {
     let (batch, (store, model)) = (Batch::open("egovlp"), egovlp(16));
     let losses: Vec<f64> = serde_json::from_value(batch.expected["losses"].clone()).unwrap();
-    let treat = |_: &str, _: &[i64]| Treatment { decays: false, lr_scale: 1.0 };
+    let treat = |_: &str, _: &[i64]| Treatment { decays: false, rate: Rate::Base };
     let mut optimizer = Optimizer::new(&store, &settings(0.0, [0.9, 0.999], 1e-6), treat);
     for (step, expected) in losses.iter().enumerate() {
         let loss = egovlp_loss(&batch, &model);

@@ -82,14 +82,30 @@ pub fn video(frames: i64) -> VideoSettings {
 }
 
 pub fn egovlp_settings(frames: i64) -> EgoVlpSettings {
-    let text =
-        TextSettings { vocabulary: 200, positions: 40, width: 32, layers: 6, heads: 2, hidden: 64, dropout: 0.1 };
+    let text = TextSettings {
+        vocabulary: 200,
+        positions: 40,
+        width: 32,
+        layers: 6,
+        heads: 2,
+        hidden: 64,
+        dropout: 0.1,
+        initializer_range: 0.02,
+    };
     EgoVlpSettings { video: video(frames), text, projection: 8 }
 }
 
 pub fn egovlpv2_settings(frames: i64, projector: Projector) -> EgoVlpV2Settings {
-    let text =
-        TextSettings { vocabulary: 200, positions: 42, width: 32, layers: 12, heads: 2, hidden: 64, dropout: 0.1 };
+    let text = TextSettings {
+        vocabulary: 200,
+        positions: 42,
+        width: 32,
+        layers: 12,
+        heads: 2,
+        hidden: 64,
+        dropout: 0.1,
+        initializer_range: 0.02,
+    };
     EgoVlpV2Settings { video: video(frames), text, projector, fused: 6, gate: 0.0 }
 }
 

@@ -24,10 +24,10 @@ use super::divided::Wanted;
 use super::egovlpv2::{EPS, EgoVlpV2};
 use super::error::BackboneError;
 use super::heads::AnswerHead;
-use super::layers::{SPREAD, Shared, first, keys_that_count, run_one};
+use super::layers::{Shared, first, keys_that_count, run_one};
 use super::load::{EGOVLPV2, Loaded, load};
 use super::settings::{EgoVlpV2Settings, expect, positive};
-use super::video::{Block, Scene};
+use super::video::{Block, SPREAD, Scene};
 use pyramid::{doubled, halved, of_clip, of_frames, spread};
 use selection::{Selection, keys};
 

@@ -19,7 +19,16 @@ fn settings() -> EgoVlpV2Settings {
         frames: 3,
         time_init: TimeInit::Zeros,
     };
-    let text = TextSettings { vocabulary: 20, positions: 12, width: 16, layers: 6, heads: 2, hidden: 24, dropout: 0.0 };
+    let text = TextSettings {
+        vocabulary: 20,
+        positions: 12,
+        width: 16,
+        layers: 6,
+        heads: 2,
+        hidden: 24,
+        dropout: 0.0,
+        initializer_range: 0.02,
+    };
     EgoVlpV2Settings { video, text, projector: Projector::None, fused: 4, gate: 0.0 }
 }
 

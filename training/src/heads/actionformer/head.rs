@@ -7,7 +7,6 @@ use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::actionformer::POSTPROCESSOR;
 use ndarray::{Axis, Slice};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::{Device, Kind, Tensor, nn};
 
 use super::crop::{Crop, crop};
@@ -19,8 +18,9 @@ use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::{Expected, Sources, Split};
+use crate::submission::Submission;
 use crate::tasks::mq::{Moment, Mq, Wanted};
 
 /// The shortest event that is learnt.
@@ -122,7 +122,7 @@ impl Learner for MqHead {
     }
 
     fn treatment(name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: decays(name), lr_scale: 1.0 }
+        Treatment { decays: decays(name), rate: Rate::Base }
     }
 
     fn batch(data: &Clips, samples: &[usize], mut draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
@@ -176,8 +176,8 @@ impl Learner for MqHead {
         Ok(data.mq.score(predictions))
     }
 
-    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Value, TrainError> {
-        Ok(data.mq.submission(predictions))
+    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Submission, TrainError> {
+        Ok(data.mq.submission(predictions).into())
     }
 
     fn buffers(&self) -> Tensors {

@@ -7,7 +7,6 @@ use egofx::convert::qfvs::Video;
 use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::{Device, Kind, Tensor, nn};
 
 use super::loss::{Scored, loss};
@@ -16,8 +15,9 @@ use super::{QfvsError, Settings, Summariser, lr_scale, places};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::{Expected, Sources};
+use crate::submission::Submission;
 use crate::tasks::qfvs::{Qfvs, Wanted};
 
 /// Prompts of a sample: of each concept alone, and of both.
@@ -93,7 +93,7 @@ impl Learner for QfvsHead {
 
     /// Everything decays, norms and biases included.
     fn treatment(_name: &str, shape: &[i64]) -> Treatment {
-        Treatment { decays: true, lr_scale: lr_scale(shape) }
+        Treatment { decays: true, rate: Rate::Times(lr_scale(shape)) }
     }
 
     fn batch(data: &Qfvs, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
@@ -150,9 +150,9 @@ impl Learner for QfvsHead {
         data.score(predictions)
     }
 
-    fn submission(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Value, TrainError> {
+    fn submission(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
         let summaries: Vec<_> = predictions.iter().map(|(number, scores)| (*number, summary(scores))).collect();
-        Ok(data.submission(&summaries))
+        Ok(data.submission(&summaries).into())
     }
 }
 

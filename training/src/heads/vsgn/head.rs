@@ -6,7 +6,6 @@ use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::vsgn::POSTPROCESSOR;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
 use super::loss::{Truth, losses};
@@ -15,8 +14,9 @@ use super::{Output, Settings, Vsgn, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::{Expected, Sources, Split};
+use crate::submission::Submission;
 use crate::tasks::mq::{Mq, Wanted};
 
 /// The tables of an experiment with VSGN.
@@ -92,7 +92,7 @@ impl Learner for MqHead {
     }
 
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, lr_scale: 1.0 }
+        Treatment { decays: true, rate: Rate::Base }
     }
 
     fn batch(data: &Clips, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
@@ -143,8 +143,8 @@ impl Learner for MqHead {
         Ok(data.mq.score(predictions))
     }
 
-    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Value, TrainError> {
-        Ok(data.mq.submission(predictions))
+    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Submission, TrainError> {
+        Ok(data.mq.submission(predictions).into())
     }
 }
 

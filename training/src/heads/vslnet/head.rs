@@ -5,7 +5,6 @@
 use egofx::convert::Place;
 use egofx::metric::Window;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
 use super::labels::Labels;
@@ -14,8 +13,9 @@ use super::{Dims, Input, Output, Settings, Vslnet, decays, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::Treatment;
+use crate::optimizer::{Rate, Treatment};
 use crate::sources::{Expected, Sources, Split};
+use crate::submission::Submission;
 use crate::tasks::nlq::{Nlq, Wanted};
 use crate::tensors::{self, Padded};
 
@@ -79,7 +79,7 @@ impl Learner for NlqHead {
     }
 
     fn treatment(name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: decays(name), lr_scale: 1.0 }
+        Treatment { decays: decays(name), rate: Rate::Base }
     }
 
     fn batch(data: &Nlq, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
@@ -138,8 +138,8 @@ impl Learner for NlqHead {
         Ok(data.score(predictions))
     }
 
-    fn submission(data: &Nlq, predictions: &[(usize, Vec<Window>)]) -> Result<Value, TrainError> {
-        Ok(data.submission(predictions))
+    fn submission(data: &Nlq, predictions: &[(usize, Vec<Window>)]) -> Result<Submission, TrainError> {
+        Ok(data.submission(predictions).into())
     }
 }
 

@@ -1,0 +1,111 @@
+//! Which frames of a clip are shown, by the rules of the originals.
+//!
+//! Not for decoding. Invariant: a clip has as many frames as were asked for, all of them in its video, or it is an error.
+
+use egofx::decode::VideoInfo;
+use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
+use egofx::grid::segments::{draws, egoclip_edges, middles};
+use egofx::grid::{Edges, Grid};
+use egofx::time::TimeSpan;
+
+use super::frames::{ClipError, Wanted};
+use crate::behaviour::Behaviour;
+use crate::draws::within;
+use crate::learner::Draw;
+
+/// A rule: of each of equal stretches of a clip one frame, at random in training, else the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// EgoClip's and EgoMCQ's, on a clock of 30 frames a second and in pieces of ten minutes. As released a training clip of
+    /// fewer than two frames a stretch has none to choose from; `fixed` takes the middles.
+    Narrated,
+    /// By the video's own rate.
+    Segments(Edges),
+    /// Of a whole video, as EgoTaskQA has it; one that is too short to choose from shows its middles.
+    Whole,
+}
+
+impl Choice {
+    /// The name that stored clips have.
+    pub fn name(self) -> String {
+        match self {
+            Self::Narrated => "narrated".to_owned(),
+            Self::Segments(edges) => format!("segments, edges {}", edges.name()),
+            Self::Whole => "whole".to_owned(),
+        }
+    }
+
+    /// Indices of `frames` frames of a clip; chosen at random with `draw`.
+    ///
+    /// # Errors
+    /// [`ClipError`]: a clip that is too short, or that lies outside of its video.
+    pub fn indices(
+        self,
+        video: &VideoInfo,
+        wanted: Wanted,
+        frames: u32,
+        behaviour: Behaviour,
+        draw: Option<&mut Draw>,
+    ) -> Result<Vec<u64>, ClipError> {
+        match self {
+            Self::Narrated => narrated(video, wanted, frames, behaviour, draw),
+            Self::Segments(edges) => segments(video, wanted, Grid::Segments { frames, edges }, behaviour, draw),
+            Self::Whole => Ok(whole(video, frames, draw)),
+        }
+    }
+}
+
+fn narrated(
+    video: &VideoInfo,
+    wanted: Wanted,
+    frames: u32,
+    behaviour: Behaviour,
+    draw: Option<&mut Draw>,
+) -> Result<Vec<u64>, ClipError> {
+    let total = video.timeline.frames();
+    let [start, end] = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
+    let narrated = NarratedClip::new(start, end);
+    let place = |why| ClipError::Place { path: wanted.path.to_owned(), why };
+    let middles = || narrated.pick(frames, Pick::Uniform);
+    let picked = match draw {
+        None => middles(),
+        Some(draw) => match narrated.pick(frames, Pick::Random(&mut |range| within(draw, range))) {
+            Err(EgoclipError::TooShort { .. }) if behaviour == Behaviour::Fixed => middles(),
+            picked => picked,
+        },
+    };
+    let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
+    let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, behaviour.compat());
+    let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
+    Ok(fill(addresses, frames).iter().map(whole).collect())
+}
+
+fn segments(
+    video: &VideoInfo,
+    wanted: Wanted,
+    grid: Grid,
+    behaviour: Behaviour,
+    draw: Option<&mut Draw>,
+) -> Result<Vec<u64>, ClipError> {
+    let (line, total) = (&video.timeline, video.timeline.frames());
+    let [start, end] = wanted.clip.span.unwrap_or([0.0, line.end_sec()]);
+    let compat = behaviour.compat();
+    let window = TimeSpan::new(start, end).and_then(|span| match draw {
+        Some(draw) => grid.drawn(line, span, compat, &mut |range| within(draw, range)),
+        None => grid.windows(line, span, compat).into_iter().next(),
+    });
+    let there = window.filter(|window| window.frames.iter().all(|&index| index < total));
+    let why = || format!("there is no window of the grid \"{grid}\" in {total} frames from second {start} to {end}");
+    let missing = || ClipError::Video { path: wanted.path.to_owned(), why: why() };
+    there.map(|window| window.frames).ok_or_else(missing)
+}
+
+fn whole(video: &VideoInfo, frames: u32, draw: Option<&mut Draw>) -> Vec<u64> {
+    let edges = egoclip_edges(0, video.timeline.frames(), frames);
+    let drawn =
+        draw.and_then(|draw| Some(draws(&edges)?.into_iter().map(|range| within(draw, range)).collect::<Vec<_>>()));
+    let mut picked = drawn.unwrap_or_else(|| middles(&edges));
+    picked.resize(frames as usize, picked.last().copied().unwrap_or(0));
+    let last = video.timeline.frames() - 1;
+    picked.iter().map(|&index| (index.max(0) as u64).min(last)).collect()
+}

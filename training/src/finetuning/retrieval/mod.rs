@@ -1,0 +1,445 @@
+//! Sentences and clips that are to find each other: EPIC-KITCHENS-100 retrieval and Charades-Ego, by both backbones.
+//!
+//! What the benchmarks have in common; each says in a file of its own what it learns from, and what is compared. Not for
+//! networks, losses or metrics. Samples are numbered through: first the sentences to learn from, then the clips of the test,
+//! then the sentences that these are compared with, each of which is embedded once.
+
+pub mod charades;
+pub mod epic;
+
+use std::path::{Path, PathBuf};
+
+use egofx::grid::Edges;
+use egofx::ndarray::Array2;
+use rand_xoshiro::rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor, nn};
+
+use super::splits::stacked;
+use crate::backbones::load::load_any;
+use crate::behaviour::Behaviour;
+use crate::checkpoint::Tensors;
+use crate::corpora::choice::Choice;
+use crate::corpora::frames::{ClipSettings, Clips, Wanted};
+use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::replaced::Account;
+use crate::corpora::words::Words;
+use crate::draws::{self, Purpose};
+use crate::error::TrainError;
+use crate::learner::{Context, Draw, Fold, Learner, Losses};
+use crate::objectives::{adaptive_max_margin, cosine, infonce, max_margin};
+use crate::optimizer::{Rate, Treatment};
+use crate::pretraining::Backbone;
+use crate::sources::{Sources, Split};
+use crate::submission::Submission;
+
+const VIDEOS_ABOUT: &str = "a folder of the videos";
+
+/// A benchmark.
+pub trait Benchmark: Sized + Sync + 'static {
+    /// Its name among the commands, and among the evaluators.
+    const TASK: &'static str;
+    /// Its name among the manifests.
+    const LISTED_AS: &'static str;
+    /// What its annotations are.
+    const ABOUT: &'static str;
+    /// By which rules sentences are tokenised to learn from, and to be compared with.
+    const RULES: [&'static str; 2];
+
+    /// Reads what it needs beside clips: of the split to learn from, if that was given, and of the test.
+    ///
+    /// # Errors
+    /// Files that are missing, or that are not what they should be.
+    fn open(train: Option<&Source>, test: &Source, sources: &Sources) -> Result<Self, TrainError>;
+
+    /// A sentence for a row to learn from, and how relevant it is, from 0 to 1.
+    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, draw: &mut Draw) -> (&'b str, f64);
+
+    /// The sentences that clips are compared with.
+    fn sentences(&self) -> &[String];
+
+    /// The official scores of cosines `[clips, sentences]` of these clips, by the names that `egofx eval` gives them.
+    ///
+    /// # Errors
+    /// A matrix of another shape.
+    fn score(
+        &self,
+        clips: &[&str],
+        cosines: Array2<f64>,
+        behaviour: Behaviour,
+    ) -> Result<Vec<(String, f64)>, TrainError>;
+}
+
+/// Annotations and their file.
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What it lists.
+    pub listed: Listed,
+}
+
+/// A backbone as the learner of a benchmark.
+pub trait On<K: Benchmark>: Backbone {
+    /// The learner's name in experiment files.
+    const NAME: &'static str;
+    /// One line for people.
+    const ABOUT: &'static str;
+}
+
+/// What is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Loss {
+    /// A pair beats all others by a margin (EgoVLP on EPIC-KITCHENS).
+    MaxMargin {
+        /// The margin, of cosines.
+        margin: f64,
+    },
+    /// A pair beats all others by a margin times its relevance (EgoVLPv2 on EPIC-KITCHENS).
+    AdaptiveMaxMargin {
+        /// The margin of a wholly relevant pair.
+        margin: f64,
+    },
+    /// InfoNCE (Charades-Ego).
+    Infonce {
+        /// What cosines are divided by.
+        temperature: f64,
+    },
+}
+
+/// The tables of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings<B> {
+    /// How the ends of the stretches that frames are taken from become frames.
+    pub edges: Edges,
+    /// How clips are shown.
+    pub clips: ClipSettings,
+    /// The network.
+    pub backbone: B,
+    /// Compute the inner values of blocks again in the backward pass.
+    pub recompute: bool,
+    /// What is learnt.
+    pub loss: Loss,
+}
+
+/// The samples of a run.
+pub struct Data<K> {
+    train: Option<Source>,
+    test: Source,
+    kind: K,
+    clips: Clips,
+    words: Words,
+    account: Account,
+    choice: Choice,
+    behaviour: Behaviour,
+}
+
+/// What is computed together.
+pub enum Batch {
+    /// Pairs to learn from.
+    Pairs {
+        /// `[B, F, 3, S, S]`.
+        frames: Tensor,
+        /// Ids and mask, `[B, L]`.
+        words: [Tensor; 2],
+        /// `[B]`, how relevant the sentences are.
+        weights: Tensor,
+    },
+    /// Clips and sentences of the test, each with its number.
+    Apart {
+        /// The clips that could be read.
+        clips: Vec<usize>,
+        /// `[clips, F, 3, S, S]`.
+        frames: Option<Tensor>,
+        /// The sentences.
+        sentences: Vec<usize>,
+        /// Ids and mask, `[sentences, L]`.
+        words: Option<[Tensor; 2]>,
+    },
+}
+
+/// Embeddings of sentences and of clips, those that a batch has.
+pub struct Embedded {
+    texts: Option<Tensor>,
+    videos: Option<Tensor>,
+}
+
+/// A backbone that learns a benchmark.
+pub struct Retrieval<B, K> {
+    backbone: B,
+    loss: Loss,
+    behaviour: Behaviour,
+    kind: std::marker::PhantomData<K>,
+}
+
+/// What a sample is.
+enum Sample {
+    Train,
+    Clip(usize),
+    Sentence(usize),
+}
+
+impl<K: Benchmark> Data<K> {
+    fn open(
+        sources: &Sources,
+        words: Words,
+        (clips, side): (&ClipSettings, i64),
+        choice: Choice,
+        behaviour: Behaviour,
+    ) -> Result<Self, TrainError> {
+        sources.expect_videos(VIDEOS_ABOUT)?;
+        let read = |path: &Path| -> Result<Source, TrainError> {
+            let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
+            Ok(Source { path: path.to_owned(), listed })
+        };
+        let given = |split, name| sources.split(split).ok_or(TrainError::Needed { name, about: K::ABOUT });
+        let (train, test) = match sources.split(Split::Whole) {
+            Some(path) => (None, read(path)?),
+            None => (Some(read(given(Split::Train, "train")?)?), read(given(Split::Validation, "val")?)?),
+        };
+        let left_out = train.iter().chain([&test]).flat_map(|source| &source.listed.left_out);
+        let left_out = left_out.map(|(count, why)| format!("{count} {why} are left out")).collect();
+        let account = Account::new(left_out, "clips could not be read, and are left out of the scores");
+        let kind = K::open(train.as_ref(), &test, sources)?;
+        Ok(Self {
+            clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, choice)?,
+            train,
+            test,
+            kind,
+            words,
+            account,
+            choice,
+            behaviour,
+        })
+    }
+
+    fn num_train(&self) -> usize {
+        self.train.as_ref().map_or(0, |source| source.listed.queries.len())
+    }
+
+    fn sample(&self, number: usize) -> Sample {
+        let (train, clips) = (self.num_train(), self.test.listed.uids.len());
+        match (number.checked_sub(train), number.checked_sub(train + clips)) {
+            (None, _) => Sample::Train,
+            (Some(clip), None) => Sample::Clip(clip),
+            (_, Some(sentence)) => Sample::Sentence(sentence),
+        }
+    }
+
+    fn fold(&self) -> Fold {
+        let first = self.num_train();
+        let end = first + self.test.listed.uids.len() + self.kind.sentences().len();
+        Fold { name: String::new(), train: (0..first).collect(), validation: (first..end).collect() }
+    }
+
+    fn encode(&self, rule: &str, sentences: &[&str]) -> Result<[Tensor; 2], TrainError> {
+        let (ids, mask) = self.words.encode(rule, sentences)?;
+        Ok([ids, mask])
+    }
+
+    /// Each sample is drawn by a generator of its own: first its frames, then its sentence.
+    fn pairs(&self, samples: &[usize], draw: &mut Draw) -> Result<Batch, TrainError> {
+        let Some(Source { listed, .. }) = &self.train else {
+            return Err(TrainError::Needed { name: "train", about: K::ABOUT });
+        };
+        let base = draw.next_u64();
+        let (mut frames, mut sentences, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for &sample in samples {
+            let mut own = draws::generator(base, Purpose::Sample { number: sample as u64 });
+            let read = |row: usize, draw: &mut Draw| {
+                let uid = listed.query(row).clip_uid.as_str();
+                self.clips.clip(wanted(listed, uid), self.choice, Some(draw))
+            };
+            let (row, clip) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
+            let (sentence, weight) = self.kind.sentence(listed, row, &mut own);
+            frames.push(clip);
+            sentences.push(sentence);
+            weights.push(weight as f32);
+        }
+        let words = self.encode(K::RULES[0], &sentences)?;
+        Ok(Batch::Pairs { frames: stacked(frames.iter()), words, weights: Tensor::from_slice(&weights) })
+    }
+
+    fn apart(&self, samples: &[usize]) -> Result<Batch, TrainError> {
+        let (mut clips, mut frames, mut sentences, mut texts) = (vec![], vec![], vec![], vec![]);
+        for &sample in samples {
+            match self.sample(sample) {
+                Sample::Train => {}
+                Sample::Clip(clip) => {
+                    let listed = &self.test.listed;
+                    match self.clips.clip(wanted(listed, &listed.uids[clip]), self.choice, None) {
+                        Ok(found) => {
+                            clips.push(sample);
+                            frames.push(found);
+                        }
+                        Err(error) => self.account.unread.note(&error),
+                    }
+                }
+                Sample::Sentence(sentence) => {
+                    sentences.push(sample);
+                    texts.push(self.kind.sentences()[sentence].as_str());
+                }
+            }
+        }
+        let frames = (!frames.is_empty()).then(|| stacked(frames.iter()));
+        let words = (!texts.is_empty()).then(|| self.encode(K::RULES[1], &texts)).transpose()?;
+        Ok(Batch::Apart { clips, frames, sentences, words })
+    }
+
+    /// Names of the clips that have been embedded, and their cosines `[clips, sentences]`.
+    fn cosines(&self, predictions: &[(usize, Vec<f32>)]) -> (Vec<&str>, Array2<f32>) {
+        let (mut names, mut videos, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for (sample, embedding) in predictions {
+            match self.sample(*sample) {
+                Sample::Train => {}
+                Sample::Clip(clip) => {
+                    names.push(self.test.listed.uids[clip].as_str());
+                    videos.push(embedding.as_slice());
+                }
+                Sample::Sentence(_) => texts.push(embedding.as_slice()),
+            }
+        }
+        let rows = |rows: &[&[f32]]| Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1]);
+        if videos.is_empty() || texts.is_empty() {
+            return (names, Array2::zeros((videos.len(), self.kind.sentences().len())));
+        }
+        let cosines = cosine(&rows(&videos), &rows(&texts));
+        let mut flat = vec![0f32; cosines.numel()];
+        let count = flat.len();
+        cosines.copy_data(&mut flat, count);
+        let shape = (videos.len(), texts.len());
+        (names, Array2::from_shape_vec(shape, flat).expect("there is a cosine for each pair"))
+    }
+}
+
+/// A clip by its name. Every sentence is of a clip that is listed.
+fn wanted<'l>(listed: &'l Listed, uid: &str) -> Wanted<'l> {
+    let clip = listed.clip(uid).unwrap_or(Clip { video: 0, span: None });
+    Wanted { path: &listed.videos[clip.video as usize], clip }
+}
+
+impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
+    const NAME: &'static str = <B as On<K>>::NAME;
+    const TASK: &'static str = K::TASK;
+    const ABOUT: &'static str = <B as On<K>>::ABOUT;
+    /// Clips and sentences of the test are no pairs.
+    const VALIDATION_LOSS: bool = false;
+
+    type Settings = Settings<B::Settings>;
+    type Data = Data<K>;
+    type Batch = Batch;
+    type Output = Embedded;
+    type Prediction = Vec<f32>;
+
+    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data<K>, TrainError> {
+        let words = Words::open(sources.tokenizer.as_deref(), B::TEXT, &sources.caches)?;
+        let clips = (&settings.clips, B::video_settings(&settings.backbone).image);
+        Data::open(sources, words, clips, Choice::Segments(settings.edges), behaviour)
+    }
+
+    fn remarks(data: &Data<K>) -> Vec<String> {
+        data.account.remarks()
+    }
+
+    fn folds(data: &Data<K>) -> Vec<Fold> {
+        vec![data.fold()]
+    }
+
+    fn samples(data: &Data<K>) -> Vec<usize> {
+        data.fold().validation
+    }
+
+    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String> {
+        let backbone = B::build(path, &settings.backbone, settings.recompute).map_err(|error| error.to_string())?;
+        Ok(Self { backbone, loss: settings.loss, behaviour, kind: std::marker::PhantomData })
+    }
+
+    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+        load_any(path, B::STARTS, &[], into).map(|_| ())
+    }
+
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load_any(path, &[B::OWN], &[], into).map(|_| ())
+    }
+
+    fn clips(data: &Data<K>) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+        let all = data
+            .train
+            .iter()
+            .chain([&data.test])
+            .flat_map(|Source { listed, .. }| listed.uids.iter().map(move |uid| wanted(listed, uid)));
+        Some((&data.clips, data.choice, all.collect()))
+    }
+
+    fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
+        Treatment { decays: true, rate: Rate::Base }
+    }
+
+    fn batch(data: &Data<K>, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+        match draw {
+            Some(draw) => data.pairs(samples, draw),
+            None => data.apart(samples),
+        }
+    }
+
+    fn to_device(batch: Batch, device: Device) -> Batch {
+        let to = |tensor: Tensor| tensor.to_device(device);
+        match batch {
+            Batch::Pairs { frames, words, weights } => {
+                Batch::Pairs { frames: to(frames), words: words.map(to), weights: to(weights) }
+            }
+            Batch::Apart { clips, frames, sentences, words } => {
+                Batch::Apart { clips, frames: frames.map(to), sentences, words: words.map(|words| words.map(to)) }
+            }
+        }
+    }
+
+    fn forward(&self, batch: &Batch, train: bool) -> Result<Embedded, TrainError> {
+        let (frames, words) = match batch {
+            Batch::Pairs { frames, words, .. } => (Some(frames), Some(words)),
+            Batch::Apart { frames, words, .. } => (frames.as_ref(), words.as_ref()),
+        };
+        Ok(Embedded {
+            texts: words.map(|[ids, mask]| self.backbone.sentences(ids, mask, train)),
+            videos: frames.map(|frames| self.backbone.clips(frames, train)),
+        })
+    }
+
+    fn losses(&self, output: &Embedded, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
+        let (Embedded { texts: Some(texts), videos: Some(videos) }, Batch::Pairs { weights, .. }) = (output, batch)
+        else {
+            return Err(TrainError::Batch { head: <B as On<K>>::NAME, why: "it holds no pairs".into() });
+        };
+        let gather = |rows: &Tensor| context.world.gather(rows, self.behaviour);
+        let sim = cosine(&gather(texts)?, &gather(videos)?);
+        let total = match self.loss {
+            Loss::MaxMargin { margin } => max_margin(&sim, margin, true, self.behaviour),
+            Loss::AdaptiveMaxMargin { margin } => {
+                adaptive_max_margin(&sim, &gather(weights)?, margin, true, self.behaviour)
+            }
+            Loss::Infonce { temperature } => infonce(&sim, temperature),
+        };
+        Ok(Losses { total, parts: vec![] })
+    }
+
+    fn predictions(&self, output: &Embedded, batch: &Batch) -> Vec<(usize, Vec<f32>)> {
+        let Batch::Apart { clips, sentences, .. } = batch else { return vec![] };
+        let rows = |numbers: &[usize], embeddings: &Option<Tensor>| -> Vec<(usize, Vec<f32>)> {
+            let Some(embeddings) = embeddings else { return vec![] };
+            let rows = Vec::<Vec<f32>>::try_from(embeddings.to_kind(tch::Kind::Float).to_device(Device::Cpu));
+            numbers.iter().copied().zip(rows.unwrap_or_default()).collect()
+        };
+        rows(clips, &output.videos).into_iter().chain(rows(sentences, &output.texts)).collect()
+    }
+
+    fn score(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Vec<(String, f64)>, TrainError> {
+        let (clips, cosines) = data.cosines(predictions);
+        data.kind.score(&clips, cosines.mapv(f64::from), data.behaviour)
+    }
+
+    fn submission(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Submission, TrainError> {
+        let (names, scores) = data.cosines(predictions);
+        Ok(Submission::Matrix { names: names.into_iter().map(str::to_owned).collect(), scores })
+    }
+}

@@ -1,0 +1,143 @@
+//! Clips that were decoded beforehand, as people store and use them.
+
+#[path = "common/worlds.rs"]
+mod worlds;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use egofx_train::journal::{METRICS_FILE, read};
+use egofx_train::synthetic::{World, WorldPaths};
+
+const CHARADES: &str = "synthetic_charades.toml";
+const PRETRAIN: &str = "synthetic_pretrain_egovlpv2.toml";
+
+fn world() -> &'static WorldPaths {
+    static MADE: OnceLock<(tempfile::TempDir, WorldPaths)> = OnceLock::new();
+    let (_, paths) = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..worlds::least() };
+        let paths = world.write(folder.path(), &worlds::tools()).unwrap();
+        (folder, paths)
+    });
+    paths
+}
+
+/// A shipped experiment, smaller.
+fn config(folder: &Path, name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (from, to) in [
+        ("image = 48", "image = 24"),
+        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
+        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
+        ("fused = 2", "fused = 1"),
+        ("batch = 32", "batch = 8"),
+    ] {
+        assert!(text.contains(from), "{name} has no {from}");
+        text = text.replace(from, to);
+    }
+    let text = text.replace("epochs = 30", "epochs = 1").replace("epochs = 20", "epochs = 1");
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn command(task: &str, config: &Path, arguments: &[&str]) -> Output {
+    let WorldPaths { egoclip, egomcq, charades, tokenizers, .. } = world();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    command.arg(task).arg("-c").arg(config).arg("--tokenizer").arg(&tokenizers[1]).args(arguments);
+    let [train, val] = if config.ends_with(CHARADES) { [&charades.train, &charades.test] } else { [egoclip, egomcq] };
+    command.arg("--train").arg(train).arg("--val").arg(val).env("OMP_NUM_THREADS", "1").output().unwrap()
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", words(output));
+    words(output)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Names of the files in a folder, with their bytes.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn stored_clips_are_those_of_the_videos_and_are_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, videos) = (config(folder.path(), PRETRAIN), text(&world().videos));
+    let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+    let store = |to: &Path, more: &[&str]| {
+        let arguments = ["--videos", videos, "-o", text(to), "--choices", "1", "--per-file", "20"];
+        succeeded(&command("store", &config, &[&arguments[..], more].concat()))
+    };
+    // 32 narrations and the clips of 12 questions, some of which are asked about twice.
+    let said = store(&whole, &[]);
+    let made = files(&whole);
+    assert!(made.len() >= 3 && said.contains(&format!("{} files made, 0 there already", made.len())), "{said}");
+    for part in ["1/2", "2/2"] {
+        store(&parts, &["--shard", part]);
+    }
+    assert!(files(&parts) == made, "two parts are the whole");
+
+    // A file that was cut off is made again, the others stay.
+    let path = whole.join(&made[0].0);
+    std::fs::write(&path, &made[0].1[..made[0].1.len() - 7]).unwrap();
+    let cut = command("pretrain", &config, &["--stored", text(&whole), "-o", text(&folder.path().join("none"))]);
+    assert!(words(&cut).contains("expected stored clips, found"), "{}", words(&cut));
+    let said = store(&whole, &[]);
+    assert!(said.contains(&format!("1 files made, {} there already", made.len() - 1)), "{said}");
+    assert!(files(&whole) == made);
+
+    // What is validated before anything is learnt is the same number by number, with and without the videos.
+    let still = std::fs::read_to_string(&config).unwrap().replace("lr = 1e-3", "lr = 0.0");
+    std::fs::write(&config, still).unwrap();
+    let [from_videos, from_store] = [["--videos", videos], ["--stored", text(&whole)]].map(|source| {
+        let run = folder.path().join(source[0]);
+        let said = succeeded(&command("pretrain", &config, &[&source[..], &["-o", text(&run)]].concat()));
+        assert!(!said.contains("could not be read"), "{said}");
+        read(&run.join(METRICS_FILE)).unwrap()
+    });
+    let of_val = |entries: &[egofx_train::journal::Entry]| {
+        entries.iter().find(|entry| entry.split == "val").map(|entry| entry.metrics.clone()).unwrap()
+    };
+    assert_eq!(of_val(&from_videos), of_val(&from_store));
+}
+
+#[test]
+fn training_draws_from_what_is_stored_and_clips_of_another_rule_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (charades, videos) = (config(folder.path(), CHARADES), text(&world().videos));
+    let stored = folder.path().join("stored");
+    succeeded(&command("store", &charades, &["--videos", videos, "-o", text(&stored)]));
+    let run = folder.path().join("run");
+    let said = succeeded(&command("charades", &charades, &["--stored", text(&stored), "-o", text(&run)]));
+    assert!(!said.contains("could not be read"), "{said}");
+    let pretrain = config(folder.path(), PRETRAIN);
+    let other = command("pretrain", &pretrain, &["--stored", text(&stored), "-o", text(&folder.path().join("none"))]);
+    let expected =
+        "expected clips by the rule \"narrated\", fixed, found clips by the rule \"segments, edges truncated\", fixed";
+    assert!(words(&other).contains(expected), "{}", words(&other));
+    let nothing = folder.path().join("empty");
+    std::fs::create_dir(&nothing).unwrap();
+    let none = command("charades", &charades, &["--stored", text(&nothing), "-o", text(&run), "--force"]);
+    assert!(
+        words(&none).contains("empty: expected stored clips (clips-*.safetensors), found none"),
+        "{}",
+        words(&none)
+    );
+}
