@@ -1,47 +1,53 @@
-//! What the heads reach on synthetic benchmarks larger than those of the tests, and with shuffled labels; how much of the
-//! time steps wait for batches.
+//! What heads and backbones reach on synthetic benchmarks larger than those of the tests, and with shuffled labels; how much of
+//! the time steps wait for batches.
 //!
-//! `cargo bench --bench learn`, ten minutes on two cores; `-- qfvs` runs the heads of that name only. Nothing fails by a score or by the clock: a promise that is missed
-//! is printed like any other.
+//! `cargo bench --bench learn`, ten minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
+//! learners of that name only. Nothing fails by a score or by the clock: a promise that is missed is printed like any other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use egofx::decode::Tools;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::Surroundings;
 use egofx_train::learner::Entry;
-use egofx_train::ranks::World;
+use egofx_train::ranks::World as Ranks;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
-use egofx_train::synthetic::{Mq, Nlq, Qfvs};
+use egofx_train::synthetic::{Mq, Nlq, Qfvs, World, WorldPaths};
 use tch::Device;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A head, what it should reach, and the changes that make its small experiment fit the larger benchmark.
+/// A learner, what it should reach, and the changes that make its small experiment fit the larger benchmark.
 struct Case {
     config: &'static str,
     promise: &'static str,
+    /// Whether labels are shuffled as well, for comparison.
+    shuffled: bool,
     changes: &'static [(&'static str, &'static str)],
     sources: fn(&Path, bool) -> Fallible<Sources>,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 12] = [
     Case {
         config: include_str!("../configs/synthetic_nlq.toml"),
         promise: "0.9",
+        shuffled: true,
         changes: &[("width = 32", "width = 64"), ("positions = 40", "positions = 120")],
         sources: nlq,
     },
     Case {
         config: include_str!("../configs/synthetic_mq_vsgn.toml"),
         promise: "0.8",
+        shuffled: true,
         changes: &[("length = 64", "length = 128"), ("classes = 5", "classes = 11"), ("epochs = 8", "epochs = 12")],
         sources: mq,
     },
     Case {
         config: include_str!("../configs/synthetic_mq_actionformer.toml"),
         promise: "0.8",
+        shuffled: true,
         changes: &[
             ("max_length = 64", "max_length = 128"),
             ("classes = 4", "classes = 10"),
@@ -49,8 +55,123 @@ const CASES: [Case; 4] = [
         ],
         sources: mq,
     },
-    Case { config: include_str!("../configs/synthetic_qfvs.toml"), promise: "0.9", changes: &[], sources: qfvs },
+    Case {
+        config: include_str!("../configs/synthetic_qfvs.toml"),
+        promise: "0.9",
+        shuffled: true,
+        changes: &[],
+        sources: qfvs,
+    },
+    Case { config: PRETRAIN, promise: "0.8", shuffled: true, changes: &[LARGER], sources: pretrain },
+    Case {
+        config: PRETRAIN,
+        promise: "",
+        shuffled: false,
+        changes: &[LARGER, ("contrastive = 1.0", "contrastive = 0.0")],
+        sources: pretrain,
+    },
+    Case {
+        config: PRETRAIN,
+        promise: "",
+        shuffled: false,
+        changes: &[LARGER, ("words = 1.0", "words = 0.0")],
+        sources: pretrain,
+    },
+    Case {
+        config: PRETRAIN,
+        promise: "",
+        shuffled: false,
+        changes: &[LARGER, ("matching = 2.0", "matching = 0.0")],
+        sources: pretrain,
+    },
+    Case {
+        config: include_str!("../configs/synthetic_mir.toml"),
+        promise: "",
+        shuffled: true,
+        changes: &[FROM_SCRATCH],
+        sources: mir,
+    },
+    Case {
+        config: include_str!("../configs/synthetic_oscc.toml"),
+        promise: "",
+        shuffled: true,
+        changes: &[],
+        sources: changes,
+    },
+    Case {
+        config: include_str!("../configs/synthetic_pnr.toml"),
+        promise: "",
+        shuffled: true,
+        changes: &[],
+        sources: changes,
+    },
+    Case {
+        config: include_str!("../configs/synthetic_egotaskqa.toml"),
+        promise: "",
+        shuffled: true,
+        changes: &[],
+        sources: answers,
+    },
 ];
+
+const PRETRAIN: &str = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
+/// Twice the clips of the small world.
+const LARGER: (&str, &str) = ("epochs = 30", "epochs = 20");
+const FROM_SCRATCH: (&str, &str) = ("lr = 3e-4", "lr = 1e-3");
+
+fn world(folder: &Path, world: &World) -> Fallible<WorldPaths> {
+    Ok(world.write(folder, &Tools::find(None, None, &bases())?)?)
+}
+
+fn bases() -> Vec<PathBuf> {
+    vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..")]
+}
+
+/// A world that holds nearly nothing, to be filled where a case needs it.
+fn least(shuffled: bool) -> World {
+    World {
+        videos: [1, 5],
+        clips_per_video: 15,
+        questions: 10,
+        changes: [2, 2],
+        kitchens: [2, 2],
+        homes: [2, 2],
+        intervals: [2, 2, 2],
+        ..World::small(1, shuffled)
+    }
+}
+
+fn videos(videos: &Path, paths: &WorldPaths, [train, val]: [&Path; 2]) -> Sources {
+    Sources {
+        videos: vec![videos.to_owned()],
+        tokenizer: Some(paths.tokenizers[1].clone()),
+        annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
+        bases: bases(),
+        memory_bytes: 6 << 30,
+        ..Sources::default()
+    }
+}
+
+fn pretrain(folder: &Path, shuffled: bool) -> Fallible<Sources> {
+    let paths = world(folder, &World { videos: [320, 32], questions: 400, ..least(shuffled) })?;
+    Ok(videos(&paths.videos, &paths, [&paths.egoclip, &paths.egomcq]))
+}
+
+fn mir(folder: &Path, shuffled: bool) -> Fallible<Sources> {
+    let paths = world(folder, &World { kitchens: [120, 16], ..least(shuffled) })?;
+    Ok(videos(&paths.videos, &paths, [&paths.epic[0].clips, &paths.epic[1].clips]))
+}
+
+fn changes(folder: &Path, shuffled: bool) -> Fallible<Sources> {
+    let paths = world(folder, &World { changes: [900, 150], ..least(shuffled) })?;
+    Ok(videos(&paths.videos, &paths, [&paths.oscc[0], &paths.oscc[1]]))
+}
+
+fn answers(folder: &Path, shuffled: bool) -> Fallible<Sources> {
+    let paths = world(folder, &World { intervals: [400, 60, 2], ..least(shuffled) })?;
+    let file = |split: &str| folder.join(format!("qa/direct/formatted_{split}_qas_encode.json"));
+    Ok(videos(&paths.qa_videos, &paths, [&file("train"), &file("val")]))
+}
 
 fn nlq(folder: &Path, shuffled: bool) -> Fallible<Sources> {
     let paths = Nlq { clips: [400, 80], rows: 120, ..Nlq::small(1, shuffled) }.write(folder)?;
@@ -84,25 +205,41 @@ fn room() -> Sources {
 
 fn main() -> Fallible<()> {
     println!(
-        "{:<13} {:>16} {:>8} {:>9} {:>9} {:>10} {:>8}",
+        "{:<17} {:>16} {:>8} {:>9} {:>9} {:>10} {:>8}",
         "head", "score", "promise", "reached", "shuffled", "samples/s", "waiting"
     );
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| case.config.contains(name));
     for case in CASES.iter().filter(is_wanted) {
-        let (score, reached, rate, waiting, head) = train(case, false)?;
-        let (_, shuffled, ..) = train(case, true)?;
-        let share = 100.0 * waiting;
+        let Reached { head, name, score, others, rate, waiting } = train(case, false)?;
+        let shuffled = if case.shuffled { format!("{:.3}", train(case, true)?.score) } else { String::new() };
         println!(
-            "{head:<13} {score:>16} {:>8} {reached:>9.3} {shuffled:>9.3} {rate:>10.0} {share:>6.1} %",
-            case.promise
+            "{head:<17} {name:>16} {:>8} {score:>9.3} {shuffled:>9} {rate:>10.0} {:>6.1} %",
+            case.promise,
+            100.0 * waiting
         );
+        case.changes.iter().filter(|(_, to)| to.ends_with("= 0.0")).for_each(|(_, to)| println!("  with {to}"));
+        others.iter().for_each(|(name, score)| println!("  {name}: {score:.3}"));
     }
     Ok(())
 }
 
-/// Name and mean of the score of the last epoch, samples per second, share of waiting, and the head.
-fn train(case: &Case, shuffled: bool) -> Fallible<(String, f64, f64, f64, &'static str)> {
+/// What a learner came to.
+struct Reached {
+    head: &'static str,
+    /// The score that is selected by.
+    name: String,
+    /// Its mean in the last epoch.
+    score: f64,
+    /// The other scores of the last epoch.
+    others: Vec<(String, f64)>,
+    /// Samples per second.
+    rate: f64,
+    /// Share of the time that was spent waiting.
+    waiting: f64,
+}
+
+fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
     let folder = tempfile::tempdir()?;
     let sources = (case.sources)(folder.path(), shuffled)?;
     let text = case.changes.iter().fold(case.config.to_owned(), |text, (from, to)| text.replace(from, to));
@@ -112,7 +249,7 @@ fn train(case: &Case, shuffled: bool) -> Fallible<(String, f64, f64, f64, &'stat
     let surroundings = Surroundings {
         device: Device::Cpu,
         threads: 1,
-        world: &World::single(),
+        world: &Ranks::single(),
         interrupted: &interrupted,
         watch: &unwatched,
     };
@@ -125,12 +262,22 @@ fn train(case: &Case, shuffled: bool) -> Fallible<(String, f64, f64, f64, &'stat
         init: &[],
         begin: &|_, _, _| (),
     })?;
-    let (_, last) = finished.points()[0].1[&finished.select];
+    let points = finished.points();
+    let last = |name: &String| points[0].1[name].1.mean;
+    let others = points[0].1.keys().filter(|name| **name != finished.select);
+    let others = others.map(|name| (name.clone(), last(name))).collect();
     let (mut seconds, mut waiting, mut samples) = (0.0, 0.0, 0);
     for run in &finished.runs {
         seconds += run.outcome.waited.total.as_secs_f64();
         waiting += run.outcome.waited.waiting.as_secs_f64();
         samples += run.outcome.samples;
     }
-    Ok((finished.select.clone(), last.mean, samples as f64 / seconds, waiting / seconds, head.name))
+    Ok(Reached {
+        head: head.name,
+        score: last(&finished.select),
+        name: finished.select.clone(),
+        others,
+        rate: samples as f64 / seconds,
+        waiting: waiting / seconds,
+    })
 }

@@ -4,20 +4,20 @@
 //! are timed in turn: other work on the machine meets both. First their losses without dropout are compared. Nothing
 //! fails by the clock.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod side;
+
+use std::path::Path;
 use std::time::Instant;
 
 use egofx_train::behaviour::Behaviour;
 use egofx_train::heads::vslnet::loss::{Targets, losses};
 use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, decays};
 use egofx_train::native::{self, AdamStep, Decay};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+use side::{Fallible, Theirs, median};
 
 const THREADS: i32 = 2;
 const BATCH: i64 = 32;
@@ -49,16 +49,26 @@ fn compare(dim: i64, predictor: PredictorKind) -> Fallible<()> {
     let mut ours = Ours::new(dim, predictor)?;
     let folder = tempfile::tempdir()?;
     ours.write(folder.path())?;
-    let mut theirs = Theirs::start(folder.path(), dim, &ours.settings)?;
-    let (here, there) = (ours.loss(), theirs.loss()?);
+    let settings = &ours.settings;
+    let settings = json!({
+        "video_dim": dim,
+        "query_dim": dim,
+        "width": settings.width,
+        "heads": settings.heads,
+        "positions": settings.positions,
+        "dropout": settings.dropout,
+        "predictor": settings.predictor,
+    });
+    let mut theirs = Theirs::start("vslnet.py", folder.path(), &[settings.to_string(), THREADS.to_string()])?;
+    let (here, there) = (ours.loss(), theirs.number("loss", "loss")?);
     if (here - there).abs() > 1e-4 * there.abs() {
         return Err(format!("the losses differ: {here} here, {there} in PyTorch").into());
     }
     ours.seconds(1)?;
-    theirs.seconds(1)?;
+    theirs.number("1", "seconds")?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push((ours.seconds(STEPS)?, theirs.seconds(STEPS)?));
+        rounds.push((ours.seconds(STEPS)?, theirs.number(&STEPS.to_string(), "seconds")?));
     }
     report(dim, predictor, &rounds);
     Ok(())
@@ -72,12 +82,6 @@ fn report(dim: i64, predictor: PredictorKind, rounds: &[(f64, f64)]) {
     let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
     let (ratio, name) = (median(ratios.iter().copied()), format!("{predictor:?}").to_lowercase());
     println!("{dim:>5} {name:>12} {ours:>10.1} {theirs:>10.1} {ratio:>6.2}  {}", shown.join(" "));
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// The head of this package with its batch and the state of its optimiser.
@@ -190,64 +194,5 @@ impl AdamW {
         native::adam(step, &self.weights, &grads, &self.means, &self.squares, &self.counts)?;
         native::scale(&self.decaying, 1.0 - LR * DECAY)?;
         Ok(native::forget_gradients(&self.weights)?)
-    }
-}
-
-/// The head in PyTorch, in a process of its own.
-struct Theirs {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Theirs {
-    fn start(folder: &Path, dim: i64, settings: &Settings) -> Fallible<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let packages: PathBuf = root.join("../.runtime/torch");
-        if !packages.is_dir() {
-            return Err(format!("{} is absent: run `make setup-torch`", packages.display()).into());
-        }
-        let settings = json!({
-            "video_dim": dim,
-            "query_dim": dim,
-            "width": settings.width,
-            "heads": settings.heads,
-            "positions": settings.positions,
-            "dropout": settings.dropout,
-            "predictor": settings.predictor,
-        });
-        let mut child = Command::new("python3")
-            .arg(root.join("benches/vslnet.py"))
-            .arg(folder)
-            .args([settings.to_string(), THREADS.to_string()])
-            .env("PYTHONPATH", packages)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdin = child.stdin.take().ok_or("no standard input")?;
-        let stdout = BufReader::new(child.stdout.take().ok_or("no standard output")?);
-        Ok(Self { child, stdin, stdout })
-    }
-
-    fn ask(&mut self, what: &str) -> Fallible<Value> {
-        writeln!(self.stdin, "{what}")?;
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
-    }
-
-    fn loss(&mut self) -> Fallible<f64> {
-        Ok(self.ask("loss")?["loss"].as_f64().ok_or("no loss")?)
-    }
-
-    fn seconds(&mut self, steps: usize) -> Fallible<f64> {
-        Ok(self.ask(&steps.to_string())?["seconds"].as_f64().ok_or("no seconds")?)
-    }
-}
-
-impl Drop for Theirs {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -165,7 +165,10 @@ impl VideoTower {
             convolution: patches(path / "patch_embed" / "proj", 3, width, settings.patch),
             class: path.randn("cls_token", &[1, 1, width], 0.0, SPREAD),
             positions: path.randn("pos_embed", &[1, 1 + settings.patches(), width], 0.0, SPREAD),
-            times: path.zeros("temporal_embed", &[1, settings.frames, width]),
+            times: match settings.time_init {
+                TimeInit::Zeros => path.zeros("temporal_embed", &[1, settings.frames, width]),
+                TimeInit::Rand => path.randn("temporal_embed", &[1, settings.frames, width], 0.0, SPREAD),
+            },
             blocks: (0..depth).map(|i| Shared::new(block(i))).collect(),
             norm: norm(path / "norm", width, eps),
             patches: settings.patches(),

@@ -51,6 +51,9 @@ struct Sizes {
     /// Questions of EgoMCQ, of either type. Without it 200.
     #[arg(long, value_name = "N")]
     questions: Option<usize>,
+    /// Clips of OSCC and PNR to learn from, half of them with a change, and to validate on. Without it 180,60.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', num_args = 1)]
+    changes: Option<Vec<usize>>,
     /// Colours, shapes and motions that there are: at most 6,6,8. Without it 4,3,4.
     #[arg(long, value_name = "C,S,M", value_delimiter = ',', num_args = 1)]
     kinds: Option<Vec<usize>>,
@@ -88,7 +91,8 @@ impl Synthetic {
 impl Sizes {
     fn are_given(&self) -> bool {
         let numbers = [self.side, self.videos, self.val_videos, self.clips_per_video, self.questions];
-        numbers.iter().any(Option::is_some) || self.kinds.is_some() || self.ffmpeg.is_some()
+        let lists = [&self.changes, &self.kinds];
+        numbers.iter().any(Option::is_some) || lists.iter().any(|list| list.is_some()) || self.ffmpeg.is_some()
     }
 
     fn applied(&self, mut world: World) -> anyhow::Result<World> {
@@ -98,6 +102,13 @@ impl Sizes {
         set(self.val_videos, &mut world.videos[1]);
         set(self.clips_per_video, &mut world.clips_per_video);
         set(self.questions, &mut world.questions);
+        match self.changes.as_deref() {
+            None => {}
+            Some(&[train, val]) => world.changes = [train, val],
+            Some(changes) => {
+                bail!("--changes has {} numbers, expected 2: to learn from, to validate on", changes.len())
+            }
+        }
         match self.kinds.as_deref() {
             None => {}
             Some(&[colours, shapes, motions]) => {
