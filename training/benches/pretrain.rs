@@ -54,6 +54,7 @@ impl Case {
             hidden,
             frames: FRAMES,
             time_init: TimeInit::Rand,
+            initializer_range: 0.02,
         };
         let text = TextSettings {
             vocabulary: pick(50265, 2000),

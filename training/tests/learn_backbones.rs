@@ -132,8 +132,15 @@ fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     let paths = made(folder.path(), &world);
     let of_files = |train: &Path, val: &Path| sources(&paths.videos, train, val, Some(&paths.tokenizers[1]));
     let text = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
-    let text =
-        with(text, &[("epochs = 30", "epochs = 7"), ("words = 1.0, matching = 2.0", "words = 0.0, matching = 0.0")]);
+    // Places and times that count for less are learnt later, and what things are sooner.
+    let text = with(
+        text,
+        &[
+            ("epochs = 30", "epochs = 7"),
+            ("words = 1.0, matching = 2.0", "words = 0.0, matching = 0.0"),
+            ("initializer_range = 0.5", "initializer_range = 0.02"),
+        ],
+    );
     let run = folder.path().join("run");
     let scores = learnt(&text, &of_files(&paths.egoclip, &paths.egomcq), &run, "egomcq");
     println!("{scores:?}");

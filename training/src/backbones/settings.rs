@@ -39,6 +39,9 @@ pub struct VideoSettings {
     pub frames: i64,
     /// How attention over time starts.
     pub time_init: TimeInit,
+    /// Spread of the first class token and positions, and of times that do not start with zeros. timm's 0.02 is far below what
+    /// patches are embedded to; from scratch, places and times that count for so little are learnt late.
+    pub initializer_range: f64,
 }
 
 /// A text tower. The published ones: a DistilBERT of 30522 words, 512 positions and 6 layers, a RoBERTa of 50265 words, 514
@@ -126,7 +129,7 @@ impl VideoSettings {
     /// # Errors
     /// [`BackboneError::Setting`] for settings that no tower has.
     pub fn check(&self) -> Result<(), BackboneError> {
-        let Self { image, patch, width, depth, heads, hidden, frames, time_init: _ } = *self;
+        let Self { image, patch, width, depth, heads, hidden, frames, time_init: _, initializer_range } = *self;
         positive([
             ("video.image", image),
             ("video.patch", patch),
@@ -137,7 +140,9 @@ impl VideoSettings {
             ("video.frames", frames),
         ])?;
         expect(image % patch == 0, "video.patch", patch as f64, "a divisor of the image")?;
-        expect(width % heads == 0, "video.heads", heads as f64, "a divisor of the width")
+        expect(width % heads == 0, "video.heads", heads as f64, "a divisor of the width")?;
+        let spread = initializer_range;
+        expect(spread.is_finite() && spread > 0.0, "video.initializer_range", spread, "more than 0")
     }
 }
 
@@ -215,6 +220,7 @@ mod tests {
         hidden = 64
         frames = 4
         time_init = "zeros"
+        initializer_range = 0.02
         [text]
         vocabulary = 200
         positions = 42

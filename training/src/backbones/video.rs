@@ -138,9 +138,6 @@ impl Cross {
     }
 }
 
-/// Spread of the first class token and positions (timm's).
-pub(super) const SPREAD: f64 = 0.02;
-
 /// The tower.
 #[derive(Debug)]
 pub(super) struct VideoTower {
@@ -159,15 +156,15 @@ impl VideoTower {
     /// Its last blocks have cross-attention, as `fusion` says. First weights are PyTorch's own, tables normal with a spread of
     /// 0.02, times zero.
     pub fn new(path: &nn::Path, settings: &VideoSettings, eps: f64, fusion: Fusion) -> Self {
-        let VideoSettings { width, depth, .. } = *settings;
+        let VideoSettings { width, depth, initializer_range: spread, .. } = *settings;
         let block = |i| Block::new(&(path / "blocks" / i), settings, eps, fusion.gate_of(i, depth));
         Self {
             convolution: patches(path / "patch_embed" / "proj", 3, width, settings.patch),
-            class: path.randn("cls_token", &[1, 1, width], 0.0, SPREAD),
-            positions: path.randn("pos_embed", &[1, 1 + settings.patches(), width], 0.0, SPREAD),
+            class: path.randn("cls_token", &[1, 1, width], 0.0, spread),
+            positions: path.randn("pos_embed", &[1, 1 + settings.patches(), width], 0.0, spread),
             times: match settings.time_init {
                 TimeInit::Zeros => path.zeros("temporal_embed", &[1, settings.frames, width]),
-                TimeInit::Rand => path.randn("temporal_embed", &[1, settings.frames, width], 0.0, SPREAD),
+                TimeInit::Rand => path.randn("temporal_embed", &[1, settings.frames, width], 0.0, spread),
             },
             blocks: (0..depth).map(|i| Shared::new(block(i))).collect(),
             norm: norm(path / "norm", width, eps),

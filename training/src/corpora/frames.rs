@@ -23,8 +23,6 @@ use crate::error::TrainError;
 use crate::learner::Draw;
 use crate::sources::Sources;
 
-/// Share of a frame's area that a training crop has at least (`RandomResizedCrop` of the originals).
-const CROP_SHARE: (f64, f64) = (0.5, 1.0);
 /// Videos of which it is kept what was probed: an hour of one takes about a megabyte.
 const KNOWN_VIDEOS: usize = 2000;
 
@@ -41,6 +39,9 @@ pub struct ClipSettings {
     /// on EPIC-KITCHENS.
     #[serde(default = "usual_side", skip_serializing_if = "is_usual_side")]
     pub short_side: usize,
+    /// The least and the greatest share of a frame's area that a training crop has. Published: 0.5 and 1.
+    #[serde(default = "usual_crop", skip_serializing_if = "is_usual_crop")]
+    pub crop_share: (f64, f64),
     /// Which colour comes first. EgoVLP saw EPIC-KITCHENS blue first until January 2023.
     #[serde(default = "usual_channels", skip_serializing_if = "is_usual_channels")]
     pub channels: Channels,
@@ -52,6 +53,14 @@ fn usual_side() -> usize {
 
 fn is_usual_side(side: &usize) -> bool {
     *side == usual_side()
+}
+
+fn usual_crop() -> (f64, f64) {
+    (0.5, 1.0)
+}
+
+fn is_usual_crop(share: &(f64, f64)) -> bool {
+    *share == usual_crop()
 }
 
 fn usual_channels() -> Channels {
@@ -315,7 +324,7 @@ enum View {
 impl View {
     fn of(picture: &Picture, settings: &ClipSettings, draw: Option<&mut Draw>) -> Self {
         let Some(draw) = draw else { return Self::Middle { short_side: settings.short_side } };
-        let region = random_region(CROP_SHARE, picture.width, picture.height, draw);
+        let region = random_region(settings.crop_share, picture.width, picture.height, draw);
         Self::Part { region, mirrored: settings.mirrored && unit(draw) < 0.5 }
     }
 

@@ -78,6 +78,7 @@ pub fn video(frames: i64) -> VideoSettings {
         hidden: 64,
         frames,
         time_init: TimeInit::Zeros,
+        initializer_range: 0.02,
     }
 }
 

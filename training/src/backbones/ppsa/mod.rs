@@ -27,7 +27,7 @@ use super::heads::AnswerHead;
 use super::layers::{Shared, first, keys_that_count, run_one};
 use super::load::{EGOVLPV2, Loaded, load};
 use super::settings::{EgoVlpV2Settings, expect, positive};
-use super::video::{Block, SPREAD, Scene};
+use super::video::{Block, Scene};
 use pyramid::{doubled, halved, of_clip, of_frames, spread};
 use selection::{Selection, keys};
 
@@ -87,7 +87,7 @@ impl Ppsa {
             model: EgoVlpV2::new(path, settings, recompute)?,
             head: AnswerHead::new(path, width, answers),
             coarse: (0..depth - fused).map(block).collect(),
-            places: video.randn("coarse_embed", &[1, side * side / 4, width], 0.0, SPREAD),
+            places: video.randn("coarse_embed", &[1, side * side / 4, width], 0.0, settings.video.initializer_range),
             factors: ["alpha", "beta"].map(|name| video.zeros(name, &[1])),
             selection: Selection { side, behaviour },
         })

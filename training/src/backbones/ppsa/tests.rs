@@ -18,6 +18,7 @@ fn settings() -> EgoVlpV2Settings {
         hidden: 24,
         frames: 3,
         time_init: TimeInit::Zeros,
+        initializer_range: 0.02,
     };
     let text = TextSettings {
         vocabulary: 20,
