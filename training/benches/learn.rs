@@ -4,10 +4,12 @@
 //! `cargo bench --bench learn`, ten minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
 //! learners of that name only. Nothing fails by a score or by the clock: a promise that is missed is printed like any other.
 
-use std::path::{Path, PathBuf};
+#[path = "../tests/common/worlds.rs"]
+mod worlds;
+
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use egofx::decode::Tools;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::Surroundings;
 use egofx_train::learner::Entry;
@@ -120,25 +122,13 @@ const LARGER: (&str, &str) = ("epochs = 30", "epochs = 20");
 const FROM_SCRATCH: (&str, &str) = ("lr = 3e-4", "lr = 1e-3");
 
 fn world(folder: &Path, world: &World) -> Fallible<WorldPaths> {
-    Ok(world.write(folder, &Tools::find(None, None, &bases())?)?)
-}
-
-fn bases() -> Vec<PathBuf> {
-    vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..")]
+    Ok(world.write(folder, &worlds::tools())?)
 }
 
 /// A world that holds nearly nothing, to be filled where a case needs it.
 fn least(shuffled: bool) -> World {
-    World {
-        videos: [1, 5],
-        clips_per_video: 15,
-        questions: 10,
-        changes: [2, 2],
-        kitchens: [2, 2],
-        homes: [2, 2],
-        intervals: [2, 2, 2],
-        ..World::small(1, shuffled)
-    }
+    let World { seed, side, clips_per_video, .. } = World::small(1, shuffled);
+    World { seed, side, clips_per_video, shuffled, ..worlds::least() }
 }
 
 fn videos(videos: &Path, paths: &WorldPaths, [train, val]: [&Path; 2]) -> Sources {
@@ -146,7 +136,7 @@ fn videos(videos: &Path, paths: &WorldPaths, [train, val]: [&Path; 2]) -> Source
         videos: vec![videos.to_owned()],
         tokenizer: Some(paths.tokenizers[1].clone()),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
-        bases: bases(),
+        bases: worlds::bases(),
         memory_bytes: 6 << 30,
         ..Sources::default()
     }

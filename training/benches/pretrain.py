@@ -2,7 +2,7 @@
 fused with mined pairs, the three losses, clipping and AdamW, written after the original's structure. Not a part of the program.
 
 Called with a folder that holds `data.npz`, JSON with the settings, and the number of threads. Answers each line on standard
-input with a line of JSON: `loss` with the loss, `memory` with the peak in bytes, a number with the seconds of so many steps.
+input with a line of JSON: `loss` with the loss, a number with the seconds of so many steps.
 """
 
 import json
@@ -176,10 +176,6 @@ def main():
         if line.strip() == "loss":
             with torch.no_grad(), half:
                 print(json.dumps({"loss": model.loss(batch).item()}), flush=True)
-            continue
-        if line.strip() == "memory":
-            peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-            print(json.dumps({"bytes": peak}), flush=True)
             continue
         start = time.perf_counter()
         for _ in range(int(line)):

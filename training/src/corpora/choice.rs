@@ -47,9 +47,12 @@ impl Choice {
         behaviour: Behaviour,
         draw: Option<&mut Draw>,
     ) -> Result<Vec<u64>, ClipError> {
+        let span = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
         match self {
-            Self::Narrated => narrated(video, wanted, frames, behaviour, draw),
-            Self::Segments(edges) => segments(video, wanted, Grid::Segments { frames, edges }, behaviour, draw),
+            Self::Narrated => narrated(video, span, frames, behaviour, draw)
+                .map_err(|why| ClipError::Place { path: wanted.path.to_owned(), why }),
+            Self::Segments(edges) => segments(video, span, Grid::Segments { frames, edges }, behaviour, draw)
+                .map_err(|why| ClipError::Video { path: wanted.path.to_owned(), why }),
             Self::Whole => Ok(whole(video, frames, draw)),
         }
     }
@@ -57,15 +60,13 @@ impl Choice {
 
 fn narrated(
     video: &VideoInfo,
-    wanted: Wanted,
+    [start, end]: [f64; 2],
     frames: u32,
     behaviour: Behaviour,
     draw: Option<&mut Draw>,
-) -> Result<Vec<u64>, ClipError> {
+) -> Result<Vec<u64>, EgoclipError> {
     let total = video.timeline.frames();
-    let [start, end] = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
     let narrated = NarratedClip::new(start, end);
-    let place = |why| ClipError::Place { path: wanted.path.to_owned(), why };
     let middles = || narrated.pick(frames, Pick::Uniform);
     let picked = match draw {
         None => middles(),
@@ -75,20 +76,19 @@ fn narrated(
         },
     };
     let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
-    let addresses = narrated.addresses(&picked.map_err(place)?, EGOCLIP_PIECES, length, behaviour.compat());
+    let addresses = narrated.addresses(&picked?, EGOCLIP_PIECES, length, behaviour.compat());
     let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
     Ok(fill(addresses, frames).iter().map(whole).collect())
 }
 
 fn segments(
     video: &VideoInfo,
-    wanted: Wanted,
+    [start, end]: [f64; 2],
     grid: Grid,
     behaviour: Behaviour,
     draw: Option<&mut Draw>,
-) -> Result<Vec<u64>, ClipError> {
+) -> Result<Vec<u64>, String> {
     let (line, total) = (&video.timeline, video.timeline.frames());
-    let [start, end] = wanted.clip.span.unwrap_or([0.0, line.end_sec()]);
     let compat = behaviour.compat();
     let window = TimeSpan::new(start, end).and_then(|span| match draw {
         Some(draw) => grid.drawn(line, span, compat, &mut |range| within(draw, range)),
@@ -96,8 +96,7 @@ fn segments(
     });
     let there = window.filter(|window| window.frames.iter().all(|&index| index < total));
     let why = || format!("there is no window of the grid \"{grid}\" in {total} frames from second {start} to {end}");
-    let missing = || ClipError::Video { path: wanted.path.to_owned(), why: why() };
-    there.map(|window| window.frames).ok_or_else(missing)
+    there.map(|window| window.frames).ok_or_else(why)
 }
 
 fn whole(video: &VideoInfo, frames: u32, draw: Option<&mut Draw>) -> Vec<u64> {

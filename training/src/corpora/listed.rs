@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use egofx::benchmark::{Benchmark, BenchmarkError, Sources as Files};
 use egofx::queries::{Queries, Query};
 
+use super::frames::Wanted;
 use crate::error::TrainError;
 
 /// A stretch of a video.
@@ -59,6 +60,13 @@ impl Listed {
     /// The clip of that name.
     pub fn clip(&self, uid: &str) -> Option<Clip> {
         self.clips.get(uid).copied()
+    }
+
+    /// The clip of that name and the file of its video; the whole first video for a name that is not listed, which no
+    /// sentence has.
+    pub fn wanted(&self, uid: &str) -> Wanted<'_> {
+        let clip = self.clip(uid).unwrap_or(Clip { video: 0, span: None });
+        Wanted { path: &self.videos[clip.video as usize], clip }
     }
 
     /// The sentence or label in a row that exists.

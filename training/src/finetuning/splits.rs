@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
-use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::listed::Listed;
 use crate::corpora::replaced::Account;
 use crate::draws::{self, Purpose};
 use crate::error::TrainError;
@@ -18,6 +18,30 @@ use crate::learner::{Draw, Fold};
 use crate::sources::{Sources, Split};
 
 const VIDEOS_ABOUT: &str = "a folder of the videos";
+
+/// What `read` makes of the annotations to learn from and of the others; of the others alone where nothing is learnt.
+///
+/// # Errors
+/// Neither videos nor annotations were given; what `read` says.
+pub fn both<T>(
+    sources: &Sources,
+    about: &'static str,
+    read: impl Fn(&Path) -> Result<T, TrainError>,
+) -> Result<(Option<T>, T), TrainError> {
+    sources.expect_videos(VIDEOS_ABOUT)?;
+    if let Some(path) = sources.split(Split::Whole) {
+        return Ok((None, read(path)?));
+    }
+    let given = |split, name| sources.split(split).ok_or(TrainError::Needed { name, about });
+    Ok((Some(read(given(Split::Train, "train")?)?), read(given(Split::Validation, "val")?)?))
+}
+
+/// Who accounts for the samples of these lists.
+pub fn account<'l>(listed: impl Iterator<Item = &'l Listed>) -> Account {
+    let left_out = listed.flat_map(|listed| &listed.left_out);
+    let left_out = left_out.map(|(count, why)| format!("{count} {why} are left out")).collect();
+    Account::new(left_out, "clips could not be read, and are left out of the scores")
+}
 
 /// Annotations of both splits; the first is missing where nothing is learnt.
 pub struct Splits {
@@ -49,17 +73,7 @@ impl Splits {
         choice: Option<Choice>,
         behaviour: Behaviour,
     ) -> Result<Self, TrainError> {
-        sources.expect_videos(VIDEOS_ABOUT)?;
-        let read = |path: &Path| Listed::read(name, &[path], &sources.videos);
-        let (train, other) = match sources.split(Split::Whole) {
-            Some(path) => (None, read(path)?),
-            None => {
-                let given = |split, name| sources.split(split).ok_or(TrainError::Needed { name, about });
-                (Some(read(given(Split::Train, "train")?)?), read(given(Split::Validation, "val")?)?)
-            }
-        };
-        let all = train.iter().chain([&other]).flat_map(|listed| &listed.left_out);
-        let left_out = all.map(|(count, why)| format!("{count} {why} are left out")).collect();
+        let (train, other) = both(sources, about, |path| Listed::read(name, &[path], &sources.videos))?;
         let clips = Clips::new(clips, side, behaviour, sources)?;
         let clips = match (choice, sources.stored.first()) {
             (Some(choice), _) => clips.with_stored(&sources.stored, choice)?,
@@ -69,7 +83,7 @@ impl Splits {
                 return Err(TrainError::unexpected(folder, expected, "one"));
             }
         };
-        let account = Account::new(left_out, "clips could not be read, and are left out of the scores");
+        let account = account(train.iter().chain([&other]));
         Ok(Self { train, other, clips, account })
     }
 
@@ -152,9 +166,7 @@ impl<'s> Row<'s> {
 
     /// Its clip, and the video that it lies in. Every sentence is of a clip that is listed.
     pub fn wanted(&self) -> Wanted<'s> {
-        let uid = self.listed.query(self.row).clip_uid.as_str();
-        let clip = self.listed.clip(uid).unwrap_or(Clip { video: 0, span: None });
-        Wanted { path: &self.listed.videos[clip.video as usize], clip }
+        self.listed.wanted(self.listed.query(self.row).clip_uid.as_str())
     }
 }
 

@@ -15,13 +15,13 @@ use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use super::splits::stacked;
+use super::splits::{account, both, stacked};
 use crate::backbones::load::load_any;
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips, Wanted};
-use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::listed::Listed;
 use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
 use crate::draws::{self, Purpose};
@@ -30,10 +30,8 @@ use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::objectives::{adaptive_max_margin, cosine, infonce, max_margin};
 use crate::optimizer::{Rate, Treatment};
 use crate::pretraining::Backbone;
-use crate::sources::{Sources, Split};
+use crate::sources::Sources;
 use crate::submission::Submission;
-
-const VIDEOS_ABOUT: &str = "a folder of the videos";
 
 /// A benchmark.
 pub trait Benchmark: Sized + Sync + 'static {
@@ -188,19 +186,11 @@ impl<K: Benchmark> Data<K> {
         choice: Choice,
         behaviour: Behaviour,
     ) -> Result<Self, TrainError> {
-        sources.expect_videos(VIDEOS_ABOUT)?;
-        let read = |path: &Path| -> Result<Source, TrainError> {
+        let (train, test) = both(sources, K::ABOUT, |path| {
             let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
             Ok(Source { path: path.to_owned(), listed })
-        };
-        let given = |split, name| sources.split(split).ok_or(TrainError::Needed { name, about: K::ABOUT });
-        let (train, test) = match sources.split(Split::Whole) {
-            Some(path) => (None, read(path)?),
-            None => (Some(read(given(Split::Train, "train")?)?), read(given(Split::Validation, "val")?)?),
-        };
-        let left_out = train.iter().chain([&test]).flat_map(|source| &source.listed.left_out);
-        let left_out = left_out.map(|(count, why)| format!("{count} {why} are left out")).collect();
-        let account = Account::new(left_out, "clips could not be read, and are left out of the scores");
+        })?;
+        let account = account(train.iter().chain([&test]).map(|source| &source.listed));
         let kind = K::open(train.as_ref(), &test, sources)?;
         Ok(Self {
             clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, choice)?,
@@ -249,7 +239,7 @@ impl<K: Benchmark> Data<K> {
             let mut own = draws::generator(base, Purpose::Sample { number: sample as u64 });
             let read = |row: usize, draw: &mut Draw| {
                 let uid = listed.query(row).clip_uid.as_str();
-                self.clips.clip(wanted(listed, uid), self.choice, Some(draw))
+                self.clips.clip(listed.wanted(uid), self.choice, Some(draw))
             };
             let (row, clip) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
             let (sentence, weight) = self.kind.sentence(listed, row, &mut own);
@@ -268,7 +258,7 @@ impl<K: Benchmark> Data<K> {
                 Sample::Train => {}
                 Sample::Clip(clip) => {
                     let listed = &self.test.listed;
-                    match self.clips.clip(wanted(listed, &listed.uids[clip]), self.choice, None) {
+                    match self.clips.clip(listed.wanted(&listed.uids[clip]), self.choice, None) {
                         Ok(found) => {
                             clips.push(sample);
                             frames.push(found);
@@ -305,18 +295,10 @@ impl<K: Benchmark> Data<K> {
             return (names, Array2::zeros((videos.len(), self.kind.sentences().len())));
         }
         let cosines = cosine(&rows(&videos), &rows(&texts));
-        let mut flat = vec![0f32; cosines.numel()];
-        let count = flat.len();
-        cosines.copy_data(&mut flat, count);
+        let flat = Vec::<f32>::try_from(cosines.view(-1)).unwrap_or_default();
         let shape = (videos.len(), texts.len());
         (names, Array2::from_shape_vec(shape, flat).expect("there is a cosine for each pair"))
     }
-}
-
-/// A clip by its name. Every sentence is of a clip that is listed.
-fn wanted<'l>(listed: &'l Listed, uid: &str) -> Wanted<'l> {
-    let clip = listed.clip(uid).unwrap_or(Clip { video: 0, span: None });
-    Wanted { path: &listed.videos[clip.video as usize], clip }
 }
 
 impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
@@ -368,7 +350,7 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
             .train
             .iter()
             .chain([&data.test])
-            .flat_map(|Source { listed, .. }| listed.uids.iter().map(move |uid| wanted(listed, uid)));
+            .flat_map(|Source { listed, .. }| listed.uids.iter().map(move |uid| listed.wanted(uid)));
         Some((&data.clips, data.choice, all.collect()))
     }
 
