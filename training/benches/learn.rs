@@ -199,8 +199,10 @@ fn main() -> Fallible<()> {
         "head", "score", "promise", "reached", "shuffled", "samples/s", "waiting"
     );
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| case.config.contains(name));
-    for case in CASES.iter().filter(is_wanted) {
+    for case in &CASES {
+        if !wanted.is_empty() && !wanted.contains(&Experiment::parse(case.config)?.learner) {
+            continue;
+        }
         let Reached { head, name, score, others, rate, waiting } = train(case, false)?;
         let shuffled = if case.shuffled { format!("{:.3}", train(case, true)?.score) } else { String::new() };
         println!(

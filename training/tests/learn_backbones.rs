@@ -117,7 +117,7 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// What one hour of a day comes to: pretraining, and both benchmarks of retrieval before and after tuning on them.
+/// Pretraining of the towers, of both together from these, and both benchmarks of retrieval before and after tuning on them.
 #[test]
 fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     let folder = tempfile::tempdir().unwrap();
@@ -131,23 +131,26 @@ fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     };
     let paths = made(folder.path(), &world);
     let of_files = |train: &Path, val: &Path| sources(&paths.videos, train, val, Some(&paths.tokenizers[1]));
-    let text = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
     // Places and times that count for less are learnt later, and what things are sooner.
-    let text = with(
-        text,
-        &[
-            ("epochs = 30", "epochs = 7"),
-            ("words = 1.0, matching = 2.0", "words = 0.0, matching = 0.0"),
-            ("initializer_range = 0.5", "initializer_range = 0.02"),
-        ],
+    let all = with(
+        include_str!("../configs/synthetic_pretrain_egovlpv2.toml"),
+        &[("initializer_range = 0.5", "initializer_range = 0.02")],
     );
+    let alone = [("epochs = 30", "epochs = 7"), ("words = 1.0, matching = 2.0", "words = 0.0, matching = 0.0")];
     let run = folder.path().join("run");
-    let scores = learnt(&text, &of_files(&paths.egoclip, &paths.egomcq), &run, "egomcq");
+    let mcq = of_files(&paths.egoclip, &paths.egomcq);
+    let scores = learnt(&with(&all, &alone), &mcq, &run, "egomcq");
     println!("{scores:?}");
     // One of five is chance.
     assert!(of(&scores, "inter-video") > 0.6, "{scores:?}");
+    assert!(of(&scores, "fusion inter-video") < 0.4, "{scores:?}");
 
     let init = [run.join(LAST_FILE)];
+    let fused = with(&all, &[("epochs = 30", "epochs = 6")]);
+    let scores = tuned(&fused, &mcq, &folder.path().join("fused"), "egomcq", &init);
+    println!("{scores:?}");
+    assert!(of(&scores, "fusion inter-video") > 0.5, "{scores:?}");
+
     let tune = |text: &str, name: &str, [train, val]: [&Path; 2], score: &str| {
         let sources = of_files(train, val);
         // A rate of next to nothing leaves the weights as they are.
@@ -168,21 +171,34 @@ fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     assert!(tune(text, "charades", [&paths.charades.train, &paths.charades.test], classes) > 0.25);
 }
 
+/// Whether a thing changes, and from the tower that knows it, when.
 #[test]
 fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
-    let accuracy = |shuffled: bool| {
-        let folder = tempfile::tempdir().unwrap();
-        let world = World { changes: [180, 60], shuffled, ..worlds::least() };
-        let paths = made(folder.path(), &world);
-        let sources = sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None);
-        let scores =
-            learnt(include_str!("../configs/synthetic_oscc.toml"), &sources, &folder.path().join("run"), "oscc");
+    let folder = tempfile::tempdir().unwrap();
+    let world = |name: &str, changes: [usize; 2], shuffled: bool| {
+        let folder = folder.path().join(name);
+        let paths = made(&folder, &World { changes, shuffled, ..worlds::least() });
+        (sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None), folder)
+    };
+    let oscc = with(include_str!("../configs/synthetic_oscc.toml"), &[("epochs = 30", "epochs = 15")]);
+    let accuracy = |(sources, folder): &(Sources, PathBuf)| {
+        let scores = learnt(&oscc, sources, &folder.join("oscc"), "oscc");
         println!("{scores:?}");
         of(&scores, "accuracy")
     };
-    let (learnt, shuffled) = (accuracy(false), accuracy(true));
-    assert!(learnt > 0.85, "{learnt}");
-    assert!(shuffled < 0.7, "{shuffled}");
+    let (told, shuffled) = (world("told", [600, 90], false), world("shuffled", [180, 90], true));
+    let (learnt, shuffled) = (accuracy(&told), accuracy(&shuffled));
+    // Two thirds of the clips have a change.
+    assert!(learnt > 0.9, "{learnt}");
+    assert!(shuffled < 0.78, "{shuffled}");
+
+    let (sources, folder) = told;
+    let init = [folder.join("oscc").join(LAST_FILE)];
+    let pnr = include_str!("../configs/synthetic_pnr.toml");
+    let scores = tuned(&with(pnr, &[("epochs = 50", "epochs = 40")]), &sources, &folder.join("pnr"), "pnr", &init);
+    println!("{scores:?}");
+    // Seconds; of a network that always says the middle 1.5.
+    assert!(of(&scores, "keyframe distance") < 1.0, "{scores:?}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct Sizes {
     /// Questions of EgoMCQ, of either type. Without it 200.
     #[arg(long, value_name = "N")]
     questions: Option<usize>,
-    /// Clips of OSCC and PNR to learn from, half of them with a change, and to validate on. Without it 180,60.
+    /// Clips of OSCC and PNR to learn from, two thirds of them with a change, and to validate on. Without it 180,60.
     #[arg(long, value_name = "N,N", value_delimiter = ',', num_args = 1)]
     changes: Option<Vec<usize>>,
     /// Colours, shapes and motions that there are: at most 6,6,8. Without it 4,3,4.

@@ -1,30 +1,27 @@
 //! Sentences and clips that are to find each other: EPIC-KITCHENS-100 retrieval and Charades-Ego, by both backbones.
 //!
 //! What the benchmarks have in common; each says in a file of its own what it learns from, and what is compared. Not for
-//! networks, losses or metrics. Samples are numbered through: first the sentences to learn from, then the clips of the test,
-//! then the sentences that these are compared with, each of which is embedded once.
+//! frames or metrics.
 
 pub mod charades;
+mod data;
 pub mod epic;
 
 use std::path::{Path, PathBuf};
 
 use egofx::grid::Edges;
 use egofx::ndarray::Array2;
-use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use super::splits::{account, both, stacked};
+pub use self::data::{Batch, Data};
 use crate::backbones::load::load_any;
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips, Wanted};
 use crate::corpora::listed::Listed;
-use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
-use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::objectives::{adaptive_max_margin, cosine, infonce, max_margin};
@@ -121,42 +118,6 @@ pub struct Settings<B> {
     pub loss: Loss,
 }
 
-/// The samples of a run.
-pub struct Data<K> {
-    train: Option<Source>,
-    test: Source,
-    kind: K,
-    clips: Clips,
-    words: Words,
-    account: Account,
-    choice: Choice,
-    behaviour: Behaviour,
-}
-
-/// What is computed together.
-pub enum Batch {
-    /// Pairs to learn from.
-    Pairs {
-        /// `[B, F, 3, S, S]`.
-        frames: Tensor,
-        /// Ids and mask, `[B, L]`.
-        words: [Tensor; 2],
-        /// `[B]`, how relevant the sentences are.
-        weights: Tensor,
-    },
-    /// Clips and sentences of the test, each with its number.
-    Apart {
-        /// The clips that could be read.
-        clips: Vec<usize>,
-        /// `[clips, F, 3, S, S]`.
-        frames: Option<Tensor>,
-        /// The sentences.
-        sentences: Vec<usize>,
-        /// Ids and mask, `[sentences, L]`.
-        words: Option<[Tensor; 2]>,
-    },
-}
-
 /// Embeddings of sentences and of clips, those that a batch has.
 pub struct Embedded {
     texts: Option<Tensor>,
@@ -169,136 +130,6 @@ pub struct Retrieval<B, K> {
     loss: Loss,
     behaviour: Behaviour,
     kind: std::marker::PhantomData<K>,
-}
-
-/// What a sample is.
-enum Sample {
-    Train,
-    Clip(usize),
-    Sentence(usize),
-}
-
-impl<K: Benchmark> Data<K> {
-    fn open(
-        sources: &Sources,
-        words: Words,
-        (clips, side): (&ClipSettings, i64),
-        choice: Choice,
-        behaviour: Behaviour,
-    ) -> Result<Self, TrainError> {
-        let (train, test) = both(sources, K::ABOUT, |path| {
-            let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
-            Ok(Source { path: path.to_owned(), listed })
-        })?;
-        let account = account(train.iter().chain([&test]).map(|source| &source.listed));
-        let kind = K::open(train.as_ref(), &test, sources)?;
-        Ok(Self {
-            clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, choice)?,
-            train,
-            test,
-            kind,
-            words,
-            account,
-            choice,
-            behaviour,
-        })
-    }
-
-    fn num_train(&self) -> usize {
-        self.train.as_ref().map_or(0, |source| source.listed.queries.len())
-    }
-
-    fn sample(&self, number: usize) -> Sample {
-        let (train, clips) = (self.num_train(), self.test.listed.uids.len());
-        match (number.checked_sub(train), number.checked_sub(train + clips)) {
-            (None, _) => Sample::Train,
-            (Some(clip), None) => Sample::Clip(clip),
-            (_, Some(sentence)) => Sample::Sentence(sentence),
-        }
-    }
-
-    fn fold(&self) -> Fold {
-        let first = self.num_train();
-        let end = first + self.test.listed.uids.len() + self.kind.sentences().len();
-        Fold { name: String::new(), train: (0..first).collect(), validation: (first..end).collect() }
-    }
-
-    fn encode(&self, rule: &str, sentences: &[&str]) -> Result<[Tensor; 2], TrainError> {
-        let (ids, mask) = self.words.encode(rule, sentences)?;
-        Ok([ids, mask])
-    }
-
-    /// Each sample is drawn by a generator of its own: first its frames, then its sentence.
-    fn pairs(&self, samples: &[usize], draw: &mut Draw) -> Result<Batch, TrainError> {
-        let Some(Source { listed, .. }) = &self.train else {
-            return Err(TrainError::Needed { name: "train", about: K::ABOUT });
-        };
-        let base = draw.next_u64();
-        let (mut frames, mut sentences, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        for &sample in samples {
-            let mut own = draws::generator(base, Purpose::Sample { number: sample as u64 });
-            let read = |row: usize, draw: &mut Draw| {
-                let uid = listed.query(row).clip_uid.as_str();
-                self.clips.clip(listed.wanted(uid), self.choice, Some(draw))
-            };
-            let (row, clip) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
-            let (sentence, weight) = self.kind.sentence(listed, row, &mut own);
-            frames.push(clip);
-            sentences.push(sentence);
-            weights.push(weight as f32);
-        }
-        let words = self.encode(K::RULES[0], &sentences)?;
-        Ok(Batch::Pairs { frames: stacked(frames.iter()), words, weights: Tensor::from_slice(&weights) })
-    }
-
-    fn apart(&self, samples: &[usize]) -> Result<Batch, TrainError> {
-        let (mut clips, mut frames, mut sentences, mut texts) = (vec![], vec![], vec![], vec![]);
-        for &sample in samples {
-            match self.sample(sample) {
-                Sample::Train => {}
-                Sample::Clip(clip) => {
-                    let listed = &self.test.listed;
-                    match self.clips.clip(listed.wanted(&listed.uids[clip]), self.choice, None) {
-                        Ok(found) => {
-                            clips.push(sample);
-                            frames.push(found);
-                        }
-                        Err(error) => self.account.unread.note(&error),
-                    }
-                }
-                Sample::Sentence(sentence) => {
-                    sentences.push(sample);
-                    texts.push(self.kind.sentences()[sentence].as_str());
-                }
-            }
-        }
-        let frames = (!frames.is_empty()).then(|| stacked(frames.iter()));
-        let words = (!texts.is_empty()).then(|| self.encode(K::RULES[1], &texts)).transpose()?;
-        Ok(Batch::Apart { clips, frames, sentences, words })
-    }
-
-    /// Names of the clips that have been embedded, and their cosines `[clips, sentences]`.
-    fn cosines(&self, predictions: &[(usize, Vec<f32>)]) -> (Vec<&str>, Array2<f32>) {
-        let (mut names, mut videos, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        for (sample, embedding) in predictions {
-            match self.sample(*sample) {
-                Sample::Train => {}
-                Sample::Clip(clip) => {
-                    names.push(self.test.listed.uids[clip].as_str());
-                    videos.push(embedding.as_slice());
-                }
-                Sample::Sentence(_) => texts.push(embedding.as_slice()),
-            }
-        }
-        let rows = |rows: &[&[f32]]| Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1]);
-        if videos.is_empty() || texts.is_empty() {
-            return (names, Array2::zeros((videos.len(), self.kind.sentences().len())));
-        }
-        let cosines = cosine(&rows(&videos), &rows(&texts));
-        let flat = Vec::<f32>::try_from(cosines.view(-1)).unwrap_or_default();
-        let shape = (videos.len(), texts.len());
-        (names, Array2::from_shape_vec(shape, flat).expect("there is a cosine for each pair"))
-    }
 }
 
 impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
@@ -346,12 +177,7 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
     }
 
     fn clips(data: &Data<K>) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
-        let all = data
-            .train
-            .iter()
-            .chain([&data.test])
-            .flat_map(|Source { listed, .. }| listed.uids.iter().map(move |uid| listed.wanted(uid)));
-        Some((&data.clips, data.choice, all.collect()))
+        Some(data.clips())
     }
 
     fn treatment(_name: &str, _shape: &[i64]) -> Treatment {

@@ -56,7 +56,7 @@ pub struct World {
     pub videos: [usize; 2],
     /// Questions of EgoMCQ between videos, and as many within one.
     pub questions: usize,
-    /// Clips of OSCC and PNR for training and validation, half of them with a change; three in a video.
+    /// Clips of OSCC and PNR for training and validation, three in a video, two of which with a change.
     pub changes: [usize; 2],
     /// Videos of EPIC-KITCHENS for training and test.
     pub kitchens: [usize; 2],
