@@ -149,7 +149,7 @@ fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     let fused = with(&all, &[("epochs = 30", "epochs = 5")]);
     let scores = tuned(&fused, &mcq, &folder.path().join("fused"), "egomcq", &init);
     println!("{scores:?}");
-    assert!(of(&scores, "fusion inter-video") > 0.45, "{scores:?}");
+    assert!(of(&scores, "fusion inter-video") > 0.5, "{scores:?}");
 
     let tune = |text: &str, name: &str, [train, val]: [&Path; 2], score: &str| {
         let sources = of_files(train, val);
@@ -190,7 +190,7 @@ fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
     let (learnt, shuffled) = (accuracy(&told), accuracy(&shuffled));
     // Two thirds of the clips have a change.
     assert!(learnt > 0.9, "{learnt}");
-    assert!(shuffled < 0.78, "{shuffled}");
+    assert!(shuffled < 0.7, "{shuffled}");
 
     let (sources, folder) = told;
     let init = [folder.join("oscc").join(LAST_FILE)];
