@@ -38,6 +38,9 @@ export CMAKE := $(CURDIR)/.runtime/cmake/bin/cmake
 unexport HDF5_DIR
 endif
 
+# The training package has a Makefile of its own.
+IN_TRAINING = -C training FEATURES='$(FEATURES)' ROOTLESS='$(ROOTLESS)'
+
 stamp = .runtime/$(1)/.$(firstword $(shell cksum < requirements/$(2).txt))
 ORT      := $(call stamp,ort,ort)
 OPENVINO := $(call stamp,openvino,openvino)
@@ -154,8 +157,10 @@ $(TORCH): | system
 
 ##@ Building
 
-.PHONY: build demo dist clean FORCE
-build: $(EGOFX) ## the program, target/release/egofx
+.PHONY: build build-train demo dist clean FORCE
+build: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
+build-train: ## training: target/release/egofx-train (fetches libtorch once, 0.5 GB)
+	$(MAKE) $(IN_TRAINING) build
 
 ifndef PREBUILT
 # Cargo knows what is out of date; a binary that it leaves alone keeps its time, and no stage runs again.
@@ -186,18 +191,34 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test bench lint doc gpu-check
-# The root package's tests come last, and with them their summary.
-test: setup setup-test ## all tests that need no GPU
-	$(MAKE) -C training test FEATURES='$(FEATURES)' ROOTLESS='$(ROOTLESS)'
-	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked $(FEATURES)
+.PHONY: test test-train test-egofx test-long processor bench lint doc gpu-check
+# Both packages are tested to their ends whatever fails, and either's failure is this target's. The root package's tests
+# come last, and with them their summary.
+test: setup setup-test processor ## all tests that need no GPU, of both programs
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-egofx
+
+test-train:
+	$(MAKE) $(IN_TRAINING) test
+test-egofx:
+	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)
+
+# These are marked `#[ignore = "long: ..."]`.
+test-long: export TEST_FLAGS := -- --ignored
+test-long: test ## the tests that take minutes each and that `test` leaves out: long learning, campaigns
+
+# Two processors, or two sets of kernels, give float sums that differ in their last bits: a log has to say which it was.
+processor:
+	@sed -n 's/^model name[^:]*: /processor: /p' /proc/cpuinfo | head -n 1
+	@echo "instructions:" $$(grep -m 1 ^flags /proc/cpuinfo | tr ' ' '\n' | grep -xE 'avx2|fma|f16c|avx_vnni|avx512.*|amx.*')
+	@echo "cores: $$(nproc)"
+	@env | grep -E '^(ATEN_|MKL_|ONEDNN_|DNNL_|OMP_|ORT_|EGOFX_)' | sort || true
 
 bench: setup ## the benchmarks
 	$(CARGO) bench --locked $(FEATURES)
-	$(MAKE) -C training bench FEATURES='$(FEATURES)'
+	$(MAKE) $(IN_TRAINING) bench
 
 lint: setup ## formatting and clippy
-	$(MAKE) -C training lint FEATURES='$(FEATURES)'
+	$(MAKE) $(IN_TRAINING) lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets --locked $(FEATURES) -- -D warnings
 
@@ -210,7 +231,7 @@ ifdef PREBUILT
 	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done
 else
 	$(CARGO) test --release --locked $(FEATURES) --features gpu-tests --test gpu -- --nocapture
-	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda $(MAKE) -C training test FEATURES='$(FEATURES)'
+	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda $(MAKE) $(IN_TRAINING) test
 endif
 
 ##@ Research stages: each runs again only when something before it changed
