@@ -3,6 +3,7 @@
 //! Parsed strictly, because a misspelt key would otherwise change features silently. Not for devices, batch sizes,
 //! workers or paths: those are flags. Invariant: two runs with equal fingerprints compute equal rows.
 
+mod shipped;
 mod transform;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use shipped::{SHIPPED, Shipped};
 pub use transform::{Channels, Filter, Place, Transform};
 
 use crate::backbone::Towers;
@@ -22,8 +24,19 @@ use crate::text::{TextError, TextModel, TextRule};
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
+    /// Neither a recipe of the program nor a path.
+    #[error(
+        "no recipe is called {name:?}{}; `egofx recipes` lists them, and a file is given as a path: ./{name} or {name}.toml",
+        if near.is_empty() { String::new() } else { format!(" (near: {})", near.join(", ")) }
+    )]
+    Unknown {
+        /// The name given.
+        name: String,
+        /// Names that may have been meant.
+        near: Vec<&'static str>,
+    },
     /// The file cannot be read.
-    #[error("recipe {}: {source}", path.display())]
+    #[error("recipe {}: {source}{}", path.display(), by_name(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -64,6 +77,12 @@ pub enum RecipeError {
     },
 }
 
+/// For a file that is not there: that the program has a recipe of its name.
+fn by_name(path: &Path) -> String {
+    let shipped = path.file_stem().and_then(|stem| Shipped::find(stem.to_str()?)).filter(|_| !path.exists());
+    shipped.map(|shipped| format!("; the program has one of that name: -p {}", shipped.name)).unwrap_or_default()
+}
+
 /// A validated recipe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
@@ -77,7 +96,7 @@ pub struct Recipe {
     rule: Option<&'static TextRule>,
 }
 
-/// The keys of a recipe file. None has a default. `grid` and `transform` say what is seen, `text` what is read; a recipe has
+/// The keys of a recipe file. None has a default, and all but `output.dim` are needed. `grid` and `transform` say what is seen, `text` what is read; a recipe has
 /// one of the two, or both and `fusion`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +156,10 @@ pub struct Fusion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
+    /// Features per row that the graph has to give: the same names stand for graphs of several checkpoints, and a row of
+    /// another width is of another one. Without it they are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
     /// A name in [`FORMATS`].
     pub format: String,
     /// Element type on disk.
@@ -144,14 +167,36 @@ pub struct Output {
 }
 
 impl Recipe {
+    /// The recipe that a person names: a file if it is given as a path (with a `/`, or ending in `.toml`), else the
+    /// program's own of that name, else a file after all.
+    ///
+    /// # Errors
+    /// [`RecipeError::Unknown`] with the names that are near, and those of [`Recipe::read`].
+    pub fn find(given: &Path) -> Result<Self, RecipeError> {
+        let is_path = given.components().count() != 1 || given.extension().is_some_and(|ext| ext == "toml");
+        let name = given.to_string_lossy();
+        match Shipped::find(&name).filter(|_| !is_path && !name.contains('/')) {
+            Some(shipped) => Self::parse(given, shipped.text),
+            None if is_path || given.exists() => Self::read(given),
+            None => Err(RecipeError::Unknown { near: Shipped::near(&name), name: name.into_owned() }),
+        }
+    }
+
     /// Reads and checks `path`; its file stem names the feature set.
+    ///
+    /// # Errors
+    /// All of [`RecipeError`] but [`RecipeError::Unknown`].
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         let io = |source| RecipeError::Io { path: path.to_owned(), source };
-        let text = fs::read_to_string(path).map_err(io)?;
+        Self::parse(path, &fs::read_to_string(path).map_err(io)?)
+    }
+
+    /// Checks the `text` of a recipe that the stem of `path` names.
+    fn parse(path: &Path, text: &str) -> Result<Self, RecipeError> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let name = ClipUid::parse(&stem).map_err(|source| RecipeError::Name { path: path.to_owned(), source })?;
         let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
-        let body: Body = toml::from_str(&text).map_err(parse)?;
+        let body: Body = toml::from_str(text).map_err(parse)?;
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
         let rule = body.text.as_ref().map(Reading::find).transpose();
         let rule = rule.map_err(|source| RecipeError::Text { path: path.to_owned(), source })?;
@@ -233,6 +278,9 @@ impl Body {
         self.check_parts()?;
         self.grid.map_or(Ok(()), |grid| grid.validate())?;
         self.transform.map_or(Ok(()), Transform::check)?;
+        if self.output.dim == Some(0) {
+            return Err("output.dim is 0, expected the number of features in a row".into());
+        }
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
         if !known.contains(&self.output.format.as_str()) {
             return Err(format!("output.format is {:?}, expected one of {}", self.output.format, known.join(", ")));
@@ -307,6 +355,33 @@ dtype = "f32"
     fn a_complete_recipe_is_read_and_named_by_its_file() {
         let recipe = read(GOOD).unwrap();
         assert_eq!((recipe.name.as_str(), recipe.body.grid), ("set", Some(Grid::Egovlp { frames: 4 })));
+    }
+
+    #[test]
+    fn a_dim_is_kept_where_it_is_given_and_leaves_no_trace_where_it_is_not() {
+        let body = |recipe: Recipe| toml::to_string(&recipe.body).unwrap();
+        let without = body(read(GOOD).unwrap());
+        assert!(!without.contains("dim"), "{without}");
+        let with = read(&GOOD.replace("[output]", "[output]\ndim = 256")).unwrap();
+        assert_eq!(with.body.output.dim, Some(256));
+        assert_eq!(body(with).replace("dim = 256\n", ""), without);
+        assert!(refusal("[output]", "[output]\ndim = 0").contains("output.dim is 0"));
+        assert!(refusal("[output]", "[output]\ndim = \"256\"").contains("dim"));
+    }
+
+    #[test]
+    fn a_recipe_is_found_by_name_and_a_file_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("egovlp_nlq.toml");
+        let named = |given: &Path| Recipe::find(given).map(|recipe| (recipe.name.clone(), recipe.body.output.dim));
+        assert_eq!(named(Path::new("egovlp_nlq")).unwrap(), ("egovlp_nlq".into(), Some(256)));
+        let words = named(&path).unwrap_err().to_string();
+        assert!(words.ends_with("; the program has one of that name: -p egovlp_nlq"), "{words}");
+        fs::write(&path, GOOD).unwrap();
+        assert_eq!(named(&path).unwrap(), ("egovlp_nlq".into(), None), "a file wins where a path is given");
+        let words = named(Path::new("egovlp_nql")).unwrap_err().to_string();
+        assert!(words.starts_with("no recipe is called \"egovlp_nql\" (near: egovlp_nlq, egovlp_mq"), "{words}");
+        assert!(named(Path::new("absent.toml")).unwrap_err().to_string().contains("absent.toml: No such file"));
     }
 
     const SENTENCES: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";

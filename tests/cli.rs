@@ -306,6 +306,37 @@ fn the_doctor_and_the_shells_are_served() {
     shop.egofx("completions cmd").ends_with(2);
 }
 
+#[test]
+fn recipes_are_part_of_the_program_and_known_by_name() {
+    let shop = shop();
+    let listed = shop.egofx("recipes").ends_with(0);
+    let line = |name: &str| listed.stdout.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    let words = |line: Option<String>| line.unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(line("egovlp_nlq ")), ["egovlp_nlq", "NLQ", "egovlp_video", "embedding", "256"]);
+    assert_eq!(words(line("egovlpv2_mq ")), ["egovlpv2_mq", "MQ", "egovlpv2_video", "embedding", "4096"]);
+    let rows = json(&shop.egofx("recipes --json").ends_with(0).stdout);
+    assert_eq!(rows.as_array().unwrap().len(), fs::read_dir(support::checkout().join("pipelines")).unwrap().count());
+    let shipped = fs::read_to_string(support::checkout().join("pipelines/demo.toml")).unwrap();
+    assert_eq!(shop.egofx("recipes demo").ends_with(0).stdout, shipped);
+    shop.egofx("recipes dem0").ends_with(2).says(&["no recipe is called \"dem0\" (near: demo)"]);
+
+    shop.egofx("extract -m all.csv -p demo -o out").ends_with(0);
+    assert_eq!(shop.committed("out/demo"), ["a", "b"]);
+    let run = shop.egofx("extract -m all.csv -p egovlp_nql -o out").ends_with(2);
+    run.says(&["no recipe is called \"egovlp_nql\" (near: egovlp_nlq", "`egofx recipes` lists them"]);
+    shop.egofx("plan -m all.csv -p pipelines/demo.toml").ends_with(2).says(&["-p demo"]);
+    // A file is taken where a path is given, and only there.
+    shop.write("demo.toml", shipped.replace("dim = 32", "dim = 33"));
+    shop.write("demo", "no recipe");
+    shop.egofx("plan -m all.csv -p demo").ends_with(0);
+    for path in ["demo.toml", "./demo.toml"] {
+        let run = shop.egofx(&format!("plan -m all.csv -p {path}")).ends_with(2);
+        run.says(&["recipe demo: output.dim is 33, embedding of card tiny has 32 features a row"]);
+    }
+    fs::rename(shop.path("demo.toml"), shop.path("mine")).unwrap();
+    shop.egofx("plan -m all.csv -p mine").ends_with(2).says(&["recipe mine: output.dim is 33"]);
+}
+
 /// Runs a line of shell in which `$egofx` is the program.
 fn shell(shop: &Workshop, line: &str) -> std::process::Output {
     let mut command = Command::new("bash");

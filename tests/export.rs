@@ -23,7 +23,7 @@ const COSINE: f64 = 0.999_999;
 /// Debug graphs of a checkpoint whose heads have 16 numbers.
 fn exported(checkpoint: &Checkpoint) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into() };
+    let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
     export::export(checkpoint, &options, &judge(), folder.path()).unwrap();
     folder
 }

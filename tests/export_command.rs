@@ -300,6 +300,110 @@ fn int8_ranges_come_from_the_sample_video_and_the_card_says_so() {
     assert_eq!(names(&shop.path("out")), [""; 0]);
 }
 
+/// The names of all files of a folder with their bytes.
+fn bytes_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    names(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap())).collect()
+}
+
+#[test]
+fn cards_of_another_checkpoint_are_replaced_by_force_alone() {
+    let shop = Workshop::new();
+    let export = |arguments: &str| shop.egofx(&format!("export {arguments} --out out"));
+    export("--random egovlpv2 --tiny --seed 1").ends_with(0);
+    let held = bytes_of(&shop.path("out"));
+    // The same again changes nothing, and another model has other names.
+    export("--random egovlpv2 --tiny --seed 1").ends_with(0);
+    assert_eq!(bytes_of(&shop.path("out")), held);
+    let small = checkout().join("tests/data/checkpoints/egovlpv2_tiny_smallproj.pth").display().to_string();
+    let run = export(&format!("{small} --head-size 16")).ends_with(2);
+    run.says(&[
+        "out holds egovlpv2_video, egovlpv2_video_plain, egovlpv2_text",
+        "of tiny egovlpv2, random weights of seed 1 (sha256 ",
+        ", not of egovlpv2_tiny_smallproj.pth (sha256 ",
+        "a folder of its own (--out DIR;",
+        "--force",
+    ]);
+    assert_eq!(bytes_of(&shop.path("out")), held, "nothing was touched");
+    export("--random egovlp --tiny").ends_with(0);
+    export("--random egovlp --tiny --seed 1")
+        .ends_with(2)
+        .says(&["out holds egovlp_video, egovlp_text of tiny egovlp"]);
+    export(&format!("{small} --head-size 16 --force")).ends_with(0);
+    let card = fs::read_to_string(shop.path("out/egovlpv2_video.toml")).unwrap();
+    assert!(card.contains("egovlpv2_tiny_smallproj.pth") && !card.contains("random_weights"), "{card}");
+    assert_eq!(names(&shop.path("out")).len(), held.len() + 5, "EgoVLP's graphs stay");
+    shop.egofx("export --check --out out").ends_with(0);
+}
+
+#[test]
+fn graphs_of_lower_precision_do_not_outlive_their_checkpoint() {
+    let shop = Workshop::new();
+    let export = |arguments: &str| shop.egofx(&format!("export --random egovlp --tiny {arguments} --out out"));
+    export("--seed 1 --precision int8").ends_with(0);
+    export("--seed 2").ends_with(2).says(&["egovlp_video, egovlp_video_int8, egovlp_text, egovlp_text_int8"]);
+    // The card may be gone and those of lower precision still be there.
+    for name in ["egovlp_video.toml", "egovlp_text.toml"] {
+        fs::remove_file(shop.path("out").join(name)).unwrap();
+    }
+    export("--seed 2").ends_with(2).says(&["out holds egovlp_video_int8, egovlp_text_int8"]);
+    export("--seed 2 --force").ends_with(0);
+    assert!(!names(&shop.path("out")).iter().any(|name| name.contains("int8")), "{:?}", names(&shop.path("out")));
+    shop.write("out/egovlp_text.toml", "no card");
+    export("--seed 2").ends_with(2).says(&["out holds egovlp_text of a checkpoint that its card does not name"]);
+}
+
+#[test]
+fn rows_of_another_width_than_the_recipe_says_are_refused_with_the_cause() {
+    let shop = shop();
+    let small = checkout().join("tests/data/checkpoints/egovlpv2_tiny_smallproj.pth").display().to_string();
+    shop.egofx(&format!("export {small} --head-size 16 --out models")).ends_with(0);
+    shop.clip("v.mp4", 60);
+    shop.manifest(&["v.mp4"]);
+    let run = shop.egofx("extract -m all.csv -p egovlpv2_mq --models models -o features").ends_with(2);
+    run.says(&[
+        "recipe egovlpv2_mq: output.dim is 4096, embedding of card egovlpv2_video has ",
+        " features a row. The card was made of egovlpv2_tiny_smallproj.pth: ",
+        "name it with --models DIR",
+    ]);
+    assert!(!shop.path("features").exists());
+    shop.egofx("plan -m all.csv -p egovlpv2_mq --models models").ends_with(2).says(&["output.dim is 4096"]);
+    // Graphs of random weights are for trials.
+    shop.egofx("export --random egovlpv2 --tiny --out random").ends_with(0);
+    let run = shop.egofx("plan -m all.csv -p egovlpv2_mq --models random").ends_with(0);
+    run.says(&["recipe egovlpv2_mq: rows of 16 features, 4096 are asked for: tiny egovlpv2, random weights of seed 0"]);
+}
+
+#[test]
+fn a_graph_that_is_not_there_is_answered_with_the_command_that_makes_it() {
+    let shop = shop();
+    shop.clip("v.mp4", 60);
+    shop.manifest(&["v.mp4"]);
+    fs::create_dir(shop.path("models")).unwrap();
+    let refused = |flags: &str, words: &[&str]| {
+        shop.egofx(&format!("extract -m all.csv --models models -o features {flags}")).ends_with(2).says(words);
+    };
+    let card = "no model card \"egovlp_video\" in models (found: none); `egofx export CHECKPOINT --out models` makes";
+    refused("-p egovlp_nlq", &[card]);
+    refused(
+        "-p egovlp_nlq --precision int8",
+        &["\"egovlp_video_int8\"", "`egofx export CHECKPOINT --precision int8 --out models`"],
+    );
+}
+
+#[test]
+fn precision_int8_runs_the_int8_graphs() {
+    let shop = Workshop::new();
+    shop.egofx("export --random egovlp --tiny --precision int8 --out models").ends_with(0);
+    one_video(&shop, "egovlp_video");
+    shop.extract("exact", "--models models").ends_with(0);
+    shop.extract("features", "--models models --precision int8").ends_with(0);
+    shop.egofx("verify features").ends_with(0);
+    let (exact, unit) = (shop.unit("exact/rows", "v"), shop.unit("features/rows", "v"));
+    assert_eq!((unit.contract.precision.as_str(), unit.contract.backbone.as_str()), ("int8", "egovlp_video_int8"));
+    assert_ne!(exact.features, unit.features);
+    shop.extract("exact", "--models models --precision int8").ends_with(2).says(&["backbone"]);
+}
+
 /// A manifest of one video, and a recipe for `backbone`.
 fn one_video(shop: &Workshop, backbone: &str) {
     let recipe = format!("backbone = \"{backbone}\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n")

@@ -48,8 +48,13 @@ fn make(model: &Model) -> Fallible {
     let checkpoint = Checkpoint::seeded("random weights", 0, (known.sized)(Scale::Full).layout.parameters);
     let runtime = support::runtime()?;
     let judge = Judge { runtime: &runtime, threads: support::cores().len(), windows: Vec::new() };
-    let options =
-        Options { head_size: 64, further: vec![Arithmetic::Int8], debug: false, licence: "none, random".into() };
+    let options = Options {
+        head_size: 64,
+        further: vec![Arithmetic::Int8],
+        debug: false,
+        licence: "none, random".into(),
+        force: false,
+    };
     export::export(&checkpoint, &options, &judge, &model.folder)?;
     write_video(&checkpoint, &model.weights)
 }

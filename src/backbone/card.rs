@@ -34,6 +34,9 @@ pub struct Card {
     pub checkpoint: String,
     /// Its hash.
     pub checkpoint_sha256: String,
+    /// Whether the weights were drawn from a seed: a graph for trials, of which a recipe's `dim` is not asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub random_weights: bool,
     /// Arithmetic that is written into the graph: `fp32`, `fp16` or `int8`.
     pub arithmetic: String,
     /// The tensors that go in.
@@ -272,6 +275,15 @@ impl std::fmt::Display for Dim {
             Dim::Fixed(n) => write!(f, "{n}"),
             Dim::Named(name) => f.write_str(name),
         }
+    }
+}
+
+/// What makes `egofx export` write a card of that name, beside the checkpoint: cards of lower precisions end with it.
+pub(super) fn precision_flag(name: &str) -> &'static str {
+    match name.rsplit('_').next() {
+        Some("int8") => " --precision int8",
+        Some("fp16") => " --precision fp16",
+        _ => "",
     }
 }
 

@@ -47,10 +47,17 @@ pub enum Precision {
     Fp16,
     /// Matrix products in TensorFloat-32 (CUDA).
     Tf32,
+    /// 8-bit integers, as they are written into graphs of their own (`egofx export --precision int8`).
+    Int8,
 }
 
-const PRECISIONS: &[(&str, Precision)] =
-    &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16), ("fp16", Precision::Fp16), ("tf32", Precision::Tf32)];
+const PRECISIONS: &[(&str, Precision)] = &[
+    ("fp32", Precision::Fp32),
+    ("bf16", Precision::Bf16),
+    ("fp16", Precision::Fp16),
+    ("tf32", Precision::Tf32),
+    ("int8", Precision::Int8),
+];
 
 impl Provider {
     /// The name that users write.
@@ -58,7 +65,7 @@ impl Provider {
         name_of(PROVIDERS, self)
     }
 
-    /// The precisions that the provider offers.
+    /// The precisions that the provider offers; what is written into a graph, int8, it runs in its fp32.
     pub fn precisions(self) -> &'static [Precision] {
         match self {
             Provider::Cpu => &[Precision::Fp32],
@@ -73,7 +80,7 @@ impl Device {
     /// An error unless the device computes in `precision`.
     pub fn check_precision(self, precision: Precision) -> Result<(), BackboneError> {
         let offered = self.provider.precisions();
-        if offered.contains(&precision) {
+        if offered.contains(&precision.on_device()) {
             return Ok(());
         }
         let offered: Vec<&str> = offered.iter().map(|p| p.name()).collect();
@@ -86,6 +93,17 @@ impl Precision {
     /// The name that users write.
     pub fn name(self) -> &'static str {
         name_of(PRECISIONS, self)
+    }
+
+    /// The arithmetic that is asked of a device: int8 is written into the graph, and what it leaves is fp32.
+    fn on_device(self) -> Self {
+        if self == Self::Int8 { Self::Fp32 } else { self }
+    }
+
+    /// The graph that is run in place of `graph`: for int8 the one that was exported beside it.
+    pub fn graph(self, graph: &str) -> String {
+        let suffix = if self == Self::Int8 { "_int8" } else { "" };
+        if graph.ends_with(suffix) { graph.to_owned() } else { format!("{graph}{suffix}") }
     }
 }
 
@@ -158,6 +176,14 @@ mod tests {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }
         assert!("gpu".parse::<Device>().unwrap_err().to_string().contains("cpu, openvino, cuda, tensorrt"));
+    }
+
+    #[test]
+    fn int8_has_graphs_of_its_own() {
+        let of = |precision: &str, graph| precision.parse::<Precision>().unwrap().graph(graph);
+        assert_eq!(of("int8", "egovlp_video"), "egovlp_video_int8");
+        assert_eq!(of("int8", "egovlp_video_int8"), "egovlp_video_int8");
+        assert_eq!(of("bf16", "egovlp_video"), "egovlp_video");
     }
 
     #[test]

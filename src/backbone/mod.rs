@@ -91,7 +91,13 @@ pub enum BackboneError {
         source: std::io::Error,
     },
     /// No card of that name.
-    #[error("no model card {name:?} in {} (found: {})", models.display(), if known.is_empty() { "none".into() } else { known.join(", ") })]
+    #[error(
+        "no model card {name:?} in {} (found: {}); `egofx export CHECKPOINT{} --out {}` makes the cards of a checkpoint, --models names another folder of cards",
+        models.display(),
+        if known.is_empty() { "none".into() } else { known.join(", ") },
+        card::precision_flag(name),
+        models.display()
+    )]
     Unknown {
         /// The name asked for.
         name: String,

@@ -240,9 +240,38 @@ pub(super) fn split_of<'s>(path: &Path, told: Option<&'s str>) -> &'s str {
     if let Some(told) = told.map(str::trim).filter(|told| !told.is_empty()) {
         return told;
     }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    // The original readers look for parts of names as well.
-    ["train", "val", "test"].into_iter().find(|split| name.contains(split)).unwrap_or_default()
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = words(&name).filter_map(split_called).collect::<Vec<_>>();
+    found.dedup();
+    match found[..] {
+        [split] => split,
+        // Two of them: the file is of neither alone.
+        _ => "",
+    }
+}
+
+/// The words of a name, which end at what is no letter and before a capital: `EPIC_100_retrieval_test` has three.
+fn words(name: &str) -> impl Iterator<Item = String> {
+    let mut spaced = String::new();
+    let mut last = ' ';
+    for letter in name.chars() {
+        if letter.is_uppercase() && last.is_lowercase() {
+            spaced.push(' ');
+        }
+        spaced.push(if letter.is_alphabetic() { letter } else { ' ' });
+        last = letter;
+    }
+    spaced.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().into_iter()
+}
+
+/// The split that a word of a file's name stands for: whole words only, for "retrieval" holds "val" and "latest" "test".
+fn split_called(word: String) -> Option<&'static str> {
+    Some(match word.as_str() {
+        "train" | "training" | "trainset" => "train",
+        "val" | "valid" | "validation" | "valset" | "dev" => "val",
+        "test" | "testing" | "testset" => "test",
+        _ => return None,
+    })
 }
 
 /// The name by which examples call a file.
@@ -312,5 +341,21 @@ mod tests {
         assert_eq!(split_of(Path::new("x/moments_test_unannotated.json"), None), "test");
         assert_eq!(split_of(Path::new("validation.json"), Some(" ")), "val");
         assert_eq!(split_of(Path::new("egoclip.csv"), None), "");
+    }
+
+    #[test]
+    fn a_split_is_a_whole_word_of_the_name() {
+        let of = |name: &str| split_of(Path::new(name), None).to_owned();
+        let names =
+            ["EPIC_100_retrieval_test.csv", "EPIC_100_retrieval_train.csv", "EPIC_100_retrieval_test_sentence.csv"];
+        assert_eq!(names.map(of), ["test", "train", "test"]);
+        assert_eq!(["CharadesEgo_v1_test_only1st.csv", "metadata_train.csv"].map(of), ["test", "train"]);
+        assert_eq!(["fho_oscc-pnr_val.json", "formatted_test_qas_encode.json"].map(of), ["val", "test"]);
+        assert_eq!(
+            ["nlqVal.json", "Validation-2.json", "test1.json", "TEST.json"].map(of),
+            ["val", "val", "test", "test"]
+        );
+        assert_eq!(["latest.json", "interval_3.json", "constrained.csv", "evaluation.json"].map(of), [""; 4]);
+        assert_eq!(["nlq_train+val_v2.json", "training_train.json"].map(of), ["", "train"]);
     }
 }

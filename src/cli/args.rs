@@ -26,8 +26,8 @@ pub struct Work {
     /// Without start and end the whole video is one unit. Unknown columns are kept.
     #[arg(short, long, value_name = "FILE")]
     pub manifest: PathBuf,
-    /// Recipes, one per feature set; several share one decode.
-    #[arg(short, long = "pipeline", value_name = "FILE", required = true)]
+    /// Recipes, one per feature set; several share one decode. A name that `egofx recipes` lists, or the path of a file.
+    #[arg(short, long = "pipeline", value_name = "RECIPE", required = true)]
     pub pipelines: Vec<PathBuf>,
     /// What is asked about the clips, for recipes that read sentences: the table that `egofx manifest` writes [default:
     /// <manifest>.queries.csv beside the manifest, if it is there].
@@ -86,7 +86,7 @@ impl Work {
 
     /// Reads the recipes; two of one name are an error, for they would share a store.
     pub fn read_recipes(&self) -> anyhow::Result<Vec<Recipe>> {
-        let recipes: Vec<Recipe> = self.pipelines.iter().map(|path| Recipe::read(path)).collect::<Result<_, _>>()?;
+        let recipes: Vec<Recipe> = self.pipelines.iter().map(|given| Recipe::find(given)).collect::<Result<_, _>>()?;
         for (i, recipe) in recipes.iter().enumerate() {
             let twice = recipes[..i].iter().any(|other| other.name == recipe.name);
             anyhow::ensure!(
@@ -156,7 +156,10 @@ impl Work {
         let found = candidates.iter().find(|folder| folder.is_dir());
         found
             .cloned()
-            .context("no folder onnx/ here or beside the program: name the folder of model cards with --models")
+            .context(
+                "no folder onnx/ here or beside the program: `egofx export CHECKPOINT --out onnx` makes one, --models names \
+                 another folder of model cards",
+            )
     }
 }
 

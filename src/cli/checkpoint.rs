@@ -143,12 +143,28 @@ fn summary(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<Value> {
         "arch": about.arch,
         "epoch": about.epoch,
         "tensor_count": checkpoint.tensors().len(),
-        "parameters": checkpoint.tensors().values().map(TensorInfo::elements).sum::<usize>(),
+        "parameters": elements(checkpoint, false),
+        "buffers": elements(checkpoint, true),
         "weight_bytes": checkpoint.tensors().values().map(TensorInfo::bytes).sum::<usize>(),
         "dtypes": dtypes,
         "tensors_left_aside": about.tensors_aside,
         "entries_that_are_no_tensors": about.not_tensors,
     }))
+}
+
+/// Numbers in tensors that are buffers, or in those that are parameters.
+fn elements(checkpoint: &Checkpoint, buffers: bool) -> usize {
+    let ignored = Model::recognise(checkpoint).map_or(&[][..], |model| model.ignored);
+    let counted = |(name, info): &(&String, &TensorInfo)| {
+        (ignored.contains(&name.as_str()) || is_buffer(name, info.dtype.is_float())) == buffers
+    };
+    checkpoint.tensors().iter().filter(counted).map(|(_, info)| info.elements()).sum()
+}
+
+/// Whether a tensor of a state dict is a buffer: a state dict does not tell, but nobody learns whole numbers, and the
+/// buffers of torch's layers that are floats have these names.
+fn is_buffer(name: &str, is_float: bool) -> bool {
+    !is_float || name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 /// The summary for people: one line per field, `-` for what the file does not say.

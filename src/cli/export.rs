@@ -24,6 +24,7 @@ use super::{FAILED, plural, say, say_json, tell};
 /// frames; each has a card, which `egofx extract` reads.
 ///
 ///   egofx export EgoVLPv2.pth --out onnx/                       from a checkpoint
+///   egofx export EgoVLPv2_smallproj.pth --out onnx_small/       another one of the model: a folder of its own
 ///   egofx export --random egovlp --seed 1 --tiny --out onnx/    without one, to try things out
 ///   egofx export --check --out onnx/                            are the graphs there whole?
 #[derive(Args)]
@@ -63,6 +64,10 @@ pub struct ExportCommand {
     /// Also write graphs that take normalised float pixels and give every inner state, for comparing with the original.
     #[arg(long)]
     debug: bool,
+    /// Replace cards and graphs of the same model that were made of another checkpoint. Without it they are refused: a
+    /// recipe finds a graph by its name alone.
+    #[arg(long, conflicts_with = "check")]
+    force: bool,
     /// Run the golden input of every card in --out and say how far its graph is from it.
     #[arg(long)]
     check: bool,
@@ -165,6 +170,7 @@ impl ExportCommand {
             further: further.collect(),
             debug: self.debug,
             licence: self.licence.clone(),
+            force: self.force,
         }
     }
 }

@@ -74,7 +74,8 @@ pub struct Compute {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_delimiter = ',')]
     pub device: Vec<Device>,
     /// Arithmetic in the model: fp32; bf16 on openvino (2.4 times faster than cpu, cosine 0.99997) and tensorrt; tf32 on
-    /// cuda; fp16 on tensorrt. Recorded with the features; a store holds one precision.
+    /// cuda; fp16 on tensorrt; int8 on any device, by the graphs that `egofx export --precision int8` made. Recorded with
+    /// the features; a store holds one precision.
     #[arg(long, default_value = "fp32")]
     pub precision: Precision,
     /// Windows per model input [default: 8 on CPUs, 32 on GPUs]. Changes speed and memory, not features.
@@ -153,7 +154,7 @@ impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
-        let towers = setup::towers(&models, &recipes)?;
+        let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
         let (questions, vocabularies) = self.work.read_questions(&recipes)?;
         let wanted = self.work.wanted(&manifest, &questions, &recipes, &kinds);

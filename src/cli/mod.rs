@@ -23,6 +23,7 @@ mod mcq;
 mod plan;
 mod postprocess;
 mod progress;
+mod recipes;
 mod resize;
 mod setup;
 mod similarity;
@@ -51,8 +52,8 @@ pub const INTERRUPTED: u8 = 130;
 /// A typical session:
 ///
 ///   egofx manifest folder --videos full_scale/ -o all.csv      which videos and clips there are
-///   egofx plan -m all.csv -p pipelines/egovlp_nlq.toml          windows, hours and bytes, before a GPU is booked
-///   egofx extract -m all.csv -p pipelines/egovlp_nlq.toml -o features/
+///   egofx plan -m all.csv -p egovlp_nlq                   windows, hours and bytes, before a GPU is booked
+///   egofx extract -m all.csv -p egovlp_nlq -o features/
 ///   egofx verify features/                                      every planned row is there and true
 ///
 /// A run that was killed goes on where it was: give the same command again.
@@ -73,6 +74,7 @@ enum Command {
     Audit(audit::Audit),
     Resize(Box<resize::Resize>),
     Chunk(Box<chunk::Chunk>),
+    Recipes(recipes::Recipes),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
     Verify(verify::Verify),
@@ -106,6 +108,7 @@ impl Cli {
             Command::Audit(command) => command.run(),
             Command::Resize(command) => command.run(),
             Command::Chunk(command) => command.run(),
+            Command::Recipes(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -71,7 +71,7 @@ impl PlanCommand {
         let (mut manifest, recipes) = (self.work.read_manifest()?, self.work.read_recipes()?);
         let models = self.work.models()?;
         self.ask_headers(&mut manifest);
-        let towers = setup::towers(&models, &recipes)?;
+        let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
         let (questions, _) = self.work.read_questions(&recipes)?;
         let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;

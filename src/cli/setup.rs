@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 
 use egofx::backbone::{
@@ -18,19 +18,23 @@ use egofx::store::{Contract, PlannedUnit, Shard, Store};
 /// a broken provider from a coarse one; real accuracy is measured when a graph is exported.
 const COARSE_GOLDEN: f32 = 0.05;
 
-/// The graphs of `recipes`, checked against what the recipes feed them.
-pub fn towers(models: &Path, recipes: &[Recipe]) -> anyhow::Result<Vec<Towers>> {
-    recipes.iter().map(|recipe| towers_of(models, recipe).with_context(|| format!("recipe {}", recipe.name))).collect()
+/// The graphs of `recipes` for `precision`, checked against what the recipes feed them and ask of them.
+pub fn towers(models: &Path, recipes: &[Recipe], precision: Precision) -> anyhow::Result<Vec<Towers>> {
+    let of = |recipe: &Recipe| towers_of(models, recipe, precision).with_context(|| format!("recipe {}", recipe.name));
+    recipes.iter().map(of).collect()
 }
 
-fn towers_of(models: &Path, recipe: &Recipe) -> anyhow::Result<Towers> {
+fn towers_of(models: &Path, recipe: &Recipe, precision: Precision) -> anyhow::Result<Towers> {
     let body = &recipe.body;
+    let graph = |name: &str| precision.graph(name);
+    let backbone = graph(&body.backbone);
     let towers = match &body.fusion {
         Some(Fusion { lower_video, lower_text }) => {
-            Towers::fused(models, [lower_video, lower_text, &body.backbone], &body.feature)?
+            Towers::fused(models, [&graph(lower_video), &graph(lower_text), &backbone], &body.feature)?
         }
-        None => Towers::single(models, &body.backbone, &body.feature)?,
+        None => Towers::single(models, &backbone, &body.feature)?,
     };
+    check_dim(recipe, &towers)?;
     let takes = |yes| if yes { "takes" } else { "does not take" };
     for (what, given, taken) in [
         ("frames (tables grid and transform)", recipe.frames().is_some(), towers.frames().is_some()),
@@ -42,6 +46,34 @@ fn towers_of(models: &Path, recipe: &Recipe) -> anyhow::Result<Towers> {
         check_frames(&frames, input, &body.backbone)?;
     }
     Ok(towers)
+}
+
+/// That a row has as many features as the recipe says. The same graph's name stands for several checkpoints, whose
+/// projections differ in nothing but their width.
+fn check_dim(recipe: &Recipe, towers: &Towers) -> anyhow::Result<()> {
+    let (card, feature) = (towers.last(), towers.feature());
+    let Some(wanted) = recipe.body.output.dim.filter(|dim| *dim != feature.dim) else { return Ok(()) };
+    let Card { name, checkpoint, .. } = card;
+    let (given, output) = (feature.dim, &feature.name);
+    if card.random_weights {
+        let recipe = &recipe.name;
+        log::warn!(
+            "recipe {recipe}: rows of {given} features, {wanted} are asked for: {checkpoint}, good for trials only"
+        );
+        return Ok(());
+    }
+    let cause = match (wanted, given) {
+        (4096, 256) => {
+            "its projections are small (EgoVLPv2_smallproj.pth, for EPIC-KITCHENS and Charades-Ego); the recipe is for EgoVLPv2.pth"
+        }
+        (256, 4096) => "its projections are large (EgoVLPv2.pth); the recipe is for EgoVLPv2_smallproj.pth",
+        _ => "the recipe is for another checkpoint",
+    };
+    bail!(
+        "output.dim is {wanted}, {output} of card {name} has {given} features a row. The card was made of {checkpoint}: {cause}. \
+         Export that one into a folder of its own (egofx export CHECKPOINT --out DIR) and name it with --models DIR, or \
+         change output.dim in a copy of the recipe"
+    );
 }
 
 fn check_frames(frames: &Frames, input: &FrameInput, backbone: &str) -> anyhow::Result<()> {
@@ -81,7 +113,9 @@ pub fn backbones(
 
 fn check_golden(card: &Card, found: f32, device: Device, precision: Precision) -> anyhow::Result<()> {
     let scale = card.golden.scale();
-    let reference = device.provider == Provider::Cpu && precision == Precision::Fp32;
+    // An int8 graph's golden output is its own.
+    let plain = matches!(precision, Precision::Fp32 | Precision::Int8);
+    let reference = device.provider == Provider::Cpu && plain;
     let allowed = if reference { card.golden.max_abs } else { card.golden.max_abs.max(COARSE_GOLDEN * scale) };
     log::info!("{} on {device}: golden output within {found:e}", card.name);
     // A NaN is not within anything.

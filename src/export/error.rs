@@ -75,6 +75,22 @@ pub enum ExportError {
         /// The limit.
         least: f64,
     },
+    /// Cards of another checkpoint bear the names that the export gives.
+    #[error(
+        "{} holds {} of {held}, not of {given}: recipes find a graph by its name alone. Give this checkpoint a folder of its own (--out DIR; `egofx extract` takes it by --models DIR), or replace what is there with --force",
+        folder.display(),
+        listed(cards)
+    )]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+        /// The cards in it.
+        cards: Vec<String>,
+        /// The checkpoint that the first of them is of.
+        held: String,
+        /// The checkpoint that is exported.
+        given: String,
+    },
     /// A file cannot be written or read.
     #[error("{}: {source}", path.display())]
     Io {

@@ -8,6 +8,7 @@ mod graph;
 mod layers;
 mod model;
 mod models;
+mod occupied;
 pub mod onnx;
 mod pixels;
 mod proof;
@@ -43,6 +44,8 @@ pub struct Options {
     pub debug: bool,
     /// Licence of the weights, for the cards.
     pub licence: String,
+    /// Replaces cards and graphs of the same names that were made of another checkpoint.
+    pub force: bool,
 }
 
 /// What an export made.
@@ -55,17 +58,24 @@ pub struct Export {
     pub cards: Vec<Card>,
 }
 
-/// Exports `checkpoint` into `folder`.
+/// Exports `checkpoint` into `folder`. Cards of this model that are there are replaced if they are of the same checkpoint.
+/// Of another one they are refused, all of them, for a recipe finds a graph by its name alone; with `options.force` they
+/// go, with their graphs.
 ///
 /// # Errors
-/// [`ExportError`]; nothing is left in `folder` then.
+/// [`ExportError`]; nothing is left in `folder` then, and what was there before is still there.
 pub fn export(checkpoint: &Checkpoint, options: &Options, judge: &Judge, folder: &Path) -> Result<Export, ExportError> {
     let (model, plan) = Model::of(checkpoint, options.head_size)?;
     fs::create_dir_all(folder).map_err(ExportError::io(folder))?;
     let work = tempfile::Builder::new().prefix(".export-").tempdir_in(folder).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
+    let others = occupied::find(folder, model, &plan, &sha256)?;
+    if !options.force {
+        occupied::refuse(folder, &others, checkpoint.name(), &sha256)?;
+    }
     let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, judge, folder: work.path() };
     let cards = writer.write()?;
+    occupied::remove(folder, &others)?;
     publish(work.path(), folder)?;
     Ok(Export { model, plan, cards })
 }

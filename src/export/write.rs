@@ -15,7 +15,15 @@ use super::onnx::{self, DataType, ValueInfoProto};
 use super::proof::Judge;
 use super::weights::WeightFile;
 use crate::backbone::{Card, Dim, Element, Golden, Preprocessing, Tensor};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Container};
+
+/// What the names of graphs for comparison with the original code end with.
+pub const DEBUG_SUFFIX: &str = "_debug";
+
+/// The name of a graph, of its file and of its card.
+pub fn name(model: &Model, plan: &GraphPlan, suffix: &str) -> String {
+    format!("{}_{}{suffix}", model.name, plan.name)
+}
 
 /// One export.
 pub struct Writer<'e> {
@@ -82,7 +90,7 @@ impl Writer<'_> {
             graphs.push(self.write_graph(plan, "", Variant::default(), None, &mut weights)?);
             if self.options.debug {
                 let variant = Variant { debug: true, ..Default::default() };
-                graphs.push(self.write_graph(plan, "_debug", variant, None, &mut weights)?);
+                graphs.push(self.write_graph(plan, DEBUG_SUFFIX, variant, None, &mut weights)?);
             }
             if self.options.further.contains(&Arithmetic::Int8) {
                 let variant = Variant { arithmetic: Arithmetic::Int8, ..Default::default() };
@@ -124,7 +132,7 @@ impl Writer<'_> {
         ranges: Option<Ranges>,
         weights: &mut WeightFile,
     ) -> Result<Written, ExportError> {
-        let name = self.name(plan, suffix);
+        let name = name(self.model, plan, suffix);
         let mut graph = Graph::new(&name, variant, ranges);
         (plan.build)(&mut graph);
         let (inputs, outputs) = graph.signature();
@@ -159,6 +167,7 @@ impl Writer<'_> {
             licence: self.options.licence.clone(),
             checkpoint: self.checkpoint.name().to_owned(),
             checkpoint_sha256: self.sha256.to_owned(),
+            random_weights: self.checkpoint.about().container == Container::Seeded,
             arithmetic: arithmetic.name().to_owned(),
             preprocessing: preprocessing(&written.inputs),
             inputs: written.inputs,
@@ -179,10 +188,6 @@ impl Writer<'_> {
         let float = (arithmetic == Arithmetic::Fp16).then_some(DataType::Float16);
         let name = format!("{}{}.weights", self.model.name, arithmetic.suffix());
         WeightFile::create(self.checkpoint, float, self.folder, name)
-    }
-
-    fn name(&self, plan: &GraphPlan, suffix: &str) -> String {
-        format!("{}_{}{suffix}", self.model.name, plan.name)
     }
 }
 

@@ -26,7 +26,7 @@ const PREDICTIONS: Input = Input {
     name: "predictions",
     about: "The submission: {\"version\": \"1.0\", \"challenge\": \"ego4d_nlq_challenge\", \"results\": \
             [{\"clip_uid\", \"annotation_uid\", \"query_idx\", \"predicted_times\": [[start, end], ...]}]}, best \
-            window first.",
+            window first; what stands behind the two times of a window, a score for instance, is not looked at.",
     need: Need::One,
 };
 const ANNOTATIONS: Input = Input {
@@ -305,6 +305,25 @@ mod tests {
             let found = score(&[answer], 0, Compat::AsReleased);
             assert_eq!((found.recall, found.mean_iou), ([[0.0; 3]; 3], 0.0));
         }
+    }
+
+    #[test]
+    fn windows_may_have_a_score_behind_their_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pred.json");
+        let original: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(samples::path("nlq/pred.json")).unwrap()).unwrap();
+        let mut scored = original.clone();
+        for result in scored["results"].as_array_mut().unwrap() {
+            let windows = result["predicted_times"].as_array_mut().unwrap();
+            windows.iter_mut().for_each(|window| window.as_array_mut().unwrap().push(json!(0.25)));
+        }
+        assert_ne!(scored, original);
+        std::fs::write(&path, scored.to_string()).unwrap();
+        let mut inputs = inputs().file("predictions", &path);
+        inputs.allow_missing = true;
+        let report = evaluate(&inputs).unwrap();
+        assert!((report.score("R@1 IoU>0.3") - 3.0 / 7.0).abs() < 1e-12);
     }
 
     #[test]

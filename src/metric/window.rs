@@ -3,11 +3,15 @@
 //! Not for what an overlap is worth. The two denominators in use differ only where windows do not meet or run
 //! backwards; both give NaN for two empty windows at one instant, which is what 0/0 is in the original code too.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// A window in seconds; in files a pair `[start, end]`. It may be empty, and it may run backwards.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(from = "[f64; 2]", into = "[f64; 2]")]
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A window in seconds; in files `[start, end]`, and whatever stands behind the two, a score for instance, counts for
+/// nothing: Ego4D's evaluators of NLQ and MQ look at columns 0 and 1. It may be empty, and it may run backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(into = "[f64; 2]")]
 pub struct Window {
     /// Its first second.
     pub start_sec: f64,
@@ -15,9 +19,27 @@ pub struct Window {
     pub end_sec: f64,
 }
 
-impl From<[f64; 2]> for Window {
-    fn from([start_sec, end_sec]: [f64; 2]) -> Self {
-        Self { start_sec, end_sec }
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(TwoTimes)
+    }
+}
+
+/// Reads the first two numbers of a list.
+struct TwoTimes;
+
+impl<'de> Visitor<'de> for TwoTimes {
+    type Value = Window;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a window [start, end] in seconds")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Window, A::Error> {
+        let mut time = |place| list.next_element()?.ok_or_else(|| A::Error::invalid_length(place, &self));
+        let window = Window::new(time(0)?, time(1)?);
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(window)
     }
 }
 
@@ -68,6 +90,19 @@ mod tests {
         assert_eq!(a.iou_by_hull(b), 3.25 / 5.5);
         assert_eq!(a.iou_by_union(b), 3.25 / 5.5);
         assert_eq!(Window::new(0.0, 1.0).iou_by_hull(Window::new(5.0, 6.0)), 0.0);
+    }
+
+    #[test]
+    fn what_stands_behind_the_two_times_is_not_looked_at() {
+        let read = |text: &str| serde_json::from_str::<Window>(text).map_err(|error| error.to_string());
+        for text in ["[1, 3]", "[1.0, 3.0, 0.9]", "[1, 3, 0.9, 7]", "[1, 3, null]", "[1, 3, \"put\"]"] {
+            assert_eq!(read(text), Ok(Window::new(1.0, 3.0)), "{text}");
+        }
+        for text in ["[1]", "[]", "{\"start\": 1}", "[1, null]", "[\"1\", 3]", "1"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read("[1]").unwrap_err().contains("expected a window [start, end] in seconds"));
+        assert_eq!(serde_json::to_string(&Window::new(1.0, 3.5)).unwrap(), "[1.0,3.5]");
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, oth
 
 /// Graphs of a checkpoint whose heads have 16 numbers.
 pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[Arithmetic]) {
-    let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into() };
+    let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false };
     export::export(checkpoint, &options, &judge(), folder).unwrap();
 }
 

@@ -1,0 +1,82 @@
+//! Cards of a model that a folder holds already, of another checkpoint than the one that is exported.
+//!
+//! A recipe names a graph, not a checkpoint: two checkpoints of one model in one folder would take turns under the same
+//! names. Invariant: an export leaves the cards of one checkpoint only under a model's names, lower precisions included.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::ExportError;
+use super::graph::Arithmetic;
+use super::model::{Model, Plan};
+
+/// What is read of a card; one of another version may have other keys besides.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Held {
+    /// The graph's name, that of the card's file.
+    #[serde(skip)]
+    name: String,
+    /// The checkpoint, and its hash.
+    #[serde(default)]
+    checkpoint: String,
+    #[serde(default)]
+    checkpoint_sha256: String,
+    /// Files beside the card.
+    graph: Option<PathBuf>,
+    weights: Option<PathBuf>,
+}
+
+/// Cards in `folder` that bear a name of `model`'s and are not of the checkpoint with the hash `sha256`. One that cannot
+/// be read counts as another checkpoint's.
+pub fn find(folder: &Path, model: &Model, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
+    let suffixes = ["", super::write::DEBUG_SUFFIX, Arithmetic::Fp16.suffix(), Arithmetic::Int8.suffix()];
+    let names = plan.graphs.iter().flat_map(|graph| suffixes.map(|suffix| super::write::name(model, graph, suffix)));
+    let mut others = Vec::new();
+    for name in names {
+        let path = folder.join(format!("{name}.toml"));
+        match fs::read_to_string(&path) {
+            Ok(text) => others.push(Held { name, ..toml::from_str(&text).unwrap_or_default() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ExportError::io(path)(error)),
+        }
+    }
+    others.retain(|card| card.checkpoint_sha256 != sha256);
+    Ok(others)
+}
+
+/// An error that names what is there, if something is.
+pub fn refuse(folder: &Path, others: &[Held], checkpoint: &str, sha256: &str) -> Result<(), ExportError> {
+    let Some(first) = others.first() else { return Ok(()) };
+    let held = match first.checkpoint.as_str() {
+        "" => "a checkpoint that its card does not name".to_owned(),
+        name => named(name, &first.checkpoint_sha256),
+    };
+    Err(ExportError::Occupied {
+        folder: folder.to_owned(),
+        cards: others.iter().map(|card| card.name.clone()).collect(),
+        held,
+        given: named(checkpoint, sha256),
+    })
+}
+
+/// A checkpoint in a message.
+fn named(checkpoint: &str, sha256: &str) -> String {
+    format!("{checkpoint} (sha256 {})", sha256.get(..12).unwrap_or(sha256))
+}
+
+/// Takes these cards away, and the files that they name; the card first, so that none speaks of a file that is gone.
+pub fn remove(folder: &Path, others: &[Held]) -> Result<(), ExportError> {
+    for card in others {
+        let beside = card.graph.iter().chain(&card.weights).filter(|file| file.components().count() == 1);
+        let files = [PathBuf::from(format!("{}.toml", card.name))];
+        for path in files.iter().chain(beside).map(|file| folder.join(file)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(ExportError::io(path)(error)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The recipes of `pipelines/`, which are part of the program and known by name.
+//!
+//! What a recipe is for stands in the comment that it begins with; nothing of it is said again here. To ship another one, put
+//! its file into `pipelines/` and its name into [`SHIPPED`].
+
+/// A recipe in the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shipped {
+    /// Its name, which is that of the feature set and of the file in `pipelines/`.
+    pub name: &'static str,
+    /// The benchmark that its rows are for.
+    pub task: &'static str,
+    /// The file, comments included.
+    pub text: &'static str,
+}
+
+/// A line for each name: the file in `pipelines/` becomes part of the program.
+macro_rules! shipped {
+    ($(($name:literal, $task:literal),)*) => {
+        &[$(Shipped { name: $name, task: $task, text: include_str!(concat!("../../pipelines/", $name, ".toml")) },)*]
+    };
+}
+
+/// All of them, by name.
+pub const SHIPPED: &[Shipped] = shipped![
+    ("demo", "trial"),
+    ("demo_dense", "trial"),
+    ("ego4d_template", "template"),
+    ("egovlp_charades", "Charades-Ego"),
+    ("egovlp_charades_text", "Charades-Ego"),
+    ("egovlp_epic", "EPIC-KITCHENS"),
+    ("egovlp_epic_released", "EPIC-KITCHENS"),
+    ("egovlp_epic_text", "EPIC-KITCHENS"),
+    ("egovlp_mcq", "EgoMCQ"),
+    ("egovlp_mcq_text", "EgoMCQ"),
+    ("egovlp_mq", "MQ"),
+    ("egovlp_nlq", "NLQ"),
+    ("egovlp_nlq_released", "NLQ"),
+    ("egovlp_nlq_text", "NLQ"),
+    ("egovlp_nlq_tokens", "NLQ"),
+    ("egovlp_oscc", "OSCC, PNR"),
+    ("egovlpv2_charades", "Charades-Ego"),
+    ("egovlpv2_charades_text", "Charades-Ego"),
+    ("egovlpv2_egotaskqa", "EgoTaskQA"),
+    ("egovlpv2_epic", "EPIC-KITCHENS"),
+    ("egovlpv2_epic_text", "EPIC-KITCHENS"),
+    ("egovlpv2_mcq", "EgoMCQ"),
+    ("egovlpv2_mcq_match", "EgoMCQ"),
+    ("egovlpv2_mcq_text", "EgoMCQ"),
+    ("egovlpv2_mq", "MQ"),
+    ("egovlpv2_nlq_dual", "NLQ"),
+    ("egovlpv2_nlq_fused", "NLQ"),
+    ("egovlpv2_nlq_tokens", "NLQ"),
+    ("egovlpv2_qfvs", "QFVS"),
+    ("egovlpv2_qfvs_released", "QFVS"),
+    ("egovlpv2_qfvs_released_shots", "QFVS"),
+    ("egovlpv2_qfvs_shots", "QFVS"),
+];
+
+impl Shipped {
+    /// The recipe of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SHIPPED.iter().find(|shipped| shipped.name == name)
+    }
+
+    /// Names that a person who wrote `name` may have meant, the nearest first: few edits away, or a part of one another.
+    pub fn near(name: &str) -> Vec<&'static str> {
+        let wanted = name.to_ascii_lowercase().replace('-', "_");
+        let mut found: Vec<(usize, &str)> = SHIPPED.iter().map(|one| (edits(&wanted, one.name), one.name)).collect();
+        let is_part = |name: &str| wanted.len() >= 3 && (name.contains(&wanted) || wanted.contains(name));
+        found.retain(|(edits, name)| *edits <= 1 + wanted.len() / 4 || is_part(name));
+        found.sort_unstable();
+        found.into_iter().map(|(_, name)| name).take(MOST_NEAR).collect()
+    }
+
+    /// What it computes: the comment that it begins with, as one line.
+    pub fn about(&self) -> String {
+        let comment = self.text.lines().take_while(|line| line.starts_with('#'));
+        comment.map(|line| line.trim_start_matches('#').trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Most names that are suggested.
+const MOST_NEAR: usize = 6;
+
+/// Characters to insert, leave out or replace to make one of the other (Levenshtein's distance).
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (done, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = done + 1;
+        for (at, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Recipe;
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_in_the_program_and_says_what_it_is_for() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        assert_eq!(SHIPPED.iter().map(|one| one.name).collect::<Vec<_>>(), files);
+        for shipped in SHIPPED {
+            let recipe = Recipe::parse(Path::new(shipped.name), shipped.text).unwrap();
+            assert!(recipe.body.output.dim.is_some(), "{}: output.dim", shipped.name);
+            assert!(shipped.about().ends_with('.') && shipped.about().len() > 30, "{}", shipped.about());
+        }
+    }
+
+    #[test]
+    fn names_that_are_near_are_suggested() {
+        assert_eq!(Shipped::near("egovlp-nlq")[0], "egovlp_nlq");
+        assert_eq!(Shipped::near("egovlpv2_nql_fused"), ["egovlpv2_nlq_fused"]);
+        assert!(Shipped::near("charades").contains(&"egovlpv2_charades"));
+        assert!(Shipped::near("slowfast").is_empty());
+        assert_eq!((edits("", "abc"), edits("abc", "abd"), edits("kitten", "sitting")), (3, 1, 3));
+    }
+}
