@@ -83,20 +83,24 @@ impl Shipped {
 /// Most names that are suggested.
 const MOST_NEAR: usize = 6;
 
-/// Characters to insert, leave out or replace to make one of the other (Levenshtein's distance).
+/// Characters to insert, leave out or replace, and neighbours to exchange, to make one of the other (the distance of optimal
+/// string alignment).
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (done, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = done + 1;
-        for (at, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for i in 1..=from.len() {
+        let mut row = vec![i];
+        for j in 1..=to.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[to.len()]
+    rows[from.len()][to.len()]
 }
 
 #[cfg(test)]
@@ -128,6 +132,10 @@ mod tests {
         assert_eq!(Shipped::near("egovlpv2_nql_fused"), ["egovlpv2_nlq_fused"]);
         assert!(Shipped::near("charades").contains(&"egovlpv2_charades"));
         assert!(Shipped::near("slowfast").is_empty());
-        assert_eq!((edits("", "abc"), edits("abc", "abd"), edits("kitten", "sitting")), (3, 1, 3));
+        assert_eq!(Shipped::near("egovlp_nql")[0], "egovlp_nlq", "two letters exchanged");
+        assert_eq!(
+            (edits("", "abc"), edits("abc", "abd"), edits("kitten", "sitting"), edits("ab", "ba")),
+            (3, 1, 3, 1)
+        );
     }
 }
