@@ -19,7 +19,7 @@ use crate::digest;
 use crate::grid::{Compat, Grid};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
-use crate::text::{TextError, TextModel, TextRule};
+use crate::text::{Preparation, TextError, TextModel, TextRule};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -229,10 +229,14 @@ impl Recipe {
     /// The hash of everything that decides a row: recipe, cards, graphs, precision, the vocabulary (its hash) and the schema
     /// of the store.
     pub fn fingerprint(&self, towers: &Towers, precision: &str, vocabulary: Option<&str>) -> String {
-        let parts = serde_json::json!({
+        let mut parts = serde_json::json!({
             "schema": SCHEMA_VERSION, "recipe": self, "cards": towers.cards(), "precision": precision,
             "vocabulary": vocabulary,
         });
+        // A rule of the same name once read these sentences without their question mark: other rows.
+        if let Some(rule) = self.rule.filter(|rule| rule.preparation == Preparation::Question) {
+            parts["sentences"] = rule.preparation.name().into();
+        }
         digest::text(&parts.to_string())
     }
 

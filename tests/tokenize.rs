@@ -60,6 +60,10 @@ fn each_sentence_is_a_line_and_all_of_them_one_batch() {
     assert_eq!(rows[1]["tokens"].as_array().unwrap().len(), 8, "as long as the longest");
     assert_eq!(rows[1]["mask"], serde_json::json!([1, 1, 0, 0, 0, 0, 0, 0]));
     assert_eq!(outcome.stderr, "");
+    let prepared =
+        program(&shop, "tokenize --model egovlp --rule nlq-vslnet --tokenizer bert").arg(" Keys ?\n").output();
+    let prepared = json(std::str::from_utf8(&prepared.unwrap().stdout).unwrap());
+    assert_eq!((&prepared["text"], &prepared["prepared"]), (&" Keys ?\n".into(), &"keys ?\n?".into()));
     let piped =
         with_stdin(&mut program(&shop, &format!("{NLQ} --tokenizer bert/vocab.txt")), b"#C C picks a bag\n\nKeys\n");
     assert_eq!(piped.ends_with(0).stdout, outcome.stdout);
@@ -126,10 +130,11 @@ fn rules_are_listed_in_words_and_in_json() {
     let table = run(&mut program(&shop, "tokenize --rules")).ends_with(0).stdout;
     assert_eq!(table.lines().count(), 1 + egofx::text::RULES.len());
     assert!(
-        table.contains("egovlpv2  nlq             30       30   stripped, lower   NLQ feature extraction\n"),
+        table.contains("egovlpv2  nlq             30       30   of VSLNet's files   NLQ feature extraction\n"),
         "{table}"
     );
     assert!(table.contains("egovlp    nlq             longest  512  as it is"), "{table}");
+    assert!(table.contains("egovlpv2  egotaskqa       30       30   stripped, lower     EgoTaskQA"), "{table}");
     let rules = json(&run(&mut program(&shop, "tokenize --rules --model egovlpv2 --json")).ends_with(0).stdout);
     assert!(rules.as_array().unwrap().iter().all(|rule| rule["model"] == "egovlpv2" && rule["max_length"].is_u64()));
     assert_eq!((&rules[1]["rule"], &rules[1]["padded_to"]), (&"egomcq".into(), &Value::Null));

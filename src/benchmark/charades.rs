@@ -4,7 +4,6 @@
 //! has the class as its text; the sentences of the classes are a file of their own. Videos without any
 //! action stay, and are counted.
 
-use std::fs;
 use std::path::Path;
 
 use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
@@ -50,19 +49,26 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
 }
 
 /// The sentences of the classes, `c000 Holding some clothes` a line: queries about no video, under the file's own name.
+///
+/// A sentence is what the original's `csv.reader` and `[5:]` leave of a line: from the sixth character to the first comma,
+/// blanks and all. Source: `run/test_charades.py` of EgoVLP, `trainer_charades.py` of EgoVLPv2.
 fn read_classes(builder: &mut Builder, path: &Path) -> Result<(), BenchmarkError> {
-    let text = fs::read_to_string(path).map_err(|cause| BenchmarkError::Read { path: path.to_owned(), cause })?;
+    let error = |cause| BenchmarkError::Table { path: path.to_owned(), cause };
+    let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(path);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split: "" };
     let Some(clip_uid) = builder.unit(path.display(), &unit) else { return Ok(()) };
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let at = format!("{}: line {number}", path.display());
-        match line.trim().split_once(' ') {
-            Some((class, text)) => {
-                let query = Query { id: class, clip_uid: &clip_uid, text: text.trim(), start_sec: None, end_sec: None };
+    for record in reader.map_err(error)?.records() {
+        let record = record.map_err(error)?;
+        let line = record.get(0).unwrap_or_default();
+        let at = format!("{}: line {}", path.display(), record.position().map_or(0, csv::Position::line));
+        match (line.split_whitespace().next(), line.char_indices().nth(5).map(|(start, _)| &line[start..])) {
+            (Some(class), Some(text)) if !text.trim().is_empty() => {
+                let query = Query { id: class, clip_uid: &clip_uid, text, start_sec: None, end_sec: None };
                 builder.query(at, query, &["", class]);
             }
-            None => builder.tally.drop("classes without a sentence", at),
+            (Some(_), _) => builder.tally.drop("classes without a sentence", at),
+            (None, _) => {}
         }
     }
     Ok(())
@@ -151,12 +157,18 @@ mod tests {
     fn the_sentences_of_the_classes_are_queries_about_no_video() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(CLASSES);
-        std::fs::write(&path, "c000 Holding some clothes\r\n\nc001\nc002 Opening \"a\" door\n").unwrap();
+        std::fs::write(
+            &path,
+            "c000 Holding some clothes\r\n\nc001\nc002 Opening \"a\" door \nc003  Sitting, slowly\n   \n",
+        )
+        .unwrap();
         let built = (BENCHMARK.build)(&Sources { annotations: vec![path], videos: vec![] }).unwrap();
         let queries = built.queries.as_ref().unwrap();
         let rows: Vec<_> = queries.iter().map(|query| (query.id, query.text, query.clip_uid.as_str())).collect();
         let name = "Charades_v1_classes";
-        assert_eq!(rows, [("c000", "Holding some clothes", name), ("c002", "Opening \"a\" door", name)]);
+        // As Python's `line[0][5:]` of a `csv.reader`: blanks stay, and a comma ends the sentence.
+        let expected = [("c000", "Holding some clothes"), ("c002", "Opening \"a\" door "), ("c003", " Sitting")];
+        assert_eq!(rows, expected.map(|(class, text)| (class, text, name)));
         assert_eq!(dropped(&built), [("classes without a sentence", 1)]);
     }
 

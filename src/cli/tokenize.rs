@@ -56,7 +56,7 @@ impl Tokenize {
         };
         let sentences = self.sentences()?;
         let encoded = tokenizer.encode(rule, &sentences)?;
-        let lines = sentences.iter().enumerate().map(|(row, text)| line(&tokenizer, &encoded, row, text));
+        let lines = sentences.iter().enumerate().map(|(row, text)| line(&tokenizer, rule, &encoded, row, text));
         say(&lines.collect::<String>())?;
         let shortened = encoded.cut.iter().filter(|&&cut| cut > 0).count();
         if shortened > 0 {
@@ -75,11 +75,13 @@ impl Tokenize {
     }
 }
 
-fn line(tokenizer: &Tokenizer, encoded: &Encoded, row: usize, text: &str) -> String {
+fn line(tokenizer: &Tokenizer, rule: &TextRule, encoded: &Encoded, row: usize, text: &str) -> String {
     let ids = encoded.ids.row(row).to_vec();
     let tokens: Vec<Option<String>> = ids.iter().map(|&id| tokenizer.token(id)).collect();
     let mask = encoded.mask.row(row).to_vec();
-    format!("{}\n", json!({"text": text, "ids": ids, "mask": mask, "tokens": tokens, "cut": encoded.cut[row]}))
+    let (prepared, cut) = (rule.prepare(text), encoded.cut[row]);
+    let told = json!({"text": text, "prepared": prepared, "ids": ids, "mask": mask, "tokens": tokens, "cut": cut});
+    format!("{told}\n")
 }
 
 fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
@@ -87,26 +89,20 @@ fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return say_json(&rules.into_iter().map(rule_json).collect::<Vec<_>>());
     }
-    let head = format!("{:<10}{:<16}{:<9}{:<5}{:<18}stage\n", "model", "rule", "padding", "most", "sentence");
+    let head = format!("{:<10}{:<16}{:<9}{:<5}{:<20}stage\n", "model", "rule", "padding", "most", "sentence");
     say(&(head + &rules.into_iter().map(rule_line).collect::<String>()))
 }
 
 fn rule_line(rule: &TextRule) -> String {
-    let TextRule { name, model, padding, max_length, about, .. } = rule;
+    let TextRule { name, model, preparation, padding, max_length, about } = rule;
     let padding = if let Padding::Fixed(length) = padding { length.to_string() } else { "longest".to_owned() };
-    let sentence = match (rule.strip, rule.lower_case) {
-        (false, false) => "as it is",
-        (true, false) => "stripped",
-        (false, true) => "lower case",
-        (true, true) => "stripped, lower",
-    };
-    format!("{:<10}{name:<16}{padding:<9}{max_length:<5}{sentence:<18}{about}\n", model.name())
+    format!("{:<10}{name:<16}{padding:<9}{max_length:<5}{:<20}{about}\n", model.name(), preparation.name())
 }
 
 fn rule_json(rule: &TextRule) -> serde_json::Value {
     let length = if let Padding::Fixed(length) = rule.padding { Some(length) } else { None };
     json!({
         "model": rule.model.name(), "rule": rule.name, "padded_to": length, "max_length": rule.max_length,
-        "strip": rule.strip, "lower_case": rule.lower_case, "about": rule.about,
+        "sentence": rule.preparation.name(), "about": rule.about,
     })
 }

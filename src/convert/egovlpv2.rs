@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use super::egovlp::tensor_of;
 use super::source::{Features, Source};
 use super::tokens::{TokenReader, Tokens};
-use super::vslnet::{Asked, Place, asked, frames, frames_in, sentence, split_name};
+use super::vslnet::{Asked, Place, asked, frames, frames_in, split_name};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::checkpoint::{Tensor, Value};
 use crate::store::RowKind;
+use crate::text::{question, stripped};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "egovlpv2-nlq",
@@ -73,7 +74,7 @@ fn dict(asked: &Asked, number: i64, place: &Place, features: &Features, text: To
         ("s_time", seconds(place.s_time)),
         ("e_time", seconds(place.e_time)),
         ("duration", seconds(place.duration)),
-        ("query", Value::Text(sentence(asked.query.text))),
+        ("query", Value::Text(stripped(&question(asked.query.text)))),
         ("s_ind", count(place.s_ind as i64)),
         ("e_ind", count(place.e_ind as i64)),
         ("v_len", count(place.v_len as i64)),

@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::ids::ClipUid;
 use crate::queries::{Queries, Query};
+use crate::text::question;
 use crate::time::TimeSpan;
 
 pub(super) const CONSUMER: Consumer = Consumer {
@@ -137,7 +138,7 @@ impl Record {
     fn push(&mut self, asked: &Asked) {
         self.timestamps.push(timestamps(asked.window));
         self.exact_times.push(asked.window);
-        self.sentences.push(sentence(asked.query.text));
+        self.sentences.push(question(asked.query.text));
         self.annotation_uids.push(asked.annotation_uid.to_owned());
         self.query_idx.push(asked.query_idx);
     }
@@ -157,12 +158,6 @@ pub fn frames_in(span: TimeSpan) -> i64 {
 /// Both ends cut down to whole rows. The original rounds the end up after it has cut it down, which does nothing.
 fn timestamps(window: [f64; 2]) -> [i64; 2] {
     window.map(|sec| (sec * FPS) as i64)
-}
-
-/// A sentence as VSLNet's preparation leaves it: blanks around it go, then question marks around it, then it is lowered
-/// and gets one question mark. Blanks before a question mark stay.
-pub(super) fn sentence(text: &str) -> String {
-    text.trim().trim_matches('?').to_lowercase() + "?"
 }
 
 /// A query's place in a clip of `rows` features, as VSLNet's training records have it.
@@ -219,12 +214,6 @@ mod tests {
 
     use super::super::{average, boundaries};
     use super::*;
-
-    #[test]
-    fn inner_blanks_survive_the_original_cleaning() {
-        assert_eq!(sentence(" where is the  Knife ? "), "where is the  knife ?");
-        assert_eq!(sentence("??Did I??"), "did i?");
-    }
 
     #[test]
     fn both_ends_are_cut_down() {

@@ -38,6 +38,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     ("egovlp_nlq_released", "NLQ"),
     ("egovlp_nlq_text", "NLQ"),
     ("egovlp_nlq_tokens", "NLQ"),
+    ("egovlp_nlq_tokens_released", "NLQ"),
     ("egovlp_oscc", "OSCC, PNR"),
     ("egovlpv2_charades", "Charades-Ego"),
     ("egovlpv2_charades_text", "Charades-Ego"),

@@ -181,7 +181,7 @@ pub struct UnitHeader {
     /// The query that all rows have met; `None` where there is none, or each row names its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_id: Option<String>,
-    /// Its sentence, as the tokenizer was given it.
+    /// Its sentence, as annotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_text: Option<String>,
     /// Rows of the unit, at least 1.

@@ -1,16 +1,18 @@
 //! Sentences to token ids: the tokenizers of both text towers, and how long each stage of the original code makes its rows.
 //!
-//! Not for running a text tower, and not for wording a sentence. Invariant: the ids are those that transformers gives for
+//! Not for running a text tower, and not for wording a sentence beyond what the original code does to it. Invariant: the ids are those that transformers gives for
 //! the same vocabulary and the same rule.
 
 mod cache;
 mod rule;
+mod sentence;
 mod tokenizer;
 mod vocabulary;
 
 use std::path::PathBuf;
 
 pub use rule::{MODEL_MAX, Padding, RULES, TextModel, TextRule};
+pub use sentence::{Preparation, question, stripped};
 pub use tokenizer::{Encoded, Specials, Tokenizer};
 
 /// What can go wrong between a vocabulary's files and token ids.

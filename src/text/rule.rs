@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::TextError;
+use super::{Preparation, TextError};
 
 /// The most tokens that either tower takes: DistilBERT's 512 positions, and RoBERTa's 514 less the two that it leaves out.
 pub const MODEL_MAX: usize = 512;
@@ -96,10 +96,8 @@ pub struct TextRule {
     pub name: &'static str,
     /// The model.
     pub model: TextModel,
-    /// Whether sentences are lower-cased first.
-    pub lower_case: bool,
-    /// Whether blanks around sentences are dropped first.
-    pub strip: bool,
+    /// What becomes of a sentence first.
+    pub preparation: Preparation,
     /// How long rows are made.
     pub padding: Padding,
     /// The most tokens in a row, `<s>` and `</s>` included.
@@ -108,39 +106,41 @@ pub struct TextRule {
     pub about: &'static str,
 }
 
-/// All rules. EgoVLP pads to the longest row everywhere, and passes narrations raw.
+/// All rules. EgoVLP pads to the longest row everywhere. Which file and which function each follows, and what was compared,
+/// is in `docs/fidelity.md`.
 pub const RULES: &[TextRule] = &[
     longest("pretrain", TextModel::EgoVlp, "EgoClip pretraining"),
     longest("egomcq", TextModel::EgoVlp, "EgoMCQ; one question is a batch"),
-    longest("nlq", TextModel::EgoVlp, "NLQ text features; one query is a batch"),
+    longest("nlq", TextModel::EgoVlp, "NLQ text features (run/test_nlq.py); one query is a batch"),
+    asked("nlq-vslnet", longest("", TextModel::EgoVlp, "NLQ as EgoVLP's VSLNet reads it; one query is a batch")),
     longest("epic-train", TextModel::EgoVlp, "EPIC-Kitchens MIR fine-tuning"),
     longest("epic", TextModel::EgoVlp, "EPIC-Kitchens MIR evaluation"),
     longest("charades-train", TextModel::EgoVlp, "Charades-Ego fine-tuning"),
     longest("charades", TextModel::EgoVlp, "Charades-Ego evaluation"),
     fixed("pretrain", 15, "EgoClip pretraining"),
     longest("egomcq", TextModel::EgoVlpV2, "EgoMCQ; one question is a batch"),
-    stripped("nlq", "NLQ feature extraction"),
+    asked("nlq", fixed("", 30, "NLQ feature extraction")),
     fixed("qfvs", 15, "query-focused video summarisation"),
     fixed("epic-train", 30, "EPIC-Kitchens MIR fine-tuning"),
     longest("epic", TextModel::EgoVlpV2, "EPIC-Kitchens MIR evaluation"),
     fixed("charades-train", 15, "Charades-Ego fine-tuning"),
     fixed("charades", 30, "Charades-Ego evaluation"),
-    stripped("egotaskqa", "EgoTaskQA, training and evaluation"),
+    TextRule { preparation: Preparation::Stripped, ..fixed("egotaskqa", 30, "EgoTaskQA, training and evaluation") },
 ];
 
 const fn longest(name: &'static str, model: TextModel, about: &'static str) -> TextRule {
     let (padding, max_length) = (Padding::Longest, MODEL_MAX);
-    TextRule { name, model, lower_case: false, strip: false, padding, max_length, about }
+    TextRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
 }
 
 const fn fixed(name: &'static str, length: usize, about: &'static str) -> TextRule {
     let (model, padding, max_length) = (TextModel::EgoVlpV2, Padding::Fixed(length), length);
-    TextRule { name, model, lower_case: false, strip: false, padding, max_length, about }
+    TextRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
 }
 
-const fn stripped(name: &'static str, about: &'static str) -> TextRule {
-    let rule = fixed(name, 30, about);
-    TextRule { lower_case: true, strip: true, ..rule }
+/// `rule`, of sentences out of VSLNet's prepared files.
+const fn asked(name: &'static str, rule: TextRule) -> TextRule {
+    TextRule { name, preparation: Preparation::Question, ..rule }
 }
 
 impl TextRule {
@@ -153,15 +153,9 @@ impl TextRule {
     }
 
     /// The sentence that the tokenizer is given.
-    pub(super) fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let text = if self.strip { text.trim_matches(is_python_space) } else { text };
-        if self.lower_case { text.to_lowercase().into() } else { text.into() }
+    pub fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.preparation.of(text)
     }
-}
-
-/// What Python's `str.strip` drops: Unicode's white space, and four separators of ASCII that Unicode does not count.
-fn is_python_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]
@@ -197,11 +191,17 @@ mod tests {
         assert!(RULES.iter().all(|rule| rule.model != TextModel::EgoVlp || rule.padding == Padding::Longest));
     }
 
+    /// The originals read prepared files for NLQ, and official ones for everything else.
     #[test]
-    fn only_nlq_and_egotaskqa_of_egovlpv2_change_the_sentence() {
-        let changed: Vec<_> = RULES.iter().filter(|rule| rule.prepare(" \u{1f}A B\n") != " \u{1f}A B\n").collect();
-        assert!(changed.iter().all(|rule| rule.prepare(" \u{1f}A B\n") == "a b" && rule.model == TextModel::EgoVlpV2));
-        assert_eq!(changed.iter().map(|rule| rule.name).collect::<Vec<_>>(), ["nlq", "egotaskqa"]);
+    fn nlq_is_read_from_prepared_files_and_only_egotaskqa_is_stripped_besides() {
+        let of = |preparation| {
+            let rules = RULES.iter().filter(move |rule| rule.preparation == preparation);
+            rules.map(|rule| (rule.model.name(), rule.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Preparation::Question), [("egovlp", "nlq-vslnet"), ("egovlpv2", "nlq")]);
+        assert_eq!(of(Preparation::Stripped), [("egovlpv2", "egotaskqa")]);
+        let [raw, vslnet] = ["nlq", "nlq-vslnet"].map(|name| TextRule::find(name, TextModel::EgoVlp).unwrap());
+        assert_eq!((&*raw.prepare("Did I\n"), &*vslnet.prepare("Did I")), ("Did I\n", "did i?"));
     }
 
     #[test]

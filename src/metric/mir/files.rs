@@ -33,6 +33,9 @@ pub struct Captions {
     pub sentences: Vec<Caption>,
     /// The first clip whose narration id is the sentence's.
     pub first_clip: Vec<usize>,
+    /// Each sentence in the words of its own table, which are not its clip's for a few of the published ones; `None` where the
+    /// table has no column `narration`.
+    pub texts: Option<Vec<String>>,
 }
 
 impl Captions {
@@ -52,9 +55,10 @@ impl Captions {
             let place = places.get(id.as_str()).copied();
             place.ok_or_else(|| MetricError::unexpected(sentences, "narration ids of clips", missing()))
         };
-        let first_clip: Vec<usize> = read_ids(sentences)?.into_iter().map(place).collect::<Result<_, _>>()?;
+        let (ids, texts) = read_sentences(sentences)?;
+        let first_clip: Vec<usize> = ids.into_iter().map(place).collect::<Result<_, _>>()?;
         let sentences = first_clip.iter().map(|clip| captions[*clip].clone()).collect();
-        Ok(Self { clips: captions, sentences, first_clip })
+        Ok(Self { clips: captions, sentences, first_clip, texts })
     }
 }
 
@@ -77,17 +81,18 @@ fn read_clips(path: &Path) -> Result<Vec<Caption>, MetricError> {
     Ok(captions)
 }
 
-/// The first column, whatever its name.
-fn read_ids(path: &Path) -> Result<Vec<String>, MetricError> {
+/// The ids, which are the first column whatever its name, and the narrations if there are any.
+fn read_sentences(path: &Path) -> Result<(Vec<String>, Option<Vec<String>>), MetricError> {
     let mut table = Table::open(path, b',')?;
-    let column = table.optional("narration_id").unwrap_or_default();
+    let (id, text) = (table.optional("narration_id").unwrap_or_default(), table.optional("narration"));
     let mut tally = Tally::default();
-    let mut ids = Vec::new();
+    let (mut ids, mut texts) = (Vec::new(), Vec::new());
     while let Some(row) = table.next(&mut tally)? {
-        ids.push(row.cell(column).to_owned());
+        ids.push(row.cell(id).to_owned());
+        texts.push(row.maybe(text).to_owned());
     }
     complete(path, &tally)?;
-    Ok(ids)
+    Ok((ids, text.map(|_| texts)))
 }
 
 fn complete(path: &Path, tally: &Tally) -> Result<(), MetricError> {

@@ -8,13 +8,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::text::RULES;
+use crate::text::{Preparation, RULES};
 
 #[derive(Deserialize)]
 struct Expected {
     wordpiece: Vec<String>,
     bpe: Vec<String>,
     merges: Vec<String>,
+    /// Sentences, which the cases name by their place here.
+    batches: Vec<Vec<String>>,
     cases: Vec<Case>,
 }
 
@@ -22,7 +24,9 @@ struct Expected {
 struct Case {
     model: String,
     rule: String,
-    texts: Vec<String>,
+    batch: usize,
+    /// What the original code makes of the sentences first; nothing if it leaves them as they are.
+    prepared: Option<Vec<String>>,
     ids: Vec<Vec<i64>>,
     mask: Vec<Vec<i64>>,
 }
@@ -65,13 +69,28 @@ fn agrees_with_transformers(of: impl Fn(TextModel) -> Tokenizer) {
     let expected = expected();
     assert!(expected.cases.len() > 8);
     for case in &expected.cases {
-        let model = case.model.parse().unwrap();
-        let encoded = of(model).encode(rule(&case.rule, model), &case.texts).unwrap();
-        for (row, text) in case.texts.iter().enumerate() {
+        let (model, texts) = (case.model.parse().unwrap(), &expected.batches[case.batch]);
+        let (tokenizer, rule) = (of(model), rule(&case.rule, model));
+        let encoded = tokenizer.encode(rule, texts).unwrap();
+        for (row, text) in texts.iter().enumerate() {
             let (ids, place) = (encoded.ids.row(row).to_vec(), format!("{} {}: {text:?}", case.model, case.rule));
+            assert_eq!(rule.prepare(text), case.prepared.as_ref().unwrap_or(texts)[row], "{place}");
             assert_eq!(ids, case.ids[row], "{place}");
             assert_eq!(encoded.mask.row(row).to_vec(), case.mask[row], "{place}");
         }
+    }
+}
+
+/// Two rules of one model that treat sentences alike give the same ids; one of each kind is compared with the original.
+#[test]
+fn every_treatment_of_sentences_is_compared_with_the_original() {
+    let treatment = |rule: &TextRule| (rule.model.name(), rule.preparation.name(), rule.padding == Padding::Longest);
+    let length = |rule: &TextRule| rule.max_length;
+    let cases = expected().cases;
+    let compared: Vec<_> = cases.iter().map(|case| rule(&case.rule, case.model.parse().unwrap())).collect();
+    for rule in RULES {
+        let alike = compared.iter().any(|of| treatment(of) == treatment(rule) && length(of) == length(rule));
+        assert!(alike, "{} of {}", rule.name, rule.model.name());
     }
 }
 
@@ -130,15 +149,16 @@ fn rows_are_as_long_as_the_rule_says_and_what_is_cut_is_counted() {
     for rule in RULES {
         let tokenizer = if rule.model == TextModel::EgoVlp { &bert } else { &roberta };
         let encoded = tokenizer.encode(rule, &texts).unwrap();
+        let added = usize::from(rule.preparation == Preparation::Question); // its question mark
         assert_eq!(encoded.ids.dim(), (3, rule.max_length), "{rule:?}");
         assert_eq!(encoded.mask.dim(), encoded.ids.dim());
-        assert_eq!(encoded.mask.row(1).sum(), 2, "an empty sentence is its two special tokens");
+        assert_eq!(encoded.mask.row(1).sum(), 2 + added as i64, "an empty sentence is its two special tokens");
         assert_eq!(
             (encoded.ids[(2, 0)], encoded.ids[(2, rule.max_length - 1)]),
             (tokenizer.specials.start, tokenizer.specials.end)
         );
         assert_eq!(encoded.mask.row(2).sum(), rule.max_length as i64);
-        assert_eq!(encoded.cut, [0, 0, 602 - rule.max_length], "{rule:?}");
+        assert_eq!(encoded.cut, [0, 0, 602 + added - rule.max_length], "{rule:?}");
         let none = tokenizer.encode(rule, &[] as &[&str]).unwrap();
         assert_eq!(none.ids.nrows(), 0);
     }

@@ -1,4 +1,5 @@
-"""Writes expected.json: what transformers makes of sentences, with two made-up vocabularies that it lists too.
+"""Writes expected.json: what the original code and transformers make of sentences, with two made-up vocabularies that it
+lists too.
 
 The pinned versions are EgoVLPv2's. Where the tokenizers in Python (`slow`) and in Rust (`fast`) disagree, it stops.
 
@@ -17,7 +18,7 @@ i put my ke ##ys ? ! . , ' - ( ) 3 5 ##2 ##c un ##able t ##wo 中 文 ß i̇ é"
 
 ALPHABET = list(bytes_to_unicode().values())
 MERGES = """# C|Ġ C|p i|pi c|pic k|pick s|Ġ pick|Ġpick s|Ġ a|b a|ba g|Ġ bag|Ġ w|Ġw h|e r|er e|Ġwh ere|Ġ t|Ġt h|Ġth e
-Ġ k|e y|Ġk ey|Ġkey s|Ã ©|Ġ Ġ|o u|' s|1 2|ð Ł"""
+Ġ k|e y|Ġk ey|Ġkey s|Ã ©|Ġ Ġ|o u|' s|1 2|ð Ł|Ġ ?|? ?"""
 MERGES = [pair for line in MERGES.split("\n") for pair in line.split("|")]
 BPE = ["<s>", "<pad>", "</s>", "<unk>", *ALPHABET, *dict.fromkeys(pair.replace(" ", "") for pair in MERGES), "<mask>"]
 
@@ -47,17 +48,52 @@ SENTENCES = [
     "#C C picks a bag the bag where is the bag of the keys that the woman x put up",
     "x" * 101 + " bag",
     "#unsure #O a man X picks up 3 bags",
+    # What NLQ's official files have: no question mark, several, blanks and line breaks around it, doubled blanks.
+    "Where did I put my keys",
+    "Where did I put my keys??",
+    "Where did I put my keys ? ?",
+    "? Where did I put the bag ??",
+    "Where did I put my keys?\n",
+    "Where did I put my keys\n",
+    "\nWhere did I put my keys ",
+    "Where  did I  put my keys ?",
+    "\tWhere did I put my keys?\t",
+    "Where did I put my keys?\u00a0",
+    "Where did I put my keys.",
+    " ? ",
+    "\n",
 ]
 LONG = ["the bag " * 300, "#C C picks a bag"]
 
-# Name, keyword arguments, whether the sentence is stripped and lower-cased first.
+
+def as_annotated(text):
+    return text
+
+
+def stripped(text):
+    """EgoTaskQA_dataset.py of EgoVLPv2 and of EgoVideoQA (PPSA), `collate_func`."""
+    return text.strip().lower()
+
+
+def question(text):
+    """NLQ out of the files of NLQ/VSLNet/utils/prepare_ego4d_dataset.py (`process_question`), as data_gen.py of EgoVLP's and
+    of EgoVLPv2's VSLNet reads them (`process_data_tan`)."""
+    in_file = text.strip(" ").strip("?").lower() + "?"
+    return in_file.strip().lower()
+
+
+# Of each treatment one rule: its name, the tokenizer's keyword arguments, what is done to a sentence before.
 MODES = {
-    "egovlp": [("nlq", dict(padding=True, truncation=True), False)],
+    "egovlp": [
+        ("nlq", dict(padding=True, truncation=True), as_annotated),
+        ("nlq-vslnet", dict(padding=True, truncation=True), question),
+    ],
     "egovlpv2": [
-        ("pretrain", dict(padding="max_length", max_length=15, truncation=True), False),
-        ("epic-train", dict(padding="max_length", max_length=30, truncation=True), False),
-        ("nlq", dict(padding="max_length", max_length=30, truncation=True), True),
-        ("egomcq", dict(padding=True, truncation=True), False),
+        ("pretrain", dict(padding="max_length", max_length=15, truncation=True), as_annotated),
+        ("epic-train", dict(padding="max_length", max_length=30, truncation=True), as_annotated),
+        ("nlq", dict(padding="max_length", max_length=30, truncation=True), question),
+        ("egotaskqa", dict(padding="max_length", max_length=30, truncation=True), stripped),
+        ("egomcq", dict(padding=True, truncation=True), as_annotated),
     ],
 }
 
@@ -81,7 +117,7 @@ def encode(slow, fast, arguments, sentences):
     for sentence, *both in zip(sentences, *(row["input_ids"] for row in rows)):
         slow_tokens, fast_tokens = (kind.convert_ids_to_tokens(ids) for kind, ids in zip((slow, fast), both))
         assert slow_tokens == fast_tokens, (sentence, slow_tokens, fast_tokens)
-    return {"texts": sentences, "ids": rows[1]["input_ids"], "mask": rows[1]["attention_mask"]}
+    return {"prepared": sentences, "ids": rows[1]["input_ids"], "mask": rows[1]["attention_mask"]}
 
 
 def main():
@@ -89,14 +125,22 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         both = vocabularies(Path(folder))
         for model, modes in MODES.items():
-            for rule, arguments, lower in modes:
+            for rule, arguments, prepare in modes:
                 batches = [SENTENCES, LONG, ["", ""]] if rule in ("nlq", "egomcq") else [SENTENCES]
                 for batch in batches:
-                    given = [text.strip().lower() if lower else text for text in batch]
-                    case = encode(*both[model], arguments, given)
-                    cases.append({"model": model, "rule": rule, **case, "texts": batch})
-    expected = {"wordpiece": WORDS, "bpe": BPE, "merges": MERGES, "cases": cases}
-    lines = json.dumps(expected, ensure_ascii=True)
+                    case = encode(*both[model], arguments, [prepare(text) for text in batch])
+                    cases.append({"model": model, "rule": rule, "texts": batch, **case})
+    # The texts of each batch once.
+    batches = []
+    for case in cases:
+        texts = case.pop("texts")
+        if texts not in batches:
+            batches.append(texts)
+        case["batch"] = batches.index(texts)
+        if case["prepared"] == texts:
+            del case["prepared"]
+    expected = {"wordpiece": WORDS, "bpe": BPE, "merges": MERGES, "batches": batches, "cases": cases}
+    lines = json.dumps(expected, ensure_ascii=True, separators=(",", ":"))
     Path(__file__).with_name("expected.json").write_text(lines + "\n", encoding="utf-8")
 
 
