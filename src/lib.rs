@@ -14,6 +14,7 @@
 
 pub mod digest;
 pub mod ids;
+pub mod meter;
 pub mod places;
 pub mod time;
 

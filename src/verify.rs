@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::ids::UnitUid;
+use crate::meter::Meter;
 use crate::store::{
     Contract, INDEX_FILE, LedgerEntry, Plan, RowKind, RowMeta, Stale, StoreError, StoreReader, Unit, UnitHeader,
     count_index_rows,
@@ -106,7 +107,12 @@ impl VerifyReport {
 /// An error if ledgers or plan are damaged ([`StoreError::Ledger`]) or the device fails; everything else is in the
 /// report.
 pub fn verify(store: &StoreReader, options: VerifyOptions) -> Result<VerifyReport, StoreError> {
-    let mut report = verify_some(store, options, |_| true)?;
+    verify_metered(store, options, &Meter::default())
+}
+
+/// [`verify`], counting units and rows on `meter`.
+pub fn verify_metered(store: &StoreReader, options: VerifyOptions, meter: &Meter) -> Result<VerifyReport, StoreError> {
+    let mut report = judge(store, options, |_| true, Some(meter))?;
     let committed = store.committed()?;
     report.warn_strays(store, committed.iter().map(|entry| entry.file.as_str()).collect())?;
     report.warn_index(store)?;
@@ -118,6 +124,15 @@ pub fn verify_some(
     store: &StoreReader,
     options: VerifyOptions,
     chosen: impl Fn(&UnitUid) -> bool,
+) -> Result<VerifyReport, StoreError> {
+    judge(store, options, chosen, None)
+}
+
+fn judge(
+    store: &StoreReader,
+    options: VerifyOptions,
+    chosen: impl Fn(&UnitUid) -> bool,
+    meter: Option<&Meter>,
 ) -> Result<VerifyReport, StoreError> {
     let (planned, committed) = (store.planned()?, store.committed()?);
     let entries: Vec<&LedgerEntry> = committed.iter().filter(|entry| chosen(&entry.unit_uid)).collect();
@@ -137,9 +152,16 @@ pub fn verify_some(
     for uid in promised.into_iter().filter(|uid| committed.get(uid).is_none()) {
         report.add(uid, ProblemKind::Uncommitted, "it was promised and is not committed");
     }
+    if let Some(meter) = meter {
+        meter.expect(entries.len());
+    }
     for entry in entries {
+        let known = report.problems.len();
         report.check_plan(&planned, entry);
         report.check_unit(store, options, entry)?;
+        if let Some(meter) = meter {
+            report.count(meter, entry, known);
+        }
     }
     report.warn_zero_rows(options);
     report.problems.sort_by(|a, b| (&a.unit_uid, a.kind).cmp(&(&b.unit_uid, b.kind)));
@@ -149,6 +171,21 @@ pub fn verify_some(
 impl VerifyReport {
     fn add(&mut self, unit_uid: &UnitUid, kind: ProblemKind, what: impl Into<String>) {
         self.problems.push(Problem { unit_uid: unit_uid.clone(), kind, what: what.into() });
+    }
+
+    /// Counts a unit that has been judged, and says so; `known` problems were known before.
+    fn count(&self, meter: &Meter, entry: &LedgerEntry, known: usize) {
+        let (set, unit_uid) = (&self.feature_set, &entry.unit_uid);
+        match self.problems.get(known) {
+            Some(problem) => {
+                log::info!("{set} {unit_uid}: {}", problem.what);
+                meter.failed();
+            }
+            None => {
+                log::info!("{set} {unit_uid}: sound, {} rows", entry.rows);
+                meter.done(entry.rows);
+            }
+        }
     }
 
     fn check_plan(&mut self, planned: &Plan, entry: &LedgerEntry) {

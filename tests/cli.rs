@@ -40,9 +40,11 @@ fn help_names_the_options_of_every_command() {
                 "doctor",
                 "completions",
                 "--verbose",
+                "--log-file",
+                "--progress-every",
             ][..],
         ),
-        ("manifest", &["--annotations", "--videos", "--out", "--force", "folder", "ego4d"]),
+        ("manifest", &["--annotations", "--videos", "--out", "--force", "--strict", "folder", "ego4d"]),
         ("audit", &["--manifest", "--videos", "--json", "--jobs", "--ffprobe"]),
         ("plan", &["--manifest", "--pipeline", "--probe", "--json", "--shard", "--limit", "--out"]),
         ("extract", &["--device", "--precision", "--on-error", "--hwaccel", "--shard", "--memory", "--json", "130"]),
@@ -277,6 +279,8 @@ fn manifests_are_listed_and_never_overwritten_unasked() {
     assert!(run.stdout.starts_with("video_uid,path,clip_uid") && run.stdout.lines().count() == 3, "{run}");
     shop.egofx("manifest folder --videos clips -o list.csv").ends_with(0);
     assert_eq!(fs::read_to_string(shop.path("list.csv")).unwrap(), run.stdout);
+    shop.egofx("manifest folder --videos clips -o list.csv").ends_with(0);
+    shop.write("list.csv", "mine");
     shop.egofx("manifest folder --videos clips -o list.csv").ends_with(2).says(&["list.csv exists already", "--force"]);
     shop.egofx("manifest folder --videos clips -o list.csv --force").ends_with(0);
     shop.egofx("extract -m list.csv -p rows.toml -o out").ends_with(0);
@@ -286,6 +290,31 @@ fn manifests_are_listed_and_never_overwritten_unasked() {
     shop.egofx("manifest ego4d").ends_with(2).says(&["ego4d.json"]);
     shop.egofx("manifest folder").ends_with(2).says(&["needs a folder with videos"]);
     shop.egofx("manifest imagenet").ends_with(2).says(&["folder", "ego4d"]);
+}
+
+/// A job in a queue has no terminal: its log has to show that it lives.
+#[test]
+fn without_a_terminal_a_run_says_how_far_it_is_and_a_log_file_has_every_unit() {
+    let shop = shop();
+    let log = || fs::read_to_string(shop.path("run.log")).unwrap();
+    let paces = |text: &str| text.lines().filter(|line| line.contains(" of 2 units, ")).count();
+    let run = shop.extract("out", "--progress-every 0.001 --log-file run.log").ends_with(0);
+    let first = run.stderr.lines().find(|line| line.contains(" of 2 units, ")).expect("a line while it runs");
+    assert!(first.starts_with("egofx: ") && first.contains(" rows"), "{run}");
+    assert!(!run.stderr.contains("rows a: "), "a line for each unit is for -v: {run}");
+    assert_eq!(paces(&log()), paces(&run.stderr), "the file has what was said");
+    for said in ["rows a: ", "rows b: ", "] 2 units committed"] {
+        assert_eq!(log().lines().filter(|line| line.contains(said)).count(), 1, "{said}: {}", log());
+    }
+    let lines = log().lines().count();
+    let run = shop.extract("quiet", "--progress-every 0.001 --log-file run.log --quiet").ends_with(0);
+    assert_eq!(run.stderr, "");
+    assert!(log().lines().count() > lines && paces(&log()) > paces(&run.stderr), "it goes on at its end: {}", log());
+    let run = shop.extract("verbose", "--progress-every 0 -v").ends_with(0).says(&["rows a: ", "rows b: "]);
+    assert_eq!(paces(&run.stderr), 0);
+    shop.egofx("verify out --progress-every 0 -v").ends_with(0).says(&["rows a: sound, ", "rows b: sound, "]);
+    refuses(&shop, "--progress-every soon", &["--progress-every", "expected seconds", "soon"]);
+    refuses(&shop, "--log-file nowhere/run.log", &["--log-file nowhere/run.log", "No such file"]);
 }
 
 #[test]

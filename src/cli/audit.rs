@@ -14,8 +14,10 @@ use egofx::audit::{Finding, Severity, audit};
 use egofx::decode::{FfmpegSource, HwAccel};
 use egofx::ids::VideoUid;
 use egofx::manifest::{Manifest, Video};
+use egofx::meter::Meter;
 
 use super::args::{Programs, cores};
+use super::progress::{Progress, Shown};
 use super::{FAILED, plural, say, say_json, tell};
 
 /// Show what is wrong with the videos of a manifest, by their containers alone: nothing is decoded.
@@ -67,8 +69,17 @@ impl Audit {
         let source = FfmpegSource { tools: self.programs.tools()?, threads: 1, hwaccel: HwAccel::None };
         let jobs = self.jobs.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build()?;
-        let judge = |video: &Video| audit(video, &source);
+        let meter = Meter::default();
+        meter.expect(manifest.videos.len());
+        let progress = Progress::of_meter(&meter, "videos", Shown::of(false, self.json));
+        let judge = |video: &Video| {
+            let found = audit(video, &source);
+            log::info!("{}: {}", video.uid, plural(found.len(), "finding"));
+            meter.done(0);
+            found
+        };
         let found: Vec<Vec<Finding>> = pool.install(|| manifest.videos.par_iter().map(judge).collect());
+        progress.finish();
         let report = Report::new(&manifest, found);
         if self.json {
             say_json(&report)?;

@@ -14,6 +14,7 @@ use egofx::convert::{
 use egofx::manifest::Manifest;
 use egofx::queries::Queries;
 
+use super::progress::{Progress, Shown};
 use super::{plural, say_json, tell};
 
 /// Write features in the form that other people's training code reads.
@@ -115,7 +116,12 @@ impl Convert {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let consumer = Consumer::named(&self.to)?;
         let job = self.job(consumer)?;
+        let progress = job.source.as_ref().map(|source| {
+            let shown = Shown::of(false, self.json);
+            Progress::of_meter(source.meter(), "units", shown)
+        });
         let written = convert(consumer, &job, &self.out, self.force, &self.asked(consumer))?;
+        drop(progress);
         self.report(&written)?;
         Ok(ExitCode::SUCCESS)
     }

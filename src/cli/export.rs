@@ -12,9 +12,11 @@ use egofx::backbone::{Card, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
+use egofx::meter::Meter;
 use egofx::recipe::{Filter, Transform};
 
 use super::args::{self, Programs};
+use super::progress::{Progress, Shown};
 use super::{FAILED, plural, say, say_json, tell};
 
 /// Original checkpoint to ONNX graphs and model cards.
@@ -107,7 +109,9 @@ impl ExportCommand {
     /// Exports or checks.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = Runtime::load(&self.programs.library_search(), Provider::Cpu)?;
-        let mut judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new() };
+        let meter = Meter::default();
+        let progress = Progress::of_meter(&meter, "graphs", Shown::of(false, self.json));
+        let mut judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new(), meter };
         if self.check {
             return check(&judge, &self.out);
         }
@@ -118,6 +122,7 @@ impl ExportCommand {
             judge.windows = self.windows(video, plan.frame_side)?;
         }
         let made = export::export(&checkpoint, &options, &judge, &self.out)?;
+        progress.finish();
         if self.json {
             let Export { model, plan, cards } = &made;
             say_json(&Report { model: model.name, parameters: plan.parameters(), costs: &plan.costs, cards })?;
@@ -199,6 +204,7 @@ fn shown(made: &Export, out: &Path) -> String {
 fn check(judge: &Judge, models: &Path) -> anyhow::Result<ExitCode> {
     let names = Card::names(models);
     ensure!(!names.is_empty(), "{} holds no model card", models.display());
+    judge.meter.expect(names.len());
     let mut failed = 0;
     for name in &names {
         let checked = Card::read(models, name).map_err(export::ExportError::from);
@@ -215,6 +221,7 @@ fn check(judge: &Judge, models: &Path) -> anyhow::Result<ExitCode> {
                 format!("FAILED  {name}: {error}")
             }
         };
+        judge.meter.done(0);
         say(&(line + "\n"))?;
     }
     if failed == 0 { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(FAILED)) }

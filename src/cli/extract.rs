@@ -1,7 +1,6 @@
 //! `egofx extract`: plan, run, verify.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader};
 use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
-use super::progress::Progress;
+use super::progress::{Progress, Shown};
 use super::{FAILED, INTERRUPTED, complain, interrupt, plural, replace, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
@@ -54,7 +53,7 @@ pub struct Extract {
     /// What becomes of a unit some of whose frames cannot be decoded.
     #[arg(long, value_enum, default_value = "skip")]
     on_error: Policy,
-    /// Print the report as JSON on stdout, and no progress.
+    /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
     /// No progress, no summary; errors only.
@@ -174,7 +173,7 @@ impl Extract {
         let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let mut stores: Vec<Store> = open.into_iter().map(|open| open.store).collect();
         let control = self.control()?;
-        let progress = Progress::start(&control, &plan, self.json || self.quiet);
+        let progress = Progress::of_extraction(&control, &plan, Shown::of(self.quiet, self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, recipes) = (&plan, &recipes[..]);
         let run = Run { plan, recipes, kinds: &kinds, source: &source, questions: &questions, options: &options };

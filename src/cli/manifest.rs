@@ -1,5 +1,6 @@
 //! `egofx manifest`: from what there is to a list of videos and clips, and of what is asked about them.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,12 +10,14 @@ use serde::Serialize;
 
 use egofx::benchmark::{BENCHMARKS, Benchmark, Built, Count, Sources, Tally};
 
-use super::{FAILED, plural, replace, say, say_json, tell};
+use super::outputs::{Output, write_all};
+use super::{FAILED, plural, say, say_json, tell};
 
 /// List videos and clips as a CSV that the other commands read.
 ///
 /// Benchmarks with sentences or labels write those as a second table: with `-o nlq_val.csv` it is `nlq_val.queries.csv`.
-/// What cannot be used is counted by reason; the exit code is 1 if anything was dropped.
+/// What cannot be used is counted by reason, and the exit code is 0 all the same: official files have a few such entries. With
+/// --strict it is 1. Tables that are there already with the same content are left as they are.
 #[derive(Args)]
 #[command(after_help = sources_help())]
 pub struct Manifest {
@@ -31,9 +34,12 @@ pub struct Manifest {
     /// The CSV to write; `-` is stdout, without queries.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
-    /// Overwrite existing files.
+    /// Overwrite files that hold something else.
     #[arg(long)]
     force: bool,
+    /// End with exit code 1 if anything was left out; the tables are written all the same.
+    #[arg(long)]
+    strict: bool,
     /// Print the counts as JSON on stdout; needs --out.
     #[arg(long, requires = "out")]
     json: bool,
@@ -60,34 +66,38 @@ impl Manifest {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let to_stdout = self.out.as_os_str() == "-";
         ensure!(!(to_stdout && self.json), "--json needs a file for the list: --out FILE");
-        let queries_path = self.out.with_extension("queries.csv");
-        if !to_stdout {
-            self.ensure_free(&self.out)?;
-        }
         let sources = Sources { annotations: self.annotations.clone(), videos: self.videos.clone() };
         let built = (Benchmark::find(&self.source)?.build)(&sources)?;
-        let queries = built.queries.as_ref().filter(|_| !to_stdout);
-        if queries.is_some() {
-            self.ensure_free(&queries_path)?;
-        }
+        let queries_path = self.out.with_extension("queries.csv");
+        let written = built.queries.as_ref().filter(|_| !to_stdout).map(|_| queries_path.as_path());
         match to_stdout {
             true => {
                 let mut csv = Vec::new();
                 built.manifest.write_csv(&mut csv)?;
                 say(&String::from_utf8(csv)?)?;
             }
-            false => replace(&self.out, |file| Ok(built.manifest.write_csv(file)?))?,
+            false => self.write(&built, &queries_path)?,
         }
-        if let Some(queries) = queries {
-            replace(&queries_path, |file| Ok(queries.write_csv(file)?))?;
-        }
-        let written = queries.map(|_| queries_path.as_path());
         report(&built, written);
         if self.json {
             say_json(&self.outline(&built, written))?;
         }
         let clean = built.manifest.rejected.is_empty() && built.tally.dropped.is_empty();
-        Ok(ExitCode::from(if clean { 0 } else { FAILED }))
+        Ok(ExitCode::from(if self.strict && !clean { FAILED } else { 0 }))
+    }
+
+    /// Both tables, or none of them.
+    fn write(&self, built: &Built, queries_path: &Path) -> anyhow::Result<()> {
+        let list = |file: &mut dyn Write| Ok(built.manifest.write_csv(file)?);
+        let mut outputs = vec![Output { path: &self.out, write: &list }];
+        let asked = |file: &mut dyn Write| match &built.queries {
+            Some(queries) => Ok(queries.write_csv(file)?),
+            None => Ok(()),
+        };
+        if built.queries.is_some() {
+            outputs.push(Output { path: queries_path, write: &asked });
+        }
+        write_all(&outputs, self.force)
     }
 
     fn outline<'b>(&'b self, built: &'b Built, queries: Option<&'b Path>) -> Outline<'b> {
@@ -99,11 +109,6 @@ impl Manifest {
             rejected: built.manifest.rejected.iter().map(ToString::to_string).collect(),
             tally: &built.tally,
         }
-    }
-
-    fn ensure_free(&self, path: &Path) -> anyhow::Result<()> {
-        ensure!(self.force || !path.exists(), "{} exists already; --force overwrites it", path.display());
-        Ok(())
     }
 }
 

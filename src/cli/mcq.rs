@@ -1,9 +1,10 @@
 //! `egofx mcq`: EgoMCQ from feature sets.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use ndarray::Array2;
 use serde::Serialize;
@@ -14,7 +15,8 @@ use egofx::queries::Queries;
 use egofx::retrieval::Choices;
 use egofx::store::StoreReader;
 
-use super::{replace, say, say_json};
+use super::outputs::{Output, write_all};
+use super::{say, say_json};
 
 /// Answer EgoMCQ's questions and count what is right, between videos (inter) and within one (intra).
 ///
@@ -38,7 +40,7 @@ pub struct Mcq {
     /// Write the scores of all choices, {mode: {question: [five scores]}}, for `egofx eval egomcq` one mode at a time.
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Overwrite an existing file.
+    /// Overwrite a file that holds something else.
     #[arg(long)]
     force: bool,
     /// Print the accuracies as JSON.
@@ -59,15 +61,14 @@ struct Row {
 impl Mcq {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if let Some(out) = self.out.as_ref().filter(|out| out.exists()) {
-            ensure!(self.force, "{} exists already; --force overwrites it", out.display());
-        }
         let queries = Queries::read(&self.queries)?;
         let key = Key::read(&self.queries, &queries)?;
         let modes = self.scores(&queries)?;
         let rows = modes.iter().map(|(mode, scores)| key.row(mode, scores)).collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(out) = &self.out {
-            replace(out, |file| Ok(serde_json::to_writer(file, &predictions(&queries, &modes))?))?;
+            let predictions = predictions(&queries, &modes);
+            let write = |file: &mut dyn Write| Ok(serde_json::to_writer(file, &predictions)?);
+            write_all(&[Output { path: out, write: &write }], self.force)?;
         }
         if self.json {
             say_json(&rows)?;

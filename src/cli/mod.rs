@@ -18,8 +18,10 @@ mod extract;
 mod import;
 mod inspect;
 mod interrupt;
+mod logging;
 mod manifest;
 mod mcq;
+mod outputs;
 mod plan;
 mod postprocess;
 mod progress;
@@ -32,13 +34,14 @@ mod transcode;
 mod verify;
 
 use std::fmt::Display;
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+use outputs::replace;
 
 /// Exit code: finished, but something failed.
 pub const FAILED: u8 = 1;
@@ -60,9 +63,15 @@ pub const INTERRUPTED: u8 = 130;
 #[derive(Parser)]
 #[command(version, about, long_about, max_term_width = 110, verbatim_doc_comment)]
 pub struct Cli {
-    /// Say more on stderr: -v what happens, -vv each decision, -vvv ffmpeg's own words.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Say more on stderr: -v what happens, a line for each unit; -vv each decision; -vvv ffmpeg's own words.
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Write all that is said on stderr to the end of FILE too, each line with its time, and a line for each unit (as -v).
+    #[arg(long, value_name = "FILE", global = true, display_order = 901)]
+    log_file: Option<PathBuf>,
+    /// Where stderr is no terminal, and in --log-file, a long command says how far it is every so many seconds; 0: never.
+    #[arg(long, value_name = "SECONDS", global = true, display_order = 902, default_value_t = 60.0, value_parser = seconds)]
+    progress_every: f64,
     #[command(subcommand)]
     command: Command,
 }
@@ -95,13 +104,8 @@ enum Command {
 impl Cli {
     /// Runs the command that was asked for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let level = match self.verbose {
-            0 => log::LevelFilter::Warn,
-            1 => log::LevelFilter::Info,
-            2 => log::LevelFilter::Debug,
-            _ => log::LevelFilter::Trace,
-        };
-        env_logger::Builder::new().filter_level(log::LevelFilter::Warn).filter_module("egofx", level).init();
+        logging::start(self.verbose, self.log_file.as_deref())?;
+        progress::write_lines_every(self.progress_every);
         match self.command {
             Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
@@ -158,25 +162,14 @@ fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
-/// Writes beside the place first, so that a full disk does not leave half a file.
-fn replace(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    let written = fs::File::create(&temporary).map_err(anyhow::Error::from).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all()?;
-        Ok(fs::rename(&temporary, path)?)
-    });
-    let cleared = written.inspect_err(|_| drop(fs::remove_file(&temporary)));
-    cleared.with_context(|| path.display().to_string())
+/// Writes a line for people to stderr and to the log file.
+fn tell(line: impl Display) {
+    logging::note(line, true);
 }
 
-/// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.
-fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=1e9).contains(seconds));
+    seconds.ok_or_else(|| format!("expected seconds, 0 or more, found {text:?}"))
 }
 
 /// `n things`, or `1 thing`.

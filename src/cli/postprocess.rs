@@ -1,6 +1,5 @@
 //! `egofx postprocess`: from a detector's raw proposals to an MQ submission.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +9,8 @@ use egofx::metric::mq::{Annotations, ClipDetections};
 use egofx::metric::postprocess::{POSTPROCESSORS, Postprocessor, Proposals, Settings, postprocess, submission_json};
 use egofx::metric::{Compat, Coverage};
 
-use super::{plural, replace, tell};
+use super::outputs::{Output, write_all};
+use super::{plural, tell};
 
 /// Make an MQ submission out of a detector's raw proposals: suppress overlaps, cut to the clip, write both tracks.
 ///
@@ -58,7 +58,7 @@ pub struct PostprocessCommand {
     /// counted and printed.
     #[arg(long)]
     allow_missing: bool,
-    /// Overwrite an existing file.
+    /// Overwrite a file that holds something else.
     #[arg(long)]
     force: bool,
 }
@@ -74,8 +74,6 @@ fn methods_help() -> String {
 impl PostprocessCommand {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let taken = self.out.exists() && !self.force;
-        anyhow::ensure!(!taken, "{} exists: --force overwrites it", self.out.display());
         let method = self.method()?;
         let settings = self.settings(method)?;
         let proposals = Proposals::read(&self.proposals, self.classes.as_deref())?;
@@ -83,7 +81,8 @@ impl PostprocessCommand {
         let (submission, coverage) = postprocess(method, &proposals, &annotations, &settings);
         self.check(&coverage)?;
         let text = serde_json::to_vec(&submission_json(&submission))?;
-        replace(&self.out, |file| Ok(file.write_all(&text)?))?;
+        let output = Output { path: &self.out, write: &|file| Ok(file.write_all(&text)?) };
+        write_all(&[output], self.force)?;
         let count = |track: &[ClipDetections]| track.iter().map(|clip| clip.detections.len()).sum::<usize>();
         tell(format_args!(
             "{}, {}: {}, {} detected, {} retrieved in {}",

@@ -1,74 +1,111 @@
-//! Progress bars: they poll a run's counters from a thread of its own.
+//! Progress: a bar on a terminal, elsewhere a line now and then, so that no long run looks dead.
 //!
-//! Invariant: on anything but a terminal nothing is drawn.
+//! A thread of its own polls what a run counts. Not for counting. Invariant: a command that is asked to be quiet shows nothing
+//! here; the log file has its lines all the same.
 
-use std::sync::Arc;
+use std::io::IsTerminal;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use egofx::meter::{Amount, Meter, Pace, Since};
 use egofx::pipeline::{Control, Counters};
 use egofx::plan::Plan;
 use egofx::transcode;
 
-/// How often the counters are looked at.
+use super::logging;
+
+/// How often a bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A bar that follows a run.
+/// A stage that works less than this share of its time is nobody's bottleneck: in the first moments all are idle.
+const LEAST_BUSY: f64 = 0.05;
+
+/// How often a line is written, `--progress-every`; never, if it is nothing.
+static EVERY: OnceLock<Option<Duration>> = OnceLock::new();
+
+/// Sets how often lines are written: every so many seconds, never for 0.
+pub fn write_lines_every(seconds: f64) {
+    let every = Duration::try_from_secs_f64(seconds).ok().filter(|every| !every.is_zero());
+    EVERY.get_or_init(|| every);
+}
+
+/// What of a run's progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// A bar on a terminal, lines elsewhere.
+    All,
+    /// Lines where there is no terminal: a program reads stdout.
+    Lines,
+    /// Nothing.
+    Nothing,
+}
+
+impl Shown {
+    /// By a command's `--quiet` and `--json`.
+    pub fn of(quiet: bool, json: bool) -> Self {
+        match (quiet, json) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::Lines,
+            (false, false) => Self::All,
+        }
+    }
+}
+
+/// What follows a run, until [`finish`](Self::finish) or until it is dropped.
 pub struct Progress {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Follows an extraction until [`finish`](Self::finish); draws nothing if `hidden` or if stderr is no terminal.
-    pub fn start(control: &Arc<Control>, plan: &Plan, hidden: bool) -> Self {
-        let (control, jobs) = (control.clone(), plan.jobs.len());
-        let template = "{elapsed_precise} [{bar:30}] {pos}/{len} rows, {per_sec}, {eta} left\n{msg}";
-        Self::follow(hidden || jobs == 0, template, move |bar, sec| show(bar, &control.counters, jobs, sec))
+    /// Follows an extraction.
+    pub fn of_extraction(control: &Arc<Control>, plan: &Plan, shown: Shown) -> Self {
+        let (control, units) = (control.clone(), plan.units as u64);
+        Self::follow(shown, move |sec| extraction(&control.counters, units, sec))
     }
 
-    /// Follows a transcoding likewise.
-    pub fn of_seconds(control: &Arc<transcode::Control>, tasks: &[transcode::Task], hidden: bool) -> Self {
-        let (control, videos) = (control.clone(), tasks.len());
+    /// Follows a transcoding.
+    pub fn of_transcoding(control: &Arc<transcode::Control>, tasks: &[transcode::Task], shown: Shown) -> Self {
+        let (control, videos) = (control.clone(), tasks.len() as u64);
         let length_sec: f64 = tasks.iter().map(|task| task.cost_sec).sum();
-        let template = "{elapsed_precise} [{bar:30}] {pos}/{len} s of video, {eta} left\n{msg}";
-        Self::follow(hidden || tasks.is_empty(), template, move |bar, _| {
-            let get = |counter: &AtomicU64| counter.load(Relaxed);
-            let counters = &control.counters;
-            bar.set_length(length_sec as u64);
-            bar.set_position(get(&counters.cost_ms) / 1000);
-            bar.set_message(format!("videos {}/{videos}, {} failed", get(&counters.videos), get(&counters.failed)));
-        })
+        Self::follow(shown, move |sec| transcoding(&control.counters, (videos, length_sec), sec))
     }
 
-    /// Calls `show(bar, seconds since the start)` again and again.
-    fn follow(hidden: bool, template: &str, show: impl Fn(&ProgressBar, f64) + Send + 'static) -> Self {
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    /// Follows work that counts its `units`, as they are called in the plural, on a meter.
+    pub fn of_meter(meter: &Meter, units: &'static str, shown: Shown) -> Self {
+        let meter = meter.clone();
+        Self::follow(shown, move |sec| meter.pace(units, sec))
+    }
+
+    fn follow(shown: Shown, pace: impl Fn(f64) -> Pace + Send + 'static) -> Self {
+        let target = if shown == Shown::All { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
+        // The template is a constant; should it ever be wrong, the default style serves.
+        let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let on_stderr = shown != Shown::Nothing && !std::io::stderr().is_terminal();
+        let every = EVERY.get().copied().flatten().filter(|_| on_stderr || logging::to_file());
         let ended = Arc::new(AtomicBool::new(false));
-        if bar.is_hidden() {
+        if bar.is_hidden() && every.is_none() {
             return Self { ended, thread: None };
         }
-        // The template is a constant; should it ever be wrong, the default style serves.
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let mut follower = Follower { pace, bar, lines: every.map(|every| Lines::new(every, on_stderr)) };
         let end = ended.clone();
-        let poll = move || {
-            let started = Instant::now();
-            while !end.load(Relaxed) {
-                show(&bar, started.elapsed().as_secs_f64());
-                std::thread::park_timeout(INTERVAL);
-            }
-            bar.finish_and_clear();
-        };
+        let poll = move || follower.run(&end);
         Self { ended, thread: std::thread::Builder::new().name("progress".into()).spawn(poll).ok() }
     }
 
     /// Takes the bar away.
-    pub fn finish(mut self) {
+    pub fn finish(self) {}
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.ended.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
@@ -77,21 +114,137 @@ impl Progress {
     }
 }
 
-fn show(bar: &ProgressBar, counters: &Counters, jobs: usize, elapsed_sec: f64) {
+/// What the thread holds.
+struct Follower<P> {
+    pace: P,
+    bar: ProgressBar,
+    lines: Option<Lines>,
+}
+
+impl<P: Fn(f64) -> Pace> Follower<P> {
+    fn run(&mut self, ended: &AtomicBool) {
+        let started = Instant::now();
+        while !ended.load(Relaxed) {
+            let elapsed = started.elapsed();
+            let mut pace = (self.pace)(elapsed.as_secs_f64());
+            pace.since = self.lines.as_ref().map(Lines::since).unwrap_or_default();
+            if !self.bar.is_hidden() {
+                draw(&self.bar, &pace);
+            }
+            let due = self.lines.as_mut().and_then(|lines| lines.write(&pace, elapsed));
+            let wait = if self.bar.is_hidden() { due } else { Some(INTERVAL) };
+            std::thread::park_timeout(wait.unwrap_or(INTERVAL));
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+fn draw(bar: &ProgressBar, pace: &Pace) {
+    // Whatever is known more finely: rows rather than units.
+    let whole = pace.amount.whole.filter(|whole| *whole > 0.0);
+    bar.set_length(whole.map_or(pace.all, |whole| whole as u64));
+    bar.set_position(whole.map_or(pace.done, |_| pace.amount.gone as u64));
+    bar.set_message(pace.to_string());
+}
+
+/// Lines at equal distances, with the moments from which their rates count.
+struct Lines {
+    every: Duration,
+    on_stderr: bool,
+    next: Duration,
+    last: Since,
+    before_last: Since,
+}
+
+impl Lines {
+    fn new(every: Duration, on_stderr: bool) -> Self {
+        Self { every, on_stderr, next: every, last: Since::default(), before_last: Since::default() }
+    }
+
+    /// One to two distances ago: a rate of late, and not of a moment.
+    fn since(&self) -> Since {
+        self.before_last
+    }
+
+    /// Writes a line if it is time; gives how long it is until the next one.
+    fn write(&mut self, pace: &Pace, elapsed: Duration) -> Option<Duration> {
+        if elapsed >= self.next {
+            logging::note(format_args!("egofx: {pace}"), self.on_stderr);
+            (self.before_last, self.last) = (self.last, pace.now());
+            self.next = elapsed + self.every;
+        }
+        self.next.checked_sub(elapsed)
+    }
+}
+
+fn extraction(counters: &Counters, units: u64, elapsed_sec: f64) -> Pace {
     let get = |counter: &AtomicU64| counter.load(Relaxed);
-    bar.set_length(get(&counters.planned_rows));
-    bar.set_position(get(&counters.rows));
     let stages = counters.stages(elapsed_sec);
     let slowest = stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share));
-    // In the first moments all stages are idle, and none is the bottleneck.
-    let slowest = slowest.filter(|s| s.busy_share > 0.05);
-    let bottleneck =
-        slowest.map_or(String::new(), |s| format!(", bottleneck {} ({:.0} % busy)", s.stage, s.busy_share * 100.0));
-    let speed = get(&counters.video_ms) as f64 / 1e3 / elapsed_sec.max(1e-3);
-    bar.set_message(format!(
-        "videos {}/{jobs}, units {} committed, {} failed, {speed:.1} times real time{bottleneck}",
-        get(&counters.videos),
-        get(&counters.committed),
-        get(&counters.failed),
-    ));
+    let (planned, rows, failed) = (get(&counters.planned_rows), get(&counters.rows), get(&counters.failed));
+    Pace {
+        units: "units",
+        done: get(&counters.committed) + failed,
+        all: units,
+        failed,
+        amount: Amount { what: "rows", gone: rows as f64, whole: Some(planned.max(rows) as f64) },
+        elapsed_sec,
+        since: Since::default(),
+        bottleneck: slowest.filter(|s| s.busy_share > LEAST_BUSY).map(|s| (s.stage, s.busy_share)),
+    }
+}
+
+fn transcoding(counters: &transcode::Counters, (videos, length_sec): (u64, f64), elapsed_sec: f64) -> Pace {
+    let get = |counter: &AtomicU64| counter.load(Relaxed);
+    Pace {
+        units: "videos",
+        done: get(&counters.videos),
+        all: videos,
+        failed: get(&counters.failed),
+        amount: Amount { what: "s of video", gone: get(&counters.cost_ms) as f64 / 1e3, whole: Some(length_sec) },
+        elapsed_sec,
+        since: Since::default(),
+        bottleneck: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(elapsed_sec: f64, gone: f64) -> Pace {
+        let counters = transcode::Counters::default();
+        counters.cost_ms.store((gone * 1e3) as u64, Relaxed);
+        transcoding(&counters, (2, 600.0), elapsed_sec)
+    }
+
+    #[test]
+    fn lines_come_at_equal_distances_and_rates_count_from_the_line_before_the_last() {
+        let mut lines = Lines::new(Duration::from_secs(60), false);
+        let mut write = |sec: u64, gone: f64| {
+            let wait = lines.write(&pace(sec as f64, gone), Duration::from_secs(sec));
+            (wait.map(|wait| wait.as_secs()), lines.since().sec)
+        };
+        assert_eq!(write(10, 5.0), (Some(50), 0.0), "not yet");
+        assert_eq!(write(60, 50.0), (Some(60), 0.0));
+        assert_eq!(write(121, 100.0), (Some(60), 60.0));
+        assert_eq!(write(180, 150.0), (Some(1), 60.0), "a minute after the last one, not of the clock");
+    }
+
+    #[test]
+    fn an_extraction_counts_failed_units_as_done_and_never_more_rows_than_are_planned() {
+        let counters = Counters::default();
+        Counters::add(&counters.committed, 3);
+        Counters::add(&counters.failed, 1);
+        Counters::add(&counters.rows, 120);
+        Counters::add(&counters.planned_rows, 100);
+        let line = extraction(&counters, 9, 60.0).to_string();
+        assert_eq!(line, "4 of 9 units, 1 failed, 120 of 120 rows, 2.0 rows/s, 0 s left");
+    }
+
+    #[test]
+    fn what_is_shown_follows_the_options() {
+        assert_eq!(Shown::of(false, false), Shown::All);
+        assert_eq!((Shown::of(false, true), Shown::of(true, true)), (Shown::Lines, Shown::Nothing));
+    }
 }

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
 use clap::Args;
 use ndarray_npy::WriteNpyExt;
 
 use egofx::retrieval::similarity;
 use egofx::store::StoreReader;
 
-use super::{plural, replace, say, tell};
+use super::outputs::{Output, write_all};
+use super::{plural, say, tell};
 
 /// Compare every clip with every sentence: for retrieval (EPIC-KITCHENS MIR) and zero-shot classes (Charades-Ego).
 ///
@@ -28,7 +28,7 @@ pub struct Similarity {
     /// The folder to write to.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Overwrite existing files.
+    /// Overwrite files that hold something else.
     #[arg(long)]
     force: bool,
 }
@@ -37,16 +37,15 @@ impl Similarity {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let files = ["similarity.npy", "clip_ids.txt", "query_ids.txt"].map(|name| self.out.join(name));
-        for file in &files {
-            ensure!(self.force || !file.exists(), "{} exists already; --force overwrites it", file.display());
-        }
         let (clips, queries, cosines) = similarity(&StoreReader::open(&self.video)?, &StoreReader::open(&self.text)?)?;
-        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let [matrix, rows, columns] = &files;
-        replace(matrix, |file| Ok(cosines.as_standard_layout().write_npy(file)?))?;
-        for (file, names) in [(rows, &clips.names), (columns, &queries.names)] {
-            replace(file, |out| Ok(std::io::Write::write_all(out, (names.join("\n") + "\n").as_bytes())?))?;
-        }
+        let [clip_ids, query_ids] = [&clips.names, &queries.names].map(|names| names.join("\n") + "\n");
+        let outputs = [
+            Output { path: matrix, write: &|file| Ok(cosines.as_standard_layout().write_npy(file)?) },
+            Output { path: rows, write: &|file| Ok(file.write_all(clip_ids.as_bytes())?) },
+            Output { path: columns, write: &|file| Ok(file.write_all(query_ids.as_bytes())?) },
+        ];
+        write_all(&outputs, self.force)?;
         tell(format_args!("{} by {}", plural(clips.names.len(), "clip"), plural(queries.names.len(), "sentence")));
         say(&format!("{}\n", matrix.display()))?;
         Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ use egofx::transcode::{
 };
 
 use super::args::{Programs, cores};
-use super::progress::Progress;
+use super::progress::{Progress, Shown};
 use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_json, tell};
 
 /// Options of both commands.
@@ -72,7 +72,7 @@ pub struct Transcode {
     /// Replace outputs that were not made here, or with other settings. Outputs that fit are kept all the same.
     #[arg(long)]
     force: bool,
-    /// Print the report as JSON on stdout, and no progress.
+    /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
     /// No progress, no summary; errors only.
@@ -110,7 +110,7 @@ impl Transcode {
         let control = Arc::new(Control::default());
         let (asked, heard) = (control.clone(), control.clone());
         interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
-        let bar = Progress::of_seconds(&control, &tasks, self.json || self.quiet);
+        let bar = Progress::of_transcoding(&control, &tasks, Shown::of(self.quiet, self.json));
         let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
         let report = run(&transcoder, &tasks, self.shard, jobs, &control);
         bar.finish();

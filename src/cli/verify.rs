@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Args;
 
+use egofx::meter::Meter;
 use egofx::store::{StoreReader, feature_sets};
-use egofx::verify::{VerifyOptions, VerifyReport, verify};
+use egofx::verify::{VerifyOptions, VerifyReport, verify_metered};
 
+use super::progress::{Progress, Shown};
 use super::{FAILED, plural, say, say_json, tell};
 
 /// Check every planned unit: there, unchanged, readable, from the model that the store names, finite.
@@ -29,12 +31,14 @@ impl Verify {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let sets = feature_sets(&self.path)?;
         ensure!(!sets.is_empty(), "{}: no feature set here or one folder below", self.path.display());
-        let mut reports = Vec::new();
+        let (meter, mut reports) = (Meter::default(), Vec::new());
+        let progress = Progress::of_meter(&meter, "units", Shown::of(false, self.json));
         for set in &sets {
             let store = StoreReader::open(set)?;
             let options = VerifyOptions { checksums_only: self.checksums_only, ..VerifyOptions::of(store.contract()) };
-            reports.push(verify(&store, options)?);
+            reports.push(verify_metered(&store, options, &meter)?);
         }
+        progress.finish();
         if self.json {
             say_json(&reports)?;
         } else {

@@ -13,6 +13,7 @@ use super::ConvertError;
 use super::rows::{self, RowRule};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::manifest::Manifest;
+use crate::meter::Meter;
 use crate::store::{Committed, Contract, Format, LedgerEntry, RowKind, RowMeta, StoreReader, feature_sets};
 use crate::time::TimeSpan;
 
@@ -42,6 +43,7 @@ pub struct Source {
     reader: StoreReader,
     committed: Committed,
     rule: RowRule,
+    meter: Meter,
     /// Units by their queries, where the names of units do not tell.
     queries: OnceLock<HashMap<String, UnitUid>>,
 }
@@ -63,7 +65,9 @@ impl Source {
         if committed.is_empty() {
             return Err(ConvertError::NoUnits { path: set.clone() });
         }
-        let source = Self { reader, committed, rule, queries: OnceLock::new() };
+        let meter = Meter::default();
+        meter.expect(committed.len());
+        let source = Self { reader, committed, rule, meter, queries: OnceLock::new() };
         if source.rule.resample.is_some() && !matches!(source.rows(), RowKind::Window | RowKind::FusedWindow) {
             return Err(ConvertError::NoGrid { path: set.clone(), found: source.rows() });
         }
@@ -88,6 +92,11 @@ impl Source {
     /// Rows per second as they are handed out.
     pub fn fps(&self) -> f64 {
         self.rule.fps(self.contract().fps)
+    }
+
+    /// Counts the units that are read, and their rows.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The committed units, in the order of their names.
@@ -141,6 +150,8 @@ impl Source {
     /// [`ConvertError::Store`], and [`ConvertError::Missing`] or [`ConvertError::NothingLeft`] by the rule for rows.
     pub fn read(&self, entry: &LedgerEntry) -> Result<Features, ConvertError> {
         let unit = self.reader.read_entry(entry)?;
+        log::info!("{}: {} rows", entry.unit_uid, entry.rows);
+        self.meter.done(entry.rows);
         let features = Features {
             unit: entry.unit_uid.clone(),
             clip_uid: unit.header.clip_uid,

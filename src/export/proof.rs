@@ -11,6 +11,7 @@ use crate::backbone::{
     Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphSession, Precision, Provider, Runtime, SessionOptions,
     Tensor,
 };
+use crate::meter::Meter;
 
 /// Least cosine of an fp16 graph's outputs to the fp32 graph's.
 pub const LEAST_COSINE_FP16: f64 = 0.999;
@@ -38,6 +39,8 @@ pub struct Judge<'r> {
     pub threads: usize,
     /// Windows of frames to compare precisions on, each `F * side * side * 3` bytes of F frames; empty: patterns.
     pub windows: Vec<(usize, Vec<u8>)>,
+    /// Counts the graphs that are proven.
+    pub meter: Meter,
 }
 
 impl Judge<'_> {

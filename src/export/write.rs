@@ -64,11 +64,13 @@ struct Made {
 impl Writer<'_> {
     /// Everything, proven: graphs, weights, cards. Gives the cards, fp32 first.
     pub fn write(&self) -> Result<Vec<Card>, ExportError> {
+        let Options { further, debug, .. } = self.options;
+        self.judge.meter.expect(self.plan.graphs.len() * (1 + usize::from(*debug) + further.len()));
         let (made, probes) = self.write_fp32()?;
         let mut cards = Vec::new();
         self.prove(made, &mut cards)?;
         for arithmetic in [Arithmetic::Fp16, Arithmetic::Int8] {
-            if !self.options.further.contains(&arithmetic) {
+            if !further.contains(&arithmetic) {
                 continue;
             }
             let made = match arithmetic {
@@ -151,7 +153,10 @@ impl Writer<'_> {
     fn prove(&self, made: Made, cards: &mut Vec<Card>) -> Result<(), ExportError> {
         for written in made.graphs {
             let card = self.card(made.arithmetic, &made.weights, written);
-            cards.push(self.judge.prove(self.folder, card, cards)?);
+            let card = self.judge.prove(self.folder, card, cards)?;
+            log::info!("{}: {} outputs, written and run", card.name, card.outputs.len());
+            self.judge.meter.done(0);
+            cards.push(card);
         }
         Ok(())
     }

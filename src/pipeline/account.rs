@@ -164,7 +164,7 @@ impl Control {
     pub(super) fn fail(&self, plan: &Plan, (task, unit): (usize, usize), why: String) {
         let planned = &plan.tasks[task];
         let (unit_uid, video_uid) = (planned.units()[unit].clone(), planned.video_uid.clone());
-        log::debug!("{unit_uid}: {why}");
+        log::info!("{unit_uid}: failed: {why}");
         Counters::add(&self.counters.failed, 1);
         let failure = Failure { recipe: planned.recipe, unit_uid, video_uid, why };
         lock(&self.failures).push(failure);

@@ -120,6 +120,8 @@ impl Writer<'_> {
         let missing = incoming.rows.iter().filter(|row| row.missing).count() as u64;
         if let Some(whole) = self.incoming.remove(&unit) {
             store.commit(whole.file)?;
+            let (set, unit_uid) = (&store.contract().feature_set, &self.plan.tasks[unit.0].units()[unit.1]);
+            log::info!("{set} {unit_uid}: {} rows, {missing} of them missing", whole.written);
             Counters::add(&self.control.counters.committed, 1);
             Counters::add(&self.control.counters.missing_rows, missing);
         }

@@ -142,13 +142,17 @@ fn one(transcoder: &Transcoder, task: &Task, counters: &Counters) -> Result<Outc
 impl Report {
     fn note(&mut self, task: &Task, outcome: Result<Outcome, TranscodeError>) {
         match outcome {
-            Ok(Outcome::Done(_)) => self.done_before += 1,
+            Ok(Outcome::Done(_)) => {
+                log::info!("{}: done before", task.video_uid);
+                self.done_before += 1;
+            }
             Ok(Outcome::Made(record)) => {
+                log::info!("{}: {:.1} s of video", task.video_uid, record.video_sec());
                 self.video_sec += record.video_sec();
                 self.made.push(*record);
             }
             Err(error) => {
-                log::info!("{}: {error}", task.video_uid);
+                log::info!("{}: failed: {error}", task.video_uid);
                 self.failures.push(Failure { video_uid: task.video_uid.clone(), why: error.to_string() });
             }
         }

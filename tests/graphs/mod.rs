@@ -57,7 +57,7 @@ impl Golden {
 }
 
 pub fn judge() -> Judge<'static> {
-    Judge { runtime: &RUNTIME, threads: 1, windows: Vec::new() }
+    Judge { runtime: &RUNTIME, threads: 1, windows: Vec::new(), meter: Default::default() }
 }
 
 pub fn session(folder: &Path, name: &str) -> GraphSession {

@@ -30,7 +30,7 @@ impl Graphs {
         let path = folder.path().join("weights.safetensors");
         write(&path, &variables(store), &std::collections::BTreeMap::new()).unwrap();
         let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
-        let judge = Judge { runtime: &RUNTIME, threads: 1, windows: vec![] };
+        let judge = Judge { runtime: &RUNTIME, threads: 1, windows: vec![], meter: Default::default() };
         export(&Checkpoint::open(&path).unwrap(), &options, &judge, folder.path()).unwrap();
         Self(folder)
     }

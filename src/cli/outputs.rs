@@ -1,0 +1,123 @@
+//! Files that a command writes: beside their places first, and never over something else unasked.
+//!
+//! Invariant: a command that is given again finds what it wrote and leaves that as it is, its time too, so that neither make
+//! nor a person meets an error; of several outputs none is written before all may be.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+/// A file to be written, and what writes it.
+pub struct Output<'o> {
+    /// Its place.
+    pub path: &'o Path,
+    /// Writes its content; the same content every time.
+    pub write: &'o dyn Fn(&mut dyn Write) -> anyhow::Result<()>,
+}
+
+/// Writes all `outputs`. One that holds the same content already is left as it is.
+///
+/// # Errors
+/// One that holds another content, unless `force` is given; nothing is written then.
+pub fn write_all(outputs: &[Output], force: bool) -> anyhow::Result<()> {
+    let mut absent = Vec::new();
+    for output in outputs {
+        if !holds(output)? {
+            let free = force || !output.path.exists();
+            ensure!(free, "{} exists already and holds something else; --force overwrites it", output.path.display());
+            absent.push(output);
+        }
+    }
+    absent.into_iter().try_for_each(|output| replace(output.path, |file| (output.write)(file)))
+}
+
+/// Whether the file holds already, byte for byte, what would be written.
+fn holds(output: &Output) -> anyhow::Result<bool> {
+    let Ok(file) = File::open(output.path) else { return Ok(false) };
+    let mut same = Same { there: BufReader::new(file), so_far: true };
+    (output.write)(&mut same)?;
+    Ok(same.so_far && same.there.read(&mut [0]).is_ok_and(|more| more == 0))
+}
+
+/// Compares what is written to it with what is there.
+struct Same<R> {
+    there: R,
+    so_far: bool,
+}
+
+impl<R: Read> Write for Same<R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.so_far {
+            let mut there = vec![0; bytes.len()];
+            // What cannot be read, a folder for instance, is something else.
+            self.so_far = self.there.read_exact(&mut there).is_ok() && there == bytes;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes beside the place first, so that a full disk does not leave half a file.
+pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let written = File::create(&temporary).map_err(anyhow::Error::from).and_then(|file| {
+        let mut buffered = BufWriter::new(file);
+        write(&mut buffered)?;
+        buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(fs::rename(&temporary, path)?)
+    });
+    let cleared = written.inspect_err(|_| drop(fs::remove_file(&temporary)));
+    cleared.with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &'static str, force: bool) -> Result<(), String> {
+        let write = |out: &mut dyn Write| Ok(out.write_all(text.as_bytes())?);
+        write_all(&[Output { path, write: &write }], force).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_same_content_is_left_alone_and_another_is_not_overwritten_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/list.csv");
+        write(&path, "a,b\n", false).unwrap();
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        write(&path, "a,b\n", false).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written, "not even touched");
+        for other in ["a,b\nc\n", "a,b", "a;b\n", ""] {
+            let error = write(&path, other, false).unwrap_err();
+            assert!(
+                error.ends_with("list.csv exists already and holds something else; --force overwrites it"),
+                "{error}"
+            );
+        }
+        write(&path, "a,b", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a,b");
+        assert!(write(folder.path(), "a", false).unwrap_err().contains("exists already"), "a folder");
+    }
+
+    #[test]
+    fn of_two_files_none_is_written_where_one_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["a.csv", "a.queries.csv"].map(|name| folder.path().join(name));
+        fs::write(&second, "mine").unwrap();
+        let write = |out: &mut dyn Write| Ok(out.write_all(b"list")?);
+        let both = [&first, &second].map(|path| Output { path, write: &write });
+        assert!(write_all(&both, false).unwrap_err().to_string().contains("a.queries.csv exists already"));
+        assert!(!first.exists());
+        write_all(&both, true).unwrap();
+        assert_eq!([&first, &second].map(|path| fs::read_to_string(path).unwrap()), ["list", "list"]);
+    }
+}
