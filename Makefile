@@ -157,7 +157,7 @@ $(TORCH): | system
 
 ##@ Building
 
-.PHONY: build build-train demo dist clean FORCE
+.PHONY: build build-train demo dist dist-train clean FORCE
 build: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
 build-train: ## training: target/release/egofx-train (fetches libtorch once, 0.5 GB)
 	$(MAKE) $(IN_TRAINING) build
@@ -184,6 +184,18 @@ dist: setup build ## dist/egofx-<version>-<target>.tar.gz: the program and ONNX 
 	cp $(EGOFX) README.md LICENSE dist/$(NAME)
 	cp .runtime/ort/* dist/$(NAME)/.runtime/ort
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(NAME).tar.gz $(NAME)
+
+# Of libtorch what the program loads, in the same folders.
+TRAIN_NAME = egofx-train-$(version)-$(target)
+dist-train: setup ## the same for egofx-train: the program, its experiment files and libtorch (CPU)
+	$(MAKE) $(IN_TRAINING) portable
+	rm -rf dist/$(TRAIN_NAME) && mkdir -p dist/$(TRAIN_NAME)
+	cp -r $(dir $(EGOFX))egofx-train training/README.md training/configs LICENSE dist/$(TRAIN_NAME)
+	install -D -m 644 -t dist/$(TRAIN_NAME)/.runtime/libtorch/torch .runtime/libtorch/torch/LICENSE
+	for lib in $$(ldd $(dir $(EGOFX))egofx-train | awk '$$3 ~ "/[.]runtime/libtorch/" { print $$3 }'); do \
+		install -D "$$lib" "dist/$(TRAIN_NAME)/.runtime$${lib##*/.runtime}"; \
+	done
+	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
 
 clean: ## away with what was built; features and .runtime/ stay
 	rm -rf dist training/target

@@ -125,7 +125,10 @@ fn proposals_become_the_original_submission_and_its_score() {
     assert_eq!(written, expected);
     let report = shop.egofx(&format!("eval mq -p out.json -a {} --json", data("mq/moments_val.json"))).ends_with(0);
     assert!((json(&report.stdout)["scores"]["average mAP"].as_f64().unwrap() - 0.846875).abs() < 1e-12);
-    postprocess(&shop, "vsgn", "").ends_with(2).says(&["out.json exists: --force overwrites it"]);
+    postprocess(&shop, "vsgn", "").ends_with(0);
+    postprocess(&shop, "vsgn", "--compat fixed")
+        .ends_with(2)
+        .says(&["out.json exists already", "--force overwrites it"]);
     postprocess(&shop, "vsgn", "--force --compat fixed")
         .ends_with(0)
         .says(&["vsgn, fixed: 3 clips, 42 moments detected"]);

@@ -114,7 +114,11 @@ fn what_is_missing_for_a_question_is_named() {
 fn similarities_are_one_matrix_with_names_on_both_sides() {
     let shop = shop();
     shop.egofx("similarity --video out/video --text out/text -o sim").ends_with(0);
+    shop.egofx("similarity --video out/video --text out/text -o sim").ends_with(0);
+    let names = std::fs::read(shop.path("sim/clip_ids.txt")).unwrap();
+    shop.write("sim/clip_ids.txt", "mine");
     shop.egofx("similarity --video out/video --text out/text -o sim").ends_with(2).says(&["exists already", "--force"]);
+    shop.write("sim/clip_ids.txt", names);
     let found = python(
         &shop,
         "import json, numpy as np\nm = np.load('sim/similarity.npy')\nc, q = (open(f'sim/{n}_ids.txt').read().split() for n in ('clip', 'query'))\n\
