@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The research stages' inputs and outputs. RECIPE may list several; FLAGS goes to `egofx extract` as it is.
+# The research stages' inputs and outputs. RECIPE may list several, by name (`egofx recipes`) or as files; FLAGS goes to `egofx extract` as it is.
 VIDEOS   ?=
 MANIFEST ?= manifests/demo.csv
 RECIPE   ?= pipelines/demo.toml
@@ -179,9 +179,10 @@ demo: setup build ## features of the demo's videos, from nothing, into features/
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 target  = $(shell rustc -vV | sed -n 's/^host: //p')
 NAME    = egofx-$(version)-$(target)
-dist: setup build ## dist/egofx-<version>-<target>.tar.gz: the program and ONNX Runtime (ROOTLESS=1: needs no libhdf5)
-	rm -rf dist/$(NAME) && mkdir -p dist/$(NAME)/.runtime/ort
+dist: setup build ## dist/egofx-<version>-<target>.tar.gz: program, recipes, ONNX Runtime (ROOTLESS=1: needs no libhdf5)
+	rm -rf dist/$(NAME) && mkdir -p dist/$(NAME)/.runtime/ort dist/$(NAME)/onnx
 	cp $(EGOFX) README.md LICENSE dist/$(NAME)
+	cp onnx/tiny.onnx onnx/tiny.toml dist/$(NAME)/onnx
 	cp .runtime/ort/* dist/$(NAME)/.runtime/ort
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(NAME).tar.gz $(NAME)
 
@@ -270,6 +271,7 @@ endif
 onnx/tiny.onnx: onnx/tiny.py | setup-test
 	PYTHONPATH=$(CURDIR)/.runtime/py $(PYTHON) onnx/tiny.py
 
-$(EXTRACTED): $(MANIFEST) $(RECIPE) $(EGOFX)
+# A recipe that is no file is one of the program's own.
+$(EXTRACTED): $(MANIFEST) $(filter %.toml,$(RECIPE)) $(EGOFX)
 	$(EGOFX) extract -m $(MANIFEST) $(addprefix -p ,$(RECIPE)) $(if $(VIDEOS),--videos $(VIDEOS)) -o $(OUT) $(FLAGS)
 	touch $@

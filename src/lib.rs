@@ -15,6 +15,7 @@
 pub mod digest;
 pub mod ids;
 pub mod meter;
+pub mod npy;
 pub mod places;
 pub mod time;
 

@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("ids", &[]),
     ("meter", &[]),
+    ("npy", &[]),
     ("places", &[]),
     ("time", &[]),
     ("manifest", &["ids", "time"]),
@@ -32,12 +33,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "meter", "store"]),
     ("convert", &["checkpoint", "ids", "manifest", "meter", "qfvs", "queries", "store", "text", "time"]),
-    ("import", &["checkpoint", "digest", "ids", "store", "time"]),
+    ("import", &["checkpoint", "digest", "ids", "npy", "store", "time"]),
     ("compare", &[]),
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
     ("retrieval", &["ids", "queries", "store"]),
-    ("metric", &["benchmark", "grid"]),
+    ("metric", &["benchmark", "grid", "npy"]),
 ];
 
 /// Longest file, in lines, tests not counted.

@@ -108,7 +108,8 @@ fn egovlp_files_hold_the_rows_and_its_zero_tail_only_when_asked_for() {
 #[test]
 fn vslnet_gets_the_annotations_that_its_own_preparation_writes() {
     let shop = nlq();
-    shop.egofx("convert --to vslnet-json --queries nlq.queries.csv -m nlq.csv -o json").ends_with(0);
+    let run = shop.egofx("convert --to vslnet-json --queries nlq.queries.csv -m nlq.csv -o json").ends_with(0);
+    run.says(&["no queries for train.json, test.json"]);
     let written: Value = support::json(&fs::read_to_string(shop.path("json/val.json")).unwrap());
     let golden = fs::read_to_string(checkout().join("tests/data/annotations/nlq_converted.json")).unwrap();
     assert_eq!(written, support::json(&golden));
@@ -213,7 +214,7 @@ fn actionformer_gets_arrays_and_a_database() {
     let database = found[1].as_object().unwrap();
     assert!(!database.contains_key(&units[0].unit) && !database.is_empty());
     for record in database.values() {
-        assert_eq!((&record["fps"], &record["subset"]), (&json!(30.0), &json!("val")));
+        assert_eq!((&record["fps"], &record["subset"]), (&json!(30.0), &json!("validation")));
         assert!(record["duration"].as_f64().is_some_and(|sec| sec > 0.0));
         for moment in record["annotations"].as_array().unwrap() {
             assert_eq!(found[2][moment["label"].as_str().unwrap()], moment["label_id"]);
@@ -224,6 +225,98 @@ fn actionformer_gets_arrays_and_a_database() {
     let command = "convert out --to actionformer-npy --queries mq.queries.csv -m mq.csv --classes classes.json -o af2";
     shop.egofx(command).ends_with(2).says(&["classes.json: no class is called"]);
     assert!(!shop.path("af2").exists());
+}
+
+/// MQ's labels of three splits, and windows of their clips.
+fn mq() -> Workshop {
+    let shop = Workshop::new();
+    let label = |name: &str, primary: Value, start: f64, end: f64| json!({"label": name, "primary": primary, "start_time": start, "end_time": end});
+    let clip = |uid: &str, start: f64, labels: Value| json!({"clip_uid": uid, "video_start_sec": start, "video_end_sec": start + 480.0, "annotations": [{"labels": labels}]});
+    let file = |split: &str, video: &str, clips: Value| {
+        let videos = json!({"videos": [{"video_uid": video, "split": split, "clips": clips}]});
+        shop.write(&format!("moments_{split}.json"), videos.to_string());
+    };
+    let train = json!([
+        clip(
+            "t1",
+            0.0,
+            json!([label("use_phone", json!(true), 1.0, 9.5), label("\"cut_/_chop\"", json!(true), 20.0, 20.0)])
+        ),
+        clip(
+            "t2",
+            480.0,
+            json!([label("read_book", json!(false), 1.0, 2.0), label("read_book", Value::Null, 3.0, 4.0)])
+        ),
+    ]);
+    file("train", "v1", train);
+    file("val", "v2", json!([clip("c1", 5.0, json!([label("read_book", json!(true), 2.0, 30.0)]))]));
+    file("test", "v3", json!([clip("x1", 0.0, json!([]))]));
+    let files = ["train", "val", "test"].map(|split| format!("--annotations moments_{split}.json")).join(" ");
+    shop.egofx(&format!("manifest mq {files} -o mq.csv")).ends_with(0);
+    let clips = [("t1", "v1", 0.0), ("t2", "v1", 480.0), ("c1", "v2", 5.0), ("x1", "v3", 0.0)];
+    let made: Vec<Made> = clips
+        .iter()
+        .map(|(clip, video, start)| Made::windows(clip, video, Some((*start, start + 480.0)), 900))
+        .collect();
+    store(&shop.path("out"), &contract("mq", RowKind::Window, 3, 1.875), &made);
+    shop
+}
+
+/// What ActionFormer's reader keeps of the database for the `train_split` and `val_split` of its Ego4D configurations.
+#[test]
+fn actionformers_configurations_find_their_splits() {
+    let shop = mq();
+    let run = shop.egofx("convert out/mq --to actionformer-npy -m mq.csv -o af").ends_with(0);
+    run.says(&["2 labels that are not primary", "1 labels without a window that holds something", "2 classes occur"]);
+    let program = "import os\n\
+        db = json.load(open('af/ego4d_database.json'))['database']\n\
+        def loaded(split):\n\
+        \x20   found = {k: v for k, v in db.items() if v['subset'].lower() in split and os.path.exists(f'af/{k}.npy')}\n\
+        \x20   return {k: [[a['segment'], a['label_id']] for a in v['annotations']] for k, v in found.items()}\n\
+        print(json.dumps([loaded(['training']), loaded(['validation']), loaded(['test'])]))";
+    let found = run_python(&shop, program);
+    assert_eq!(found, json!([{"t1": [[[1.0, 9.5], 1]]}, {"c1": [[[2.0, 30.0], 0]]}, {"x1": []}]));
+}
+
+/// What VSGN's reader takes: clips by `subset`, which it looks for in "train" and in "validation", and classes by number.
+#[test]
+fn vsgn_gets_its_annotations_and_classes() {
+    let shop = mq();
+    let run = shop.egofx("convert out/mq --to egovlp-pt -m mq.csv -o pt").ends_with(0);
+    run.says(&["1 clips without a primary label are left out of clip_annotations.json"]);
+    let read = "def read(folder):\n\
+        \x20   clips = json.load(open(folder + '/clip_annotations.json')); classes = json.load(open(folder + '/moment_classes_idx.json'))\n\
+        \x20   out = {}\n\
+        \x20   for split in ('train', 'validation', 'test'):\n\
+        \x20       for name, info in clips.items():\n\
+        \x20           if info['subset'] in split:\n\
+        \x20               rows = len(load(folder + '/' + (info['clip_id'] if folder == 'pt' else info['video_id']) + '.pt'))\n\
+        \x20               boxes = [[a['start_time'], a['end_time'], classes[a['label']]] for a in info['annotations']]\n\
+        \x20               out.setdefault(split, {})[name] = [rows, info['fps'], info['parent_end_sec'] - info['parent_start_sec'], boxes]\n\
+        \x20   return [out, classes]\n";
+    let found = run_python(&shop, &format!("{read}print(json.dumps(read('pt')))"));
+    let classes = json!({"Background": 0, "\"cut_/_chop\"": 1, "read_book": 2, "use_phone": 3});
+    let boxes = json!({
+        "train": {"t1": [900, 1.875, 480.0, [[1.0, 9.5, 3], [20.0, 20.0, 1]]]},
+        "validation": {"c1": [900, 1.875, 480.0, [[2.0, 30.0, 2]]]},
+        "test": {"x1": [900, 1.875, 480.0, []]},
+    });
+    assert_eq!(found, json!([boxes, classes]));
+    // Ego4D's own takes whole videos, and cuts clips out of them by their rate.
+    let videos = [("v1", 1800), ("v2", 1000), ("v3", 900)].map(|(video, rows)| Made::windows(video, video, None, rows));
+    store(&shop.path("out"), &contract("slowfast", RowKind::Window, 3, 1.875), &videos);
+    shop.egofx("convert out/slowfast --to ego4d-pt -m mq.csv -o ego4d").ends_with(0);
+    let found = run_python(&shop, &format!("{read}print(json.dumps(read('ego4d')))"));
+    assert_eq!((&found[0]["train"]["t1"][0], &found[0]["train"]["t1"][1]), (&json!(1800), &json!(1.875)));
+    assert_eq!(found[1], classes);
+    // Classes as somebody has numbered them, and a table that is not of MQ.
+    shop.write("idx.json", r#"{"Background": 0, "use_phone": 1, "read_book": 2, "\"cut_/_chop\"": 3, "wash": 4}"#);
+    shop.egofx("convert out/mq --to egovlp-pt -m mq.csv --classes idx.json -o numbered").ends_with(0);
+    let classes = support::json(&fs::read_to_string(shop.path("numbered/moment_classes_idx.json")).unwrap());
+    assert_eq!(classes, support::json(&fs::read_to_string(shop.path("idx.json")).unwrap()));
+    let nlq = nlq();
+    nlq.egofx("convert out/windows --to egovlp-pt -m nlq.csv -o pt").ends_with(0);
+    assert!(!nlq.path("pt/clip_annotations.json").exists());
 }
 
 #[test]
@@ -438,7 +531,7 @@ fn qfvs_gets_packed_shots_for_each_pair_of_concepts() {
     let command = "convert out/fused --to qfvs-pt --shots out/shots --tags tags -m qfvs.csv -o pt";
     shop.egofx(command).ends_with(0);
     let program = format!(
-        "{BITS}d = load('pt/fused_features.pt')\n\
+        "{BITS}d = load('pt/EgoVLPv2_features.pt')\n\
          types = {{'seg_len': '<i4[1]', 'concept1_GT': '<f4[1]', 'concept2_GT': '<f4[1]', 'mask_GT': '|b1[1]', 'oracle_summary': '<f4[1]'}}\n\
          types |= {{f'fusedfeat_{{n}}_batched_list': '<f4[3]' for n in ('concept1', 'concept2', 'oracle')}}\n\
          assert list(d) == ['1', '2', '3', '4'] and d['2'] == d['4'] == []\n\
@@ -473,7 +566,7 @@ fn qfvs_gets_packed_shots_for_each_pair_of_concepts() {
     let released = "convert out/shots --to qfvs-pt --shots out/shots -m qfvs.csv -o released";
     shop.egofx(released).ends_with(0).says(&["without --tags, concept1_GT and concept2_GT are zeros"]);
     let program = format!(
-        "{BITS}d = load('released/shots_features.pt')['3'][0]; p = d['fusedfeat_oracle_batched_list']\n\
+        "{BITS}d = load('released/EgoVLPv2_features.pt')['3'][0]; p = d['fusedfeat_oracle_batched_list']\n\
          assert not d['concept1_GT'].any() and d['mask_GT'].sum() == 8\n\
          print(json.dumps([bits(p[0, :1]), bool((p == d['fusedfeat_concept1_batched_list']).all())]))"
     );

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 
+use egofx::checkpoint::{Tensor, Value, none_announced, write_torch_value};
 use egofx::store::RowKind;
 use serde_json::json;
 use stores::{Made, contract, store};
@@ -74,6 +75,140 @@ fn the_originals_file_is_taken_and_its_zero_tail_is_recognised() {
     assert_eq!(found["same"], false);
 }
 
+/// In Python: `torch.save(value)` of today and of before 1.6, for values whose pickle names no storage.
+const SAVE: &str = "import io, json, os, pickle, zipfile, numpy as np\n\
+def save(path, value):\n\
+\x20   with zipfile.ZipFile(path, 'w') as z: z.writestr('archive/data.pkl', pickle.dumps(value, protocol=2)); z.writestr('archive/version', '3')\n\
+def save_old(path, value):\n\
+\x20   parts = [0x1950a86a20f9469cfc6c, 1001, {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {}}, value, []]\n\
+\x20   open(path, 'wb').write(b''.join(pickle.dumps(part, protocol=2) for part in parts))\n\
+v = (np.arange(28).reshape(7, 4) / 8).astype('f4')\n";
+
+#[test]
+fn every_form_that_others_publish_gives_the_same_rows() {
+    let shop = Workshop::new();
+    fs::create_dir_all(shop.path("f")).unwrap();
+    let program = format!(
+        "{SAVE}\
+         save('f/now.pt', v); save_old('f/old.pt', v); save('f/dict.pt', {{'fps': 1.87, 'features': v, 'ids': np.arange(3)}})\n\
+         save('f/batch.pt', v[None]); save('f/half.pt', v.astype('f2')); save('f/double.pth', v.astype('>f8')); save('f/columns.pt', np.asfortranarray(v))\n\
+         save('f/numpy1.pt', v); z = zipfile.ZipFile('f/numpy1.pt').read('archive/data.pkl').replace(b'numpy._core', b'numpy.core')\n\
+         with zipfile.ZipFile('f/numpy1.pt', 'w') as a: a.writestr('x/data.pkl', z)\n\
+         np.save('f/float16.npy', v.astype('f2')); np.save('f/big.npy', v.astype('>f4')); np.save('f/batched.npy', v[None])\n\
+         np.savez('f/plain.npz', v); np.savez_compressed('f/packed.npz', features=v, allow_pickle=True)\n\
+         np.savez('f/many.npz', one=v, two=v, times=np.zeros(3))\n\
+         json.dump({{}}, open('f/feature_shapes.json', 'w')); np.save('f/names.npy', np.array({{'a': 1}}, dtype=object), allow_pickle=True)\n\
+         save('f/classes.pt', {{'put': 1}}); open('f/._now.pt', 'w').write('x'); open('f/.DS_Store', 'w').write('x')\n\
+         print(json.dumps([]))"
+    );
+    python(&shop, &program);
+    let run = shop.egofx(&format!("import f --as all -o in {EGOVLP}")).ends_with(0);
+    run.says(&[
+        "15 clips, 105 rows of 4 features",
+        "passed over, without an array [rows, dim]: 3 files, f/._now.pt for instance",
+    ]);
+    shop.egofx("verify in/all").ends_with(0);
+    let expected: Vec<f32> = (0..28u8).map(|value| f32::from(value) / 8.0).collect();
+    let names = shop.committed("in/all");
+    assert_eq!(names.len(), 15, "{names:?}");
+    for name in &names {
+        assert_eq!(shop.unit("in/all", name).features.iter().copied().collect::<Vec<_>>(), expected, "{name}");
+    }
+    assert!(
+        ["one", "two", "plain", "packed", "columns", "double"].iter().all(|name| names.contains(&(*name).to_owned()))
+    );
+    shop.egofx("compare f in/all").ends_with(0);
+}
+
+#[test]
+fn what_torch_wrote_before_1_6_and_groundnlqs_map_are_taken() {
+    let shop = Workshop::new();
+    let data = checkout().join("tests/data/import");
+    fs::create_dir(shop.path("feats")).unwrap();
+    fs::copy(data.join("legacy.pt"), shop.path("feats/clip.pt")).unwrap();
+    shop.egofx(&format!("import feats --as old -o in {EGOVLP}")).ends_with(0).says(&["1 clip, 5 rows of 4 features"]);
+    let rows = shop.unit("in/old", "clip").features;
+    // A tensor of the same values in the form of today.
+    let tensor = Tensor::from_f32(vec![5, 4], rows.as_slice().unwrap());
+    fs::create_dir(shop.path("now")).unwrap();
+    let file = fs::File::create(shop.path("now/clip.pt")).unwrap();
+    write_torch_value(file, &Value::Tensor(tensor), none_announced).unwrap();
+    shop.egofx("compare feats now --min-cosine 1").ends_with(0);
+    let bytes = fs::read(data.join("legacy.pt")).unwrap();
+    assert_eq!(bytes[bytes.len() - 4..], rows[[4, 3]].to_le_bytes(), "the last of its elements");
+    shop.write("cut.pt", &bytes[..bytes.len() - 1]);
+    shop.egofx(&format!("import cut.pt --as cut -o in {EGOVLP}")).ends_with(2).says(&["cut.pt is cut short"]);
+
+    let map = data.join("groundnlq");
+    shop.egofx(&format!("import {} --as ground -o in {EGOVLP}", map.display()))
+        .ends_with(0)
+        .says(&["2 clips, 907 rows"]);
+    let long = shop.unit("in/ground", "clip-b").features;
+    assert!((0..900).all(|row| (0..4).all(|column| long[[row, column]] == (row * 4 + column) as f32 / 8.0)));
+    assert_eq!(fs::read_dir(&map).unwrap().count(), 1, "no lock is left");
+    shop.egofx(&format!("compare in/ground {}", map.display())).ends_with(0);
+    let run = shop.egofx(&format!("import {} --as map -o in {EGOVLP}", map.join("data.mdb").display())).ends_with(0);
+    run.says(&["2 clips, 907 rows"]);
+}
+
+#[test]
+fn features_of_queries_become_units_that_know_their_query() {
+    let shop = Workshop::new();
+    for split in ["train", "val"] {
+        fs::create_dir_all(shop.path("saved").join(split)).unwrap();
+    }
+    let original = checkout().join("tests/data/convert/egovlpv2_feat_0.pt");
+    fs::copy(&original, shop.path("saved/val/feat_0.pt")).unwrap();
+    let text = |value: &str| Value::Text(value.to_owned());
+    let entries = [
+        ("fused_video_features", Value::Tensor(Tensor::from_f32(vec![3, 768], &vec![0.5; 3 * 768]))),
+        ("dual_text_features", Value::Tensor(Tensor::from_f32(vec![1, 2, 768], &vec![1.0; 2 * 768]))),
+        ("vid", text("clip-x")),
+        ("query", text("where is it?")),
+        ("annotation_uid", text("note")),
+        ("query_idx", Value::Tensor(Tensor::from_i64(vec![], &[4]))),
+    ];
+    let dict = Value::Dict(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+    let file = fs::File::create(shop.path("saved/train/feat_0.pt")).unwrap();
+    write_torch_value(file, &dict, none_announced).unwrap();
+    let saved = egofx::checkpoint::Saved::open(&original).unwrap().unwrap();
+    let dim = saved.arrays().into_iter().find(|(name, _)| name == "fused_video_features").unwrap().1.shape[1];
+    let (folder, clips) = if dim == 768 { ("saved", 2) } else { ("saved/train", 1) };
+    let run = shop.egofx(&format!("import {folder} --as fused -o in {EGOVLP}")).ends_with(0);
+    run.says(&[if clips == 2 { "2 clips" } else { "1 clip" }]);
+    shop.egofx("verify in/fused").ends_with(0);
+    let unit = shop.unit("in/fused", "note_4");
+    assert_eq!(unit.contract.row_kind, RowKind::FusedWindow);
+    assert_eq!(unit.header.clip_uid.as_ref().map(|uid| uid.as_str()), Some("clip-x"));
+    assert_eq!(unit.header.query_id.as_deref(), Some("note_4"));
+    assert_eq!(unit.header.query_text.as_deref(), Some("where is it?"));
+    assert_eq!(unit.features.dim(), (3, 768));
+    shop.egofx(&format!("import saved/val --as val -o in {EGOVLP}")).ends_with(0);
+    shop.egofx("compare saved/val in/val --min-cosine 1").ends_with(0);
+}
+
+#[test]
+fn nothing_in_a_pickle_is_run() {
+    let shop = Workshop::new();
+    let mark = shop.path("owned");
+    let call = format!("cposix\nsystem\n(S'touch {}'\ntR.", mark.display());
+    let zipped = |name: &str, pickle: &[u8]| {
+        let mut zip = zip::ZipWriter::new(fs::File::create(shop.path(name)).unwrap());
+        zip.start_file("a/data.pkl", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, pickle).unwrap();
+        zip.finish().unwrap();
+    };
+    zipped("zip.pt", call.as_bytes());
+    let old = fs::read(checkout().join("tests/data/import/legacy.pt")).unwrap();
+    let value = old.windows(8).position(|bytes| bytes == b"\x80\x02ctorch").unwrap();
+    shop.write("old.pt", [&old[..value], call.as_bytes(), b"\x80\x02]."].concat());
+    shop.write("call.npz", call.as_bytes());
+    for name in ["zip.pt", "old.pt", "call.npz"] {
+        shop.egofx(&format!("import {name} --as x -o in {EGOVLP}")).ends_with(2).says(&[name]);
+        assert!(!mark.exists(), "{name}");
+    }
+}
+
 #[test]
 fn rows_of_nan_are_missing_and_infinities_are_refused() {
     let shop = Workshop::new();
@@ -104,15 +239,15 @@ fn files_that_do_not_fit_are_named_with_what_was_expected() {
         np.save('objects.npy', np.array({'a': 1}), allow_pickle=True); np.save('long.npy', np.ones((99, 2), 'f4')); print('0')";
     python(&shop, program);
     refused("mixed", &["mixed/b.npy: expected 4 features per row, as in mixed/a.npy, found 5"]);
-    refused("cube.npy", &["cube.npy: expected an .npy of type f4 or f8 with two axes"]);
-    refused("objects.npy", &["objects.npy: expected an .npy of type f4 or f8 with two axes"]);
+    refused("cube.npy", &["cube.npy: expected an .npy of type f2, f4 or f8 with two axes"]);
+    refused("objects.npy", &["objects.npy: expected an .npy of type f2, f4 or f8 with two axes"]);
     refused("nowhere", &["cannot open nowhere"]);
-    refused("m.csv", &["m.csv: expected .pt, .pth, .npy, .h5, .hdf5 or a folder with such, found another file"]);
+    refused("m.csv", &["m.csv: expected .pt, .pth, .npy, .npz, .h5, .hdf5 or a folder with such, found another file"]);
     refused("long.npy -m m.csv", &["long.npy: clip long is not in the manifest"]);
     fs::rename(shop.path("long.npy"), shop.path("b.npy")).unwrap();
     refused("b.npy -m m.csv", &["b.npy: 99 rows, expected at most 8: clip b lasts 4 s"]);
     let feat = checkout().join("tests/data/convert/egovlpv2_feat_0.pt");
-    refused(&feat.display().to_string(), &["expected one tensor, or a dict with one, found"]);
+    refused(&format!("{} pt", feat.display()), &["egovlpv2_feat_0.pt holds windows that have met a query, pt/a.pt"]);
     let run = shop.egofx("import pt --as x -o in --backbone b --window-frames 4").ends_with(2);
     run.says(&["--stride"]);
     shop.egofx(&format!("import pt --as x -o in {EGOVLP}")).ends_with(0);
@@ -164,7 +299,7 @@ fn what_cannot_be_compared_ends_with_2() {
     };
     refused("pt", "wide", &["nothing to compare: A has 8 features per row, B has 9 (pt and wide)"]);
     refused("pt", "other", &["nothing to compare: no clip is in both; the first of A is \"a\", of B \"z\""]);
-    refused("pt", "nothing", &["nothing: expected .pt, .pth, .npy, .h5, .hdf5 or a folder with such"]);
+    refused("pt", "nothing", &["nothing: expected .pt, .pth, .npy, .npz, .h5, .hdf5 or a folder with such"]);
     refused("pt", "absent", &["cannot open absent"]);
     shop.egofx("compare pt npy --min-cosine 2").ends_with(2).says(&["expected a number from -1 to 1"]);
 }

@@ -85,7 +85,8 @@ fn mq_for_vsgn_and_actionformer() {
     );
     shop.egofx("manifest mq --annotations moments_val.json --videos V -o mq.csv").ends_with(0);
     extract(&shop, "mq.csv", &["egovlpv2_mq", "egovlp_mq", "egovlp_nlq_released"]);
-    shop.egofx("convert features/egovlpv2_mq --to egovlp-pt -o mq_pt").ends_with(0);
+    shop.egofx("convert features/egovlpv2_mq --to egovlp-pt -m mq.csv -o mq_pt").ends_with(0);
+    assert!(shop.path("mq_pt/clip_annotations.json").exists() && shop.path("mq_pt/moment_classes_idx.json").exists());
     shop.egofx("convert features/egovlp_mq --to actionformer-npy -m mq.csv -o mq_npy").ends_with(0);
     let program = format!(
         "{TORCH}\nimport json, numpy as np\nx = load('mq_pt/c.pt')\ny = np.load('mq_npy/c.npy')\n\
@@ -124,7 +125,7 @@ fn qfvs_from_pictures_to_the_summary_head() {
     let with = "--shots features/egovlpv2_qfvs_shots --tags tags -m qfvs.csv";
     shop.egofx(&format!("convert features/egovlpv2_qfvs --to qfvs-pt {with} -o qfvs_pt")).ends_with(0);
     let program = format!(
-        "{TORCH}\nimport json\nd = load('qfvs_pt/egovlpv2_qfvs_features.pt')['1'][0]\n\
+        "{TORCH}\nimport json\nd = load('qfvs_pt/EgoVLPv2_features.pt')['1'][0]\n\
          print(json.dumps([list(d['fusedfeat_oracle_batched_list'].shape), int(d['seg_len'].sum()), \
          [int(d[k].sum()) for k in ('concept1_GT', 'concept2_GT', 'mask_GT', 'oracle_summary')]]))"
     );

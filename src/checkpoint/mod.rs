@@ -7,11 +7,14 @@ mod error;
 mod numpy;
 mod pickle;
 mod safetensors;
+mod saved;
 mod seeded;
 mod single;
 mod sniff;
+mod storages;
 mod tensor;
 mod torch;
+mod unpickle;
 mod write;
 
 use std::collections::BTreeMap;
@@ -19,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::CheckpointError;
 pub use numpy::write_numpy_dict;
+pub use saved::Saved;
 pub use seeded::Parameter;
 pub use single::read_one_tensor;
 pub use sniff::Container;

@@ -1,6 +1,6 @@
 //! The pickle of a state dict or of plain values, as `torch.save` writes it: protocol 2, tensors as references to storages.
 //!
-//! Writing only; reading is `pytorch-reader`'s. Invariant: it names nothing but `OrderedDict`, `_rebuild_tensor_v2` and
+//! Writing only; reading is `pytorch-reader`'s and, of files of features, `unpickle`'s. Invariant: it names nothing but `OrderedDict`, `_rebuild_tensor_v2` and
 //! classes of storages, all of which `torch.load(weights_only=True)` allows.
 
 use std::collections::BTreeMap;

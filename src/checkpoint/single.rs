@@ -1,89 +1,47 @@
-//! Files that hold one tensor, bare or as the only one of a dict: how features are passed around.
+//! The array of a file of features: what is handed around as `.pt` is a tensor, or a dict with one among other things.
 //!
-//! Not for weights. `pytorch-reader` wants a dict at the top, so a bare tensor is given one, in a temporary copy of its
-//! file. Invariant: as everywhere here, nothing in a pickle is run.
+//! Not for weights. Invariant: where a file has several arrays that might be meant, it is refused with their names.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
-use pytorch_reader::{PickleValue, PytorchReader};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use super::saved::Saved;
+use super::{Checkpoint, CheckpointError, Tensor, TensorInfo};
 
-use super::torch::{TENSOR, check_zip, refused};
-use super::{Checkpoint, CheckpointError, Container, Tensor, sniff};
+/// Names under which rows are kept beside other arrays; the first that is there counts. `fused_video_features` is
+/// EgoVLPv2's, in the dicts of its NLQ extraction.
+const NAMES: [&str; 7] =
+    ["features", "feature", "feats", "feat", "video_features", "fused_video_features", "embeddings"];
 
-/// The name that a bare tensor is given.
-const NAME: &str = "tensor";
-
-/// The tensor of a file that `torch.save` (or safetensors) wrote: the value itself, or the only tensor of a dict.
+/// The array of a file that `torch.save` (or safetensors) wrote: the value itself, or the one array of rows in a dict,
+/// scalars, masks and other things beside it not counted.
 ///
 /// # Errors
-/// [`CheckpointError::NotOneTensor`] if there are several, and the reading variants.
+/// [`CheckpointError::NotOneTensor`] if there are several or none, and the reading variants.
 pub fn read_one_tensor(path: &Path) -> Result<Tensor, CheckpointError> {
-    if sniff::container(path)? == Container::TorchZip {
-        check_zip(path)?;
-        let value = PytorchReader::read_pickle_data(path, None).map_err(|error| refused(path, error))?;
-        if matches!(&value, PickleValue::Unsupported(kind) if kind == TENSOR) {
-            return read_bare(path);
-        }
-    }
-    read_only(path, path)
-}
-
-/// The only tensor of the dict in `file`, which stands for `path`.
-fn read_only(file: &Path, path: &Path) -> Result<Tensor, CheckpointError> {
-    let checkpoint = Checkpoint::open(file)?;
-    let names: Vec<String> = checkpoint.tensors().keys().cloned().collect();
-    match names.as_slice() {
-        [name] => checkpoint.read(name),
-        _ => Err(CheckpointError::NotOneTensor { path: path.to_owned(), found: names }),
-    }
-}
-
-fn read_bare(path: &Path) -> Result<Tensor, CheckpointError> {
-    let copy = tempfile::NamedTempFile::new().map_err(CheckpointError::io("copy", path))?;
-    wrap(path, copy.as_file()).map_err(CheckpointError::io("copy", path))?;
-    read_only(copy.path(), path)
-}
-
-/// Writes the archive at `path` to `out` with a dict around its value.
-fn wrap(path: &Path, out: &File) -> io::Result<()> {
-    let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
-    let mut wrapped = ZipWriter::new(BufWriter::new(out));
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index)?;
-        let name = entry.name()?.into_owned();
-        if name.ends_with("data.pkl") {
-            wrapped.start_file(name, SimpleFileOptions::default().compression_method(CompressionMethod::Stored))?;
-            let mut pickled = Vec::new();
-            entry.read_to_end(&mut pickled)?;
-            wrapped.write_all(&in_dict(&pickled))?;
-        } else {
-            drop(entry);
-            let entry = archive.by_index_raw(index)?;
-            wrapped.raw_copy_file(entry)?;
-        }
-    }
-    wrapped.finish()?.flush()?;
-    let mut out = out;
-    out.rewind()
-}
-
-/// `{NAME: value}` for the pickle of `value`: the dict and the key before it, `SETITEM` before its `STOP`.
-fn in_dict(pickled: &[u8]) -> Vec<u8> {
-    let (start, body) = match pickled {
-        [0x80, protocol, body @ ..] => ([0x80, *protocol], body),
-        body => ([0x80, 2], body),
+    let Some(saved) = Saved::open(path)? else {
+        let checkpoint = Checkpoint::open(path)?;
+        let arrays: Vec<(String, TensorInfo)> =
+            checkpoint.tensors().iter().map(|(name, info)| (name.clone(), info.clone())).collect();
+        return checkpoint.read(chosen(path, &arrays)?);
     };
-    let body = body.strip_suffix(b".").unwrap_or(body);
-    let mut wrapped = [&start[..], b"}X"].concat();
-    wrapped.extend((NAME.len() as u32).to_le_bytes());
-    wrapped.extend(NAME.as_bytes());
-    wrapped.extend(body);
-    wrapped.extend(b"s.");
-    wrapped
+    saved.read(chosen(path, &saved.arrays())?)
+}
+
+/// The name of the array that is meant.
+fn chosen<'a>(path: &Path, arrays: &'a [(String, TensorInfo)]) -> Result<&'a str, CheckpointError> {
+    let is_rows = |info: &TensorInfo| info.dtype.is_float() && info.shape.len() >= 2;
+    let rows: Vec<&str> = arrays.iter().filter(|(_, info)| is_rows(info)).map(|(name, _)| name.as_str()).collect();
+    match (&rows[..], arrays) {
+        ([name], _) => return Ok(*name),
+        // No rows: the caller says what is wrong with the shape.
+        ([], [(name, _)]) => return Ok(name),
+        _ => {}
+    }
+    let known = NAMES.into_iter().find_map(|name| rows.iter().find(|found| **found == name));
+    known.copied().ok_or_else(|| CheckpointError::NotOneTensor {
+        path: path.to_owned(),
+        found: arrays.iter().map(|(name, info)| format!("{name} {} {:?}", info.dtype, info.shape)).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -101,31 +59,42 @@ mod tests {
         Tensor::from_f32(vec![2, 3], &[1.0, -2.0, 0.5, f32::NAN, 0.0, 1e-30])
     }
 
+    fn dict(entries: Vec<(&str, Value)>) -> Value {
+        Value::Dict(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     #[test]
-    fn a_bare_tensor_and_the_only_one_of_a_dict_are_read() {
-        let dict = Value::Dict(vec![
-            ("fps".into(), Value::Float(1.87)),
-            ("features".into(), Value::Tensor(tensor())),
-            ("rows".into(), Value::Int(-5_000_000_000)),
-            ("more".into(), Value::List(vec![Value::None, Value::Bool(true), Value::Text("\u{e9}".into())])),
+    fn a_bare_tensor_and_the_one_of_a_dict_or_list_are_read() {
+        let beside = dict(vec![
+            ("fps", Value::Float(1.87)),
+            ("features", Value::Tensor(tensor())),
+            ("rows", Value::Int(-5_000_000_000)),
+            ("mask", Value::Tensor(Tensor::from_i64(vec![1, 2], &[1, 1]))),
+            ("times", Value::Tensor(Tensor::from_f32(vec![2], &[0.0, 1.0]))),
+            ("more", Value::List(vec![Value::None, Value::Bool(true), Value::Text("\u{e9}".into())])),
         ]);
-        for value in [Value::Tensor(tensor()), dict] {
+        for value in [Value::Tensor(tensor()), beside, Value::List(vec![Value::Tensor(tensor())])] {
             assert_eq!(read_one_tensor(written(&value).path()).unwrap(), tensor());
         }
     }
 
     #[test]
-    fn several_tensors_are_refused_by_name() {
-        let pair = |name: &str| (name.to_owned(), Value::Tensor(tensor()));
-        let file = written(&Value::Dict(vec![pair("video"), pair("text")]));
+    fn of_several_the_one_with_a_known_name_is_read() {
+        let other = || Value::Tensor(Tensor::from_f32(vec![1, 1], &[7.0]));
+        let file = written(&dict(vec![("video", other()), ("feats", Value::Tensor(tensor())), ("text", other())]));
+        assert_eq!(read_one_tensor(file.path()).unwrap(), tensor());
+        let file = written(&dict(vec![("video", other()), ("text", other())]));
         let error = read_one_tensor(file.path()).unwrap_err().to_string();
-        assert!(error.ends_with("expected one tensor, or a dict with one, found \"text\", \"video\""), "{error}");
+        assert!(
+            error.ends_with("expected one tensor, or a dict with one, found \"video f32 [1, 1]\", \"text f32 [1, 1]\""),
+            "{error}"
+        );
     }
 
     #[test]
     fn other_values_and_other_files_are_refused() {
-        let list = written(&Value::List(vec![Value::Tensor(tensor())]));
-        assert!(matches!(read_one_tensor(list.path()), Err(CheckpointError::NotACheckpoint { .. })));
+        let none = written(&Value::Text("features".into()));
+        assert!(matches!(read_one_tensor(none.path()), Err(CheckpointError::NotOneTensor { .. })));
         let text = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(text.path(), "404: Not Found").unwrap();
         assert!(matches!(read_one_tensor(text.path()), Err(CheckpointError::NotACheckpoint { .. })));

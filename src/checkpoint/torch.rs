@@ -20,13 +20,13 @@ use super::{CheckpointError, Container, Dtype, Tensor, TensorInfo};
 const KEYS: [&str; 4] = ["state_dict_ema", "state_dict", "model_state_dict", "model"];
 /// Tensors and compressed entries may take this many times the length of their file. `torch.save` compresses nothing,
 /// and only an expanded view is larger than its storage.
-const GROWTH: u64 = 16;
+pub(super) const GROWTH: u64 = 16;
 /// What even the smallest file may grow to: a mask of a few thousand tokens, expanded from one row.
-const SMALL_BYTES: u64 = 64 << 20;
+pub(super) const SMALL_BYTES: u64 = 64 << 20;
 /// An attribute of every state dict, which the library shows as one of its entries.
 const ATTRIBUTE: &str = "_metadata";
 /// How `pytorch-reader` names a tensor among plain values.
-pub(super) const TENSOR: &str = "torch.Tensor";
+const TENSOR: &str = "torch.Tensor";
 
 /// The weights of a file and what stands beside them.
 pub(super) struct Torch {
@@ -184,7 +184,7 @@ fn dtype(dtype: DType) -> Option<Dtype> {
 }
 
 /// The library's error as ours: the system's troubles apart from the file's.
-pub(super) fn refused(path: &Path, error: PytorchError) -> CheckpointError {
+fn refused(path: &Path, error: PytorchError) -> CheckpointError {
     match error {
         PytorchError::Io(error)
             if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>

@@ -22,7 +22,7 @@ const LISTED: usize = 20;
 
 /// Compare features of the same clips, row by row: ours with ours, or with what others have released.
 ///
-/// A and B are a feature set, a folder of .pt or .npy files, or an HDF5 file. Where they differ, the table says how: other
+/// A and B are a feature set, a folder of .pt, .npy or .npz files, an LMDB, or an HDF5 file: whatever `egofx import` takes. Where they differ, the table says how: other
 /// row counts, other rows, rows that moved (drift), zeros, and differences that are known by name. The exit code is 0 if
 /// all clips are there on both sides and the same up to --min-cosine, 1 if not, 2 if there is nothing to compare.
 #[derive(Args)]
@@ -61,7 +61,11 @@ impl Side {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let sets = if path.is_dir() { feature_sets(path)? } else { vec![] };
         match sets.as_slice() {
-            [] => Ok(Self::Files(FeatureFiles::open(&[path.to_owned()])?)),
+            [] => {
+                let files = FeatureFiles::open(&[path.to_owned()])?;
+                super::import::tell_aside(&files);
+                Ok(Self::Files(files))
+            }
             [set] => {
                 let store = StoreReader::open(set)?;
                 let committed = store.committed()?;

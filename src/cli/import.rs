@@ -12,10 +12,11 @@ use egofx::store::{Dtype, FORMATS};
 use super::convert::positive;
 use super::{plural, say_json, tell};
 
-/// Take features of others over into a store: .pt and .pth (a tensor, or a dict with one), .npy, HDF5.
+/// Take features of others over into a store: .pt and .pth (a tensor, or a dict with one), .npy, .npz, LMDB, HDF5.
 ///
-/// One array [rows, dim] per clip; a file's name without its extension is the clip's, in HDF5 that of the dataset or group.
-/// Nothing in a pickle is run. verify, inspect, convert and compare then work on it as on any other feature set. When the
+/// One array [rows, dim] per clip; a file's name without its extension is the clip's, in HDF5 that of the dataset or group,
+/// in an LMDB the key. Of EgoVLPv2's NLQ features (feat_0.pt, ...) each query becomes a unit; give the folders of one or more
+/// splits. Nothing in a pickle is run. verify, inspect, convert and compare then work on it as on any other feature set. When the
 /// rows are, no file says: give the grid that they were made with, for instance
 ///
 ///   EgoVLP, EgoVLPv2       --rows-per-sec 1.87 --window-frames 4
@@ -68,6 +69,7 @@ impl Import {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let files = FeatureFiles::open(&self.files)?;
+        tell_aside(&files);
         let places = self.manifest.as_deref().map(Manifest::read).transpose()?.map(places);
         let imported = import(&files, &self.out, &self.options(), places.as_ref())?;
         if imported.missing > 0 {
@@ -98,6 +100,17 @@ impl Import {
             format: self.format.clone(),
             force: self.force,
         }
+    }
+}
+
+/// Says which files of a folder hold no features.
+pub(super) fn tell_aside(files: &FeatureFiles) {
+    if let Some(first) = files.aside().first() {
+        let files = plural(files.aside().len(), "file");
+        tell(format_args!(
+            "note: passed over, without an array [rows, dim]: {files}, {} for instance",
+            first.display()
+        ));
     }
 }
 

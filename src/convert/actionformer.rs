@@ -1,15 +1,15 @@
 //! ActionFormer's form of MQ: `{clip_uid}.npy` `[rows, dim]`, and a database of clips with their moments.
 //!
-//! Not for VSGN, which reads `egovlp-pt`. Labels that are not primary are left out, as are moments that hold nothing.
-//! ActionFormer's own preparation also drops moments below 0.25 s; here they stay.
+//! After `tools/convert_ego4d_trainval.py` and the reader `libs/datasets/ego4d.py` of actionformer_release; splits are called
+//! as its Ego4D configurations call them. Not for VSGN, which reads `egovlp-pt`. Labels that are not primary are left out,
+//! clips that have no others too, and moments that hold nothing; the original also drops moments below 0.25 s, which stay
+//! here.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::vslnet::cells;
+use super::moments::{Clip, Moments};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, npy};
 use crate::ids::ClipUid;
 use crate::queries::Queries;
@@ -24,6 +24,17 @@ pub(super) const CONSUMER: Consumer = Consumer {
 
 /// Frame rate that the clips of Ego4D are given in.
 const CANONICAL_FPS: f64 = 30.0;
+/// Classes that ActionFormer's configurations for Ego4D ask for: it ends where the database has others.
+const NUM_CLASSES: usize = 110;
+
+/// What `train_split` and `val_split` of the configurations call a split.
+fn subset(split: &str) -> &str {
+    match split {
+        "train" => "training",
+        "val" => "validation",
+        other => other,
+    }
+}
 
 fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
@@ -50,99 +61,72 @@ fn write_database(
     output: &Output,
     written: &mut Written,
 ) -> Result<(), ConvertError> {
-    let labels = Labels::of(queries)?;
-    let classes = match &job.classes {
-        Some(path) => read_classes(path)?,
-        None => labels.classes(),
-    };
-    let (mut database, mut absent) = (Map::new(), 0);
-    for (clip_uid, clip) in &labels.clips {
-        let Some(fps) = fps.get(clip_uid) else {
-            absent += 1;
-            continue;
-        };
+    let mut moments = Moments::of(CONSUMER.name, job, queries)?;
+    let empty = leave_out_empty(&mut moments);
+    let unlabelled = moments.retain_labelled();
+    let classes = moments.classes(job)?;
+    let absent = moments.clips.len();
+    moments.clips.retain(|clip_uid, _| fps.contains_key(*clip_uid));
+    let absent = absent - moments.clips.len();
+    let mut database = Map::new();
+    for (clip_uid, clip) in &moments.clips {
         let (_, span) = job.clips.span(clip_uid)?;
-        let annotations =
-            clip.moments.iter().map(|moment| annotation(job, moment, &classes)).collect::<Result<Vec<_>, _>>()?;
-        let record =
-            json!({"subset": clip.split, "duration": span.duration_sec(), "fps": fps, "annotations": annotations});
+        let record = json!({
+            "subset": subset(clip.split),
+            "duration": span.duration_sec(),
+            "fps": fps[*clip_uid],
+            "annotations": annotations(clip, &classes),
+        });
         database.insert(clip_uid.to_string(), record);
     }
-    written.notes.extend(labels.notes());
-    if absent > 0 {
-        written.notes.push(format!("{absent} clips with queries have no features and are left out"));
-    }
+    written.notes.extend(moments.notes());
+    let counted = [
+        (empty, "labels without a window that holds something are left out"),
+        (unlabelled, "clips without a primary label are left out"),
+        (absent, "clips with queries have no features and are left out"),
+    ];
+    written.notes.extend(counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    written.notes.extend(other_classes(&moments));
     output.json("ego4d_database.json", &json!({"version": "ego4d", "database": database}))?;
     output.json("classes.json", &classes)
 }
 
-fn annotation(job: &Job, moment: &Moment, classes: &BTreeMap<String, i64>) -> Result<Json, ConvertError> {
-    let no_class =
-        || ConvertError::NoClass { path: job.classes.clone().unwrap_or_default(), label: moment.label.to_owned() };
-    let id = classes.get(moment.label).ok_or_else(no_class)?;
-    Ok(json!({"label": moment.label, "segment": moment.segment, "label_id": id}))
-}
-
-/// A label with its window in the clip.
-struct Moment<'q> {
-    label: &'q str,
-    segment: [f64; 2],
-}
-
-struct Clip<'q> {
-    split: &'q str,
-    moments: Vec<Moment<'q>>,
-}
-
-/// Labels by clip, and how many were left out.
-struct Labels<'q> {
-    clips: BTreeMap<&'q ClipUid, Clip<'q>>,
-    empty: usize,
-    secondary: usize,
-}
-
-impl<'q> Labels<'q> {
-    fn of(queries: &'q Queries) -> Result<Self, ConvertError> {
-        let (splits, primary) = (cells(CONSUMER.name, queries, "split")?, cells(CONSUMER.name, queries, "primary")?);
-        let mut labels = Self { clips: BTreeMap::new(), empty: 0, secondary: 0 };
-        for ((query, split), primary) in queries.iter().zip(splits).zip(primary) {
-            let clip = labels.clips.entry(query.clip_uid).or_insert(Clip { split, moments: vec![] });
-            match (query.start_sec, query.end_sec) {
-                _ if primary == "false" => labels.secondary += 1,
-                (Some(start), Some(end)) if end > start => {
-                    clip.moments.push(Moment { label: query.text, segment: [start, end] });
-                }
-                _ => labels.empty += 1,
-            }
-        }
-        Ok(labels)
+/// Takes moments that hold nothing away, and counts them.
+fn leave_out_empty(moments: &mut Moments) -> usize {
+    let mut empty = 0;
+    for clip in moments.clips.values_mut() {
+        let all = clip.moments.len();
+        clip.moments.retain(|moment| moment.end_sec > moment.start_sec);
+        empty += all - clip.moments.len();
     }
-
-    /// Numbers from 0, in the order of names: of the classes that occur.
-    fn classes(&self) -> BTreeMap<String, i64> {
-        let mut names: Vec<&str> = self.clips.values().flat_map(|clip| clip.moments.iter().map(|m| m.label)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().map(str::to_owned).zip(0..).collect()
-    }
-
-    fn notes(&self) -> impl Iterator<Item = String> {
-        let counted = [
-            (self.secondary, "labels that are not primary"),
-            (self.empty, "labels without a window that holds something"),
-        ];
-        counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what} are left out"))
-    }
+    empty
 }
 
-/// Numbers of classes from `moment_classes_idx.json`, which counts the background as 0, or from a file without it.
-fn read_classes(path: &Path) -> Result<BTreeMap<String, i64>, ConvertError> {
-    let bytes = fs::read(path).map_err(ConvertError::io("read", path))?;
-    let refused = |why: String| ConvertError::Classes { path: path.to_owned(), why };
-    let mut classes: BTreeMap<String, i64> =
-        serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))?;
-    if let Some(background) = classes.remove("Background") {
-        classes.values_mut().for_each(|number| *number -= background + 1);
+fn annotations(clip: &Clip, classes: &BTreeMap<String, i64>) -> Vec<Json> {
+    let annotation = |moment: &super::moments::Moment| {
+        let id = classes.get(moment.label);
+        json!({"label": moment.label, "segment": [moment.start_sec, moment.end_sec], "label_id": id})
+    };
+    clip.moments.iter().map(annotation).collect()
+}
+
+/// A note where ActionFormer's configurations would have to be told another number of classes.
+fn other_classes(moments: &Moments) -> Option<String> {
+    let labels = moments.clips.values().flat_map(|clip| clip.moments.iter().map(|moment| moment.label));
+    let found = labels.collect::<BTreeSet<_>>().len();
+    let advice = format!(
+        "{found} classes occur, where ActionFormer's configurations ask for num_classes: {NUM_CLASSES}: convert all splits \
+         together, or say {found} there"
+    );
+    (found != NUM_CLASSES).then_some(advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_are_called_as_the_configurations_call_them() {
+        assert_eq!(["train", "val", "test", ""].map(subset), ["training", "validation", "test", ""]);
     }
-    Ok(classes)
 }

@@ -1,24 +1,27 @@
 //! Ego4D's official layout: `{video_uid}.pt` for whole videos, and the clips that its NLQ baseline cuts out of them.
 //!
 //! Not for features of clips. A clip has the rows `trunc(start * fps)..=trunc(end * fps)` of its video, one more than its
-//! length says, as the baseline's preparation takes them.
+//! length says, as the baseline's preparation takes them. With MQ's labels, the two files of annotations that its VSGN wants
+//! are written too.
 
-use serde_json::{Map, Value as Json};
+use std::collections::HashMap;
 
 use ndarray::s;
+use serde_json::{Map, Value as Json};
 
 use super::egovlp::{SHAPES, tensor, tensor_of};
 use super::source::Features;
-use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, vsgn};
 use crate::checkpoint::Value;
-use crate::ids::ClipUid;
+use crate::ids::{ClipUid, VideoUid};
 use crate::store::RowKind;
 use crate::time::TimeSpan;
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "ego4d-pt",
-    about: "{video_uid}.pt of whole videos; with a manifest also clips/{clip_uid}.pt and feature_shapes.json",
-    takes: Takes { rows: &[RowKind::Window], queries: Need::Unused, tokens: Need::Unused, clips: Need::Optional },
+    about: "{video_uid}.pt of whole videos; with a manifest also clips/{clip_uid}.pt and feature_shapes.json; with MQ's \
+            labels also clip_annotations.json and moment_classes_idx.json",
+    takes: Takes { rows: &[RowKind::Window], queries: Need::Optional, tokens: Need::Unused, clips: Need::Optional },
     write,
 };
 
@@ -26,6 +29,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let clips = job.clips.by_video();
     let (mut written, mut shapes) = (Written::default(), Map::new());
+    let mut videos: HashMap<VideoUid, vsgn::Rows> = HashMap::new();
     for entry in source.entries() {
         let features = source.read(entry)?;
         if features.span.is_some() {
@@ -34,6 +38,9 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         }
         output.torch(&format!("{}.pt", features.video_uid), &tensor(&features))?;
         written.count(features.meta.len());
+        let last_sec = features.meta.last().map_or(0.0, |row| row.end_sec);
+        let duration_sec = job.clips.duration_sec(&features.video_uid).unwrap_or(last_sec);
+        videos.insert(features.video_uid.clone(), vsgn::Rows { count: features.meta.len(), duration_sec });
         for (clip_uid, span) in clips.get(&features.video_uid).into_iter().flatten() {
             let rows = cut(&features, clip_uid, *span, source.fps())?;
             shapes.insert(clip_uid.to_string(), Json::from(rows.len()));
@@ -49,6 +56,11 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         }
         output.json(&format!("clips/{SHAPES}"), &shapes)?;
     }
+    let rows = |clip_uid: &ClipUid, _: TimeSpan| {
+        let (video_uid, _) = job.clips.span(clip_uid).ok()?;
+        videos.get(video_uid).copied()
+    };
+    vsgn::write(CONSUMER.name, job, output, rows, &mut written)?;
     Ok(written)
 }
 

@@ -10,6 +10,7 @@ mod egovlpv2;
 mod error;
 mod groundnlq;
 mod hdf5;
+mod moments;
 mod npy;
 mod output;
 mod parquet;
@@ -18,6 +19,7 @@ mod rows;
 mod source;
 mod text;
 mod tokens;
+mod vsgn;
 mod vslnet;
 
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ use crate::store::{LedgerEntry, RowKind};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "qfvs-pt",
-    about: "{name}_features.pt: EgoVLPv2's QFVS; shots that met their prompts, with --shots, and --tags for training",
+    about: "EgoVLPv2_features.pt: EgoVLPv2's QFVS; shots that met their prompts, with --shots, and --tags for training",
     takes: Takes {
         rows: &[RowKind::FusedWindow, RowKind::Window],
         queries: Need::Required,
@@ -33,6 +33,9 @@ pub(super) const CONSUMER: Consumer = Consumer {
     write,
 };
 
+/// The name that the original looks for in `multimodal_features/`, after the checkpoint that its configuration names; where
+/// it finds none it extracts anew, without a word.
+const FILE: &str = "EgoVLPv2_features.pt";
 /// Places for shots in a video.
 const PLACES: usize = SEGMENTS * SHOTS;
 /// Videos that the original's dict has whether or not they have queries.
@@ -94,7 +97,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         written.rows += videos[video].shots as u64;
         Ok(Some(tensor))
     };
-    let path = output.path(&format!("{}_features.pt", source.contract().feature_set))?;
+    let path = output.path(FILE)?;
     let file = fs::File::create(&path).map_err(ConvertError::io("create", &path))?;
     write_torch_value(std::io::BufWriter::new(file), &value, || fetch().map_err(Failed::Convert))
         .map_err(|failed| failed.into_error(&path))?;

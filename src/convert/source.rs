@@ -12,7 +12,7 @@ use ndarray::Array2;
 use super::ConvertError;
 use super::rows::{self, RowRule};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
-use crate::manifest::Manifest;
+use crate::manifest::{Clip, Manifest, Video};
 use crate::meter::Meter;
 use crate::store::{Committed, Contract, Format, LedgerEntry, RowKind, RowMeta, StoreReader, feature_sets};
 use crate::time::TimeSpan;
@@ -170,6 +170,10 @@ impl Source {
 #[derive(Debug, Default)]
 pub struct Clips {
     clips: BTreeMap<ClipUid, (VideoUid, Option<TimeSpan>)>,
+    /// Splits that a manifest tells.
+    splits: BTreeMap<ClipUid, String>,
+    /// Lengths of videos that a manifest tells, in seconds.
+    durations: HashMap<VideoUid, f64>,
     looked: Vec<String>,
 }
 
@@ -193,8 +197,23 @@ impl Clips {
             let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
             found.clips.extend(clips.map(|(video, clip)| (clip.uid.clone(), (video.uid.clone(), clip.span))));
             found.looked.insert(0, path.display().to_string());
+            let clips = manifest.videos.iter().flat_map(|video| &video.clips);
+            let split = |clip: &Clip| Some((clip.uid.clone(), clip.extra.get("split")?.clone()));
+            found.splits = clips.filter_map(split).collect();
+            let duration = |video: &Video| Some((video.uid.clone(), video.duration_sec?));
+            found.durations = manifest.videos.iter().filter_map(duration).collect();
         }
         Ok(found)
+    }
+
+    /// The clips of a split, as far as a manifest tells.
+    pub fn of_split(&self, split: &str) -> impl Iterator<Item = &ClipUid> {
+        self.splits.iter().filter(move |(_, found)| *found == split).map(|(clip_uid, _)| clip_uid)
+    }
+
+    /// The length of a video in seconds, if a manifest tells.
+    pub fn duration_sec(&self, video_uid: &VideoUid) -> Option<f64> {
+        self.durations.get(video_uid).copied()
     }
 
     /// Video and place of a clip.

@@ -22,6 +22,8 @@ pub(super) const CONSUMER: Consumer = Consumer {
     write,
 };
 
+/// The files that VSLNet loads, all of them, whatever it is asked to do.
+const LOADED: [&str; 3] = ["train", "val", "test"];
 /// Rows per second in VSLNet's preparation: 30 frames, a stride of 16.
 const FPS: f64 = 1.875;
 /// Most positions of a clip, as EgoVLP and EgoVLPv2 set them.
@@ -105,7 +107,13 @@ struct Record {
 fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let (queries, notes) = asked(CONSUMER.name, job.queries()?)?;
     let mut written = Written { rows: queries.len() as u64, notes, ..Written::default() };
-    for (split, records) in records(job, &queries)? {
+    let records = records(job, &queries)?;
+    let absent: Vec<&str> = LOADED.into_iter().filter(|split| !records.contains_key(split)).collect();
+    if !absent.is_empty() {
+        let absent = absent.iter().map(|split| format!("{split}.json")).collect::<Vec<_>>().join(", ");
+        written.notes.push(format!("VSLNet loads train.json, val.json and test.json: no queries for {absent}"));
+    }
+    for (split, records) in records {
         written.units += records.len();
         output.json(&format!("{}.json", split_name(split)?), &records)?;
     }

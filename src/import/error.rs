@@ -52,6 +52,14 @@ pub enum ImportError {
         /// The other.
         second: PathBuf,
     },
+    /// Arrays of clips beside arrays of queries.
+    #[error("{} holds windows that have met a query, {} holds windows alone: a feature set has one kind", query.display(), clip.display())]
+    Mixed {
+        /// A file of a query.
+        query: PathBuf,
+        /// A file of a clip.
+        clip: PathBuf,
+    },
     /// An array of another shape.
     #[error("{}: expected an array [rows, dim] with at least one row, found shape {found:?}", path.display())]
     Shape {

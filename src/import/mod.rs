@@ -6,6 +6,8 @@
 
 mod error;
 mod files;
+mod lmdb;
+mod readers;
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 
 pub use error::ImportError;
-pub use files::{EXTENSIONS, FeatureFiles};
+pub use files::{EXTENSIONS, FeatureFiles, Query};
 
 use crate::digest;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
@@ -119,8 +121,9 @@ struct Importer<'i> {
     hashes: HashMap<PathBuf, String>,
 }
 
-/// A clip's array, and where it came from.
+/// The array of a clip or query, and where it came from.
 struct Found<'i> {
+    name: &'i ClipUid,
     clip_uid: &'i ClipUid,
     path: &'i Path,
     values: Array2<f32>,
@@ -130,9 +133,9 @@ impl<'i> Importer<'i> {
     fn run(mut self, folder: &Path) -> Result<Imported, ImportError> {
         let mut state: Option<(Store, &Path, usize)> = None;
         let mut imported = Imported { path: PathBuf::new(), clips: 0, rows: 0, dim: 0, missing: 0, zero_rows: 0 };
-        for clip_uid in self.files.clips() {
-            let Some((path, values)) = self.files.path(clip_uid).zip(self.files.read(clip_uid)?) else { continue };
-            let found = Found { clip_uid, path, values };
+        for name in self.files.clips() {
+            let Some((path, values)) = self.files.path(name).zip(self.files.read(name)?) else { continue };
+            let found = Found { name, clip_uid: self.clip_of(name), path, values };
             let dim = found.values.ncols();
             let (store, first, expected) = match &mut state {
                 Some(state) => state,
@@ -152,17 +155,27 @@ impl<'i> Importer<'i> {
     }
 
     fn create(&self, folder: &Path, dim: usize) -> Result<Store, ImportError> {
-        let store = Store::open(folder, &contract(self.options, dim)?, Shard::WHOLE)?;
-        let units = self.files.clips().map(|clip_uid| {
-            let (video_uid, span) = self.place(clip_uid)?;
-            Ok(PlannedUnit { unit_uid: UnitUid::from(clip_uid), video_uid, span, content_sha256: None })
+        let kind = if self.files.are_of_queries() { RowKind::FusedWindow } else { RowKind::Window };
+        let store = Store::open(folder, &contract(self.options, dim, kind)?, Shard::WHOLE)?;
+        let units = self.files.clips().map(|name| {
+            let (video_uid, span) = self.place(name)?;
+            Ok(PlannedUnit { unit_uid: UnitUid::from(name), video_uid, span, content_sha256: None })
         });
         store.promise(&units.collect::<Result<Vec<_>, ImportError>>()?)?;
         Ok(store)
     }
 
-    fn place(&self, clip_uid: &ClipUid) -> Result<(VideoUid, Option<TimeSpan>), ImportError> {
-        let path = || self.files.path(clip_uid).unwrap_or(Path::new("")).to_owned();
+    /// The clip of an array, which bears its name or that of a query about it.
+    fn clip_of<'n>(&self, name: &'n ClipUid) -> &'n ClipUid
+    where
+        'i: 'n,
+    {
+        self.files.query(name).map_or(name, |query| &query.clip_uid)
+    }
+
+    fn place(&self, name: &ClipUid) -> Result<(VideoUid, Option<TimeSpan>), ImportError> {
+        let clip_uid = self.clip_of(name);
+        let path = || self.files.path(name).unwrap_or(Path::new("")).to_owned();
         let Some(places) = self.places else {
             let video = VideoUid::parse(clip_uid.as_str());
             return video.map(|video| (video, None)).map_err(|cause| ImportError::Name { path: path(), cause });
@@ -172,7 +185,7 @@ impl<'i> Importer<'i> {
     }
 
     fn add(&mut self, store: &mut Store, found: Found, imported: &mut Imported) -> Result<(), ImportError> {
-        let (video_uid, span) = self.place(found.clip_uid)?;
+        let (video_uid, span) = self.place(found.name)?;
         let mut meta = self.options.grid.rows(&found, span)?;
         let is_nan = |row: ndarray::ArrayView1<f32>| row.iter().any(|value| value.is_nan());
         meta.iter_mut().zip(found.values.outer_iter()).for_each(|(meta, row)| meta.missing = is_nan(row));
@@ -203,12 +216,13 @@ impl<'i> Importer<'i> {
             notes.push(format!("rows with NaN, which are flagged missing: {missing}"));
         }
         let source_bytes = fs::metadata(found.path).map_err(ImportError::io("read", found.path))?.len();
+        let query = self.files.query(found.name);
         Ok(UnitHeader {
-            unit_uid: UnitUid::from(found.clip_uid),
+            unit_uid: UnitUid::from(found.name),
             video_uid,
             clip_uid: Some(found.clip_uid.clone()),
-            query_id: None,
-            query_text: None,
+            query_id: query.map(|query| query.id.clone()),
+            query_text: query.map(|query| query.text.clone()),
             rows: found.values.nrows() as u64,
             span,
             source_name: name,
@@ -235,7 +249,7 @@ impl<'i> Importer<'i> {
 }
 
 /// A contract that says what is known, and of the rest that it was imported.
-fn contract(options: &Options, dim: usize) -> Result<Contract, ImportError> {
+fn contract(options: &Options, dim: usize, row_kind: RowKind) -> Result<Contract, ImportError> {
     let Grid { fps, stride_frames, span_frames, window_frames } = options.grid;
     let recipe = format!(
         "# features of others, imported by egofx {}\nbackbone = {:?}\nvideo_fps = {fps}\nwindow_frames = {window_frames}\nspan_frames = {span_frames}\n\
@@ -247,7 +261,7 @@ fn contract(options: &Options, dim: usize) -> Result<Contract, ImportError> {
     let mut contract = Contract {
         schema_version: SCHEMA_VERSION,
         feature_set: options.feature_set.clone(),
-        row_kind: RowKind::Window,
+        row_kind,
         backbone: options.backbone.clone(),
         onnx_sha256: imported(),
         precision: imported(),
@@ -298,7 +312,8 @@ mod tests {
 
     fn rows(grid: Grid, rows: usize, span: Option<TimeSpan>) -> Result<Vec<RowMeta>, ImportError> {
         let clip_uid = ClipUid::parse("c").unwrap();
-        grid.rows(&Found { clip_uid: &clip_uid, path: Path::new("c.pt"), values: Array2::zeros((rows, 1)) }, span)
+        let (name, path, values) = (&clip_uid, Path::new("c.pt"), Array2::zeros((rows, 1)));
+        grid.rows(&Found { name, clip_uid: name, path, values }, span)
     }
 
     #[test]

@@ -1,31 +1,28 @@
 //! Matrices from `.npy` files, and lists of names that say what their rows are.
 //!
-//! Not for pickled arrays: nothing in a file is ever run. Values of `f32` are taken as they are, without rounding.
+//! Not for pickled arrays: nothing in a file is ever run. Values of `f32` and `f16` are taken as they are, without rounding.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::BufReader;
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView2, Axis};
-use ndarray_npy::{ReadNpyError, ReadNpyExt};
+use ndarray::{Array2, ArrayView2, Axis, Ix2};
 
 use super::files;
 use super::report::Coverage;
 use super::{Inputs, MetricError};
+use crate::npy::{Npy, NpyError};
 
-/// Reads a matrix of `f64` or `f32`.
+/// Reads a matrix of `f64`, `f32` or `f16`.
 pub(super) fn read_matrix(path: &Path) -> Result<Array2<f64>, MetricError> {
     let file = File::open(path).map_err(|cause| MetricError::Read { path: path.to_owned(), cause })?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let read = match Array2::<f64>::read_npy(&mut reader) {
-        Err(ReadNpyError::WrongDescriptor(_)) => {
-            reader.rewind().map_err(|cause| MetricError::Read { path: path.to_owned(), cause })?;
-            Array2::<f32>::read_npy(&mut reader).map(|matrix| matrix.mapv(f64::from))
-        }
-        read => read,
-    };
-    let matrix = read.map_err(|cause| MetricError::Npy { path: path.to_owned(), cause })?;
+    let npy = Npy::read(BufReader::with_capacity(1 << 20, file)).map_err(|cause| match cause {
+        NpyError::Io(cause) => MetricError::Read { path: path.to_owned(), cause },
+        cause => MetricError::Npy { path: path.to_owned(), cause: cause.to_string() },
+    })?;
+    let shape = || MetricError::Npy { path: path.to_owned(), cause: format!("an array of shape {:?}", npy.shape()) };
+    let matrix = npy.to_f64().into_dimensionality::<Ix2>().map_err(|_| shape())?;
     match matrix.iter().position(|value| value.is_nan()) {
         None => Ok(matrix),
         Some(at) => {
@@ -136,6 +133,11 @@ mod tests {
         assert_eq!(read_matrix(&path).unwrap(), array![[f64::from(0.1f32), 2.0]]);
         ndarray_npy::write_npy(&path, &array![[0.1f64, f64::NAN]]).unwrap();
         assert!(read_matrix(&path).unwrap_err().to_string().ends_with("found NaN in row 0, column 1"));
+        let header = "{'descr': '<f2', 'fortran_order': False, 'shape': (1, 2), }\n";
+        let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
+        let elements: Vec<u8> = [0.5, 2.0].iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
+        std::fs::write(&path, [start, elements].concat()).unwrap();
+        assert_eq!(read_matrix(&path).unwrap(), array![[0.5, 2.0]]);
         ndarray_npy::write_npy(&path, &array![1.0f64, 2.0]).unwrap();
         let text = read_matrix(&path).unwrap_err().to_string();
         assert!(text.contains("m.npy: no .npy matrix of floats: "), "{text}");

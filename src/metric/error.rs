@@ -37,7 +37,7 @@ pub enum MetricError {
         /// The file.
         path: PathBuf,
         /// What the reader said.
-        cause: ndarray_npy::ReadNpyError,
+        cause: String,
     },
     /// A MATLAB file could not be read.
     #[error("{}: no MATLAB file of version 5 to 7: {cause}", .path.display())]
