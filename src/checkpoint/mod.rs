@@ -14,6 +14,7 @@ mod sniff;
 mod storages;
 mod tensor;
 mod torch;
+mod tree;
 mod unpickle;
 mod write;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::storages::{self, Storages};
 use super::torch::{GROWTH, SMALL_BYTES};
-use super::unpickle::{Id, Node, Pickle};
+use super::tree::{Id, Node, Pickle};
 use super::{CheckpointError, Dtype, Tensor, TensorInfo};
 
 /// Deepest dict in a dict that is looked at.

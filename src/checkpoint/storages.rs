@@ -11,7 +11,7 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::torch::check_zip;
-use super::unpickle::{Node, Pickle};
+use super::tree::{Node, Pickle};
 use super::{CheckpointError, Container, sniff};
 
 /// Where the elements of tensors lie.
