@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use shipped::{SHIPPED, Shipped};
-pub use transform::{Channels, Filter, Place, Transform};
+pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 
 use crate::backbone::Towers;
 use crate::digest;

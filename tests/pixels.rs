@@ -1,5 +1,5 @@
 //! Pixels on their way into a tower against what the original transforms made of the same pattern, in
-//! `tests/data/transforms` (its README says how): the graph's part alone, and with ffmpeg's part before it.
+//! `tests/data/transforms` (its README says how): the graph's part alone, and with what comes before it.
 
 mod common;
 mod graphs;
@@ -12,7 +12,7 @@ use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::export::onnx::{DataType, ModelProto, value_info};
 use egofx::export::{self, MODELS, Options, Scale};
-use egofx::recipe::{Filter, Transform};
+use egofx::recipe::{Filter, Reader, Transform};
 use graphs::{Golden, judge, output, session};
 use prost::Message;
 use serde::Deserialize;
@@ -21,6 +21,9 @@ use serde::Deserialize;
 const NORMALISED: f32 = 2e-4;
 /// Largest difference in 8-bit levels where ffmpeg has rounded to 8 bits in between.
 const LEVELS: f32 = 1.0;
+/// The same where a reader's frame was scaled in single precision and rounded once: half a level, and what versions of PyTorch
+/// differ by.
+const ROUNDED: f32 = 0.55;
 /// ImageNet's standard deviation, which a level is divided by.
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
@@ -145,11 +148,7 @@ fn open_golden() -> Checkpoint {
     Checkpoint::open(&common::data("transforms/expected.safetensors")).unwrap()
 }
 
-/// The frames of a film, scaled and cut by ffmpeg.
-fn decoded(film: &Path, size: &Size, filter: Filter) -> Vec<u8> {
-    transformed(film, size, Transform::centred(256, 256, filter))
-}
-
+/// The frames of a film as `transform` gives them.
 fn transformed(film: &Path, size: &Size, transform: Transform) -> Vec<u8> {
     let source = FfmpegSource { tools: common::tools(), threads: 2, hwaccel: HwAccel::None };
     let video = source.probe(film, None).unwrap();
@@ -168,12 +167,16 @@ fn ffmpeg_and_the_graph_are_within_one_level_of_the_original_transforms() {
     for size in &sizes {
         let film = size.film(folder.path());
         let shrinks = size.width.min(size.height) > 256;
-        let [plain, aliased] = [Filter::Bilinear, Filter::BilinearAliased].map(|filter| {
-            let frames = decoded(&film, size, filter);
-            difference(&mut graph, &golden, (size, &grid), frames)[1]
-        });
-        println!("{}x{}: bilinear {plain:.2} levels, bilinear-aliased {aliased:.2}", size.width, size.height);
+        let aliased = Transform::centred(256, 256, Filter::BilinearAliased);
+        let plain = Transform::centred(256, 256, Filter::Bilinear);
+        let [plain, aliased, read] = [plain, aliased, aliased.read_by(Reader::Decord)]
+            .map(|transform| difference(&mut graph, &golden, (size, &grid), transformed(&film, size, transform))[1]);
+        println!(
+            "{}x{}: bilinear {plain:.2} levels, bilinear-aliased {aliased:.2}, read {read:.2}",
+            size.width, size.height
+        );
         assert!(aliased <= LEVELS, "{}x{}: {aliased}", size.width, size.height);
+        assert!(read <= ROUNDED, "{}x{}: {read}", size.width, size.height);
         // Measured: 2 levels from 257 lines, 43 from 333 columns, 102 from 1080 lines of this pattern.
         assert_eq!(plain > LEVELS, shrinks, "{}x{}: {plain}", size.width, size.height);
     }
@@ -181,7 +184,7 @@ fn ffmpeg_and_the_graph_are_within_one_level_of_the_original_transforms() {
 
 /// EgoVLPv2's EPIC-KITCHENS scales to 224 at once and cuts 224 out, on levels of 0 to 255: `egovlpv2_epic.toml`.
 #[test]
-fn frames_of_epic_kitchens_are_within_one_level_of_the_original_transform() {
+fn frames_of_epic_kitchens_are_those_of_the_original_transform_rounded_to_levels() {
     #[derive(Deserialize)]
     struct Case {
         width: usize,
@@ -193,8 +196,8 @@ fn frames_of_epic_kitchens_are_within_one_level_of_the_original_transform() {
     let grid = cases().grid;
     for (number, Case { width, frame_ids }) in films.into_iter().enumerate() {
         let size = Size { width, height: 256, frames: 7, pixel_0_0: [0, 61, 122], last_pixel: last_pixel(width) };
-        let frames =
-            transformed(&size.film(folder.path()), &size, Transform::centred(224, 224, Filter::BilinearAliased));
+        let transform = Transform::centred(224, 224, Filter::BilinearAliased).read_by(Reader::Decord);
+        let frames = transformed(&size.film(folder.path()), &size, transform);
         let (shape, expected) = golden.floats(&format!("epic{number}.grid_first_last"));
         let n = grid.len();
         assert_eq!(shape, [2, 3, n, n]);
@@ -207,7 +210,7 @@ fn frames_of_epic_kitchens_are_within_one_level_of_the_original_transform() {
             worst.max((normalised - expected[i]).abs() * [58.395, 57.12, 57.375][c])
         });
         println!("epic{number}: {worst:.3} levels");
-        assert!(worst <= LEVELS, "epic{number}: {worst} levels");
+        assert!(worst <= ROUNDED, "epic{number}: {worst} levels");
     }
 }
 

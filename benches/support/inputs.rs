@@ -78,7 +78,8 @@ pub fn recipe_file(name: &str, grid: &str) -> Fallible<PathBuf> {
     fs::create_dir_all(folder().join("recipes"))?;
     let text = format!(
         "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
-         filter = \"bilinear\"\nchannels = \"rgb\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
+         filter = \"bilinear\"\nchannels = \"rgb\"\nreader = \"decord\"\nprepare = \"video-resize\"\n\
+         [output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
     );
     fs::write(&path, text)?;
     Ok(path)

@@ -13,7 +13,7 @@ use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
 use egofx::meter::Meter;
-use egofx::recipe::{Filter, Transform};
+use egofx::recipe::{Filter, Prepare, Reader, Transform};
 
 use super::args::{self, Programs};
 use super::progress::{Progress, Shown};
@@ -161,7 +161,8 @@ impl ExportCommand {
             SAMPLE_WINDOWS * SAMPLE_FRAMES * SAMPLE_STRIDE
         );
         let side = u32::try_from(side)?;
-        let transform = Transform::centred(side, side, Filter::Bilinear);
+        let transform = Transform::centred(side, side, Filter::Bilinear).read_by(Reader::Decord);
+        let transform = transform.prepared(Prepare::VideoResize);
         let decoded = source.open(&info, &wanted, &[transform]);
         let pixels = decoded.map(|frame| Ok(frame?.pixels[0].to_vec())).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())

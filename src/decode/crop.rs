@@ -1,15 +1,11 @@
 //! Random resized crops, as torchvision draws them: for QFVS at extraction, and for training.
 //!
-//! Not for centred crops, which ffmpeg cuts. Invariant: what is drawn for QFVS depends on the seed, the video's name and the frame's
+//! Not for centred crops nor for scaling. Invariant: what is drawn for QFVS depends on the seed, the video's name and the frame's
 //! index alone, so that shards, batches and resumed runs see the same crops on every machine.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-
-use crate::recipe::Filter;
 
 /// Share of the picture's area that a crop has, torchvision's default.
 const SCALE: (f64, f64) = (0.08, 1.0);
@@ -83,37 +79,8 @@ impl<R: Rng> Dice<'_, R> {
     }
 }
 
-/// `region` of a picture `width` pixels wide, three bytes a pixel, scaled to a square of `side` pixels.
-///
-/// As Pillow scales, which is what torchvision does to pictures: kernels widen when a picture shrinks (except for
-/// `bilinear-aliased`), bicubic has a = -0.5, and both passes round to eight bits.
-pub fn resized(picture: &[u8], width: u32, region: Region, side: u32, filter: Filter) -> Vec<u8> {
-    let row = |y: u32| {
-        let start = (y as usize * width as usize + region.x as usize) * 3;
-        &picture[start..start + region.width as usize * 3]
-    };
-    let cut: Vec<u8> = (region.y..region.y + region.height).flat_map(row).copied().collect();
-    let algorithm = match filter {
-        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Filter::Area => ResizeAlg::Convolution(FilterType::Box),
-        Filter::BilinearAliased => ResizeAlg::Interpolation(FilterType::Bilinear),
-    };
-    let mut square = Image::new(side, side, PixelType::U8x3);
-    ImageRef::new(region.width, region.height, &cut, PixelType::U8x3)
-        .map_err(|e| e.to_string())
-        .and_then(|cut| {
-            let options = ResizeOptions::new().resize_alg(algorithm);
-            Resizer::new().resize(&cut, &mut square, &options).map_err(|e| e.to_string())
-        })
-        .expect("the region's bytes were just cut, and both pictures have three bytes a pixel");
-    square.into_vec()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -154,30 +121,5 @@ mod tests {
         assert_eq!(widest(90, 300), Region { x: 0, y: 90, width: 90, height: 120 });
         assert_eq!(widest(100, 100), Region { x: 0, y: 0, width: 100, height: 100 });
         assert_eq!(drawn(1, "v", 0, 4000, 2), widest(4000, 2));
-    }
-
-    /// Squares that Pillow made; `tests/data/transforms/README.md` says how.
-    #[test]
-    fn pictures_are_scaled_as_pillow_scales_them() {
-        let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/data/transforms/pillow.json")).unwrap();
-        for case in &cases {
-            let number = |key: &str| case[key].as_u64().unwrap() as u32;
-            let (width, height) = (number("width"), number("height"));
-            let value = |i: u32| {
-                (i / 3 % width * 7 + i / 3 / width * 13 + i % 3 * 61 + (i / 3 % width) * (i / 3 / width)) as u8
-            };
-            let picture: Vec<u8> = (0..width * height * 3).map(value).collect();
-            let region = Region { x: number("x"), y: number("y"), width: number("w"), height: number("h") };
-            let filter = match case["filter"].as_str().unwrap() {
-                "bicubic" => Filter::Bicubic,
-                _ => Filter::Bilinear,
-            };
-            let found = resized(&picture, width, region, number("side"), filter);
-            let expected: Vec<u8> =
-                case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
-            let off = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-            assert!(found.len() == expected.len() && off <= 1, "{}: {off} levels", case["filter"]);
-        }
-        assert_eq!(cases.len(), 4);
     }
 }

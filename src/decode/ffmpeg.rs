@@ -31,7 +31,7 @@ pub enum HwAccel {
     Cuda(u32),
 }
 
-/// A [`FrameSource`] that runs one ffmpeg per stream of frames, or per few dozen pictures of a folder.
+/// A [`FrameSource`] that runs one ffmpeg per stream of frames, and decodes pictures of a folder by itself.
 #[derive(Debug, Clone)]
 pub struct FfmpegSource {
     /// The programs.
@@ -47,6 +47,7 @@ impl FrameSource for FfmpegSource {
         match pieces::files(path) {
             Some(files) => pieces::probe(self, path, &files),
             None if pictures::are_named_by(path) => pictures::probe(path, fps),
+            None if path.is_dir() => Err(pictures::refused(path)),
             None => probe::probe(&self.tools, path),
         }
     }
@@ -59,7 +60,7 @@ impl FrameSource for FfmpegSource {
             return pieces::open(self, video, wanted, transforms);
         }
         if let Some(pictures) = &video.pictures {
-            return Box::new(PictureStream::new(self, video, pictures.clone(), wanted, transforms));
+            return Box::new(PictureStream::new(video, pictures.clone(), wanted, transforms));
         }
         Box::new(Stream {
             source: self.clone(),
@@ -198,7 +199,7 @@ impl Stream {
         let selected = self.landing.iter().map(|landing| &landing.mark).chain(&self.wanted);
         let mut pts: Vec<i64> = selected.filter_map(|&index| self.video.timeline.pts(index)).collect();
         pts.dedup(); // the mark may be wanted itself
-        match Child::spawn(self.command(), self.sizes.graph(&pts)) {
+        match Child::spawn(self.command(), self.sizes.graph(&pts, self.source.hwaccel)) {
             Ok(child) => self.state = State::Running(child),
             Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
         }
@@ -208,6 +209,9 @@ impl Stream {
         let mut command = self.source.command();
         if let HwAccel::Cuda(ordinal) = self.source.hwaccel {
             command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
+        }
+        if self.sizes.turned_here() {
+            command.arg("-noautorotate");
         }
         command.arg("-copyts");
         if let Some(Landing { target, .. }) = self.landing {

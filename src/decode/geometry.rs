@@ -4,7 +4,7 @@
 
 use crate::recipe::{Place, Transform};
 
-/// Sizes in pixels: what ffmpeg scales a frame to, and the part that it cuts out.
+/// Sizes in pixels: what a frame is scaled to, and the part that is cut out of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Width after scaling.
@@ -22,9 +22,9 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of `transform` for a frame of `width * height` pixels: the longer side becomes
+    /// The geometry of `transform` for a frame of `width * height` pixels as its reader gives it: the longer side becomes
     /// `floor(short_side * long / short)` (torchvision `Resize`), the offset `round_half_even((size - crop) / 2)`
-    /// (torchvision `CenterCrop`). For random crops ffmpeg gives whole frames.
+    /// (torchvision `CenterCrop`). Random crops are drawn later, out of whole frames.
     pub fn of(transform: Transform, width: u32, height: u32) -> Self {
         let Place::Centre { short_side } = transform.place else {
             return Self { width, height, x: 0, y: 0, cut_width: width, cut_height: height };

@@ -1,49 +1,69 @@
-//! What ffmpeg does to a wanted frame: its filter graph, and from the bytes that come out of it to pixels.
+//! What becomes of a wanted frame: ffmpeg's filter graph, and from the bytes that come out of it to pixels.
 //!
 //! Not for running ffmpeg. Invariant: several sizes of a frame come as one picture, so that one decode and one pipe serve
-//! them all, and each is cut out of it as if it had come alone.
+//! them all, whoever's readers they are, and each is cut out of it as if it had come alone.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{Geometry, Pixels, VideoInfo, crop, select};
-use crate::recipe::{Channels, Filter, Place, Transform};
+use super::conversion::{self, Conversion};
+use super::crop::{self, Region};
+use super::picture::Picture;
+use super::resize;
+use super::{Geometry, HwAccel, Pixels, VideoInfo, select};
+use crate::recipe::{Channels, Place, Reader, Transform};
 
 /// The sizes that are made of every wanted frame of a video.
 pub struct Sizes {
     sizes: Vec<Size>,
     /// The video's name, on which random crops depend.
     name: String,
+    /// Whether frames come as they are coded, and are turned in the graph.
+    turned_here: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Size {
     transform: Transform,
+    /// Width and height of the frame as its reader gives it.
+    read: (u32, u32),
+    /// From there to the square.
     geometry: Geometry,
+    conversion: Conversion,
 }
 
 impl Sizes {
     /// The sizes of `transforms`, in their order, for frames of `video`.
     pub fn new(transforms: &[Transform], video: &VideoInfo) -> Self {
-        let size =
-            |&transform: &Transform| Size { transform, geometry: Geometry::of(transform, video.width, video.height) };
+        let turned_here = conversion::turns_here(transforms, video.rotation);
+        let size = |&transform: &Transform| {
+            let read = video.size_for(&transform);
+            let conversion = Conversion::of(&transform, video, turned_here);
+            Size { transform, read, geometry: Geometry::of(transform, read.0, read.1), conversion }
+        };
         let name = video.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { sizes: transforms.iter().map(size).collect(), name }
+        Self { sizes: transforms.iter().map(size).collect(), name, turned_here }
+    }
+
+    /// Whether ffmpeg is to leave frames the way up that they are coded.
+    pub fn turned_here(&self) -> bool {
+        self.turned_here
     }
 
     /// Bytes of the picture that ffmpeg makes of one frame.
     pub fn bytes(&self) -> usize {
-        self.widest() as usize * 3 * self.sizes.iter().map(|size| size.geometry.cut_height as usize).sum::<usize>()
+        self.widest() as usize * 3 * self.sizes.iter().map(|size| size.piece().1 as usize).sum::<usize>()
     }
 
     fn widest(&self) -> u32 {
-        self.sizes.iter().map(|size| size.geometry.cut_width).max().unwrap_or(0)
+        self.sizes.iter().map(|size| size.piece().0).max().unwrap_or(0)
     }
 
     /// The filter graph: frames with these timestamps only, then scaled, converted and cropped; several sizes are stacked
     /// into one picture; `showinfo` reports each frame's timestamp.
-    pub fn graph(&self, pts: &[i64]) -> String {
+    pub fn graph(&self, pts: &[i64], hwaccel: HwAccel) -> String {
         let mut graph = format!("select='{}'", select::expression(pts));
+        graph.push_str(conversion::planes(hwaccel));
         // Writing to a String cannot fail.
         if let [size] = self.sizes[..] {
             let _ = write!(graph, ",{}", size.filters());
@@ -52,7 +72,7 @@ impl Sizes {
             let labels = |c: char| (0..n).map(|i| format!("[{c}{i}]")).collect::<String>();
             let _ = write!(graph, ",split={n}{}", labels('a'));
             for (i, size) in self.sizes.iter().enumerate() {
-                let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", size.filters(), size.geometry.cut_height);
+                let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", size.filters(), size.piece().1);
             }
             let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
         }
@@ -68,6 +88,20 @@ impl Sizes {
         pieces.into_iter().zip(&self.sizes).map(finish).collect()
     }
 
+    /// The pixels of picture file `index` in each size; or the size that the picture has and the one that it is to have, if
+    /// they differ.
+    pub fn pixels_of(&self, picture: &Picture, index: u64) -> Result<Vec<Pixels>, [(u32, u32); 2]> {
+        let upright = self.sizes.iter().any(|size| size.transform.reader.turns_pictures()).then(|| picture.turned());
+        let finish = |size: &Size| {
+            let seen = upright.as_ref().filter(|_| size.transform.reader.turns_pictures()).unwrap_or(picture);
+            if (seen.width, seen.height) != size.read {
+                return Err([(seen.width, seen.height), size.read]);
+            }
+            Ok(Arc::new(size.coloured(size.square(&seen.rgb, &self.name, index))))
+        };
+        self.sizes.iter().map(finish).collect()
+    }
+
     /// Cuts a picture of stacked sizes apart.
     fn unstack(&self, picture: Vec<u8>) -> Vec<Vec<u8>> {
         if self.sizes.len() == 1 {
@@ -76,52 +110,67 @@ impl Sizes {
         let stride = self.widest() as usize * 3;
         let mut rows = picture.chunks_exact(stride);
         let mut cut = |size: &Size| {
-            let (width, height) = (size.geometry.cut_width as usize, size.geometry.cut_height as usize);
-            rows.by_ref().take(height).flat_map(|row| &row[..width * 3]).copied().collect()
+            let (width, height) = size.piece();
+            rows.by_ref().take(height as usize).flat_map(|row| &row[..width as usize * 3]).copied().collect()
         };
         self.sizes.iter().map(&mut cut).collect()
     }
 }
 
 impl Size {
+    /// Whether ffmpeg makes the square: it only cuts, or scales as nobody's reader does.
+    fn is_ffmpegs(&self) -> bool {
+        let Geometry { width, height, .. } = self.geometry;
+        let scales = (width, height) != self.read;
+        matches!(self.transform.place, Place::Centre { .. }) && (self.transform.reader == Reader::Exact || !scales)
+    }
+
+    /// Width and height of what ffmpeg gives: the square, or the whole frame.
+    fn piece(&self) -> (u32, u32) {
+        if self.is_ffmpegs() { (self.geometry.cut_width, self.geometry.cut_height) } else { self.read }
+    }
+
     fn filters(&self) -> String {
+        if !self.is_ffmpegs() {
+            return self.conversion.filters(None);
+        }
         let Geometry { cut_width, cut_height, x, y, .. } = self.geometry;
-        match self.transform.place {
+        let filters = self.conversion.filters(Some((self.transform.filter, self.geometry)));
+        format!("{filters},crop={cut_width}:{cut_height}:{x}:{y}:exact=1")
+    }
+
+    /// What ffmpeg leaves to us.
+    fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Vec<u8> {
+        let whole = matches!(self.transform.place, Place::Whole);
+        let square = if self.is_ffmpegs() || whole { piece } else { self.square(&piece, name, index) };
+        self.coloured(square)
+    }
+
+    /// The square of a frame as it was read.
+    fn square(&self, bytes: &[u8], name: &str, index: u64) -> Vec<u8> {
+        let ((width, height), g, transform) = (self.read, self.geometry, &self.transform);
+        let whole = Region { x: 0, y: 0, width, height };
+        let picture = resize::Picture { bytes, width };
+        match transform.place {
+            Place::Whole => bytes.to_vec(),
             Place::Centre { .. } => {
-                let scale = scale(self.transform.filter, &self.geometry);
-                format!("{scale},format=rgb24,crop={cut_width}:{cut_height}:{x}:{y}:exact=1")
+                let cut = Region { x: g.x, y: g.y, width: g.cut_width, height: g.cut_height };
+                picture.scaled(whole, (g.width, g.height), cut, transform.filter)
             }
-            Place::Random { .. } | Place::Whole => format!("scale=flags=bilinear+{EXACT},format=rgb24"),
+            Place::Random { seed } => {
+                let side = transform.crop;
+                let all = Region { x: 0, y: 0, width: side, height: side };
+                picture.scaled(crop::drawn(seed, name, index, width, height), (side, side), all, transform.filter)
+            }
         }
     }
 
-    /// What ffmpeg leaves to us: random crops, and another order of channels.
-    fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Vec<u8> {
-        let Geometry { width, height, .. } = self.geometry;
-        let mut pixels = match self.transform.place {
-            Place::Centre { .. } | Place::Whole => piece,
-            Place::Random { seed } => {
-                let region = crop::drawn(seed, name, index, width, height);
-                crop::resized(&piece, width, region, self.transform.crop, self.transform.filter)
-            }
-        };
+    /// In the order of channels that was asked for.
+    fn coloured(&self, mut pixels: Vec<u8>) -> Vec<u8> {
         match self.transform.channels {
             Channels::Rgb => {}
             Channels::Bgr => pixels.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
         }
         pixels
     }
-}
-
-/// Without these flags swscale's chroma is off by up to 200 levels on sharp edges.
-const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact";
-
-/// The filters that scale.
-fn scale(filter: Filter, g: &Geometry) -> String {
-    let scale = format!("scale={}:{}:flags={}+{EXACT}", g.width, g.height, filter.flag());
-    if filter != Filter::BilinearAliased {
-        return scale;
-    }
-    // With 8 bits on either side this kernel is another, fast and several pixels off.
-    format!("scale=flags=bilinear+{EXACT},format=rgb48le,{scale},format=rgb48le")
 }

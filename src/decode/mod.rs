@@ -6,15 +6,18 @@
 //! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
 mod child;
+mod conversion;
 mod crop;
 mod ffmpeg;
 mod geometry;
 mod graph;
 mod log_line;
+mod picture;
 mod picture_stream;
 mod pictures;
 mod pieces;
 mod probe;
+mod resize;
 mod select;
 mod synthetic;
 mod tools;
@@ -44,7 +47,7 @@ pub type Pixels = Arc<Vec<u8>>;
 pub struct Frame {
     /// Its index in presentation order.
     pub index: u64,
-    /// `crop * crop * 3` bytes per transform, those of a whole frame for [`Transform::WHOLE`]; in the order of the request.
+    /// `crop * crop * 3` bytes per transform, those of a whole frame for [`Transform::whole`]; in the order of the request.
     pub pixels: Vec<Pixels>,
 }
 
@@ -65,7 +68,7 @@ pub struct VideoInfo {
     pub width: u32,
     /// Height in pixels as shown, after rotation.
     pub height: u32,
-    /// Clockwise rotation that players apply, in degrees.
+    /// Clockwise rotation that players and viewers apply, in degrees.
     pub rotation: i32,
     /// How two eyes share a picture, if the container says so ("side by side").
     pub stereo: Option<String>,
@@ -97,6 +100,18 @@ impl VideoInfo {
         let there = self.timeline.end_sec();
         let promise = |end| format!("its header says that it ends at {end:.2} s, its frames end at {there:.2} s");
         self.declared_end_sec.map(promise).into_iter().chain(self.notes.iter().cloned()).collect()
+    }
+
+    /// Width and height of a frame as the transform's reader gives it, before anything is cut or scaled: turned or not, and
+    /// after what was done to the file.
+    pub fn size_for(&self, transform: &Transform) -> (u32, u32) {
+        let reader = transform.reader;
+        let (prepared, turns) = match self.pictures {
+            Some(_) => (None, reader.turns_pictures()),
+            None => (transform.prepare.size(self.width, self.height), reader.turns_videos()),
+        };
+        let lies = self.rotation.rem_euclid(180) == 90 && !turns;
+        prepared.unwrap_or(if lies { (self.height, self.width) } else { (self.width, self.height) })
     }
 
     /// The last frame at or before `index` that a decoder can start at.
@@ -220,6 +235,18 @@ pub enum ProbeError {
         path: PathBuf,
         /// What does not fit.
         why: String,
+    },
+    /// A folder that is neither pieces nor pictures.
+    #[error(
+        "{}: {found}, expected one video's file, or a folder of the pieces of one (0.mp4, 1.mp4, ...) or of its frames \
+         (.jpg, .jpeg or .png); a manifest lists each video's own file, as `egofx manifest folder` does",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
     },
     /// Pictures in a folder have no rate of their own.
     #[error("{}: a folder of pictures has no rate; the manifest's column fps gives it", .0.display())]

@@ -1,4 +1,4 @@
-//! Videos that lie in a folder as JPEG files, one for each frame.
+//! Videos that lie in a folder as JPEG or PNG files, one for each frame.
 //!
 //! Which files are there, in which order, and when each is shown; not for decoding them. Invariant: a file that is missing
 //! from a numbered row of files leaves a gap that is known as lost, and never moves those after it.
@@ -12,11 +12,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::picture::{self, Orientation};
 use super::{ProbeError, VideoInfo};
 use crate::time::{Fps, TimeBase, Timeline};
 
 /// Extensions of the files that count, in lower case.
-const EXTENSIONS: [&str; 2] = ["jpg", "jpeg"];
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Extensions of videos, for what is said of a folder of them.
+const VIDEOS: [&str; 12] = ["mp4", "mov", "m4v", "mkv", "avi", "webm", "mts", "m2ts", "ts", "insv", "mpg", "wmv"];
+
+/// So many names of a folder's files are said.
+const NAMES: usize = 3;
 
 /// The longest gap in a row of numbers that is taken for lost files: an hour at 30 fps. Numbers further apart count
 /// something else than frames.
@@ -52,8 +59,25 @@ pub fn are_named_by(path: &Path) -> bool {
 
 /// Whether a file's name is that of a picture.
 pub fn is_picture(path: &Path) -> bool {
+    is_one_of(path, &EXTENSIONS)
+}
+
+fn is_one_of(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+    extension.is_some_and(|found| extensions.iter().any(|known| known.eq_ignore_ascii_case(found)))
+}
+
+/// What is said of a folder that holds neither pieces of a video nor pictures.
+pub fn refused(folder: &Path) -> ProbeError {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    files.sort();
+    let videos: Vec<PathBuf> = files.iter().filter(|file| is_one_of(file, &VIDEOS)).cloned().collect();
+    let (what, shown) = if videos.is_empty() { ("files", files) } else { ("videos", videos) };
+    let names = shown.iter().take(NAMES).map(|file| file.file_name().unwrap_or_default().to_string_lossy());
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = if shown.len() > NAMES { ", ..." } else { "" };
+    let found = if shown.is_empty() { "an empty folder".into() } else { format!("a folder of {what} ({names}{more})") };
+    ProbeError::Folder { path: folder.to_owned(), found }
 }
 
 /// Lists the pictures that `path` names, shown at `fps`.
@@ -69,7 +93,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
     let base = TimeBase { num: fps.denominator(), den: fps.numerator() };
     let nothing = |why: &str| ProbeError::NoFrames { path: path.to_owned(), why: why.to_owned() };
     let (Some(&first), Some(&last)) = (row.keys().next(), row.keys().last()) else {
-        return Err(nothing("no .jpg or .jpeg file that is not empty"));
+        return Err(nothing("no .jpg, .jpeg or .png file that is not empty"));
     };
     if last - first > row.len() as u64 + MOST_LOST_FRAMES {
         return Err(nothing(&format!("file numbers {first} to {last} are no frames of one video")));
@@ -78,15 +102,16 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
     let lost: Vec<u64> = (first..=last).filter(|number| !row.contains_key(number)).map(|n| n - first).collect();
     notes.extend(gap(&lost, row.len()));
     let files: BTreeMap<u64, PathBuf> = row.into_iter().map(|(number, file)| (number - first, file)).collect();
-    let (width, height) = size_of(path, files.values())?;
+    let ((width, height), orientation) = outline_of(path, files.values())?;
+    let (width, height) = if orientation.lies() { (height, width) } else { (width, height) };
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes: files.values().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum(),
         stream: 0,
-        codec: "mjpeg".into(),
+        codec: if files.values().next().is_some_and(|file| is_one_of(file, &["png"])) { "png" } else { "mjpeg" }.into(),
         width,
         height,
-        rotation: 0,
+        rotation: orientation.degrees(),
         stereo: None,
         timeline,
         keyframes: files.keys().copied().collect(),
@@ -103,24 +128,22 @@ fn gap(lost: &[u64], there: usize) -> Option<String> {
     Some(format!("{count} of {} pictures are missing, the first is frame {first}", count + there))
 }
 
-/// The size of the first picture that has one: all are to have the same.
-fn size_of<'f>(path: &Path, files: impl Iterator<Item = &'f PathBuf>) -> Result<(u32, u32), ProbeError> {
+/// Size and orientation of the first picture that has them: all are to have the same size.
+fn outline_of<'f>(
+    path: &Path,
+    files: impl Iterator<Item = &'f PathBuf>,
+) -> Result<((u32, u32), Orientation), ProbeError> {
     let mut why = String::new();
     for file in files {
-        match size(file) {
-            Ok(size) => return Ok(size),
-            Err(words) => _ = (why.is_empty()).then(|| why = words),
+        match picture::outline(file) {
+            Ok(outline) => return Ok(outline),
+            Err(words) if why.is_empty() => {
+                why = format!("{}: {words}", file.file_name().unwrap_or_default().to_string_lossy());
+            }
+            Err(_) => {}
         }
     }
     Err(ProbeError::NotMedia { path: path.to_owned(), why })
-}
-
-/// Width and height of a JPEG file, by its header.
-pub fn size(file: &Path) -> Result<(u32, u32), String> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let size = imagesize::size(file).map_err(|e| format!("{name}: {e}"))?;
-    let side = |n: usize| u32::try_from(n).ok().filter(|&n| n > 0);
-    side(size.width).zip(side(size.height)).ok_or_else(|| format!("{name}: a picture without pixels"))
 }
 
 /// The pictures directly in `folder` that are not empty, in order of their names. Errors name `path`.
@@ -314,7 +337,7 @@ mod tests {
     fn what_is_no_video_is_refused() {
         let error = |path: &Path, fps| probe(path, fps).unwrap_err().to_string();
         let empty = folder(&[]);
-        assert!(error(empty.path(), rate(1)).contains("no .jpg or .jpeg file"));
+        assert!(error(empty.path(), rate(1)).contains("no .jpg, .jpeg or .png file"));
         assert!(error(empty.path(), None).contains("no rate"), "{}", error(empty.path(), None));
         assert!(matches!(probe(&empty.path().join("gone/%d.jpg"), rate(1)), Err(ProbeError::Missing(_))));
         fs::write(empty.path().join("1.jpg"), "text").unwrap();

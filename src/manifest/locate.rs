@@ -16,7 +16,7 @@ use super::{ManifestError, Video};
 const EXTENSIONS: [&str; 9] = ["mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts"];
 
 /// Extensions of files that are taken for frames of a video, in lower case.
-const PICTURES: [&str; 2] = ["jpg", "jpeg"];
+const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// What UT-Ego's folders of pictures are called behind the video's name.
 const PICTURE_FOLDER_ENDING: &str = "-moviepy";

@@ -1,7 +1,8 @@
-//! What becomes of a frame before it reaches the graph.
+//! What becomes of a frame before it reaches the graph: what was done to its file, who reads it, and how it becomes a square.
 //!
 //! Not for doing it: `decode` does. Invariant: every transform of a recipe gives squares of `crop` pixels, whatever the
-//! video's shape.
+//! video's shape. A recipe without `reader` and `prepare` is one of version 0.1 and means what that computed, and is written
+//! without them again, so that its fingerprint stays.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +18,40 @@ pub struct Transform {
     pub filter: Filter,
     /// The order of a pixel's bytes.
     pub channels: Channels,
+    /// Whose arithmetic makes red, green and blue of a frame.
+    pub reader: Reader,
+    /// What was done to the file before it was read.
+    pub prepare: Prepare,
 }
 
 impl Transform {
-    /// Red, green and blue of a centred square.
+    /// Red, green and blue of a centred square, without an original's reader: [`Reader::Exact`], [`Prepare::None`].
     pub const fn centred(short_side: u32, crop: u32, filter: Filter) -> Self {
-        Self { place: Place::Centre { short_side }, crop, filter, channels: Channels::Rgb }
+        Self {
+            place: Place::Centre { short_side },
+            crop,
+            filter,
+            channels: Channels::Rgb,
+            reader: Reader::Exact,
+            prepare: Prepare::None,
+        }
     }
 
-    /// Red, green and blue of whole frames, `3 * width * height` bytes.
-    pub const WHOLE: Self = Self { place: Place::Whole, crop: 1, filter: Filter::Bilinear, channels: Channels::Rgb };
+    /// Red, green and blue of whole frames as `reader` gives them, `3 * width * height` bytes of the size that
+    /// `VideoInfo::size_for` says.
+    pub const fn whole(reader: Reader) -> Self {
+        Self { place: Place::Whole, ..Self::centred(1, 1, Filter::Bilinear) }.read_by(reader)
+    }
+
+    /// The same by another reader.
+    pub const fn read_by(self, reader: Reader) -> Self {
+        Self { reader, ..self }
+    }
+
+    /// The same of a file that was prepared otherwise.
+    pub const fn prepared(self, prepare: Prepare) -> Self {
+        Self { prepare, ..self }
+    }
 
     /// Checks what no type can: sizes within reason, and a crop that fits.
     pub(super) fn check(self) -> Result<(), String> {
@@ -70,6 +95,89 @@ pub enum Place {
     Whole,
 }
 
+/// Whose arithmetic turns coded frames into red, green and blue.
+///
+/// Each was found to equal, bit for bit, what stands here, on the files of `tests/data/readers` (its README says how). They
+/// differ from one another and from [`Exact`](Self::Exact) in a tenth to a half of all values, by up to some twenty levels.
+/// Pictures (JPEG and PNG files) are decoded by libjpeg's and PNG's own arithmetic whatever the reader, as Pillow and OpenCV
+/// do; what the reader says there is whether a picture's EXIF orientation turns it (OpenCV's `imread` alone).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reader {
+    /// decord 0.6: the colour matrix that the file names (BT.601 if none), turned as the file says.
+    Decord,
+    /// OpenCV 4: BT.601 whatever the file says, turned as the file says. A picture is turned by its EXIF orientation.
+    Opencv,
+    /// PyAV 12 and 13: BT.601 whatever the file says, not turned.
+    Pyav,
+    /// Pillow, which reads pictures and no videos: a video is read as by `decord`.
+    Pillow,
+    /// Nobody's: ffmpeg with swscale's most exact arithmetic, scaled in one step with the conversion. What egofx 0.1 did.
+    #[default]
+    Exact,
+}
+
+impl Reader {
+    /// Its name in recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decord => "decord",
+            Self::Opencv => "opencv",
+            Self::Pyav => "pyav",
+            Self::Pillow => "pillow",
+            Self::Exact => "exact",
+        }
+    }
+
+    /// Whether it shows videos the way up that their container says.
+    pub const fn turns_videos(self) -> bool {
+        !matches!(self, Self::Pyav)
+    }
+
+    /// Whether it shows pictures the way up that their EXIF data say.
+    pub const fn turns_pictures(self) -> bool {
+        matches!(self, Self::Opencv)
+    }
+
+    fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
+}
+
+/// What the original did to a video's file before it read it. Pictures are read as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prepare {
+    /// A file whose height is not 256 is scaled to that height and an even width, as 8-bit 4:2:0 and with swscale's bicubic
+    /// filter: EgoVLP's and EgoVLPv2's `video_resize.py`, without the loss of its encoder. One that is 256 high is taken for
+    /// a file that was prepared already.
+    VideoResize,
+    /// Nothing.
+    #[default]
+    None,
+}
+
+impl Prepare {
+    /// The height that `video-resize` gives, in pixels.
+    pub const HEIGHT: u32 = 256;
+
+    /// What a frame of `width * height` pixels, the right way up, measures afterwards; `None` if it stays as it is.
+    ///
+    /// The width is `trunc(256 * width / height / 2) * 2`, the script's `trunc(oh*a/2)*2`, and at least 2.
+    pub fn size(self, width: u32, height: u32) -> Option<(u32, u32)> {
+        if self == Self::None || height == Self::HEIGHT {
+            return None;
+        }
+        let half = u64::from(Self::HEIGHT / 2) * u64::from(width) / u64::from(height.max(1));
+        let half = u32::try_from(half).unwrap_or(u32::MAX / 2).clamp(1, u32::MAX / 2);
+        Some((2 * half, Self::HEIGHT))
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// The keys of a transform: `short_side` for a centred square, `seed` for a random one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,30 +189,34 @@ struct TransformKeys {
     crop: u32,
     filter: Filter,
     channels: Channels,
+    #[serde(default, skip_serializing_if = "Reader::is_exact")]
+    reader: Reader,
+    #[serde(default, skip_serializing_if = "Prepare::is_none")]
+    prepare: Prepare,
 }
 
 impl TryFrom<TransformKeys> for Transform {
     type Error = &'static str;
 
     fn try_from(keys: TransformKeys) -> Result<Self, Self::Error> {
-        let TransformKeys { short_side, seed, crop, filter, channels } = keys;
+        let TransformKeys { short_side, seed, crop, filter, channels, reader, prepare } = keys;
         let place = match (short_side, seed) {
             (Some(short_side), None) => Place::Centre { short_side },
             (None, Some(seed)) => Place::Random { seed },
             _ => return Err("expected short_side (a centred crop) or seed (a random resized crop), one of the two"),
         };
-        Ok(Self { place, crop, filter, channels })
+        Ok(Self { place, crop, filter, channels, reader, prepare })
     }
 }
 
 impl From<Transform> for TransformKeys {
-    fn from(Transform { place, crop, filter, channels }: Transform) -> Self {
+    fn from(Transform { place, crop, filter, channels, reader, prepare }: Transform) -> Self {
         let (short_side, seed) = match place {
             Place::Centre { short_side } => (Some(short_side), None),
             Place::Random { seed } => (None, Some(seed)),
             Place::Whole => (None, None),
         };
-        Self { short_side, seed, crop, filter, channels }
+        Self { short_side, seed, crop, filter, channels, reader, prepare }
     }
 }
 
@@ -119,23 +231,27 @@ pub enum Channels {
     Bgr,
 }
 
-/// Scaling filters of ffmpeg's `scale`.
+/// Scaling filters.
+///
+/// What a reader gave is scaled in red, green and blue, by the arithmetic that stands here, to 8 bits. Under
+/// [`Reader::Exact`] videos are scaled by swscale's filters of these names instead, in one step with the conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
-    /// What EgoVLP and Ego4D use.
+    /// As Pillow's `BILINEAR`: a triangle that widens where a picture becomes smaller.
     Bilinear,
-    /// What EgoVLPv2's QFVS uses.
+    /// As Pillow's `BICUBIC` (a = -0.5), widened likewise: what EgoVLPv2's QFVS uses.
     Bicubic,
-    /// Every output pixel is the mean of what it covers.
+    /// As Pillow's `BOX`: every pixel is the mean of what it covers.
     Area,
-    /// Frames become RGB first and are then scaled by two taps a side whatever the ratio, as torchvision's `Resize` scales
-    /// tensors without antialiasing: within one level of it for sizes at which `bilinear` averages. Nine times the work.
+    /// As torchvision's `Resize` scales tensors without antialiasing (its behaviour before 0.17): two taps a side whatever
+    /// the ratio, in single precision, rounded to 8 bits. What EgoVLP, EgoVLPv2 and Ego4D use; for a picture that grows the
+    /// same as `bilinear`, to a level.
     BilinearAliased,
 }
 
 impl Filter {
-    /// ffmpeg's name of the filter's kernel.
+    /// swscale's name of the filter's kernel.
     pub fn flag(self) -> &'static str {
         match self {
             Filter::Bilinear => "bilinear",
@@ -144,5 +260,41 @@ impl Filter {
             // The one of swscale's filters that does not widen for smaller pictures.
             Filter::BilinearAliased => "fast_bilinear",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prepared_files_are_256_high_and_even_in_width() {
+        for (from, to) in [
+            ((1920, 1080), Some((454, 256))),
+            ((1440, 1080), Some((340, 256))),
+            ((1080, 1920), Some((144, 256))),
+            ((320, 180), Some((454, 256))),
+            ((480, 270), Some((454, 256))),
+            ((512, 512), Some((256, 256))),
+            ((455, 256), None),
+            ((3, 4000), Some((2, 256))),
+        ] {
+            assert_eq!(Prepare::VideoResize.size(from.0, from.1), to, "{from:?}");
+            assert_eq!(Prepare::None.size(from.0, from.1), None);
+        }
+    }
+
+    #[test]
+    fn old_recipes_are_written_as_they_were_and_new_ones_with_their_reader() {
+        let old = "short_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n";
+        let read: Transform = toml::from_str(old).unwrap();
+        assert_eq!((read.reader, read.prepare), (Reader::Exact, Prepare::None));
+        assert_eq!(toml::to_string(&read).unwrap(), old);
+        let new = format!("{old}reader = \"decord\"\nprepare = \"video-resize\"\n");
+        let read: Transform = toml::from_str(&new).unwrap();
+        assert_eq!((read.reader, read.prepare), (Reader::Decord, Prepare::VideoResize));
+        assert_eq!(toml::to_string(&read).unwrap(), new);
+        let error = toml::from_str::<Transform>(&new.replace("decord", "cv2")).unwrap_err().to_string();
+        assert!(error.contains("`decord`, `opencv`, `pyav`, `pillow`, `exact`"), "{error}");
     }
 }

@@ -1,0 +1,247 @@
+//! Pictures of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales tensors.
+//!
+//! Not for which part is cut out. Invariant: only the pixels that are asked for are computed, and each is as if all were.
+
+use std::ops::Range;
+
+use super::crop::Region;
+use crate::recipe::Filter;
+
+/// Bits behind the point of Pillow's weights (`PRECISION_BITS` of its `Resample.c`): 32 less 8 of a value and 2 to spare.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+
+/// Rows of red, green and blue, top to bottom.
+#[derive(Clone, Copy)]
+pub struct Picture<'p> {
+    /// `3 * width * height` of them.
+    pub bytes: &'p [u8],
+    /// Pixels of a row.
+    pub width: u32,
+}
+
+impl Picture<'_> {
+    /// The part `cut` of what `region` becomes when it is scaled to `to` (width, height).
+    ///
+    /// Source of the widening filters: `ImagingResample` of Pillow's `Resample.c`, two passes of whole numbers, rounded to 8
+    /// bits after each. Source of the other: `upsample_bilinear2d` of PyTorch without `align_corners`, in single precision,
+    /// rounded once (half to even).
+    pub fn scaled(self, region: Region, to: (u32, u32), cut: Region, filter: Filter) -> Vec<u8> {
+        if (region.width, region.height) == to {
+            return self.part(Region { x: region.x + cut.x, y: region.y + cut.y, ..cut });
+        }
+        let (columns, rows) = (cut.x..cut.x + cut.width, cut.y..cut.y + cut.height);
+        match Kernel::of(filter) {
+            Some(kernel) => {
+                let across = kernel.taps(region.width, to.0, columns);
+                let down = kernel.taps(region.height, to.1, rows);
+                self.convolved(region, &across, &down)
+            }
+            None => self.interpolated(region, &pairs(region.width, to.0, columns), &pairs(region.height, to.1, rows)),
+        }
+    }
+
+    /// A part as it is.
+    fn part(self, region: Region) -> Vec<u8> {
+        (region.y..region.y + region.height).flat_map(|y| self.row(region, y)).copied().collect()
+    }
+
+    /// Row `y` of the picture, as far as it lies in `region`.
+    fn row(&self, region: Region, y: u32) -> &[u8] {
+        let start = (y as usize * self.width as usize + region.x as usize) * 3;
+        &self.bytes[start..start + region.width as usize * 3]
+    }
+
+    fn convolved(self, region: Region, across: &[Taps], down: &[Taps]) -> Vec<u8> {
+        let needed = down.iter().map(|taps| taps.first).min().unwrap_or(0)
+            ..down.iter().map(|taps| taps.first + taps.weights.len()).max().unwrap_or(0);
+        let stride = across.len() * 3;
+        let mut narrow = Vec::with_capacity(needed.len() * stride);
+        for y in needed.clone() {
+            let row = self.row(region, region.y + y as u32);
+            narrow.extend(across.iter().flat_map(|taps| taps.of_row(row)));
+        }
+        let mut pixels = Vec::with_capacity(down.len() * stride);
+        for taps in down {
+            let first = (taps.first - needed.start) * stride;
+            let rows = &narrow[first..first + taps.weights.len() * stride];
+            pixels.extend((0..stride).map(|at| rounded(taps.weights.iter().zip(rows[at..].iter().step_by(stride)))));
+        }
+        pixels
+    }
+
+    fn interpolated(self, region: Region, across: &[Pair], down: &[Pair]) -> Vec<u8> {
+        let mut pixels = Vec::with_capacity(across.len() * down.len() * 3);
+        for below in down {
+            let [top, bottom] = [below.first, below.second].map(|y| self.row(region, region.y + y as u32));
+            for right in across {
+                pixels.extend((0..3).map(|colour| {
+                    let value = |row: &[u8], x: usize| f32::from(row[x * 3 + colour]);
+                    let line = |row| right.mix(value(row, right.first), value(row, right.second));
+                    below.mix(line(top), line(bottom)).round_ties_even() as u8
+                }));
+            }
+        }
+        pixels
+    }
+}
+
+/// A function that says how much a pixel counts by its distance.
+struct Kernel {
+    /// Beyond this distance nothing counts, in pixels of the larger picture.
+    support: f64,
+    weight: fn(f64) -> f64,
+}
+
+impl Kernel {
+    /// The one that widens; `None` for the filter that does not.
+    fn of(filter: Filter) -> Option<Self> {
+        let (support, weight): (f64, fn(f64) -> f64) = match filter {
+            Filter::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
+            Filter::Bicubic => (2.0, cubic),
+            Filter::Area => (0.5, |x| f64::from(u8::from(x > -0.5 && x <= 0.5))),
+            Filter::BilinearAliased => return None,
+        };
+        Some(Self { support, weight })
+    }
+
+    /// For each pixel of `wanted`, out of `to` that `from` become: which count, and how much.
+    fn taps(&self, from: u32, to: u32, wanted: Range<u32>) -> Vec<Taps> {
+        let scale = f64::from(from) / f64::from(to);
+        let widening = scale.max(1.0);
+        let (support, narrowing) = (self.support * widening, 1.0 / widening);
+        let taps = |place: u32| {
+            let centre = (f64::from(place) + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let end = ((centre + support + 0.5) as usize).min(from as usize);
+            let weight = |at: usize| (self.weight)((at as f64 - centre + 0.5) * narrowing);
+            let weights: Vec<f64> = (first..end).map(weight).collect();
+            Taps { first, weights: whole(&weights) }
+        };
+        wanted.map(taps).collect()
+    }
+}
+
+/// Bicubic with a = -0.5, as Pillow evaluates it.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    match x.abs() {
+        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+        _ => 0.0,
+    }
+}
+
+/// Weights as whole numbers of which [`PRECISION_BITS`] stand behind the point, and whose sum is about one.
+fn whole(weights: &[f64]) -> Vec<i32> {
+    let sum: f64 = weights.iter().sum();
+    let share = |weight: &f64| {
+        let share = if sum == 0.0 { *weight } else { weight / sum } * f64::from(1 << PRECISION_BITS);
+        (share + 0.5_f64.copysign(share)) as i32
+    };
+    weights.iter().map(share).collect()
+}
+
+/// What one pixel is made of: neighbours from `first` on.
+struct Taps {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+impl Taps {
+    fn of_row(&self, row: &[u8]) -> [u8; 3] {
+        let pixels = &row[self.first * 3..];
+        [0, 1, 2].map(|colour| rounded(self.weights.iter().zip(pixels[colour..].iter().step_by(3))))
+    }
+}
+
+/// The sum of weighted values, rounded to 8 bits. Weights add up to one but for rounding and, of the bicubic filter, to less
+/// than 1.6 in amount, so that 32 bits hold all sums.
+fn rounded<'v>(terms: impl Iterator<Item = (&'v i32, &'v u8)>) -> u8 {
+    let start = 1_i32 << (PRECISION_BITS - 1);
+    let sum = terms.fold(start, |sum, (weight, &value)| sum.wrapping_add(weight.wrapping_mul(i32::from(value))));
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+/// Two neighbours that a pixel lies between, and how far it is beyond the first.
+struct Pair {
+    first: usize,
+    second: usize,
+    beyond: f32,
+}
+
+impl Pair {
+    fn mix(&self, first: f32, second: f32) -> f32 {
+        (1.0 - self.beyond) * first + self.beyond * second
+    }
+}
+
+fn pairs(from: u32, to: u32, wanted: Range<u32>) -> Vec<Pair> {
+    let (scale, last) = (from as f32 / to as f32, from as usize - 1);
+    let pair = |place: u32| {
+        let at = ((place as f32 + 0.5) * scale - 0.5).max(0.0);
+        let first = (at as usize).min(last);
+        Pair { first, second: (first + 1).min(last), beyond: at - first as f32 }
+    };
+    wanted.map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn pattern(width: u32, height: u32) -> Vec<u8> {
+        let value =
+            |i: u32| (i / 3 % width * 7 + i / 3 / width * 13 + i % 3 * 61 + (i / 3 % width) * (i / 3 / width)) as u8;
+        (0..width * height * 3).map(value).collect()
+    }
+
+    /// Squares that Pillow made; `tests/data/transforms/README.md` says how.
+    #[test]
+    fn pictures_are_scaled_as_pillow_scales_them() {
+        let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/data/transforms/pillow.json")).unwrap();
+        for case in &cases {
+            let number = |key: &str| case[key].as_u64().unwrap() as u32;
+            let (width, height, side) = (number("width"), number("height"), number("side"));
+            let bytes = pattern(width, height);
+            let region = Region { x: number("x"), y: number("y"), width: number("w"), height: number("h") };
+            let filter = match case["filter"].as_str().unwrap() {
+                "bicubic" => Filter::Bicubic,
+                "box" => Filter::Area,
+                _ => Filter::Bilinear,
+            };
+            let whole = Region { x: 0, y: 0, width: side, height: side };
+            let found = Picture { bytes: &bytes, width }.scaled(region, (side, side), whole, filter);
+            let expected: Vec<u8> =
+                case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
+            assert_eq!(found, expected, "{region:?} {filter:?}");
+        }
+        assert!(cases.len() >= 4);
+    }
+
+    #[test]
+    fn a_part_of_what_is_scaled_is_that_part() {
+        let bytes = pattern(31, 23);
+        let picture = Picture { bytes: &bytes, width: 31 };
+        let region = Region { x: 2, y: 1, width: 29, height: 22 };
+        let cut = Region { x: 5, y: 3, width: 9, height: 8 };
+        for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
+            for to in [(19, 15), (58, 44), (29, 22)] {
+                let all = picture.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, filter);
+                let part = Picture { bytes: &all, width: to.0 }.part(cut);
+                assert_eq!(picture.scaled(region, to, cut, filter), part, "{filter:?} {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_widen_takes_two_neighbours_whatever_the_ratio() {
+        // Four pixels become one: half-pixel centres put it between the second and the third.
+        let bytes: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|value| [value; 3]).collect();
+        let picture = Picture { bytes: &bytes, width: 4 };
+        let (row, one) = (Region { x: 0, y: 0, width: 4, height: 1 }, Region { x: 0, y: 0, width: 1, height: 1 });
+        assert_eq!(picture.scaled(row, (1, 1), one, Filter::BilinearAliased), [150; 3]);
+        assert_eq!(picture.scaled(row, (1, 1), one, Filter::Area), [85; 3]);
+    }
+}
