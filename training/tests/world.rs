@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use egofx::benchmark::{Benchmark, Built, Sources};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
 use egofx::metric::{EVALUATORS, Inputs};
-use egofx::recipe::{Channels, Filter, Place, Transform};
+use egofx::recipe::{Filter, Transform};
 use egofx::text::{TextModel, TextRule, Tokenizer};
 use egofx_train::synthetic::{QaPaths, SyntheticError, World, WorldPaths};
 use serde_json::{Value, json};
@@ -80,8 +80,7 @@ fn frames(path: &Path, wanted: &[u64]) -> Vec<Vec<u8>> {
     assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", SIDE as u32, SIDE as u32));
     assert_eq!(video.remarks(), [""; 0]);
     let side = SIDE as u32;
-    let place = Place::Centre { short_side: side };
-    let whole = Transform { place, crop: side, filter: Filter::Bilinear, channels: Channels::Rgb };
+    let whole = Transform::centred(side, side, Filter::Bilinear);
     let stream = source.open(&video, wanted, &[whole]);
     stream.map(|frame| frame.unwrap().pixels[0].to_vec()).collect()
 }

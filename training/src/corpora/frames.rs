@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
 use egofx::grid::egoclip::EgoclipError;
-use egofx::recipe::{Channels, Transform};
+use egofx::recipe::{Channels, Reader, Transform};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -45,6 +45,10 @@ pub struct ClipSettings {
     /// Which colour comes first. EgoVLP saw EPIC-KITCHENS blue first until January 2023.
     #[serde(default = "usual_channels", skip_serializing_if = "is_usual_channels")]
     pub channels: Channels,
+    /// Whose arithmetic turns a file into red, green and blue. The originals read with OpenCV, but for EgoTaskQA and for
+    /// EgoVLPv2's EPIC-KITCHENS, which they read with decord.
+    #[serde(default = "usual_reader", skip_serializing_if = "is_usual_reader")]
+    pub reader: Reader,
 }
 
 fn usual_side() -> usize {
@@ -69,6 +73,14 @@ fn usual_channels() -> Channels {
 
 fn is_usual_channels(channels: &Channels) -> bool {
     *channels == usual_channels()
+}
+
+fn usual_reader() -> Reader {
+    Reader::Opencv
+}
+
+fn is_usual_reader(reader: &Reader) -> bool {
+    *reader == usual_reader()
 }
 
 /// A clip that is asked for.
@@ -123,13 +135,13 @@ struct Kept {
 type Pictures = HashMap<u64, Pixels>;
 
 impl Kept {
-    /// The place of a video that is kept, or that there is room for.
-    fn place(&self, video: &VideoInfo) -> Option<Arc<OnceLock<Arc<Pictures>>>> {
+    /// The place of a video of `width * height` pixels that is kept, or that there is room for.
+    fn place(&self, video: &VideoInfo, [width, height]: [u32; 2]) -> Option<Arc<OnceLock<Arc<Pictures>>>> {
         let mut videos = self.videos.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = videos.get(&video.path) {
             return Some(place.clone());
         }
-        let bytes = 3 * u64::from(video.width) * u64::from(video.height) * video.timeline.frames();
+        let bytes = 3 * u64::from(width) * u64::from(height) * video.timeline.frames();
         let mut room = self.room_bytes.lock().unwrap_or_else(PoisonError::into_inner);
         *room = room.checked_sub(bytes)?;
         Some(videos.entry(video.path.clone()).or_default().clone())
@@ -166,8 +178,7 @@ impl Clips {
     /// # Errors
     /// As for [`Stored::open`].
     pub fn with_stored(self, folders: &[PathBuf], choice: Choice) -> Result<Self, TrainError> {
-        let stored =
-            if folders.is_empty() { Stored::default() } else { Stored::open(folders, choice, self.behaviour)? };
+        let stored = if folders.is_empty() { Stored::default() } else { Stored::open(folders, choice, &self)? };
         Ok(Self { stored, ..self })
     }
 
@@ -199,6 +210,16 @@ impl Clips {
         let indices = choice.indices(&video, wanted, frames, self.behaviour, None)?;
         let side = self.settings.short_side;
         Ok(self.decode(&video, &indices)?.into_iter().map(|picture| picture.at_most(side)).collect())
+    }
+
+    /// Whose frames they are.
+    pub fn reader(&self) -> Reader {
+        self.settings.reader
+    }
+
+    /// How whole frames are asked for.
+    fn whole(&self) -> Transform {
+        Transform::whole(self.settings.reader)
     }
 
     /// Whether faults of the originals are reproduced.
@@ -275,7 +296,7 @@ impl Clips {
     /// Frames of these indices, at least one, in this order.
     fn decode(&self, video: &VideoInfo, indices: &[u64]) -> Result<Vec<Picture>, ClipError> {
         let pictures = self.pictures(video, indices)?;
-        let (width, height) = (video.width, video.height);
+        let (width, height) = video.size_for(&self.whole());
         Ok(indices.iter().map(|index| Picture { width, height, bytes: pictures[index].clone() }).collect())
     }
 
@@ -287,7 +308,7 @@ impl Clips {
             fault = why;
             Arc::new(pictures)
         };
-        let pictures = if let Some(place) = self.kept.place(video) {
+        let pictures = if let Some(place) = self.kept.place(video, video.size_for(&self.whole()).into()) {
             place.get_or_init(|| decode(&(0..video.timeline.frames()).collect::<Vec<_>>())).clone()
         } else {
             let mut wanted = indices.to_vec();
@@ -303,7 +324,7 @@ impl Clips {
 
     fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> (Pictures, Option<String>) {
         let (mut found, mut fault) = (Pictures::new(), None);
-        for frame in self.source.open(video, wanted, &[Transform::WHOLE]) {
+        for frame in self.source.open(video, wanted, &[self.whole()]) {
             match frame {
                 Ok(Frame { index, mut pixels }) => drop(found.insert(index, pixels.remove(0))),
                 Err(why) => fault = Some(why.to_string()),

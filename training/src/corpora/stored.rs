@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egofx::grid::segments::{edges, middles};
+use egofx::recipe::Reader;
 use egofx::store::Shard;
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -46,6 +47,9 @@ struct MadeOf {
     frames: u32,
     /// What larger frames were scaled to.
     short_side: usize,
+    /// Whose frames they are. Files of version 0.1 do not say it.
+    #[serde(default)]
+    reader: Reader,
     /// A hash of the names of the clips that were asked for.
     clips: String,
 }
@@ -128,6 +132,7 @@ pub fn write(
             behaviour: clips.behaviour(),
             frames: plan.frames,
             short_side: clips.short_side(),
+            reader: clips.reader(),
             clips: format!("{:x}", digest.finalize()),
         };
         if path.is_file() && Header::read(&path).is_ok_and(|header| header.made_of == made_of) {
@@ -217,11 +222,11 @@ impl Header {
 }
 
 impl Stored {
-    /// What is stored in these folders, which must have been made by the same rules.
+    /// What is stored in these folders, which must have been made by the rules of `clips`.
     ///
     /// # Errors
     /// Folders that cannot be read or hold no clips; files that are damaged, or of other rules.
-    pub fn open(folders: &[PathBuf], choice: Choice, behaviour: Behaviour) -> Result<Self, TrainError> {
+    pub fn open(folders: &[PathBuf], choice: Choice, clips: &Clips) -> Result<Self, TrainError> {
         let mut files = Vec::new();
         for folder in folders {
             let entries = fs::read_dir(folder).map_err(TrainError::io("read the folder", folder))?;
@@ -235,13 +240,15 @@ impl Stored {
         }
         files.sort();
         let headers: Vec<Header> = files.par_iter().map(|path| Header::read(path)).collect::<Result<_, _>>()?;
+        let rules = |choice: &str, behaviour: Behaviour, reader: Reader| {
+            format!("clips by the rule \"{choice}\", {}, read as {}", behaviour.name(), reader.name())
+        };
+        let expected = rules(&choice.name(), clips.behaviour(), clips.reader());
         let mut clips = HashMap::new();
         for (file, Header { made_of, clips: found }) in headers.into_iter().enumerate() {
-            let rules =
-                |choice: &str, behaviour: Behaviour| format!("clips by the rule \"{choice}\", {}", behaviour.name());
-            if (made_of.choice.as_str(), made_of.behaviour) != (choice.name().as_str(), behaviour) {
-                let (expected, found) = (rules(&choice.name(), behaviour), rules(&made_of.choice, made_of.behaviour));
-                return Err(TrainError::unexpected(&files[file], expected, found));
+            let rules = rules(&made_of.choice, made_of.behaviour, made_of.reader);
+            if rules != expected {
+                return Err(TrainError::unexpected(&files[file], expected, rules));
             }
             for (name, shape, offset) in found {
                 let (&[frames, height, width, 3], false) = (&shape[..], shape.contains(&0)) else {
