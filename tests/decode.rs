@@ -440,7 +440,7 @@ fn files_that_are_no_video_are_told_apart() {
     assert!(matches!(error(&at("none.mp4")), ProbeError::Missing(_)));
     fs::write(at("empty.mp4"), "").unwrap();
     assert!(matches!(error(&at("empty.mp4")), ProbeError::Empty(_)));
-    assert!(matches!(error(folder.path()), ProbeError::Unreadable { .. }));
+    assert!(matches!(error(folder.path()), ProbeError::Folder { .. }));
     fs::write(at("text.mp4"), "This is no video.\n".repeat(100)).unwrap();
     assert!(matches!(error(&at("text.mp4")), ProbeError::NotMedia { .. }));
     let sound = make(folder.path(), "sound.mp4", "-f lavfi -i sine=d=1 -c:a aac");
