@@ -78,7 +78,7 @@ impl Case {
 fn export(model: &str, folder: &Path) {
     let model = MODELS.iter().find(|known| known.name == model).unwrap();
     let checkpoint = Checkpoint::seeded("random", 1, (model.sized)(Scale::Tiny).layout.parameters);
-    let options = Options { head_size: 16, further: vec![], debug: false, licence: "MIT".into() };
+    let options = Options { head_size: 16, further: vec![], debug: false, licence: "MIT".into(), force: false };
     export::export(&checkpoint, &options, &judge(), folder).unwrap();
 }
 
