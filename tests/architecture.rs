@@ -38,7 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
     ("retrieval", &["ids", "queries", "store"]),
-    ("metric", &["benchmark", "grid", "npy"]),
+    ("metric", &["benchmark", "digest", "grid", "npy"]),
 ];
 
 /// Longest file, in lines, tests not counted.

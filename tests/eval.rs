@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 
+use egofx::metric::{Compat, Scoring};
 use serde_json::Value;
 use support::{Outcome, Workshop, checkout, json};
 
@@ -43,6 +44,24 @@ fn fixed_is_a_choice_that_is_printed() {
     let outcome = nlq("--allow-missing --compat fixed").ends_with(0);
     assert!(outcome.stdout.starts_with("nlq, fixed: 7 of 8 queries\n"), "{outcome}");
     assert!(!outcome.stdout.contains("NaN"), "{outcome}");
+}
+
+/// As `egofx-train predict` leaves them.
+#[test]
+fn predictions_with_a_note_are_scored_as_it_says_and_nothing_else() {
+    let shop = Workshop::new();
+    let predictions = shop.path("pred.json");
+    fs::copy(checkout().join("tests/data/metrics/nlq/pred.json"), &predictions).unwrap();
+    let scoring = Scoring::of(&predictions, "nlq", Compat::Fixed).unwrap();
+    fs::write(Scoring::path(&predictions), scoring.to_json()).unwrap();
+    let eval =
+        |flags: &str| shop.egofx(&format!("eval nlq -p pred.json -a {} --allow-missing {flags}", data("nlq/gt.json")));
+    let outcome = eval("").ends_with(0);
+    assert!(outcome.stdout.starts_with("nlq, fixed: 7 of 8 queries\n"), "{outcome}");
+    assert_eq!(outcome.stdout, eval("--compat fixed").ends_with(0).stdout);
+    eval("--compat as-released").ends_with(2).says(&["pred.json.scoring.json: ", "leave --compat out"]);
+    fs::write(&predictions, "{}").unwrap();
+    eval("").ends_with(2).says(&["pred.json.scoring.json: expected the SHA-256 of "]);
 }
 
 #[test]

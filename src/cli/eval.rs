@@ -13,7 +13,8 @@ use super::{say, say_json, tell};
 /// Compute the official numbers of a benchmark from predictions and annotations. No GPU, no Python.
 ///
 /// Each benchmark reads the files that its authors publish, and the submission that its server or trainer takes;
-/// `egofx eval BENCHMARK --help` lists them. Predictions that leave something out are an error that counts it.
+/// `egofx eval BENCHMARK --help` lists them. Predictions that leave something out are an error that counts it. A note beside
+/// the predictions (FILE.scoring.json), as `egofx-train predict` writes it, says how they are to be scored.
 #[derive(Args)]
 pub struct Eval {
     #[command(flatten)]
@@ -24,13 +25,16 @@ pub struct Eval {
 struct Request {
     evaluator: &'static Evaluator,
     inputs: Inputs,
+    /// What `--compat` said, if it was given.
+    compat: Option<Compat>,
     json: bool,
 }
 
 impl Eval {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Request { evaluator, inputs, json } = self.request;
+        let Request { evaluator, inputs, compat, json } = self.request;
+        let inputs = inputs.completed(evaluator, compat)?;
         show(&(evaluator.evaluate)(&inputs)?, json)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -70,7 +74,8 @@ impl FromArgMatches for Request {
         let missing = || clap::Error::new(clap::error::ErrorKind::MissingSubcommand);
         let (name, matches) = matches.subcommand().ok_or_else(missing)?;
         let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == name).ok_or_else(missing)?;
-        Ok(Self { evaluator, inputs: inputs(evaluator, matches), json: matches.get_flag("json") })
+        let json = matches.get_flag("json");
+        Ok(Self { evaluator, inputs: inputs(evaluator, matches), compat: compat(evaluator, matches), json })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -83,11 +88,11 @@ fn subcommand(evaluator: &Evaluator) -> Command {
     let compat = evaluator.fixes.map(|fixes| {
         let help = format!(
             "as-released computes what the original evaluator does, for comparison with published numbers; fixed \
-             differs in this: {fixes}."
+             differs in this: {fixes}. Without this, as the note beside the predictions says (FILE.scoring.json), else \
+             as-released."
         );
         let values = PossibleValuesParser::new([Compat::AsReleased.name(), Compat::Fixed.name()]);
-        let arg = Arg::new("compat").long("compat").value_name("KIND").value_parser(values);
-        arg.default_value(Compat::AsReleased.name()).help(help)
+        Arg::new("compat").long("compat").value_name("KIND").value_parser(values).help(help)
     });
     let allow = "Score incomplete predictions. What is missing, unknown or repeated is counted and printed.";
     Command::new(evaluator.name)
@@ -131,13 +136,15 @@ fn inputs(evaluator: &Evaluator, matches: &ArgMatches) -> Inputs {
             inputs = inputs.choose(name, value);
         }
     }
-    if evaluator.fixes.is_some()
-        && matches.get_one::<String>("compat").is_some_and(|value| value == Compat::Fixed.name())
-    {
-        inputs.compat = Compat::Fixed;
-    }
     inputs.allow_missing = matches.get_flag("allow-missing");
     inputs
+}
+
+/// What `--compat` says, where the evaluator has it.
+fn compat(evaluator: &Evaluator, matches: &ArgMatches) -> Option<Compat> {
+    evaluator.fixes?;
+    let given = matches.get_one::<String>("compat")?;
+    [Compat::AsReleased, Compat::Fixed].into_iter().find(|compat| compat.name() == given)
 }
 
 /// For people: a line on what was scored, then the numbers, percentages with two digits.

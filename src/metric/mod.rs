@@ -26,12 +26,14 @@ mod rank;
 mod report;
 #[cfg(test)]
 mod samples;
+mod scoring;
 mod window;
 
 pub use crate::grid::Compat;
 pub use error::MetricError;
 pub use inputs::{Choice, Input, Inputs, Need};
 pub use report::{Coverage, Grid, Group, Report, Unit};
+pub use scoring::Scoring;
 pub use window::Window;
 
 /// All evaluators, in the order in which they are listed to people.

@@ -3,7 +3,7 @@
 //! A learner is a network with its samples, its loss and what its output means: a head on features, or a backbone on videos.
 //! Everything else (epochs, checkpoints, seeds, grids, ranks, curves) is the same for all and knows none of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
@@ -30,7 +30,7 @@ use crate::optimizer::Treatment;
 use crate::predict::{self, Prediction};
 use crate::pretraining::Pretraining;
 use crate::ranks::World;
-use crate::sources::Sources;
+use crate::sources::{Sources, Split};
 use crate::store;
 use crate::submission::Submission;
 use crate::sweep::{self, Finished, Request};
@@ -140,6 +140,8 @@ pub trait Learner: Sized + 'static {
     const NAME: &'static str;
     /// The benchmark that it is for.
     const TASK: &'static str;
+    /// The benchmark's name among the evaluators of `egofx eval`.
+    const EVALUATOR: &'static str = Self::TASK;
     /// One line for people.
     const ABOUT: &'static str;
     /// Whether the samples that it is validated on have a loss.
@@ -248,6 +250,11 @@ pub trait Learner: Sized + 'static {
     /// # Errors
     /// Predictions that do not fit the truths.
     fn score(data: &Self::Data, predictions: &[(usize, Self::Prediction)]) -> Result<Vec<(String, f64)>, TrainError>;
+
+    /// What predictions on these sources are scored with, by the names of the evaluator's inputs.
+    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+        sources.split(Split::Whole).map(|path| ("annotations", path.to_owned())).into_iter().collect()
+    }
 
     /// The predictions as the benchmark's server or evaluator takes them.
     ///

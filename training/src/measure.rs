@@ -9,7 +9,7 @@ use tch::{Device, Tensor, no_grad};
 
 use crate::error::TrainError;
 use crate::experiment::Train;
-use crate::fit::Surroundings;
+use crate::fit::{Event, Surroundings};
 use crate::learner::{Learner, Losses};
 use crate::loader;
 use crate::precision;
@@ -52,8 +52,10 @@ pub fn predict<L: Learner>(
         .step_by(place.size)
         .collect();
     let mut predictions = Vec::with_capacity(samples.len());
+    let total = batches.iter().map(Vec::len).sum::<usize>() as u64;
+    let mut done = 0;
     let make = |number: usize| L::batch(data, &batches[number], None);
-    loader::each(batches.len(), surroundings.threads, make, |_, batch| {
+    loader::each(batches.len(), surroundings.threads, make, |number, batch| {
         let batch = L::to_device(batch, surroundings.device);
         no_grad(|| {
             precision::within(train.precision, surroundings.device, || {
@@ -62,7 +64,10 @@ pub fn predict<L: Learner>(
                 predictions.extend(learner.predictions(&output, &batch));
                 Ok(())
             })
-        })
+        })?;
+        done += batches[number].len() as u64;
+        (surroundings.watch)(&Event::Predicted { done, total });
+        Ok(())
     })?;
     let of_ranks = surroundings.world.collect(predictions)?;
     let mut by_sample: HashMap<usize, L::Prediction> = of_ranks.into_iter().flatten().collect();

@@ -1,10 +1,14 @@
 //! Predictions of a trained head for samples that it need not have seen.
 //!
-//! Not for scores of a whole benchmark: `egofx eval` reads what is written here.
+//! Not for scores of a whole benchmark: `egofx eval` reads what is written here, and the note beside it that says how it is to
+//! be scored, so that it gives the scores of the validation.
 
 use std::path::{Path, PathBuf};
 
+use egofx::metric::{EVALUATORS, Scoring};
 use tch::Device;
+
+use crate::behaviour::Behaviour;
 
 use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
@@ -46,6 +50,58 @@ pub struct Prediction {
     pub submission: Submission,
     /// Samples that were predicted.
     pub samples: usize,
+    /// The evaluator of the benchmark, as `egofx eval` names it.
+    pub evaluator: &'static str,
+    /// Whether faults of the originals were reproduced, and are to be in the scores.
+    pub behaviour: Behaviour,
+    /// What the predictions are scored with, by the names of the evaluator's inputs.
+    pub truths: Vec<(&'static str, PathBuf)>,
+    /// Whether something of the annotations was left out.
+    pub is_partial: bool,
+}
+
+/// What was written of a [`Prediction`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The names of a matrix's rows.
+    pub names: Option<PathBuf>,
+    /// The note that says how the predictions are to be scored.
+    pub scoring: PathBuf,
+    /// The command that scores them as the validation did, word by word.
+    pub command: Vec<String>,
+}
+
+impl Prediction {
+    /// Writes the submission to `path`, and beside it the names of its rows, if it has some, and how it is to be scored.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::Metric`].
+    pub fn write(&self, path: &Path) -> Result<Written, TrainError> {
+        let names = self.submission.write(path)?;
+        let mut note = Scoring::of(path, self.evaluator, self.behaviour.compat())?;
+        let mut files = vec![("predictions", path.to_owned())];
+        files.extend(self.truths.iter().cloned());
+        if let (Submission::Matrix { list, .. }, Some(names)) = (&self.submission, &names) {
+            note = note.with_file(list, names);
+            files.push((list, names.clone()));
+        }
+        let scoring = Scoring::path(path);
+        std::fs::write(&scoring, note.to_json()).map_err(TrainError::io("write", &scoring))?;
+        Ok(Written { names, scoring, command: self.command(&files) })
+    }
+
+    fn command(&self, files: &[(&'static str, PathBuf)]) -> Vec<String> {
+        let mut words = vec!["egofx".to_owned(), "eval".to_owned(), self.evaluator.to_owned()];
+        for (name, path) in files {
+            words.extend([format!("--{name}"), path.display().to_string()]);
+        }
+        let has_fixes = EVALUATORS.iter().any(|found| found.name == self.evaluator && found.fixes.is_some());
+        if has_fixes {
+            words.extend(["--compat".to_owned(), self.behaviour.compat().name().to_owned()]);
+        }
+        words.extend(self.is_partial.then(|| "--allow-missing".to_owned()));
+        words
+    }
 }
 
 /// The classes that training kept for weights, a file or the folder of a run: beside them, or in a folder above, up to
@@ -72,7 +128,14 @@ pub fn run<L: Learner>(request: &Request) -> Result<Prediction, TrainError> {
     for one in weights {
         predictions.extend(with_weights::<L>(request, &data, one)?);
     }
-    Ok(Prediction { submission: L::submission(&data, &predictions)?, samples: predictions.len() })
+    Ok(Prediction {
+        submission: L::submission(&data, &predictions)?,
+        samples: predictions.len(),
+        evaluator: L::EVALUATOR,
+        behaviour: experiment.behaviour,
+        truths: L::truths(sources),
+        is_partial: sources.allow_missing || predictions.len() < L::samples(&data).len(),
+    })
 }
 
 fn with_weights<L: Learner>(

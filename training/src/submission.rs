@@ -17,6 +17,8 @@ pub enum Submission {
     Json(Value),
     /// A matrix with a row for each sample that could be read, as .npy, and the names of the rows.
     Matrix {
+        /// What the evaluator calls the list of the names: `clip-ids`.
+        list: &'static str,
         /// One name for each row.
         names: Vec<String>,
         /// The scores.
@@ -42,7 +44,7 @@ impl Submission {
                 std::fs::write(path, format!("{value}\n")).map_err(TrainError::io("write", path))?;
                 Ok(None)
             }
-            Self::Matrix { names, scores } => {
+            Self::Matrix { names, scores, .. } => {
                 let mut bytes = Vec::new();
                 let refused = |error| TrainError::io("write", path)(std::io::Error::other(error));
                 scores.write_npy(&mut bytes).map_err(refused)?;
@@ -65,7 +67,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.npy");
         let scores = Array2::from_shape_fn((2, 3), |(row, column)| (row * 3 + column) as f32);
-        let submission = Submission::Matrix { names: vec!["a".into(), "b".into()], scores: scores.clone() };
+        let submission =
+            Submission::Matrix { list: "clip-ids", names: vec!["a".into(), "b".into()], scores: scores.clone() };
         let beside = submission.write(&path).unwrap().unwrap();
         assert_eq!(ndarray_npy::read_npy::<_, Array2<f32>>(&path).unwrap(), scores);
         assert_eq!(

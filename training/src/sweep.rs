@@ -124,7 +124,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
     let finished = Finished { select: experiment.train.select.clone(), runs };
     world.lead(|| {
         if finished.runs.len() > 1 {
-            draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), folder)?;
+            draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), &finished.select, folder)?;
         }
         finished.write(folder)
     })?;
@@ -151,15 +151,15 @@ fn one<L: Learner>(
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
     let outcome = Run::<L>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
-    surroundings.world.lead(|| draw(&[folder], folder))?;
+    surroundings.world.lead(|| draw(&[folder], &member.experiment.train.select, folder))?;
     Ok(outcome)
 }
 
 /// The curves of some runs in one picture, `curves.svg` in `folder`.
-fn draw(runs: &[&Path], folder: &Path) -> Result<(), TrainError> {
+fn draw(runs: &[&Path], select: &str, folder: &Path) -> Result<(), TrainError> {
     let runs: Vec<curves::Run> =
         runs.iter().map(|run| curves::Run::read(&run.join(METRICS_FILE))).collect::<Result<_, _>>()?;
-    Ok(curves::draw(&runs, &folder.join(CURVES_FILE))?)
+    Ok(curves::draw(&runs, select, &folder.join(CURVES_FILE))?)
 }
 
 fn done(member: &Member, fold: &Fold, folder: PathBuf, outcome: Outcome) -> Done {

@@ -58,14 +58,20 @@ fn words(output: &Output) -> String {
 fn three_commands_lead_from_features_to_a_scored_submission() {
     let shop = Workshop::new();
     shop.config(2);
-    let trained = shop.run(&train(&[]));
+    let trained = shop.run(&train(&["--log-file", "nlq.log"]));
     assert_eq!(trained.status.code(), Some(0), "{}", words(&trained));
+    let log = std::fs::read_to_string(shop.path("nlq.log")).unwrap();
+    let told: Vec<&str> = log.lines().filter_map(|line| line.split_once(' ')).map(|(_, told)| told).collect();
+    assert_eq!(told, words(&trained).lines().collect::<Vec<_>>(), "what is told is logged, each line with its time");
     let table = String::from_utf8_lossy(&trained.stdout).into_owned();
     assert!(table.contains("best epoch") && table.contains("* R@1 IoU>0.5"), "{table}");
     assert!(words(&trained).contains("of it waiting for data"), "{}", words(&trained));
     let predict = [&["predict", "run"], &DATA[..], &["--annotations", "nlq_val.json", "-o", "sub.json"]].concat();
     let predicted = shop.run(&predict);
     assert_eq!(predicted.status.code(), Some(0), "{}", words(&predicted));
+    let command = "egofx eval nlq --predictions sub.json --annotations nlq_val.json --compat fixed\n";
+    assert!(words(&predicted).ends_with(command), "{}", words(&predicted));
+    assert!(shop.path("sub.json.scoring.json").is_file());
     let inputs =
         Inputs::default().file("predictions", shop.path("sub.json")).file("annotations", shop.path("nlq_val.json"));
     let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "nlq").unwrap();

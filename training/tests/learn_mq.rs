@@ -3,14 +3,16 @@
 //! Not for published numbers. Libtorch has one generator for a whole process, so that one test runs at a time.
 
 mod common;
+#[path = "common/scored.rs"]
+mod scored;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use egofx::metric::Report;
 use egofx::metric::mq::Submission;
-use egofx::metric::{Compat, EVALUATORS, Inputs};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
@@ -103,8 +105,8 @@ fn score(scores: &[(String, f64)], name: &str) -> f64 {
     scores.iter().find(|(found, _)| found == name).unwrap().1
 }
 
-/// Predicts with the best weights of the run in `folder`, and writes the submission there.
-fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, folder: &Path) -> PathBuf {
+/// Predicts with the best weights of the run in `folder`, and writes the submission there; what `egofx eval` says of it.
+fn evaluated(experiment: &Experiment, sources: &Sources, annotations: &Path, folder: &Path) -> Report {
     let interrupted = AtomicBool::new(false);
     let sources = Sources {
         annotations: vec![(Split::Whole, annotations.to_owned())],
@@ -121,9 +123,8 @@ fn submission(experiment: &Experiment, sources: &Sources, annotations: &Path, fo
     let weights = [Weights { path: folder.join(BEST_FILE), fold: String::new() }];
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
-    let path = folder.join("submission.json");
-    (head.predict)(&request).unwrap().submission.write(&path).unwrap();
-    path
+    let written = (head.predict)(&request).unwrap().write(&folder.join("submission.json")).unwrap();
+    scored::by_command(&written.command)
 }
 
 fn learns_and_scores_as_the_evaluator_does(text: &str) {
@@ -135,11 +136,7 @@ fn learns_and_scores_as_the_evaluator_does(text: &str) {
     println!("{}: {:.3}", experiment.learner, score(&scores, SELECT));
     assert!(score(&scores, SELECT) >= LEARNT, "{scores:?}");
 
-    let predictions = submission(&experiment, &sources, &paths.annotations[1], &run);
-    let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "mq").unwrap();
-    let mut inputs = Inputs::default().file("predictions", predictions).file("annotations", &paths.annotations[1]);
-    inputs.compat = Compat::Fixed;
-    let report = (evaluator.evaluate)(&inputs).unwrap();
+    let report = evaluated(&experiment, &sources, &paths.annotations[1], &run);
     assert!(report.scores().count() > 15);
     for (name, found) in report.scores() {
         assert_eq!(found, score(&scores, &name), "{name}");

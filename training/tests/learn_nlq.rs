@@ -1,21 +1,21 @@
 //! VSLNet from annotations and stores to a scored submission, on a synthetic NLQ that can be learnt.
 
 mod common;
+#[path = "common/scored.rs"]
+mod scored;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use egofx::metric::{Compat, EVALUATORS, Inputs};
 use egofx_train::checkpoint;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
 use egofx_train::learner::Entry;
-use egofx_train::predict::{self, Weights};
+use egofx_train::predict::{self, Prediction, Weights};
 use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
-use egofx_train::submission::Submission;
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
 
@@ -82,11 +82,8 @@ fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
         assert!(run.join(file).metadata().unwrap().len() > 100, "{file}");
     }
     let submission = folder.path().join("submission.json");
-    predicted(&run, &sources, &paths.annotations[1]).write(&submission).unwrap();
-    let mut inputs = Inputs::default().file("predictions", &submission).file("annotations", &paths.annotations[1]);
-    inputs.compat = Compat::Fixed;
-    let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "nlq").unwrap();
-    let report = (evaluator.evaluate)(&inputs).unwrap();
+    let written = predicted(&run, &sources, &paths.annotations[1]).write(&submission).unwrap();
+    let report = scored::by_command(&written.command);
     assert_eq!(report.coverage.answered, 30 * 4);
     for name in ["R@1 IoU>0.3", "R@1 IoU>0.5", "R@5 IoU>0.5", "mIoU"] {
         let (found, said) = (report.score(name), best(&finished, name));
@@ -94,7 +91,7 @@ fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
     }
 }
 
-fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Submission {
+fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Prediction {
     let saved = checkpoint::open(&run.join(BEST_FILE)).unwrap();
     let sources = Sources { annotations: vec![(Split::Whole, annotations.to_owned())], ..sources.clone() };
     let interrupted = AtomicBool::new(false);
@@ -105,7 +102,7 @@ fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Submission {
         sources: &sources,
         surroundings: &surroundings(&world, &interrupted, &unwatched),
     };
-    (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap().submission
+    (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap()
 }
 
 /// Windows of a clip are about an eighth of it or shorter: a window placed anywhere seldom overlaps one by half.

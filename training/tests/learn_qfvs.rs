@@ -1,6 +1,8 @@
 //! The summary head learns a made-up QFVS from its files to a scored submission.
 
 mod common;
+#[path = "common/scored.rs"]
+mod scored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use egofx::metric::qfvs::{Summaries, read_tags, semantic_match};
-use egofx::metric::{EVALUATORS, Inputs};
 use egofx_train::behaviour::Behaviour;
 use egofx_train::draws::{self, Purpose};
 use egofx_train::error::TrainError;
@@ -16,10 +17,9 @@ use egofx_train::experiment::Experiment;
 use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Run, Surroundings};
 use egofx_train::heads::qfvs::head::{QfvsHead, Tables};
 use egofx_train::learner::{Entry, Learner};
-use egofx_train::predict::{self, Weights};
+use egofx_train::predict::{self, Prediction, Weights};
 use egofx_train::ranks::World;
 use egofx_train::sources::{Sources, Split};
-use egofx_train::submission::Submission;
 use egofx_train::sweep::{self, Done, Finished, Request, Spread};
 use egofx_train::synthetic::{Qfvs, QfvsPaths};
 use tch::Tensor;
@@ -117,8 +117,9 @@ fn best_f1(finished: &Finished) -> f64 {
     best.sum::<f64>() / finished.runs.len() as f64
 }
 
-/// The four checkpoints of the best validations predict, each what it has not seen. Tags are not needed for that.
-fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Submission {
+/// The four checkpoints of the best validations predict, each what it has not seen. Tags are not needed for that, but named in
+/// the command that scores.
+fn predicted(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Prediction {
     let of = |run: &Done| Weights { path: run.folder.join(BEST_FILE), fold: run.fold.clone() };
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
     let interrupted = AtomicBool::new(false);
@@ -129,11 +130,11 @@ fn submission(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Subm
         interrupted: &interrupted,
         watch: &sweep::unwatched,
     };
-    let sources = Sources { tags: None, ..shop.sources.clone() };
-    let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
+    let request =
+        predict::Request { experiment, weights: &weights, sources: &shop.sources, surroundings: &surroundings };
     let prediction = (head().predict)(&request).unwrap();
     assert_eq!(prediction.samples, 40);
-    prediction.submission
+    prediction
 }
 
 #[test]
@@ -146,15 +147,8 @@ fn it_learns_and_its_submission_has_the_scores_of_its_validations() {
     // The true summaries score 1.
     assert!(best_f1(&finished) >= 0.9, "{}", best_f1(&finished));
 
-    let path = shop.path("submission.json");
-    submission(&shop, &experiment, &finished).write(&path).unwrap();
-    let evaluator = EVALUATORS.iter().find(|evaluator| evaluator.name == "qfvs").unwrap();
-    let mut inputs = Inputs::default()
-        .file("predictions", &path)
-        .file("annotations", &shop.paths.oracle_summaries)
-        .file("tags", &shop.paths.tags);
-    inputs.compat = experiment.behaviour.compat();
-    let report = (evaluator.evaluate)(&inputs).unwrap();
+    let written = predicted(&shop, &experiment, &finished).write(&shop.path("submission.json")).unwrap();
+    let report = scored::by_command(&written.command);
     assert_eq!(report.coverage.to_string(), "40 of 40 queries");
     for run in &finished.runs {
         for (name, validated) in run.outcome.best.iter().flat_map(|best| &best.scores) {

@@ -5,9 +5,13 @@ mod worlds;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use egofx::benchmark::{Benchmark, Sources};
+use egofx::grid::egoclip::EGOCLIP_PIECES;
+use egofx::store::Shard;
+use egofx::transcode::{AUDIO, PRESETS, Settings, Size, Transcoder, run, tasks};
 use egofx_train::checkpoint;
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
@@ -54,7 +58,11 @@ fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
 }
 
 fn command(config: &Path, out: &Path) -> Command {
-    let WorldPaths { videos, egoclip, egomcq, tokenizers, .. } = world();
+    command_on(config, out, &world().videos)
+}
+
+fn command_on(config: &Path, out: &Path, videos: &Path) -> Command {
+    let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
     let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
     command.arg("pretrain").arg("-c").arg(config).arg("--videos").arg(videos).arg("--train").arg(egoclip);
     command.arg("--val").arg(egomcq).arg("--tokenizer").arg(&tokenizers[1]).args(["--device", "cpu"]);
@@ -259,7 +267,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
         }
     }
     let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
-    let run = |change: &dyn Fn(&mut Command)| {
+    let ended = |change: &dyn Fn(&mut Command)| {
         let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
         let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
         command.arg("pretrain").arg("-c").arg(&config).arg("--train").arg(egoclip).arg("--val").arg(egomcq);
@@ -268,23 +276,60 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
         change(&mut command);
         command.output().unwrap()
     };
-    let output = run(&|command| {
+    let output = ended(&|command| {
         command.arg("--videos").arg(&videos);
     });
     succeeded(&output);
     assert!(words(&output).contains("clips could not be read and were replaced"), "{}", words(&output));
     assert!(words(&output).contains(broken), "{}", words(&output));
 
-    let output = run(&|command| {
+    let output = ended(&|command| {
         command.arg("--force");
     });
     assert_eq!(output.status.code(), Some(2));
     assert!(words(&output).contains("--videos is needed: a folder of the videos"), "{}", words(&output));
     let other = &world().tokenizers[0];
-    let output = run(&|command| {
+    let output = ended(&|command| {
         command.arg("--force").arg("--videos").arg(&videos).arg("--tokenizer").arg(other);
     });
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// As `egofx chunk` cuts them: a folder for each video, `0.mp4` in it, and what the command keeps beside them.
+fn chunked(out: &Path) {
+    let sources = Sources { annotations: vec![], videos: vec![world().videos.clone()] };
+    let manifest = (Benchmark::find("folder").unwrap().build)(&sources).unwrap().manifest;
+    let shard: Shard = "1/1".parse().unwrap();
+    let settings = Settings {
+        size: Size::Keep,
+        pieces: Some(EGOCLIP_PIECES),
+        crf: 23,
+        preset: PRESETS[0],
+        keyint: None,
+        audio: AUDIO[0].1,
+    };
+    let transcoder = Transcoder { tools: worlds::tools(), settings, out: out.to_owned(), threads: 1, force: false };
+    let report = run(&transcoder, &tasks(&manifest, shard, None), shard, 2, &Arc::default()).unwrap();
+    assert!(report.failures.is_empty() && report.made.len() == manifest.videos.len());
+}
+
+#[test]
+fn videos_are_found_in_the_pieces_that_chunk_makes_and_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
+    let [whole, cut, pieces] = ["whole", "cut", "pieces"].map(|name| folder.path().join(name));
+    chunked(&pieces);
+    assert!(std::fs::read_dir(&pieces).unwrap().any(|video| video.unwrap().path().join("0.mp4").is_file()));
+    succeeded(&command(&config, &whole).output().unwrap());
+    succeeded(&command_on(&config, &cut, &pieces).output().unwrap());
+    let lines = |run: &Path| std::fs::read_to_string(run.join(METRICS_FILE)).unwrap();
+    assert_eq!(lines(&whole), lines(&cut));
+    let mut predict = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    predict.arg("predict").arg(&cut).arg("--videos").arg(&pieces).arg("--annotations").arg(&world().egomcq);
+    predict.arg("--tokenizer").arg(&world().tokenizers[1]).args(["--device", "cpu"]);
+    let predicted = predict.arg("-o").arg(folder.path().join("mcq.json")).env("OMP_NUM_THREADS", "1").output().unwrap();
+    succeeded(&predicted);
+    assert!(words(&predicted).contains("egofx eval egomcq --predictions"), "{}", words(&predicted));
 }
 
 #[test]
@@ -301,9 +346,12 @@ fn pictures_of_where_words_look_are_made_from_a_run() {
     attend.arg("--tokenizer").arg(&world().tokenizers[1]).arg("-o").arg(&looks).env("OMP_NUM_THREADS", "1");
     succeeded(&attend.output().unwrap());
     let page = std::fs::read_to_string(looks.join("index.html")).unwrap();
-    assert!(page.contains("<th>circle</th>") && page.contains("<th>layer 1</th>"), "{page}");
+    assert!(page.contains(">circle</h2>") && page.contains("<th>layer 1<br>"), "{page}");
+    // Four frames, the middles of equal stretches of a second and a half.
+    assert!(page.contains("<div>1.17 s</div><div>1.53 s</div>"), "{page}");
     let pictures = std::fs::read_dir(&looks).unwrap().map(|entry| entry.unwrap().path());
     let pictures = pictures.filter(|path| path.extension().is_some_and(|extension| extension == "png")).count();
-    assert_eq!(pictures, page.matches("<img").count());
-    assert!(pictures >= 8, "a picture for each word, of one fused layer");
+    // The plain frames are one picture, beside the maps of each word.
+    assert_eq!(2 * (pictures - 1), page.matches("<img").count());
+    assert!(pictures >= 9, "a picture for each word, of one fused layer");
 }

@@ -353,12 +353,26 @@ fn quirk_terms_without_positives_are_nan_as_released() {
     assert!(term(&fixed, "total").is_finite() && term(&fixed, "class") > 0.0);
 }
 
+/// By their distances: padded cells are all alike, and of equally near ones any may be taken, by either formula.
 #[test]
-fn neighbours_are_those_of_the_direct_formula() {
+fn neighbours_are_as_near_as_those_of_the_direct_formula() {
     let features = &tensors()["out.enc_0"].transpose(1, 2).contiguous();
-    let squares = (features.unsqueeze(1) - features.unsqueeze(2)).square();
-    let direct = squares.sum_dim_intlist([3i64].as_slice(), false, Kind::Float).topk(4, 2, false, true).1;
-    assert_eq!(neighbours(features, 4, None), direct);
+    let precise = features.to_kind(Kind::Double);
+    let squares = (precise.unsqueeze(1) - precise.unsqueeze(2)).square();
+    let direct = squares.sum_dim_intlist([3i64].as_slice(), false, Kind::Double).sqrt();
+    let found = neighbours(features, 4, None);
+    let [nearest, taken] = [direct.topk(4, 2, false, true).0, direct.gather(2, &found, false)];
+    // The product's formula takes the difference of squares, of which a root is taken: near 0 half of the digits are lost.
+    let tolerance = 1e-7 * precise.abs().max().double_value(&[]) * (features.size()[2] as f64).sqrt();
+    let off = (taken - nearest).abs().max().double_value(&[]);
+    assert!(off < tolerance, "{off:e}, expected less than {tolerance:e}");
+    let sorted = found.sort(2, false).0;
+    let gaps = sorted.narrow(2, 1, 3) - sorted.narrow(2, 0, 3);
+    assert!(gaps.min().int64_value(&[]) > 0, "a cell is its own neighbour, or another's, twice");
+    // Where distances are well apart, the order is the same as well.
+    let line = Tensor::from_slice(&[0f32, 1.0, 3.0, 7.0, 15.0, 31.0]).view([1, 6, 1]);
+    let of = |cell: i64| Vec::<i64>::try_from(neighbours(&line, 3, None).get(0).get(cell)).unwrap();
+    assert_eq!([of(0), of(2), of(5)], [[0, 1, 2], [2, 1, 0], [5, 4, 3]]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::tell;
 type Learning = Pretraining<EgoVlpV2>;
 
 /// Write pictures of EgoVLPv2's cross-attention: for each word of a sentence and each fused layer the frames of a clip under a
-/// heat map (PNG), and one page that shows them all (index.html).
+/// heat map (PNG), and one page that shows them beside the frames and their times (index.html).
 #[derive(Args)]
 pub struct Attend {
     /// The weights: a checkpoint of EgoVLPv2, published or of a run.
@@ -78,7 +78,9 @@ impl Attend {
             &Sources { bases: bases(), ..Sources::default() },
         )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
-        let frames = clips.clip(Wanted { path: &self.video, clip }, Choice::Narrated, None)?;
+        let wanted = Wanted { path: &self.video, clip };
+        let frames = clips.clip(wanted, Choice::Narrated, None)?;
+        let times_sec = clips.times_sec(wanted, Choice::Narrated)?;
         let (found, _) = self.place.find()?;
         let (variables, learner) =
             learner::network::<Learning>(&experiment, found.device).map_err(anyhow::Error::msg)?;
@@ -89,7 +91,11 @@ impl Attend {
         let weights = no_grad(|| learner.backbone().attention(&batch, &ids_there, &mask));
         let spelled = words.spelled(&Vec::<i64>::try_from(ids.view(-1))?);
         let depth = settings.backbone.video.depth as usize;
-        Looks::of(spelled, &weights, frames.size()[0], depth).write(&Film::of(&frames)?, &self.text, &self.out)?;
+        Looks::of(spelled, &weights, frames.size()[0], depth).write(
+            &Film::of(&frames, times_sec)?,
+            &self.text,
+            &self.out,
+        )?;
         tell(format_args!("{}: open index.html", self.out.display()));
         Ok(())
     }

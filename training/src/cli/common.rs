@@ -73,6 +73,22 @@ impl Data {
     }
 }
 
+/// Where a command that may take hours tells what it does.
+#[derive(Args)]
+pub struct Log {
+    /// Append everything that is told on stderr to this file as well, each line with its time (UTC). Without a terminal, and in
+    /// this file always, there is a line a minute on how far a command is.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+impl Log {
+    /// Opens the file.
+    pub fn open(&self) -> anyhow::Result<()> {
+        self.log_file.as_deref().map_or(Ok(()), super::log_to)
+    }
+}
+
 /// Where and with how many threads.
 #[derive(Args)]
 pub struct Place {

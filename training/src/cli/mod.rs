@@ -5,6 +5,7 @@
 mod attend;
 mod common;
 mod export;
+mod heartbeat;
 mod predict;
 mod progress;
 mod store;
@@ -13,7 +14,11 @@ mod table;
 mod train;
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, Command, FromArgMatches};
@@ -96,9 +101,53 @@ pub fn complain(error: &anyhow::Error) {
     tell(format_args!("egofx-train: {text}"));
 }
 
-/// Writes a line for people to stderr. Where that cannot be written to, there is nobody to tell.
+/// The file of `--log-file`.
+static LOG: Mutex<Option<File>> = Mutex::new(None);
+
+/// Opens the file to which everything that is told is appended.
+fn log_to(path: &Path) -> anyhow::Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot open {} to log to it", path.display()))?;
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    Ok(())
+}
+
+/// Writes a line for people to stderr and to the log. Where that cannot be written to, there is nobody to tell.
 fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    tell_to(true, &line);
+}
+
+/// Writes a line to the log, and to stderr where no bar shows the same.
+fn tell_without_terminal(line: &str) {
+    tell_to(!io::stderr().is_terminal(), &line);
+}
+
+/// Both under one lock, so that lines of several threads have one order.
+fn tell_to(stderr: bool, line: &impl Display) {
+    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    if stderr {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+    if let Some(file) = log.as_mut() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let _ = writeln!(file, "{} {line}", utc(now.as_secs()));
+    }
+}
+
+/// Seconds since 1970 as `2026-01-31T23:59:59Z`. Days to dates after Howard Hinnant's `civil_from_days`.
+fn utc(unix_sec: u64) -> String {
+    let (days, sec) = (unix_sec / 86400, unix_sec % 86400);
+    // Days since the first of March of the year 0, in eras of 400 years.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (sec / 3600, sec / 60 % 60, sec % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Writes data to stdout. A reader that has seen enough (`| head`) is no error.
@@ -107,5 +156,18 @@ fn say(data: &str) -> anyhow::Result<()> {
     match stdout.write_all(data.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to stdout"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
     }
 }

@@ -14,7 +14,8 @@ use egofx_train::ranks::World;
 use egofx_train::sources::Split;
 use egofx_train::sweep;
 
-use super::common::{self, Data, Place};
+use super::common::{self, Data, Log, Place};
+use super::progress::Progress;
 use super::tell;
 
 /// Predict with a trained head, and write a submission in the official form.
@@ -28,7 +29,8 @@ pub struct Predict {
     /// What to predict on: annotations as published, the unannotated test split included.
     #[arg(long, value_name = "PATH")]
     annotations: PathBuf,
-    /// The submission to write: JSON, for mir and charades a matrix (.npy) with the names of its rows beside it (.ids).
+    /// The submission to write: JSON, for mir and charades a matrix (.npy) with the names of its rows beside it (.ids). The file
+    /// with .scoring.json behind its name says how it is to be scored, and `egofx eval` reads that.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// The experiment that somebody else's weights belong to.
@@ -39,11 +41,14 @@ pub struct Predict {
     last: bool,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    log: Log,
 }
 
 impl Predict {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
+        self.log.open()?;
         let (experiment, weights) = self.chosen()?;
         let head = Entry::find(&experiment.learner, self.config.as_deref().unwrap_or(&self.weights))?;
         let mut sources = self.data.sources();
@@ -51,21 +56,25 @@ impl Predict {
         sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
+        let progress = Progress::new(&experiment.train.select, true);
         let surroundings = Surroundings {
             device: found.device,
             threads,
             world: &World::single(),
             interrupted: common::listen()?,
-            watch: &sweep::unwatched,
+            watch: &|event| progress.show(event),
         };
         let request =
             Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
         let prediction = (head.predict)(&request)?;
-        let names = prediction.submission.write(&self.out)?;
+        let written = prediction.write(&self.out)?;
         tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
-        if let Some(names) = names {
+        if let Some(names) = written.names {
             tell(format_args!("{}: the names of its rows", names.display()));
         }
+        tell(format_args!("{}: how they are to be scored", written.scoring.display()));
+        let words: Vec<String> = written.command.iter().map(|word| quoted(word)).collect();
+        tell(format_args!("score them, where the annotations have the truth, by\n  {}", words.join(" ")));
         Ok(())
     }
 
@@ -92,6 +101,16 @@ impl Predict {
         }
         let none = || format!("{}: there is no run with a {file}", self.weights.display());
         Ok((experiment.with_context(none)?, chosen))
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || "-_./:,+@%=".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a person sees while a run goes: a bar for the steps, a line for each validation and epoch.
+//! What a person sees while a run goes: a bar for the steps, a line for each validation and epoch, and without a terminal a
+//! line a minute.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use egofx_train::fit::Event;
 use egofx_train::measure::{LOSS, falls};
 
-use super::tell;
+use super::heartbeat::{Heartbeat, MINUTE, Status};
+use super::{tell, tell_without_terminal};
 
 const STYLE: &str = "{prefix} [{bar:30}] step {pos}/{len} {msg} {eta}";
 
@@ -22,14 +24,19 @@ pub fn has_begun() -> bool {
 /// The bar of the epoch at hand.
 pub struct Progress {
     bar: RefCell<ProgressBar>,
+    heartbeat: Option<Heartbeat>,
+    /// The epoch at hand, as `epoch 3/30`; empty before the first.
+    epoch: RefCell<String>,
     /// The score that picks checkpoints, the only one that is shown: the others are in the run's files.
     select: String,
 }
 
 impl Progress {
-    /// Without a bar yet.
-    pub fn new(select: &str) -> Self {
-        Self { bar: RefCell::new(ProgressBar::hidden()), select: select.to_owned() }
+    /// Without a bar yet; a process that does not `speak` shows nothing.
+    pub fn new(select: &str, speaks: bool) -> Self {
+        let heartbeat = speaks.then(|| Heartbeat::every(MINUTE, |line| tell_without_terminal(line)));
+        let bar = RefCell::new(ProgressBar::hidden());
+        Self { bar, heartbeat, epoch: RefCell::default(), select: select.to_owned() }
     }
 
     /// Announces a run.
@@ -37,12 +44,12 @@ impl Progress {
         self.line(title);
     }
 
-    /// Notes what happened, and shows it where this process `speaks`.
-    pub fn show(&self, event: &Event, speaks: bool) {
+    /// Notes what happened, and shows it where this process speaks.
+    pub fn show(&self, event: &Event) {
         if matches!(event, Event::Started { .. }) {
             BEGUN.store(true, Ordering::SeqCst);
         }
-        if speaks {
+        if self.heartbeat.is_some() {
             self.tell(event);
         }
     }
@@ -57,6 +64,7 @@ impl Progress {
                 remarks.iter().for_each(|remark| self.line(remark));
             }
             Event::Stepped { step, steps, epoch, epochs, loss } => self.step(*step, *steps, *epoch, *epochs, *loss),
+            Event::Predicted { done, total } => self.predicted(*done, *total),
             Event::Validated { epoch, scores, is_best } => {
                 let mark = if *is_best { "  best so far" } else { "" };
                 let shown = scores.iter().filter(|(name, _)| name == LOSS || *name == self.select);
@@ -89,8 +97,23 @@ impl Progress {
             *self.bar.borrow_mut() = bar;
         }
         let bar = self.bar.borrow();
-        bar.set_message(format!("loss {loss:.4}"));
+        let more = format!("loss {loss:.4}");
+        bar.set_message(more.clone());
         bar.set_position(step);
+        let what = format!("epoch {epoch}/{epochs}");
+        self.epoch.replace(what.clone());
+        let later = (epochs - epoch) * steps;
+        self.note(Status { what, done: step, total: steps, unit: "steps", more, later });
+    }
+
+    fn predicted(&self, done: u64, total: u64) {
+        let epoch = self.epoch.borrow();
+        let what = if epoch.is_empty() { "predicting".to_owned() } else { format!("{epoch}, validating") };
+        self.note(Status { what, done, total, unit: "samples", more: String::new(), later: 0 });
+    }
+
+    fn note(&self, status: Status) {
+        self.heartbeat.iter().for_each(|heartbeat| heartbeat.note(status.clone()));
     }
 
     fn line(&self, text: &str) {

@@ -10,7 +10,7 @@ use egofx_train::learner::Entry;
 use egofx_train::sources::Split;
 use egofx_train::store::Request;
 
-use super::common::Data;
+use super::common::{Data, Log};
 use super::tell;
 
 /// Decode the clips of an experiment once, for those who have the disk: training reads them with --stored.
@@ -43,11 +43,14 @@ pub struct Store {
     /// Do part I of N of the files. Each machine of a cluster takes one; all may write into the same folder.
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     shard: Shard,
+    #[command(flatten)]
+    log: Log,
 }
 
 impl Store {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
+        self.log.open()?;
         let experiment = Experiment::read(&self.config)?;
         let learner = Entry::find(&experiment.learner, &self.config)?;
         let mut sources = self.data.sources();

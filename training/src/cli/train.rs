@@ -11,7 +11,7 @@ use egofx_train::learner::Entry;
 use egofx_train::sources::Split;
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
 
-use super::common::{self, Backend, Data, Place};
+use super::common::{self, Backend, Data, Log, Place};
 use super::progress::Progress;
 use super::{say, table, tell};
 
@@ -41,6 +41,8 @@ pub struct Train {
     init: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    log: Log,
     /// How processes that were launched together (by torchrun, srun, or RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) talk:
     /// auto is nccl on GPUs and gloo on the CPU.
     #[arg(long, value_enum, default_value_t = Backend::Auto)]
@@ -59,6 +61,7 @@ pub struct Train {
 impl Train {
     /// Trains for `task`.
     pub fn run(self, task: &str) -> anyhow::Result<()> {
+        self.log.open()?;
         let experiment = Experiment::read(&self.config)?;
         let head = self.head(task, &experiment)?;
         let mut sources = self.data.sources();
@@ -69,8 +72,8 @@ impl Train {
         if world.leads() {
             tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
         }
-        let progress = Progress::new(&experiment.train.select);
-        let watch = |event: &_| progress.show(event, world.leads());
+        let progress = Progress::new(&experiment.train.select, world.leads());
+        let watch = |event: &_| progress.show(event);
         let interrupted = common::listen()?;
         let surroundings = Surroundings { device: found.device, threads, world: &world, interrupted, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {

@@ -222,6 +222,16 @@ impl Clips {
         Transform::whole(self.settings.reader)
     }
 
+    /// The seconds of the video at which the frames of [`Clips::clip`] without `draw` are shown.
+    ///
+    /// # Errors
+    /// [`ClipError`].
+    pub fn times_sec(&self, wanted: Wanted, choice: Choice) -> Result<Vec<f64>, ClipError> {
+        let video = self.video(wanted.path)?;
+        let indices = choice.indices(&video, wanted, self.settings.frames, self.behaviour, None)?;
+        Ok(indices.into_iter().map(|index| video.timeline.sec(index)).collect())
+    }
+
     /// Whether faults of the originals are reproduced.
     pub fn behaviour(&self) -> Behaviour {
         self.behaviour

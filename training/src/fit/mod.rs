@@ -72,6 +72,13 @@ pub enum Event {
         /// The loss.
         loss: f64,
     },
+    /// Samples were predicted, in a validation or for a submission.
+    Predicted {
+        /// How many so far, by this process.
+        done: u64,
+        /// How many it predicts.
+        total: u64,
+    },
     /// A validation was made.
     Validated {
         /// When, in epochs.

@@ -168,6 +168,7 @@ impl<B: Backbone> Pretraining<B> {
 impl<B: Backbone> Learner for Pretraining<B> {
     const NAME: &'static str = B::NAME;
     const TASK: &'static str = "pretrain";
+    const EVALUATOR: &'static str = "egomcq";
     const ABOUT: &'static str = B::ABOUT;
 
     type Settings = Settings<B::Settings>;

@@ -220,6 +220,15 @@ fn annotations(sources: &Sources) -> Result<&Path, TrainError> {
     }
 }
 
+/// What summaries are scored with: the folder Oracle_Summaries in that of the annotations or below it, and the tags, which
+/// predictions do without.
+pub fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+    let Some(given) = sources.split(Split::Whole) else { return vec![] };
+    let oracle = ["Query-Focused_Summaries/Oracle_Summaries", "Oracle_Summaries"].map(|folder| given.join(folder));
+    let oracle = oracle.into_iter().find(|folder| folder.is_dir()).unwrap_or(given.to_owned());
+    vec![("annotations", oracle), ("tags", sources.tags.clone().unwrap_or("Tags.mat".into()))]
+}
+
 fn queries(annotations: &Path) -> Result<Queries, TrainError> {
     let files = Files { annotations: vec![annotations.to_owned()], videos: vec![] };
     let built = (Benchmark::find("qfvs").map_err(BenchmarkError::from)?.build)(&files)?;

@@ -53,6 +53,7 @@ fn classes(test: &Source, sources: &Sources) -> Result<PathBuf, TrainError> {
 impl Benchmark for Charades {
     const TASK: &'static str = "charades";
     const LISTED_AS: &'static str = "charades";
+    const NAMES: &'static str = "video-ids";
     const ABOUT: &'static str = "actions: metadata_train.csv, or videos: CharadesEgo_v1_test_only1st.csv, as published";
     const RULES: [&'static str; 2] = ["charades-train", "charades"];
 

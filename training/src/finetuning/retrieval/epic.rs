@@ -117,6 +117,7 @@ impl Table {
 impl Benchmark for Epic {
     const TASK: &'static str = "mir";
     const LISTED_AS: &'static str = "epic";
+    const NAMES: &'static str = "clip-ids";
     const ABOUT: &'static str = "narrated clips: EPIC_100_retrieval_train.csv or _test.csv, each with its table of sentences \
                                  (..._sentence.csv) beside it, as published";
     const RULES: [&'static str; 2] = ["epic-train", "epic"];
@@ -136,6 +137,10 @@ impl Benchmark for Epic {
 
     fn sentences(&self) -> &[String] {
         &self.test.sentences
+    }
+
+    fn truths(annotations: &Path) -> Vec<(&'static str, PathBuf)> {
+        vec![("annotations", annotations.to_owned()), ("sentences", beside(annotations))]
     }
 
     fn score(

@@ -27,7 +27,7 @@ use crate::learner::{Context, Draw, Fold, Learner, Losses};
 use crate::objectives::{adaptive_max_margin, cosine, infonce, max_margin};
 use crate::optimizer::{Rate, Treatment};
 use crate::pretraining::Backbone;
-use crate::sources::Sources;
+use crate::sources::{Sources, Split};
 use crate::submission::Submission;
 
 /// A benchmark.
@@ -36,6 +36,8 @@ pub trait Benchmark: Sized + Sync + 'static {
     const TASK: &'static str;
     /// Its name among the manifests.
     const LISTED_AS: &'static str;
+    /// What the evaluator calls the list of the rows' names.
+    const NAMES: &'static str;
     /// What its annotations are.
     const ABOUT: &'static str;
     /// By which rules sentences are tokenised to learn from, and to be compared with.
@@ -52,6 +54,11 @@ pub trait Benchmark: Sized + Sync + 'static {
 
     /// The sentences that clips are compared with.
     fn sentences(&self) -> &[String];
+
+    /// What cosines are scored with, the annotations and what lies beside them, by the names of the evaluator's inputs.
+    fn truths(annotations: &Path) -> Vec<(&'static str, PathBuf)> {
+        vec![("annotations", annotations.to_owned())]
+    }
 
     /// The official scores of cosines `[clips, sentences]` of these clips, by the names that `egofx eval` gives them.
     ///
@@ -246,8 +253,13 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         data.kind.score(&clips, cosines.mapv(f64::from), data.behaviour)
     }
 
+    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+        sources.split(Split::Whole).map_or(vec![], K::truths)
+    }
+
     fn submission(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Submission, TrainError> {
         let (names, scores) = data.cosines(predictions);
-        Ok(Submission::Matrix { names: names.into_iter().map(str::to_owned).collect(), scores })
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok(Submission::Matrix { list: K::NAMES, names, scores })
     }
 }

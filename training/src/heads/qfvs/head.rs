@@ -3,6 +3,8 @@
 //! Not for the network. The three prompts of a pair of concepts are scored alike; only the prompt of both makes the
 //! summary.
 
+use std::path::PathBuf;
+
 use egofx::convert::qfvs::Video;
 use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
 use ndarray::ArrayView2;
@@ -148,6 +150,10 @@ impl Learner for QfvsHead {
 
     fn score(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
         data.score(predictions)
+    }
+
+    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+        crate::tasks::qfvs::truths(sources)
     }
 
     fn submission(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
