@@ -143,10 +143,7 @@ mod tests {
         assert_eq!(pulse.line(at(30)), "epoch 1/3: 50 of 100 steps, loss 0.5000");
         let pulse = pulse.followed_by(step(1, 90), at(20)).followed_by(step(2, 10), at(30));
         // Sixty steps in thirty seconds; ninety of this epoch and a hundred of the last are left.
-        assert_eq!(
-            pulse.line(at(30)),
-            "epoch 2/3: 10 of 100 steps, loss 0.5000, 2.00 steps/s, 95 s left".replace("95 s", "2 min")
-        );
+        assert_eq!(pulse.line(at(30)), "epoch 2/3: 10 of 100 steps, loss 0.5000, 2.00 steps/s, 2 min left");
         assert_eq!(pulse.line(at(30 + 300)), "epoch 2/3: 10 of 100 steps, loss 0.5000, none for 5 min");
         assert_eq!([duration(45.0), duration(3000.0), duration(9000.0)], ["45 s", "50 min", "2.5 h"]);
     }

@@ -34,7 +34,7 @@ pub struct Progress {
 impl Progress {
     /// Without a bar yet; a process that does not `speak` shows nothing.
     pub fn new(select: &str, speaks: bool) -> Self {
-        let heartbeat = speaks.then(|| Heartbeat::every(MINUTE, |line| tell_without_terminal(line)));
+        let heartbeat = speaks.then(|| Heartbeat::every(MINUTE, tell_without_terminal));
         let bar = RefCell::new(ProgressBar::hidden());
         Self { bar, heartbeat, epoch: RefCell::default(), select: select.to_owned() }
     }
