@@ -43,6 +43,12 @@ impl<'de> Visitor<'de> for TwoTimes {
     }
 }
 
+impl From<[f64; 2]> for Window {
+    fn from([start_sec, end_sec]: [f64; 2]) -> Self {
+        Self { start_sec, end_sec }
+    }
+}
+
 impl From<Window> for [f64; 2] {
     fn from(window: Window) -> Self {
         [window.start_sec, window.end_sec]
