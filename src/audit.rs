@@ -80,6 +80,12 @@ pub enum Finding {
         /// All clips.
         clips: usize,
     },
+    /// Something in the file is damaged, and only decoding tells what it costs.
+    #[error("damaged: {what}")]
+    Damaged {
+        /// What was said of it.
+        what: String,
+    },
     /// Frames are not shown equally long.
     #[error("variable frame rate, {mean_fps:.3} fps on average")]
     VariableRate {
@@ -168,6 +174,7 @@ impl Finding {
             | Self::Unreadable { .. }
             | Self::Truncated { .. }
             | Self::Lost { .. }
+            | Self::Damaged { .. }
             | Self::ClipEndsPastEnd { .. }
             | Self::ClipStartsPastEnd { .. } => Severity::Error,
             Self::VariableRate { .. }
@@ -196,7 +203,8 @@ pub fn findings(video: &Video, probed: Result<&VideoInfo, &ProbeError>) -> Vec<F
         Err(error @ ProbeError::Missing(_)) => return vec![Finding::Missing { what: error.to_string() }],
         Err(error) => return vec![Finding::Unreadable { what: error.to_string() }],
     };
-    let file = [truncated(video, info), lost(video, info), variable_rate(info), rotated(info), stereo(info)];
+    let file =
+        [truncated(video, info), lost(video, info), damaged(info), variable_rate(info), rotated(info), stereo(info)];
     let promises = [duration(video, info), frame_count(video, info), rate(video, info)];
     let clips = video.clips.iter().filter_map(|clip| past_end(clip, info));
     let remarks = info.notes.iter().map(|what| Finding::Remark { what: what.clone() });
@@ -225,6 +233,12 @@ fn lost(video: &Video, info: &VideoInfo) -> Option<Finding> {
         clips_affected: video.clips.iter().filter(holds_some).count(),
         clips: video.clips.len(),
     })
+}
+
+/// Damage of which nothing more is known: what is truncated or has lost frames is described by that.
+fn damaged(info: &VideoInfo) -> Option<Finding> {
+    let unexplained = info.declared_end_sec.is_none() && info.lost.is_empty();
+    info.damage.clone().filter(|_| unexplained).map(|what| Finding::Damaged { what })
 }
 
 fn variable_rate(info: &VideoInfo) -> Option<Finding> {
@@ -345,6 +359,15 @@ mod tests {
         let two = clipped(&[(0.0, 2.0), (2.0, 4.0)]);
         assert_eq!(words(&two, &info), [format!("Error {says}; 1 of 2 clips hold some")]);
         assert_eq!(words(&clipped(&[(0.0, 2.0)]), &info), [format!("Warning {says}; 0 of 1 clips hold some")]);
+    }
+
+    #[test]
+    fn damage_that_nothing_else_describes_is_an_error() {
+        let damage = Some("ffprobe: NULL: Invalid NAL unit size".to_owned());
+        let info = VideoInfo { damage: damage.clone(), ..probed() };
+        assert_eq!(words(&whole(), &info), ["Error damaged: ffprobe: NULL: Invalid NAL unit size"]);
+        let info = VideoInfo { damage, lost: vec![60], ..probed() };
+        assert!(words(&whole(), &info).iter().all(|line| !line.contains("NULL")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The longest uid accepted, in bytes: file names may have 255, and a store appends an extension.
 pub const MAX_UID_BYTES: usize = 128;
@@ -48,6 +49,27 @@ fn check(name: &str) -> Result<(), IdError> {
         Some(found) => Err(IdError::Forbidden { name: name.to_owned(), found }),
         None => Ok(()),
     }
+}
+
+/// A uid for something that has the name `name`: the name itself where it is one, else what of it a uid may have and eight
+/// digits of its sha256, so that names which differ have uids that differ. Names of hidden files stay as they are: they are
+/// nobody's videos.
+pub fn uid_for(name: &str) -> String {
+    if check(name).is_ok() || name.is_empty() || name.starts_with('.') {
+        return name.to_owned();
+    }
+    let mut safe = String::new();
+    for c in name.chars() {
+        match c {
+            c if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') => safe.push(c),
+            _ if safe.is_empty() || safe.ends_with('_') => {}
+            _ => safe.push('_'),
+        }
+    }
+    safe.truncate(MAX_UID_BYTES - 9);
+    let digits: String = Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let safe = safe.trim_matches(['_', '.', '-']);
+    if safe.is_empty() { format!("video-{digits}") } else { format!("{safe}-{digits}") }
 }
 
 macro_rules! uid {
@@ -130,6 +152,22 @@ mod tests {
         for name in ["001e3e4e-2743-47fc-8564-d5efd11f9e90", "P01_01", "a", "clip.0-480"] {
             assert_eq!(VideoUid::parse(name).map(|uid| uid.to_string()), Ok(name.to_owned()));
         }
+    }
+
+    #[test]
+    fn any_name_of_a_file_has_a_uid_of_its_own() {
+        for name in ["GX010123", "VID_20240101_120000", "PXL_20240101.TS", "0"] {
+            assert_eq!(uid_for(name), name);
+        }
+        assert_eq!(uid_for("my video, take 2: 50% off"), "my_video_take_2_50_off-c62a42ac");
+        let long = "x".repeat(300);
+        let odd = ["my video", "my_video", "my  video", "видео", "影片", "a:b", "a%b", "a,b", "é", " ", long.as_str()];
+        let mut uids: Vec<VideoUid> = odd.iter().map(|name| VideoUid::parse(&uid_for(name)).unwrap()).collect();
+        assert!(uid_for("影片").starts_with("video-") && uid_for("Screen Recording 2024-01-01 at 10.00.00").len() < 60);
+        uids.sort();
+        uids.dedup();
+        assert_eq!(uids.len(), odd.len(), "{uids:?}");
+        assert_eq!(uid_for(".hidden"), ".hidden");
     }
 
     #[test]

@@ -171,6 +171,16 @@ impl Timeline {
         self.pts.len() as u64
     }
 
+    /// How many ticks after second 0 frame `index` is shown, if there is such a frame.
+    pub fn ticks(&self, index: u64) -> Option<i64> {
+        self.pts(index).map(|pts| pts - self.origin)
+    }
+
+    /// The ticks of its timestamps.
+    pub fn base(&self) -> TimeBase {
+        self.base
+    }
+
     /// The stream timestamp of frame `index`, if there is such a frame.
     pub fn pts(&self, index: u64) -> Option<i64> {
         self.pts.get(index as usize).copied()

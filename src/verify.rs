@@ -311,8 +311,10 @@ fn ledger_problem(entry: &LedgerEntry, unit: &Unit) -> Option<String> {
 }
 
 fn times_problem(options: VerifyOptions, unit: &Unit) -> Option<String> {
+    let last_frame = unit.meta.iter().filter(|row| !row.missing).map(|row| row.last_frame).max();
     let (row, why) = unit.meta.iter().enumerate().find_map(|(i, row)| {
-        let outside = || outside_problem(&unit.header, row).filter(|_| !options.rows_outside_expected);
+        let is_last = last_frame.is_none_or(|last| row.last_frame >= last);
+        let outside = || outside_problem(&unit.header, row, is_last).filter(|_| !options.rows_outside_expected);
         Some((i, row_problem(&unit.header, row).or_else(outside)?))
     })?;
     Some(format!("{} {why}", described(row, &unit.meta[row])))
@@ -348,11 +350,13 @@ fn row_problem(header: &UnitHeader, row: &RowMeta) -> Option<String> {
     None
 }
 
-fn outside_problem(header: &UnitHeader, row: &RowMeta) -> Option<String> {
+/// `is_last`: the row ends with the last frame of the unit.
+fn outside_problem(header: &UnitHeader, row: &RowMeta, is_last: bool) -> Option<String> {
     let span = header.span?;
-    // Clips are cut between frames, so a row may stick out by a frame on either side; a filled-up one by its padding.
+    // Clips are cut between frames, so a row may stick out by a frame on either side; a filled-up one by its padding. The
+    // last frame may be shown for any time: where rates vary, a pause begins inside of a clip and ends long after it.
     let slack = 1.5 / header.source_fps;
-    let ends_inside = row.padded || row.end_sec <= span.end_sec + slack;
+    let ends_inside = row.padded || is_last || row.end_sec <= span.end_sec + slack;
     let inside = row.start_sec >= span.start_sec - slack && row.start_sec < span.end_sec + slack && ends_inside;
     (!inside).then(|| format!("is outside of the unit, which covers [{}, {}) s", span.start_sec, span.end_sec))
 }
@@ -553,12 +557,19 @@ mod tests {
             (2.5, 3.2, true, true),
             (3.2, 3.4, true, false),
         ] {
-            unit.meta = vec![row(start, end, padded)];
+            // Another row ends with a later frame.
+            let last = RowMeta { last_frame: 16, ..row(2.9, 3.0, false) };
+            unit.meta = vec![row(start, end, padded), last];
             let lenient = VerifyOptions { rows_outside_expected: true, ..VerifyOptions::default() };
             assert_eq!(times_problem(lenient, &unit), None);
             let found = times_problem(VerifyOptions::default(), &unit);
             assert_eq!(found.is_none(), sound, "{start} {end} {padded}: {found:?}");
         }
+        // The last frame begins inside, and is shown until long after the unit's end.
+        unit.meta = vec![row(2.5, 2.9, false), RowMeta { last_frame: 16, ..row(2.9, 9.0, false) }];
+        assert_eq!(times_problem(VerifyOptions::default(), &unit), None);
+        unit.meta[1].start_sec = 3.2;
+        assert!(times_problem(VerifyOptions::default(), &unit).is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::builder::{Builder, NO_CLIP, Stretch, Unit, name_of, split_of};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
-use crate::manifest::{uid_of, video_files};
+use crate::manifest::{uid_of, videos_below};
 use crate::queries::Query;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
@@ -76,7 +76,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
         }
     }
     for root in &sources.videos {
-        add_paths(&mut builder, &video_files(root)?);
+        add_paths(&mut builder, &videos_below(root)?);
     }
     builder.finish(sources)
 }

@@ -1,20 +1,21 @@
-//! Every video file below a folder, as one clip each.
+//! Every video below a folder, as one clip each: a file, or a folder with the pieces of one.
 //!
 //! For videos that come without a list. Not for telling videos from other files by content: extensions decide. Videos
-//! are in order of their uids, with explicit paths, and a name that fits two files fits none.
+//! are in order of their uids, with explicit paths, and a name that fits two files fits none. A name that is no uid, with a
+//! space for instance, is given one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
-use crate::ids::VideoUid;
+use crate::ids::{VideoUid, uid_for};
 use crate::manifest::{
-    Clip, Manifest, ManifestError, Place, RejectReason, Rejected, Video, same_file, uid_of, video_files,
+    Clip, Manifest, ManifestError, Place, RejectReason, Rejected, Video, same_file, uid_of, videos_below,
 };
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "folder",
-    about: "every video file below a folder, named by its file",
+    about: "every video below a folder, named by its file",
     needs: Needs { annotations: Need::Unused, videos: Need::Required("a folder with videos (--videos DIR)") },
     build,
 };
@@ -23,7 +24,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let roots = BENCHMARK.videos(sources)?;
     let (mut by_uid, mut rejected) = (BTreeMap::new(), Vec::new());
     for root in roots {
-        for path in video_files(root)? {
+        for path in videos_below(root)? {
             sort_in(&mut by_uid, &mut rejected, path);
         }
     }
@@ -37,9 +38,10 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
 }
 
 fn sort_in(by_uid: &mut BTreeMap<VideoUid, Vec<PathBuf>>, rejected: &mut Vec<Rejected>, path: PathBuf) {
-    // A replacement character makes the uid fail, with the rest of the name in the message.
+    // A replacement character makes the uid fail, with the rest of the name in the message: such a path cannot be listed.
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    match VideoUid::parse(uid_of(&path).unwrap_or(&stem)) {
+    let name = if path.to_str().is_some() { uid_of(&path).map(uid_for) } else { None };
+    match VideoUid::parse(&name.unwrap_or_else(|| stem.into_owned())) {
         Ok(uid) => {
             let paths = by_uid.entry(uid).or_default();
             if !paths.iter().any(|known| same_file(known, &path)) {
@@ -107,13 +109,35 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_uids_and_twins_are_rejected() {
-        let dir = tree(&["my video.mp4", "x/a.mp4", "y/a.mkv", "ok.mp4"]);
+    fn names_that_are_no_uids_are_given_one_and_keep_their_paths() {
+        let names = ["a b.mp4", "a,b: 50%.MOV", "видео.mkv", "x/GX010123.MP4", "x/Screen Recording 1.mov", "影/0.mp4"];
+        let dir = tree(&names);
+        fs::write(dir.path().join("影/1.mp4"), "").unwrap();
+        let manifest = built(&[dir.path().to_owned()]).unwrap();
+        assert!(manifest.rejected.is_empty(), "{:?}", manifest.rejected);
+        let mut paths: Vec<_> = manifest.videos.iter().flat_map(|video| video.path.clone()).collect();
+        paths.sort();
+        let mut expected: Vec<_> = names.iter().map(|name| dir.path().join(name.trim_end_matches("/0.mp4"))).collect();
+        expected.sort();
+        assert_eq!(paths, expected);
+        let uids: Vec<&str> = manifest.videos.iter().map(|video| video.uid.as_str()).collect();
+        assert!(uids.contains(&"GX010123") && uids.iter().any(|uid| uid.starts_with("a_b_50-")), "{uids:?}");
+        let mut text = Vec::new();
+        manifest.write_csv(&mut text).unwrap();
+        let listed = dir.path().join("m.csv");
+        fs::write(&listed, text).unwrap();
+        let places = |manifest: Manifest| manifest.videos.into_iter().map(|v| (v.uid, v.path)).collect::<Vec<_>>();
+        assert_eq!(places(Manifest::read(&listed).unwrap()), places(manifest));
+    }
+
+    #[test]
+    fn hidden_names_and_twins_are_rejected() {
+        let dir = tree(&["._GX01.mp4", "x/a.mp4", "y/a.mkv", "ok.mp4"]);
         let manifest = built(&[dir.path().to_owned(), dir.path().to_owned()]).unwrap();
         assert_eq!(manifest.videos.len(), 1);
         let texts: Vec<_> = manifest.rejected.iter().map(Rejected::to_string).collect();
         assert_eq!(texts.len(), 3, "{texts:?}");
-        assert!(texts[0].contains("my video.mp4: video_uid: uid \"my video\" contains ' '"), "{texts:?}");
+        assert!(texts[0].contains("._GX01.mp4: video_uid: uid \"._GX01\" contains '.'"), "{texts:?}");
         for (text, own, other) in [(&texts[1], "x/a.mp4", "y/a.mkv"), (&texts[2], "y/a.mkv", "x/a.mp4")] {
             assert!(
                 text.contains(&format!("{own}: video_uid a is also the name of ")) && text.ends_with(other),
@@ -136,8 +160,8 @@ mod tests {
     fn a_folder_without_videos_is_an_error() {
         let text = built(&[tree(&["notes.txt"]).path().to_owned()]).unwrap_err().to_string();
         assert!(text.starts_with("no usable video file below "), "{text}");
-        let text = built(&[tree(&["a b.mp4"]).path().to_owned()]).unwrap_err().to_string();
-        assert!(text.contains("a b.mp4: video_uid: uid"), "{text}");
+        let text = built(&[tree(&["._a.mp4"]).path().to_owned()]).unwrap_err().to_string();
+        assert!(text.contains("._a.mp4: video_uid: uid"), "{text}");
         assert!(matches!(
             built(&["/nowhere/at/all".into()]),
             Err(BenchmarkError::Manifest(ManifestError::Root { .. }))

@@ -9,15 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, ExitStatus};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, unbounded};
 use ffmpeg_sidecar::child::FfmpegChild;
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use super::log_line::LogLine;
-
-/// Lines waiting for us. ffmpeg runs ahead of its output by its frame queues only, some dozen frames; with this many
-/// lines it would have to run ahead by a thousand before it waited for us, and then we would be reading them.
-const LINES: usize = 1024;
 
 /// The kernel's pipe buffer that we ask for, in bytes (the usual limit for unprivileged users).
 const PIPE_BYTES: usize = 1 << 20;
@@ -47,7 +43,9 @@ impl Child {
         let mut input = process.take_stdin().ok_or_else(missing)?;
         // A larger pipe spares wake-ups; without it everything works all the same.
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
-        let (sender, lines) = bounded(LINES);
+        // There is a line for each decoded frame, and none may keep ffmpeg from the next wanted one, for which we wait. An
+        // hour without a wanted frame is some megabytes.
+        let (sender, lines) = unbounded();
         let feeder = std::thread::Builder::new().name("ffmpeg-stdin".into()).spawn(move || {
             // ffmpeg that dies early closes the pipe; its stderr says why.
             let _ = input.write_all(stdin.as_bytes());

@@ -60,7 +60,7 @@ impl Sizes {
     }
 
     /// The filter graph: frames with these timestamps only, then scaled, converted and cropped; several sizes are stacked
-    /// into one picture; `showinfo` reports each frame's timestamp.
+    /// into one picture.
     pub fn graph(&self, pts: &[i64], hwaccel: HwAccel) -> String {
         let mut graph = format!("select='{}'", select::expression(pts));
         graph.push_str(conversion::planes(hwaccel));
@@ -76,8 +76,6 @@ impl Sizes {
             }
             let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
         }
-        // Side data would make more lines, which nobody reads.
-        graph.push_str(",sidedata=mode=delete,showinfo=checksum=0\n");
         graph
     }
 

@@ -1,18 +1,56 @@
-//! What ffmpeg says on stderr with `-loglevel repeat+level+info`: timestamps of frames, and complaints.
+//! What ffmpeg says on stderr with `-loglevel repeat+level+info`: frames that came out of the decoder, and complaints.
 //!
-//! Not for acting on it. Invariant: lines that we do not know are ignored, except that an unknown error is an error.
+//! Not for acting on it. Invariants: lines that we do not know are ignored, except that an unknown error is one of the
+//! decoder's; who speaks decides whether a complaint is about the video or about what we do with it.
 
 /// One line that matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogLine {
-    /// `showinfo` saw a frame with this timestamp, in ticks of the stream.
-    Frame(i64),
-    /// A decoder complained, or a frame was marked as corrupt.
-    Damage(String),
+    /// The input has been opened. What was said before is about its header, and about pictures that were decoded for a
+    /// look at them and will be decoded again.
+    Opened,
+    /// `showinfo` saw a frame.
+    Frame(Shown),
+    /// Somebody complained.
+    Complaint(Complaint),
     /// Hardware decoding was asked for and is not used.
     Fallback(String),
     /// With `-progress`: so many frames are encoded.
     Encoded(u64),
+}
+
+/// A frame as `showinfo` saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Its timestamp in ticks of the stream, if it has one.
+    pub pts: Option<i64>,
+    /// Whether a decoder can start at it.
+    pub key: bool,
+}
+
+/// A complaint, and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Who spoke: a decoder, a demuxer, a filter; empty if it has no name.
+    pub who: String,
+    /// Who said what, without addresses and levels.
+    pub words: String,
+    /// What it is about.
+    pub about: About,
+    /// The stream of the input that it names, if it names one.
+    pub stream: Option<u32>,
+}
+
+/// What a complaint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Bits that make no sense, or a picture that had to be made up: pictures are harmed.
+    Picture,
+    /// A picture, or the parameters of one, to which others refer is not there. Natural where a stream begins between
+    /// key frames, or with an open group of pictures: then the pictures that miss it are never shown.
+    Reference,
+    /// Filters, encoder or muxer of our own command: the video is as it was.
+    Output,
 }
 
 /// Words by which ffmpeg tells that software decodes instead of hardware. (Without a device it gives up altogether, and
@@ -23,61 +61,204 @@ const FALLBACK: &[&str] = &["hwaccel initialisation returned error", "Failed set
 /// say of many a broken picture only that they concealed it.
 const HARMED: &[&str] = &["corrupt decoded frame", "corrupt input packet", "concealing "];
 
+/// Words of decoders (H.264, HEVC, MPEG, VP8, VP9) that lack what a picture refers to, and ffmpeg's echo of their
+/// failure, which says nothing of its own.
+const REFERENCE: &[&str] = &[
+    "mmco: unref short failure",
+    "reference picture missing during reorder",
+    "Missing reference picture",
+    "co located POCs unavailable",
+    "non-existing PPS",
+    "non-existing SPS",
+    "PPS id out of range",
+    "PPS changed between slices",
+    "sps_id",
+    "SPS id out of range",
+    "SPS 0 does not exist",
+    "decode_slice_header error",
+    "no frame!",
+    "Could not find ref with POC",
+    "Error constructing the frame RPS",
+    "Error parsing NAL unit",
+    "Skipping invalid undecodable NALU",
+    "first frame is no keyframe",
+    "without a prior keyframe",
+    "Not all references are available",
+    "Requested reference",
+    "Error while decoding stream",
+    "Error submitting packet to decoder",
+];
+
+/// How the names of demuxers begin that complain of what they do not find between packets.
+const DEMUXERS: &[&str] = &[
+    "mov,", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "mxf", "nut", "ivf", "rm", "concat",
+];
+
+/// How the parts of our own command begin their names: filters, the encoder of raw frames, muxers, output files.
+const OUTPUT: &[&str] = &[
+    "Parsed_",
+    "graph",
+    "auto_",
+    "AVFilterGraph",
+    "fc#",
+    "vf#",
+    "af#",
+    "swscaler",
+    "SWR",
+    "rawvideo",
+    "null",
+    "vost#",
+    "aost#",
+    "ost#",
+    "out#",
+    "enc:",
+    "libx264",
+    "mp4",
+    "segment",
+    "mux",
+    "AVIOContext",
+];
+
+/// What our command says of itself without a name.
+const OUTPUT_WORDS: &[&str] = &[
+    "Error while filtering",
+    "Error reinitializing filters",
+    "Failed to inject frame into filter network",
+    "Error muxing",
+    "Error writing",
+    "Error encoding",
+    "Error initializing output",
+    "Error closing",
+    "Error opening output",
+    "av_interleaved_write_frame",
+    "Conversion failed",
+    "Terminating thread",
+    "Task finished with error",
+];
+
 impl LogLine {
     /// What a line says. `showinfo` writes a line in pieces, and a decoder's thread may write in between, then without
     /// name or level: so one line can be both a frame and a complaint.
     pub fn parse(line: &str) -> Vec<Self> {
         let Some((before, shown)) = line.split_once("[Parsed_showinfo_") else {
-            return Self::complaint(line).into_iter().collect();
+            return Self::of_others(line).into_iter().collect();
         };
-        let Some(pts) = pts(shown) else { return Vec::new() };
+        let Some(frame) = frame(shown) else { return Vec::new() };
         let foreign = shown.split_once(" type:").and_then(|(_, rest)| rest.get(1..)).unwrap_or("");
         let harm = [before, foreign].map(str::trim).into_iter().filter(|words| !words.is_empty());
-        harm.map(|words| Self::Damage(plain(words))).chain([Self::Frame(pts)]).collect()
+        harm.map(|words| Self::Complaint(Complaint::of(words))).chain([Self::Frame(frame)]).collect()
     }
 
-    fn complaint(line: &str) -> Option<Self> {
+    fn of_others(line: &str) -> Option<Self> {
         if let Some(frames) = line.strip_prefix("frame=") {
             return frames.trim().parse().ok().map(LogLine::Encoded);
         }
+        if line.contains("[info] Input #0, ") {
+            return Some(Self::Opened);
+        }
         if FALLBACK.iter().any(|words| line.contains(words)) {
-            return Some(LogLine::Fallback(plain(line)));
+            return Some(Self::Fallback(plain(line).1));
         }
         let severe = ["[error]", "[fatal]", "[panic]"].iter().any(|tag| line.contains(tag));
         let harmed = HARMED.iter().any(|words| line.contains(words));
-        (severe || harmed).then(|| LogLine::Damage(plain(line)))
+        (severe || harmed).then(|| Self::Complaint(Complaint::of(line)))
     }
 }
 
-/// The integer after ` pts:` (`pts_time` has six digits only).
-fn pts(line: &str) -> Option<i64> {
-    let (_, rest) = line.split_once(" pts:")?;
-    rest.split_whitespace().next()?.parse().ok()
+impl Complaint {
+    /// What `line`, which is known to be a complaint, is about.
+    pub fn of(line: &str) -> Self {
+        let (who, words) = plain(line);
+        let is_output = who.iter().any(|name| OUTPUT.iter().any(|own| name.starts_with(own)))
+            || (who.is_empty() && OUTPUT_WORDS.iter().any(|own| words.contains(own)));
+        let about = if is_output {
+            About::Output
+        } else if REFERENCE.iter().any(|known| words.contains(known)) {
+            About::Reference
+        } else {
+            About::Picture
+        };
+        let (stream, who) = (stream(&words), who.last().copied().unwrap_or_default().to_owned());
+        Self { who, words, about, stream }
+    }
+
+    /// Whether it may be about pictures of the input's stream number `stream`.
+    pub fn concerns(&self, stream: u32, open: bool) -> bool {
+        self.about != About::Output && self.stream.is_none_or(|named| named == stream) && self.is_news(open)
+    }
+
+    /// Before the input is `open`, a decoder speaks of pictures that it will decode again, and a demuxer of tables, or of
+    /// packets that it does not find.
+    pub fn is_news(&self, open: bool) -> bool {
+        open || (self.is_demuxers() && !self.is_of_tables())
+    }
+
+    fn is_demuxers(&self) -> bool {
+        let name = self.who.rsplit('/').next().unwrap_or_default();
+        DEMUXERS.iter().any(|demuxer| name.starts_with(demuxer))
+    }
+
+    /// MP4 has everything in tables, and healthy files get complaints about those that nobody needs (chapters, edits).
+    fn is_of_tables(&self) -> bool {
+        self.who.contains("mov,") && !self.words.contains("partial file")
+    }
 }
 
-/// The line without addresses and levels: `[h264 @ 0x55..] [error] words` becomes `h264: words`.
-fn plain(line: &str) -> String {
-    let mut words = line.trim();
-    let mut who = "";
+/// The integer after ` pts:` (`pts_time` has six digits only), and whether the frame is a key frame.
+fn frame(line: &str) -> Option<Shown> {
+    let (_, rest) = line.split_once(" pts:")?;
+    let pts = rest.split_whitespace().next()?;
+    let key = line.contains(" iskey:1");
+    if pts == "NOPTS" { Some(Shown { pts: None, key }) } else { Some(Shown { pts: Some(pts.parse().ok()?), key }) }
+}
+
+/// The stream that words name: `stream 1`, `stream #0:1`, `(stream = 1`.
+fn stream(words: &str) -> Option<u32> {
+    let (_, rest) = words.split_once("stream ")?;
+    let rest = rest.trim_start_matches("#0:").trim_start_matches("= ");
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The names in front of a line, and the line without addresses and levels: of `[h264 @ 0x55..] [error] words`, `h264` and
+/// `h264: words`.
+fn plain(line: &str) -> (Vec<&str>, String) {
+    let (mut words, mut who) = (line.trim(), Vec::new());
     while let Some((tag, rest)) = words.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        if let Some((name, _)) = tag.split_once(" @ ") {
-            who = name;
-        }
+        who.extend(tag.split_once(" @ ").map(|(name, _)| name));
         words = rest.trim_start();
     }
-    if who.is_empty() { words.to_owned() } else { format!("{who}: {words}") }
+    let text = match who.last() {
+        Some(name) => format!("{name}: {words}"),
+        None => words.to_owned(),
+    };
+    (who, text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn about(line: &str) -> About {
+        match &LogLine::parse(line)[..] {
+            [LogLine::Complaint(complaint)] => complaint.about,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn shown(pts: i64, key: bool) -> LogLine {
+        LogLine::Frame(Shown { pts: Some(pts), key })
+    }
+
     #[test]
     fn timestamps_are_read_as_integers() {
-        let line = "[Parsed_showinfo_4 @ 0x55df5099f800] [info] n:   0 pts: 100100 pts_time:3.33667 pos:   130525 fmt:rgb24 type:B ";
-        assert_eq!(LogLine::parse(line), [LogLine::Frame(100_100)]);
-        let negative = "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:  -1024 pts_time:-0.08 duration:   1001";
-        assert_eq!(LogLine::parse(negative), [LogLine::Frame(-1024)]);
+        let line = "[Parsed_showinfo_4 @ 0x55df5099f800] [info] n:   0 pts: 100100 pts_time:3.33667 pos:   130525 fmt:rgb24 i:P iskey:1 type:I ";
+        assert_eq!(LogLine::parse(line), [shown(100_100, true)]);
+        let negative =
+            "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:  -1024 pts_time:-0.08 duration:   1001 iskey:0 type:B";
+        assert_eq!(LogLine::parse(negative), [shown(-1024, false)]);
+        let untimed = "[Parsed_showinfo_1 @ 0x1] [info] n:   3 pts:NOPTS pts_time:NOPTS i:P iskey:0 type:P ";
+        assert_eq!(LogLine::parse(untimed), [LogLine::Frame(Shown { pts: None, key: false })]);
         assert_eq!(LogLine::parse("[Parsed_showinfo_4 @ 0x1] [info] config in time_base: 1/30000"), []);
     }
 
@@ -85,25 +266,79 @@ mod tests {
     fn complaints_are_told_from_chatter() {
         let damage = "[h264 @ 0x55d] [error] error while decoding MB 17 9, bytestream -7";
         let words = "h264: error while decoding MB 17 9, bytestream -7".to_owned();
-        assert_eq!(LogLine::parse(damage), [LogLine::Damage(words)]);
+        let complaint = Complaint { who: "h264".into(), words, about: About::Picture, stream: None };
+        assert_eq!(LogLine::parse(damage), [LogLine::Complaint(complaint)]);
         for line in [
             "[warning] file.mp4: corrupt decoded frame in stream 0",
             "[h264 @ 0x1] [info] concealing 187 DC, 187 AC, 187 MV errors in P frame",
+            "[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] stream 0, offset 0x1f: partial file",
         ] {
-            assert!(matches!(LogLine::parse(line)[..], [LogLine::Damage(_)]), "{line}");
+            assert_eq!(about(line), About::Picture, "{line}");
         }
         assert_eq!(LogLine::parse("[swscaler @ 0x1] [warning] deprecated pixel format used"), []);
         assert_eq!(LogLine::parse("  [info] Stream #0:0: Video: h264"), []);
         assert_eq!(LogLine::parse("frame=1200"), [LogLine::Encoded(1200)]);
+        assert_eq!(LogLine::parse("[info] Input #0, mpegts, from 'file:a.ts':"), [LogLine::Opened]);
         let fallback = "[h264 @ 0x1] [error] Failed setup for format cuda: hwaccel initialisation returned error.";
         assert!(matches!(LogLine::parse(fallback)[..], [LogLine::Fallback(_)]));
+    }
+
+    #[test]
+    fn who_speaks_decides_what_a_complaint_is_about() {
+        for line in [
+            "[rawvideo @ 0x1] [error] Application provided invalid, non monotonically increasing dts to muxer in stream 0: 300 >= 300",
+            "[vost#0:0/rawvideo @ 0x1] [error] Error submitting a packet to the muxer: Invalid argument",
+            "[Parsed_scale_3 @ 0x1] [error] Failed to configure output pad",
+            "[vost#0:0/libx264 @ 0x1] [enc:libx264 @ 0x2] [error] Could not open encoder",
+            "[error] av_interleaved_write_frame(): No space left on device",
+        ] {
+            assert_eq!(about(line), About::Output, "{line}");
+        }
+        for line in [
+            "[h264 @ 0x1] [error] mmco: unref short failure",
+            "[h264 @ 0x1] [error] non-existing PPS 0 referenced",
+            "[error] Error while decoding stream #0:0: Invalid data found when processing input",
+            "[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [error] Error submitting packet to decoder: Invalid data found",
+        ] {
+            assert_eq!(about(line), About::Reference, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_about_another_stream_is_none_about_this_one() {
+        for (line, stream) in [
+            ("[warning] f.mp4: corrupt input packet in stream 1", Some(1)),
+            ("[mpegts @ 0x1] [error] Packet corrupt (stream = 1, dts = 7).", Some(1)),
+            ("[error] Error while decoding stream #0:1: Invalid data found", Some(1)),
+            ("[h264 @ 0x1] [error] error while decoding MB 17 9, bytestream -7", None),
+        ] {
+            let complaint = Complaint::of(line);
+            assert_eq!(complaint.stream, stream, "{line}");
+            let concerned = (complaint.concerns(0, true), complaint.concerns(1, true));
+            assert_eq!(concerned, (stream.is_none(), true), "{line}");
+        }
+    }
+
+    #[test]
+    fn before_a_file_is_open_only_packets_that_are_not_found_count() {
+        for (line, counts) in [
+            ("[h264 @ 0x1] [error] error while decoding MB 17 9, bytestream -7", false),
+            ("[NULL @ 0x1] [error] Invalid NAL unit size (-1 > 551).", false),
+            ("[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] Referenced QT chapter track not found", false),
+            ("[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] stream 0, offset 0x1f: partial file", true),
+            ("[matroska,webm @ 0x1] [error] 0x00 at pos 77 (0x4d) invalid as first byte of an EBML number", true),
+            ("[in#0/matroska,webm @ 0x1] [error] Error during demuxing: Input/output error", true),
+        ] {
+            let complaint = Complaint::of(line);
+            assert_eq!((complaint.concerns(0, false), complaint.concerns(0, true)), (counts, true), "{line}");
+        }
     }
 
     #[test]
     fn a_complaint_in_the_middle_of_a_frames_line_is_not_lost() {
         let line =
             "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:     12 pts_time:1 i:P iskey:0 type:B concealing 9 DC errors";
-        let words = "concealing 9 DC errors".to_owned();
-        assert_eq!(LogLine::parse(line), [LogLine::Damage(words), LogLine::Frame(12)]);
+        let complaint = Complaint::of("concealing 9 DC errors");
+        assert_eq!(LogLine::parse(line), [LogLine::Complaint(complaint), shown(12, false)]);
     }
 }

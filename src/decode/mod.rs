@@ -11,7 +11,10 @@ mod crop;
 mod ffmpeg;
 mod geometry;
 mod graph;
+mod header;
+mod listing;
 mod log_line;
+mod order;
 mod picture;
 mod picture_stream;
 mod pictures;
@@ -19,6 +22,7 @@ mod pieces;
 mod probe;
 mod resize;
 mod select;
+mod stream;
 mod synthetic;
 mod tools;
 
@@ -29,7 +33,7 @@ pub(crate) use child::Child;
 pub use crop::{Region, random_region};
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
-pub(crate) use log_line::LogLine;
+pub(crate) use log_line::{About, LogLine};
 pub use pictures::Pictures;
 pub(crate) use probe::file_url;
 pub use probe::{Outline, declared_sec, outline};
@@ -76,10 +80,15 @@ pub struct VideoInfo {
     pub timeline: Timeline,
     /// Indices of the frames that a decoder can start at, ascending.
     pub keyframes: Vec<u64>,
+    /// Whether its frames are known by their number alone, because the container stores no timestamp for each of them, or
+    /// counts timestamps while it is read. Then nothing is proved after a seek, and decoding starts at the first frame.
+    pub counted: bool,
     /// Second at which the container says that the video ends, if it says so and more than the frames reach.
     pub declared_end_sec: Option<f64>,
     /// Frames that are on the timeline for the gap that they left in a damaged container, and nowhere else; ascending.
     pub lost: Vec<u64>,
+    /// What was said of damage while its packets were listed: some frames will not be had, but not which.
+    pub damage: Option<String>,
     /// What else the probe saw that a person should know (a guessed timeline, a complaint).
     pub notes: Vec<String>,
     /// The files of its frames, if it is a folder of pictures.
@@ -99,7 +108,23 @@ impl VideoInfo {
     pub fn remarks(&self) -> Vec<String> {
         let there = self.timeline.end_sec();
         let promise = |end| format!("its header says that it ends at {end:.2} s, its frames end at {there:.2} s");
-        self.declared_end_sec.map(promise).into_iter().chain(self.notes.iter().cloned()).collect()
+        self.declared_end_sec.map(promise).into_iter().chain(self.damage.clone()).chain(self.notes.clone()).collect()
+    }
+
+    /// The frame that decoding starts at in order to have frame `index`.
+    pub fn start_before(&self, index: u64) -> u64 {
+        if self.counted { 0 } else { self.keyframe_before(index) }
+    }
+
+    /// The filter, with a comma behind it, by which ffmpeg gives frames the times of the timeline where the container does
+    /// not; empty where it does.
+    pub(crate) fn timing_filter(&self) -> String {
+        if !self.counted {
+            return String::new();
+        }
+        let base = self.timeline.base();
+        let pts: Vec<i64> = (0..self.timeline.frames()).filter_map(|index| self.timeline.ticks(index)).collect();
+        format!("settb={}/{},setpts='{}',", base.num, base.den, select::times(&pts))
     }
 
     /// Width and height of a frame as the transform's reader gives it, before anything is cut or scaled: turned or not, and
@@ -137,6 +162,17 @@ pub enum Fault {
         near: u64,
         /// The decoder's first words.
         line: String,
+    },
+    /// Frames come in another order than their timestamps say, or are left out; those that nothing proves are left out.
+    #[error(
+        "frames cannot be told apart: {} came where frame {due} was due, and no complaint says why",
+        found.map_or_else(|| "one without a known timestamp".to_owned(), |found| format!("frame {found}"))
+    )]
+    Disorder {
+        /// Index of the frame that was to come.
+        due: u64,
+        /// Index of the one that came, if its timestamp is that of any.
+        found: Option<u64>,
     },
     /// The decoder ended before it had delivered what was asked for.
     #[error("the decoder ended ({status}) after {got} of {wanted} frames{}", if line.is_empty() { String::new() } else { format!(": {line}") })]
@@ -210,6 +246,14 @@ pub enum ProbeError {
         /// The file.
         path: PathBuf,
         /// ffprobe's words.
+        why: String,
+    },
+    /// The list of its frames broke off.
+    #[error("{}: the list of its frames broke off: {why}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// How the program ended that made it, and its last words.
         why: String,
     },
     /// There are streams, but no video among them.

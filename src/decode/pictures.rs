@@ -116,6 +116,8 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         timeline,
         keyframes: files.keys().copied().collect(),
         declared_end_sec: None,
+        counted: false,
+        damage: None,
         lost,
         notes,
         pieces: Vec::new(),

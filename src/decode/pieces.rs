@@ -42,6 +42,8 @@ pub(super) fn probe(source: &FfmpegSource, folder: &Path, files: &[PathBuf]) -> 
         keyframes: in_video(|piece| &piece.keyframes),
         lost: in_video(|piece| &piece.lost),
         declared_end_sec: beyond_sec.map(|beyond| timeline.end_sec() + beyond),
+        damage: pieces.iter().find_map(|piece| piece.damage.clone()),
+        counted: false,
         notes: pieces.iter().flat_map(note).collect(),
         timeline,
         ..first.clone()
@@ -109,6 +111,7 @@ fn shift(fault: Fault, start: u64, start_sec: f64) -> Fault {
     match fault {
         Fault::Damage { near, line } => Fault::Damage { near: near + start, line },
         Fault::Restarted { sec, again } => Fault::Restarted { sec: sec + start_sec, again },
+        Fault::Disorder { due, found } => Fault::Disorder { due: due + start, found: found.map(|found| found + start) },
         other => other,
     }
 }

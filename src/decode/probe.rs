@@ -1,16 +1,15 @@
-//! Looking at a file with ffprobe: which stream, what size, when each frame is shown. Demuxing only, no decoding.
+//! Looking at a file: which stream, what size, when each frame is shown. No decoding where packets tell that.
 //!
 //! Not for deciding what to do about oddities: they are recorded. Invariant: the timeline has one entry per frame that a
 //! decoder can deliver, however few the file still holds.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use serde::Deserialize;
-
-use super::{ProbeError, Tools, VideoInfo, pieces};
+use super::header::{self, Clock, Header, Stream};
+use super::listing::{self, Packets, Remark};
+use super::log_line::Shown;
+use super::{FfmpegSource, ProbeError, Tools, VideoInfo, pieces};
 use crate::time::{TimeBase, Timeline};
 
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
@@ -20,105 +19,69 @@ const DECLARED_TOLERANCE_SEC: f64 = 0.5;
 /// The longest gap in a damaged container that is taken for lost frames, in frames: an hour at 30 fps.
 const MOST_LOST_FRAMES: i64 = 108_000;
 
-#[derive(Deserialize)]
-struct Header {
-    #[serde(default)]
-    streams: Vec<Stream>,
-    #[serde(default)]
-    format: Container,
-}
+/// Codecs that have packets which are never shown, of their own or together with others.
+const HIDES_PACKETS: [&str; 3] = ["vp8", "vp9", "av1"];
 
-#[derive(Deserialize, Default)]
-struct Container {
-    format_name: Option<String>,
-    start_time: Option<String>,
-    duration: Option<String>,
-}
+/// A packet of MPEG-4 that says "the same picture again" in fewer bytes than any picture needs: no frame comes of it.
+const LEAST_MPEG4_BYTES: u64 = 10;
 
-#[derive(Deserialize)]
-struct Stream {
-    index: u32,
-    codec_type: Option<String>,
-    codec_name: Option<String>,
-    width: Option<u32>,
-    height: Option<u32>,
-    time_base: Option<String>,
-    nb_frames: Option<String>,
-    duration: Option<String>,
-    #[serde(default)]
-    disposition: Disposition,
-    #[serde(default)]
-    tags: Tags,
-    #[serde(default)]
-    side_data_list: Vec<SideData>,
-}
+/// Ticks into which one tick is divided where several frames share it.
+const SHARES: u32 = 1000;
 
-#[derive(Deserialize, Default)]
-struct Disposition {
-    #[serde(default)]
-    default: u8,
-    #[serde(default)]
-    attached_pic: u8,
-}
-
-#[derive(Deserialize, Default)]
-struct Tags {
-    #[serde(rename = "DURATION")]
-    duration: Option<String>,
-    rotate: Option<String>,
-    stereo_mode: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct SideData {
-    side_data_type: Option<String>,
-    rotation: Option<f64>,
-    /// Of a type that depends on the kind of side data.
-    r#type: Option<serde_json::Value>,
-}
-
-/// What the packets of the stream tell.
-#[derive(Default)]
-struct Packets {
-    pts: Vec<i64>,
-    keys: Vec<i64>,
-    seen: u64,
-    untimed: u64,
+/// The frames of a stream.
+struct Frames {
+    timeline: Timeline,
+    keyframes: Vec<u64>,
+    lost: Vec<u64>,
+    counted: bool,
 }
 
 /// Probes `path`.
 ///
 /// # Errors
 /// A [`ProbeError`] for each way in which a file is no video.
-pub fn probe(tools: &Tools, path: &Path) -> Result<VideoInfo, ProbeError> {
+pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError> {
     let bytes = check_file(path)?;
-    let header = read_header(tools, path)?;
-    let stream = best_stream(&header, path)?;
-    let (mut packets, mut complaints) = read_packets(tools, path, stream.index, PACKETS)?;
+    let header = header::read(&source.tools, path)?;
+    let stream = header.best_stream(path)?;
+    let codec = stream.codec_name.clone().unwrap_or_default();
+    let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec)?;
+    let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
     let mut notes = Vec::new();
-    if packets.untimed > 0 {
-        notes.push(format!("{} packets without a timestamp; frames were listed by decoding", packets.untimed));
-        (packets, complaints) = read_packets(tools, path, stream.index, FRAMES)?;
-    }
-    let (timeline, keyframes, lost) = timeline(&header, stream, &mut packets, path, &complaints)?;
-    let declared_end_sec = declared_end(&header, stream, &packets, &timeline, &complaints);
-    notes.extend(complaints.first().map(|line| format!("ffprobe: {line}")));
-    let rotation = rotation(stream);
-    let (width, height) = shown_size(stream);
+    let frames = match why_decode(&header, &codec, &packets) {
+        None => of_packets(&header, stream, &packets, damage.is_some()),
+        Some(why) => {
+            notes.push(format!("{why}; frames were listed by decoding"));
+            let shown = listing::frames(source, path, stream.index)?;
+            of_frames(&header, stream, &packets, &shown)
+        }
+    };
+    let nothing = || {
+        let why = remarks.first().map_or("no packets", |remark| &remark.words).to_owned();
+        ProbeError::NoFrames { path: path.to_owned(), why }
+    };
+    let Frames { timeline, keyframes, lost, counted } = frames.ok_or_else(nothing)?;
+    let declared_end_sec = declared_end(&header, stream, &packets, &timeline, damage.is_some());
+    notes.extend(
+        remarks.iter().find(|remark| !remark.is_damage).map(|Remark { words, .. }| format!("ffprobe: {words}")),
+    );
+    let (width, height) = stream.shown_size();
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes,
         pieces: Vec::new(),
         stream: stream.index,
-        codec: stream.codec_name.clone().unwrap_or_default(),
+        codec,
         width,
         height,
-        rotation,
-        stereo: stereo(stream),
+        rotation: stream.rotation(),
+        stereo: stream.stereo(),
         keyframes,
+        counted,
         lost,
         timeline,
         declared_end_sec,
+        damage,
         notes,
         pictures: None,
     })
@@ -129,9 +92,8 @@ pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
     if let Some(files) = pieces::files(path) {
         return files.iter().map(|file| declared_sec(tools, file)).sum();
     }
-    let header = read_header(tools, path).ok()?;
-    let by_stream = best_stream(&header, path).ok()?.duration.clone();
-    by_stream.or(header.format.duration)?.parse().ok()
+    let header = header::read(tools, path).ok()?;
+    header.best_stream(path).ok()?.duration_sec().or(header.duration_sec())
 }
 
 /// What a header says of the video that would be read, without a look at its frames.
@@ -151,17 +113,10 @@ pub struct Outline {
 /// [`ProbeError`], but for what only frames show.
 pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
     check_file(path)?;
-    let header = read_header(tools, path)?;
-    let stream = best_stream(&header, path)?;
-    let (width, height) = shown_size(stream);
-    let duration = stream.duration.as_deref().or(header.format.duration.as_deref());
-    Ok(Outline { width, height, duration_sec: duration.and_then(|text| text.parse().ok()) })
-}
-
-/// Width and height after rotation.
-fn shown_size(stream: &Stream) -> (u32, u32) {
-    let (width, height) = (stream.width.unwrap_or(0), stream.height.unwrap_or(0));
-    if rotation(stream) % 180 == 90 { (height, width) } else { (width, height) }
+    let header = header::read(tools, path)?;
+    let stream = header.best_stream(path)?;
+    let (width, height) = stream.shown_size();
+    Ok(Outline { width, height, duration_sec: stream.duration_sec().or(header.duration_sec()) })
 }
 
 fn check_file(path: &Path) -> Result<u64, ProbeError> {
@@ -184,170 +139,129 @@ pub fn file_url(path: &Path) -> std::ffi::OsString {
     url
 }
 
-const HEADER: &str = "format=format_name,start_time,duration:\
-    stream=index,codec_type,codec_name,width,height,time_base,nb_frames,duration:\
-    stream_disposition=default,attached_pic:stream_tags=DURATION,rotate,stereo_mode:\
-    stream_side_data=side_data_type,rotation,type";
-
-fn read_header(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
-    let output = Command::new(&tools.ffprobe)
-        .args(["-v", "error", "-show_entries", HEADER, "-of", "json"])
-        .arg(file_url(path))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| ProbeError::Tool(e.to_string()))?;
-    // The last words are mostly "Invalid data found"; the ones before say which.
-    let words: Vec<String> = String::from_utf8_lossy(&output.stderr).lines().take(3).map(|l| tidy(l, path)).collect();
-    let complaint = (!words.is_empty()).then(|| words.join("; "));
-    let refused = |why: String| ProbeError::NotMedia { path: path.to_owned(), why };
-    if !output.status.success() {
-        return Err(refused(complaint.unwrap_or_else(|| output.status.to_string())));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|e| refused(e.to_string()))
-}
-
-/// The words of a complaint without addresses and without the file's name, which the error names already.
-fn tidy(line: &str, path: &Path) -> String {
-    let url = format!("file:{}: ", path.display());
-    let words = line.replace(&url, "");
-    match words.split_once("] ") {
-        Some((tag, rest)) if tag.starts_with('[') => rest.to_owned(),
-        _ => words,
-    }
-}
-
-/// The stream that players choose: marked as default first, then the largest picture, then the first one. Cover pictures
-/// are no video.
-fn best_stream<'a>(header: &'a Header, path: &Path) -> Result<&'a Stream, ProbeError> {
-    let is_video = |s: &&Stream| {
-        s.codec_type.as_deref() == Some("video") && s.disposition.attached_pic == 0 && s.width.unwrap_or(0) > 0
+/// Why the packets do not tell which frames there are and when they are shown, if they do not.
+fn why_decode(header: &Header, codec: &str, packets: &Packets) -> Option<String> {
+    let untimed = || (packets.untimed > 0).then(|| format!("{} packets without a timestamp", packets.untimed));
+    let counted = || match header.clock() {
+        Clock::Stored | Clock::Decoding => None,
+        Clock::Counted | Clock::None => Some("a container without timestamps".to_owned()),
     };
-    let size = |s: &Stream| u64::from(s.width.unwrap_or(0)) * u64::from(s.height.unwrap_or(0));
-    let rank = |s: &&Stream| (s.disposition.default, size(s), std::cmp::Reverse(s.index));
-    header.streams.iter().filter(is_video).max_by_key(rank).ok_or_else(|| {
-        let kind = |s: &Stream| s.codec_type.clone().unwrap_or_else(|| "unknown".into());
-        let name = |s: &Stream| s.codec_name.clone().unwrap_or_else(|| "unknown".into());
-        let found: Vec<String> = header.streams.iter().map(|s| format!("{} {}", kind(s), name(s))).collect();
-        let found = if found.is_empty() { "no streams".into() } else { found.join(", ") };
-        ProbeError::NoVideo { path: path.to_owned(), found }
-    })
+    let hidden = || {
+        let may_be = HIDES_PACKETS.contains(&codec) && has_short_steps(&packets.pts);
+        may_be.then(|| format!("packets closer than frames, as {codec} has some that are not shown"))
+    };
+    let together = || has_repeats(&packets.pts).then(|| "packets with the same timestamp".to_owned());
+    let least = if codec == "mpeg4" { LEAST_MPEG4_BYTES } else { 1 };
+    let empty = || packets.smallest.is_some_and(|bytes| bytes < least).then(|| "packets without a picture".to_owned());
+    untimed().or_else(counted).or_else(hidden).or_else(together).or_else(empty)
 }
 
-/// Entries that list packets, and frames where packets bear no timestamps.
-const PACKETS: &str = "packet=pts,flags";
-const FRAMES: &str = "frame=best_effort_timestamp,key_frame";
-
-/// Reads ffprobe's list line by line: an hour of video has a hundred thousand.
-fn read_packets(tools: &Tools, path: &Path, stream: u32, entries: &str) -> Result<(Packets, Vec<String>), ProbeError> {
-    let tool = |e: std::io::Error| ProbeError::Tool(e.to_string());
-    let mut child = Command::new(&tools.ffprobe)
-        .args(["-v", "error", "-select_streams", &stream.to_string(), "-show_entries", entries, "-of", "csv=p=0"])
-        .arg(file_url(path))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(tool)?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut packets = Packets::default();
-    let complaints = std::thread::scope(|scope| {
-        let drainer = scope.spawn(move || {
-            let mut text = String::new();
-            // Damaged files bring thousands of lines; the first ones tell the story.
-            let _ = stderr.map(|pipe| pipe.take(64 << 10).read_to_string(&mut text));
-            text
-        });
-        for line in BufReader::new(stdout.into_iter().next()?).lines().map_while(Result::ok) {
-            packets.note(&line);
-        }
-        drainer.join().ok()
-    });
-    child.wait().map_err(tool)?;
-    let complaints = complaints.unwrap_or_default();
-    Ok((packets, complaints.lines().map(|line| tidy(line, path)).collect()))
+/// Whether some steps are shorter than three quarters of the usual one, as before and after a packet between two frames.
+fn has_short_steps(pts: &[i64]) -> bool {
+    let mut pts = pts.to_vec();
+    pts.sort_unstable();
+    let mut steps: Vec<i64> = pts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_unstable();
+    // Rounded timestamps differ by a tick.
+    steps.get(steps.len() / 2).is_some_and(|usual| 4 * (steps[0] + 1) < 3 * usual || steps[0] == 0)
 }
 
-impl Packets {
-    /// Takes `pts,flags` (`512,K__`) or `key_frame,timestamp` (`1,512`).
-    fn note(&mut self, line: &str) {
-        let fields: Vec<&str> = line.split(',').collect();
-        let (time, key) = match fields[..] {
-            [key @ ("0" | "1"), time, ..] if !time.contains(['K', '_']) => (time, key == "1"),
-            [time, flags, ..] if flags.contains('D') => return self.hide(time, flags.contains('K')),
-            [time, flags, ..] => (time, flags.contains('K')),
-            _ => return,
-        };
-        self.seen += 1;
-        match time.parse() {
-            Ok(pts) => {
-                self.pts.push(pts);
-                self.keys.extend(key.then_some(pts));
-            }
-            Err(_) => self.untimed += 1,
-        }
-    }
-
-    /// A packet that an edit list hides: never shown, but decoded, and shown ones may build on it.
-    fn hide(&mut self, time: &str, key: bool) {
-        self.seen += 1;
-        self.keys.extend(time.parse::<i64>().ok().filter(|_| key));
-    }
+fn has_repeats(pts: &[i64]) -> bool {
+    let mut pts = pts.to_vec();
+    pts.sort_unstable();
+    pts.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// The timeline, the key frames, and the frames that are only known by the gap that they left.
-fn timeline(
-    header: &Header,
-    stream: &Stream,
-    packets: &mut Packets,
-    path: &Path,
-    complaints: &[String],
-) -> Result<(Timeline, Vec<u64>, Vec<u64>), ProbeError> {
-    let nothing = |why: String| ProbeError::NoFrames { path: path.to_owned(), why };
-    let base = stream.time_base.as_deref().and_then(fraction).ok_or_else(|| nothing("no time base".into()))?;
+/// The frames that packets tell of.
+fn of_packets(header: &Header, stream: &Stream, packets: &Packets, damaged: bool) -> Option<Frames> {
+    let base = stream.time_base()?;
     // Frames before the first key frame cannot be decoded (streams that were cut out of a broadcast begin with some).
     let first_key = packets.keys.first().copied().unwrap_or(i64::MIN);
-    let mut shown: Vec<i64> = std::mem::take(&mut packets.pts).into_iter().filter(|&p| p >= first_key).collect();
+    let mut shown: Vec<i64> = packets.pts.iter().copied().filter(|&p| p >= first_key).collect();
     shown.sort_unstable();
-    let lost = if complaints.is_empty() { Vec::new() } else { lost_pts(&shown) };
+    let lost = if damaged { lost_pts(&shown) } else { Vec::new() };
     shown.extend(&lost);
-    let line = Timeline::new(shown, base, origin(header, base))
-        .ok_or_else(|| nothing(complaints.first().cloned().unwrap_or_else(|| "no packets".into())))?;
-    let indices = |pts: &[i64]| {
-        let mut indices: Vec<u64> = pts.iter().filter_map(|&p| line.index_of(p)).collect();
-        indices.sort_unstable();
-        indices.dedup();
-        indices
-    };
-    let (keyframes, lost) = (indices(&packets.keys), indices(&lost));
-    Ok((line, keyframes, lost))
+    let timeline = Timeline::new(shown, base, header.origin(base))?;
+    let (keyframes, lost) = (indices(&timeline, &packets.keys), indices(&timeline, &lost));
+    Some(Frames { timeline, keyframes, lost, counted: false })
 }
 
-/// The tick that counts as second 0. Files have one; broadcast streams start at any time of day.
-fn origin(header: &Header, base: TimeBase) -> i64 {
-    let name = header.format.format_name.as_deref().unwrap_or("");
-    if !name.split(',').any(|n| matches!(n, "mpegts" | "mpeg")) {
-        return 0;
+fn indices(timeline: &Timeline, pts: &[i64]) -> Vec<u64> {
+    let mut indices: Vec<u64> = pts.iter().filter_map(|&p| timeline.index_of(p)).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
+/// The frames that a decoder gave, in its order. If each has the timestamp of a packet of its own, and the container
+/// stores them, frames are known by them, and by their number otherwise.
+fn of_frames(header: &Header, stream: &Stream, packets: &Packets, shown: &[Shown]) -> Option<Frames> {
+    let base = stream.time_base()?;
+    let times: Option<Vec<i64>> = shown.iter().map(|frame| frame.pts).collect();
+    if let Some(times) = times.as_ref().filter(|times| header.clock() == Clock::Stored && ascends(times)) {
+        let mut stored = packets.pts.clone();
+        stored.sort_unstable();
+        if !has_repeats(&stored) && times.iter().all(|time| stored.binary_search(time).is_ok()) {
+            let timeline = Timeline::new(times.clone(), base, header.origin(base))?;
+            let keyframes = indices(&timeline, &packets.keys);
+            return Some(Frames { timeline, keyframes, lost: Vec::new(), counted: false });
+        }
     }
-    let start: f64 = header.format.start_time.as_deref().and_then(|t| t.parse().ok()).unwrap_or(0.0);
-    (start * f64::from(base.den) / f64::from(base.num)).round() as i64
+    let timeline = counted_timeline(header, stream, packets, shown.len(), times)?;
+    let is_start = |(index, frame): (u64, &Shown)| (index == 0 || frame.key).then_some(index);
+    let keyframes = (0..).zip(shown).filter_map(is_start).collect();
+    Some(Frames { timeline, keyframes, lost: Vec::new(), counted: true })
 }
 
-fn fraction(text: &str) -> Option<TimeBase> {
-    let (num, den) = text.split_once('/')?;
-    Some(TimeBase { num: num.parse().ok()?, den: den.parse().ok()? })
-}
-
-/// Where the header says that the video ends, if its frames stop well before.
-fn declared_end(
+/// When `frames` frames are shown that are known by their number: by a picture's turn in containers that know no times of
+/// showing, by the decoder's guess where it does not go backwards, by the stream's rate where nothing else is known.
+fn counted_timeline(
     header: &Header,
     stream: &Stream,
     packets: &Packets,
-    line: &Timeline,
-    complaints: &[String],
-) -> Option<f64> {
-    let start = line.start_sec();
-    let by_tag = stream.tags.duration.as_deref().and_then(clock_sec);
-    let by_stream = stream.duration.as_deref().and_then(|d| d.parse::<f64>().ok()).map(|d| start + d);
+    frames: usize,
+    guessed: Option<Vec<i64>>,
+) -> Option<Timeline> {
+    let (base, clock) = (stream.time_base()?, header.clock());
+    let by_rate = || Timeline::new((0..frames as i64).collect(), stream.frame_base()?, 0);
+    // The n-th frame is shown when the n-th packet is decoded: what delay there is says nothing of the recording.
+    let knows_decoding_only = clock == Clock::Decoding || packets.untimed > packets.seen / 10;
+    let turns = Some(&packets.dts).filter(|dts| knows_decoding_only && dts.len() == frames && ascends(dts));
+    let by_turn = || Timeline::new(turns?.clone(), base, header.origin(base));
+    let by_guess = || spread(guessed?, base, header.origin(base));
+    match clock {
+        Clock::None => by_rate().or_else(by_guess),
+        _ => by_turn().or_else(by_guess).or_else(by_rate),
+    }
+}
+
+fn ascends(times: &[i64]) -> bool {
+    times.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+/// A timeline of frames in their order, of which some share a tick; `None` if a time goes backwards.
+fn spread(times: Vec<i64>, base: TimeBase, origin: i64) -> Option<Timeline> {
+    if ascends(&times) {
+        return Timeline::new(times, base, origin);
+    }
+    let fine = |time: i64| time.checked_mul(i64::from(SHARES));
+    let mut spread: Vec<i64> = Vec::with_capacity(times.len());
+    for time in times {
+        let (own, before) = (fine(time)?, spread.last().copied().unwrap_or(i64::MIN));
+        let shares_tick = before >= own && before < own.checked_add(i64::from(SHARES))? - 1;
+        if before >= own && !shares_tick {
+            return None;
+        }
+        spread.push(own.max(before.saturating_add(1)));
+    }
+    Timeline::new(spread, TimeBase { num: base.num, den: base.den.checked_mul(SHARES)? }, fine(origin)?)
+}
+
+/// Where the header says that the video ends, if its frames stop well before.
+fn declared_end(header: &Header, stream: &Stream, packets: &Packets, line: &Timeline, damaged: bool) -> Option<f64> {
+    let origin_sec = line.container_sec(0) - line.sec(0);
+    let start_sec = stream.start_sec().map_or(line.start_sec(), |start| start - origin_sec);
+    let by_stream = stream.duration_sec().map(|duration| start_sec + duration);
     // A count tells whether frames are lost; when the last one ends, a duration tells better than their number.
     let by_count = stream.nb_frames.as_deref().and_then(|n| n.parse::<u64>().ok()).map(|n| {
         let lost = n.saturating_sub(packets.seen);
@@ -355,29 +269,9 @@ fn declared_end(
         if lost > 0 { by_stream.unwrap_or(guess) } else { guess }
     });
     // The container's duration may be the sound's; it counts where the video is alone or ffprobe complained.
-    let whole = header.format.duration.as_deref().and_then(|d| d.parse::<f64>().ok());
-    let by_container = whole.filter(|_| header.streams.len() == 1 || !complaints.is_empty());
-    let declared = by_count.or(by_tag).or(by_stream).or(by_container)?;
+    let by_container = header.duration_sec().filter(|_| header.streams.len() == 1 || damaged);
+    let declared = by_count.or(stream.tagged_end_sec()).or(by_stream).or(by_container)?;
     (declared > line.end_sec() + DECLARED_TOLERANCE_SEC).then_some(declared)
-}
-
-/// Seconds of `00:00:13.040000000`, as Matroska tags have it.
-fn clock_sec(text: &str) -> Option<f64> {
-    text.split(':').try_fold(0.0, |sum, part| part.trim().parse::<f64>().ok().map(|part| sum * 60.0 + part))
-}
-
-/// Clockwise degrees that a player turns the picture by.
-fn rotation(stream: &Stream) -> i32 {
-    let matrix = stream.side_data_list.iter().find_map(|data| data.rotation).map(|counter| -counter);
-    let tag = stream.tags.rotate.as_deref().and_then(|degrees| degrees.parse::<f64>().ok());
-    (matrix.or(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
-}
-
-/// How the container says that two eyes share a picture.
-fn stereo(stream: &Stream) -> Option<String> {
-    let is_stereo = |data: &&SideData| data.side_data_type.as_deref() == Some("Stereo 3D");
-    let by_data = stream.side_data_list.iter().find(is_stereo).and_then(|data| data.r#type.as_ref()?.as_str());
-    by_data.or(stream.tags.stereo_mode.as_deref()).filter(|mode| !matches!(*mode, "2D" | "mono")).map(str::to_owned)
 }
 
 /// In a damaged container: timestamps for the frames that are gone, so that those after them keep their indices. `pts`
@@ -402,21 +296,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packet_lines_of_several_versions_are_understood() {
-        let mut packets = Packets::default();
-        for line in ["0,K_", "1024,__", "512,___", "2048,KD_", "N/A,__", "1536,K__,", ""] {
-            packets.note(line);
-        }
-        assert_eq!((packets.pts, packets.keys), (vec![0, 1024, 512, 1536], vec![0, 2048, 1536]));
-        assert_eq!((packets.seen, packets.untimed), (6, 1));
-        let mut frames = Packets::default();
-        for line in ["1,0", "0,512", "0,N/A"] {
-            frames.note(line);
-        }
-        assert_eq!((frames.pts, frames.keys, frames.untimed), (vec![0, 512], vec![0], 1));
-    }
-
-    #[test]
     fn frames_lost_from_a_damaged_container_keep_their_places() {
         assert_eq!(lost_pts(&[0, 40, 80, 200, 240, 280]), [120, 160]);
         assert_eq!(lost_pts(&[0, 33, 67, 100, 133, 200, 233]), [166], "timestamps rounded to milliseconds");
@@ -425,15 +304,20 @@ mod tests {
     }
 
     #[test]
-    fn durations_of_matroska_tags_are_seconds() {
-        assert_eq!(clock_sec("00:01:13.500000000"), Some(73.5));
-        assert_eq!(clock_sec("soon"), None);
+    fn packets_between_frames_are_noticed() {
+        assert!(!has_short_steps(&[0, 33, 67, 100, 133, 167]), "rounded to milliseconds");
+        assert!(!has_short_steps(&[0, 40, 80, 160, 200]), "a gap");
+        assert!(has_short_steps(&[0, 41, 42, 83, 125, 167]));
+        assert!(has_short_steps(&[0, 40, 40, 80]) && has_repeats(&[0, 80, 40, 80]));
+        assert!(!has_short_steps(&[0, 1, 2, 3]) && !has_short_steps(&[7]) && !has_short_steps(&[]));
     }
 
     #[test]
-    fn complaints_lose_addresses_and_the_files_name() {
-        let path = Path::new("/data/a.mp4");
-        assert_eq!(tidy("[mov,mp4 @ 0x55] moov atom not found", path), "moov atom not found");
-        assert_eq!(tidy("file:/data/a.mp4: Invalid data found", path), "Invalid data found");
+    fn frames_that_share_a_tick_keep_their_order() {
+        let base = TimeBase { num: 1, den: 1000 };
+        let line = spread(vec![5, 6, 6, 6, 8], base, 5).unwrap();
+        assert_eq!((line.frames(), line.sec(0), line.sec(4)), (5, 0.0, 0.003));
+        assert!(line.sec(1) == 0.001 && line.sec(3) < 0.001_01);
+        assert_eq!(spread(vec![5, 7, 6], base, 0), None, "backwards");
     }
 }

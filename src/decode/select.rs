@@ -1,4 +1,5 @@
-//! The expression by which ffmpeg's `select` filter lets wanted frames pass, and only those.
+//! The expressions by which ffmpeg's `select` filter lets wanted frames pass, and only those, and by which `setpts` gives
+//! frames the times that we know.
 //!
 //! Frames are named by their timestamps, so that seeking, damage and variable rates cannot shift the choice. A grid
 //! wants thousands of frames; a sum of as many comparisons would be evaluated for each decoded frame. So timestamps are
@@ -25,6 +26,35 @@ pub fn expression(pts: &[i64]) -> String {
     let mut text = String::new();
     tree(&runs(pts), &mut text);
     text
+}
+
+/// The expression that gives frame number `N` the timestamp `pts[N]`. At least one is needed.
+pub fn times(pts: &[i64]) -> String {
+    let mut text = String::new();
+    let mut firsts = Vec::new();
+    let mut next = 0;
+    for run in runs(pts) {
+        firsts.push((next, run));
+        next += run.count;
+    }
+    times_tree(&firsts, &mut text);
+    text
+}
+
+fn times_tree(runs: &[(i64, Run)], out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match runs {
+        [] => write!(out, "0"),
+        [(first, Run { start, step, .. })] => write!(out, "{}+(N-{first})*{step}", paren(*start)),
+        _ => {
+            let (low, high) = runs.split_at(runs.len() / 2);
+            let _ = write!(out, "if(lt(N,{}),", high[0].0);
+            times_tree(low, out);
+            out.push(',');
+            times_tree(high, out);
+            write!(out, ")")
+        }
+    };
 }
 
 fn runs(pts: &[i64]) -> Vec<Run> {
@@ -84,6 +114,12 @@ mod tests {
         let jitter: Vec<i64> = (0..4000).map(|i| i * 133 + i % 3).collect();
         let depth = expression(&jitter).split("between").next().unwrap().matches("if(").count();
         assert!(depth <= 13, "{depth} comparisons deep");
+    }
+
+    #[test]
+    fn numbers_are_given_times_run_by_run() {
+        assert_eq!(times(&[0, 40, 80, 120]), "0+(N-0)*40");
+        assert_eq!(times(&[-40, 0, 40, 160, 200]), "if(lt(N,3),(-40)+(N-0)*40,160+(N-3)*40)");
     }
 
     #[test]

@@ -34,6 +34,8 @@ impl FrameSource for SyntheticSource {
             timeline: Timeline::constant(self.frames, self.fps).ok_or_else(nothing)?,
             keyframes: vec![0],
             declared_end_sec: None,
+            counted: false,
+            damage: None,
             lost: Vec::new(),
             notes: Vec::new(),
             pictures: None,

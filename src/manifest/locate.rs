@@ -1,10 +1,10 @@
 //! Where the videos of a manifest lie.
 //!
-//! Videos are named `<video_uid>.<extension>` somewhere below a few folders, or are folders of that name with a JPEG file
-//! for each frame. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
+//! Videos are named `<video_uid>.<extension>` somewhere below a few folders, or are folders of that name: with a JPEG file
+//! for each frame, or with pieces `0.mp4`, `1.mp4`, ... as `egofx chunk` makes them. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
 //! two places is never decided by chance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,10 @@ use walkdir::WalkDir;
 use super::{ManifestError, Video};
 
 /// Extensions of files that are taken for videos, in lower case.
-const EXTENSIONS: [&str; 9] = ["mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts"];
+const EXTENSIONS: [&str; 19] = [
+    "mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "mts", "m2ts", "3gp", "3g2", "wmv", "asf", "flv",
+    "ogv", "vob", "mxf",
+];
 
 /// Extensions of files that are taken for frames of a video, in lower case.
 const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
@@ -27,8 +30,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
     let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
     let mut found: HashMap<usize, PathBuf> = HashMap::new();
     for root in roots {
-        let Found { files, folders } = Found::below(root)?;
+        let Found { files, pieces, folders } = Found::below(root)?;
         let named = files.into_iter().map(|path| (uid_of(&path).map(str::to_owned), path));
+        let named = named.chain(pieces.into_iter().map(|path| (uid_of_pieces(&path).map(str::to_owned), path)));
         let named = named.chain(folders.into_iter().map(|path| (uid_of_folder(&path).map(str::to_owned), path)));
         for (uid, path) in named {
             let Some(&at) = uid.and_then(|uid| wanted.get(&uid)) else { continue };
@@ -54,8 +58,10 @@ pub(crate) const UNFINISHED: &str = ".egofx";
 /// What lies below a folder: absolute paths in order, links followed.
 #[derive(Default)]
 struct Found {
-    /// Files whose extension is a video's.
+    /// Files whose extension is a video's, and that are no pieces of one.
     files: Vec<PathBuf>,
+    /// Folders with the pieces of a video.
+    pieces: Vec<PathBuf>,
     /// Folders with pictures directly in them.
     folders: Vec<PathBuf>,
 }
@@ -78,7 +84,22 @@ impl Found {
         }
         found.folders.sort();
         found.folders.dedup();
+        found.take_pieces(&root);
         Ok(found)
+    }
+
+    /// Takes the folders below `root` for videos whose files are named `0.mp4`, `1.mp4`, ... without a gap, and no others.
+    fn take_pieces(&mut self, root: &Path) {
+        let mut names: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+        for file in &self.files {
+            let folder = file.parent().filter(|folder| *folder != root);
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            _ = folder.map(|folder| names.entry(folder.to_owned()).or_default().insert(name));
+        }
+        let is_whole = |names: &BTreeSet<String>| (0..names.len()).all(|k| names.contains(&format!("{k}.mp4")));
+        names.retain(|_, names| is_whole(names));
+        self.files.retain(|file| file.parent().is_none_or(|folder| !names.contains_key(folder)));
+        self.pieces = names.into_keys().collect();
     }
 
     fn add(&mut self, file: PathBuf) {
@@ -91,11 +112,15 @@ impl Found {
     }
 }
 
-/// All files below `root` whose extension is a video's: absolute, in order of their paths, links followed.
+/// All files below `root` whose extension is a video's, and all folders of pieces of a video: absolute, in order of their
+/// paths, links followed.
 ///
 /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
-pub(crate) fn video_files(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
-    Ok(Found::below(root)?.files)
+pub(crate) fn videos_below(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    let Found { mut files, pieces, .. } = Found::below(root)?;
+    files.extend(pieces);
+    files.sort();
+    Ok(files)
 }
 
 /// All folders below `root` with pictures directly in them: absolute, in order of their paths, links followed.
@@ -114,9 +139,14 @@ fn uid_of_folder(path: &Path) -> Option<&str> {
     Some(name.strip_suffix(PICTURE_FOLDER_ENDING).unwrap_or(name))
 }
 
-/// The uid that a file's name holds, unchecked; `None` where the name is not UTF-8.
+/// The uid that the name of a folder of pieces holds, unchecked; `None` where it is not UTF-8.
+fn uid_of_pieces(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// The uid that the name of a file or of a folder of pieces holds, unchecked; `None` where the name is not UTF-8.
 pub(crate) fn uid_of(path: &Path) -> Option<&str> {
-    path.file_stem()?.to_str()
+    if is_one_of(path, &EXTENSIONS) { path.file_stem()?.to_str() } else { uid_of_pieces(path) }
 }
 
 /// Whether two paths lead to one file.
@@ -164,6 +194,25 @@ mod tests {
         let (a, b, c) = (at("v1/full_scale/a.mp4"), at("b.MP4"), at("x/c.webm"));
         assert_eq!(found, [Some(&*a), Some(&*b), Some(&*c), None, None, None]);
         assert!(a.is_absolute());
+    }
+
+    #[test]
+    fn folders_of_pieces_are_videos_too() {
+        let dir = tree(&["a/0.mp4", "a/1.mp4", "a/10.mp4", "b/x.y/0.mp4", "b/x.y/1.mp4", "b/c/1.mp4", "b/d/0.mp4"]);
+        fs::write(dir.path().join("b/d/other.mkv"), "").unwrap();
+        let mut videos = videos(&["a", "x.y", "c", "d", "0"]);
+        assert!(locate(&mut videos, &[dir.path().join("a")]).is_ok(), "a folder that is given holds videos");
+        assert_eq!(videos[4].path, Some(dir.path().join("a/0.mp4")));
+        locate(&mut videos[..4], &[dir.path().to_owned()]).unwrap();
+        let found: Vec<_> = videos[..4].iter().map(|video| video.path.clone()).collect();
+        assert_eq!(
+            found,
+            [None, Some(dir.path().join("b/x.y")), None, None],
+            "1.mp4 to 10.mp4, no 0.mp4, another file"
+        );
+        let all = videos_below(&dir.path().join("b")).unwrap();
+        assert_eq!(all, ["c/1.mp4", "d/0.mp4", "d/other.mkv", "x.y"].map(|name| dir.path().join("b").join(name)));
+        assert_eq!(uid_of(&all[3]), Some("x.y"));
     }
 
     #[test]

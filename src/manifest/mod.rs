@@ -23,7 +23,7 @@ use crate::ids::{ClipUid, VideoUid};
 use crate::time::{Fps, TimeSpan};
 
 pub use error::{ManifestError, Place, RejectReason, Rejected};
-pub(crate) use locate::{UNFINISHED, is_picture, picture_folders, same_file, uid_of, video_files};
+pub(crate) use locate::{UNFINISHED, is_picture, picture_folders, same_file, uid_of, videos_below};
 
 /// A list of videos, each with its clips.
 #[derive(Debug, Clone, PartialEq)]

@@ -160,7 +160,7 @@ impl Context<'_> {
             let present = (first_window..).zip(frames).filter(|(_, frames)| !frames.is_empty());
             wishes.extend(present.map(|(window, frames)| Wish { task, window, size, frames }));
         }
-        let decoded = stretch.last + 1 - video.keyframe_before(stretch.first);
+        let decoded = stretch.last + 1 - video.start_before(stretch.first);
         Counters::add(&self.control.counters.frames_needed, decoded);
         Counters::add(&self.control.counters.frames_decoded, decoded);
         self.decode(video, Sampler::new(wishes), &transforms, sinks)
@@ -297,7 +297,7 @@ fn stretches(pieces: Vec<Piece>, video: &VideoInfo) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for ((first, last), piece) in placed {
         match stretches.last_mut() {
-            Some(open) if video.keyframe_before(first) <= open.last => {
+            Some(open) if video.start_before(first) <= open.last => {
                 open.last = open.last.max(last);
                 open.pieces.push(piece);
             }

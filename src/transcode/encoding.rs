@@ -112,10 +112,18 @@ impl Settings {
     fn encode(&self, command: &mut FfmpegCommand, tools: &Tools, video: &VideoInfo, cuts: &[Cut], threads: usize) {
         let (width, height) = self.size_of(video, cuts);
         // Full-range 4:2:0 stays full-range; whatever else there is becomes what every decoder takes.
-        command.args(["-vf", &format!("scale={width}:{height}:flags=bicubic,format=yuv420p|yuvj420p")]);
+        // `showinfo` tells when the first frame has come: before, a decoder may miss what is never shown.
+        let first = format!("showinfo=checksum=0,{}", video.timing_filter());
+        let scale = format!("{first}scale={width}:{height}:flags=bicubic,format=yuv420p|yuvj420p");
+        command.args(["-vf", &scale]);
         // Ticks of the source: with the default, one per frame, frames of variable rates would fall together.
-        let ticks = if (1..7).contains(&tools.major()) { "-1" } else { "demux" };
-        command.args([tools.passthrough_option(), "passthrough", "-enc_time_base", ticks]);
+        let base = video.timeline.base();
+        let ticks = match (video.counted, tools.major()) {
+            (true, _) => format!("{}:{}", base.num, base.den),
+            (false, 1..7) => "-1".to_owned(),
+            (false, _) => "demux".to_owned(),
+        };
+        command.args([tools.passthrough_option(), "passthrough", "-enc_time_base", &ticks]);
         command.args(["-c:v", "libx264", "-crf", &self.crf.to_string(), "-preset", self.preset]);
         command.args(["-threads:v", &threads.to_string()]);
         if let Some(keyint) = self.keyint {

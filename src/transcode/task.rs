@@ -10,7 +10,7 @@ use super::encoding::Settings;
 use super::proof::Claim;
 use super::record::{Piece, Record};
 use super::{Audio, TranscodeError};
-use crate::decode::{Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
+use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
 use crate::digest;
 use crate::ids::VideoUid;
 use crate::manifest::{Manifest, Video};
@@ -217,16 +217,22 @@ impl Transcoder {
 /// Waits for ffmpeg. Its success counts only together with its silence.
 fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<(), TranscodeError> {
     let (mut complaints, mut first) = (0, String::new());
+    let (mut open, mut begun) = (false, false);
     while let Some(line) = child.next_line() {
         match line {
+            LogLine::Opened => open = true,
             LogLine::Encoded(frames) => encoded(frames),
-            LogLine::Damage(line) | LogLine::Fallback(line) => {
-                complaints += 1;
-                if first.is_empty() {
-                    first = line;
+            LogLine::Complaint(complaint) => {
+                // Where a stream begins between key frames, pictures miss others that are never shown, nor are they.
+                let natural = complaint.about == About::Reference && !begun;
+                let counts = complaint.about == About::Output || (complaint.is_news(open) && !natural);
+                complaints += usize::from(counts);
+                if counts && first.is_empty() {
+                    first = complaint.words;
                 }
             }
-            LogLine::Frame(_) => {}
+            LogLine::Fallback(_) => {} // software decodes
+            LogLine::Frame(_) => begun = true,
         }
     }
     let status = child.wait().map_err(TranscodeError::Child)?;

@@ -1,0 +1,315 @@
+//! The frames of one file, out of one ffmpeg after the other.
+//!
+//! Not for choosing frames. Invariant: a frame is delivered if it is proved to be the one of its index (see `order`) and
+//! no complaint may be about it; neither ffmpeg's exit status nor a frame count is trusted instead.
+
+use std::collections::VecDeque;
+
+use ffmpeg_sidecar::command::FfmpegCommand;
+
+use super::child::Child;
+use super::ffmpeg::{FfmpegSource, HwAccel, reported};
+use super::graph::Sizes;
+use super::log_line::{About, Complaint, LogLine, Shown};
+use super::order::{Order, Standing};
+use super::{Fault, Frame, VideoInfo, probe};
+use crate::recipe::Transform;
+
+/// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
+/// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
+const COMPLAINT_LEAD_FRAMES: u64 = 48;
+
+/// Where decoding starts in the middle of a file.
+///
+/// Mostly the key frame before the wanted ones is the place. Some containers land behind it, and a decoder that starts at
+/// an open GOP complains of frames that refer to earlier ones, while nobody can tell which frames a complaint concerns:
+/// then it starts some key frames earlier, and complaints count from `mark` on only; what they mean before it is past
+/// when the last key frame before the wanted ones comes.
+#[derive(Debug, Clone, Copy)]
+struct Landing {
+    /// The key frame that is sought. Containers without an index land up to a key frame later.
+    target: u64,
+    /// A key frame that comes first, unless the seek landed behind it.
+    mark: u64,
+    /// Whether complaints before the mark are known to be past before the wanted frames come.
+    far: bool,
+}
+
+impl Landing {
+    /// Where to start, the last one first; the first frame of the file is what is left when none of them will do.
+    fn before(wanted: u64, video: &VideoInfo) -> Vec<Self> {
+        if video.counted {
+            return Vec::new();
+        }
+        let key = video.keyframe_before(wanted);
+        let near = Self { target: key, mark: key, far: false };
+        let far = key.checked_sub(COMPLAINT_LEAD_FRAMES).map(|index| video.keyframe_before(index)).and_then(|mark| {
+            let target = video.keyframe_before(mark.checked_sub(1)?);
+            Some(Self { target, mark, far: true })
+        });
+        far.into_iter().chain([near]).filter(|landing| landing.target > 0).collect()
+    }
+}
+
+enum State {
+    Unstarted,
+    Running(Child),
+    Ended,
+}
+
+/// What comes next of a running ffmpeg.
+enum Next {
+    /// The picture of this frame, which may be used or not.
+    Picture(u64, bool),
+    /// The seek did not lead to the mark.
+    Missed(Landing),
+    /// Nothing more.
+    End,
+}
+
+/// The wanted frames of a video, in order.
+pub(super) struct Stream {
+    source: FfmpegSource,
+    video: VideoInfo,
+    /// Where to start, the last one first; at the first frame if there are none.
+    landings: Vec<Landing>,
+    /// The one in use, until its mark has come.
+    landing: Option<Landing>,
+    /// The mark of the one in use, also after it has come.
+    mark: Option<u64>,
+    wanted: Vec<u64>,
+    sizes: Sizes,
+    state: State,
+    /// Frames of `wanted` that have come out of the decoder, or will not come any more.
+    passed: usize,
+    /// Whether the input is open.
+    open: bool,
+    /// Where frames stand since the start or the mark.
+    order: Option<Order>,
+    /// A complaint since the last frame.
+    suspect: Option<Complaint>,
+    /// Frames below this index may be harmed.
+    harmed_until: u64,
+    /// Why the next frame that is not delivered is not.
+    reason: Option<Fault>,
+    last_complaint: String,
+    fell_back: bool,
+    ready: VecDeque<Result<Frame, Fault>>,
+}
+
+impl Iterator for Stream {
+    type Item = Result<Frame, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return None,
+                State::Unstarted => self.start(),
+                State::Running(_) if self.passed == self.wanted.len() => {}
+                State::Running(child) => self.advance(child),
+            }
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl Stream {
+    /// The frames of `wanted`, which is not empty, in each of `transforms`.
+    pub fn new(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> Self {
+        Self {
+            source: source.clone(),
+            landings: Landing::before(wanted[0], video),
+            landing: None,
+            mark: None,
+            wanted: wanted.to_vec(),
+            sizes: Sizes::new(transforms, video),
+            video: video.clone(),
+            state: State::Unstarted,
+            passed: 0,
+            open: false,
+            order: None,
+            suspect: None,
+            harmed_until: 0,
+            reason: None,
+            last_complaint: String::new(),
+            fell_back: false,
+            ready: VecDeque::new(),
+        }
+    }
+
+    fn start(&mut self) {
+        self.landing = self.landings.pop();
+        self.mark = self.landing.map(|landing| landing.mark);
+        (self.open, self.order, self.suspect) = (false, None, None);
+        let selected = self.mark.iter().chain(&self.wanted);
+        let mut named: Vec<i64> = selected.filter_map(|&index| self.name_of(index)).collect();
+        named.dedup(); // the mark may be wanted itself
+        match Child::spawn(self.command(), reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted)) {
+            Ok(child) => self.state = State::Running(child),
+            Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
+        }
+    }
+
+    /// What ffmpeg's filters know frame `index` by: its timestamp or its number.
+    fn name_of(&self, index: u64) -> Option<i64> {
+        if self.video.counted { i64::try_from(index).ok() } else { self.video.timeline.pts(index) }
+    }
+
+    /// The frame that bears this name, if there is one.
+    fn index_of(&self, name: i64) -> Option<u64> {
+        if !self.video.counted {
+            return self.video.timeline.index_of(name);
+        }
+        u64::try_from(name).ok().filter(|&index| index < self.video.timeline.frames())
+    }
+
+    fn command(&self) -> FfmpegCommand {
+        let mut command = self.source.command();
+        if let HwAccel::Cuda(ordinal) = self.source.hwaccel {
+            command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
+        }
+        command.args(FfmpegSource::OWN_TIMES);
+        if let Some(Landing { target, .. }) = self.landing {
+            // By the container's own clock, and no trimming: `select` knows which frames are wanted.
+            let second = self.video.timeline.container_sec(target);
+            command.args(["-seek_timestamp", "1", "-noaccurate_seek", "-ss", &format!("{second:.6}")]);
+        }
+        if self.sizes.turned_here() {
+            command.arg("-noautorotate");
+        }
+        command.arg("-i").arg(probe::file_url(&self.video.path));
+        command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
+        self.source.end_in_raw_frames(&mut command);
+        command
+    }
+
+    /// Reads one picture, or the end.
+    fn advance(&mut self, mut child: Child) {
+        let mut picture = vec![0; self.sizes.bytes()];
+        match child.read_frame(&mut picture) {
+            Ok(true) => {}
+            Ok(false) => return self.end(child),
+            Err(e) => return self.ready.push_back(Err(Fault::Child(e.to_string()))),
+        }
+        match self.next_picture(&child) {
+            Next::Picture(index, sound) => self.deliver(index, picture, sound),
+            Next::Missed(landing) => return self.restart(landing),
+            Next::End => return self.end(child),
+        }
+        self.state = State::Running(child);
+    }
+
+    /// Follows the frames that the decoder gives up to the one whose picture was piped.
+    fn next_picture(&mut self, child: &Child) -> Next {
+        while let Some(line) = child.next_line() {
+            match line {
+                LogLine::Frame(shown) => {
+                    if let Some(next) = self.follow(shown) {
+                        return next;
+                    }
+                }
+                LogLine::Complaint(complaint) => self.complain(complaint),
+                LogLine::Fallback(why) => self.fall_back(why),
+                LogLine::Opened => self.open = true,
+                LogLine::Encoded(_) => {} // nothing is encoded here
+            }
+        }
+        Next::End
+    }
+
+    /// Takes a frame that came out of the decoder; tells what becomes of it if its picture was piped.
+    fn follow(&mut self, Shown { pts, .. }: Shown) -> Option<Next> {
+        let index = pts.and_then(|name| self.index_of(name));
+        if let Some(landing) = self.landing {
+            let index = index.filter(|&index| index >= landing.mark)?;
+            // Too late, or after complaints that nobody can place.
+            if index > landing.mark || (self.suspect.is_some() && !landing.far) {
+                return Some(Next::Missed(landing));
+            }
+            (self.landing, self.suspect) = (None, None);
+        }
+        let sound = self.is_sound(index);
+        index.filter(|&index| self.is_selected(index)).map(|index| Next::Picture(index, sound))
+    }
+
+    fn is_selected(&self, index: u64) -> bool {
+        self.mark == Some(index) || self.wanted.binary_search(&index).is_ok()
+    }
+
+    /// Whether the next frame out of the decoder is the one of `index`, and unharmed as far as anybody can tell.
+    fn is_sound(&mut self, index: Option<u64>) -> bool {
+        if self.order.is_none() {
+            // Where a stream begins between key frames, decoders miss what the first pictures refer to. Those are not on
+            // the timeline; what they miss is no harm to the others.
+            if index.is_none() {
+                return false;
+            }
+            self.suspect.take_if(|complaint| complaint.about == About::Reference);
+        }
+        let near = index.unwrap_or(self.harmed_until);
+        if let Some(Complaint { words: line, .. }) = self.suspect.take() {
+            self.reason.get_or_insert(Fault::Damage { near, line });
+            self.harmed_until = self.video.keyframe_from(near + COMPLAINT_LEAD_FRAMES).max(self.harmed_until);
+        }
+        let is_key = index.is_some_and(|index| self.video.keyframes.binary_search(&index).is_ok());
+        let standing = self.order.get_or_insert_default().judge(index, is_key);
+        if let Standing::Doubtful { due: Some(due) } = standing {
+            self.reason.get_or_insert(Fault::Disorder { due, found: index });
+        }
+        standing == Standing::Proved && near >= self.harmed_until
+    }
+
+    fn complain(&mut self, complaint: Complaint) {
+        self.last_complaint.clone_from(&complaint.words);
+        let is_worse = self.suspect.as_ref().is_none_or(|known| known.about == About::Reference);
+        if is_worse && complaint.concerns(self.video.stream, self.open) {
+            self.suspect = Some(complaint);
+        }
+    }
+
+    fn fall_back(&mut self, why: String) {
+        if !std::mem::replace(&mut self.fell_back, true) {
+            self.ready.push_back(Err(Fault::Fallback { wanted: "cuda".into(), why }));
+        }
+    }
+
+    /// Hands on the picture of a frame, if it is wanted and sound.
+    fn deliver(&mut self, index: u64, picture: Vec<u8>, sound: bool) {
+        let position = self.wanted.partition_point(|&w| w < index);
+        let is_wanted = position >= self.passed && self.wanted.get(position) == Some(&index);
+        if !is_wanted {
+            return;
+        }
+        // Frames between the last one and this one did not come.
+        if !sound || position > self.passed {
+            self.ready.extend(self.reason.take().map(Err));
+        }
+        if sound {
+            self.passed = position + 1;
+            self.ready.push_back(Ok(Frame { index, pixels: self.sizes.pixels(picture, index) }));
+        } else if index < self.harmed_until {
+            self.passed = position + 1;
+        }
+    }
+
+    fn restart(&mut self, landing: Landing) {
+        let again = landing.target - self.landings.last().map_or(0, |next| next.target);
+        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(landing.target), again }));
+        self.state = State::Unstarted;
+    }
+
+    /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
+    fn end(&mut self, mut child: Child) {
+        while !matches!(self.next_picture(&child), Next::End) {}
+        if let Some(landing) = self.landing.take() {
+            return self.restart(landing);
+        }
+        let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        let (got, wanted) = (self.passed as u64, self.wanted.len() as u64);
+        if got < wanted {
+            let line = std::mem::take(&mut self.last_complaint);
+            self.ready.extend(self.reason.take().map(Err));
+            self.ready.push_back(Err(Fault::Short { status, got, wanted, line }));
+        }
+    }
+}
