@@ -154,6 +154,23 @@ fn a_seek_in_an_elementary_stream_is_not_believed() {
 }
 
 #[test]
+fn frames_are_counted_on_where_pictures_change_their_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |name: &str, size: &str| {
+        let args = format!("-f lavfi -i testsrc2=s={size}:r=25 -frames:v 20 -pix_fmt yuv420p -c:v libx264 -bf 2 -g 10");
+        fs::read(make(folder.path(), name, &args)).unwrap()
+    };
+    let path = folder.path().join("both.h264");
+    fs::write(&path, [part("a.h264", "96x64"), part("b.h264", "144x96")].concat()).unwrap();
+    let video = probe(&path);
+    let (whole, faults) = open(&video, &all(&video));
+    assert_eq!((whole.len(), faults), (40, vec![]));
+    let (some, faults) = open(&video, &[3, 29, 39]);
+    assert_eq!((indices(&some), faults), (vec![3, 29, 39], vec![]));
+    assert!(some.iter().all(|frame| frame.pixels == whole[frame.index as usize].pixels));
+}
+
+#[test]
 fn packets_that_are_never_shown_are_no_frames() {
     let video = assert_whole(&odd("roadtrip-vp92-10bit.webm"), 72, 0.0);
     assert!((video.timeline.mean_fps() - 24_000.0 / 1001.0).abs() < 0.02 && !video.counted);
@@ -228,6 +245,43 @@ fn a_list_that_broke_off_is_not_believed() {
     let dying = FfmpegSource { tools: egofx::decode::Tools { ffprobe: script, ..tools() }, ..source() };
     let error = dying.probe(&data("media/nasa_13013.mp4"), None).unwrap_err().to_string();
     assert!(error.contains("the list of its frames broke off") && error.contains("signal: 9"), "{error}");
+}
+
+/// What follows the last packet is a sixth of the file.
+#[test]
+fn a_list_that_ends_long_before_the_file_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        "-f lavfi -i testsrc2=s=640x480:r=30,noise=alls=40:allf=t -frames:v 90 -pix_fmt yuv420p -c:v mpeg2video -q:v 2";
+    let path = make(folder.path(), "a.ts", args);
+    let mut bytes = fs::read(&path).unwrap();
+    assert_eq!(probe(&path).timeline.frames(), 90);
+    assert!(bytes.len() > 2_000_000, "{}", bytes.len());
+    let from = bytes.len() * 5 / 6;
+    bytes[from..].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let error = source().probe(&path, None).unwrap_err().to_string();
+    assert!(error.contains("the list of its frames broke off: its last packet ends at byte"), "{error}");
+}
+
+/// One picture's bytes are overwritten. The decoder notices some pictures later, and conceals what it does not understand.
+#[test]
+fn harm_is_taken_to_begin_at_the_key_frame_before_a_complaint() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "-f lavfi -i testsrc2=s=192x128:r=30,noise=alls=12:allf=t -frames:v 120 -pix_fmt yuv420p \
+                -c:v libx264 -preset veryfast -bf 2 -g 40 -keyint_min 40 -sc_threshold 0";
+    let path = make(folder.path(), "a.mp4", args);
+    let (sound, _) = open(&probe(&path), &(0..120).collect::<Vec<_>>());
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 12_000].fill(0x55);
+    fs::write(&path, bytes).unwrap();
+    let video = probe(&path);
+    let (frames, faults) = open(&video, &all(&video));
+    let Some(Fault::Damage { near, .. }) = faults.first() else { panic!("{faults:?}") };
+    let key = video.keyframe_before(*near);
+    assert!(*near > key && !indices(&frames).iter().any(|index| (key..=*near).contains(index)), "{near} {key}");
+    assert!(frames.len() >= 40 && frames.iter().all(|frame| frame.pixels == sound[frame.index as usize].pixels));
 }
 
 /// A row for each frame.

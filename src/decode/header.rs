@@ -182,6 +182,13 @@ impl Header {
         (start * f64::from(base.den) / f64::from(base.num)).round() as i64
     }
 
+    /// Whether nothing but the file's length tells where its packets end.
+    pub fn is_open_ended(&self) -> bool {
+        let name = self.format.format_name.as_deref().unwrap_or("");
+        let always = name.split(',').any(|n| matches!(n, "mpegts" | "mpeg" | "flv" | "live_flv" | "ogg"));
+        always || (name.contains("matroska") && self.duration_sec().is_none())
+    }
+
     /// How long the container says that all of it is, in seconds.
     pub fn duration_sec(&self) -> Option<f64> {
         known(seconds(self.format.duration.as_deref())?)

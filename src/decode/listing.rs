@@ -29,6 +29,8 @@ pub(super) struct Packets {
     pub untimed: u64,
     /// Bytes of the smallest.
     pub smallest: Option<u64>,
+    /// The byte of the file where the last packet of any stream ends; 0 where that is not known.
+    pub end: u64,
 }
 
 /// Something that ffprobe said while it read a file.
@@ -52,8 +54,8 @@ pub(super) fn packets(
 ) -> Result<(Packets, Vec<Remark>), ProbeError> {
     let tool = |e: std::io::Error| ProbeError::Tool(e.to_string());
     let mut child = Command::new(&tools.ffprobe)
-        .args(["-hide_banner", "-loglevel", "repeat+level+info", "-select_streams", &stream.to_string()])
-        .args(["-show_entries", "packet=pts,dts,size,flags", "-of", "csv=p=0"])
+        .args(["-hide_banner", "-loglevel", "repeat+level+info"])
+        .args(["-show_entries", "packet=stream_index,pts,dts,size,pos,flags", "-of", "csv=p=0"])
         .arg(file_url(path))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -66,7 +68,7 @@ pub(super) fn packets(
         let drainer = scope.spawn(move || first_words(stderr));
         // ffprobe's list is read line by line: an hour of video has a hundred thousand.
         for line in stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok)) {
-            packets.note(&line);
+            packets.note(&line, stream);
         }
         drainer.join().unwrap_or_default()
     });
@@ -109,9 +111,14 @@ fn remarks(said: &str, stream: u32, codec: &str) -> Vec<Remark> {
 }
 
 impl Packets {
-    /// Takes `pts,dts,size,flags`: `512,0,1380,K__`.
-    fn note(&mut self, line: &str) {
-        let [pts, dts, size, flags, ..] = line.split(',').collect::<Vec<_>>()[..] else { return };
+    /// Takes `stream,pts,dts,size,pos,flags`: `0,512,0,1380,48,K__`.
+    fn note(&mut self, line: &str, stream: u32) {
+        let [of, pts, dts, size, pos, flags, ..] = line.split(',').collect::<Vec<_>>()[..] else { return };
+        let size: Option<u64> = size.parse().ok();
+        self.end = self.end.max(pos.parse().map_or(0, |pos: u64| pos.saturating_add(size.unwrap_or(0))));
+        if of.parse() != Ok(stream) {
+            return;
+        }
         let (pts, is_key) = (pts.parse::<i64>().ok(), flags.contains('K'));
         self.seen += 1;
         self.keys.extend(pts.filter(|_| is_key));
@@ -122,7 +129,7 @@ impl Packets {
         self.pts.extend(pts);
         self.untimed += u64::from(pts.is_none());
         self.dts.extend(dts.parse::<i64>().ok());
-        self.smallest = size.parse().ok().into_iter().chain(self.smallest).min();
+        self.smallest = size.into_iter().chain(self.smallest).min();
     }
 }
 
@@ -160,18 +167,19 @@ mod tests {
     fn packet_lines_of_several_versions_are_understood() {
         let mut packets = Packets::default();
         for line in [
-            "0,-512,900,K_",
-            "1024,0,80,__",
-            "512,512,7,___",
-            "2048,1024,6,KD_",
-            "N/A,1536,81,__",
-            "1536,2048,82,K__,",
+            "0,0,-512,900,48,K_",
+            "0,1024,0,80,948,__",
+            "1,0,0,4000,1028,K_",
+            "0,512,512,7,5028,___",
+            "0,2048,1024,6,N/A,KD_",
+            "0,N/A,1536,81,5042,__",
+            "0,1536,2048,82,5123,K__,",
             "",
         ] {
-            packets.note(line);
+            packets.note(line, 0);
         }
         assert_eq!((packets.pts, packets.keys), (vec![0, 1024, 512, 1536], vec![0, 2048, 1536]));
-        assert_eq!(packets.dts, [-512, 0, 512, 1536, 2048]);
+        assert_eq!((packets.dts, packets.end), (vec![-512, 0, 512, 1536, 2048], 5205));
         assert_eq!((packets.seen, packets.untimed, packets.smallest), (6, 1, Some(7)));
     }
 

@@ -16,6 +16,9 @@ use crate::time::{TimeBase, Timeline};
 /// writers round, and the last frame's duration is a guess.
 const DECLARED_TOLERANCE_SEC: f64 = 0.5;
 
+/// Bytes behind the last packet that need no explanation: indices, tables, the overhead of the container.
+const MOST_REST_BYTES: u64 = 256 << 10;
+
 /// The longest gap in a damaged container that is taken for lost frames, in frames: an hour at 30 fps.
 const MOST_LOST_FRAMES: i64 = 108_000;
 
@@ -46,6 +49,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
     let stream = header.best_stream(path)?;
     let codec = stream.codec_name.clone().unwrap_or_default();
     let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec)?;
+    check_end(&header, &packets, bytes, path)?;
     let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
     let mut notes = Vec::new();
     let frames = match why_decode(&header, &codec, &packets) {
@@ -130,6 +134,16 @@ fn check_file(path: &Path) -> Result<u64, ProbeError> {
     }
     File::open(path).map_err(|e| unreadable(e.to_string()))?;
     if metadata.len() == 0 { Err(ProbeError::Empty(path.to_owned())) } else { Ok(metadata.len()) }
+}
+
+/// A list that stops well before the file does was broken off, by a read error for instance, of which ffprobe says nothing.
+fn check_end(header: &Header, packets: &Packets, bytes: u64, path: &Path) -> Result<(), ProbeError> {
+    let (end, rest) = (packets.end, bytes.saturating_sub(packets.end));
+    if !header.is_open_ended() || end == 0 || rest <= (bytes / 20).max(MOST_REST_BYTES) {
+        return Ok(());
+    }
+    let why = format!("its last packet ends at byte {end}, the file at byte {bytes}: a read error, or bytes of no use");
+    Err(ProbeError::Broken { path: path.to_owned(), why })
 }
 
 /// `file:` keeps ffprobe from taking a name with a colon for a protocol.

@@ -1,7 +1,8 @@
 //! The frames of one file, out of one ffmpeg after the other.
 //!
 //! Not for choosing frames. Invariant: a frame is delivered if it is proved to be the one of its index (see `order`) and
-//! no complaint may be about it; neither ffmpeg's exit status nor a frame count is trusted instead.
+//! no complaint may be about it; neither ffmpeg's exit status nor a frame count is trusted instead. A decoder may complain
+//! of harm some frames late, so frames are held back until the next key frame, as far as decoding goes on anyway.
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,9 @@ use crate::recipe::Transform;
 /// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
 /// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
 const COMPLAINT_LEAD_FRAMES: u64 = 48;
+
+/// Bytes of pictures that are held back at most: 340 pictures of 256 x 256 pixels.
+const HELD_BYTES: usize = 64 << 20;
 
 /// Where decoding starts in the middle of a file.
 ///
@@ -94,6 +98,8 @@ pub(super) struct Stream {
     reason: Option<Fault>,
     last_complaint: String,
     fell_back: bool,
+    /// Frames since the last key frame, of which a complaint may still come.
+    held: VecDeque<Frame>,
     ready: VecDeque<Result<Frame, Fault>>,
 }
 
@@ -105,7 +111,7 @@ impl Iterator for Stream {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return None,
                 State::Unstarted => self.start(),
-                State::Running(_) if self.passed == self.wanted.len() => {}
+                State::Running(_) if self.passed == self.wanted.len() => self.release_held(),
                 State::Running(child) => self.advance(child),
             }
         }
@@ -133,6 +139,7 @@ impl Stream {
             reason: None,
             last_complaint: String::new(),
             fell_back: false,
+            held: VecDeque::new(),
             ready: VecDeque::new(),
         }
     }
@@ -169,6 +176,10 @@ impl Stream {
             command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
         }
         command.args(FfmpegSource::OWN_TIMES);
+        if self.video.counted {
+            // Filters that were set up anew where pictures change their size would count from 0 again.
+            command.args(["-reinit_filter", "0"]);
+        }
         if let Some(Landing { target, .. }) = self.landing {
             // By the container's own clock, and no trimming: `select` knows which frames are wanted.
             let second = self.video.timeline.container_sec(target);
@@ -250,13 +261,42 @@ impl Stream {
         if let Some(Complaint { words: line, .. }) = self.suspect.take() {
             self.reason.get_or_insert(Fault::Damage { near, line });
             self.harmed_until = self.video.keyframe_from(near + COMPLAINT_LEAD_FRAMES).max(self.harmed_until);
+            self.drop_held();
         }
         let is_key = index.is_some_and(|index| self.video.keyframes.binary_search(&index).is_ok());
+        if is_key {
+            self.release_held();
+        }
         let standing = self.order.get_or_insert_default().judge(index, is_key);
         if let Standing::Doubtful { due: Some(due) } = standing {
             self.reason.get_or_insert(Fault::Disorder { due, found: index });
         }
         standing == Standing::Proved && near >= self.harmed_until
+    }
+
+    /// A complaint may be about these.
+    fn drop_held(&mut self) {
+        if !self.held.is_empty() {
+            self.held.clear();
+            self.ready.extend(self.reason.take().map(Err));
+        }
+    }
+
+    fn release_held(&mut self) {
+        self.ready.extend(self.held.drain(..).map(Ok));
+    }
+
+    /// Holds a frame back, and lets the first ones go where that would take too much memory.
+    fn hold(&mut self, frame: Frame) {
+        self.held.push_back(frame);
+        let most = (HELD_BYTES / self.sizes.bytes().max(1)).max(1);
+        if self.held.len() > most {
+            self.ready.extend(self.held.pop_front().map(Ok));
+        }
+        // Nobody decodes on to hear of more.
+        if self.passed == self.wanted.len() {
+            self.release_held();
+        }
     }
 
     fn complain(&mut self, complaint: Complaint) {
@@ -286,7 +326,7 @@ impl Stream {
         }
         if sound {
             self.passed = position + 1;
-            self.ready.push_back(Ok(Frame { index, pixels: self.sizes.pixels(picture, index) }));
+            self.hold(Frame { index, pixels: self.sizes.pixels(picture, index) });
         } else if index < self.harmed_until {
             self.passed = position + 1;
         }
@@ -301,6 +341,12 @@ impl Stream {
     /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
     fn end(&mut self, mut child: Child) {
         while !matches!(self.next_picture(&child), Next::End) {}
+        if let Some(complaint) = self.suspect.take() {
+            // Nothing came after it.
+            self.reason.get_or_insert(Fault::Damage { near: self.harmed_until, line: complaint.words });
+            self.drop_held();
+        }
+        self.release_held();
         if let Some(landing) = self.landing.take() {
             return self.restart(landing);
         }

@@ -89,6 +89,10 @@ impl Settings {
             // Streams that begin at any time of day: their own clock counts from the start.
             command.arg("-start_at_zero");
         }
+        if video.counted {
+            // Filters that were set up anew where pictures change their size would count from 0 again.
+            command.args(["-reinit_filter", "0"]);
+        }
         command.arg("-i").arg(file_url(&video.path));
         command.args(["-map", &format!("0:{}", video.stream), "-map", "0:a?", "-sn", "-dn"]);
         if self.copies(cuts) {
