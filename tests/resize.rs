@@ -177,7 +177,7 @@ fn the_success_of_ffmpeg_is_no_evidence() {
     for (meddle, words) in [
         ("[ \"$a\" = -sn ] && set -- \"$@\" -frames:v 10", ["piece 0 has 10 frames, expected 60"]),
         ("[ \"$a\" = -sn ] && set -- \"$@\" -output_ts_offset 0.5", ["is shown at 0.5000 s, expected 0.0000 s"]),
-        ("case \"$a\" in scale=*) a=scale=32:32,format=yuv420p;; esac", ["the output is 32x32, turned by 0 degrees"]),
+        ("case \"$a\" in *scale=*) a=scale=32:32,format=yuv420p;; esac", ["the output is 32x32, turned by 0 degrees"]),
     ] {
         meddling_ffmpeg(&shop, meddle);
         resize(&shop, "--ffmpeg ./meddling.sh").ends_with(1).says(&words);

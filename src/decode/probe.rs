@@ -215,7 +215,7 @@ fn of_frames(header: &Header, stream: &Stream, packets: &Packets, shown: &[Shown
     if let Some(times) = times.as_ref().filter(|times| header.clock() == Clock::Stored && ascends(times)) {
         let mut stored = packets.pts.clone();
         stored.sort_unstable();
-        if !has_repeats(&stored) && times.iter().all(|time| stored.binary_search(time).is_ok()) {
+        if times.iter().all(|time| stored.binary_search(time).is_ok()) {
             let timeline = Timeline::new(times.clone(), base, header.origin(base))?;
             let keyframes = indices(&timeline, &packets.keys);
             return Some(Frames { timeline, keyframes, lost: Vec::new(), counted: false });
