@@ -53,11 +53,11 @@ fn indices(frames: &[Frame]) -> Vec<u64> {
 /// The middle of every frame that comes out of a plain `ffmpeg -i FILE`, in order.
 fn plain(video: &VideoInfo) -> Vec<Vec<u8>> {
     let (short, path) = ("64:64:force_original_aspect_ratio=increase", url(&video.path).into_string().unwrap());
-    let filter = format!("scale={short}:flags=bilinear,crop=64:64,format=rgb24");
+    // The muxer of raw frames is to have no opinion on their times.
+    let filter = format!("scale={short}:flags=bilinear,crop=64:64,format=rgb24,settb=1/1000,setpts=N");
     let map = format!("0:{}", video.stream);
     let args = ["-v", "quiet", "-i", &path, "-map", &map, "-fps_mode", "passthrough", "-vf", &filter];
-    // A time base of its own keeps the muxer of raw frames from an opinion on theirs.
-    let bytes = ffmpeg(args.into_iter().chain(["-enc_time_base", "1:90000", "-f", "rawvideo", "-"]));
+    let bytes = ffmpeg(args.into_iter().chain(["-enc_time_base", "1:1000", "-f", "rawvideo", "-"]));
     bytes.chunks(64 * 64 * 3).map(<[u8]>::to_vec).collect()
 }
 
@@ -100,8 +100,7 @@ fn frames_may_be_closer_than_the_rate_says() {
     assert_whole(&odd("two_close.mp4"), 5, 0.0);
     let folder = tempfile::tempdir().unwrap();
     let pictures = "-f lavfi -i testsrc2=s=96x64:r=30 -frames:v 90 -pix_fmt yuv420p";
-    let uneven =
-        "-vf setpts='(N/30+0.004*mod(N\\,3)-0.02*eq(mod(N\\,7)\\,3))/TB' -fps_mode passthrough -enc_time_base 1:90000";
+    let uneven = "-vf settb=1/90000,setpts='(N/30+0.004*mod(N\\,3)-0.02*eq(mod(N\\,7)\\,3))/TB' -fps_mode passthrough -enc_time_base 1:90000";
     for name in ["a.mp4", "a.mov", "a.mkv"] {
         let codec = "-c:v libx264 -preset veryfast -bf 2 -g 20 -video_track_timescale 90000";
         let codec =
@@ -131,7 +130,7 @@ fn frames_without_a_time_of_their_own_are_counted() {
         ("w.wmv", "-c:v wmv2 -g 15", false),
         ("a.h264", x264, true),
         ("a.hevc", "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=15", true),
-        ("a.m4v", "-c:v mpeg4 -bf 2 -g 15", true),
+        ("a.m4v", "-c:v mpeg4 -bf 2 -g 15 -f m4v", true),
         ("a.m2v", "-c:v mpeg2video -bf 2 -g 15", true),
         ("a.mjpeg", "-c:v mjpeg", true),
         ("a.gif", "-pix_fmt rgb8", true),
