@@ -43,8 +43,11 @@ impl Child {
         let mut input = process.take_stdin().ok_or_else(missing)?;
         // A larger pipe spares wake-ups; without it everything works all the same.
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
-        // There is a line for each decoded frame, and none may keep ffmpeg from the next wanted one, for which we wait. An
-        // hour without a wanted frame is some megabytes.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a bound is a deadlock: ffmpeg prints a line for each decoded frame, and we read none while we wait for \
+                      the picture of the next wanted one; an hour without a wanted frame is some megabytes of lines"
+        )]
         let (sender, lines) = unbounded();
         let feeder = std::thread::Builder::new().name("ffmpeg-stdin".into()).spawn(move || {
             // ffmpeg that dies early closes the pipe; its stderr says why.
