@@ -341,7 +341,7 @@ impl Stream {
     /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
     fn end(&mut self, mut child: Child) {
         while !matches!(self.next_picture(&child), Next::End) {}
-        if let Some(complaint) = self.suspect.take() {
+        if let Some(complaint) = self.suspect.take().filter(|_| !self.held.is_empty()) {
             // Nothing came after it.
             self.reason.get_or_insert(Fault::Damage { near: self.harmed_until, line: complaint.words });
             self.drop_held();
