@@ -168,13 +168,14 @@ $(EGOFX): FORCE | setup
 	$(CARGO) build --release --locked $(FEATURES)
 endif
 
-demo: setup build ## features of the demo's videos, from nothing, into features/demo
-	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features/demo
+demo: setup build ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
+	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
 	$(EGOFX) inspect features/demo
-	@printf '\nThe features are in features/demo, a folder for each feature set. In Python, with h5py:\n\n'
-	@printf '    import glob, h5py\n'
-	@printf '    for path in glob.glob("features/demo/*/features.h5"):\n'
-	@printf '        for clip, unit in h5py.File(path).items(): print(path, clip, unit["features"].shape)\n\n'
+	$(EGOFX) inspect features/demo_dense
+	@printf '\nThe features are in features/demo and features/demo_dense. In Python, with h5py:\n\n'
+	@printf '    import h5py\n'
+	@printf '    with h5py.File("features/demo/features.h5") as store:\n'
+	@printf '        for clip, unit in store.items(): print(clip, unit["features"].shape, unit["start_sec"][:3])\n\n'
 
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 target  = $(shell rustc -vV | sed -n 's/^host: //p')

@@ -1,10 +1,12 @@
-//! Peak memory of `egofx extract` on a short and on a long video, and the time from its start to its first committed unit.
+//! Peak memory of `egofx extract` on a short and on a long video and of every kind of rows, and the time from its start to
+//! its first committed unit.
 //!
 //! `cargo bench --bench memory -- openvino` compares OpenVINO's rows with the CPU's instead; it needs
 //! `make setup-openvino`.
 
 mod support;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use egofx::backbone::{Device, OnnxBackbone, Precision, Provider, SessionOptions, Towers};
@@ -38,6 +40,38 @@ fn memory() -> Fallible {
     show("  60 minutes over 5 minutes, at most 1.10", &ratios, 3, "");
     let full = peak(5, inputs::DENSE, &[])?;
     row("5 minutes, inference slower, 256 MiB of frames waiting", &format!("{full:.0} MB"), "n=1");
+    kinds()
+}
+
+/// Every kind of row, by tiny models of random weights. What a run reserves must not depend on frames that it never sees.
+fn kinds() -> Fallible {
+    support::head("Peak memory by kind of row, tiny models: below 500 MB");
+    let folder = inputs::folder().join("kinds");
+    let models = folder.join("models");
+    if !models.is_dir() {
+        let export = ["export", "--random", "egovlpv2", "--tiny", "--out"].map(OsStr::new);
+        process::egofx(export.into_iter().chain([models.as_os_str()]))?;
+    }
+    inputs::vocabulary(&folder.join("words"))?;
+    let manifest = inputs::manifest("kinds", &inputs::small()?, Some((0.0, 30.0)))?;
+    let queries = inputs::queries("kinds", "small", 40)?;
+    let place = |path: &Path| path.display().to_string();
+    let (models, words) = (place(&models), place(&folder.join("words")));
+    let more = ["--models", &models, "--tokenizer", &words, "--queries", &place(&queries)].map(str::to_owned);
+    for (kind, recipe) in [
+        ("windows", "egovlpv2_nlq_dual"),
+        ("clips", "egovlpv2_mcq"),
+        ("sentences", "egovlpv2_mcq_text"),
+        ("tokens", "egovlpv2_nlq_tokens"),
+        ("fused windows", "egovlpv2_nlq_fused"),
+        ("pairs", "egovlpv2_mcq_match"),
+    ] {
+        let recipe = support::root().join("pipelines").join(format!("{recipe}.toml"));
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let seen = process::extract(&manifest, &[recipe], &support::scratch("memory")?, &more)?;
+        let (peak, reserved) = (seen.peak as f64 / MB, seen.reserved as f64 / MB);
+        row(kind, &format!("{peak:.0} MB, of {reserved:.0} MB reserved"), "n=1");
+    }
     Ok(())
 }
 

@@ -183,7 +183,7 @@ sha256 = "{sha256}"
 licence = "MIT"
 checkpoint = "seeded random weights"
 checkpoint_sha256 = "{checkpoint_sha256}"
-arithmetic = "fp32"
+precision = "fp32"
 
 [[inputs]]
 name = "frames"

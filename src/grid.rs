@@ -1,9 +1,12 @@
 //! Which frames each feature row is computed from: pure arithmetic, no I/O.
 //!
-//! A grid turns a timeline and a span of seconds into windows of frame indices. Not for reading frames or for choosing
-//! what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
+//! A grid turns a timeline and a span of seconds into windows of frame indices. What [`Compat::Fixed`] means in time, for
+//! files whose frames are not even in it: `egovlp` and `egovlpv2` divide the seconds of a clip evenly, `uniform` and `keyframes`
+//! look at the screen at their own ticks, and `ego4d`, `egoclip` and `segments` count ticks of 30 a second in place of frames.
+//! Not for reading frames or for choosing what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
 //! says so when one of them stands in for a frame that does not exist.
 
+mod clock;
 pub mod egoclip;
 pub mod segments;
 mod single;
@@ -12,8 +15,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use clock::Clock;
+pub use clock::Pace;
 use egoclip::Pick;
-use segments::{edges, middles};
+use segments::{edges, middle, middles, positions};
 pub use single::{Edges, keyframe_list, rounded_frame_list};
 
 use crate::time::{Fps, TimeSpan, Timeline};
@@ -135,13 +140,15 @@ impl Compat {
 }
 
 /// One row to be: the frames that the backbone sees, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// Frame indices in presentation order; equal neighbours are repeats. An index at or past the number of frames of
     /// the file names a frame that is not there.
     pub frames: Vec<u64>,
-    /// The stretch that the row stands for: its first frame, and the first frame after it.
-    pub cover: std::ops::Range<u64>,
+    /// Second at which the time begins that the row stands for.
+    pub start_sec: f64,
+    /// Second at which it ends, exclusive.
+    pub end_sec: f64,
     /// Whether a frame is repeated to fill the window.
     pub padded: bool,
 }
@@ -187,10 +194,10 @@ impl Grid {
                 egovlp_samples(duration_sec, frames) / u64::from(frames)
             }
             Grid::Ego4d { frames, stride } => {
-                count((duration_sec * source_fps).round() as u64, frames, stride, Tail::Backpad)
+                Slide { frames, stride, tail: Tail::Backpad }.count((duration_sec * source_fps).round() as u64)
             }
             Grid::Uniform { fps, frames, stride, tail } => {
-                count((duration_sec * fps.as_f64()).round() as u64, frames, stride, tail)
+                Slide { frames, stride, tail }.count((duration_sec * fps.as_f64()).round() as u64)
             }
             Grid::Egoclip { .. } | Grid::Segments { .. } | Grid::Keyframes { .. } => 1,
         }
@@ -215,23 +222,25 @@ impl Grid {
     /// [`Compat::Fixed`] such windows name frames past the end, under [`Compat::AsReleased`] the same number of
     /// windows is squeezed into what is there.
     pub fn windows(&self, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
-        let end_sec = if ends_with(timeline, span) { timeline.end_sec().min(span.end_sec) } else { span.end_sec };
+        self.windows_at(Pace::Clock, timeline, span, compat)
+    }
+
+    /// The same where [`Compat::Fixed`] may be even in frames.
+    pub fn windows_at(&self, pace: Pace, timeline: &Timeline, span: TimeSpan, compat: Compat) -> Vec<Window> {
+        let clock = Clock::new(timeline, compat, pace);
         match *self {
-            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => egovlp_windows(timeline, span, frames, compat),
+            Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } => egovlp_windows(clock, span, frames, compat),
             Grid::Egoclip { frames } => {
-                single::egoclip(timeline, span, frames, compat, Pick::Uniform).into_iter().collect()
+                single::egoclip(clock, span, frames, compat, Pick::Uniform).into_iter().collect()
             }
             Grid::Segments { frames, edges } => {
-                single::segments(timeline, span, frames, edges, compat, Pick::Uniform).into_iter().collect()
+                single::segments(clock, span, frames, edges, compat, Pick::Uniform).into_iter().collect()
             }
-            Grid::Keyframes { frames } => single::keyframes(timeline, span, frames).into_iter().collect(),
-            Grid::Ego4d { frames, stride } => {
-                let (start, end) = (frame_from(timeline, span.start_sec), frame_from(timeline, end_sec));
-                slide(end.saturating_sub(start), frames, stride, Tail::Backpad, |k| start + k)
-            }
+            Grid::Keyframes { frames } => single::keyframes(clock, span, frames).into_iter().collect(),
+            Grid::Ego4d { frames, stride } => ego4d_windows(clock, span, frames, stride),
             Grid::Uniform { fps, frames, stride, tail } => {
-                let ticks = ((end_sec - span.start_sec) * fps.as_f64() - 1e-6).ceil().max(0.0) as u64;
-                slide(ticks, frames, stride, tail, |k| shown_at(timeline, span.start_sec + fps.sec_of(k)))
+                let slide = Slide { frames, stride, tail };
+                uniform_windows(clock, span, fps, slide)
             }
         }
     }
@@ -252,12 +261,13 @@ impl Grid {
         compat: Compat,
         draw: &mut dyn FnMut(Range<i64>) -> i64,
     ) -> Option<Window> {
+        let clock = Clock::new(timeline, compat, Pace::Clock);
         match *self {
-            Grid::Egoclip { frames } => single::egoclip(timeline, span, frames, compat, Pick::Random(draw)),
+            Grid::Egoclip { frames } => single::egoclip(clock, span, frames, compat, Pick::Random(draw)),
             Grid::Segments { frames, edges } => {
-                single::segments(timeline, span, frames, edges, compat, Pick::Random(draw))
+                single::segments(clock, span, frames, edges, compat, Pick::Random(draw))
             }
-            Grid::Keyframes { frames } => single::keyframes(timeline, span, frames),
+            Grid::Keyframes { frames } => single::keyframes(clock, span, frames),
             Grid::Egovlp { .. } | Grid::EgovlpV2 { .. } | Grid::Ego4d { .. } | Grid::Uniform { .. } => None,
         }
     }
@@ -271,12 +281,6 @@ fn shown_at(timeline: &Timeline, t: f64) -> u64 {
 /// Whether `span` ends with the video, give or take [`END_TOLERANCE_SEC`].
 pub fn ends_with(timeline: &Timeline, span: TimeSpan) -> bool {
     span.end_sec <= timeline.end_sec() + END_TOLERANCE_SEC
-}
-
-/// The first frame at or after second `t`, counted on past the end at the mean rate.
-fn frame_from(timeline: &Timeline, t: f64) -> u64 {
-    // A thousandth of a frame absorbs the rounding of decimal seconds.
-    (timeline.position(t) - 1e-3).ceil().max(0.0) as u64
 }
 
 /// N of EgoVLP's formula: sampled frames of a clip, `trunc(duration * 1.87 * frames + 1)` in float64.
@@ -297,59 +301,98 @@ fn egovlp_bounds(span: TimeSpan, total_frames: u64) -> (f64, f64) {
     ((EGOVLP_FPS * span.start_sec).max(0.0), (EGOVLP_FPS * span.end_sec).min(total_frames as f64))
 }
 
-fn egovlp_windows(timeline: &Timeline, span: TimeSpan, frames: u32, compat: Compat) -> Vec<Window> {
-    let total = timeline.frames();
+fn egovlp_windows(clock: Clock, span: TimeSpan, frames: u32, compat: Compat) -> Vec<Window> {
+    let samples = egovlp_samples(span.duration_sec(), frames);
     let (a, b) = match compat {
-        Compat::AsReleased => egovlp_bounds(span, total),
-        Compat::Fixed => {
-            let end = timeline.position(span.end_sec);
-            let end = if ends_with(timeline, span) { end.min(total as f64) } else { end };
-            (timeline.position(span.start_sec), end)
-        }
+        Compat::AsReleased => egovlp_bounds(span, clock.line.frames()),
+        Compat::Fixed => clock.bounds(span),
     };
-    let edges = segments::edges(egovlp_samples(span.duration_sec(), frames), a, b);
-    // decord reads index -1 as the last frame of the file.
-    let before_first = if compat == Compat::AsReleased { total - 1 } else { 0 };
-    let index = |&i: &i64| u64::try_from(i).unwrap_or(before_first);
-    middles(&edges)
-        .chunks_exact(frames as usize)
-        .enumerate()
-        .map(|(w, chosen)| {
-            let (first, next) = (edges[w * frames as usize], edges[(w + 1) * frames as usize]);
-            let cover = first.max(0) as u64..next.max(first + 1).max(1) as u64;
-            let padded = chosen[0] < 0 || repeats(chosen);
-            Window { frames: chosen.iter().map(index).collect(), cover, padded }
+    let edges: Vec<f64> = positions(samples, a, b).collect();
+    let (start_sec, end_sec) = clock.seconds(span);
+    let seconds: Vec<f64> = positions(samples, start_sec, end_sec).collect();
+    let wanted = EGOVLP_WINDOWS_PER_SEC * f64::from(frames);
+    let frame = |segment: &[f64]| match middle(segment[0] as i64, segment[1] as i64) {
+        // decord reads index -1 as the last frame of the file.
+        number if number < 0 && compat == Compat::AsReleased => clock.line.frames() - 1,
+        number => clock.frame_of_segment(number, [segment[0], segment[1]], wanted),
+    };
+    let width = frames as usize;
+    (0..samples as usize / width)
+        .map(|w| {
+            let (own, next) = (&edges[w * width..=(w + 1) * width], (w + 1) * width);
+            let frames: Vec<u64> = own.windows(2).map(frame).collect();
+            // The first segment of a video may be empty: frame -1.
+            let wrapped = clock.is_framewise() && middle(own[0] as i64, own[1] as i64) < 0;
+            let padded = wrapped || repeats(&frames);
+            let (start_sec, end_sec) = if clock.is_framewise() {
+                let (first, next) = (own[0] as u64, edges[next] as u64);
+                (clock.sec(first), clock.sec(next.max(first + 1)))
+            } else {
+                (seconds[w * width], seconds[next])
+            };
+            Window { frames, start_sec, end_sec, padded }
         })
         .collect()
+}
+
+fn ego4d_windows(clock: Clock, span: TimeSpan, frames: u32, stride: u32) -> Vec<Window> {
+    let (start, end) = (clock.number_from(span.start_sec), clock.number_from(clock.seconds(span).1));
+    let slide = Slide { frames, stride, tail: Tail::Backpad };
+    let window = |numbers: Vec<u64>| {
+        let numbers: Vec<u64> = numbers.into_iter().map(|number| start + number).collect();
+        clock.window(&numbers, numbers[0]..numbers[numbers.len() - 1] + 1)
+    };
+    slide.over(end.saturating_sub(start)).map(window).collect()
+}
+
+fn uniform_windows(clock: Clock, span: TimeSpan, fps: Fps, slide: Slide) -> Vec<Window> {
+    let (line, end_sec) = (clock.line, clock.seconds(span).1);
+    let ticks = ((end_sec - span.start_sec) * fps.as_f64() - 1e-6).ceil().max(0.0) as u64;
+    let tick = |k: u64| span.start_sec + fps.sec_of(k);
+    let window = |ticks: Vec<u64>| {
+        let frames: Vec<u64> = ticks.iter().map(|&k| shown_at(line, tick(k))).collect();
+        let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
+        let (start_sec, end_sec) = if clock.is_framewise() {
+            (line.sec(frames[0]), line.sec(frames[frames.len() - 1] + 1))
+        } else {
+            (tick(first), tick(last + 1).min(end_sec))
+        };
+        Window { padded: repeats(&frames), frames, start_sec, end_sec }
+    };
+    slide.over(ticks).map(window).collect()
 }
 
 fn repeats<T: PartialEq>(frames: &[T]) -> bool {
     frames.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// Number of windows that [`slide`] makes.
-fn count(n: u64, frames: u32, stride: u32, tail: Tail) -> u64 {
-    let (frames, stride) = (u64::from(frames), u64::from(stride));
-    let whole = if n < frames { 0 } else { (n - frames) / stride + 1 };
-    let covered = if whole == 0 { 0 } else { (whole - 1) * stride + frames };
-    whole + u64::from(covered < n && tail != Tail::Drop)
+/// Windows of `frames` picks, `stride` apart.
+#[derive(Clone, Copy)]
+struct Slide {
+    frames: u32,
+    stride: u32,
+    tail: Tail,
 }
 
-/// Windows of `frames` picks, `stride` apart, over `n` picks; `frame(k)` is the frame index of pick `k`.
-fn slide(n: u64, frames: u32, stride: u32, tail: Tail, frame: impl Fn(u64) -> u64) -> Vec<Window> {
-    let rows = count(n, frames, stride, tail);
-    let whole = count(n, frames, stride, Tail::Drop);
-    let start = |w: u64| match tail {
-        Tail::Backpad if w >= whole => n.saturating_sub(u64::from(frames)),
-        _ => w * u64::from(stride),
-    };
-    (0..rows)
-        .map(|w| {
-            let picks = (start(w)..start(w) + u64::from(frames)).map(|k| k.min(n - 1));
-            let chosen: Vec<u64> = picks.map(&frame).collect();
-            Window { cover: chosen[0]..chosen[chosen.len() - 1] + 1, padded: repeats(&chosen), frames: chosen }
-        })
-        .collect()
+impl Slide {
+    /// How many there are over `n` picks.
+    fn count(self, n: u64) -> u64 {
+        let (frames, stride) = (u64::from(self.frames), u64::from(self.stride));
+        let whole = if n < frames { 0 } else { (n - frames) / stride + 1 };
+        let covered = if whole == 0 { 0 } else { (whole - 1) * stride + frames };
+        whole + u64::from(covered < n && self.tail != Tail::Drop)
+    }
+
+    /// The picks of each of them.
+    fn over(self, n: u64) -> impl Iterator<Item = Vec<u64>> {
+        let (frames, stride) = (u64::from(self.frames), u64::from(self.stride));
+        let whole = Self { tail: Tail::Drop, ..self }.count(n);
+        let start = move |w: u64| match self.tail {
+            Tail::Backpad if w >= whole => n.saturating_sub(frames),
+            _ => w * stride,
+        };
+        (0..self.count(n)).map(move |w| (start(w)..start(w) + frames).map(|k| k.min(n - 1)).collect())
+    }
 }
 
 #[cfg(test)]

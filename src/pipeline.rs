@@ -27,7 +27,7 @@ pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
 
 use crate::backbone::{Backbone, BackboneError, Sentence};
 use crate::decode::FrameSource;
-use crate::plan::{Plan, QueryRow};
+use crate::plan::{Plan, QueryRow, SPLIT};
 use crate::queries::Queries;
 use crate::recipe::Recipe;
 use crate::store::{RowKind, Store, StoreError, UnitHeader};
@@ -91,6 +91,11 @@ impl Questions {
         self.queries.get(query).map_or("", |query| query.id).into()
     }
 
+    /// The split of a query, if the table tells.
+    fn split_of(&self, query: QueryRow) -> Option<&str> {
+        self.queries.cell(SPLIT, query).filter(|split| !split.is_empty())
+    }
+
     fn text_of(&self, query: QueryRow) -> &str {
         self.queries.get(query).map_or("", |query| query.text)
     }
@@ -123,6 +128,7 @@ impl Run<'_> {
             clip_uid: None,
             query_id: None,
             query_text: None,
+            split: planned.split(),
             rows: 0,
             span: None,
             source_name: String::new(),
@@ -205,14 +211,54 @@ fn join(handles: Vec<(&'static str, Work<'_>)>) -> Result<(), PipelineError> {
     ends.collect::<Vec<_>>().into_iter().collect()
 }
 
-/// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device).
+/// Most clips that wait, however small they are: a channel holds room for all that it may ever hold.
+const MOST_CLIPS: usize = 1024;
+
+/// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device); one
+/// where no recipe sees frames.
 fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
     let clip_bytes = |recipe: &Recipe| {
         let frames = recipe.frames()?;
         let side = frames.transform.crop as usize;
         Some(frames.grid.frames() as usize * side * side * 3)
     };
-    let largest = recipes.iter().filter_map(clip_bytes).max().unwrap_or(1).max(1);
+    let Some(largest) = recipes.iter().filter_map(clip_bytes).max() else { return 1 };
     let batches = 3 * options.batch_size * largest;
-    (options.memory_bytes.saturating_sub(batches) / largest).max(1)
+    (options.memory_bytes.saturating_sub(batches) / largest.max(1)).clamp(1, MOST_CLIPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(crop: u32) -> Recipe {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.toml");
+        let text = format!(
+            "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\nkind = \"egovlp\"\nframes = 4\n[transform]\n\
+             short_side = 256\ncrop = {crop}\nfilter = \"bilinear\"\nchannels = \"rgb\"\n[output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Recipe::read(&path).unwrap()
+    }
+
+    /// A channel holds room for all that it may ever hold: 48 bytes for each of 268 million clips that never come are 12.6 GB.
+    #[test]
+    fn clips_wait_within_the_budget_and_never_very_many() {
+        let options = |memory_bytes| Options {
+            decoders: 1,
+            batch_size: 8,
+            memory_bytes,
+            on_error: OnError::Skip,
+            onnxruntime_version: String::new(),
+            provider: String::new(),
+        };
+        let slots = |recipes: &[Recipe], memory_bytes| clip_slots(recipes, &options(memory_bytes));
+        let clip = 4 * 256 * 256 * 3;
+        assert_eq!(slots(&[], 256 << 20), 1, "sentences alone");
+        assert_eq!(slots(&[recipe(256)], (24 + 10) * clip), 10);
+        assert_eq!((slots(&[recipe(256)], 0), slots(&[recipe(1), recipe(256)], (24 + 10) * clip)), (1, 10));
+        assert_eq!(slots(&[recipe(1)], 256 << 20), MOST_CLIPS);
+        assert_eq!(slots(&[recipe(256)], usize::MAX), MOST_CLIPS);
+    }
 }

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use shipped::{SHIPPED, Shipped};
 pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 
-use crate::backbone::Towers;
+use crate::backbone::{Card, Towers};
 use crate::digest;
-use crate::grid::{Compat, Grid};
+use crate::grid::{Compat, Grid, Pace};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
 use crate::text::{Preparation, TextError, TextModel, TextRule};
@@ -94,6 +94,9 @@ pub struct Recipe {
     /// How sentences are read, if they are.
     #[serde(skip)]
     rule: Option<&'static TextRule>,
+    /// The schema of the store that its rows go to, which decides how its grid follows time.
+    #[serde(skip)]
+    schema: u32,
 }
 
 /// The keys of a recipe file. None has a default, and all but `output.dim` are needed. `grid` and `transform` say what is seen, `text` what is read; a recipe has
@@ -130,6 +133,8 @@ pub struct Frames {
     pub grid: Grid,
     /// What becomes of a frame before it reaches the graph.
     pub transform: Transform,
+    /// What the grid is even in.
+    pub pace: Pace,
 }
 
 /// How sentences become tokens: a line of [`RULES`](crate::text::RULES).
@@ -200,12 +205,23 @@ impl Recipe {
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
         let rule = body.text.as_ref().map(Reading::find).transpose();
         let rule = rule.map_err(|source| RecipeError::Text { path: path.to_owned(), source })?;
-        Ok(Self { name: name.to_string(), body, rule })
+        Ok(Self { name: name.to_string(), body, rule, schema: SCHEMA_VERSION })
+    }
+
+    /// The same recipe for a store of this schema: one that was begun under an older one is gone on with as it was begun,
+    /// names, fingerprint and grid alike.
+    pub fn under(self, schema: u32) -> Self {
+        Self { schema, ..self }
     }
 
     /// What is seen, if something is.
     pub fn frames(&self) -> Option<Frames> {
-        Some(Frames { grid: self.body.grid?, transform: self.body.transform? })
+        Some(Frames { grid: self.body.grid?, transform: self.body.transform?, pace: self.pace() })
+    }
+
+    /// Schema 2 had no other.
+    fn pace(&self) -> Pace {
+        if self.schema == 2 { Pace::Frames } else { Pace::Clock }
     }
 
     /// How sentences are read, if they are.
@@ -230,7 +246,7 @@ impl Recipe {
     /// of the store.
     pub fn fingerprint(&self, towers: &Towers, precision: &str, vocabulary: Option<&str>) -> String {
         let mut parts = serde_json::json!({
-            "schema": SCHEMA_VERSION, "recipe": self, "cards": towers.cards(), "precision": precision,
+            "schema": self.schema, "recipe": self, "cards": self.cards(towers), "precision": precision,
             "vocabulary": vocabulary,
         });
         // A rule of the same name once read these sentences without their question mark: other rows.
@@ -238,6 +254,18 @@ impl Recipe {
             parts["sentences"] = rule.preparation.name().into();
         }
         digest::text(&parts.to_string())
+    }
+
+    /// The cards as they are hashed: schema 2 calls their precision `arithmetic`.
+    fn cards(&self, towers: &Towers) -> Vec<serde_json::Value> {
+        let named = |card: &Card| {
+            // A card is plain data, with no map whose keys are no texts.
+            let card = serde_json::to_value(card).unwrap_or_default();
+            let serde_json::Value::Object(fields) = card else { return card };
+            let name = |name: String| if self.schema == 2 && name == "precision" { "arithmetic".into() } else { name };
+            fields.into_iter().map(|(key, value)| (name(key), value)).collect()
+        };
+        towers.cards().into_iter().map(named).collect()
     }
 
     /// What identifies the store that the recipe's rows go to.
@@ -256,7 +284,7 @@ impl Recipe {
         let reading = body.text.as_ref().map(|text| format!("{} text, rule {}", text.model, text.rule));
         let follows = matches!(row_kind, RowKind::Window | RowKind::FusedWindow);
         Ok(Contract {
-            schema_version: SCHEMA_VERSION,
+            schema_version: self.schema,
             feature_set: self.name.clone(),
             backbone: card.name.clone(),
             onnx_sha256: card.sha256.clone(),
@@ -266,7 +294,7 @@ impl Recipe {
             row_kind,
             format: body.output.format.clone(),
             grid: grid.into_iter().chain(reading).collect::<Vec<_>>().join("; "),
-            fps: body.grid.filter(|_| follows).map_or(0.0, |grid| grid.rows_per_sec(30.0)),
+            rows_per_sec: body.grid.filter(|_| follows).map_or(0.0, |grid| grid.rows_per_sec(30.0)),
             window_frames: body.grid.map_or(0, |grid| grid.frames()),
             compat: body.compat.name().to_owned(),
             checkpoint: card.checkpoint.clone(),

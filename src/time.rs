@@ -247,9 +247,24 @@ impl Timeline {
 
     /// Whether every frame is shown equally long, up to one tick of rounding.
     pub fn is_constant(&self) -> bool {
-        let step = (self.last() - self.pts[0]) as f64 / (self.pts.len().max(2) - 1) as f64;
+        self.strays_at_most(1.0)
+    }
+
+    /// Whether every frame is shown within half a frame of where it were if all were shown equally long: then counting frames
+    /// tells the time.
+    pub fn is_even(&self) -> bool {
+        self.strays_at_most(0.5 * self.mean_step_ticks())
+    }
+
+    fn strays_at_most(&self, ticks: f64) -> bool {
+        let step = self.mean_step_ticks();
         let ideal = |i: usize| self.pts[0] as f64 + i as f64 * step;
-        self.pts.iter().enumerate().all(|(i, &p)| (p as f64 - ideal(i)).abs() <= 1.0)
+        self.pts.iter().enumerate().all(|(i, &p)| (p as f64 - ideal(i)).abs() <= ticks)
+    }
+
+    /// 0 for a single frame.
+    fn mean_step_ticks(&self) -> f64 {
+        (self.last() - self.pts[0]) as f64 / (self.pts.len().max(2) - 1) as f64
     }
 
     fn last(&self) -> i64 {
@@ -265,8 +280,7 @@ impl Timeline {
         if self.pts.len() < 2 {
             return 1.0 / 30.0;
         }
-        let ticks = (self.last() - self.pts[0]) as f64 / (self.pts.len() - 1) as f64;
-        ticks * f64::from(self.base.num) / f64::from(self.base.den)
+        self.mean_step_ticks() * f64::from(self.base.num) / f64::from(self.base.den)
     }
 }
 

@@ -71,7 +71,10 @@ fn a_clip_goes_from_video_to_a_tensor() {
     shop.clip("v.mp4", 100);
     shop.manifest(&["v.mp4"]);
     shop.extract("out", "").ends_with(0);
-    let run = shop.egofx("convert out/rows --to egovlp-pt -o pt --json").ends_with(0);
+    // The contract's 3.75 rows a second are those of 30 frames a second; this clip has 25.
+    let refused = shop.egofx("convert out/rows --to egovlp-pt -o pt").ends_with(2);
+    refused.says(&["unit v: row 6 begins at 1.92 s, and 3.75 rows a second put it at 1.60 s"]);
+    let run = shop.egofx("convert out/rows --to egovlp-pt -o pt --json --allow-drift").ends_with(0);
     let said = support::json(&run.stdout);
     assert_eq!((&said["written"]["units"], &said["written"]["rows"]), (&json!(1), &json!(13)), "{run}");
     assert_eq!(said["source"]["contract"]["feature_set"], "rows");
@@ -608,7 +611,7 @@ fn single_files_open_in_h5py_and_pandas() {
 fn another_grid_comes_only_when_asked_for_and_is_said() {
     let shop = nlq();
     shop.egofx("convert out/windows --to actionformer-npy -o fewer --resample-rows 128").ends_with(0);
-    shop.egofx("convert out/windows --to actionformer-npy -o ego4d --resample-fps 1.875").ends_with(0);
+    shop.egofx("convert out/windows --to actionformer-npy -o ego4d --resample-rows-per-sec 1.875").ends_with(0);
     let program = "f, e = np.load('fewer/clip-0001.npy'), np.load('ego4d/clip-0001.npy')\n\
         meta = [json.load(open(d + '/egofx.json')) for d in ('fewer', 'ego4d')]\n\
         print(json.dumps([f.shape, e.shape, len(np.load('fewer/clip-0003.npy')), f[0].tolist(), [m['options']['resample'] for m in meta], [m['source']['rows_per_sec'] for m in meta]]))";
@@ -616,7 +619,7 @@ fn another_grid_comes_only_when_asked_for_and_is_said() {
     assert_eq!((&found[0], &found[1], &found[2]), (&json!([128, 5]), &json!([899, 5]), &json!(100)));
     let mean: f32 = (0..7).map(|row| stores::value("clip-0001", row, 0)).sum::<f32>() / 7.0;
     assert!((found[3][0].as_f64().unwrap() - f64::from(mean)).abs() < 1e-5, "rows 0 to 6 of 897 make row 0 of 128");
-    assert_eq!(found[4], json!([{"rows": 128}, {"fps": 1.875}]));
+    assert_eq!(found[4], json!([{"rows": 128}, {"rows_per_sec": 1.875}]));
     assert_eq!(found[5], json!([1.87, 1.875]));
     let run = shop.egofx("convert out/tokens --to hdf5 -o never --resample-rows 4").ends_with(2);
     run.says(&["only windows can be resampled, its rows are of kind token"]);

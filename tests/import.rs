@@ -38,7 +38,7 @@ fn files_become_a_store_that_every_command_takes() {
         let (ours, theirs) = (shop.unit("out/ours", "a"), shop.unit(&format!("in/{name}"), "a"));
         assert_eq!(ours.features, theirs.features);
         assert_eq!(theirs.contract.onnx_sha256, "imported");
-        assert!((theirs.contract.fps - 1.87).abs() < 1e-9 && theirs.contract.backbone == "egovlp");
+        assert!((theirs.contract.rows_per_sec - 1.87).abs() < 1e-9 && theirs.contract.backbone == "egovlp");
         assert_eq!((theirs.header.video_uid.as_str(), theirs.header.span), ("v", ours.header.span));
         assert!(theirs.header.notes[0].starts_with("imported from ") && theirs.header.notes[0].contains(", sha256 "));
         let times = |unit: &egofx::store::Unit| unit.meta.iter().map(|row| row.start_sec).collect::<Vec<_>>();

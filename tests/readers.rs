@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{DENSE, EGOVLP, Workshop, json, python, row_bits};
+use support::{DENSE, EGOVLP, Workshop, checkout, json, python, row_bits};
 
 /// One video with a clip, in both formats and both precisions.
 fn shop() -> Workshop {
@@ -23,7 +23,7 @@ fn shop() -> Workshop {
     shop.write("w.mkv", bytes);
     shop.write(
         "all.csv",
-        "video_uid,path,clip_uid,start_sec,end_sec\nv,v.mp4,v,,\nv,v.mp4,clip,0.48,2.4\nw,w.mkv,w,,\n",
+        "video_uid,path,clip_uid,start_sec,end_sec,split\nv,v.mp4,v,,,train\nv,v.mp4,clip,0.48,2.4,val\nw,w.mkv,w,,,\n",
     );
     shop.egofx(&format!("extract -m all.csv {flags} -o out --on-error partial")).ends_with(0);
     shop
@@ -78,8 +78,16 @@ for kind, dtype in (("f32", "<f4"), ("f16", "<f2")):
                 assert np.array_equal(features[:], master[clip]["features"][:], equal_nan=True)
                 assert "start_sec" in features.attrs["axis"]
                 assert unit.attrs["clip_uid"] == clip and unit.attrs["rows"] == len(features)
-                assert unit["start_sec"].dtype == "f8" and unit["first_frame"].dtype == "u8"
-                assert [len(unit[name]) for name in unit] == [len(features)] * len(unit)
+                assert unit["start_sec"].dtype == "f8" and unit["first_frame"].dtype == "i8"
+                assert unit["missing"].dtype == bool and unit["padded"].dtype == bool
+                assert len(features[unit["missing"][:]]) == unit["missing"][:].sum(), "a mask, not the rows 0 and 1"
+                assert not np.isnan(features[~unit["missing"][:]]).any()
+                axes = {name: [axis[0].name for axis in unit[name].dims] for name in unit if name not in ("row", "feature")}
+                assert axes.pop("features") == ["/row", "/feature"] and all(axis == ["/row"] for axis in axes.values()), axes
+                assert all(h5py.h5ds.is_scale(unit[name].id) for name in ("row", "feature"))
+                assert unit["row"][:].tolist() == list(range(len(features))) and len(unit["feature"]) == 32
+                assert {type(unit.attrs[name]) for name in ("dim", "rows", "source_frames")} == {np.int64}
+                assert unit.attrs["rows_per_sec"] == master.attrs["rows_per_sec"] and "fps" not in unit.attrs
                 attributes = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in unit.attrs.items()}
                 out[f"{kind}/{clip}"] = dict(shown(features[:], unit), attributes=attributes)
 print(json.dumps(out))
@@ -121,6 +129,11 @@ out = {}
 for kind, value in (("f32", pa.float32()), ("f16", pa.float16())):
     index = pandas.read_parquet(f"out/pq_{kind}/index.parquet").set_index("unit_uid")
     assert list(index.index) == ["clip", "v", "w"], index
+    assert index["clip_uid"].to_dict() == {"clip": "clip", "v": "v", "w": "w"} and index["query_id"].isna().all()
+    assert index["split"].fillna("").to_dict() == {"clip": "val", "v": "train", "w": ""}, index["split"]
+    assert index["rows"].dtype == "int64" and index["bytes"].dtype == "int64"
+    listed = pq.read_table(f"out/pq_{kind}/index.parquet").schema.metadata
+    assert listed[b"rows_per_sec"] == b"1.87" and listed[b"feature_set"].decode() == f"pq_{kind}", listed
     assert index.loc["clip", "start_sec"] == 0.48 and np.isnan(index.loc["v", "start_sec"])
     assert list(index["video_uid"]) == ["v", "v", "w"] and (index["dim"] == 32).all()
     for clip, entry in index.iterrows():
@@ -129,6 +142,9 @@ for kind, value in (("f32", pa.float32()), ("f16", pa.float16())):
         assert len(table) == entry["rows"] and table["row"].to_pylist() == list(range(len(table)))
         assert set(table["clip_uid"].to_pylist()) == {clip}
         assert sum(table["missing"].to_pylist()) == entry["missing_rows"]
+        assert table["first_frame"].type == table["row"].type == pa.int64()
+        shown_by_pyarrow = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+        assert shown_by_pyarrow["backbone"] == "tiny" and shown_by_pyarrow["unit_uid"] == clip, shown_by_pyarrow
         flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         columns = {name: table[name].to_pylist() for name in table.column_names}
         metadata = pq.read_metadata(f"out/pq_{kind}/" + entry["file"]).metadata
@@ -160,4 +176,37 @@ single, half = (h5py.File(f"out/h5_{kind}/units/v.h5")["features"][:] for kind i
 print(json.dumps(bool(np.array_equal(single.astype(np.float16), half))))
 "#;
     assert_eq!(python(&shop, program), true);
+}
+
+/// The lines of `text` that the examples of the documents consist of.
+fn example(text: &str, from: &str, to: &str, line: impl Fn(&str) -> Option<String>) -> String {
+    let part = text.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map(|(part, _)| part);
+    part.unwrap_or_else(|| panic!("nothing from {from:?} to {to:?}")).lines().filter_map(line).collect()
+}
+
+/// What README and `make demo` tell people to type, after what `make demo` runs.
+#[test]
+fn the_python_examples_run_as_they_are_printed() {
+    let shop = Workshop::new();
+    let file = |name: &str| std::fs::read_to_string(checkout().join(name)).unwrap();
+    let (makefile, readme) = (file("Makefile"), file("README.md"));
+    let commands =
+        example(&makefile, "\ndemo: ", "\n\n", |line| Some(line.trim().strip_prefix("$(EGOFX) extract ")?.to_owned()));
+    for name in ["manifests", "pipelines", "tests"] {
+        std::os::unix::fs::symlink(checkout().join(name), shop.path(name)).unwrap();
+    }
+    shop.egofx(&format!("extract {commands}")).ends_with(0);
+    let printed = example(&makefile, "\ndemo: ", "\n\n", |line| {
+        let text = line.trim().strip_prefix("@printf '    ")?.trim_end_matches('\'');
+        Some(text.replace("\\n", "\n"))
+    });
+    let readme = example(&readme, "```python\n", "```", |line| Some(format!("{line}\n")));
+    for (program, names) in [(printed, ["nasa_13013 (", "nasa_launch ("]), (readme, ["tiny (", ", 32)"])] {
+        let program = format!(
+            "import contextlib, io, json\nsaid = io.StringIO()\nwith contextlib.redirect_stdout(said):\n{}print(json.dumps(said.getvalue()))",
+            program.lines().map(|line| format!("    {line}\n")).collect::<String>()
+        );
+        let said = python(&shop, &program);
+        assert!(names.iter().all(|name| said.as_str().unwrap().contains(name)), "{said}");
+    }
 }

@@ -102,6 +102,26 @@ pub fn manifest(name: &str, video: &Path, span: Option<(f64, f64)>) -> Fallible<
     Ok(path)
 }
 
+/// So many questions about a clip, beside the manifest of that name.
+pub fn queries(name: &str, clip: &str, count: usize) -> Fallible<PathBuf> {
+    let path = folder().join(format!("{name}.queries.csv"));
+    let rows = (0..count).map(|i| format!("q{i},{clip},where did I put cup number {i}?,,\n")).collect::<String>();
+    fs::write(&path, format!("query_id,clip_uid,text,start_sec,end_sec\n{rows}"))?;
+    Ok(path)
+}
+
+/// A vocabulary of single bytes, in the files of RoBERTa's.
+pub fn vocabulary(path: &Path) -> Fallible {
+    let specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"].map(str::to_owned);
+    // How byte-level BPE writes printable bytes; a blank is U+0120.
+    let bytes = ('!'..='~').map(String::from).chain(["\u{120}".to_owned()]);
+    let words: serde_json::Map<String, serde_json::Value> =
+        specials.into_iter().chain(bytes).enumerate().map(|(id, word)| (word, id.into())).collect();
+    fs::create_dir_all(path)?;
+    fs::write(path.join("vocab.json"), serde_json::Value::Object(words).to_string())?;
+    Ok(fs::write(path.join("merges.txt"), "#version: 0.2\n")?)
+}
+
 /// The frames that recipes want of a whole video, ascending.
 pub fn wanted(video: &VideoInfo, recipes: &[Recipe]) -> Fallible<Vec<u64>> {
     let mut wanted = Vec::new();

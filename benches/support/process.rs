@@ -22,6 +22,8 @@ pub struct Observed {
     pub first_unit: Option<f64>,
     /// Its own peak memory, bytes.
     pub peak: u64,
+    /// The largest address space that it took, bytes.
+    pub reserved: u64,
     /// The largest peak among its children, bytes.
     pub child_peak: u64,
     /// Its report, if it extracted.
@@ -62,14 +64,16 @@ fn run(command: &mut Command, out: Option<&Path>) -> Fallible<Observed> {
 
 fn watch(child: &mut Child, started: Instant, out: Option<&Path>) -> Fallible<Observed> {
     let pid = child.id();
-    let mut seen = Observed { wall: 0.0, first_unit: None, peak: 0, child_peak: 0, report: Value::Null };
+    let mut seen = Observed { wall: 0.0, first_unit: None, peak: 0, reserved: 0, child_peak: 0, report: Value::Null };
     while child.try_wait()?.is_none() {
         if seen.first_unit.is_none() && out.is_some_and(holds_a_unit) {
             seen.first_unit = Some(started.elapsed().as_secs_f64());
         }
         // A process that is ending has no memory to tell of: what was seen before stands.
-        seen.peak = seen.peak.max(peak_bytes(pid));
-        seen.child_peak = children(pid).into_iter().map(peak_bytes).fold(seen.child_peak, u64::max);
+        seen.peak = seen.peak.max(bytes_of(pid, "VmHWM:"));
+        seen.reserved = seen.reserved.max(bytes_of(pid, "VmPeak:"));
+        let peaks = children(pid).into_iter().map(|child| bytes_of(child, "VmHWM:"));
+        seen.child_peak = peaks.fold(seen.child_peak, u64::max);
         thread::sleep(GLANCE);
     }
     seen.wall = started.elapsed().as_secs_f64();
@@ -82,9 +86,10 @@ fn holds_a_unit(out: &Path) -> bool {
     stores.filter_map(|store| fs::read_dir(store.path().join("units")).ok()).any(|units| units.count() > 0)
 }
 
-fn peak_bytes(pid: u32) -> u64 {
+/// A size that the kernel keeps of a process.
+fn bytes_of(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|words| words.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }
 

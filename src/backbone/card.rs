@@ -37,8 +37,9 @@ pub struct Card {
     /// Whether the weights were drawn from a seed: a graph for trials, of which a recipe's `dim` is not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub random_weights: bool,
-    /// Arithmetic that is written into the graph: `fp32`, `fp16` or `int8`.
-    pub arithmetic: String,
+    /// Arithmetic that is written into the graph: `fp32`, `fp16` or `int8`. Older cards call it `arithmetic`.
+    #[serde(alias = "arithmetic")]
+    pub precision: String,
     /// The tensors that go in.
     pub inputs: Vec<Tensor>,
     /// The tensors that come out, `float32`.

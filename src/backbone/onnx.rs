@@ -70,7 +70,7 @@ fn golden_error(card: &Card, graph: &mut GraphSession) -> Result<f32, BackboneEr
 }
 
 fn refuse_halves_on_the_cpu(card: &Card, options: SessionOptions) -> Result<(), BackboneError> {
-    if card.arithmetic != "fp16" || options.device.provider != Provider::Cpu {
+    if card.precision != "fp16" || options.device.provider != Provider::Cpu {
         return Ok(());
     }
     // Measured: a row moves by 2e-3 with its place in the batch.

@@ -167,8 +167,8 @@ fn fits(lower: &Card, upper: &Card, tokens: &str) -> Result<(), BackboneError> {
         let shown = |tensor: Option<Tensor>| tensor.map_or_else(|| format!("no {tokens}"), |tensor| tensor.to_string());
         return Err(lower.refuse(format!("it gives {}, {} takes {}", shown(given), upper.name, shown(taken))));
     }
-    if (&lower.checkpoint_sha256, &lower.arithmetic) != (&upper.checkpoint_sha256, &upper.arithmetic) {
-        let of = |card: &Card| format!("{} in {}", card.checkpoint, card.arithmetic);
+    if (&lower.checkpoint_sha256, &lower.precision) != (&upper.checkpoint_sha256, &upper.precision) {
+        let of = |card: &Card| format!("{} in {}", card.checkpoint, card.precision);
         return Err(lower.refuse(format!("it is of {}, {} of {}", of(lower), upper.name, of(upper))));
     }
     Ok(())

@@ -54,12 +54,16 @@ pub struct Convert {
     missing: MissingRule,
     /// At most N rows per unit: longer ones become means of their rows by VSLNet's rule. VSLNet does that itself when it
     /// loads features; for what does not.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "resample_fps")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "resample_rows_per_sec")]
     resample_rows: Option<u32>,
-    /// F rows per second: means by the same rule where that is fewer, the nearest row where it is more. 1.875 puts EgoVLP's
-    /// 1.87 on Ego4D's grid.
-    #[arg(long, value_name = "F", value_parser = positive)]
-    resample_fps: Option<f64>,
+    /// F rows per second by the rows' own times: means where that is fewer, the row that is there where it is more. 1.875 puts
+    /// EgoVLP's 1.87 on Ego4D's grid.
+    #[arg(long, value_name = "F", value_parser = positive, alias = "resample-fps")]
+    resample_rows_per_sec: Option<f64>,
+    /// Write rows that are more than a row away from i / rows_per_sec as they are, where the form has no times: what the
+    /// original code leaves of files that it takes for 30 frames a second.
+    #[arg(long)]
+    allow_drift: bool,
     /// Set the last rows, as many as are no whole group of 4, to zero: what EgoVLP's own extraction left, and what its
     /// published numbers were made with.
     #[arg(long)]
@@ -159,7 +163,8 @@ impl Convert {
             MissingRule::Drop => Missing::Drop,
         };
         let rows = self.resample_rows.map(|rows| Resample::Rows(rows as usize));
-        RowRule { missing, resample: rows.or(self.resample_fps.map(Resample::Fps)), zero_tail: self.zero_tail }
+        let resample = rows.or(self.resample_rows_per_sec.map(Resample::RowsPerSec));
+        RowRule { missing, resample, zero_tail: self.zero_tail, allow_drift: self.allow_drift }
     }
 
     /// What was asked for, for the metadata.

@@ -17,7 +17,7 @@ use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
-use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader};
+use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
@@ -153,6 +153,7 @@ impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
+        let recipes = self.gone_on_with(recipes);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
         let (questions, vocabularies) = self.work.read_questions(&recipes)?;
@@ -184,6 +185,16 @@ impl Extract {
         trouble.extend(finish(&stores, plan, &report, trouble.is_empty()));
         let account = Account { extract: &self, manifest: &manifest, recipes, stores: &stores, trouble: &trouble };
         account.publish(&report)
+    }
+
+    /// Recipes whose stores were begun under an older schema stay with it.
+    fn gone_on_with(&self, recipes: Vec<Recipe>) -> Vec<Recipe> {
+        let schema = |recipe: &Recipe| schema_of(&self.out.join(&recipe.name));
+        recipes
+            .into_iter()
+            .map(|recipe| (schema(&recipe), recipe))
+            .map(|(schema, recipe)| recipe.under(schema))
+            .collect()
     }
 
     fn options(&self) -> anyhow::Result<Options> {

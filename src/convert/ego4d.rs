@@ -42,7 +42,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         let duration_sec = job.clips.duration_sec(&features.video_uid).unwrap_or(last_sec);
         videos.insert(features.video_uid.clone(), vsgn::Rows { count: features.meta.len(), duration_sec });
         for (clip_uid, span) in clips.get(&features.video_uid).into_iter().flatten() {
-            let rows = cut(&features, clip_uid, *span, source.fps())?;
+            let rows = cut(&features, clip_uid, *span, source.rows_per_sec())?;
             shapes.insert(clip_uid.to_string(), Json::from(rows.len()));
             let part = features.values.slice(s![rows, ..]).to_owned();
             output.torch(&format!("clips/{clip_uid}.pt"), &Value::Tensor(tensor_of(&part)))?;

@@ -117,6 +117,24 @@ pub enum ConvertError {
         /// The first of them.
         first: usize,
     },
+    /// A row that is not where its reader will look for it.
+    #[error(
+        "unit {unit}: row {row} begins at {found_sec:.2} s, and {rows_per_sec} rows a second put it at {expected_sec:.2} s, which is \
+         more than a row off: who reads it is told no times. --resample-rows-per-sec {rows_per_sec} puts rows where they \
+         belong by their times, --allow-drift leaves them as they are"
+    )]
+    Drift {
+        /// The unit.
+        unit: UnitUid,
+        /// The first such row.
+        row: usize,
+        /// Second at which it begins.
+        found_sec: f64,
+        /// Second at which it should begin.
+        expected_sec: f64,
+        /// Rows per second by the contract.
+        rows_per_sec: f64,
+    },
     /// Nothing is left of a unit.
     #[error("unit {unit}: none of its {rows} rows has features")]
     NothingLeft {

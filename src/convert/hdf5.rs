@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::store::hdf5::{create_file, unicode, write_attribute};
-use crate::store::{RowKind, RowMeta};
+use crate::store::{RowKind, RowMeta, scales};
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "hdf5",
@@ -39,10 +39,10 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     ];
     let write_text = |(name, text): (&str, &String)| write_attribute(&file, name, &Value::from(text.as_str()));
     texts.into_iter().try_for_each(write_text).map_err(refused())?;
-    write_attribute(&file, "rows_per_sec", &Value::from(source.fps())).map_err(refused())?;
+    write_attribute(&file, "rows_per_sec", &Value::from(source.rows_per_sec())).map_err(refused())?;
     let mut written = Written::default();
     for entry in source.entries() {
-        let features = source.read(entry)?;
+        let features = source.read_timed(entry)?;
         write_unit(&file, &features, contract.row_kind).map_err(refused())?;
         written.count(features.meta.len());
     }
@@ -66,7 +66,7 @@ fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<()> {
     if kind.names_queries() {
         names(&group, "query_id", features, RowMeta::query_name)?;
     }
-    Ok(())
+    scales::add(&group, [features.values.nrows(), features.values.ncols()])
 }
 
 fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<()> {
@@ -76,10 +76,10 @@ fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<()> {
     }
     column(group, "start_sec", meta, |row| row.start_sec)?;
     column(group, "end_sec", meta, |row| row.end_sec)?;
-    column(group, "first_frame", meta, |row| row.first_frame)?;
-    column(group, "last_frame", meta, |row| row.last_frame)?;
-    column(group, "padded", meta, |row| u8::from(row.padded))?;
-    column(group, "missing", meta, |row| u8::from(row.missing))
+    column(group, "first_frame", meta, |row| row.first_frame as i64)?;
+    column(group, "last_frame", meta, |row| row.last_frame as i64)?;
+    column(group, "padded", meta, |row| row.padded)?;
+    column(group, "missing", meta, |row| row.missing)
 }
 
 fn names(group: &Group, name: &str, features: &Features, value: fn(&RowMeta) -> &str) -> Result5<()> {

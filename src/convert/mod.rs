@@ -201,7 +201,7 @@ fn metadata(consumer: &Consumer, job: &Job, asked: &Value, written: &Written) ->
             "path": source.path(),
             "rows": source.rows(),
             "units": source.len(),
-            "rows_per_sec": source.fps(),
+            "rows_per_sec": source.rows_per_sec(),
             "contract": source.contract(),
         })
     };

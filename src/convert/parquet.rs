@@ -40,7 +40,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(refused())?;
     let mut written = Written::default();
     for entry in source.entries() {
-        let features = source.read(entry)?;
+        let features = source.read_timed(entry)?;
         batch(&schema, &features).and_then(|batch| writer.write(&batch)).map_err(refused())?;
         if writer.in_progress_size() > ROW_GROUP_BYTES {
             writer.flush().map_err(refused())?;
@@ -66,7 +66,7 @@ fn properties(source: &Source) -> Result<WriterProperties, ParquetError> {
         ("feature_set", contract.feature_set.clone()),
         ("backbone", contract.backbone.clone()),
         ("fingerprint", contract.fingerprint.clone()),
-        ("rows_per_sec", source.fps().to_string()),
+        ("rows_per_sec", source.rows_per_sec().to_string()),
     ];
     let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
     writer_properties(1, metadata)

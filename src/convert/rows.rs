@@ -1,8 +1,9 @@
-//! What is done to rows on their way: rows without features, another grid, the tail that EgoVLP left empty.
+//! What is done to rows on their way: rows without features, another grid, the tail that EgoVLP left empty; and whether they
+//! are where a reader will think who knows nothing but their numbers.
 //!
 //! Not for reading them. Invariant: with the default rule rows pass unchanged or not at all.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use serde::Serialize;
 
 use super::ConvertError;
@@ -30,8 +31,8 @@ pub enum Missing {
 pub enum Resample {
     /// At most this many rows per unit.
     Rows(usize),
-    /// This many rows per second.
-    Fps(f64),
+    /// This many rows per second, from the start of the unit: by the rows' own times.
+    RowsPerSec(f64),
 }
 
 /// What is done to rows.
@@ -43,28 +44,53 @@ pub struct RowRule {
     pub resample: Option<Resample>,
     /// Set the last `rows mod 4` rows to zero, as EgoVLP's extraction left them: it computed whole groups of four.
     pub zero_tail: bool,
+    /// Let rows pass that are not where `i / rows_per_sec` puts them.
+    pub allow_drift: bool,
 }
 
 impl RowRule {
-    /// Rows per second, where there were `fps`.
-    pub fn fps(&self, fps: f64) -> f64 {
+    /// Rows per second, where there were `rows_per_sec`.
+    pub fn rows_per_sec(&self, rows_per_sec: f64) -> f64 {
         match self.resample {
-            Some(Resample::Fps(wanted)) => wanted,
-            _ => fps,
+            Some(Resample::RowsPerSec(wanted)) => wanted,
+            _ => rows_per_sec,
         }
     }
 }
 
-/// Does what `rule` says to rows that come `fps` to the second.
-pub(super) fn apply(rule: &RowRule, fps: f64, mut features: Features) -> Result<Features, ConvertError> {
+/// Where rows are that a reader places by their numbers, who is told no times: row `i` at `start + i / rows_per_sec`, where
+/// `start` is that of the clip, or 0 for a whole video. A row may begin up to a row away from there: grids divide a clip
+/// evenly by whole numbers of frames, and move their last window back.
+///
+/// # Errors
+/// [`ConvertError::Drift`] for the first row that is further away. Never where rows do not follow one another in time.
+pub(super) fn check_places(rule: &RowRule, rows_per_sec: f64, features: &Features) -> Result<(), ConvertError> {
+    let by_time = matches!(rule.resample, Some(Resample::RowsPerSec(_)));
+    if rule.allow_drift || by_time || rows_per_sec <= 0.0 {
+        return Ok(());
+    }
+    let start_sec = start_sec(features);
+    let expected = |row: usize| start_sec + row as f64 / rows_per_sec;
+    let starts = features.meta.iter().map(|meta| meta.start_sec).enumerate();
+    // A thousandth of a row absorbs the rounding of seconds.
+    let away = |(row, found): &(usize, f64)| (found - expected(*row)).abs() * rows_per_sec > 1.001;
+    starts.into_iter().find(away).map_or(Ok(()), |(row, found_sec)| {
+        let (unit, expected_sec) = (features.unit.clone(), expected(row));
+        Err(ConvertError::Drift { unit, row, found_sec, expected_sec, rows_per_sec })
+    })
+}
+
+/// Second at which readers take the rows of a unit to begin.
+fn start_sec(features: &Features) -> f64 {
+    features.span.map_or(0.0, |span| span.start_sec.max(0.0))
+}
+
+/// Does what `rule` says to rows that come `rows_per_sec` to the second.
+pub(super) fn apply(rule: &RowRule, rows_per_sec: f64, mut features: Features) -> Result<Features, ConvertError> {
     treat_missing(rule.missing, &mut features)?;
-    let rows = features.meta.len();
     match rule.resample {
-        Some(Resample::Rows(most)) if rows > most => resample(&mut features, most),
-        Some(Resample::Fps(wanted)) => {
-            let wanted = (rows as f64 * wanted / fps).round_ties_even().max(1.0) as usize;
-            resample(&mut features, wanted);
-        }
+        Some(Resample::Rows(most)) if features.meta.len() > most => shorten(&mut features, most),
+        Some(Resample::RowsPerSec(wanted)) => resample(&mut features, rows_per_sec, wanted),
         _ => {}
     }
     if rule.zero_tail {
@@ -107,20 +133,41 @@ fn treat_missing(rule: Missing, features: &mut Features) -> Result<(), ConvertEr
     Ok(())
 }
 
-/// Puts rows on a grid of `wanted` rows over the same time.
-fn resample(features: &mut Features, wanted: usize) {
-    let rows = features.meta.len();
-    if wanted < rows {
-        let edges = boundaries(rows, wanted);
-        features.values = average(features.values.view(), wanted);
-        features.meta =
-            edges.windows(2).map(|edge| merged(&features.meta[edge[0]..edge[1].max(edge[0] + 1)])).collect();
-    } else if wanted > rows {
-        // The row that stands for the middle of each new one: a feature between two windows is nobody's.
-        let nearest: Vec<usize> = (0..wanted).map(|row| (2 * row + 1) * rows / (2 * wanted)).collect();
-        features.values = features.values.select(Axis(0), &nearest);
-        features.meta = nearest.iter().map(|&row| features.meta[row].clone()).collect();
+/// Makes `wanted` rows of more by VSLNet's rule.
+fn shorten(features: &mut Features, wanted: usize) {
+    let edges = boundaries(features.meta.len(), wanted);
+    features.values = average(features.values.view(), wanted);
+    features.meta = edges.windows(2).map(|edge| merged(&features.meta[edge[0]..edge[1].max(edge[0] + 1)])).collect();
+}
+
+/// Puts rows, of which `stored` were meant to begin every second, on a grid of `wanted` per second, by their times: a row
+/// lasts until the next one begins, and a new row is the mean of those whose middle it holds or, if it holds none, the one
+/// that its own middle falls into.
+fn resample(features: &mut Features, stored: f64, wanted: f64) {
+    let start_sec = start_sec(features);
+    let starts: Vec<f64> = features.meta.iter().map(|meta| meta.start_sec).collect();
+    let Some(end_sec) = starts.last().map(|last| last + 1.0 / stored) else { return };
+    let middle = |row: usize| 0.5 * (starts[row] + starts.get(row + 1).unwrap_or(&end_sec));
+    let middles: Vec<f64> = (0..starts.len()).map(middle).collect();
+    let rows = ((end_sec - start_sec) * wanted).round_ties_even().max(1.0) as usize;
+    let edge = |row: usize| start_sec + row as f64 / wanted;
+    let (mut values, mut meta) = (Array2::zeros((rows, features.values.ncols())), Vec::with_capacity(rows));
+    for (row, mut value) in values.outer_iter_mut().enumerate() {
+        let held = middles.partition_point(|&m| m < edge(row))..middles.partition_point(|&m| m < edge(row + 1));
+        let there = starts.partition_point(|&start| start <= 0.5 * (edge(row) + edge(row + 1))).saturating_sub(1);
+        let of = if held.is_empty() { there..there + 1 } else { held };
+        value.assign(&mean(features.values.slice(s![of.clone(), ..])));
+        meta.push(RowMeta { start_sec: edge(row), end_sec: edge(row + 1), ..merged(&features.meta[of]) });
     }
+    (features.values, features.meta) = (values, meta);
+}
+
+fn mean(rows: ArrayView2<f32>) -> Array1<f32> {
+    let mut mean = Array1::zeros(rows.ncols());
+    for row in rows.outer_iter() {
+        mean += &row;
+    }
+    mean / rows.nrows() as f32
 }
 
 fn merged(meta: &[RowMeta]) -> RowMeta {
@@ -149,12 +196,8 @@ pub fn average(features: ArrayView2<f32>, wanted: usize) -> Array2<f32> {
     }
     let edges = boundaries(features.nrows(), wanted);
     let mut means = Array2::zeros((wanted, features.ncols()));
-    for (mut mean, edge) in means.outer_iter_mut().zip(edges.windows(2)) {
-        let part = features.slice(s![edge[0]..edge[1].max(edge[0] + 1), ..]);
-        for row in part.outer_iter() {
-            mean += &row;
-        }
-        mean /= part.nrows() as f32;
+    for (mut mean_row, edge) in means.outer_iter_mut().zip(edges.windows(2)) {
+        mean_row.assign(&mean(features.slice(s![edge[0]..edge[1].max(edge[0] + 1), ..])));
     }
     means
 }
@@ -212,16 +255,55 @@ mod tests {
         assert_eq!([8, 9, 10, 11, 897].map(zeros), [0, 1, 2, 3, 1]);
     }
 
+    fn at_rate(wanted: f64, features: Features) -> Features {
+        let resample = Some(Resample::RowsPerSec(wanted));
+        apply(&RowRule { missing: Missing::Zero, resample, ..RowRule::default() }, 1.0, features).unwrap()
+    }
+
     #[test]
     fn a_rate_makes_more_or_fewer_rows_over_the_same_time() {
-        let at = |fps| {
-            let rule = RowRule { missing: Missing::Zero, resample: Some(Resample::Fps(fps)), ..RowRule::default() };
-            apply(&rule, 1.0, features(6)).unwrap()
-        };
-        assert_eq!(at(0.5).values.column(0).to_vec(), [0.5, 1.5, 4.0], "the last row enters no mean");
+        let at = |wanted| at_rate(wanted, features(6));
+        assert_eq!(at(0.5).values.column(0).to_vec(), [0.5, 1.5, 4.5]);
         assert_eq!(at(2.0).values.nrows(), 12);
         assert_eq!(at(2.0).values.column(0).to_vec()[..4], [0.0, 0.0, 1.0, 1.0]);
         assert_eq!((at(0.5).meta[1].start_sec, at(0.5).meta[1].end_sec), (2.0, 4.0));
-        assert_eq!(at(1.0).meta.len(), 6);
+        assert_eq!((at(1.0).meta.len(), at(1.0).values), (6, treated(Missing::Zero, 6).unwrap().values));
+    }
+
+    /// Rows as they are where frames were counted over a pause: three in the first second, one that lasts through a pause of
+    /// seven, and one behind it.
+    fn uneven() -> Features {
+        let mut uneven = features(5);
+        let starts = [0.0, 0.3, 0.6, 1.0, 8.0, 9.0];
+        uneven.meta.iter_mut().enumerate().for_each(|(row, meta)| {
+            (meta.start_sec, meta.end_sec, meta.missing) = (starts[row], starts[row + 1], false);
+        });
+        uneven.values = Array2::from_shape_fn((5, 2), |(row, _)| row as f32);
+        uneven
+    }
+
+    #[test]
+    fn rows_that_are_not_where_their_numbers_say_are_refused_and_can_be_put_there() {
+        let check = |rule: &RowRule, features: &Features| check_places(rule, 1.0, features).map_err(|e| e.to_string());
+        let error = check(&RowRule::default(), &uneven()).unwrap_err();
+        assert!(error.starts_with("unit a: row 2 begins at 0.60 s, and 1 rows a second put it at 2.00 s"), "{error}");
+        assert!(error.contains("--resample-rows-per-sec 1") && error.contains("--allow-drift"), "{error}");
+        assert_eq!(check(&RowRule { allow_drift: true, ..RowRule::default() }, &uneven()), Ok(()));
+        let even = at_rate(1.0, uneven());
+        assert_eq!(even.values.column(0).to_vec(), [1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 4.0]);
+        assert_eq!(check(&RowRule::default(), &even), Ok(()));
+        let rule = RowRule { resample: Some(Resample::RowsPerSec(1.0)), ..RowRule::default() };
+        assert_eq!(check(&rule, &uneven()), Ok(()), "they are put where they belong");
+    }
+
+    #[test]
+    fn a_row_may_be_up_to_a_row_away_and_clips_begin_where_they_begin() {
+        let mut clip = features(4);
+        clip.span = crate::time::TimeSpan::new(100.0, 104.0);
+        for (late, sound) in [(0.0, true), (0.9, true), (-0.9, true), (1.1, false), (-1.1, false)] {
+            clip.meta.iter_mut().enumerate().for_each(|(row, meta)| meta.start_sec = 100.0 + late + row as f64);
+            assert_eq!(check_places(&RowRule::default(), 1.0, &clip).is_ok(), sound, "{late}");
+        }
+        assert!(check_places(&RowRule::default(), 0.0, &clip).is_ok(), "sentences are at no time");
     }
 }

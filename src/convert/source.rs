@@ -90,8 +90,8 @@ impl Source {
     }
 
     /// Rows per second as they are handed out.
-    pub fn fps(&self) -> f64 {
-        self.rule.fps(self.contract().fps)
+    pub fn rows_per_sec(&self) -> f64 {
+        self.rule.rows_per_sec(self.contract().rows_per_sec)
     }
 
     /// Counts the units that are read, and their rows.
@@ -144,15 +144,31 @@ impl Source {
         Ok(queries)
     }
 
-    /// Reads a unit.
+    /// Reads a unit for a reader who is told no times, and takes row `i` to be at `i / rows_per_sec`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Drift`] if rows of windows are not there, and as for [`read_timed`](Self::read_timed).
+    pub fn read(&self, entry: &LedgerEntry) -> Result<Features, ConvertError> {
+        let features = self.features(entry)?;
+        if matches!(self.rows(), RowKind::Window | RowKind::FusedWindow) {
+            rows::check_places(&self.rule, self.contract().rows_per_sec, &features)?;
+        }
+        rows::apply(&self.rule, self.contract().rows_per_sec, features)
+    }
+
+    /// Reads a unit for a reader who is told the times of its rows.
     ///
     /// # Errors
     /// [`ConvertError::Store`], and [`ConvertError::Missing`] or [`ConvertError::NothingLeft`] by the rule for rows.
-    pub fn read(&self, entry: &LedgerEntry) -> Result<Features, ConvertError> {
+    pub fn read_timed(&self, entry: &LedgerEntry) -> Result<Features, ConvertError> {
+        rows::apply(&self.rule, self.contract().rows_per_sec, self.features(entry)?)
+    }
+
+    fn features(&self, entry: &LedgerEntry) -> Result<Features, ConvertError> {
         let unit = self.reader.read_entry(entry)?;
         log::info!("{}: {} rows", entry.unit_uid, entry.rows);
         self.meter.done(entry.rows);
-        let features = Features {
+        Ok(Features {
             unit: entry.unit_uid.clone(),
             clip_uid: unit.header.clip_uid,
             query_id: unit.header.query_id,
@@ -161,8 +177,7 @@ impl Source {
             source_fps: unit.header.source_fps,
             meta: unit.meta,
             values: unit.features,
-        };
-        rows::apply(&self.rule, self.contract().fps, features)
+        })
     }
 }
 

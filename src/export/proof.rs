@@ -56,8 +56,8 @@ impl Judge<'_> {
     pub(super) fn prove(&self, folder: &Path, mut card: Card, cards: &[Card]) -> Result<Card, ExportError> {
         let mut session = self.open(&card.graph_path(folder))?;
         let outputs = session.run(&card.golden.feeds(&card.inputs, 0))?;
-        card.golden.keep(&outputs, golden_tolerance(&card.arithmetic));
-        let arithmetic = Arithmetic::of(&card.arithmetic);
+        card.golden.keep(&outputs, golden_tolerance(&card.precision));
+        let arithmetic = Arithmetic::of(&card.precision);
         let Some((least, suffix)) = arithmetic.limit() else { return Ok(card) };
         let sister = card.name.strip_suffix(suffix).unwrap_or(&card.name);
         let Some(sister) = cards.iter().find(|other| other.name == sister) else { return Ok(card) };

@@ -173,7 +173,7 @@ impl Writer<'_> {
             checkpoint: self.checkpoint.name().to_owned(),
             checkpoint_sha256: self.sha256.to_owned(),
             random_weights: self.checkpoint.about().container == Container::Seeded,
-            arithmetic: arithmetic.name().to_owned(),
+            precision: arithmetic.name().to_owned(),
             preprocessing: preprocessing(&written.inputs),
             inputs: written.inputs,
             outputs: written.outputs,

@@ -9,9 +9,13 @@ use std::ops::Range;
 /// The edges `g_0..=g_n` of `segments` equal segments between frame positions `start` and `end`: numpy's `linspace`
 /// (k * step + start, the last one exactly `end`), truncated towards zero. They descend where `end` is before `start`.
 pub fn edges(segments: u64, start: f64, end: f64) -> Vec<i64> {
+    positions(segments, start, end).map(|position| position as i64).collect()
+}
+
+/// The same edges before they are truncated.
+pub fn positions(segments: u64, start: f64, end: f64) -> impl Iterator<Item = f64> {
     let step = (end - start) / segments as f64;
-    let edge = |k: u64| if k == segments { end as i64 } else { (k as f64 * step + start) as i64 };
-    (0..=segments).map(edge).collect()
+    (0..=segments).map(move |k| if k == segments { end } else { k as f64 * step + start })
 }
 
 /// The edges over which EgoVLP spreads `frames` frames of a narrated clip: as many segments, or `end_frame` if that is
@@ -23,7 +27,12 @@ pub fn egoclip_edges(start_frame: u64, end_frame: u64, frames: u32) -> Vec<i64> 
 /// Uniform picking: the middle of `[g_k, g_{k+1} - 1]` of each segment, rounded down. -1 is possible where a segment is
 /// empty at frame 0.
 pub fn middles(edges: &[i64]) -> Vec<i64> {
-    edges.windows(2).map(|g| (g[0] + g[1] - 1).div_euclid(2)).collect()
+    edges.windows(2).map(|g| middle(g[0], g[1])).collect()
+}
+
+/// The middle of `[start, end - 1]`, rounded down.
+pub fn middle(start: i64, end: i64) -> i64 {
+    (start + end - 1).div_euclid(2)
 }
 
 /// Random picking: the frames `[g_k, g_{k+1} - 1)` of each segment from which one is drawn. The last frame of a segment is

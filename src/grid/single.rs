@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::egoclip::{EGOCLIP_PIECES, NarratedClip, Pick};
 use super::segments::{edges, egoclip_edges, middles};
 use super::{Compat, EGOVLP_FPS, Window, ends_with, repeats, shown_at};
@@ -65,22 +66,22 @@ pub fn keyframe_list(start: u64, end: u64, frames: u32) -> Vec<u64> {
 }
 
 /// EgoClip's window; `None` where the original finds no frame.
-pub(super) fn egoclip(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
+pub(super) fn egoclip(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
     if compat == Compat::Fixed {
-        return Some(evenly(line, span, frames, pick));
+        return Some(evenly(clock, span, frames, pick));
     }
     let number = |t: f64| (t * EGOVLP_FPS).max(0.0) as u64;
     let clip = NarratedClip::new(span.start_sec, span.end_sec);
     let picked = clip.pick(frames, pick).ok()?;
-    let length = |piece| EGOCLIP_PIECES.frames_of(piece, line.frames());
+    let length = |piece| EGOCLIP_PIECES.frames_of(piece, clock.line.frames());
     let addresses = clip.addresses(&picked, EGOCLIP_PIECES, length, compat);
     let shown = addresses.into_iter().map(|address| address.whole(EGOCLIP_PIECES)).collect();
-    filled(shown, frames, number(span.start_sec)..number(span.end_sec))
+    filled(clock, shown, frames, number(span.start_sec)..number(span.end_sec))
 }
 
 /// The window of equal stretches; `None` where the original finds no frame.
 pub(super) fn segments(
-    line: &Timeline,
+    clock: Clock,
     span: TimeSpan,
     frames: u32,
     edges: Edges,
@@ -88,14 +89,14 @@ pub(super) fn segments(
     pick: Pick<'_>,
 ) -> Option<Window> {
     match (edges, compat) {
-        (Edges::Rounded, _) => rounded(line, span, frames, compat, pick),
-        (Edges::Truncated, Compat::Fixed) => Some(evenly(line, span, frames, pick)),
+        (Edges::Rounded, _) => rounded(clock, span, frames, compat, pick),
+        (Edges::Truncated, Compat::Fixed) => Some(evenly(clock, span, frames, pick)),
         (Edges::Truncated, Compat::AsReleased) => {
-            let (start, end) = file_numbers(line, span);
+            let (start, end) = file_numbers(clock.line, span);
             // One frame early, for both readers.
             let shown = |number: i64| (number - 1).max(0) as u64;
             let list = pick.of(&egoclip_edges(start, end, frames))?;
-            filled(list.into_iter().map(shown).collect(), frames, start..end)
+            filled(clock, list.into_iter().map(shown).collect(), frames, start..end)
         }
     }
 }
@@ -108,13 +109,13 @@ fn file_numbers(line: &Timeline, span: TimeSpan) -> (u64, u64) {
     (number(span.start_sec), end.min(line.frames()))
 }
 
-fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
+fn rounded(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
     let (start, end) = match compat {
-        Compat::AsReleased => (span.start_sec.max(0.0) * line.mean_fps(), span.end_sec * line.mean_fps()),
+        Compat::AsReleased => (span.start_sec.max(0.0) * clock.rate(), span.end_sec * clock.rate()),
         // A thousandth of a frame absorbs the rounding of decimal seconds.
-        Compat::Fixed => (line.position(span.start_sec), line.position(span.end_sec) - 1e-3),
+        Compat::Fixed => (clock.position(span.start_sec), clock.position(span.end_sec) - 1e-3),
     };
-    let end = if ends_with(line, span) { end.min(line.frames() as f64) } else { end };
+    let end = if ends_with(clock.line, span) { end.min(clock.end()) } else { end };
     let list: Vec<i64> = match pick {
         Pick::Uniform => rounded_frame_list(start, end, frames),
         Pick::Random(draw) => {
@@ -122,15 +123,15 @@ fn rounded(line: &Timeline, span: TimeSpan, frames: u32, compat: Compat, pick: P
         }
     };
     let cover = start.round_ties_even() as u64..end.ceil() as u64;
-    filled(list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
+    filled(clock, list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
 }
 
 /// As the samplers are meant: the middles of equal stretches of the clip, by the file's timestamps.
-fn evenly(line: &Timeline, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
+fn evenly(clock: Clock, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
     // A thousandth of a frame absorbs the rounding of decimal seconds.
-    let number = |t: f64| (line.position(t) + 1e-3) as u64;
+    let number = |t: f64| (clock.position(t) + 1e-3) as u64;
     let (start, end) = (number(span.start_sec), number(span.end_sec));
-    let end = if ends_with(line, span) { end.min(line.frames()) } else { end };
+    let end = if ends_with(clock.line, span) { end.min((clock.end() + 1e-3) as u64) } else { end };
     let last = end.saturating_sub(1).max(start);
     let edges = edges(u64::from(frames), start as f64, end as f64);
     let list: Vec<i64> = match pick {
@@ -138,28 +139,35 @@ fn evenly(line: &Timeline, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Windo
         Pick::Random(draw) => edges.windows(2).map(|g| draw(g[0]..g[1].max(g[0] + 1))).collect(),
     };
     let chosen: Vec<u64> = list.into_iter().map(|number| (number.max(0) as u64).clamp(start, last)).collect();
-    Window { padded: repeats(&chosen), frames: chosen, cover: start..last + 1 }
+    clock.window(&chosen, start..last + 1)
 }
 
 /// OSCC's window: frames are named by their numbers on a clock of 30 a second, so those of other rates and those of a
 /// clip's own picture files are found too. `None` where the clip has fewer frames than are wanted.
-pub(super) fn keyframes(line: &Timeline, span: TimeSpan, frames: u32) -> Option<Window> {
+pub(super) fn keyframes(clock: Clock, span: TimeSpan, frames: u32) -> Option<Window> {
     let number = |t: f64| (t * EGOVLP_FPS).round().max(0.0) as u64;
     // The middle of a frame's time: its ends are rounded to the container's ticks.
-    let shown = |number: u64| shown_at(line, (number as f64 + 0.5) / EGOVLP_FPS);
+    let shown = |number: u64| shown_at(clock.line, (number as f64 + 0.5) / EGOVLP_FPS);
     let (start, end) = (number(span.start_sec), number(span.end_sec));
-    let list = keyframe_list(start, end, frames);
-    let cover = shown(start)..shown(end.saturating_sub(1)) + 1;
-    filled(list.into_iter().map(shown).collect(), frames, cover)
+    let list: Vec<u64> = keyframe_list(start, end, frames).into_iter().map(shown).collect();
+    if list.is_empty() {
+        return None;
+    }
+    let (start_sec, end_sec) = if clock.is_framewise() {
+        (clock.sec(shown(start)), clock.sec(shown(end.saturating_sub(1)) + 1))
+    } else {
+        (start as f64 / EGOVLP_FPS, end as f64 / EGOVLP_FPS)
+    };
+    Some(Window { padded: repeats(&list), frames: list, start_sec, end_sec })
 }
 
-/// A window of `frames` frames: where there are fewer, the last one is repeated, as EgoVLP's reader does.
-fn filled(mut chosen: Vec<u64>, frames: u32, cover: std::ops::Range<u64>) -> Option<Window> {
+/// A window of `frames` numbers: where there are fewer, the last one is repeated, as EgoVLP's reader does.
+fn filled(clock: Clock, mut chosen: Vec<u64>, frames: u32, cover: std::ops::Range<u64>) -> Option<Window> {
     let last = *chosen.last()?;
     let short = (chosen.len() as u64) < u64::from(frames);
     chosen.resize(frames as usize, last);
-    let cover = cover.start..cover.end.max(cover.start + 1);
-    Some(Window { padded: short || repeats(&chosen), frames: chosen, cover })
+    let window = clock.window(&chosen, cover);
+    Some(Window { padded: short || window.padded, ..window })
 }
 
 #[cfg(test)]

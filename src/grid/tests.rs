@@ -75,8 +75,10 @@ fn fixed_equals_as_released_on_whole_30_fps_files() {
         for frames in [4, 16] {
             let grid = Grid::Egovlp { frames };
             let line = at_30_fps(30_000);
-            let fixed = grid.windows(&line, span(start, end), Compat::Fixed);
-            assert_eq!(fixed, grid.windows(&line, span(start, end), Compat::AsReleased), "{start} {end} {frames}");
+            let shown = |compat| -> Vec<(Vec<u64>, bool)> {
+                grid.windows(&line, span(start, end), compat).into_iter().map(|w| (w.frames, w.padded)).collect()
+            };
+            assert_eq!(shown(Compat::Fixed), shown(Compat::AsReleased), "{start} {end} {frames}");
         }
     }
 }
@@ -147,6 +149,138 @@ fn a_uniform_grid_on_a_variable_rate_shows_what_was_on_screen() {
     let grid = Grid::Uniform { fps: Fps::new(2, 1).unwrap(), frames: 1, stride: 1, tail: Tail::Drop };
     let picked: Vec<u64> = grid.windows(&line, span(0.0, 2.0), Compat::Fixed).iter().map(|w| w.frames[0]).collect();
     assert_eq!(picked, [0, 2, 2, 3]);
+}
+
+/// A line of milliseconds: stretches of so many frames at so many a second, and before each a pause of so many seconds.
+fn stretches(parts: &[(u64, f64, f64)]) -> Timeline {
+    let (mut pts, mut sec) = (Vec::new(), 0.0);
+    for &(frames, fps, pause) in parts {
+        sec += pause;
+        pts.extend((0..frames).map(|frame| ((sec + frame as f64 / fps) * 1e3).round() as i64));
+        sec += frames as f64 / fps;
+    }
+    Timeline::new(pts, crate::time::TimeBase { num: 1, den: 1000 }, 0).unwrap()
+}
+
+/// Files whose frames are not even in time: a change of rate, a pause, rates that wander, a rate below that of the samples.
+fn uneven() -> [Timeline; 4] {
+    let wandering: Vec<_> = (0..40).map(|i| (10, [24.0, 30.0, 12.0, 50.0][i % 4], 0.0)).collect();
+    [
+        stretches(&[(150, 15.0, 0.0), (300, 30.0, 0.0)]),
+        stretches(&[(60, 30.0, 0.0), (60, 30.0, 58.0)]),
+        stretches(&wandering),
+        stretches(&[(30, 5.0, 0.0), (20, 1.0, 0.0), (30, 3.0, 2.0)]),
+    ]
+}
+
+fn every_grid() -> [Grid; 9] {
+    [
+        Grid::Egovlp { frames: 4 },
+        Grid::EgovlpV2 { frames: 16 },
+        Grid::Ego4d { frames: 32, stride: 16 },
+        Grid::Uniform { fps: Fps::new(8, 1).unwrap(), frames: 4, stride: 4, tail: Tail::Drop },
+        Grid::Uniform { fps: Fps::new(2, 1).unwrap(), frames: 5, stride: 5, tail: Tail::Pad },
+        Grid::Egoclip { frames: 4 },
+        Grid::Segments { frames: 16, edges: Edges::Truncated },
+        Grid::Segments { frames: 16, edges: Edges::Rounded },
+        Grid::Keyframes { frames: 16 },
+    ]
+}
+
+/// Every frame of a row is on the screen at some time within it, whatever the rate does.
+#[test]
+fn fixed_rows_show_what_is_on_the_screen_in_their_time() {
+    let mut seen = 0;
+    for (line, grid) in uneven().iter().flat_map(|line| every_grid().map(|grid| (line, grid))) {
+        assert!(!line.is_even());
+        for clip in [span(0.0, line.end_sec()), span(3.3, 9.1), span(1.0, 1.9)] {
+            for (i, row) in grid.windows(line, clip, Compat::Fixed).into_iter().enumerate() {
+                let padding = matches!(grid, Grid::Uniform { tail: Tail::Pad, .. }) && row.padded;
+                for &frame in row.frames.iter().filter(|_| !padding) {
+                    let (shown, gone) = (line.sec(frame), line.sec(frame + 1));
+                    // A thirtieth on either side: singles count on a clock, and begin with its ticks.
+                    let slack = if grid.is_single() { 1.0 / 30.0 } else { 1e-3 };
+                    let (from, to) = (row.start_sec - slack, row.end_sec + slack);
+                    assert!(
+                        shown < to && gone > from,
+                        "{grid} row {i}: frame {frame} [{shown}, {gone}) in [{from}, {to})"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 10_000, "{seen}");
+}
+
+#[test]
+fn fixed_rows_of_egovlp_are_where_their_numbers_say_at_any_rate() {
+    let even = [at_30_fps(3000), Timeline::constant(120, Fps::new(1, 1).unwrap()).unwrap()];
+    for (line, frames) in uneven().iter().chain(&even).flat_map(|line| [4, 16].map(|frames| (line, frames))) {
+        for clip in [span(0.0, line.end_sec()), span(7.5, 17.5)] {
+            let rows = Grid::Egovlp { frames }.windows(line, clip, Compat::Fixed);
+            assert_eq!(rows.len() as u64, Grid::Egovlp { frames }.estimate_rows(clip.duration_sec(), 30.0));
+            assert_eq!(rows[0].start_sec, clip.start_sec);
+            for (i, row) in rows.iter().enumerate() {
+                // The formula takes one sample more than fit, and spreads all of them over the clip.
+                let late = row.start_sec - clip.start_sec - i as f64 / EGOVLP_WINDOWS_PER_SEC;
+                assert!(
+                    (-1.0 / (EGOVLP_WINDOWS_PER_SEC * f64::from(frames)) - 1e-9..=1e-9).contains(&late),
+                    "{i}: {late}"
+                );
+            }
+            assert!(rows.windows(2).all(|pair| pair[0].end_sec == pair[1].start_sec));
+            assert!(rows[rows.len() - 1].end_sec <= clip.end_sec + 1e-9);
+        }
+    }
+}
+
+#[test]
+fn in_a_pause_the_last_frame_stays_on_the_screen() {
+    let line = &uneven()[1];
+    let rows = Grid::Egovlp { frames: 4 }.windows(line, span(0.0, line.end_sec()), Compat::Fixed);
+    let still: Vec<_> = rows.iter().filter(|row| row.start_sec > 2.0 && row.end_sec < 60.0).collect();
+    assert!(still.len() > 100 && still.iter().all(|row| row.frames == [59; 4] && row.padded), "{still:?}");
+    assert!(rows[rows.len() - 1].frames[0] > 110);
+}
+
+/// A file of 5 frames a second has none in most segments; the frame before a segment is gone by then.
+#[test]
+fn where_frames_are_fewer_than_samples_the_one_on_the_screen_is_shown() {
+    let line = Timeline::constant(100, Fps::new(5, 1).unwrap()).unwrap();
+    for row in (Grid::Egovlp { frames: 4 }).windows(&line, span(0.0, 20.0), Compat::Fixed) {
+        let first = row.frames[0] as f64 / 5.0;
+        assert!(first <= row.start_sec + 1e-9 && row.start_sec < first + 0.2 + 1e-9, "{row:?}");
+    }
+}
+
+/// A store of schema 2 is gone on with as it was begun.
+#[test]
+fn by_frames_rows_of_egovlp_are_even_in_frames() {
+    let line = &uneven()[0];
+    let rows = Grid::Egovlp { frames: 4 }.windows_at(Pace::Frames, line, span(0.0, 20.0), Compat::Fixed);
+    assert_eq!((rows.len(), rows[13].frames.as_slice()), (37, [156, 159, 162, 165].as_slice()));
+    assert!((10.1..10.3).contains(&rows[13].start_sec), "the clock says 6.95: {:?}", rows[13]);
+    let by_clock = &Grid::Egovlp { frames: 4 }.windows(line, span(0.0, 20.0), Compat::Fixed)[13];
+    assert!((by_clock.start_sec - 13.0 * 80.0 / 150.0).abs() < 1e-9 && by_clock.frames[0] == 104, "{by_clock:?}");
+}
+
+/// On files whose frames are even the clock changes no frame.
+#[test]
+fn on_even_files_the_clock_shows_the_same_frames() {
+    for (fps, frames) in [((30, 1), 900), ((30_000, 1001), 900), ((25, 1), 800), ((60, 1), 2000), ((24, 1), 700)] {
+        let line = Timeline::constant(frames, Fps::new(fps.0, fps.1).unwrap()).unwrap();
+        let sparse = |grid: &Grid| matches!(grid, Grid::EgovlpV2 { frames: 16 }) && line.mean_fps() < 29.92;
+        for grid in every_grid().into_iter().filter(|grid| !sparse(grid)) {
+            for clip in [span(0.0, line.end_sec()), span(3.3, 9.1), span(10.0, 12.0), span(20.0, 45.0)] {
+                let shown = |pace| -> Vec<(Vec<u64>, bool)> {
+                    let windows = grid.windows_at(pace, &line, clip, Compat::Fixed);
+                    windows.into_iter().map(|window| (window.frames, window.padded)).collect()
+                };
+                assert_eq!(shown(Pace::Clock), shown(Pace::Frames), "{grid} {fps:?} {clip:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -207,6 +207,7 @@ impl Context<'_> {
             clip_uid: clip.map(|clip| clip.clip_uid.clone()),
             query_id: query.map(|query| questions.id_of(query).to_string()),
             query_text: query.map(|query| questions.text_of(query).to_owned()),
+            split: query.and_then(|query| questions.split_of(query)).map(str::to_owned).or_else(|| planned.split()),
             span: planned.span(),
             source_name: video.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             source_bytes: video.bytes,

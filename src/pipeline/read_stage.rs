@@ -15,7 +15,7 @@ use super::{PipelineError, Run};
 use crate::backbone::Sentence;
 use crate::digest;
 use crate::ids::ClipUid;
-use crate::plan::{Fills, QueryRow};
+use crate::plan::{Fills, QueryRow, Task};
 use crate::store::{RowKind, RowMeta, UnitHeader};
 
 /// A sentence of a unit, and which rows of the unit it makes.
@@ -90,6 +90,7 @@ fn header(run: Run, task: usize, rows: u64, asked: &[(QueryRow, ClipUid)]) -> Un
     let texts: Vec<&str> = asked.iter().map(|(query, _)| run.questions.text_of(*query)).collect();
     let content = texts.join("\n");
     UnitHeader {
+        split: Task::common_split(asked.iter().map(|(query, _)| run.questions.split_of(*query))),
         rows,
         source_name: run.questions.name.clone(),
         source_bytes: content.len() as u64,

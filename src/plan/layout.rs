@@ -98,7 +98,7 @@ impl Layout {
         if span.start_sec >= video_end_sec {
             return Err(LayoutError::StartsPastEnd { start_sec: span.start_sec, video_end_sec });
         }
-        let windows = frames.grid.windows(line, span, compat);
+        let windows = frames.grid.windows_at(frames.pace, line, span, compat);
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
         }
@@ -108,12 +108,11 @@ impl Layout {
             let first = window.frames.iter().copied().min().unwrap_or(0);
             let last = window.frames.iter().copied().max().unwrap_or(0);
             let lost = window.frames.iter().any(|frame| is_lost(video, *frame));
-            let (start_sec, end_sec) = (line.sec(window.cover.start), line.sec(window.cover.end));
             layout.rows.push(RowMeta {
                 first_frame: first,
                 last_frame: last,
-                start_sec,
-                end_sec,
+                start_sec: window.start_sec,
+                end_sec: window.end_sec,
                 padded: window.padded,
                 missing: lost,
                 ..RowMeta::default()

@@ -22,6 +22,8 @@ use crate::time::{Fps, TimeSpan};
 
 /// What is assumed of a video that says nothing of its length: seconds per byte at half a megabyte a second.
 const SEC_PER_BYTE: f64 = 1.0 / 500_000.0;
+/// The column of manifests and queries that tells training from validation.
+pub(crate) const SPLIT: &str = "split";
 /// Tokens that a sentence is taken to have before anybody has counted.
 const TOKENS: u64 = 15;
 
@@ -288,7 +290,7 @@ impl Request<'_> {
 }
 
 fn stretch(clip: &Clip) -> Stretch {
-    Stretch { clip_uid: clip.uid.clone(), span: clip.span }
+    Stretch { clip_uid: clip.uid.clone(), span: clip.span, split: clip.extra.get(SPLIT).cloned() }
 }
 
 /// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.

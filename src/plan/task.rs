@@ -32,6 +32,8 @@ pub struct Stretch {
     pub clip_uid: ClipUid,
     /// Its part of the video; `None` for all of it.
     pub span: Option<TimeSpan>,
+    /// Training, validation or test, if the manifest says so.
+    pub split: Option<String>,
 }
 
 /// A query, by its row in the table.
@@ -136,6 +138,17 @@ impl Task {
             Fills::Pairs { .. } | Fills::Sentences { .. } => false,
         };
         self.clips.first().filter(|_| is_own).and_then(|clip| clip.span)
+    }
+
+    /// The split that all of these are of: `None` if one is of another, or says none.
+    pub fn common_split<'s>(mut splits: impl Iterator<Item = Option<&'s str>>) -> Option<String> {
+        let first = splits.next()?.filter(|split| !split.is_empty())?;
+        splits.all(|split| split == Some(first)).then(|| first.to_owned())
+    }
+
+    /// The split that all of its clips are of.
+    pub fn split(&self) -> Option<String> {
+        Self::common_split(self.clips.iter().map(|clip| clip.split.as_deref()))
     }
 
     /// What the store is promised; `asked_of` gives id and text of a query.

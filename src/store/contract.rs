@@ -9,11 +9,18 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fields;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
-/// Version of the layout of a store; it rises when old readers would misread new files.
-pub const SCHEMA_VERSION: u32 = 2;
+/// Version of the layout of a new store; it rises when old readers would misread new files.
+pub const SCHEMA_VERSION: u32 = 3;
+
+/// The oldest version that is still read, and in which a store that was begun so is gone on with.
+///
+/// It calls [`Contract::rows_per_sec`] `fps`, keeps flags as bytes and counts as unsigned numbers, and its grids count
+/// frames where those of schema 3 follow the clock.
+pub const OLDEST_SCHEMA: u32 = 2;
 
 /// How features are stored; they are computed and read as `f32` either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,7 +87,7 @@ impl RowKind {
 /// The identity of a store: what every one of its rows has in common. Fields are compared in the order given here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contract {
-    /// [`SCHEMA_VERSION`] of the writer.
+    /// Version of the layout, from [`OLDEST_SCHEMA`] to [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// Name of the feature set, which is the name of the store's folder.
     pub feature_set: String,
@@ -100,8 +107,9 @@ pub struct Contract {
     pub format: String,
     /// Name of the rule that says which frames a row sees; for sentences, of the rule of their length.
     pub grid: String,
-    /// Rows per second; 0 where rows do not follow one another in time.
-    pub fps: f64,
+    /// Rows per second; 0 where rows do not follow one another in time. Schema 2 calls it `fps`.
+    #[serde(alias = "fps")]
+    pub rows_per_sec: f64,
     /// Frames that the model sees per row; 0 for sentences.
     pub window_frames: u32,
     /// Which published behaviour, quirks included, is reproduced.
@@ -128,9 +136,13 @@ impl Contract {
     /// The first field in which `self` differs from a stored contract, with the stored and the own value as text; `None`
     /// if all fields are equal. Fields that only the stored one has are ignored: `schema_version` guards those.
     pub fn first_difference(&self, stored: &Value) -> Option<Difference> {
-        let own = serde_json::to_value(self).unwrap_or(Value::Null);
-        let fields = own.as_object().into_iter().flatten();
-        fields.filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
+        let own = fields::of_contract(self).unwrap_or_default();
+        own.iter().filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
+    }
+
+    /// Whether its files have the layout of schema 2.
+    pub(crate) fn is_schema_2(&self) -> bool {
+        self.schema_version == 2
     }
 }
 
@@ -184,6 +196,9 @@ pub struct UnitHeader {
     /// Its sentence, as annotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_text: Option<String>,
+    /// Training, validation or test, as manifest and queries say it; `None` where they do not, or of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Rows of the unit, at least 1.
     pub rows: u64,
     /// The part of the video that the unit covers; `None` for all of it.

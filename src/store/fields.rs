@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use super::contract::{Contract, UnitHeader};
 
 /// Fields whose text form is JSON; all others are texts and stand for themselves.
-const NOT_TEXT: [&str; 11] = [
+const NOT_TEXT: [&str; 12] = [
     "schema_version",
     "dim",
-    "fps",
+    "rows_per_sec",
+    FPS,
     "window_frames",
     "rows",
     "start_sec",
@@ -22,6 +23,9 @@ const NOT_TEXT: [&str; 11] = [
     "notes",
 ];
 
+/// What schema 2 calls `rows_per_sec`.
+const FPS: &str = "fps";
+
 /// Every field of the contract, then every field of the header; a unit without a span has no `start_sec` and `end_sec`.
 pub fn of(contract: &Contract, header: &UnitHeader) -> serde_json::Result<Map<String, Value>> {
     let mut fields = of_contract(contract)?;
@@ -31,13 +35,12 @@ pub fn of(contract: &Contract, header: &UnitHeader) -> serde_json::Result<Map<St
     Ok(fields)
 }
 
-/// Every field of the contract.
+/// Every field of the contract, under the names of its schema.
 pub fn of_contract(contract: &Contract) -> serde_json::Result<Map<String, Value>> {
-    match serde_json::to_value(contract)? {
-        Value::Object(fields) => Ok(fields),
-        // A struct is an object; serde has no way to say so.
-        _ => Ok(Map::new()),
-    }
+    // A struct is an object; serde has no way to say so.
+    let Value::Object(fields) = serde_json::to_value(contract)? else { return Ok(Map::new()) };
+    let named = |name: String| if contract.is_schema_2() && name == "rows_per_sec" { FPS.to_owned() } else { name };
+    Ok(fields.into_iter().map(|(name, value)| (named(name), value)).collect())
 }
 
 /// The reverse of [`of`]; fields of neither are ignored, a missing or mistyped one is an error.
@@ -64,14 +67,16 @@ mod tests {
 
     #[test]
     fn fields_round_trip_typed_and_as_text() {
-        let contract = samples::contract("hdf5", Dtype::F16);
-        for span in [None, crate::time::TimeSpan::new(0.1, 0.7)] {
+        let spans = [None, crate::time::TimeSpan::new(0.1, 0.7)];
+        for (schema_version, span) in [2, 3].into_iter().flat_map(|version| spans.map(|span| (version, span))) {
+            let contract = Contract { schema_version, ..samples::contract("hdf5", Dtype::F16) };
             let mut header = samples::header("123", 5);
             header.span = span;
             let fields = of(&contract, &header).unwrap();
             let texts = fields.iter().map(|(name, value)| (name.clone(), from_text(name, &to_text(value)).unwrap()));
             assert_eq!(texts.collect::<Map<_, _>>(), fields);
-            assert_eq!(parse(fields).unwrap(), (contract.clone(), header));
+            assert!(fields.contains_key(if schema_version == 2 { FPS } else { "rows_per_sec" }));
+            assert_eq!(parse(fields).unwrap(), (contract, header));
         }
     }
 
@@ -81,7 +86,7 @@ mod tests {
         header.span = crate::time::TimeSpan::new(0.0, 1.0);
         let fields = of(&samples::contract("hdf5", Dtype::F32), &header).unwrap();
         let mut found: Vec<_> = fields.iter().filter(|(_, v)| !v.is_string()).map(|(name, _)| name.as_str()).collect();
-        let mut listed = NOT_TEXT.to_vec();
+        let mut listed: Vec<_> = NOT_TEXT.into_iter().filter(|name| *name != FPS).collect();
         found.sort();
         listed.sort();
         assert_eq!(found, listed);

@@ -1,8 +1,9 @@
 //! Units as HDF5 files, and the master file that links them.
 //!
 //! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta` that
-//! its rows have, and contract and header as attributes of its root. Not for when a file counts: that is the store's
-//! business.
+//! its rows have, the scales `row` and `feature` that name the axes, and contract and header as attributes of its root.
+//! Schema 2 has no scales, flags as bytes and counts without sign. Not for when a file counts: that is the store's business.
+//!
 //! Invariant: the bytes depend on rows and header only, not on the time or on how rows were grouped into blocks, as long
 //! as all blocks but the last have `Contract::chunk_rows` rows.
 
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
-use super::{FeatureSink, Format, fields};
+use super::{FeatureSink, Format, fields, scales};
 use crate::ids::ClipUid;
 
 /// Version of the HDF5 library in use, `1.10.8` for instance.
@@ -50,6 +51,8 @@ struct Sink {
 }
 
 struct Columns {
+    /// As schema 2 has them.
+    old: bool,
     first_frame: Dataset,
     last_frame: Dataset,
     start_sec: Dataset,
@@ -64,9 +67,12 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     let failed = |error| write_error(path, &error);
     let attributes = fields::of(contract, header).map_err(|error| write_error(path, &error.to_string().into()))?;
     let file = create_file(path).map_err(failed)?;
-    write_attributes(&file, &attributes).map_err(failed)?;
+    write_attributes(&file, &attributes, contract).map_err(failed)?;
     let features = create_features(&file, contract, header.rows as usize).map_err(failed)?;
-    let columns = Columns::create(&file, header.rows as usize, contract.row_kind).map_err(failed)?;
+    let columns = Columns::create(&file, header.rows as usize, contract).map_err(failed)?;
+    if !contract.is_schema_2() {
+        scales::add(&file, [header.rows as usize, contract.dim]).map_err(failed)?;
+    }
     Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns }))
 }
 
@@ -104,17 +110,21 @@ fn create_features(file: &File, contract: &Contract, rows: usize) -> Result5<Dat
 }
 
 impl Columns {
-    fn create(file: &File, rows: usize, kind: RowKind) -> Result5<Self> {
+    fn create(file: &File, rows: usize, contract: &Contract) -> Result5<Self> {
+        let (kind, old) = (contract.row_kind, contract.is_schema_2());
         fn column<T: H5Type>(file: &File, rows: usize, name: &str) -> Result5<Dataset> {
             file.new_dataset::<T>().obj_track_times(false).shape(rows).create(name)
         }
+        let frames = if old { column::<u64> } else { column::<i64> };
+        let flags = if old { column::<u8> } else { column::<bool> };
         Ok(Self {
-            first_frame: column::<u64>(file, rows, "first_frame")?,
-            last_frame: column::<u64>(file, rows, "last_frame")?,
+            old,
+            first_frame: frames(file, rows, "first_frame")?,
+            last_frame: frames(file, rows, "last_frame")?,
             start_sec: column::<f64>(file, rows, "start_sec")?,
             end_sec: column::<f64>(file, rows, "end_sec")?,
-            padded: column::<u8>(file, rows, "padded")?,
-            missing: column::<u8>(file, rows, "missing")?,
+            padded: flags(file, rows, "padded")?,
+            missing: flags(file, rows, "missing")?,
             clip_uid: kind.names_clips().then(|| column::<VarLenUnicode>(file, rows, "clip_uid")).transpose()?,
             query_id: kind.names_queries().then(|| column::<VarLenUnicode>(file, rows, "query_id")).transpose()?,
         })
@@ -125,12 +135,19 @@ impl Columns {
             let values: Array1<T> = meta.iter().map(value).collect();
             column.write_slice(values.view(), s![at..at + meta.len()])
         }
-        put(&self.first_frame, at, meta, |row| row.first_frame)?;
-        put(&self.last_frame, at, meta, |row| row.last_frame)?;
         put(&self.start_sec, at, meta, |row| row.start_sec)?;
         put(&self.end_sec, at, meta, |row| row.end_sec)?;
-        put(&self.padded, at, meta, |row| u8::from(row.padded))?;
-        put(&self.missing, at, meta, |row| u8::from(row.missing))?;
+        if self.old {
+            put(&self.first_frame, at, meta, |row| row.first_frame)?;
+            put(&self.last_frame, at, meta, |row| row.last_frame)?;
+            put(&self.padded, at, meta, |row| u8::from(row.padded))?;
+            put(&self.missing, at, meta, |row| u8::from(row.missing))?;
+        } else {
+            put(&self.first_frame, at, meta, |row| row.first_frame as i64)?;
+            put(&self.last_frame, at, meta, |row| row.last_frame as i64)?;
+            put(&self.padded, at, meta, |row| row.padded)?;
+            put(&self.missing, at, meta, |row| row.missing)?;
+        }
         fn name(column: &Option<Dataset>, at: usize, meta: &[RowMeta], value: fn(&RowMeta) -> &str) -> Result5<()> {
             let Some(column) = column else { return Ok(()) };
             let names = meta.iter().map(|row| unicode(value(row))).collect::<Result5<Array1<_>>>()?;
@@ -178,7 +195,7 @@ pub fn write_master<'a>(
     let attributes = fields::of_contract(contract).map_err(|error| write_error(path, &error.to_string().into()))?;
     let write = || {
         let file = create_file(path)?;
-        write_attributes(&file, &attributes)?;
+        write_attributes(&file, &attributes, contract)?;
         links.into_iter().try_for_each(|(uid, target)| file.link_external(target, "/", uid))?;
         file.flush()?;
         file.close()
@@ -186,8 +203,11 @@ pub fn write_master<'a>(
     write().map_err(|error| write_error(path, &error))
 }
 
-fn write_attributes(at: &Location, fields: &Map<String, Value>) -> Result5<()> {
-    fields.iter().try_for_each(|(name, value)| write_attribute(at, name, value))
+fn write_attributes(at: &Location, fields: &Map<String, Value>, contract: &Contract) -> Result5<()> {
+    fields.iter().try_for_each(|(name, value)| match value.as_u64() {
+        Some(count) if contract.is_schema_2() => at.new_attr::<u64>().create(name.as_str())?.write_scalar(&count),
+        _ => write_attribute(at, name, value),
+    })
 }
 
 /// Writes `value` as an attribute: a number, a list of texts, or a text.
@@ -195,8 +215,8 @@ fn write_attributes(at: &Location, fields: &Map<String, Value>) -> Result5<()> {
 /// # Errors
 /// The library's.
 pub(crate) fn write_attribute(at: &Location, name: &str, value: &Value) -> Result5<()> {
-    if let Some(number) = value.as_u64() {
-        at.new_attr::<u64>().create(name)?.write_scalar(&number)
+    if let Some(number) = value.as_i64() {
+        at.new_attr::<i64>().create(name)?.write_scalar(&number)
     } else if let Some(number) = value.as_f64() {
         at.new_attr::<f64>().create(name)?.write_scalar(&number)
     } else if let Some(list) = value.as_array() {
@@ -249,6 +269,7 @@ fn read_attribute(file: &File, name: &str) -> Result5<Option<Value>> {
         TypeDescriptor::VarLenUnicode => {
             Some(attribute.read_raw::<VarLenUnicode>()?.iter().map(|text| Value::from(text.as_str())).collect())
         }
+        TypeDescriptor::Integer(_) if attribute.is_scalar() => Some(attribute.read_scalar::<i64>()?.into()),
         TypeDescriptor::Unsigned(_) if attribute.is_scalar() => Some(attribute.read_scalar::<u64>()?.into()),
         TypeDescriptor::Float(_) if attribute.is_scalar() => Some(attribute.read_scalar::<f64>()?.into()),
         _ => None,
@@ -278,12 +299,12 @@ fn read_meta(file: &File, rows: usize, kind: RowKind) -> Result5<Vec<RowMeta>> {
         let length = column.size();
         if length == rows { Ok(column) } else { Err(format!("{name} has {length} rows, features has {rows}").into()) }
     };
-    let first_frame = column("first_frame")?.read_1d::<u64>()?;
-    let last_frame = column("last_frame")?.read_1d::<u64>()?;
+    let first_frame = read_frames(&column("first_frame")?)?;
+    let last_frame = read_frames(&column("last_frame")?)?;
     let start_sec = column("start_sec")?.read_1d::<f64>()?;
     let end_sec = column("end_sec")?.read_1d::<f64>()?;
-    let padded = column("padded")?.read_1d::<u8>()?;
-    let missing = column("missing")?.read_1d::<u8>()?;
+    let padded = read_flags(&column("padded")?)?;
+    let missing = read_flags(&column("missing")?)?;
     let names = |name: &str| column(name)?.read_1d::<VarLenUnicode>();
     let clips = kind.names_clips().then(|| names("clip_uid")).transpose()?;
     let queries = kind.names_queries().then(|| names("query_id")).transpose()?;
@@ -292,12 +313,34 @@ fn read_meta(file: &File, rows: usize, kind: RowKind) -> Result5<Vec<RowMeta>> {
         last_frame: last_frame[i],
         start_sec: start_sec[i],
         end_sec: end_sec[i],
-        padded: padded[i] != 0,
-        missing: missing[i] != 0,
+        padded: padded[i],
+        missing: missing[i],
         clip_uid: clips.as_ref().and_then(|names| ClipUid::parse(&names[i]).ok()),
         query_id: queries.as_ref().map(|names| names[i].as_str().into()),
     };
     Ok((0..rows).map(row).collect())
+}
+
+/// Frame numbers, with a sign or, of schema 2, without.
+fn read_frames(column: &Dataset) -> Result5<Array1<u64>> {
+    if let TypeDescriptor::Unsigned(_) = column.dtype()?.to_descriptor()? {
+        return column.read_1d::<u64>();
+    }
+    let numbers = column.read_1d::<i64>()?;
+    let negative = numbers.iter().any(|&number| number < 0);
+    if negative {
+        Err(format!("{} holds a negative number", column.name()).into())
+    } else {
+        Ok(numbers.mapv(|n| n as u64))
+    }
+}
+
+/// Flags, as booleans or, of schema 2, as bytes.
+fn read_flags(column: &Dataset) -> Result5<Array1<bool>> {
+    match column.dtype()?.to_descriptor()? {
+        TypeDescriptor::Boolean => column.read_1d::<bool>(),
+        _ => Ok(column.read_1d::<u8>()?.mapv(|flag| flag != 0)),
+    }
 }
 
 fn read_error(path: &Path, error: &::hdf5::Error) -> StoreError {
@@ -337,15 +380,20 @@ mod tests {
         let file = File::open(&path).unwrap();
         let mut names = file.member_names().unwrap();
         names.sort();
-        assert_eq!(names, ["end_sec", "features", "first_frame", "last_frame", "missing", "padded", "start_sec"]);
+        let columns =
+            ["end_sec", "feature", "features", "first_frame", "last_frame", "missing", "padded", "row", "start_sec"];
+        assert_eq!(names, columns);
+        let descriptor = |name: &str| file.dataset(name).unwrap().dtype().unwrap().to_descriptor().unwrap();
+        assert_eq!(descriptor("missing"), TypeDescriptor::Boolean);
+        assert_eq!(descriptor("first_frame"), TypeDescriptor::Integer(::hdf5::types::IntSize::U8));
         let features = file.dataset("features").unwrap();
         assert_eq!(features.dtype().unwrap().to_descriptor().unwrap(), TypeDescriptor::Float(FloatSize::U2));
         assert_eq!(features.shape(), [samples::ROWS, samples::DIM]);
         assert_eq!(features.chunk().unwrap(), [samples::ROWS, samples::DIM]);
         assert!(features.filters().len() >= 2, "{:?}", features.filters());
         assert!(features.attr("axis").is_ok());
-        assert_eq!(file.attr("dim").unwrap().read_scalar::<u64>().unwrap(), samples::DIM as u64);
-        assert_eq!(file.attr("fps").unwrap().read_scalar::<f64>().unwrap(), 1.875);
+        assert_eq!(file.attr("dim").unwrap().read_scalar::<i64>().unwrap(), samples::DIM as i64);
+        assert_eq!(file.attr("rows_per_sec").unwrap().read_scalar::<f64>().unwrap(), 1.875);
         assert_eq!(
             &std::fs::read(&path).unwrap()[..9],
             b"\x89HDF\r\n\x1a\n\0",

@@ -2,6 +2,7 @@
 //!
 //! Not for the store itself, which believes only its ledgers. Invariant: it can be deleted and written anew at any time.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,50 +12,60 @@ use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 
+use super::contract::Contract;
 use super::error::{StoreError, io_error};
+use super::fields;
 use super::ledger::{Committed, LedgerEntry};
-use super::parquet::write_error;
+use super::parquet::{file_metadata, schema_metadata, write_error};
+use crate::ids::ClipUid;
 
 /// Writes the rows of `committed`, in the order of their uids, to a new file at `path`.
-pub fn write(path: &Path, feature_set: &str, committed: &Committed) -> Result<(), StoreError> {
+pub fn write(path: &Path, contract: &Contract, committed: &Committed) -> Result<(), StoreError> {
     let file = File::create(path).map_err(io_error("create", path))?;
     let entries: Vec<&LedgerEntry> = committed.iter().collect();
-    write_rows(file, feature_set, &entries).map_err(|error| write_error(path, error))
+    write_rows(file, contract, &entries).map_err(|error| write_error(path, error))
 }
 
-fn write_rows(file: File, feature_set: &str, entries: &[&LedgerEntry]) -> Result<(), ParquetError> {
-    let metadata = ::parquet::file::metadata::KeyValue::new("feature_set".to_owned(), feature_set.to_owned());
+fn write_rows(file: File, contract: &Contract, entries: &[&LedgerEntry]) -> Result<(), ParquetError> {
+    let fields = fields::of_contract(contract).map_err(|error| ParquetError::General(error.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_key_value_metadata(Some(vec![metadata]))
+        .set_key_value_metadata(Some(file_metadata(&fields)))
         .build();
-    let batch = batch(entries)?;
+    let batch = batch(schema_metadata(&fields), entries)?;
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))?;
     writer.write(&batch)?;
     writer.close().map(drop)
 }
 
-fn batch(entries: &[&LedgerEntry]) -> Result<RecordBatch, ParquetError> {
-    let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
-    let schema = Schema::new(vec![
-        field("unit_uid", DataType::Utf8, false),
-        field("video_uid", DataType::Utf8, false),
-        field("file", DataType::Utf8, false),
-        field("rows", DataType::UInt64, false),
-        field("dim", DataType::UInt64, false),
-        field("start_sec", DataType::Float64, true),
-        field("end_sec", DataType::Float64, true),
-        field("padded_rows", DataType::UInt64, false),
-        field("missing_rows", DataType::UInt64, false),
-        field("bytes", DataType::UInt64, false),
-        field("sha256", DataType::Utf8, false),
-    ]);
+fn batch(metadata: HashMap<String, String>, entries: &[&LedgerEntry]) -> Result<RecordBatch, ParquetError> {
+    let field = |(name, data_type, nullable)| Field::new(name, data_type, nullable);
+    let fields = [
+        ("unit_uid", DataType::Utf8, false),
+        ("video_uid", DataType::Utf8, false),
+        ("clip_uid", DataType::Utf8, true),
+        ("query_id", DataType::Utf8, true),
+        ("split", DataType::Utf8, true),
+        ("file", DataType::Utf8, false),
+        ("rows", DataType::Int64, false),
+        ("dim", DataType::Int64, false),
+        ("start_sec", DataType::Float64, true),
+        ("end_sec", DataType::Float64, true),
+        ("padded_rows", DataType::Int64, false),
+        ("missing_rows", DataType::Int64, false),
+        ("bytes", DataType::Int64, false),
+        ("sha256", DataType::Utf8, false),
+    ];
+    let schema = Schema::new_with_metadata(fields.map(field).to_vec(), metadata);
     let columns = vec![
         texts(entries, |entry| entry.unit_uid.as_str()),
         texts(entries, |entry| entry.video_uid.as_str()),
+        names(entries, |entry| entry.clip_uid.as_ref().map(ClipUid::as_str)),
+        names(entries, |entry| entry.query_id.as_deref()),
+        names(entries, |entry| entry.split.as_deref()),
         texts(entries, |entry| &entry.file),
         counts(entries, |entry| entry.rows),
         counts(entries, |entry| entry.dim as u64),
@@ -72,8 +83,12 @@ fn texts(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> &str) -> ArrayRef 
     Arc::new(StringArray::from_iter_values(entries.iter().map(|entry| value(entry))))
 }
 
+fn names(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> Option<&str>) -> ArrayRef {
+    Arc::new(entries.iter().map(|entry| value(entry)).collect::<StringArray>())
+}
+
 fn counts(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> u64) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(entries.iter().map(|entry| value(entry))))
+    Arc::new(Int64Array::from_iter_values(entries.iter().map(|entry| value(entry) as i64)))
 }
 
 fn seconds(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> Option<f64>) -> ArrayRef {
@@ -93,7 +108,7 @@ mod tests {
     use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use arrow_array::Array;
     use arrow_array::cast::AsArray;
-    use arrow_array::types::{Float64Type, UInt64Type};
+    use arrow_array::types::{Float64Type, Int64Type};
 
     use super::super::{INDEX_FILE, MASTER_FILE, samples};
     use super::*;
@@ -103,21 +118,36 @@ mod tests {
         let (_out, mut store) = samples::store("parquet", &["b", "a"]);
         let mut header = samples::header("c", 6);
         header.span = crate::time::TimeSpan::new(0.0, 9.5);
+        header.split = Some("val".into());
         let mut unit = store.begin(header).unwrap();
         unit.append(&samples::block(0, 6)).unwrap();
         let entry = store.commit(unit).unwrap();
         store.finish().unwrap();
         let file = File::open(store.path().join(INDEX_FILE)).unwrap();
-        let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        assert_eq!(reader.schema().metadata()["backbone"].as_str(), "model");
+        let batch = reader.build().unwrap().next().unwrap().unwrap();
         assert_eq!(batch.num_rows(), 3);
         let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
         assert_eq!(text("unit_uid").iter().flatten().collect::<String>(), "abc");
         assert_eq!(text("file").value(1), "units/b.parquet");
         assert_eq!(text("sha256").value(2), entry.sha256);
+        for (column, found) in [("clip_uid", ["a", "b", "c"]), ("query_id", [""; 3]), ("split", ["", "", "val"])] {
+            assert_eq!(text(column).iter().map(Option::unwrap_or_default).collect::<Vec<_>>(), found, "{column}");
+        }
+        assert!(text("split").is_null(0));
         let end = batch.column_by_name("end_sec").unwrap().as_primitive::<Float64Type>();
         assert_eq!((end.is_null(0), end.value(2)), (true, 9.5));
-        assert_eq!(batch.column_by_name("rows").unwrap().as_primitive::<UInt64Type>().value(2), 6);
+        assert_eq!(batch.column_by_name("rows").unwrap().as_primitive::<Int64Type>().value(2), 6);
         assert!(!store.path().join(MASTER_FILE).exists());
+    }
+
+    #[test]
+    fn a_query_of_its_own_is_named() {
+        let entry = LedgerEntry { query_id: Some("a_0".into()), ..samples::entry("a", 1) };
+        let batch = batch(HashMap::new(), &[&entry, &samples::entry("b", 1)]).unwrap();
+        let names = batch.column_by_name("query_id").unwrap().as_string::<i32>();
+        assert_eq!((names.value(0), names.is_null(1)), ("a_0", true));
     }
 
     #[test]

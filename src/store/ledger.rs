@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::disk;
 use super::error::{StoreError, io_error};
 use super::shard::Shard;
-use crate::ids::{UnitUid, VideoUid};
+use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
 const EXTENSION: &str = ".jsonl";
@@ -25,6 +25,15 @@ pub struct LedgerEntry {
     pub unit_uid: UnitUid,
     /// Its video.
     pub video_uid: VideoUid,
+    /// The clip that all its rows belong to, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_uid: Option<ClipUid>,
+    /// The query that all its rows have met, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<String>,
+    /// Training, validation or test, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Its file, relative to the store's folder, with `/`.
     pub file: String,
     /// Rows in the file.

@@ -31,17 +31,20 @@ mod plan;
 mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod scales;
 mod shard;
 mod unit;
 mod writer;
 
-pub use contract::{Contract, Difference, Dtype, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
+pub use contract::{
+    Contract, Difference, Dtype, OLDEST_SCHEMA, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader,
+};
 pub use error::StoreError;
 pub use hdf5::library_version as hdf5_version;
 pub use index::count_rows as count_index_rows;
 pub use ledger::{Committed, LedgerEntry};
 pub use plan::{Plan, PlannedUnit};
-pub use reader::{Stale, StoreReader, feature_sets};
+pub use reader::{Stale, StoreReader, feature_sets, schema_of};
 pub use shard::{Shard, ShardError};
 pub use unit::OpenUnit;
 pub use writer::Store;

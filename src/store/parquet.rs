@@ -1,9 +1,10 @@
 //! Units as Parquet files.
 //!
-//! A file has one row per row, features as a fixed-size list, and contract and header as key-value metadata. Not for
-//! when a file counts: that is the store's business. Invariant: the bytes depend on rows and header only, as long as all
-//! blocks but the last have `Contract::chunk_rows` rows.
+//! A file has one row per row, features as a fixed-size list, and contract and header as metadata, both of its Arrow schema
+//! (which pyarrow shows) and of the file itself. Not for when a file counts: that is the store's business. Invariant: the
+//! bytes depend on rows and header only, as long as all blocks but the last have `Contract::chunk_rows` rows.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,15 +18,15 @@ use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::schema::types::ColumnPath;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Float64Type, UInt64Type};
+use arrow_array::types::{Float16Type, Float32Type, Float64Type, Int64Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array, Float64Array, PrimitiveArray,
-    RecordBatch, StringArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array, Float64Array, Int64Array,
+    PrimitiveArray, RecordBatch, StringArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use half::f16;
 use ndarray::Array2;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
@@ -51,17 +52,21 @@ struct Sink {
     schema: SchemaRef,
     dtype: Dtype,
     row_kind: RowKind,
+    /// Counts have no sign: schema 2.
+    unsigned: bool,
     header: UnitHeader,
 }
 
 fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<dyn FeatureSink>, StoreError> {
     let failed = |error| write_error(path, error);
-    let schema = Arc::new(schema(contract).map_err(|error| failed(error.into()))?);
-    let properties = properties(contract, header).map_err(failed)?;
+    let fields = fields::of(contract, header).map_err(|error| failed(ParquetError::General(error.to_string())))?;
+    let schema = Arc::new(schema(contract, &fields).map_err(|error| failed(error.into()))?);
+    let properties = writer_properties(3, file_metadata(&fields)).map_err(failed)?;
     let file = File::create(path).map_err(io_error("create", path))?;
     let writer = ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(failed)?;
     let Contract { dtype, row_kind, .. } = *contract;
-    Ok(Box::new(Sink { path: path.to_owned(), writer, schema, dtype, row_kind, header: header.clone() }))
+    let unsigned = contract.is_schema_2();
+    Ok(Box::new(Sink { path: path.to_owned(), writer, schema, dtype, row_kind, unsigned, header: header.clone() }))
 }
 
 /// The values of the column `features`.
@@ -73,22 +78,39 @@ pub(crate) fn element(dtype: Dtype) -> FieldRef {
     Arc::new(Field::new("element", data_type, false))
 }
 
-fn schema(contract: &Contract) -> Result<Schema, arrow_schema::ArrowError> {
+fn schema(contract: &Contract, fields: &Map<String, Value>) -> Result<Schema, arrow_schema::ArrowError> {
     let dim = i32::try_from(contract.dim).map_err(|error| arrow_schema::ArrowError::SchemaError(error.to_string()))?;
     let field = |(name, data_type)| Field::new(name, data_type, false);
     let has_query = contract.row_kind.names_queries() || contract.row_kind == RowKind::FusedWindow;
     let names = ["video_uid", "unit_uid", "clip_uid"].into_iter().chain(has_query.then_some("query_id"));
-    Ok(Schema::new(
-        names.map(|name| (name, DataType::Utf8)).chain(row_fields(contract.dtype, dim)).map(field).collect::<Vec<_>>(),
-    ))
+    let columns = names.map(|name| (name, DataType::Utf8)).chain(row_fields(contract.dtype, dim));
+    let columns = columns.map(|(name, data_type)| (name, stored_as(data_type, contract))).map(field);
+    // Schema 2 has none here, so that pyarrow shows none.
+    let metadata = if contract.is_schema_2() { HashMap::new() } else { schema_metadata(fields) };
+    Ok(Schema::new_with_metadata(columns.collect::<Vec<_>>(), metadata))
+}
+
+/// Counts of schema 2 have no sign.
+fn stored_as(data_type: DataType, contract: &Contract) -> DataType {
+    if contract.is_schema_2() && data_type == DataType::Int64 { DataType::UInt64 } else { data_type }
+}
+
+/// Contract and header as metadata of an Arrow schema, which pyarrow and pandas show; sorted when it is written.
+pub(super) fn schema_metadata(fields: &Map<String, Value>) -> HashMap<String, String> {
+    fields.iter().map(|(name, value)| (name.clone(), fields::to_text(value))).collect()
+}
+
+/// The same as metadata of a Parquet file, which is read without Arrow.
+pub(super) fn file_metadata(fields: &Map<String, Value>) -> Vec<KeyValue> {
+    fields.iter().map(|(name, value)| KeyValue::new(name.clone(), fields::to_text(value))).collect()
 }
 
 /// The columns that every file of rows ends with, in this order.
 pub(crate) fn row_fields(dtype: Dtype, dim: i32) -> [(&'static str, DataType); 8] {
     [
-        ("row", DataType::UInt64),
-        ("first_frame", DataType::UInt64),
-        ("last_frame", DataType::UInt64),
+        ("row", DataType::Int64),
+        ("first_frame", DataType::Int64),
+        ("last_frame", DataType::Int64),
         ("start_sec", DataType::Float64),
         ("end_sec", DataType::Float64),
         ("padded", DataType::Boolean),
@@ -99,28 +121,23 @@ pub(crate) fn row_fields(dtype: Dtype, dim: i32) -> [(&'static str, DataType); 8
 
 /// The values of [`row_fields`] but for the last one, from `first_row` on.
 pub(crate) fn row_columns(first_row: u64, meta: &[RowMeta]) -> [ArrayRef; 7] {
-    let count =
-        |value: fn(&RowMeta) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(meta.iter().map(value))) };
+    let counts = |values: &mut dyn Iterator<Item = u64>| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(values.map(|value| value as i64)))
+    };
     let seconds =
         |value: fn(&RowMeta) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(meta.iter().map(value))) };
     let flag = |value: fn(&RowMeta) -> bool| -> ArrayRef {
         Arc::new(meta.iter().map(value).map(Some).collect::<BooleanArray>())
     };
     [
-        Arc::new(UInt64Array::from_iter_values((first_row..).take(meta.len()))),
-        count(|row| row.first_frame),
-        count(|row| row.last_frame),
+        counts(&mut (first_row..).take(meta.len())),
+        counts(&mut meta.iter().map(|row| row.first_frame)),
+        counts(&mut meta.iter().map(|row| row.last_frame)),
         seconds(|row| row.start_sec),
         seconds(|row| row.end_sec),
         flag(|row| row.padded),
         flag(|row| row.missing),
     ]
-}
-
-fn properties(contract: &Contract, header: &UnitHeader) -> Result<WriterProperties, ParquetError> {
-    let fields = fields::of(contract, header).map_err(|error| ParquetError::General(error.to_string()))?;
-    let metadata = fields.iter().map(|(name, value)| KeyValue::new(name.clone(), fields::to_text(value))).collect();
-    writer_properties(3, metadata)
 }
 
 /// How files of features are written, by zstd of `level`.
@@ -139,10 +156,17 @@ pub(crate) fn writer_properties(level: i32, metadata: Vec<KeyValue>) -> Result<W
         .build())
 }
 
+/// A column of counts as schema 2 has it; any other as it is.
+fn without_sign(column: ArrayRef) -> ArrayRef {
+    let Some(counts) = column.as_primitive_opt::<Int64Type>() else { return column };
+    Arc::new(UInt64Array::from_iter_values(counts.values().iter().map(|&count| count as u64)))
+}
+
 impl Sink {
     fn batch(&self, block: &RowBlock) -> Result<RecordBatch, ParquetError> {
         let mut columns = self.names(&block.meta);
-        columns.extend(row_columns(block.first_row, &block.meta));
+        let own = row_columns(block.first_row, &block.meta);
+        columns.extend(own.into_iter().map(|column| if self.unsigned { without_sign(column) } else { column }));
         columns.push(self.features(&block.features)?);
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
@@ -252,17 +276,26 @@ fn names<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Stri
     column.as_string_opt().ok_or_else(|| format!("column {name} is of type {}, expected text", column.data_type()))
 }
 
+/// A column of counts, with a sign or, of schema 2, without.
+fn counts(batch: &RecordBatch, name: &str) -> Result<Vec<u64>, String> {
+    if column(batch, name)?.data_type() == &DataType::UInt64 {
+        return Ok(numbers::<UInt64Type>(batch, name)?.values().to_vec());
+    }
+    let negative = |_| format!("column {name} holds a negative number");
+    let counts = numbers::<Int64Type>(batch, name)?.values();
+    counts.iter().map(|&count| u64::try_from(count).map_err(negative)).collect()
+}
+
 fn read_meta(batch: &RecordBatch, kind: RowKind, meta: &mut Vec<RowMeta>) -> Result<(), String> {
-    let first_frame = numbers::<UInt64Type>(batch, "first_frame")?;
-    let last_frame = numbers::<UInt64Type>(batch, "last_frame")?;
+    let (first_frame, last_frame) = (counts(batch, "first_frame")?, counts(batch, "last_frame")?);
     let start_sec = numbers::<Float64Type>(batch, "start_sec")?;
     let end_sec = numbers::<Float64Type>(batch, "end_sec")?;
     let (padded, missing) = (flags(batch, "padded")?, flags(batch, "missing")?);
     let clips = kind.names_clips().then(|| names(batch, "clip_uid")).transpose()?;
     let queries = kind.names_queries().then(|| names(batch, "query_id")).transpose()?;
     meta.extend((0..batch.num_rows()).map(|i| RowMeta {
-        first_frame: first_frame.value(i),
-        last_frame: last_frame.value(i),
+        first_frame: first_frame[i],
+        last_frame: last_frame[i],
         start_sec: start_sec.value(i),
         end_sec: end_sec.value(i),
         padded: padded.value(i),

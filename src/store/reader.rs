@@ -8,11 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::contract::{Contract, Unit};
 use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
 use super::plan::{self, Plan};
-use super::{Format, LEDGER, PLAN_FILE, STORE_FILE, TMP, UNITS, disk};
+use super::{Format, LEDGER, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS, disk};
 use crate::ids::UnitUid;
 
 /// The store in one folder.
@@ -97,9 +99,12 @@ impl StoreReader {
         };
         let corrupt = |why: String| StoreError::Corrupt { path: file.clone(), why };
         let contract: Contract = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        if contract.schema_version != super::SCHEMA_VERSION {
-            let (found, known) = (contract.schema_version, super::SCHEMA_VERSION);
-            return Err(corrupt(format!("it has schema version {found}, expected {known}")));
+        if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&contract.schema_version) {
+            let found = contract.schema_version;
+            return Err(corrupt(format!(
+                "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
+                 wrote it"
+            )));
         }
         let format = Format::named(&contract.format)?;
         Ok(Self { root: path.to_owned(), contract, format })
@@ -203,6 +208,14 @@ fn changed(path: &Path, stale: Stale) -> StoreError {
     }
 }
 
+/// The schema in which rows go to the store in the folder `path`: its own if it is there and can be gone on with,
+/// [`SCHEMA_VERSION`] if not. What else is wrong with a store shows when it is opened.
+pub fn schema_of(path: &Path) -> u32 {
+    let stored = fs::read(path.join(STORE_FILE)).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let version = stored.and_then(|stored| u32::try_from(stored.get("schema_version")?.as_u64()?).ok());
+    version.filter(|version| (OLDEST_SCHEMA..=SCHEMA_VERSION).contains(version)).unwrap_or(SCHEMA_VERSION)
+}
+
 /// The stores at or directly below `out`, sorted; none is an error only if `out` cannot be listed.
 pub fn feature_sets(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
     if out.join(STORE_FILE).is_file() {
@@ -236,11 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_a_later_version_or_a_damaged_one_is_refused() {
+    fn a_store_of_an_unknown_version_or_a_damaged_one_is_refused() {
         let (_out, store) = samples::store("hdf5", &[]);
         let file = store.path().join(STORE_FILE);
         let text = fs::read_to_string(&file).unwrap();
-        for bad in [text.replace("\"schema_version\": 2", "\"schema_version\": 3"), text[1..].to_owned()] {
+        let of_version =
+            |version: u32| text.replace("\"schema_version\": 3", &format!("\"schema_version\": {version}"));
+        for bad in [of_version(1), of_version(4), text[1..].to_owned()] {
             fs::write(&file, bad).unwrap();
             assert!(matches!(StoreReader::open(store.path()), Err(StoreError::Corrupt { .. })));
         }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::contract::{Contract, UnitHeader};
 use super::error::{StoreError, io_error};
+use super::fields;
 use super::ledger::{self, Committed, LedgerEntry, LedgerWriter};
 use super::lock::{self, Lock};
 use super::plan::{self, PlannedUnit};
@@ -89,6 +90,9 @@ impl Store {
     ///
     /// [`StoreError::NoRows`], [`StoreError::AlreadyBegun`], or an error of the device.
     pub fn begin(&self, header: UnitHeader) -> Result<OpenUnit, StoreError> {
+        // Files of schema 2 have no such field.
+        let split = header.split.filter(|_| !self.contract.is_schema_2());
+        let header = UnitHeader { split, ..header };
         let path = self.tmp.join(format!("{}.{}", header.unit_uid, self.format.extension));
         OpenUnit::create(path, self.format, &self.contract, header)
     }
@@ -103,6 +107,9 @@ impl Store {
         let entry = LedgerEntry {
             unit_uid: header.unit_uid.clone(),
             video_uid: header.video_uid.clone(),
+            clip_uid: header.clip_uid.clone(),
+            query_id: header.query_id.clone(),
+            split: header.split.clone(),
             file: self.format.file_of(&header.unit_uid),
             rows: counts.rows,
             dim: self.contract.dim,
@@ -124,7 +131,7 @@ impl Store {
     pub fn finish(&self) -> Result<(), StoreError> {
         let _lock = self.lock_index()?;
         let committed = self.committed()?;
-        self.replace(INDEX_FILE, |path| index::write(path, &self.contract.feature_set, &committed))?;
+        self.replace(INDEX_FILE, |path| index::write(path, &self.contract, &committed))?;
         if self.format.name == hdf5::FORMAT.name {
             let links = || committed.iter().map(|entry| (entry.unit_uid.as_str(), entry.file.as_str()));
             self.replace(MASTER_FILE, |path| hdf5::write_master(path, &self.contract, links()))?;
@@ -160,7 +167,7 @@ fn establish(root: &Path, tmp: &Path, contract: &Contract) -> Result<(), StoreEr
     match fs::read(&path) {
         Ok(bytes) => compare(root, &path, &bytes, contract),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let json = serde_json::to_string_pretty(contract);
+            let json = fields::of_contract(contract).and_then(|fields| serde_json::to_string_pretty(&fields));
             let json = json.map_err(|error| StoreError::Write { path: path.clone(), why: error.to_string() })?;
             disk::write_atomically(&path, &tmp.join(STORE_FILE), (json + "\n").as_bytes())
         }

@@ -53,7 +53,7 @@ pub fn values(unit: &str, rows: usize, dim: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, dim), |(row, column)| value(unit, row, column))
 }
 
-pub fn contract(name: &str, kind: RowKind, dim: usize, fps: f64) -> Contract {
+pub fn contract(name: &str, kind: RowKind, dim: usize, rows_per_sec: f64) -> Contract {
     Contract {
         schema_version: SCHEMA_VERSION,
         feature_set: name.into(),
@@ -65,7 +65,7 @@ pub fn contract(name: &str, kind: RowKind, dim: usize, fps: f64) -> Contract {
         dtype: Dtype::F32,
         format: "hdf5".into(),
         grid: "egovlp".into(),
-        fps,
+        rows_per_sec,
         window_frames: 4,
         compat: "fixed".into(),
         checkpoint: "none".into(),
@@ -88,7 +88,7 @@ pub fn store(out: &Path, contract: &Contract, units: &[Made]) {
     for made in units {
         let mut unit = store.begin(header(made)).unwrap();
         let features = values(&made.unit, made.rows.len(), contract.dim);
-        unit.append(&RowBlock { first_row: 0, meta: meta(made, contract.fps), features }).unwrap();
+        unit.append(&RowBlock { first_row: 0, meta: meta(made, contract.rows_per_sec), features }).unwrap();
         store.commit(unit).unwrap();
     }
     store.finish().unwrap();
@@ -101,6 +101,7 @@ fn header(made: &Made) -> UnitHeader {
         clip_uid: made.clip.as_deref().map(|clip| ClipUid::parse(clip).unwrap()),
         query_id: made.query.clone(),
         query_text: made.query.clone(),
+        split: None,
         rows: made.rows.len() as u64,
         span: made.span.and_then(|(start, end)| TimeSpan::new(start, end)),
         source_name: "v.mp4".into(),
@@ -116,14 +117,14 @@ fn header(made: &Made) -> UnitHeader {
     }
 }
 
-fn meta(made: &Made, fps: f64) -> Vec<RowMeta> {
+fn meta(made: &Made, rows_per_sec: f64) -> Vec<RowMeta> {
     let start = made.span.map_or(0.0, |(start, _)| start);
-    let at = |row: usize| if fps > 0.0 { start + row as f64 / fps } else { 0.0 };
+    let at = |row: usize| if rows_per_sec > 0.0 { start + row as f64 / rows_per_sec } else { 0.0 };
     let row = |(row, (query, padded)): (usize, &(Option<String>, bool))| RowMeta {
         first_frame: (at(row) * 30.0) as u64,
         last_frame: (at(row) * 30.0) as u64 + 15,
         start_sec: at(row),
-        end_sec: if fps > 0.0 { at(row + 1) } else { 0.0 },
+        end_sec: if rows_per_sec > 0.0 { at(row + 1) } else { 0.0 },
         padded: *padded,
         missing: made.missing.contains(&row),
         clip_uid: query.as_ref().map(|_| ClipUid::parse("some-clip").unwrap()),

@@ -113,8 +113,8 @@ pub fn open(path: &Path, expected: &Expected) -> Result<Source, TrainError> {
     if contract.dim != expected.dim {
         return differs("dim", expected.dim.to_string(), contract.dim.to_string());
     }
-    if let Some(fps) = expected.fps.filter(|fps| (fps - contract.fps).abs() > 1e-6) {
-        return differs("fps", fps.to_string(), contract.fps.to_string());
+    if let Some(fps) = expected.fps.filter(|fps| (fps - contract.rows_per_sec).abs() > 1e-6) {
+        return differs("fps", fps.to_string(), contract.rows_per_sec.to_string());
     }
     if let Some(grid) = expected.grid.as_ref().filter(|grid| **grid != contract.grid) {
         return differs("grid", format!("{grid:?}"), format!("{:?}", contract.grid));

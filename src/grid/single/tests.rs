@@ -30,7 +30,7 @@ fn one(grid: Grid, line: &Timeline, span: TimeSpan, compat: Compat) -> Window {
     assert_eq!(windows.len(), 1, "{grid} has one window");
     let window = windows.remove(0);
     assert_eq!(window.frames.len(), grid.frames() as usize);
-    assert!(window.cover.start < window.cover.end);
+    assert!(window.start_sec < window.end_sec);
     window
 }
 
@@ -90,7 +90,7 @@ fn truncated_edges_cover_a_whole_video_and_a_clip_of_it() {
     assert_eq!(one(grid, &line, whole, Compat::Fixed).frames, [29, 89, 149, 210]);
     assert_eq!(one(grid, &line, whole, Compat::AsReleased).frames, [28, 88, 148, 209], "OpenCV is one frame early");
     let clip = one(grid, &line, span(2.0, 4.0), Compat::Fixed);
-    assert_eq!((clip.frames, clip.cover), (vec![53, 65, 77, 89], 48..96));
+    assert_eq!((clip.frames, clip.start_sec, clip.end_sec), (vec![53, 65, 77, 89], 2.0, 4.0));
     let past = one(grid, &line, span(9.0, 14.0), Compat::Fixed);
     assert!(past.frames.iter().any(|&f| f >= 241), "frames past the end are named, so that the row is missing");
     assert!(one(grid, &line, span(9.0, 14.0), Compat::AsReleased).frames.iter().all(|&f| f < 241));

@@ -244,7 +244,7 @@ fn place<'s>(features: &'s Source, sample: &Sample) -> Result<Option<Rows<'s>>, 
 }
 
 fn cut<'s>(entry: &'s LedgerEntry, features: &Source, sample: &Sample) -> Option<Rows<'s>> {
-    let rows = rows_of_clip(sample.span, features.fps(), entry.rows as usize)?;
+    let rows = rows_of_clip(sample.span, features.rows_per_sec(), entry.rows as usize)?;
     Some(Rows { entry, rows })
 }
 
