@@ -2,9 +2,10 @@
 //!
 //! A grid turns a timeline and a span of seconds into windows of frame indices. What [`Compat::Fixed`] means in time, for
 //! files whose frames are not even in it: `egovlp` and `egovlpv2` divide the seconds of a clip evenly, `uniform` and `keyframes`
-//! look at the screen at their own ticks, and `ego4d`, `egoclip` and `segments` count ticks of 30 a second in place of frames.
-//! Not for reading frames or for choosing what happens when some are missing. Invariant: a window names frames by their index in presentation order, and it
-//! says so when one of them stands in for a frame that does not exist.
+//! look at the screen at their own ticks, `egoclip` and `segments` count ticks of 30 a second in place of frames, and `ego4d`, whose
+//! windows are consecutive frames, begins and ends with theirs. Not for reading frames or for choosing what happens when some are
+//! missing. Invariant: a window names frames by their index in presentation order, and it says so when one of them stands in
+//! for a frame that does not exist.
 
 mod clock;
 pub mod egoclip;
@@ -51,8 +52,9 @@ pub enum Grid {
         /// Frames per window.
         frames: u32,
     },
-    /// Ego4D's own features: consecutive frames, the last window moved back so that it ends at the last frame
-    /// (official sets: 32 frames, stride 16). Source: `_num_fvs` in `ego4d/features/extract_features.py`.
+    /// Ego4D's own features: consecutive frames however far apart they are, the last window moved back so that it ends at the
+    /// last frame (official sets: 32 frames, stride 16). A row is shown from its first frame on until its last one is gone.
+    /// Source: `_num_fvs` in `ego4d/features/extract_features.py`.
     Ego4d {
         /// Frames per window.
         frames: u32,
@@ -237,7 +239,7 @@ impl Grid {
                 single::segments(clock, span, frames, edges, compat, Pick::Uniform).into_iter().collect()
             }
             Grid::Keyframes { frames } => single::keyframes(clock, span, frames).into_iter().collect(),
-            Grid::Ego4d { frames, stride } => ego4d_windows(clock, span, frames, stride),
+            Grid::Ego4d { frames, stride } => ego4d_windows(timeline, span, frames, stride),
             Grid::Uniform { fps, frames, stride, tail } => {
                 let slide = Slide { frames, stride, tail };
                 uniform_windows(clock, span, fps, slide)
@@ -335,7 +337,8 @@ fn egovlp_windows(clock: Clock, span: TimeSpan, frames: u32, compat: Compat) -> 
         .collect()
 }
 
-fn ego4d_windows(clock: Clock, span: TimeSpan, frames: u32, stride: u32) -> Vec<Window> {
+fn ego4d_windows(line: &Timeline, span: TimeSpan, frames: u32, stride: u32) -> Vec<Window> {
+    let clock = Clock::new(line, Compat::Fixed, Pace::Frames);
     let (start, end) = (clock.number_from(span.start_sec), clock.number_from(clock.seconds(span).1));
     let slide = Slide { frames, stride, tail: Tail::Backpad };
     let window = |numbers: Vec<u64>| {

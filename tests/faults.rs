@@ -150,7 +150,7 @@ fn files_that_cannot_be_opened_are_named_with_the_reason() {
     fs::remove_file(shop.path("bad.mp4")).unwrap();
     fails_always(&shop, &["bad.mp4", "no such file"]);
     fs::create_dir(shop.path("bad.mp4")).unwrap();
-    fails_again(&shop, &["bad.mp4", "it is not a file"]);
+    fails_again(&shop, &["bad.mp4", "an empty folder, expected one video's file"]);
     fs::remove_dir(shop.path("bad.mp4")).unwrap();
     let locked = shop.clip("bad.mp4", 20);
     fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();

@@ -151,7 +151,8 @@ impl Stream {
         let selected = self.mark.iter().chain(&self.wanted);
         let mut named: Vec<i64> = selected.filter_map(|&index| self.name_of(index)).collect();
         named.dedup(); // the mark may be wanted itself
-        match Child::spawn(self.command(), reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted)) {
+        match Child::spawn(self.command(), reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted))
+        {
             Ok(child) => self.state = State::Running(child),
             Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
         }

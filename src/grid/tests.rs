@@ -236,6 +236,18 @@ fn fixed_rows_of_egovlp_are_where_their_numbers_say_at_any_rate() {
 }
 
 #[test]
+fn ego4d_rows_are_consecutive_frames_at_their_own_times_at_any_rate() {
+    for line in uneven() {
+        let rows = Grid::Ego4d { frames: 1, stride: 1 }.windows(&line, span(0.0, line.end_sec()), Compat::Fixed);
+        assert_eq!(rows.len() as u64, line.frames());
+        for (i, row) in (0..).zip(&rows) {
+            assert_eq!((&row.frames, row.padded), (&vec![i], false));
+            assert_eq!((row.start_sec, row.end_sec), (line.sec(i), line.sec(i + 1)));
+        }
+    }
+}
+
+#[test]
 fn in_a_pause_the_last_frame_stays_on_the_screen() {
     let line = &uneven()[1];
     let rows = Grid::Egovlp { frames: 4 }.windows(line, span(0.0, line.end_sec()), Compat::Fixed);
