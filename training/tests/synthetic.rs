@@ -78,7 +78,10 @@ fn nlq_reads_back() {
         assert!(!own[2].padded && own[0].clip_uid.as_ref() == Some(query.clip_uid));
     }
     let clip = unit(&paths.features, "clip-val-0003");
-    assert_eq!((clip.features.dim(), clip.contract.row_kind, clip.contract.rows_per_sec), ((60, 24), RowKind::Window, FPS));
+    assert_eq!(
+        (clip.features.dim(), clip.contract.row_kind, clip.contract.rows_per_sec),
+        ((60, 24), RowKind::Window, FPS)
+    );
     assert_eq!(clip.header.span.unwrap().end_sec, 32.0);
 }
 
