@@ -129,8 +129,8 @@ fn training_draws_from_what_is_stored_and_clips_of_another_rule_are_refused() {
     assert!(!said.contains("could not be read"), "{said}");
     let pretrain = config(folder.path(), PRETRAIN);
     let other = command("pretrain", &pretrain, &["--stored", text(&stored), "-o", text(&folder.path().join("none"))]);
-    let expected =
-        "expected clips by the rule \"narrated\", fixed, found clips by the rule \"segments, edges truncated\", fixed";
+    let expected = "expected clips by the rule \"narrated\", fixed, read as opencv, \
+                    found clips by the rule \"segments, edges truncated\", fixed, read as opencv";
     assert!(words(&other).contains(expected), "{}", words(&other));
     let nothing = folder.path().join("empty");
     std::fs::create_dir(&nothing).unwrap();
