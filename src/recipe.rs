@@ -99,8 +99,9 @@ pub struct Recipe {
     schema: u32,
 }
 
-/// The keys of a recipe file. None has a default, and all but `output.dim` are needed. `grid` and `transform` say what is seen, `text` what is read; a recipe has
-/// one of the two, or both and `fusion`.
+/// The keys of a recipe file. None has a default, but for those that version 0.1 did not know: without `output.dim` the width is
+/// not checked, without `reader` and `prepare` frames are what that version made. `grid` and `transform` say what is seen, `text`
+/// what is read; a recipe has one of the two, or both and `fusion`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{data, ffmpeg, ffprobe, make, tools, url};
+use common::{all, data, ffmpeg, ffprobe, indices, make, split, tools, url};
 use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, Geometry, HwAccel, ProbeError, VideoInfo, hwaccel_fault};
 use egofx::recipe::{Filter, Transform};
 
@@ -32,25 +32,6 @@ fn probe(path: &Path) -> VideoInfo {
 
 fn open(video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> (Vec<Frame>, Vec<Fault>) {
     split(source().open(video, wanted, transforms))
-}
-
-fn split(stream: impl Iterator<Item = Result<Frame, Fault>>) -> (Vec<Frame>, Vec<Fault>) {
-    let (mut frames, mut faults) = (Vec::new(), Vec::new());
-    for next in stream {
-        match next {
-            Ok(frame) => frames.push(frame),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    (frames, faults)
-}
-
-fn all(video: &VideoInfo) -> Vec<u64> {
-    (0..video.timeline.frames()).collect()
-}
-
-fn indices(frames: &[Frame]) -> Vec<u64> {
-    frames.iter().map(|frame| frame.index).collect()
 }
 
 /// Every frame of a file, through `transform`:

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{data, ffmpeg, make, tools, url};
+use common::{all, data, ffmpeg, indices, make, split, tools, url};
 use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, VideoInfo};
 use egofx::recipe::{Filter, Transform};
 use support::{Workshop, json};
@@ -31,23 +31,7 @@ fn probe(path: &Path) -> VideoInfo {
 }
 
 fn open(video: &VideoInfo, wanted: &[u64]) -> (Vec<Frame>, Vec<Fault>) {
-    let (mut frames, mut faults) = (Vec::new(), Vec::new());
-    for next in source().open(video, wanted, &[SMALL]) {
-        match next {
-            Ok(frame) => frames.push(frame),
-            Err(Fault::Restarted { .. }) => {}
-            Err(fault) => faults.push(fault),
-        }
-    }
-    (frames, faults)
-}
-
-fn all(video: &VideoInfo) -> Vec<u64> {
-    (0..video.timeline.frames()).collect()
-}
-
-fn indices(frames: &[Frame]) -> Vec<u64> {
-    frames.iter().map(|frame| frame.index).collect()
+    split(source().open(video, wanted, &[SMALL]).filter(|next| !matches!(next, Err(Fault::Restarted { .. }))))
 }
 
 /// The middle of every frame that comes out of a plain `ffmpeg -i FILE`, in order.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use egofx::decode::Tools;
+use egofx::decode::{Fault, Frame, Tools, VideoInfo};
 
 /// The programs that `egofx` itself would find when run in this folder.
 pub fn tools() -> Tools {
@@ -56,4 +56,26 @@ pub fn make(folder: &Path, name: &str, args: &str) -> PathBuf {
     let words = args.split_whitespace().map(OsStr::new).map(OsStr::to_owned);
     ffmpeg(words.chain([url(&path)]));
     path
+}
+
+/// What a source gave: its frames, and its faults, each in order.
+pub fn split(stream: impl Iterator<Item = Result<Frame, Fault>>) -> (Vec<Frame>, Vec<Fault>) {
+    let (mut frames, mut faults) = (Vec::new(), Vec::new());
+    for next in stream {
+        match next {
+            Ok(frame) => frames.push(frame),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    (frames, faults)
+}
+
+/// The indices of every frame.
+pub fn all(video: &VideoInfo) -> Vec<u64> {
+    (0..video.timeline.frames()).collect()
+}
+
+/// The indices of these.
+pub fn indices(frames: &[Frame]) -> Vec<u64> {
+    frames.iter().map(|frame| frame.index).collect()
 }
