@@ -205,7 +205,7 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-egofx test-long processor bench lint doc gpu-check
+.PHONY: test test-train test-egofx test-long processor fuzz bench lint doc gpu-check
 # Both packages are tested to their ends whatever fails, and either's failure is this target's. The root package's tests
 # come last, and with them their summary.
 test: setup setup-test processor ## all tests that need no GPU, of both programs
@@ -226,6 +226,13 @@ processor:
 	@echo "instructions:" $$(grep -m 1 ^flags /proc/cpuinfo | tr ' ' '\n' | grep -xE 'avx2|fma|f16c|avx_vnni|avx512.*|amx.*')
 	@echo "cores: $$(nproc)"
 	@env | grep -E '^(ATEN_|MKL_|ONEDNN_|DNNL_|OMP_|ORT_|EGOFX_)' | sort || true
+
+# A package of its own, compiled into the same folder: its dependencies are there already.
+SECONDS ?= 60
+SEED    ?= 1
+fuzz: setup ## mutated files for every parser of foreign bytes, for SECONDS altogether, from SEED on
+	CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target) $(CARGO) run --release --locked $(FEATURES) \
+		--manifest-path fuzz/Cargo.toml -- $(SECONDS) $(SEED) $(TARGET)
 
 bench: setup ## the benchmarks
 	$(CARGO) bench --locked $(FEATURES)

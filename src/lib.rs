@@ -13,6 +13,7 @@
 //! modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod digest;
+pub mod foreign;
 pub mod ids;
 pub mod meter;
 pub mod npy;

@@ -1,16 +1,24 @@
 //! The `egofx` program: parses the command line, runs one command, ends with its exit code.
 //!
 //! Not for doing anything itself. Exit codes: 0 all is well; 1 finished, but something failed; 2 bad arguments, recipe or
-//! environment, before any decoding; 130 interrupted.
+//! environment, before any decoding; 130 interrupted. Files of others that C code reads are read by processes of the same
+//! program, see `foreign`.
 
 mod cli;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use egofx::foreign;
 
 fn main() -> ExitCode {
     share_one_heap();
+    if foreign::is_asked(std::env::args_os()) {
+        return cli::read_foreign();
+    }
+    // Not the program's path, at which another version may lie by then.
+    foreign::isolate(Path::new("/proc/self/exe"));
     let arguments = cli::Cli::parse();
     match arguments.run() {
         Ok(code) => code,

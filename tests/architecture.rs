@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// Module, and the modules of this crate that it may use.
 const EDGES: &[(&str, &[&str])] = &[
     ("digest", &[]),
+    ("foreign", &[]),
     ("ids", &[]),
     ("meter", &[]),
     ("npy", &[]),
@@ -21,24 +22,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
     ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
-    ("decode", &["time", "recipe"]),
+    ("decode", &["foreign", "time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
     ("sample", &["decode"]),
     ("batch", &["sample", "backbone"]),
     ("backbone", &["digest"]),
-    ("checkpoint", &["digest"]),
+    ("checkpoint", &["digest", "foreign"]),
     ("export", &["backbone", "checkpoint", "digest", "meter"]),
-    ("text", &["digest"]),
-    ("store", &["digest", "ids", "time"]),
+    ("text", &["digest", "foreign"]),
+    ("store", &["digest", "foreign", "ids", "time"]),
     ("pipeline", &["digest", "ids", "plan", "queries", "recipe", "decode", "sample", "batch", "backbone", "store"]),
     ("verify", &["ids", "meter", "store"]),
     ("convert", &["checkpoint", "ids", "manifest", "meter", "qfvs", "queries", "store", "text", "time"]),
-    ("import", &["checkpoint", "digest", "ids", "npy", "store", "time"]),
+    ("import", &["checkpoint", "digest", "foreign", "ids", "npy", "store", "time"]),
     ("compare", &[]),
     ("transcode", &["digest", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
     ("retrieval", &["ids", "queries", "store"]),
-    ("metric", &["benchmark", "digest", "grid", "npy"]),
+    ("metric", &["benchmark", "digest", "foreign", "grid", "npy"]),
 ];
 
 /// Longest file, in lines, tests not counted.

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::foreign::Panicked;
+
 /// Why a checkpoint could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -130,6 +132,11 @@ impl CheckpointError {
     /// For `map_err`: [`CheckpointError::Damaged`] in the words of a library.
     pub(super) fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Self {
         move |error| Self::Damaged { path: path.to_owned(), why: error.to_string() }
+    }
+
+    /// For `unwrap_or_else`: [`CheckpointError::Damaged`] of a file on which a library gave up.
+    pub(super) fn panicked<T>(path: &Path) -> impl FnOnce(Panicked) -> Result<T, Self> {
+        move |panicked| Err(Self::Damaged { path: path.to_owned(), why: panicked.to_string() })
     }
 }
 

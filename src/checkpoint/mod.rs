@@ -31,6 +31,7 @@ pub use tensor::{Dtype, Tensor, TensorInfo, Value, first_non_finite};
 pub use write::{ReadTensor, none_announced, write_safetensors, write_torch, write_torch_value};
 
 use crate::digest;
+use crate::foreign;
 
 /// What `DistributedDataParallel` puts before every name.
 pub const WRAPPER_PREFIX: &str = "module.";
@@ -75,6 +76,10 @@ impl Checkpoint {
     /// Any reading variant of [`CheckpointError`]: the file is no checkpoint, is damaged or cut short, promises more
     /// than it can hold, has no weights, or has weights of unknown types.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        foreign::parse(|| Self::parsed(path)).unwrap_or_else(CheckpointError::panicked(path))
+    }
+
+    fn parsed(path: &Path) -> Result<Self, CheckpointError> {
         let container = sniff::container(path)?;
         let mut about = About::new(container);
         let (named, source) = if container == Container::Safetensors {
@@ -87,6 +92,10 @@ impl Checkpoint {
         };
         if named.is_empty() {
             return Err(CheckpointError::NoTensors { path: path.to_owned(), found: vec![] });
+        }
+        if let Some((name, info)) = named.iter().find(|(_, info)| !info.is_possible()) {
+            let why = format!("its tensor {name} has shape {:?}, which no memory can hold", info.shape);
+            return Err(CheckpointError::Damaged { path: path.to_owned(), why });
         }
         about.prefix_removed = wrapped(path, &named)?;
         let tensors = if about.prefix_removed { unwrapped(named) } else { named };
@@ -132,7 +141,9 @@ impl Checkpoint {
         let info = self.tensors.get(name).ok_or_else(missing)?;
         let in_file = if self.about.prefix_removed { format!("{WRAPPER_PREFIX}{name}") } else { name.to_owned() };
         match &self.source {
-            Source::Torch { path, file } => file.read(path, &in_file, info),
+            Source::Torch { path, file } => {
+                foreign::parse(|| file.read(path, &in_file, info)).unwrap_or_else(CheckpointError::panicked(path))
+            }
             Source::SafeTensors { path, file } => file.read(path, &in_file),
             Source::Seeded { seed, parameters } => {
                 parameters.get(name).map(|parameter| seeded::tensor(parameter, *seed)).ok_or_else(missing)

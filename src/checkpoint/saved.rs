@@ -11,6 +11,7 @@ use super::storages::{self, Storages};
 use super::torch::{GROWTH, SMALL_BYTES};
 use super::tree::{Id, Node, Pickle};
 use super::{CheckpointError, Dtype, Tensor, TensorInfo};
+use crate::foreign;
 
 /// Deepest dict in a dict that is looked at.
 const DEEPEST: usize = 4;
@@ -46,7 +47,7 @@ impl Saved {
     /// [`CheckpointError::NotACheckpoint`], [`CheckpointError::Damaged`], [`CheckpointError::Truncated`],
     /// [`CheckpointError::TooLarge`], [`CheckpointError::Io`].
     pub fn open(path: &Path) -> Result<Option<Self>, CheckpointError> {
-        let opened = storages::open(path)?;
+        let opened = foreign::parse(|| storages::open(path)).unwrap_or_else(CheckpointError::panicked(path))?;
         Ok(opened.map(|(pickle, storages)| Self { path: path.to_owned(), pickle, storages }))
     }
 
@@ -87,7 +88,7 @@ impl Saved {
             checkpoint: self.path.display().to_string(),
             tensor: name.to_owned(),
         })?;
-        let bytes = self.elements(&found)?;
+        let bytes = foreign::parse(|| self.elements(&found)).unwrap_or_else(CheckpointError::panicked(&self.path))?;
         Ok(Tensor { dtype: found.info.dtype, shape: found.info.shape, bytes })
     }
 
@@ -164,7 +165,7 @@ impl Saved {
         let offset = base.checked_add(usize::try_from(self.pickle.int(*offset)?).ok()?)?;
         let (shape, strides) = (sizes(shape)?, sizes(strides)?);
         let elements = Elements::Storage { key, offset, strides };
-        Some(Found { info: TensorInfo { dtype, shape }, elements })
+        Some(Found { info: TensorInfo { dtype, shape }, elements }).filter(|found| found.info.is_possible())
     }
 
     /// `("storage", class, key, device, elements)`; before 1.6 with a view, `(key, offset, elements)`, behind it.
@@ -194,7 +195,7 @@ impl Saved {
         let extents = self.pickle.list(*shape)?.iter();
         let shape = extents.map(|extent| usize::try_from(self.pickle.int(*extent)?).ok()).collect::<Option<_>>()?;
         let elements = Elements::Inline { bytes: *bytes, big_endian, fortran };
-        Some(Found { info: TensorInfo { dtype, shape }, elements })
+        Some(Found { info: TensorInfo { dtype, shape }, elements }).filter(|found| found.info.is_possible())
     }
 
     /// `dtype("f4", ...)` with its state `(version, byte order, ...)`.

@@ -91,6 +91,14 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// Whether there can be such a tensor: extents other than 0 and the size of an element have a product that memory can
+    /// be addressed by. All of what follows relies on it, and so do the libraries that arrays are handed to.
+    pub(super) fn is_possible(&self) -> bool {
+        let extents = self.shape.iter().filter(|extent| **extent > 0);
+        let bytes = extents.copied().try_fold(self.dtype.size_bytes(), usize::checked_mul);
+        bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+    }
+
     /// Number of elements; 1 for a scalar.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()

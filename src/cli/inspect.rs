@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
+use egofx::foreign::{self, Fault, Request};
 use egofx::store::{Contract, FORMATS, StoreReader, Unit, feature_sets};
 
 use super::{bytes, say, say_json};
@@ -34,7 +35,25 @@ impl Inspect {
     }
 }
 
+/// What [`answer`] is asked for by.
+pub const WHAT: &str = "inspect";
+
+/// What a unit's file holds, as JSON, for the process that shows it.
+pub fn answer(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&read(path)?)?)
+}
+
+/// A file alone may be anybody's, with no ledger to tell what it must be.
 fn file(path: &Path) -> anyhow::Result<Value> {
+    match foreign::ask(&Request { what: WHAT, path: path.to_owned(), name: String::new() }) {
+        None => read(path),
+        Some(Ok(shown)) => Ok(serde_json::from_slice(&shown)?),
+        Some(Err(Fault::Refused(words))) if words.contains(&*path.to_string_lossy()) => bail!("{words}"),
+        Some(Err(fault)) => bail!("{}: expected a unit's file, found {fault}", path.display()),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let format = FORMATS.iter().find(|format| format.extension == extension).with_context(|| {
         let known: Vec<&str> = FORMATS.iter().map(|format| format.extension).collect();

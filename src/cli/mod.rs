@@ -41,6 +41,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use egofx::foreign;
+
 use outputs::replace;
 
 /// Exit code: finished, but something failed.
@@ -130,6 +132,15 @@ impl Cli {
             Command::Completions(command) => command.run(),
         }
     }
+}
+
+/// Serves another process of this program, which reads files of others through this one.
+pub fn read_foreign() -> ExitCode {
+    let served = foreign::serve(|what, path, name| match what {
+        inspect::WHAT => inspect::answer(path).map_err(|error| with_causes(&error)),
+        _ => egofx::import::answer(what, path, name),
+    });
+    ExitCode::from(if served.is_ok() { 0 } else { FAILED })
 }
 
 /// Writes an error for people, causes included.

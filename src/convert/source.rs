@@ -14,7 +14,7 @@ use super::rows::{self, RowRule};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, Video};
 use crate::meter::Meter;
-use crate::store::{Committed, Contract, Format, LedgerEntry, RowKind, RowMeta, StoreReader, feature_sets};
+use crate::store::{Committed, Contract, LedgerEntry, RowKind, RowMeta, StoreReader, feature_sets};
 use crate::time::TimeSpan;
 
 /// A unit's rows after what the options ask for was done to them.
@@ -135,10 +135,9 @@ impl Source {
     }
 
     fn read_queries(&self) -> Result<HashMap<String, UnitUid>, ConvertError> {
-        let format = Format::named(&self.contract().format)?;
         let mut queries = HashMap::new();
         for entry in self.entries() {
-            let (_, header) = (format.read_header)(&self.path().join(&entry.file))?;
+            let header = self.reader.read_header(entry)?;
             queries.extend(header.query_id.map(|query_id| (query_id, entry.unit_uid.clone())));
         }
         Ok(queries)

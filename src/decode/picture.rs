@@ -10,6 +10,8 @@ use std::path::Path;
 
 use png::{BitDepth, ColorType, Transformations};
 
+use crate::foreign;
+
 /// Most pixels of a picture: Pillow refuses more as a decompression bomb.
 const MOST_PIXELS: u64 = 178_956_970;
 
@@ -97,6 +99,10 @@ impl Picture {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
+        foreign::parse(|| Self::parsed(bytes)).unwrap_or_else(|panicked| Err(panicked.to_string()))
+    }
+
+    fn parsed(bytes: &[u8]) -> Result<Self, String> {
         if bytes.starts_with(JPEG) {
             jpeg(bytes)
         } else if bytes.starts_with(PNG) {
@@ -125,6 +131,10 @@ impl Picture {
 /// # Errors
 /// What is wrong with it.
 pub fn outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
+    foreign::parse(|| parsed_outline(file)).unwrap_or_else(|panicked| Err(panicked.to_string()))
+}
+
+fn parsed_outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
     let size = imagesize::size(file).map_err(|e| e.to_string())?;
     let side = |n: usize| u32::try_from(n).ok().filter(|&n| n > 0);
     let size = side(size.width).zip(side(size.height)).ok_or("a picture without pixels")?;

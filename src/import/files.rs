@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 
 use super::lmdb::{self, Lmdb};
-use super::{ImportError, readers};
+use super::{ImportError, hdf5, readers};
 use crate::checkpoint::Saved;
 use crate::ids::ClipUid;
 
@@ -107,7 +107,7 @@ impl FeatureFiles {
             Some("npz") => self.add_archive(path, &stem, of_folder)?,
             Some("mdb") => self.add_map(path)?,
             Some("h5" | "hdf5") => {
-                for (name, dataset) in readers::hdf5_datasets(path)? {
+                for (name, dataset) in hdf5::datasets(path)? {
                     self.insert(&name, Place::Hdf5 { path: path.to_owned(), dataset }, None)?;
                 }
             }
@@ -231,7 +231,7 @@ impl FeatureFiles {
                 let bytes = lmdb::read(path, *value).map_err(ImportError::io("read", path))?;
                 readers::value(&path.join(name.as_str()), &bytes)
             }
-            Place::Hdf5 { path, dataset } => readers::hdf5(path, dataset),
+            Place::Hdf5 { path, dataset } => hdf5::array(path, dataset),
         }
         .map(Some)
     }
@@ -322,7 +322,7 @@ mod tests {
             .reversed_axes()
             .write_npy(File::create(at("fortran.npy")).unwrap())
             .unwrap();
-        let file = hdf5::File::create(at("many.h5")).unwrap();
+        let file = ::hdf5::File::create(at("many.h5")).unwrap();
         file.new_dataset_builder().with_data(values().view()).create("flat").unwrap();
         file.create_group("grouped")
             .unwrap()

@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod hdf5;
 mod lmdb;
 mod readers;
 
@@ -39,6 +40,15 @@ pub struct Grid {
     pub span_frames: f64,
     /// Frames that the model saw of them.
     pub window_frames: u32,
+}
+
+/// Answers a request about a file of others' features, for a program that serves them
+/// ([`foreign::serve`](crate::foreign::serve)).
+///
+/// # Errors
+/// What is wrong with the file, or a request that nobody here makes.
+pub fn answer(what: &str, path: &Path, name: &str) -> Result<Vec<u8>, String> {
+    hdf5::answer(what, path, name)
 }
 
 /// How to take features over.

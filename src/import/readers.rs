@@ -7,19 +7,17 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use hdf5::types::TypeDescriptor;
 use ndarray::{Array2, ArrayD, IxDyn};
 use zip::ZipArchive;
 
 use super::ImportError;
 use crate::checkpoint::read_one_tensor;
+use crate::foreign;
 use crate::npy::{Header, Npy, NpyError};
-use crate::store::hdf5::open_file;
 
-const FLOATS: &str = "floating-point numbers";
+pub(super) const FLOATS: &str = "floating-point numbers";
 const NPY: &str = "an .npy of type f2, f4 or f8 with two axes";
 const NPZ: &str = "an .npz with an array [rows, dim]";
-const HDF5: &str = "an HDF5 file with a dataset [rows, dim] for each clip";
 
 /// Names of the array that is meant, where an archive has several.
 const MEANT: [&str; 7] = ["features", "token_features", "feature", "feats", "feat", "video_features", "arr_0"];
@@ -34,7 +32,7 @@ pub(super) fn is_of_rows(shape: &[usize]) -> bool {
 }
 
 /// `[rows, dim]` of an array with axes of length 1 besides.
-fn rows(path: &Path, values: ArrayD<f32>) -> Result<Array2<f32>, ImportError> {
+pub(super) fn rows(path: &Path, values: ArrayD<f32>) -> Result<Array2<f32>, ImportError> {
     let shape = values.shape().to_vec();
     let refused = || ImportError::Shape { path: path.to_owned(), found: shape.clone() };
     let mut wanted = shape.clone();
@@ -75,14 +73,28 @@ pub(super) fn npy_header(path: &Path) -> Result<Header, ImportError> {
 
 /// Names of the arrays `[rows, dim]` of an `.npz`, one if only one can be meant.
 pub(super) fn npz_members(path: &Path) -> Result<Vec<String>, ImportError> {
-    let mut archive = ZipArchive::new(open(path)?).map_err(|error| unreadable(path, NPZ, error))?;
-    members(&mut archive).map_err(|error| refused(path, NPZ, error))
+    let file = open(path)?;
+    zipped(path, NPZ, || members(&mut archive(file)?))
 }
 
 /// The array `member` of an `.npz`.
 pub(super) fn npz(path: &Path, member: &str) -> Result<Array2<f32>, ImportError> {
-    let mut archive = ZipArchive::new(open(path)?).map_err(|error| unreadable(path, NPZ, error))?;
-    rows(path, one(&mut archive, member).map_err(|error| refused(path, NPZ, error))?.to_f32())
+    let file = open(path)?;
+    rows(path, zipped(path, NPZ, || one(&mut archive(file)?, member))?.to_f32())
+}
+
+/// What `read` finds in an archive; errors name the file.
+fn zipped<T>(
+    path: &Path,
+    expected: &'static str,
+    read: impl FnOnce() -> Result<T, NpyError>,
+) -> Result<T, ImportError> {
+    let read = foreign::parse(read).map_err(|panicked| unreadable(path, expected, panicked))?;
+    read.map_err(|error| refused(path, expected, error))
+}
+
+fn archive<R: Read + Seek>(file: R) -> Result<ZipArchive<R>, NpyError> {
+    ZipArchive::new(file).map_err(|error| NpyError::Foreign(error.to_string()))
 }
 
 /// The array of a value of a map: an `.npz` or `.npy`.
@@ -91,9 +103,8 @@ pub(super) fn value(path: &Path, bytes: &[u8]) -> Result<Array2<f32>, ImportErro
     if !bytes.starts_with(b"PK") {
         return rows(path, Npy::read(bytes).map_err(|error| refused(path, expected, error))?.to_f32());
     }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| unreadable(path, expected, error))?;
-    match &members(&mut archive).map_err(|error| refused(path, expected, error))?[..] {
-        [member] => rows(path, one(&mut archive, member).map_err(|error| refused(path, expected, error))?.to_f32()),
+    match &zipped(path, expected, || members(&mut archive(Cursor::new(bytes))?))?[..] {
+        [member] => rows(path, zipped(path, expected, || one(&mut archive(Cursor::new(bytes))?, member))?.to_f32()),
         found => Err(unreadable(path, NPZ, format!("the arrays {found:?}"))),
     }
 }
@@ -125,35 +136,5 @@ fn refused(path: &Path, expected: &'static str, error: NpyError) -> ImportError 
     match error {
         NpyError::Io(source) => ImportError::Io { doing: "read", path: path.to_owned(), source },
         error => unreadable(path, expected, error),
-    }
-}
-
-/// Names of clips, and where their features lie in the file.
-pub(super) fn hdf5_datasets(path: &Path) -> Result<Vec<(String, String)>, ImportError> {
-    let list = || -> Result<Vec<(String, String)>, hdf5::Error> {
-        let file = open_file(path)?;
-        let holds_rows = |name: &str| file.dataset(name).is_ok_and(|dataset| is_of_rows(&dataset.shape()));
-        // One unit of a store: its name is the file's.
-        if file.link_exists("features") && holds_rows("features") {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(vec![(stem, "features".to_owned())]);
-        }
-        let names = file.member_names()?.into_iter();
-        let place = |name: String| match file.group(&name) {
-            Ok(_) => (name.clone(), format!("{name}/features")),
-            Err(_) => (name.clone(), name),
-        };
-        Ok(names.map(place).filter(|(_, dataset)| holds_rows(dataset)).collect())
-    };
-    list().map_err(|error| unreadable(path, HDF5, error))
-}
-
-/// A dataset of an HDF5 file.
-pub(super) fn hdf5(path: &Path, name: &str) -> Result<Array2<f32>, ImportError> {
-    let refused = |error: hdf5::Error| unreadable(path, HDF5, format!("{name}: {error}"));
-    let dataset = open_file(path).and_then(|file| file.dataset(name)).map_err(refused)?;
-    match dataset.dtype().and_then(|dtype| dtype.to_descriptor()).map_err(refused)? {
-        TypeDescriptor::Float(_) => rows(&path.join(name), dataset.read_dyn::<f32>().map_err(refused)?),
-        other => Err(unreadable(&path.join(name), FLOATS, other)),
     }
 }

@@ -66,7 +66,12 @@ pub fn sampled_frames(start: u64, end: u64) -> Vec<u64> {
     if low == 0 {
         return Vec::new();
     }
-    let multiples = |step: u64| (start..end).filter(move |frame| frame % step == 0).take(SLOTS).collect::<Vec<_>>();
+    // By steps: a clip may claim to have 10^19 frames.
+    let multiples = |step: u64| -> Vec<u64> {
+        let first = start.div_ceil(step).checked_mul(step);
+        let next = |frame: &u64| frame.checked_add(step).filter(|frame| *frame < end);
+        std::iter::successors(first.filter(|frame| *frame < end), next).take(SLOTS).collect()
+    };
     let frames = multiples(high);
     if frames.len() == SLOTS { frames } else { multiples(low) }
 }

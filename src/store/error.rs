@@ -81,7 +81,7 @@ pub enum StoreError {
         why: String,
     },
     /// A committed file is no longer what the ledger says.
-    #[error("{} is not the file that was committed: expected {expected}, found {found}", path.display())]
+    #[error("{} is not the file that was committed: expected {expected}, found {found}; `egofx verify` lists every unit like this", path.display())]
     Checksum {
         /// The file.
         path: PathBuf,

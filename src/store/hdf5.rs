@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields, scales};
+use crate::foreign;
 use crate::ids::ClipUid;
 
 /// Version of the HDF5 library in use, `1.10.8` for instance.
@@ -279,13 +280,15 @@ fn read_attribute(file: &File, name: &str) -> Result5<Option<Value>> {
 fn read(path: &Path) -> Result<Unit, StoreError> {
     let (contract, header) = read_header(path)?;
     let file = open(path)?;
-    let features = read_features(&file).map_err(|error| read_error(path, &error))?;
-    let meta = read_meta(&file, features.nrows(), contract.row_kind).map_err(|error| read_error(path, &error))?;
+    let features = read_features(path, &file).map_err(|error| read_error(path, &error))?;
+    let meta = read_meta(path, &file, features.nrows(), contract.row_kind).map_err(|error| read_error(path, &error))?;
     Ok(Unit { contract, header, meta, features })
 }
 
-fn read_features(file: &File) -> Result5<Array2<f32>> {
+fn read_features(path: &Path, file: &File) -> Result5<Array2<f32>> {
     let features = file.dataset("features")?;
+    let elements = features.shape().into_iter().fold(4_u64, |bytes, extent| bytes.saturating_mul(extent as u64));
+    foreign::expect(path, elements)?;
     match features.dtype()?.to_descriptor()? {
         // The library's own conversion of half precision goes bit by bit.
         TypeDescriptor::Float(FloatSize::U2) => Ok(features.read_2d::<f16>()?.mapv(f16::to_f32)),
@@ -293,7 +296,9 @@ fn read_features(file: &File) -> Result5<Array2<f32>> {
     }
 }
 
-fn read_meta(file: &File, rows: usize, kind: RowKind) -> Result5<Vec<RowMeta>> {
+fn read_meta(path: &Path, file: &File, rows: usize, kind: RowKind) -> Result5<Vec<RowMeta>> {
+    // Where rows have no features nothing else says that there are so many.
+    foreign::expect(path, (rows as u64).saturating_mul(size_of::<u64>() as u64))?;
     let column = |name: &str| -> Result5<Dataset> {
         let column = file.dataset(name)?;
         let length = column.size();

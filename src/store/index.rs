@@ -20,6 +20,7 @@ use super::error::{StoreError, io_error};
 use super::fields;
 use super::ledger::{Committed, LedgerEntry};
 use super::parquet::{file_metadata, schema_metadata, write_error};
+use crate::foreign;
 use crate::ids::ClipUid;
 
 /// Writes the rows of `committed`, in the order of their uids, to a new file at `path`.
@@ -99,8 +100,9 @@ fn seconds(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> Option<f64>) -> 
 pub fn count_rows(path: &Path) -> Result<u64, StoreError> {
     let file = File::open(path).map_err(io_error("open", path))?;
     let corrupt = |error: ParquetError| StoreError::Corrupt { path: path.to_owned(), why: error.to_string() };
-    let reader = SerializedFileReader::new(file).map_err(corrupt)?;
-    Ok(reader.metadata().file_metadata().num_rows().try_into().unwrap_or(0))
+    let opened = foreign::parse(|| SerializedFileReader::new(file));
+    let opened = opened.unwrap_or_else(|panicked| Err(ParquetError::General(panicked.to_string())));
+    Ok(opened.map_err(corrupt)?.metadata().file_metadata().num_rows().try_into().unwrap_or(0))
 }
 
 #[cfg(test)]

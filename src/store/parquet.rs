@@ -31,6 +31,7 @@ use serde_json::{Map, Value};
 use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields};
+use crate::foreign;
 use crate::ids::ClipUid;
 
 /// The format `parquet`.
@@ -222,6 +223,10 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StoreError
 }
 
 fn read_header(path: &Path) -> Result<(Contract, UnitHeader), StoreError> {
+    foreign::parse(|| parsed_header(path)).unwrap_or_else(|panicked| Err(read_error(path, panicked)))
+}
+
+fn parsed_header(path: &Path) -> Result<(Contract, UnitHeader), StoreError> {
     header_of(&open(path)?).map_err(|error| read_error(path, error))
 }
 
@@ -233,6 +238,10 @@ fn header_of(file: &ParquetRecordBatchReaderBuilder<File>) -> serde_json::Result
 }
 
 fn read(path: &Path) -> Result<Unit, StoreError> {
+    foreign::parse(|| parsed(path)).unwrap_or_else(|panicked| Err(read_error(path, panicked)))
+}
+
+fn parsed(path: &Path) -> Result<Unit, StoreError> {
     let file = open(path)?;
     let (contract, header) = header_of(&file).map_err(|error| read_error(path, error))?;
     let reader = file.with_batch_size(1024).build().map_err(|error| read_error(path, error))?;

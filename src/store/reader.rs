@@ -1,16 +1,18 @@
 //! A store open for reading.
 //!
 //! Takes no lock and may look while runs write. Not for judging a store as a whole, see `verify`. Invariant: rows are
-//! handed out only of files that are those that were committed: byte for byte, or by length and fingerprint where many
-//! are read in a row.
+//! handed out only of files that are, byte for byte, those that were committed, and no library parses others.
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::contract::{Contract, Unit};
+use super::contract::{Contract, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
 use super::plan::{self, Plan};
@@ -23,6 +25,26 @@ pub struct StoreReader {
     root: PathBuf,
     contract: Contract,
     format: &'static Format,
+    /// Files that were hashed and are what the ledger says.
+    proved: Mutex<HashMap<UnitUid, Proved>>,
+}
+
+/// What tells a file that was hashed from one that has been changed or replaced since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proved {
+    sha256: String,
+    /// Device, number and length of the file, and when it was last changed, in seconds and nanoseconds.
+    file: [i128; 5],
+}
+
+impl Proved {
+    fn of(entry: &LedgerEntry, found: &Metadata) -> Self {
+        let file = [found.dev().into(), found.ino().into(), found.len().into()].into_iter();
+        let file = file.chain([found.ctime().into(), found.ctime_nsec().into()]);
+        let mut numbers = [0; 5];
+        numbers.iter_mut().zip(file).for_each(|(number, value)| *number = value);
+        Self { sha256: entry.sha256.clone(), file: numbers }
+    }
 }
 
 /// Why a committed unit no longer counts.
@@ -107,7 +129,7 @@ impl StoreReader {
             )));
         }
         let format = Format::named(&contract.format)?;
-        Ok(Self { root: path.to_owned(), contract, format })
+        Ok(Self { root: path.to_owned(), contract, format, proved: Mutex::default() })
     }
 
     /// The folder of the store.
@@ -135,42 +157,77 @@ impl StoreReader {
         check_file(&self.root, &self.contract, entry)
     }
 
-    /// Reads a committed unit, after comparing its file with what is on record.
+    /// Reads a committed unit.
     ///
-    /// [`StoreError::NotCommitted`], [`StoreError::Checksum`], [`StoreError::Corrupt`].
+    /// [`StoreError::NotCommitted`], and as [`read_entry`](Self::read_entry).
     pub fn read_unit(&self, unit_uid: &UnitUid) -> Result<Unit, StoreError> {
         let committed = self.committed()?;
         let absent = || StoreError::NotCommitted { store: self.root.clone(), unit_uid: unit_uid.clone() };
-        let entry = committed.get(unit_uid).ok_or_else(absent)?;
-        match self.check_committed(entry)? {
-            None => self.read_file(entry),
-            Some(Stale::Absent { path }) => Err(StoreError::io("open", &path, io::ErrorKind::NotFound.into())),
-            Some(stale) => Err(changed(&self.root.join(&entry.file), stale)),
-        }
+        self.read_entry(committed.get(unit_uid).ok_or_else(absent)?)
     }
 
-    /// Reads a committed unit whose entry is at hand, without reading ledgers again and without hashing its file: length,
-    /// fingerprint and rows are compared with what is on record, and HDF5 has its own checksums. For going through many.
+    /// Reads a committed unit whose entry is at hand, without reading ledgers again. Its file is hashed before anything
+    /// parses it, once for each reader as long as it is not touched; then its header is compared with what was asked for.
     ///
     /// [`StoreError::Io`] if the file is gone, [`StoreError::Checksum`] if it is another, [`StoreError::Corrupt`].
     pub fn read_entry(&self, entry: &LedgerEntry) -> Result<Unit, StoreError> {
-        let path = self.root.join(&entry.file);
-        let bytes = fs::metadata(&path).map_err(io_error("open", &path))?.len();
-        let differs = |expected: String, found: String| StoreError::Checksum { path: path.clone(), expected, found };
-        if bytes != entry.bytes {
-            return Err(differs(format!("{} bytes", entry.bytes), format!("{bytes} bytes")));
-        }
+        self.prove(entry)?;
         let unit = self.read_file(entry)?;
-        if unit.contract.fingerprint != self.contract.fingerprint {
-            let named = |fingerprint: &str| format!("rows of fingerprint {fingerprint}");
-            return Err(differs(named(&self.contract.fingerprint), named(&unit.contract.fingerprint)));
-        }
+        self.check_header(entry, &unit.contract, &unit.header)?;
         let (expected, found) = ((entry.rows as usize, self.contract.dim), unit.features.dim());
         if expected != found {
             let shape = |(rows, dim)| format!("{rows} rows of {dim} features");
-            return Err(differs(shape(expected), shape(found)));
+            return Err(self.differs(entry, shape(expected), shape(found)));
         }
         Ok(unit)
+    }
+
+    /// What precedes the rows of a committed unit, its file hashed as by [`read_entry`](Self::read_entry).
+    ///
+    /// As [`read_entry`](Self::read_entry).
+    pub fn read_header(&self, entry: &LedgerEntry) -> Result<UnitHeader, StoreError> {
+        self.prove(entry)?;
+        let (contract, header) = (self.format.read_header)(&self.root.join(&entry.file))?;
+        self.check_header(entry, &contract, &header)?;
+        Ok(header)
+    }
+
+    /// Compares the bytes of a unit's file with what is on record, unless that was done and the file is untouched.
+    fn prove(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        let path = self.root.join(&entry.file);
+        let proved = Proved::of(entry, &fs::metadata(&path).map_err(io_error("open", &path))?);
+        let known = || self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().get(&entry.unit_uid) == Some(&proved) {
+            return Ok(());
+        }
+        match self.check_committed(entry)? {
+            None => {
+                known().insert(entry.unit_uid.clone(), proved);
+                Ok(())
+            }
+            Some(Stale::Absent { path }) => Err(StoreError::io("open", &path, io::ErrorKind::NotFound.into())),
+            Some(stale) => Err(changed(&path, stale)),
+        }
+    }
+
+    /// A file may be whole and another unit's.
+    fn check_header(&self, entry: &LedgerEntry, contract: &Contract, header: &UnitHeader) -> Result<(), StoreError> {
+        if contract.fingerprint != self.contract.fingerprint {
+            let named = |fingerprint: &str| format!("rows of fingerprint {fingerprint}");
+            return Err(self.differs(entry, named(&self.contract.fingerprint), named(&contract.fingerprint)));
+        }
+        if (&header.unit_uid, &header.video_uid) != (&entry.unit_uid, &entry.video_uid) {
+            let (expected, found) = (
+                format!("unit {} of video {}", entry.unit_uid, entry.video_uid),
+                format!("unit {} of video {}", header.unit_uid, header.video_uid),
+            );
+            return Err(self.differs(entry, expected, found));
+        }
+        Ok(())
+    }
+
+    fn differs(&self, entry: &LedgerEntry, expected: String, found: String) -> StoreError {
+        StoreError::Checksum { path: self.root.join(&entry.file), expected, found }
     }
 
     /// Reads the file of `entry` as it is.

@@ -11,6 +11,7 @@ use tokenizers::Tokenizer as Inner;
 use super::vocabulary::Files;
 use super::{Padding, TextError, TextModel, TextRule, cache};
 use crate::digest;
+use crate::foreign;
 
 /// The special tokens' ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +114,10 @@ impl Tokenizer {
     }
 
     fn tokens(&self, text: &str) -> Result<Vec<i64>, TextError> {
-        let encode = self.inner.encode_fast(text, true);
-        let encoding = encode.map_err(|why| TextError::Encode { text: text.to_owned(), why: why.to_string() })?;
+        let failed = |why: String| TextError::Encode { text: text.to_owned(), why };
+        let encode = foreign::parse(|| self.inner.encode_fast(text, true));
+        let encode = encode.map_err(|panicked| failed(format!("{}: {panicked}", self.path.display())))?;
+        let encoding = encode.map_err(|why| failed(why.to_string()))?;
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 

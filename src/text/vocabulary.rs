@@ -17,6 +17,7 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Model, Tokenizer as Inner};
 
 use super::{Specials, TextError, TextModel};
+use crate::foreign;
 
 /// A vocabulary's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,11 @@ impl Files {
 
     /// The tokenizer, whose it is, and its special tokens.
     pub(super) fn load(&self) -> Result<(Inner, TextModel, Specials), TextError> {
+        let parsed = foreign::parse(|| self.parsed());
+        parsed.unwrap_or_else(|panicked| Err(broken(self.path(), panicked.to_string().into())))
+    }
+
+    fn parsed(&self) -> Result<(Inner, TextModel, Specials), TextError> {
         let (inner, model) = match self {
             Self::Json(path) => whole(path)?,
             Self::WordPiece(path) => (wordpiece(path)?, TextModel::EgoVlp),

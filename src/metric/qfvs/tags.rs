@@ -11,6 +11,7 @@ use matrw::MatVariable;
 
 use super::MetricError;
 use crate::benchmark::json::Pairs;
+use crate::foreign;
 use crate::metric::files;
 
 /// The shots of a video, the concepts of each.
@@ -71,7 +72,9 @@ fn from_matlab(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
     if !is_whole(&bytes) {
         return Err(unreadable(DAMAGED));
     }
-    let mut file = matrw::load_matfile_from_u8(&bytes).map_err(|error| unreadable(reason(&error)))?;
+    let parsed = foreign::parse(|| matrw::load_matfile_from_u8(&bytes));
+    let parsed = parsed.map_err(|panicked| unreadable(&panicked.to_string()))?;
+    let mut file = parsed.map_err(|error| unreadable(reason(&error)))?;
     let Some(variable) = file.take(VARIABLE) else {
         return Err(MetricError::unexpected(path, format!("a variable {VARIABLE}"), "none"));
     };
