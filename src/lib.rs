@@ -44,6 +44,8 @@ pub mod backbone;
 
 pub mod checkpoint;
 
+pub mod durable;
+
 pub mod export;
 pub mod text;
 

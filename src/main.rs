@@ -1,8 +1,8 @@
 //! The `egofx` program: parses the command line, runs one command, ends with its exit code.
 //!
-//! Not for doing anything itself. Exit codes: 0 all is well; 1 finished, but something failed; 2 bad arguments, recipe or
-//! environment, before any decoding; 130 interrupted. Files of others that C code reads are read by processes of the same
-//! program, see `foreign`.
+//! Not for doing anything itself. Exit codes: 0 all is well; 1 something failed, units or a device; 2 bad arguments, recipe or
+//! environment, before any decoding; 130 interrupted. Files of others that C code reads are
+//! read by processes of the same program, see `foreign`.
 
 mod cli;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);
-            ExitCode::from(cli::BAD_REQUEST)
+            ExitCode::from(cli::code_of(&error))
         }
     }
 }

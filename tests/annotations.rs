@@ -128,7 +128,7 @@ fn neither_of_the_two_files_is_overwritten_unasked() {
     shop.egofx(&format!("{nlq} -o nlq.csv")).ends_with(0);
     let other = command("nlq", &["nlq_val.json"]);
     shop.egofx(&format!("{other} -o nlq.csv")).ends_with(2).says(&["nlq.csv exists already and holds something else"]);
-    assert!(!shop.path("nlq.csv.tmp").exists() && !shop.path("nlq.queries.csv.tmp").exists());
+    assert_eq!(shop.leftovers(""), [] as [std::path::PathBuf; 0]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Not for what the names mean: which model they make is the exporter's business. Invariant: nothing in a pickle is ever
 //! executed, and a tensor's bytes are read when they are asked for, not before.
 
+mod archive;
 mod error;
 mod numpy;
 mod pickle;

@@ -4,24 +4,19 @@
 //! file whose bytes have reached the device.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
+use super::archive::Archive;
 use super::safetensors::stored_name;
 use super::{CheckpointError, Tensor, TensorInfo, pickle};
+use crate::durable::{self, Existing};
 
-/// Alignment of tensors in a `.pth`, which is torch's own.
-const TORCH_ALIGNMENT: u16 = 64;
 /// Alignment of the tensors' beginning in safetensors, as its authors advise.
 const SAFETENSORS_ALIGNMENT: usize = 8;
-/// The folder inside of a `.pth`; torch takes any.
-const ROOT: &str = "archive";
 
 /// Gives the tensor of a name.
 pub type ReadTensor<'a> = dyn FnMut(&str) -> Result<Tensor, CheckpointError> + 'a;
@@ -81,16 +76,16 @@ pub fn write_torch(
     prefix: &str,
 ) -> Result<(), CheckpointError> {
     in_place(path, |file| {
-        let mut zip = ZipWriter::new(file);
+        let mut archive = Archive::new(file);
         let mut entry =
-            |name: &str, bytes: &[u8]| stored(&mut zip, name, bytes).map_err(CheckpointError::io("write", path));
+            |name: &str, bytes: &[u8]| archive.entry(name, bytes).map_err(CheckpointError::io("write", path));
         entry("data.pkl", &pickle::state_dict(tensors, prefix))?;
         entry("byteorder", b"little")?;
         for (index, (name, info)) in tensors.iter().enumerate() {
             entry(&format!("data/{index}"), &announced(name, info, read)?.bytes)?;
         }
         entry("version", b"3\n")?;
-        zip.finish().map(|_| ()).map_err(|error| CheckpointError::io("write", path)(error.into()))
+        archive.finish().map_err(CheckpointError::io("write", path))
     })
 }
 
@@ -106,35 +101,25 @@ pub fn write_torch_value<W: Write + Seek, E: From<io::Error>>(
     mut fetch: impl FnMut() -> Result<Option<Tensor>, E>,
 ) -> Result<(), E> {
     let (pickled, tensors) = pickle::value(value);
-    let mut zip = ZipWriter::new(out);
-    stored(&mut zip, "data.pkl", &pickled)?;
-    stored(&mut zip, "byteorder", b"little")?;
+    let mut archive = Archive::new(out);
+    archive.entry("data.pkl", &pickled)?;
+    archive.entry("byteorder", b"little")?;
     for (index, tensor) in tensors.iter().enumerate() {
         match tensor {
-            Some(tensor) => stored(&mut zip, &format!("data/{index}"), &tensor.bytes)?,
+            Some(tensor) => archive.entry(&format!("data/{index}"), &tensor.bytes)?,
             None => {
                 let absent = || io::Error::new(io::ErrorKind::InvalidInput, "an announced tensor did not come");
-                stored(&mut zip, &format!("data/{index}"), &fetch()?.ok_or_else(absent)?.bytes)?;
+                archive.entry(&format!("data/{index}"), &fetch()?.ok_or_else(absent)?.bytes)?;
             }
         }
     }
-    stored(&mut zip, "version", b"3\n")?;
-    Ok(zip.finish().map_err(io::Error::from)?.flush()?)
+    archive.entry("version", b"3\n")?;
+    Ok(archive.finish()?)
 }
 
 /// For values without announced tensors.
 pub fn none_announced() -> io::Result<Option<Tensor>> {
     Ok(None)
-}
-
-/// One entry, uncompressed and aligned.
-fn stored<W: Write + Seek>(zip: &mut ZipWriter<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(bytes.len() as u64 >= u64::from(u32::MAX))
-        .with_alignment(TORCH_ALIGNMENT);
-    zip.start_file(format!("{ROOT}/{name}"), options)?;
-    zip.write_all(bytes)
 }
 
 /// The tensor of a name, as announced.
@@ -146,49 +131,10 @@ fn announced(name: &str, info: &TensorInfo, read: &mut ReadTensor) -> Result<Ten
     Err(CheckpointError::Announced { tensor: name.to_owned(), expected: info.bytes(), found: tensor.bytes.len() })
 }
 
-/// Writes a temporary sibling, synced and renamed to `path` if `write` succeeds, removed if not.
+/// Writes beside `path` first; a file that is there is replaced if `write` succeeds.
 fn in_place(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    let temporary = sibling(path);
-    let result = written(path, &temporary, write);
-    if result.is_err()
-        && let Err(error) = fs::remove_file(&temporary)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("cannot remove the temporary file {}: {error}", temporary.display());
-    }
-    result
-}
-
-fn written(
-    path: &Path,
-    temporary: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
-    let mut file = BufWriter::new(File::create(temporary).map_err(CheckpointError::io("create", temporary))?);
-    write(&mut file)?;
-    let synced = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-    synced.map_err(CheckpointError::io("write", temporary))?;
-    fs::rename(temporary, path).map_err(CheckpointError::io("rename a temporary file to", path))?;
-    sync_folder(path).map_err(CheckpointError::io("sync the folder of", path))
-}
-
-/// Makes the rename survive a power cut.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(folder).and_then(|file| file.sync_all()) {
-        // Some network and FUSE file systems cannot sync a folder; their renames are as durable as they get.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        result => result,
-    }
-}
-
-/// `path` with the process in its name, so that two writers do not share it.
-fn sibling(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
+    durable::write(path, Existing::Replace, |error| CheckpointError::io("write", path)(error), write)
 }

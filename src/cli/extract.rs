@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
+use egofx::durable;
 use egofx::ids::UnitUid;
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
@@ -22,7 +23,7 @@ use egofx::verify::{VerifyOptions, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::{Progress, Shown};
-use super::{FAILED, INTERRUPTED, complain, interrupt, plural, replace, say, setup, tell, with_causes};
+use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -283,8 +284,8 @@ impl Account<'_> {
         let json = self.json(report)?;
         let path = self.extract.out.join(report_name(self.extract.work.shard));
         let text = serde_json::to_string_pretty(&json)?;
-        if let Err(error) = replace(&path, |file| Ok(file.write_all(text.as_bytes())?)) {
-            complain(&error.context(format!("cannot write {}", path.display())));
+        if let Err(error) = durable::write_bytes(&path, text.as_bytes()) {
+            complain(&anyhow::Error::new(error).context(format!("cannot write {}", path.display())));
         }
         self.complaints(report);
         let said = if self.extract.json {

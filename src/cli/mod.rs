@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand, words in and words out.
 //!
 //! The only place for clap, indicatif, anyhow and exit codes; nothing imports it but `main`. stdout is data, stderr is for
-//! people. Invariant: an error before decoding ends with 2, failed units end with 1.
+//! people. Invariant: a request that cannot be met ends with 2, failed units and devices end with 1.
 
 mod args;
 mod audit;
@@ -33,6 +33,7 @@ mod tokenize;
 mod transcode;
 mod verify;
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -41,11 +42,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use egofx::convert::ConvertError;
 use egofx::foreign;
+use egofx::import::ImportError;
+use egofx::store::StoreError;
 
-use outputs::replace;
-
-/// Exit code: finished, but something failed.
+/// Exit code: something failed, units or a device.
 pub const FAILED: u8 = 1;
 /// Exit code: bad arguments, recipe or environment, found before any decoding.
 pub const BAD_REQUEST: u8 = 2;
@@ -141,6 +143,25 @@ pub fn read_foreign() -> ExitCode {
         _ => egofx::import::answer(what, path, name),
     });
     ExitCode::from(if served.is_ok() { 0 } else { FAILED })
+}
+
+/// The exit code of a command that ended with `error`: 1 where a device failed, or a library that writes to it, and 2 where
+/// the request cannot be met.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| is_failure(cause)) { FAILED } else { BAD_REQUEST }
+}
+
+fn is_failure(cause: &(dyn Error + 'static)) -> bool {
+    let of_store = |error: &StoreError| matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. });
+    if let Some(error) = cause.downcast_ref::<io::Error>() {
+        let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        return error.raw_os_error() == Some(libc::EIO) || no_room.contains(&error.kind());
+    }
+    match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ConvertError::Write { .. }), _) => true,
+        (Some(ConvertError::Store(error)), _) | (_, Some(ImportError::Store(error))) => of_store(error),
+        _ => cause.downcast_ref().is_some_and(of_store),
+    }
 }
 
 /// Writes an error for people, causes included.

@@ -1,13 +1,15 @@
-//! Files that a command writes: beside their places first, and never over something else unasked.
+//! Files that a command writes, together or not at all, and never over something else unasked.
 //!
 //! Invariant: a command that is given again finds what it wrote and leaves that as it is, its time too, so that neither make
 //! nor a person meets an error; of several outputs none is written before all may be.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
+
+use egofx::durable::{self, Existing, Partial};
 
 /// A file to be written, and what writes it.
 pub struct Output<'o> {
@@ -17,20 +19,31 @@ pub struct Output<'o> {
     pub write: &'o dyn Fn(&mut dyn Write) -> anyhow::Result<()>,
 }
 
-/// Writes all `outputs`. One that holds the same content already is left as it is.
+/// Writes all `outputs`, or none of them. One that holds the same content already is left as it is.
 ///
 /// # Errors
 /// One that holds another content, unless `force` is given; nothing is written then.
 pub fn write_all(outputs: &[Output], force: bool) -> anyhow::Result<()> {
     let mut absent = Vec::new();
     for output in outputs {
+        durable::clean(output.path).with_context(|| output.path.display().to_string())?;
         if !holds(output)? {
             let free = force || !output.path.exists();
             ensure!(free, "{} exists already and holds something else; --force overwrites it", output.path.display());
             absent.push(output);
         }
     }
-    absent.into_iter().try_for_each(|output| replace(output.path, |file| (output.write)(file)))
+    let made = absent.iter().map(|output| make(output)).collect::<anyhow::Result<Vec<Partial>>>()?;
+    Ok(durable::commit_all(made, if force { Existing::Replace } else { Existing::Refuse })?)
+}
+
+/// A file beside its place.
+fn make(output: &Output) -> anyhow::Result<Partial> {
+    let made = Partial::begin(output.path).map_err(anyhow::Error::from).and_then(|partial| {
+        partial.fill(anyhow::Error::from, |file| (output.write)(file))?;
+        Ok(partial)
+    });
+    made.with_context(|| output.path.display().to_string())
 }
 
 /// Whether the file holds already, byte for byte, what would be written.
@@ -62,25 +75,10 @@ impl<R: Read> Write for Same<R> {
     }
 }
 
-/// Writes beside the place first, so that a full disk does not leave half a file.
-pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    let written = File::create(&temporary).map_err(anyhow::Error::from).and_then(|file| {
-        let mut buffered = BufWriter::new(file);
-        write(&mut buffered)?;
-        buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(fs::rename(&temporary, path)?)
-    });
-    let cleared = written.inspect_err(|_| drop(fs::remove_file(&temporary)));
-    cleared.with_context(|| path.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn write(path: &Path, text: &'static str, force: bool) -> Result<(), String> {

@@ -1,10 +1,11 @@
 //! All units in one HDF5 file, a group for each.
 //!
 //! For code that wants one file; the store's own files are one per unit. Features are stored as they are: compressing
-//! floats takes ten times as long as writing them and saves little. Invariant: the file has no time in it, so equal
-//! features make equal bytes.
+//! floats takes ten times as long as writing them and saves little. Invariants: the file has no time in it, so equal
+//! features make equal bytes; and no dataset is closed before it is flushed, because the library writes the rest of one that
+//! is closed, and what goes wrong then reaches nobody.
 
-use ::hdf5::{File, Group, H5Type};
+use ::hdf5::{Dataset, File, Group, H5Type};
 use ndarray::Array1;
 use serde_json::Value;
 
@@ -43,14 +44,17 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let mut written = Written::default();
     for entry in source.entries() {
         let features = source.read_timed(entry)?;
-        write_unit(&file, &features, contract.row_kind).map_err(refused())?;
+        let open = write_unit(&file, &features, contract.row_kind).map_err(refused())?;
+        file.flush().map_err(refused())?;
+        drop(open);
         written.count(features.meta.len());
     }
     file.flush().and_then(|()| file.close()).map_err(refused())?;
     Ok(written)
 }
 
-fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<()> {
+/// The group of a unit; its datasets, to be kept open until the file is flushed.
+fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<Vec<Dataset>> {
     let group = file.create_group(features.unit.as_str())?;
     write_attribute(&group, "video_uid", &Value::from(features.video_uid.as_str()))?;
     if let Some(query_id) = &features.query_id {
@@ -58,31 +62,39 @@ fn write_unit(file: &File, features: &Features, kind: RowKind) -> Result5<()> {
     }
     let values = features.values.as_standard_layout();
     let builder = group.new_dataset_builder().obj_track_times(false);
-    builder.with_data(values.view()).create("features")?;
-    write_columns(&group, &features.meta)?;
+    let mut open = vec![builder.with_data(values.view()).create("features")?];
+    open.extend(write_columns(&group, &features.meta)?);
     if kind.names_clips() {
-        names(&group, "clip_uid", features, RowMeta::clip_name)?;
+        open.push(names(&group, "clip_uid", features, RowMeta::clip_name)?);
     }
     if kind.names_queries() {
-        names(&group, "query_id", features, RowMeta::query_name)?;
+        open.push(names(&group, "query_id", features, RowMeta::query_name)?);
     }
-    scales::add(&group, [features.values.nrows(), features.values.ncols()])
+    open.extend(scales::add(&group, [features.values.nrows(), features.values.ncols()])?);
+    Ok(open)
 }
 
-fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<()> {
-    fn column<T: H5Type>(group: &Group, name: &str, meta: &[RowMeta], value: impl Fn(&RowMeta) -> T) -> Result5<()> {
+fn write_columns(group: &Group, meta: &[RowMeta]) -> Result5<[Dataset; 6]> {
+    fn column<T: H5Type>(
+        group: &Group,
+        name: &str,
+        meta: &[RowMeta],
+        value: impl Fn(&RowMeta) -> T,
+    ) -> Result5<Dataset> {
         let values: Array1<T> = meta.iter().map(value).collect();
-        group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name).map(drop)
+        group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name)
     }
-    column(group, "start_sec", meta, |row| row.start_sec)?;
-    column(group, "end_sec", meta, |row| row.end_sec)?;
-    column(group, "first_frame", meta, |row| row.first_frame as i64)?;
-    column(group, "last_frame", meta, |row| row.last_frame as i64)?;
-    column(group, "padded", meta, |row| row.padded)?;
-    column(group, "missing", meta, |row| row.missing)
+    Ok([
+        column(group, "start_sec", meta, |row| row.start_sec)?,
+        column(group, "end_sec", meta, |row| row.end_sec)?,
+        column(group, "first_frame", meta, |row| row.first_frame as i64)?,
+        column(group, "last_frame", meta, |row| row.last_frame as i64)?,
+        column(group, "padded", meta, |row| row.padded)?,
+        column(group, "missing", meta, |row| row.missing)?,
+    ])
 }
 
-fn names(group: &Group, name: &str, features: &Features, value: fn(&RowMeta) -> &str) -> Result5<()> {
+fn names(group: &Group, name: &str, features: &Features, value: fn(&RowMeta) -> &str) -> Result5<Dataset> {
     let values = features.meta.iter().map(|row| unicode(value(row))).collect::<Result5<Array1<_>>>()?;
-    group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name).map(drop)
+    group.new_dataset_builder().obj_track_times(false).with_data(values.view()).create(name)
 }

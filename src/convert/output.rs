@@ -11,30 +11,32 @@ use serde::Serialize;
 
 use super::{ConvertError, METADATA_FILE};
 use crate::checkpoint::{Value, none_announced, write_torch_value};
+use crate::durable::{self, Existing, Partial};
 
 /// The folder that a conversion writes.
 pub struct Output {
     target: PathBuf,
-    temporary: PathBuf,
+    existing: Existing,
+    partial: Partial,
 }
 
 impl Output {
-    /// Makes a temporary folder beside `target`.
+    /// Makes the folder beside `target`, and removes what killed conversions to `target` left.
     ///
     /// # Errors
     /// [`ConvertError::Exists`] without `force`, and with it [`ConvertError::NotOurs`] if no conversion wrote `target`.
     pub fn begin(target: &Path, force: bool) -> Result<Self, ConvertError> {
+        let refused = || ConvertError::io("create", target);
+        durable::clean(target).map_err(refused())?;
         check_free(target, force)?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(ConvertError::io("create", folder))?;
-        let temporary = sibling(target, "tmp");
-        fs::create_dir(&temporary).map_err(ConvertError::io("create", &temporary))?;
-        Ok(Self { target: target.to_owned(), temporary })
+        let partial = Partial::begin(target).map_err(refused())?;
+        fs::create_dir(partial.path()).map_err(refused())?;
+        Ok(Self { target: target.to_owned(), existing: Existing::as_found(target), partial })
     }
 
     /// Where `name` is written for now; folders in it are made.
     pub fn path(&self, name: &str) -> Result<PathBuf, ConvertError> {
-        let path = self.temporary.join(name);
+        let path = self.partial.path().join(name);
         if let Some(folder) = path.parent().filter(|_| name.contains('/')) {
             fs::create_dir_all(folder).map_err(ConvertError::io("create", folder))?;
         }
@@ -68,28 +70,7 @@ impl Output {
 
     /// Gives the folder its name, once all of it is on the device.
     pub fn finish(self) -> Result<(), ConvertError> {
-        sync(&self.temporary).map_err(ConvertError::io("sync", &self.temporary))?;
-        let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(ConvertError::io("rename", from));
-        if !self.target.exists() {
-            return rename(&self.temporary, &self.target);
-        }
-        let former = sibling(&self.target, "old");
-        rename(&self.target, &former)?;
-        if let Err(error) = rename(&self.temporary, &self.target) {
-            rename(&former, &self.target)?;
-            return Err(error);
-        }
-        fs::remove_dir_all(&former).map_err(ConvertError::io("remove", &former))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.temporary)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            log::warn!("cannot remove the temporary folder {}: {error}", self.temporary.display());
-        }
+        self.partial.commit(self.existing).map_err(ConvertError::io("write", &self.target))
     }
 }
 
@@ -105,22 +86,6 @@ fn check_free(target: &Path, force: bool) -> Result<(), ConvertError> {
         (true, false) => Err(ConvertError::NotOurs { path }),
         (false, _) => Err(ConvertError::Exists { path }),
     }
-}
-
-fn sibling(target: &Path, role: &str) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    target.with_file_name(format!(".{name}.{}.{role}", std::process::id()))
-}
-
-/// Everything at once: a thousand files would otherwise wait for the device a thousand times.
-#[cfg(target_os = "linux")]
-fn sync(folder: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(folder)?)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ mod towers;
 mod weights;
 mod write;
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 pub use error::ExportError;
 pub use graph::{Arithmetic, Graph, Value, Variant};
@@ -31,6 +31,7 @@ pub use sizes::{Layout, Sizes};
 
 use crate::backbone::Card;
 use crate::checkpoint::Checkpoint;
+use crate::durable::Partial;
 use write::Writer;
 
 /// What an export is to make.
@@ -66,31 +67,30 @@ pub struct Export {
 /// [`ExportError`]; nothing is left in `folder` then, and what was there before is still there.
 pub fn export(checkpoint: &Checkpoint, options: &Options, judge: &Judge, folder: &Path) -> Result<Export, ExportError> {
     let (model, plan) = Model::of(checkpoint, options.head_size)?;
-    fs::create_dir_all(folder).map_err(ExportError::io(folder))?;
-    let work = tempfile::Builder::new().prefix(".export-").tempdir_in(folder).map_err(ExportError::io(folder))?;
+    let work = Partial::begin(&folder.join(model.name)).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
     let others = occupied::find(folder, model, &plan, &sha256)?;
     if !options.force {
         occupied::refuse(folder, &others, checkpoint.name(), &sha256)?;
     }
-    let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, judge, folder: work.path() };
+    let made = work.folder();
+    let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, judge, folder: &made };
     let cards = writer.write()?;
-    occupied::remove(folder, &others)?;
-    publish(work.path(), folder)?;
+    let names = published(&made)?;
+    work.commit_beside(&names).map_err(|failed| ExportError::io(failed.path)(failed.source))?;
+    occupied::remove(folder, &others, &names)?;
     Ok(Export { model, plan, cards })
 }
 
-/// Gives the files in `work` their names in `folder`: weights first, cards last, so that a card never speaks of a file
-/// that is not there yet.
-fn publish(work: &Path, folder: &Path) -> Result<(), ExportError> {
-    for extension in ["weights", "onnx", "toml"] {
-        for entry in fs::read_dir(work).map_err(ExportError::io(work))? {
-            let path = entry.map_err(ExportError::io(work))?.path();
-            if path.extension().is_some_and(|e| e == extension) {
-                let to = folder.join(path.file_name().unwrap_or_default());
-                fs::rename(&path, &to).map_err(ExportError::io(to))?;
-            }
-        }
-    }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ExportError::io(folder))
+/// The files in `made`, in the order in which they get their names: weights first, cards last, so that a card never speaks
+/// of a file that is not there yet.
+fn published(made: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let entries = fs::read_dir(made).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(ExportError::io(made))?;
+    let mut names: Vec<PathBuf> = entries.into_iter().map(|entry| entry.file_name().into()).collect();
+    let turn = |name: &PathBuf| {
+        ["weights", "onnx", "toml"].iter().position(|kind| name.extension().is_some_and(|e| e == *kind))
+    };
+    names.retain(|name| turn(name).is_some());
+    names.sort_by_key(|name| (turn(name), name.clone()));
+    Ok(names)
 }

@@ -66,12 +66,14 @@ fn named(checkpoint: &str, sha256: &str) -> String {
     format!("{checkpoint} (sha256 {})", sha256.get(..12).unwrap_or(sha256))
 }
 
-/// Takes these cards away, and the files that they name; the card first, so that none speaks of a file that is gone.
-pub fn remove(folder: &Path, others: &[Held]) -> Result<(), ExportError> {
+/// Takes these cards away, and the files that they name, but for what an export has just written under the same names; the
+/// card first, so that none speaks of a file that is gone.
+pub fn remove(folder: &Path, others: &[Held], written: &[PathBuf]) -> Result<(), ExportError> {
     for card in others {
         let beside = card.graph.iter().chain(&card.weights).filter(|file| file.components().count() == 1);
         let files = [PathBuf::from(format!("{}.toml", card.name))];
-        for path in files.iter().chain(beside).map(|file| folder.join(file)) {
+        let gone = files.iter().chain(beside).filter(|file| !written.contains(file));
+        for path in gone.map(|file| folder.join(file)) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(ExportError::io(path)(error)),
                 _ => {}

@@ -20,6 +20,7 @@ pub use error::ImportError;
 pub use files::{EXTENSIONS, FeatureFiles, Query};
 
 use crate::digest;
+use crate::durable::{self, Existing, Partial};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::store::{
     Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Shard, Store, StoreReader, UnitHeader,
@@ -99,17 +100,11 @@ pub fn import(
     places: Option<&Places>,
 ) -> Result<Imported, ImportError> {
     let target = out.join(&options.feature_set);
+    durable::clean(&target).map_err(ImportError::io("write to", out))?;
     check_free(&target, options.force)?;
-    fs::create_dir_all(out).map_err(ImportError::io("create", out))?;
-    let folder =
-        tempfile::Builder::new().prefix(".import-").tempdir_in(out).map_err(ImportError::io("write to", out))?;
-    let imported = Importer { files, options, places, hashes: HashMap::new() }.run(folder.path())?;
-    let made = folder.path().join(&options.feature_set);
-    let former = folder.path().join("former");
-    if target.exists() {
-        fs::rename(&target, &former).map_err(ImportError::io("replace", &target))?;
-    }
-    fs::rename(&made, &target).map_err(ImportError::io("rename a temporary folder to", &target))?;
+    let partial = Partial::begin(&target).map_err(ImportError::io("write to", out))?;
+    let imported = Importer { files, options, places, hashes: HashMap::new() }.run(&partial.folder())?;
+    partial.commit(Existing::as_found(&target)).map_err(ImportError::io("write", &target))?;
     Ok(Imported { path: target, ..imported })
 }
 

@@ -1,6 +1,7 @@
 //! Durable file operations: synced, renamed into place, checksummed.
 //!
-//! Not for what the files contain. Invariant: a name under which a reader looks only ever points to a complete file
+//! Not for what the files contain, nor for folders as a whole: a store grows unit by unit, in `tmp/` of the shard that holds
+//! its lock, which is emptied when the shard is opened; for outputs at one stroke see `durable`. Invariant: a name under which a reader looks only ever points to a complete file
 //! whose bytes have reached the device.
 
 use std::fs::{self, File};
@@ -8,6 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::error::{StoreError, io_error};
+use crate::durable;
 
 /// Creates `path` and what is missing above it.
 pub fn create_folder(path: &Path) -> Result<(), StoreError> {
@@ -16,18 +18,12 @@ pub fn create_folder(path: &Path) -> Result<(), StoreError> {
 
 /// Makes renames and new names inside `folder` survive a power cut.
 pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    match File::open(folder).and_then(|file| file.sync_all()) {
-        // Some network and FUSE file systems cannot sync a folder; their renames are as durable as they get.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        result => result.map_err(io_error("sync the folder", folder)),
-    }
+    durable::sync_folder(folder).map_err(io_error("sync the folder", folder))
 }
 
 /// Waits until the bytes of `path` are on the device; this is where a late "disk full" shows.
 pub fn sync_file(path: &Path) -> Result<(), StoreError> {
-    // Opened for writing because some network file systems flush only then.
-    let file = File::options().write(true).open(path).map_err(io_error("open", path))?;
-    file.sync_all().map_err(io_error("sync", path))
+    durable::sync_file(path).map_err(io_error("sync", path))
 }
 
 /// Gives the synced file `temporary` its final name, replacing what had it.

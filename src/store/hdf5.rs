@@ -49,6 +49,8 @@ struct Sink {
     dtype: Dtype,
     features: Dataset,
     columns: Columns,
+    /// None in schema 2.
+    scales: Option<[Dataset; 2]>,
 }
 
 struct Columns {
@@ -71,10 +73,9 @@ fn create(path: &Path, contract: &Contract, header: &UnitHeader) -> Result<Box<d
     write_attributes(&file, &attributes, contract).map_err(failed)?;
     let features = create_features(&file, contract, header.rows as usize).map_err(failed)?;
     let columns = Columns::create(&file, header.rows as usize, contract).map_err(failed)?;
-    if !contract.is_schema_2() {
-        scales::add(&file, [header.rows as usize, contract.dim]).map_err(failed)?;
-    }
-    Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns }))
+    let lengths = [header.rows as usize, contract.dim];
+    let scales = (!contract.is_schema_2()).then(|| scales::add(&file, lengths)).transpose().map_err(failed)?;
+    Ok(Box::new(Sink { path: path.to_owned(), file, dtype: contract.dtype, features, columns, scales }))
 }
 
 /// A new file in the earliest format, which every tool reads.
@@ -177,10 +178,10 @@ impl FeatureSink for Sink {
     }
 
     fn finish(self: Box<Self>) -> Result<(), StoreError> {
-        let Self { path, file, features, columns, .. } = *self;
+        let Self { path, file, features, columns, scales, .. } = *self;
         // Closing alone would write the rest while dataset handles die, and errors of that reach nobody.
         let flushed = file.flush();
-        drop((features, columns));
+        drop((features, columns, scales));
         flushed.and_then(|()| file.close()).map_err(|error| write_error(&path, &error))
     }
 }

@@ -26,11 +26,12 @@ struct Use {
     dimension: u32,
 }
 
-/// Adds the scales for axes of these `lengths`, `[rows, dim]`, to `group`, and attaches them to its datasets.
+/// Adds the scales for axes of these `lengths`, `[rows, dim]`, to `group`, and attaches them to its datasets. They are given
+/// back to be kept until the file is flushed: a dataset that is closed before writes its rest where errors reach nobody.
 ///
 /// # Errors
 /// The library's.
-pub(crate) fn add(group: &Group, lengths: [usize; 2]) -> ::hdf5::Result<()> {
+pub(crate) fn add(group: &Group, lengths: [usize; 2]) -> ::hdf5::Result<[Dataset; 2]> {
     let mut names = group.member_names()?;
     names.sort();
     let numbers: Array1<i64> = (0..lengths[0] as i64).collect();
@@ -48,12 +49,13 @@ pub(crate) fn add(group: &Group, lengths: [usize; 2]) -> ::hdf5::Result<()> {
         let scales: Array1<_> = references[..axes].iter().map(|one| VarLenArray::from_slice(&[*one])).collect();
         dataset.new_attr_builder().with_data(scales.view()).create("DIMENSION_LIST")?;
     }
-    for ((scale, name), uses) in [row, feature].iter().zip(NAMES).zip(uses) {
+    let made = [row, feature];
+    for ((scale, name), uses) in made.iter().zip(NAMES).zip(uses) {
         write_text(scale, c"CLASS", "DIMENSION_SCALE")?;
         write_text(scale, c"NAME", name)?;
         scale.new_attr_builder().with_data(Array1::from(uses).view()).create("REFERENCE_LIST")?;
     }
-    Ok(())
+    Ok(made)
 }
 
 fn reference(group: &Group, name: &str) -> ::hdf5::Result<ObjectReference1> {

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::TranscodeError;
 use crate::digest;
+use crate::durable;
 use crate::ids::VideoUid;
 use crate::manifest::UNFINISHED;
-use crate::store::disk;
+use crate::store::StoreError;
 
 /// One file of an output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ impl Record {
         let path = path(out, video_uid);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(|error| crate::store::StoreError::io("read", &path, error))?,
+            bytes => bytes.map_err(|error| StoreError::io("read", &path, error))?,
         };
         let parsed = serde_json::from_slice(&bytes);
         parsed.map(Some).map_err(|error| TranscodeError::Record { path, why: error.to_string() })
@@ -74,7 +75,7 @@ impl Record {
         let path = path(out, &self.video_uid);
         let text = serde_json::to_string_pretty(self);
         let text = text.map_err(|error| TranscodeError::Record { path: path.clone(), why: error.to_string() })?;
-        Ok(disk::write_atomically(&path, &path.with_extension("json.tmp"), text.as_bytes())?)
+        Ok(durable::write_bytes(&path, text.as_bytes()).map_err(|error| StoreError::io("write", &path, error))?)
     }
 
     /// The first setting in which it differs from `wanted`: name, as recorded, as wanted.

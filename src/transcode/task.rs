@@ -131,7 +131,8 @@ impl Transcoder {
         let source = task.path.as_deref().ok_or(TranscodeError::NotLocated)?;
         let video = self.probe(source)?;
         let cuts = cuts(&video.timeline, self.settings.pieces);
-        let workplace = Workplace::new(&self.out, &task.video_uid)?;
+        let name = self.name_of(&task.video_uid);
+        let workplace = Workplace::new(&self.out, &name, self.settings.pieces.is_some())?;
         let total = video.timeline.frames();
         self.write(&video, &cuts, workplace.pieces(), &mut |done| encoded(done.min(total), total))?;
         let copies = self.settings.copies(&cuts);
@@ -143,7 +144,7 @@ impl Transcoder {
             claim.prove(&self.tools, &part, cut)?;
             record.pieces.push(self.piece(task, &video, cut, &part)?);
         }
-        commit::commit(workplace, &record, &self.out, &self.name_of(&task.video_uid))?;
+        workplace.commit(&record, &self.out)?;
         Ok(Outcome::Made(Box::new(record)))
     }
 

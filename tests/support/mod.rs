@@ -146,8 +146,10 @@ impl Workshop {
 
     /// Files of `out` that only a run under way may have.
     pub fn leftovers(&self, out: &str) -> Vec<PathBuf> {
-        let of_a_run = |path: &Path| path.components().any(|c| c.as_os_str() == "tmp") || has_extension(path, "tmp");
-        let files = walkdir::WalkDir::new(self.path(out)).into_iter().flatten().filter(|e| e.file_type().is_file());
+        let is_private = |name: &OsStr| name.to_string_lossy().starts_with(".egofx-");
+        let of_a_run = |path: &Path| path.components().any(|c| c.as_os_str() == "tmp" || is_private(c.as_os_str()));
+        let entries = walkdir::WalkDir::new(self.path(out)).into_iter().flatten();
+        let files = entries.filter(|e| e.file_type().is_file() || is_private(e.file_name()));
         files.map(|e| e.path().strip_prefix(self.folder.path()).unwrap().to_owned()).filter(|p| of_a_run(p)).collect()
     }
 
@@ -180,10 +182,6 @@ impl Workshop {
         };
         fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| line(entry.path())).collect()
     }
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found == extension)
 }
 
 pub fn checkout() -> &'static Path {
