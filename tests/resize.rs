@@ -255,6 +255,9 @@ fn a_killed_run_is_finished_by_the_same_command() {
     for milliseconds in [120, 400, 700, 1000, 300, 500] {
         let run = shop.start(&format!("resize --videos videos -o out --jobs 2 {FAST}"));
         std::thread::sleep(Duration::from_millis(milliseconds));
+        if milliseconds == 300 {
+            wait_for("ffmpeg is at work", 20, || shop.live_processes().iter().any(|line| line.contains("libx264")));
+        }
         within += usize::from(shop.live_processes().iter().any(|line| line.contains("libx264")));
         signal(&run, "KILL");
         kills += usize::from(finish(run).code.is_none());
