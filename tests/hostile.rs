@@ -132,6 +132,23 @@ fn files_on_which_a_library_panics_are_refused() {
     shop.write("said.json", "{\"P01\": {\"Cupglass_Desk\": [1, 2]}}");
     let tags = hostile("Tags_panic.mat").display().to_string();
     refused(&shop, &format!("eval qfvs -p said.json -a truth --tags {tags}"), &["Tags_panic.mat", "damage"]);
+    shop.write("deep.mat", nested_cells(40_000));
+    refused(&shop, "eval qfvs -p said.json -a truth --tags deep.mat", &["deep.mat", "damage"]);
+}
+
+/// A MATLAB file of cells within cells.
+fn nested_cells(depth: u32) -> Vec<u8> {
+    let mut header = b"MATLAB 5.0 MAT-file, ".to_vec();
+    header.resize(124, b' ');
+    header.extend(b"\0\x01IM");
+    let mut cells = Vec::new();
+    for level in 0..depth {
+        // An array of class 1 (cell), its extents [1, 1], and its name, which only the outermost one has.
+        let name: [u32; 2] = if level == 0 { [4 << 16 | 1, u32::from_le_bytes(*b"Tags")] } else { [1, 0] };
+        let words = [14, (depth - level) * 48 - 8, 6, 8, 1, 0, 5, 8, 1, 1, name[0], name[1]];
+        cells.extend(words.into_iter().flat_map(u32::to_le_bytes));
+    }
+    [header, cells].concat()
 }
 
 #[test]

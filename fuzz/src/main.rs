@@ -13,7 +13,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use egofx::{foreign, import, store};
+use egofx::metric::qfvs;
+use egofx::{foreign, import, store, text};
 use fuzz::{Input, TARGETS, Target};
 
 /// Memory that an input may cost, in bytes.
@@ -49,6 +50,8 @@ fn serve() -> ExitCode {
             let unit = (format.ok_or("no unit")?.read)(path).map_err(|error| error.to_string())?;
             Ok(unit.header.unit_uid.to_string().into_bytes())
         }
+        qfvs::WHAT => qfvs::answer(path),
+        text::WHAT => text::answer(path),
         _ => import::answer(what, path, name),
     });
     ExitCode::from(u8::from(served.is_err()))

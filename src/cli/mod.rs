@@ -43,9 +43,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use egofx::convert::ConvertError;
-use egofx::foreign;
 use egofx::import::ImportError;
+use egofx::metric::qfvs;
 use egofx::store::StoreError;
+use egofx::{foreign, text};
 
 /// Exit code: something failed, units or a device.
 pub const FAILED: u8 = 1;
@@ -140,6 +141,8 @@ impl Cli {
 pub fn read_foreign() -> ExitCode {
     let served = foreign::serve(|what, path, name| match what {
         inspect::WHAT => inspect::answer(path).map_err(|error| with_causes(&error)),
+        qfvs::WHAT => qfvs::answer(path),
+        text::WHAT => text::answer(path),
         _ => egofx::import::answer(what, path, name),
     });
     ExitCode::from(if served.is_ok() { 0 } else { FAILED })

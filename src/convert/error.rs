@@ -31,6 +31,18 @@ pub enum ConvertError {
         /// The feature sets in it.
         found: String,
     },
+    /// A rate at which rows of a unit would be copied over and over.
+    #[error("unit {unit}: {wanted} rows per second make {rows} rows of {found}; give a lower --resample-rows-per-sec")]
+    TooMany {
+        /// The unit.
+        unit: UnitUid,
+        /// Its rows.
+        found: usize,
+        /// What they would become.
+        rows: usize,
+        /// Rows per second that were asked for.
+        wanted: f64,
+    },
     /// A store without units.
     #[error("{}: no unit is committed", path.display())]
     NoUnits {

@@ -90,7 +90,7 @@ pub(super) fn apply(rule: &RowRule, rows_per_sec: f64, mut features: Features) -
     treat_missing(rule.missing, &mut features)?;
     match rule.resample {
         Some(Resample::Rows(most)) if features.meta.len() > most => shorten(&mut features, most),
-        Some(Resample::RowsPerSec(wanted)) => resample(&mut features, rows_per_sec, wanted),
+        Some(Resample::RowsPerSec(wanted)) => resample(&mut features, rows_per_sec, wanted)?,
         _ => {}
     }
     if rule.zero_tail {
@@ -140,16 +140,22 @@ fn shorten(features: &mut Features, wanted: usize) {
     features.meta = edges.windows(2).map(|edge| merged(&features.meta[edge[0]..edge[1].max(edge[0] + 1)])).collect();
 }
 
+/// Most rows that one may become: more is a mistyped rate, or times that no video has.
+const MOST_FOR_ONE: usize = 4096;
+
 /// Puts rows, of which `stored` were meant to begin every second, on a grid of `wanted` per second, by their times: a row
 /// lasts until the next one begins, and a new row is the mean of those whose middle it holds or, if it holds none, the one
 /// that its own middle falls into.
-fn resample(features: &mut Features, stored: f64, wanted: f64) {
+fn resample(features: &mut Features, stored: f64, wanted: f64) -> Result<(), ConvertError> {
     let start_sec = start_sec(features);
     let starts: Vec<f64> = features.meta.iter().map(|meta| meta.start_sec).collect();
-    let Some(end_sec) = starts.last().map(|last| last + 1.0 / stored) else { return };
+    let Some(end_sec) = starts.last().map(|last| last + 1.0 / stored) else { return Ok(()) };
     let middle = |row: usize| 0.5 * (starts[row] + starts.get(row + 1).unwrap_or(&end_sec));
     let middles: Vec<f64> = (0..starts.len()).map(middle).collect();
     let rows = ((end_sec - start_sec) * wanted).round_ties_even().max(1.0) as usize;
+    if rows / MOST_FOR_ONE >= starts.len() {
+        return Err(ConvertError::TooMany { unit: features.unit.clone(), found: starts.len(), rows, wanted });
+    }
     let edge = |row: usize| start_sec + row as f64 / wanted;
     let (mut values, mut meta) = (Array2::zeros((rows, features.values.ncols())), Vec::with_capacity(rows));
     for (row, mut value) in values.outer_iter_mut().enumerate() {
@@ -160,6 +166,7 @@ fn resample(features: &mut Features, stored: f64, wanted: f64) {
         meta.push(RowMeta { start_sec: edge(row), end_sec: edge(row + 1), ..merged(&features.meta[of]) });
     }
     (features.values, features.meta) = (values, meta);
+    Ok(())
 }
 
 fn mean(rows: ArrayView2<f32>) -> Array1<f32> {
@@ -231,6 +238,17 @@ mod tests {
 
     fn treated(missing: Missing, rows: usize) -> Result<Features, ConvertError> {
         apply(&RowRule { missing, ..RowRule::default() }, 1.0, features(rows))
+    }
+
+    #[test]
+    fn a_rate_at_which_rows_are_copied_over_and_over_is_refused() {
+        for wanted in [1e5, 1e17, 1e300] {
+            let resample = Some(Resample::RowsPerSec(wanted));
+            let error = apply(&RowRule { missing: Missing::Zero, resample, ..RowRule::default() }, 1.0, features(3))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("rows of 3; give a lower --resample-rows-per-sec"), "{error}");
+        }
     }
 
     #[test]

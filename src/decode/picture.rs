@@ -15,6 +15,11 @@ use crate::foreign;
 /// Most pixels of a picture: Pillow refuses more as a decompression bomb.
 const MOST_PIXELS: u64 = 178_956_970;
 
+/// Most pixels for each byte of a JPEG file: a block of 64 takes a bit at the least.
+const JPEG_PIXELS: u64 = 512;
+/// Most bytes of a picture for each byte of a PNG file, which is what deflate comes to, rounded up.
+const PNG_BYTES: u64 = 1040;
+
 /// The largest file that is read into memory, in bytes: more than any picture of [`MOST_PIXELS`] takes.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -147,12 +152,17 @@ fn parsed_outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
     Ok((size, orientation))
 }
 
-/// Refuses what would take more memory than a picture may.
-fn check_pixels(width: u64, height: u64) -> Result<(), String> {
+/// Refuses what would take more memory than a picture may, and what a file of `bytes` bytes, `held` of something for each
+/// of them, is too short for: so many as `needed` says of the pixels.
+fn check_pixels(width: u64, height: u64, (bytes, held): (usize, u64), needed: fn(u64) -> u64) -> Result<(), String> {
     match width.checked_mul(height) {
-        Some(1..=MOST_PIXELS) => Ok(()),
-        _ => Err(format!("the picture claims to be {width}x{height}, at most {MOST_PIXELS} pixels are read")),
+        Some(1..=MOST_PIXELS) => {}
+        _ => return Err(format!("the picture claims to be {width}x{height}, at most {MOST_PIXELS} pixels are read")),
     }
+    if needed(width * height) > (bytes as u64).saturating_mul(held) {
+        return Err(format!("the picture claims to be {width}x{height}, for which its {bytes} bytes are too few"));
+    }
+    Ok(())
 }
 
 /// libjpeg with its defaults: the accurate integer DCT and fancy upsampling, as Pillow and OpenCV use it.
@@ -167,7 +177,7 @@ fn unwinding_jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let words = |e: std::io::Error| e.to_string();
     let decoder = mozjpeg::Decompress::builder().with_err(complaints::manager()).from_mem(bytes).map_err(words)?;
     let (width, height) = decoder.size();
-    check_pixels(width as u64, height as u64)?;
+    check_pixels(width as u64, height as u64, (bytes.len(), JPEG_PIXELS), |pixels| pixels)?;
     if decoder.components().len() == 4 {
         return Err("a JPEG file of four inks (CMYK), expected red, green and blue or grey".to_owned());
     }
@@ -193,7 +203,8 @@ fn png(bytes: &[u8]) -> Result<Picture, String> {
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let header = decoder.read_header_info().map_err(words)?;
     let (width, height) = header.size();
-    check_pixels(width.into(), height.into())?;
+    // A pixel takes a bit at the least.
+    check_pixels(width.into(), height.into(), (bytes.len(), PNG_BYTES), |pixels| pixels / 8)?;
     if (header.color_type, header.bit_depth) == (ColorType::Grayscale, BitDepth::Sixteen) {
         return Err(
             "a grey PNG file of 16 bits, of which every reader makes something else, expected 8 bits".to_owned()
@@ -338,8 +349,24 @@ mod tests {
         jpeg[frame + 5..frame + 9].fill(0xFF);
         let error = Picture::decode(&jpeg).unwrap_err();
         assert!(error.contains("65535x65535") || error.contains("image dimension"), "{error}");
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x30, 0, 0x30, 0]);
+        let error = Picture::decode(&jpeg).unwrap_err();
+        assert!(error.contains("claims to be 12288x12288, for which its ") && error.ends_with("too few"), "{error}");
+        let png = png_of(ColorType::Rgb, BitDepth::Eight, &[1, 2, 3, 4, 5, 6]);
+        let error = Picture::decode(&enlarged(png, 0x3000)).unwrap_err();
+        assert!(error.contains("claims to be 12288x12288, for which its "), "{error}");
         let error = Picture::decode(b"GIF89a").unwrap_err();
         assert!(error.contains("neither a JPEG nor a PNG"), "{error}");
+    }
+
+    /// A PNG file whose header says that it has sides of `side`, its checksum right.
+    fn enlarged(mut png: Vec<u8>, side: u32) -> Vec<u8> {
+        png[16..20].copy_from_slice(&side.to_be_bytes());
+        png[20..24].copy_from_slice(&side.to_be_bytes());
+        let mut sum = flate2::Crc::new();
+        sum.update(&png[12..29]);
+        png[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+        png
     }
 
     fn png_of(color: ColorType, depth: BitDepth, values: &[u8]) -> Vec<u8> {

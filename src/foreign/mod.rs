@@ -20,6 +20,13 @@ pub use limits::{MOST_GROWTH, expect};
 #[error("damage that its reader does not expect ({0})")]
 pub struct Panicked(String);
 
+impl Panicked {
+    /// What it said.
+    pub fn words(&self) -> &str {
+        &self.0
+    }
+}
+
 thread_local! {
     /// Whether this thread's panics are caught and told by [`parse`].
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub use rule::{MODEL_MAX, Padding, RULES, TextModel, TextRule};
 pub use sentence::{Preparation, question, stripped};
 pub use tokenizer::{Encoded, Specials, Tokenizer};
+pub use vocabulary::{WHAT, answer};
 
 /// What can go wrong between a vocabulary's files and token ids.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,26 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Model, Tokenizer as Inner};
 
 use super::{Specials, TextError, TextModel};
-use crate::foreign;
+use crate::foreign::{self, Fault, Request};
+
+/// What [`answer`] is asked for by.
+pub const WHAT: &str = "tokenizer";
+/// What a reader makes of a byte of a vocabulary, in bytes.
+const GROWTH: u64 = 64;
+
+/// Reads a tokenizer and says nothing if that goes well, for a program that tries files for another ([`foreign::serve`]).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn answer(path: &Path) -> Result<Vec<u8>, String> {
+    let files = Files::at(path).map_err(|error| error.to_string())?;
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    foreign::expect(path, length.saturating_mul(GROWTH))?;
+    let (inner, ..) = files.caught().map_err(|error| error.to_string())?;
+    // Patterns may be what takes long.
+    inner.encode_fast("where did I put the knife?", true).map_err(|error| error.to_string())?;
+    Ok(Vec::new())
+}
 
 /// A vocabulary's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +89,16 @@ impl Files {
 
     /// The tokenizer, whose it is, and its special tokens.
     pub(super) fn load(&self) -> Result<(Inner, TextModel, Specials), TextError> {
+        // The reader believes lengths and patterns, so that another process has to find out what they come to.
+        match foreign::ask(&Request { what: WHAT, path: self.path().to_owned(), name: String::new() }) {
+            // In its own words.
+            None | Some(Ok(_) | Err(Fault::Refused(_))) => {}
+            Some(Err(fault)) => return Err(broken(self.path(), fault.to_string().into())),
+        }
+        self.caught()
+    }
+
+    fn caught(&self) -> Result<(Inner, TextModel, Specials), TextError> {
         let parsed = foreign::parse(|| self.parsed());
         parsed.unwrap_or_else(|panicked| Err(broken(self.path(), panicked.to_string().into())))
     }

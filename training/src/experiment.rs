@@ -77,6 +77,38 @@ pub struct Train {
     pub schedule: Schedule,
 }
 
+/// Largest count of steps, samples and passes: the product of any two is a number of steps still.
+const MOST_COUNTED: u64 = 1 << 31;
+/// Largest whole number in a learner's tables: no layer is as wide, no sequence as long.
+const MOST_WHOLE: i64 = 1 << 24;
+
+impl Train {
+    fn check_shares(&self) -> Result<(), String> {
+        if let Some(norm) = self.clip.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
+            return Err(format!("train.clip is {norm}, expected a number above 0"));
+        }
+        match self.ema.filter(|decay| !(0.0..=1.0).contains(decay)) {
+            Some(decay) => Err(format!("train.ema is {decay}, expected 0 to 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a learner makes of its numbers is its own affair, as long as they can be multiplied.
+fn check_whole_numbers(key: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Integer(number) if !(-MOST_WHOLE..=MOST_WHOLE).contains(number) => {
+            Err(format!("{key} is {number}, expected at most {MOST_WHOLE}"))
+        }
+        Value::Float(number) if !number.is_finite() => Err(format!("{key} is {number}, expected a number")),
+        Value::Table(table) => {
+            table.iter().try_for_each(|(name, value)| check_whole_numbers(&format!("{key}.{name}"), value))
+        }
+        Value::Array(values) => values.iter().try_for_each(|value| check_whole_numbers(key, value)),
+        _ => Ok(()),
+    }
+}
+
 /// One run of an experiment: no grid, one seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
@@ -111,16 +143,25 @@ impl Experiment {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Train { batch, epochs, validations_per_epoch, .. } = &self.train;
-        let counts = [("train.batch", *batch as u64), ("train.epochs", *epochs)];
-        let counts = counts.into_iter().chain([("train.validations_per_epoch", *validations_per_epoch)]);
-        let parts = self.train.accumulate.map(|parts| ("train.accumulate", parts as u64));
-        let counts =
-            counts.chain(parts).chain(self.train.checkpoint_steps.map(|steps| ("train.checkpoint_steps", steps)));
-        let mut counts = counts;
-        if let Some((key, _)) = counts.find(|(_, count)| *count == 0) {
-            return Err(format!("{key} is 0, expected at least 1"));
+        let Train { batch, epochs, validations_per_epoch, validation_batch, accumulate, checkpoint_steps, .. } =
+            self.train;
+        let counts = [
+            ("train.batch", Some(batch as u64)),
+            ("train.validation_batch", validation_batch.map(|samples| samples as u64)),
+            ("train.accumulate", accumulate.map(|parts| parts as u64)),
+            ("train.epochs", Some(epochs)),
+            ("train.validations_per_epoch", Some(validations_per_epoch)),
+            ("train.checkpoint_steps", checkpoint_steps),
+        ];
+        for (key, count) in counts.into_iter().filter_map(|(key, count)| Some((key, count?))) {
+            if !(1..=MOST_COUNTED).contains(&count) {
+                return Err(format!("{key} is {count}, expected 1 to {MOST_COUNTED}"));
+            }
         }
+        self.train.check_shares()?;
+        self.train.optimizer.check()?;
+        self.train.schedule.check()?;
+        self.own.iter().try_for_each(|(key, value)| check_whole_numbers(key, value))?;
         if self.seeds.is_empty() {
             return Err("seeds is empty, expected at least one".to_owned());
         }
@@ -266,6 +307,25 @@ pub(crate) mod tests {
         assert!(why("grid = { \"train.batch\" = [] }").contains("is empty"));
         assert!(why("grid = { \"train.batch\" = [0] }").contains("train.batch is 0"));
         assert!(why("grid = { \"train.batch\" = [\"x\"] }").contains("invalid type"));
+        for (healthy, absurd, words) in [
+            ("epochs = 3", "epochs = 1000000000000000000", "train.epochs is 1000000000000000000, expected 1 to"),
+            ("batch = 2", "batch = 4294967296", "train.batch is 4294967296"),
+            ("width = 4", "width = 1000000000", "model.width is 1000000000, expected at most 16777216"),
+            ("width = 4", "width = [[inf]]", "model.width is inf, expected a number"),
+            ("lr = 0.001", "lr = -0.001", "train.optimizer.lr is -0.001, expected 0 or more"),
+            ("lr = 0.001", "lr = nan", "train.optimizer.lr is NaN"),
+            ("[0.9, 0.999]", "[0.9, 2.0]", "train.optimizer.betas has 2, expected 0 or more and less than 1"),
+            ("eps = 1e-6", "eps = -1.0", "train.optimizer.eps is -1"),
+            ("drop_last = false", "drop_last = false\nclip = 0.0", "train.clip is 0, expected a number above 0"),
+            ("drop_last = false", "drop_last = false\nema = 1.5", "train.ema is 1.5, expected 0 to 1"),
+            ("kind = \"constant\"", "kind = \"step-epochs\"\nevery = 0\nfactor = 0.1", "train.schedule.every is 0"),
+            ("kind = \"constant\"", "kind = \"step-epochs\"\nevery = 1\nfactor = inf", "train.schedule.factor is inf"),
+            ("kind = \"constant\"", "kind = \"linear\"\nwarmup = { epochs = nan }", "train.schedule.warmup is NaN"),
+        ] {
+            assert!(TEXT.contains(healthy), "{healthy}");
+            let said = Experiment::parse(&TEXT.replacen(healthy, absurd, 1)).unwrap_err();
+            assert!(said.starts_with(words), "{said}");
+        }
         let typo = Experiment::parse(&TEXT.replace("drop_last", "droplast")).unwrap_err();
         assert!(typo.contains("unknown field `droplast`, expected one of `batch`, `validation_batch`"), "{typo}");
         let none = Experiment::parse(&TEXT.replace("seeds = [1]", "seeds = []")).unwrap_err();

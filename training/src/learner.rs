@@ -277,7 +277,11 @@ pub fn network<H: Learner>(experiment: &Experiment, device: Device) -> Result<(V
     draws::seed_torch(experiment.seeds[0], Purpose::Weights);
     let build = |device| {
         let variables = VarStore::new(device);
-        H::new(&variables.root(), &settings, experiment.behaviour).map(|head| (variables, head))
+        // libtorch panics where there is no memory for a network of absurd size.
+        let built = egofx::foreign::parse(|| H::new(&variables.root(), &settings, experiment.behaviour));
+        built
+            .map_err(|panicked| format!("no network can be made of these settings: {}", panicked.words()))?
+            .map(|head| (variables, head))
     };
     let (drawn, head) = build(Device::Cpu)?;
     if device == Device::Cpu {

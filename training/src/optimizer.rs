@@ -74,6 +74,23 @@ pub enum Rate {
 }
 
 impl OptimizerSettings {
+    /// Refuses what PyTorch's optimisers refuse.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { lr, weight_decay, betas, eps, heads_lr, .. } = *self;
+        for (key, found) in [("lr", lr), ("weight_decay", weight_decay), ("eps", eps), ("heads_lr", heads_lr)] {
+            if !(found.is_finite() && found >= 0.0) {
+                return Err(format!("train.optimizer.{key} is {found}, expected 0 or more"));
+            }
+        }
+        match betas.into_iter().find(|beta| !(0.0..1.0).contains(beta)) {
+            Some(beta) => Err(format!("train.optimizer.betas has {beta}, expected 0 or more and less than 1")),
+            None => Ok(()),
+        }
+    }
+
     fn lr_scale(&self, rate: Rate) -> f64 {
         match rate {
             Rate::Base => 1.0,

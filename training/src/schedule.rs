@@ -75,6 +75,28 @@ enum Progress {
 }
 
 impl Schedule {
+    /// Refuses what makes a rate that is no number.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), String> {
+        let (warmup, factor) = match self {
+            Self::Constant {} => return Ok(()),
+            Self::Linear { warmup } => (Some(*warmup), ("floor", 0.0)),
+            Self::Cosine { warmup, floor } => (Some(*warmup), ("floor", *floor)),
+            Self::StepEpochs { every: 0, .. } => {
+                return Err("train.schedule.every is 0, expected at least 1".to_owned());
+            }
+            Self::StepEpochs { factor, .. } | Self::MilestoneEpochs { factor, .. } => (None, ("factor", *factor)),
+        };
+        let length = match warmup {
+            Some(Warmup::Epochs(length) | Warmup::Share(length)) => length,
+            Some(Warmup::Steps(_)) | None => 0.0,
+        };
+        let found = [factor, ("warmup", length)].into_iter().find(|(_, found)| !(found.is_finite() && *found >= 0.0));
+        found.map_or(Ok(()), |(key, found)| Err(format!("train.schedule.{key} is {found}, expected 0 or more")))
+    }
+
     /// The factor of the base rate for the step number `step`, from 0, of `total_steps`.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, total_steps: u64) -> f64 {
         let progress = |warmup: Warmup| progress(step as f64, warmup.steps(steps_per_epoch, total_steps), total_steps);

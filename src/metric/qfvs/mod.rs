@@ -14,7 +14,7 @@ use super::{Compat, Evaluator, Input, Inputs, MetricError, Need, Report};
 
 pub use matching::{SemanticMatch, semantic_iou, semantic_match, summary_of};
 pub use summaries::{Summaries, Summary};
-pub use tags::{ShotTags, read_tags, tags_of};
+pub use tags::{ShotTags, WHAT, answer, read_tags, tags_of};
 
 const PREDICTIONS: Input = Input {
     name: "predictions",

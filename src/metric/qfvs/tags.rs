@@ -11,7 +11,7 @@ use matrw::MatVariable;
 
 use super::MetricError;
 use crate::benchmark::json::Pairs;
-use crate::foreign;
+use crate::foreign::{self, Fault, Request};
 use crate::metric::files;
 
 /// The shots of a video, the concepts of each.
@@ -65,7 +65,32 @@ fn bits(tags: &[f64]) -> Vec<bool> {
     tags.iter().map(|tag| *tag > 0.0).collect()
 }
 
+/// What [`answer`] is asked for by.
+pub const WHAT: &str = "tags";
+
+/// The tags of `Tags.mat` as JSON, for a program that reads them for another ([`foreign::serve`]).
+///
+/// # Errors
+/// What [`read_tags`] says of the file.
+pub fn answer(path: &Path) -> Result<Vec<u8>, String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    foreign::expect(path, length.saturating_mul(foreign::MOST_GROWTH))?;
+    let tags = parsed(path).map_err(|error| error.to_string())?;
+    serde_json::to_vec(&tags).map_err(|error| error.to_string())
+}
+
+/// The reader believes how many values there are and how deep they lie, so that another process has to find out.
 fn from_matlab(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
+    let unreadable = |cause: String| MetricError::Matlab { path: path.to_owned(), cause };
+    match foreign::ask(&Request { what: WHAT, path: path.to_owned(), name: String::new() }) {
+        // In its own words.
+        None | Some(Err(Fault::Refused(_))) => parsed(path),
+        Some(Ok(tags)) => serde_json::from_slice(&tags).map_err(|error| unreadable(error.to_string())),
+        Some(Err(fault)) => Err(unreadable(fault.to_string())),
+    }
+}
+
+fn parsed(path: &Path) -> Result<Vec<(String, ShotTags)>, MetricError> {
     let mut bytes = fs::read(path).map_err(|cause| MetricError::Read { path: path.to_owned(), cause })?;
     name_version(&mut bytes);
     let unreadable = |cause: &str| MetricError::Matlab { path: path.to_owned(), cause: cause.to_owned() };
@@ -146,6 +171,10 @@ fn shots(video: &MatVariable) -> Option<ShotTags> {
         matrix @ MatVariable::NumericArray(_) => {
             let (shape, values) = (matrix.dim(), numbers(matrix)?);
             let [shots, concepts] = shape[..] else { return None };
+            // Its extents are the file's word, of which the values are the proof.
+            if shots.checked_mul(concepts) != Some(values.len()) || concepts == 0 {
+                return None;
+            }
             // MATLAB goes down the columns.
             let cell = |shot: usize, concept: usize| values.get(concept * shots + shot).is_some_and(|tag| *tag > 0.0);
             let row = |shot: usize| (0..concepts).map(|concept| cell(shot, concept)).collect();

@@ -9,6 +9,7 @@
 
 mod mutate;
 mod targets;
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,8 @@ use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
 use egofx::foreign::{self, Request};
 use egofx::import::FeatureFiles;
 use egofx::manifest::Manifest;
+use egofx::metric::mq::Annotations;
+use egofx::metric::postprocess::{POSTPROCESSORS, Proposals, postprocess, read_classes};
 use egofx::metric::{Compat, EVALUATORS, Evaluator, Inputs, Scoring};
 use egofx::npy::Npy;
 use egofx::queries::Queries;
@@ -18,19 +20,27 @@ use egofx::store::{FORMATS, StoreReader, count_index_rows};
 use egofx::text::{RULES, Tokenizer};
 use egofx::time::Fps;
 
-use super::{Input, Target};
+use super::{Input, Target, tools};
 
 pub const TARGETS: &[Target] = &[
     Target { name: "npy", file: "a.npy", seeds: |data| files(data, &["npy"]), read: npy },
     Target { name: "npz", file: "a.npz", seeds: |data| archives(data), read: features },
     Target { name: "lmdb", file: "data.mdb", seeds: |data| files(data, &["mdb"]), read: features },
-    Target { name: "hdf5", file: "a.h5", seeds: |data| files(data, &["h5"]), read: features },
-    Target { name: "hdf5-unit", file: "a.h5", seeds: |data| files(data, &["h5"]), read: hdf5_unit },
+    Target { name: "hdf5", file: "a.h5", seeds: hdf5_files, read: features },
+    Target { name: "hdf5-unit", file: "a.h5", seeds: |data| files(&data.join("stores"), &["h5"]), read: hdf5_unit },
     Target { name: "parquet-unit", file: "a.parquet", seeds: |data| files(data, &["parquet"]), read: parquet_unit },
     Target { name: "torch", file: "a.pt", seeds: |data| files(data, &["pt", "tar"]), read: features },
     Target { name: "checkpoint", file: "a.pth", seeds: checkpoints, read: checkpoint },
     Target { name: "safetensors", file: "a.pth", seeds: |data| files(data, &["safetensors"]), read: checkpoint },
     Target { name: "tags", file: "Tags.mat", seeds: |data| files(data, &["mat"]), read: tags },
+    Target { name: "tags-json", file: "tags.json", seeds: tag_seeds, read: tags },
+    Target { name: "summaries", file: "said.json", seeds: summary_seeds, read: summaries },
+    Target {
+        name: "proposals",
+        file: "proposals.json",
+        seeds: |data| files(&data.join("metrics/mq"), &["json"]),
+        read: proposals,
+    },
     Target { name: "tokenizer", file: "tokenizer.json", seeds: |data| named(data, "tokenizer_"), read: tokenizer },
     Target { name: "manifest", file: "m.csv", seeds: |data| files(&data.join("manifests"), &["csv"]), read: manifest },
     Target { name: "metadata", file: "ego4d.json", seeds: |data| named(data, "ego4d.json"), read: manifest },
@@ -47,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "card", file: "x.toml", seeds: cards, read: card },
     Target { name: "png", file: "0.png", seeds: |data| files(data, &["png"]), read: picture },
     Target { name: "jpeg", file: "0.jpg", seeds: |data| files(&data.join("readers"), &["jpg"]), read: picture },
+    Target { name: "tools", file: "answer", seeds: tools::answers, read: tools::replay },
     Target { name: "ledger", file: "1-of-1.jsonl", seeds: ledgers, read: ledger },
 ];
 
@@ -97,6 +108,22 @@ fn archives(data: &Path) -> Vec<Vec<u8>> {
         from = end;
     }
     found
+}
+
+/// Healthy ones and those that crash; those that hang take half a second each.
+fn hdf5_files(data: &Path) -> Vec<Vec<u8>> {
+    let mut seeds = files(&data.join("stores"), &["h5"]);
+    seeds.extend(named(&data.join("hostile"), "import_"));
+    seeds
+}
+
+fn tag_seeds(_: &Path) -> Vec<Vec<u8>> {
+    vec![b"{\"P01\": [[0, 1, 0], [1, 0, 1.0], [0, 0, 0]], \"P02\": [[1]]}".to_vec()]
+}
+
+fn summary_seeds(_: &Path) -> Vec<Vec<u8>> {
+    let scores = b"{\"P01\": {\"Cupglass_Desk\": {\"scores\": [0.5, 1, 0.25]}}}";
+    vec![b"{\"P01\": {\"Cupglass_Desk\": [1, 3]}}".to_vec(), scores.to_vec()]
 }
 
 fn checkpoints(data: &Path) -> Vec<Vec<u8>> {
@@ -185,6 +212,28 @@ fn tags(input: &Input) {
     fs::write(folder.join("said.json"), "{\"P01\": {\"Cupglass_Desk\": [1, 2]}}").unwrap();
     let inputs = Inputs::default().file("tags", path).file("annotations", folder.join("truth"));
     let _ = (evaluator("qfvs").evaluate)(&inputs.file("predictions", folder.join("said.json")));
+}
+
+fn summaries(input: &Input) {
+    let folder = input.path.parent().unwrap();
+    fs::create_dir_all(folder.join("truth/P01")).unwrap();
+    fs::write(folder.join("truth/P01/Cupglass_Desk_oracle.txt"), "1\n2\n").unwrap();
+    fs::write(folder.join("tags.json"), "{\"P01\": [[0, 1], [1, 0], [1, 1]]}").unwrap();
+    let inputs = Inputs::default().file("tags", folder.join("tags.json")).file("annotations", folder.join("truth"));
+    let _ = (evaluator("qfvs").evaluate)(&inputs.file("predictions", input.path));
+}
+
+fn proposals(input: &Input) {
+    let path = input.path;
+    let healthy = input.data.join("metrics/mq/moments_val.json");
+    for annotations in [path, &healthy] {
+        let Ok(annotations) = Annotations::read(annotations, None) else { continue };
+        let Ok(proposals) = Proposals::read(path, None) else { continue };
+        for postprocessor in POSTPROCESSORS {
+            let _ = postprocess(postprocessor, &proposals, &annotations, &postprocessor.defaults);
+        }
+    }
+    let _ = read_classes(path);
 }
 
 fn tokenizer(input: &Input) {
