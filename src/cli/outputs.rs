@@ -40,10 +40,31 @@ pub fn write_all(outputs: &[Output], force: bool) -> anyhow::Result<()> {
 /// A file beside its place.
 fn make(output: &Output) -> anyhow::Result<Partial> {
     let made = Partial::begin(output.path).map_err(anyhow::Error::from).and_then(|partial| {
-        partial.fill(anyhow::Error::from, |file| (output.write)(file))?;
+        partial.fill(anyhow::Error::from, |file| {
+            let mut heard = Heard { file, failed: None };
+            // Whoever writes may have put the device's words into others.
+            (output.write)(&mut heard).map_err(|error| heard.failed.map_or(error, anyhow::Error::from))
+        })?;
         Ok(partial)
     });
     made.with_context(|| output.path.display().to_string())
+}
+
+/// Keeps what a device said.
+struct Heard<W> {
+    file: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Heard<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let again = |error: &io::Error| error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+        self.file.write(bytes).inspect_err(|error| self.failed = Some(again(error)))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Whether the file holds already, byte for byte, what would be written.
