@@ -253,6 +253,59 @@ fn verify_judges_in_words_and_in_json() {
 }
 
 #[test]
+fn what_a_store_has_lost_is_found_and_the_next_run_makes_it_anew() {
+    let shop = shop();
+    shop.recipe("others", support::DENSE, "hdf5", "f32");
+    let both = "extract -m all.csv -p rows.toml -p others.toml -o out";
+    shop.egofx(both).ends_with(0);
+    let at = |name: &str| shop.path("out/rows").join(name);
+    let text = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let first_line = text("planned.jsonl").lines().next().unwrap().to_owned() + "\n";
+    let others = fs::read(shop.path("out/others/features.h5")).unwrap();
+    let losses: [(&str, Option<Vec<u8>>, &str); 7] = [
+        ("store.json", None, "store.json is absent"),
+        ("planned.jsonl", Some(first_line.into_bytes()), "it is committed and planned.jsonl does not promise it"),
+        ("planned.jsonl", None, "it is committed and planned.jsonl does not promise it"),
+        ("features.h5", Some(Vec::new()), "features.h5 is damaged"),
+        ("features.h5", Some(others), "features.h5 is another store's: feature_set is"),
+        ("features.h5", None, "features.h5 is absent"),
+        ("index.parquet", None, "index.parquet is absent"),
+    ];
+    for (name, left, words) in losses {
+        let whole = fs::read(at(name)).unwrap();
+        match left {
+            Some(bytes) => fs::write(at(name), bytes).unwrap(),
+            None => fs::remove_file(at(name)).unwrap(),
+        }
+        let run = shop.egofx("verify out").ends_with(1).says(&[words]);
+        assert!(run.stdout.contains("rows: NOT sound") && run.stdout.contains("others: sound"), "{run}");
+        shop.egofx("verify out/rows").ends_with(1).says(&[words]);
+        shop.egofx(both).ends_with(0).says(&["0 units committed, 4 done before"]);
+        shop.egofx("verify out").ends_with(0);
+        assert_eq!(fs::read(at(name)).unwrap(), whole, "{name}");
+    }
+}
+
+#[test]
+fn a_run_over_a_store_that_is_not_sound_does_not_end_well() {
+    let shop = shop();
+    shop.extract("out", "").ends_with(0);
+    shop.manifest(&["a.mp4"]);
+    let ledger = shop.path("out/rows/ledger/1-of-1.jsonl");
+    let (text, unit) = (fs::read_to_string(&ledger).unwrap(), fs::read(shop.path("out/rows/units/b.h5")).unwrap());
+    fs::remove_file(shop.path("out/rows/units/b.h5")).unwrap();
+    shop.extract("out", "").ends_with(1).says(&["b: ", "units/b.h5 is absent"]);
+    fs::write(shop.path("out/rows/units/b.h5"), unit).unwrap();
+    let twice =
+        text.lines().map(|line| format!("{line}\n{}\n", line.replace("\"missing_rows\":0", "\"missing_rows\":1")));
+    fs::write(&ledger, twice.collect::<String>()).unwrap();
+    shop.extract("out", "").ends_with(1).says(&["two lines of its ledgers say different things"]);
+    shop.egofx("verify out").ends_with(1).says(&["two lines of its ledgers say different things"]);
+    fs::write(&ledger, text).unwrap();
+    shop.extract("out", "").ends_with(0);
+}
+
+#[test]
 fn hidden_files_and_foreign_folders_in_the_output_are_left_alone() {
     let shop = shop();
     fs::create_dir_all(shop.path("out/notes")).unwrap();

@@ -19,7 +19,7 @@ use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader, schema_of};
-use egofx::verify::{VerifyOptions, verify_some};
+use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::args::{Programs, Work, cores};
 use super::progress::{Progress, Shown};
@@ -183,7 +183,7 @@ impl Extract {
         progress.finish();
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
-        trouble.extend(finish(&stores, plan, &report, trouble.is_empty()));
+        trouble.extend(finish(&stores, plan, &done, &report, trouble.is_empty()));
         let account = Account { extract: &self, manifest: &manifest, recipes, stores: &stores, trouble: &trouble };
         account.publish(&report)
     }
@@ -241,10 +241,11 @@ impl Extract {
     }
 }
 
-/// Writes the indices and re-opens what this run committed. What is wrong with it; a run that was not `whole` has said
+/// Writes the indices, re-opens what this run committed and looks at the records of the rest; units that were `done` before
+/// have been hashed. What is wrong with it; a run that was not `whole` has said
 /// already why it broke off, and that its index cannot be written for the same reason is no news; nor is it that a full disk
 /// has no room for a second one.
-fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<String> {
+fn finish(stores: &[Store], plan: &Plan, done: &[BTreeSet<UnitUid>], report: &Report, whole: bool) -> Vec<String> {
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (recipe, store) in stores.iter().enumerate() {
         let ours: BTreeSet<&UnitUid> =
@@ -256,10 +257,16 @@ fn finish(stores: &[Store], plan: &Plan, report: &Report, whole: bool) -> Vec<St
             let committed = reader.committed()?;
             // A unit that failed or was not reached is reported as such, not as a fault of the store.
             let made = |uid: &UnitUid| ours.contains(uid) && !failed.contains(uid) && committed.get(uid).is_some();
-            verify_some(&reader, VerifyOptions::of(store.contract()), made)
+            let mut problems = verify_records(&reader, |uid| done[recipe].contains(uid))?;
+            problems.retain(|problem| !problem.unit_uid.as_ref().is_some_and(&made));
+            problems.extend(verify_some(&reader, VerifyOptions::of(store.contract()), made)?.problems);
+            Ok(problems)
         });
         match verified {
-            Ok(verdict) => trouble.extend(verdict.problems.iter().map(|p| format!("{}: {}", p.unit_uid, p.what))),
+            Ok(problems) => trouble.extend(problems.iter().map(|p| {
+                let place = p.unit_uid.as_ref().map_or_else(|| store.path().display().to_string(), UnitUid::to_string);
+                format!("{place}: {}", p.what)
+            })),
             Err(error) if no_news => log::info!("{}", with_causes(&error.into())),
             Err(error) => {
                 no_news = matches!(error, StoreError::DiskFull { .. });

@@ -143,7 +143,7 @@ pub fn read_foreign() -> ExitCode {
         inspect::WHAT => inspect::answer(path).map_err(|error| with_causes(&error)),
         qfvs::WHAT => qfvs::answer(path),
         text::WHAT => text::answer(path),
-        _ => egofx::import::answer(what, path, name),
+        _ => egofx::store::answer_about_master(what, path).unwrap_or_else(|| egofx::import::answer(what, path, name)),
     });
     ExitCode::from(if served.is_ok() { 0 } else { FAILED })
 }

@@ -56,14 +56,22 @@ struct Heard<W> {
     failed: Option<io::Error>,
 }
 
+impl<W: Write> Heard<W> {
+    fn hear<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        let again = |error: &io::Error| error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+        done.inspect_err(|error| self.failed = Some(again(error)))
+    }
+}
+
 impl<W: Write> Write for Heard<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let again = |error: &io::Error| error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
-        self.file.write(bytes).inspect_err(|error| self.failed = Some(again(error)))
+        let written = self.file.write(bytes);
+        self.hear(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let flushed = self.file.flush();
+        self.hear(flushed)
     }
 }
 

@@ -7,8 +7,8 @@ use anyhow::ensure;
 use clap::Args;
 
 use egofx::meter::Meter;
-use egofx::store::{StoreReader, feature_sets};
-use egofx::verify::{VerifyOptions, VerifyReport, verify_metered};
+use egofx::store::{StoreReader, feature_sets, without_contract};
+use egofx::verify::{VerifyOptions, VerifyReport, verify_metered, verify_without_contract};
 
 use super::progress::{Progress, Shown};
 use super::{FAILED, plural, say, say_json, tell};
@@ -29,8 +29,12 @@ pub struct Verify {
 impl Verify {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let sets = feature_sets(&self.path)?;
-        ensure!(!sets.is_empty(), "{}: no feature set here or one folder below", self.path.display());
+        let (sets, bare) = (feature_sets(&self.path)?, without_contract(&self.path)?);
+        ensure!(
+            !(sets.is_empty() && bare.is_empty()),
+            "{}: no feature set here or one folder below",
+            self.path.display()
+        );
         let (meter, mut reports) = (Meter::default(), Vec::new());
         let progress = Progress::of_meter(&meter, "units", Shown::of(false, self.json));
         for set in &sets {
@@ -38,6 +42,7 @@ impl Verify {
             let options = VerifyOptions { checksums_only: self.checksums_only, ..VerifyOptions::of(store.contract()) };
             reports.push(verify_metered(&store, options, &meter)?);
         }
+        reports.extend(bare.iter().map(|folder| verify_without_contract(folder)));
         progress.finish();
         if self.json {
             say_json(&reports)?;
@@ -61,7 +66,8 @@ fn print(report: &VerifyReport) -> anyhow::Result<()> {
         report.missing
     ))?;
     for problem in &report.problems {
-        tell(format_args!("egofx: {} {}: {}", report.feature_set, problem.unit_uid, problem.what));
+        let unit = problem.unit_uid.as_ref().map(|unit_uid| format!(" {unit_uid}")).unwrap_or_default();
+        tell(format_args!("egofx: {}{unit}: {}", report.feature_set, problem.what));
     }
     for warning in &report.warnings {
         tell(format_args!("egofx: {}: note: {warning}", report.feature_set));

@@ -1,4 +1,4 @@
-//! Units as HDF5 files, and the master file that links them.
+//! Units as HDF5 files.
 //!
 //! A file has the dataset `features` of shape `[rows, dim]`, one dataset of length `rows` for each field of `RowMeta` that
 //! its rows have, the scales `row` and `feature` that name the axes, and contract and header as attributes of its root.
@@ -186,26 +186,7 @@ impl FeatureSink for Sink {
     }
 }
 
-/// Writes the master file: contract as attributes and, under its uid, an external link to each unit.
-///
-/// `links` are uids and the paths of their files relative to the master file.
-pub fn write_master<'a>(
-    path: &Path,
-    contract: &Contract,
-    links: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<(), StoreError> {
-    let attributes = fields::of_contract(contract).map_err(|error| write_error(path, &error.to_string().into()))?;
-    let write = || {
-        let file = create_file(path)?;
-        write_attributes(&file, &attributes, contract)?;
-        links.into_iter().try_for_each(|(uid, target)| file.link_external(target, "/", uid))?;
-        file.flush()?;
-        file.close()
-    };
-    write().map_err(|error| write_error(path, &error))
-}
-
-fn write_attributes(at: &Location, fields: &Map<String, Value>, contract: &Contract) -> Result5<()> {
+pub(super) fn write_attributes(at: &Location, fields: &Map<String, Value>, contract: &Contract) -> Result5<()> {
     fields.iter().try_for_each(|(name, value)| match value.as_u64() {
         Some(count) if contract.is_schema_2() => at.new_attr::<u64>().create(name.as_str())?.write_scalar(&count),
         _ => write_attribute(at, name, value),
@@ -249,7 +230,7 @@ fn open(path: &Path) -> Result<File, StoreError> {
     open_file(path).map_err(|error| read_error(path, &error))
 }
 
-fn read_attributes(file: &File) -> Result5<Map<String, Value>> {
+pub(super) fn read_attributes(file: &File) -> Result5<Map<String, Value>> {
     let mut names = file.attr_names()?;
     names.sort();
     let mut found = Map::new();
@@ -354,7 +335,7 @@ fn read_error(path: &Path, error: &::hdf5::Error) -> StoreError {
 }
 
 /// A full device shows only as text, somewhere in the library's stack of messages.
-fn write_error(path: &Path, error: &::hdf5::Error) -> StoreError {
+pub(super) fn write_error(path: &Path, error: &::hdf5::Error) -> StoreError {
     let stack = error.stack();
     let messages = || stack.iter().flat_map(|stack| stack.iter()).map(|frame| frame.desc());
     if messages().any(|text| text.contains("No space left on device") || text.contains("Disk quota exceeded")) {

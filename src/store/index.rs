@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 
@@ -96,6 +98,47 @@ fn seconds(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> Option<f64>) -> 
     Arc::new(entries.iter().map(|entry| value(entry)).collect::<Float64Array>())
 }
 
+/// What is wrong with the index at `path`, in words that follow its name.
+pub fn fault(path: &Path, committed: &Committed) -> Result<Option<String>, StoreError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some("is absent".to_owned())),
+        file => file.map_err(io_error("open", path))?,
+    };
+    let listed = foreign::parse(|| read(file)).unwrap_or_else(|panicked| Err(panicked.to_string()));
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(why) => return Ok(Some(format!("is damaged ({why})"))),
+    };
+    if listed.len() != committed.len() {
+        return Ok(Some(format!("lists {} units, expected {}", listed.len(), committed.len())));
+    }
+    let wrong = committed.iter().zip(&listed).find(|(entry, (unit_uid, sha256))| {
+        (entry.unit_uid.as_str(), entry.sha256.as_str()) != (unit_uid.as_str(), sha256.as_str())
+    });
+    Ok(wrong.map(|(entry, (unit_uid, sha256))| {
+        format!("lists unit {unit_uid} with sha256 {sha256}, expected {} with {}", entry.unit_uid, entry.sha256)
+    }))
+}
+
+/// Units and their files' sha256, in the order of the index.
+fn read(file: File) -> Result<Vec<(String, String)>, String> {
+    let words = |error: ParquetError| error.to_string();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()).map_err(words)?;
+    let mut listed = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let texts = |name: &'static str| {
+            let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+            column.ok_or_else(|| format!("it has no column of texts {name:?}"))
+        };
+        let rows = texts("unit_uid")?.iter().zip(texts("sha256")?);
+        listed.extend(rows.map(|(unit_uid, sha256)| {
+            (unit_uid.unwrap_or_default().to_owned(), sha256.unwrap_or_default().to_owned())
+        }));
+    }
+    Ok(listed)
+}
+
 /// Rows of the index at `path`, that is, how many units were committed when it was written.
 pub fn count_rows(path: &Path) -> Result<u64, StoreError> {
     let file = File::open(path).map_err(io_error("open", path))?;
@@ -107,9 +150,7 @@ pub fn count_rows(path: &Path) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use arrow_array::Array;
-    use arrow_array::cast::AsArray;
     use arrow_array::types::{Float64Type, Int64Type};
 
     use super::super::{INDEX_FILE, MASTER_FILE, samples};

@@ -109,6 +109,32 @@ pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<
     Ok(committed)
 }
 
+/// Units of which two lines of the ledgers in the folder `ledgers` say different things, and of which revision: two runs
+/// wrote at a time, where locks lock nothing, or somebody else did.
+pub fn contradictions(ledgers: &Path) -> Result<Vec<(UnitUid, u32)>, StoreError> {
+    let (mut first, mut found) = (BTreeMap::new(), Vec::new());
+    for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
+        for entry in read_lines::<LedgerEntry>(&ledgers.join(name))? {
+            let line = (entry.unit_uid.clone(), entry.revision);
+            match first.get(&line) {
+                Some(known) if *known != entry => found.push(line),
+                Some(_) => {}
+                None => drop(first.insert(line, entry)),
+            }
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// Whether the file at `path` ends within a line.
+pub fn is_cut(path: &Path) -> Result<bool, StoreError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        bytes => bytes.map(|bytes| complete_bytes(&bytes) < bytes.len()).map_err(io_error("read", path)),
+    }
+}
+
 /// The complete lines of a file of JSON lines; none if the file is not there.
 pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
     let bytes = match fs::read(path) {

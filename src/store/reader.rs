@@ -16,7 +16,10 @@ use super::contract::{Contract, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
 use super::plan::{self, Plan};
-use super::{Format, LEDGER, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS, disk};
+use super::{
+    Format, INDEX_FILE, LEDGER, MASTER_FILE, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS, disk,
+    hdf5, index, master,
+};
 use crate::ids::UnitUid;
 
 /// The store in one folder.
@@ -88,6 +91,17 @@ pub enum Stale {
 
 /// Compares the file of `entry` in the store at `root` with what is on record; `None` if it still counts.
 pub(super) fn check_file(root: &Path, contract: &Contract, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
+    if let Some(stale) = look_at(root, contract, entry)? {
+        return Ok(Some(stale));
+    }
+    let path = root.join(&entry.file);
+    let (_, found) = disk::checksum(&path)?;
+    let expected = entry.sha256.clone();
+    Ok((found != expected).then_some(Stale::Checksum { path, expected, found }))
+}
+
+/// The same as far as it shows without reading the file.
+fn look_at(root: &Path, contract: &Contract, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
     let path = root.join(&entry.file);
     if entry.fingerprint != contract.fingerprint {
         let (expected, found) = (contract.fingerprint.clone(), entry.fingerprint.clone());
@@ -95,15 +109,12 @@ pub(super) fn check_file(root: &Path, contract: &Contract, entry: &LedgerEntry) 
     }
     match fs::metadata(&path) {
         Ok(found) if found.len() != entry.bytes => {
-            return Ok(Some(Stale::Length { path, expected: entry.bytes, found: found.len() }));
+            Ok(Some(Stale::Length { path, expected: entry.bytes, found: found.len() }))
         }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Stale::Absent { path })),
-        Err(error) => return Err(StoreError::io("look at", &path, error)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Stale::Absent { path })),
+        Err(error) => Err(StoreError::io("look at", &path, error)),
     }
-    let (_, found) = disk::checksum(&path)?;
-    let expected = entry.sha256.clone();
-    Ok((found != expected).then_some(Stale::Checksum { path, expected, found }))
 }
 
 impl StoreReader {
@@ -150,6 +161,39 @@ impl StoreReader {
     /// All units that are committed. [`StoreError::Ledger`] if a line of a ledger is damaged.
     pub fn committed(&self) -> Result<Committed, StoreError> {
         ledger::read_all(&self.root.join(LEDGER), |uid| self.format.file_of(uid))
+    }
+
+    /// Whether the last line of `planned.jsonl` is cut off.
+    pub(crate) fn plan_is_cut(&self) -> Result<bool, StoreError> {
+        ledger::is_cut(&self.root.join(PLAN_FILE))
+    }
+
+    /// Units and revisions of which two lines of the ledgers say different things.
+    pub(crate) fn contradictions(&self) -> Result<Vec<(UnitUid, u32)>, StoreError> {
+        ledger::contradictions(&self.root.join(LEDGER))
+    }
+
+    /// What is wrong with the index, which is to list `committed`.
+    pub(crate) fn index_fault(&self, committed: &Committed) -> Result<Option<String>, StoreError> {
+        index::fault(&self.root.join(INDEX_FILE), committed)
+    }
+
+    /// What is wrong with the master file, which is to link `committed`; nothing in formats that have none.
+    pub(crate) fn master_fault(&self, committed: &Committed) -> Result<Option<String>, StoreError> {
+        if self.format.name != hdf5::FORMAT.name {
+            return Ok(None);
+        }
+        master::fault(&self.root.join(MASTER_FILE), &self.contract, committed)
+    }
+
+    /// Whether the file of a committed unit is there and as long as it must be: `None`, or why not. Does not read it.
+    pub(crate) fn look_at(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
+        look_at(&self.root, &self.contract, entry)
+    }
+
+    /// What precedes the rows of a unit whose file the caller has hashed.
+    pub(crate) fn read_hashed_header(&self, entry: &LedgerEntry) -> Result<(Contract, UnitHeader), StoreError> {
+        (self.format.read_header)(&self.root.join(&entry.file))
     }
 
     /// Whether a committed unit still counts: `None`, or why not. Reads the whole file.
@@ -281,6 +325,18 @@ pub fn feature_sets(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
     fs::metadata(out).map_err(io_error("list", out))?;
     let folders = disk::names_in(out)?.into_iter().map(|name| out.join(name));
     Ok(folders.filter(|folder| folder.join(STORE_FILE).is_file()).collect())
+}
+
+/// Folders at or directly below `out` that were stores, for ledgers, units or a promise are there, and have no `store.json`.
+pub fn without_contract(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let is_one = |folder: &Path| {
+        let parts = [PLAN_FILE, LEDGER, UNITS].iter().filter(|part| folder.join(part).exists()).count();
+        parts >= 2 && !folder.join(STORE_FILE).exists()
+    };
+    if is_one(out) {
+        return Ok(vec![out.to_owned()]);
+    }
+    Ok(disk::names_in(out)?.into_iter().map(|name| out.join(name)).filter(|folder| is_one(folder)).collect())
 }
 
 #[cfg(test)]

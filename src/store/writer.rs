@@ -18,7 +18,9 @@ use super::plan::{self, PlannedUnit};
 use super::reader::{self, Stale};
 use super::shard::Shard;
 use super::unit::OpenUnit;
-use super::{Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5, index};
+use super::{
+    Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5, index, master,
+};
 use crate::ids::UnitUid;
 
 /// A store that this run writes one shard of.
@@ -134,7 +136,7 @@ impl Store {
         self.replace(INDEX_FILE, |path| index::write(path, &self.contract, &committed))?;
         if self.format.name == hdf5::FORMAT.name {
             let links = || committed.iter().map(|entry| (entry.unit_uid.as_str(), entry.file.as_str()));
-            self.replace(MASTER_FILE, |path| hdf5::write_master(path, &self.contract, links()))?;
+            self.replace(MASTER_FILE, |path| master::write(path, &self.contract, links()))?;
         }
         Ok(())
     }
