@@ -328,7 +328,7 @@ fn egovlp_windows(clock: Clock, span: TimeSpan, frames: u32, compat: Compat) -> 
             let padded = wrapped || repeats(&frames);
             let (start_sec, end_sec) = if clock.is_framewise() {
                 let (first, next) = (own[0] as u64, edges[next] as u64);
-                (clock.sec(first), clock.sec(next.max(first + 1)))
+                (clock.sec(first), clock.sec(next.max(first.saturating_add(1))))
             } else {
                 (seconds[w * width], seconds[next])
             };
@@ -342,8 +342,8 @@ fn ego4d_windows(line: &Timeline, span: TimeSpan, frames: u32, stride: u32) -> V
     let (start, end) = (clock.number_from(span.start_sec), clock.number_from(clock.seconds(span).1));
     let slide = Slide { frames, stride, tail: Tail::Backpad };
     let window = |numbers: Vec<u64>| {
-        let numbers: Vec<u64> = numbers.into_iter().map(|number| start + number).collect();
-        clock.window(&numbers, numbers[0]..numbers[numbers.len() - 1] + 1)
+        let numbers: Vec<u64> = numbers.into_iter().map(|number| start.saturating_add(number)).collect();
+        clock.window(&numbers, numbers[0]..numbers[numbers.len() - 1].saturating_add(1))
     };
     slide.over(end.saturating_sub(start)).map(window).collect()
 }
@@ -356,7 +356,7 @@ fn uniform_windows(clock: Clock, span: TimeSpan, fps: Fps, slide: Slide) -> Vec<
         let frames: Vec<u64> = ticks.iter().map(|&k| shown_at(line, tick(k))).collect();
         let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
         let (start_sec, end_sec) = if clock.is_framewise() {
-            (line.sec(frames[0]), line.sec(frames[frames.len() - 1] + 1))
+            (line.sec(frames[0]), line.sec(frames[frames.len() - 1].saturating_add(1)))
         } else {
             (tick(first), tick(last + 1).min(end_sec))
         };

@@ -12,6 +12,7 @@
 //! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The
 //! modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
+pub mod child;
 pub mod digest;
 pub mod foreign;
 pub mod ids;

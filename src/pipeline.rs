@@ -40,7 +40,8 @@ pub enum OnError {
     /// The unit fails and the run goes on.
     #[default]
     Skip,
-    /// The unit keeps the rows that are true; the others are NaN and flagged as missing.
+    /// The unit keeps the rows that are true; the others are NaN and flagged as missing. Where a decoder crashes or a file
+    /// cannot be read, the unit fails all the same: that is no damage of the video.
     Partial,
 }
 
@@ -223,7 +224,7 @@ fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
         Some(frames.grid.frames() as usize * side * side * 3)
     };
     let Some(largest) = recipes.iter().filter_map(clip_bytes).max() else { return 1 };
-    let batches = 3 * options.batch_size * largest;
+    let batches = largest.saturating_mul(3 * options.batch_size);
     (options.memory_bytes.saturating_sub(batches) / largest.max(1)).clamp(1, MOST_CLIPS)
 }
 

@@ -159,8 +159,9 @@ impl Timeline {
             let (base, part) = (first.base, pair[1]);
             let tick = f64::from(base.num) / f64::from(base.den);
             let mean_step = (pair[0].mean_step_sec() / tick).round() as i64;
-            let start = pts.last()? + mean_step;
-            let shown = |&p: &i64| start + ((part.sec_of_pts(p) - part.start_sec()) / tick).round() as i64;
+            let start = pts.last()?.saturating_add(mean_step);
+            let since = |p: i64| ((part.sec_of_pts(p) - part.start_sec()) / tick).round() as i64;
+            let shown = |&p: &i64| start.saturating_add(since(p));
             pts.extend(part.pts.iter().map(shown));
         }
         Self::new(pts, first.base, first.origin)
@@ -173,7 +174,7 @@ impl Timeline {
 
     /// How many ticks after second 0 frame `index` is shown, if there is such a frame.
     pub fn ticks(&self, index: u64) -> Option<i64> {
-        self.pts(index).map(|pts| pts - self.origin)
+        self.pts(index).map(|pts| self.ticks_of(pts))
     }
 
     /// The ticks of its timestamps.
@@ -200,7 +201,9 @@ impl Timeline {
     pub fn sec(&self, index: u64) -> f64 {
         match self.pts.get(index as usize) {
             Some(&pts) => self.sec_of_pts(pts),
-            None => self.sec_of_pts(self.last()) + (index + 1 - self.frames()) as f64 * self.mean_step_sec(),
+            None => {
+                self.sec_of_pts(self.last()) + (index.saturating_add(1) - self.frames()) as f64 * self.mean_step_sec()
+            }
         }
     }
 
@@ -228,7 +231,7 @@ impl Timeline {
     pub fn frame_at(&self, t: f64) -> u64 {
         // A microsecond of tolerance: a time written in decimals must not fall before the frame that it names.
         let tick = (t + 1e-6) * f64::from(self.base.den) / f64::from(self.base.num);
-        let next = self.pts.partition_point(|&p| ((p - self.origin) as f64) <= tick);
+        let next = self.pts.partition_point(|&p| (self.ticks_of(p) as f64) <= tick);
         next.saturating_sub(1) as u64
     }
 
@@ -237,8 +240,8 @@ impl Timeline {
     pub fn position(&self, t: f64) -> f64 {
         if self.is_constant() && self.pts.len() > 1 {
             // In ticks first: 480 s of a 30 fps file is frame 14400 and not 14400.000000000002.
-            let ticks = t * f64::from(self.base.den) / f64::from(self.base.num) - (self.pts[0] - self.origin) as f64;
-            return (ticks * (self.pts.len() - 1) as f64 / (self.last() - self.pts[0]) as f64).max(0.0);
+            let ticks = t * f64::from(self.base.den) / f64::from(self.base.num) - self.ticks_of(self.pts[0]) as f64;
+            return (ticks * (self.pts.len() - 1) as f64 / self.extent() as f64).max(0.0);
         }
         let i = self.frame_at(t);
         let (here, next) = (self.sec(i), self.sec(i + 1));
@@ -264,7 +267,17 @@ impl Timeline {
 
     /// 0 for a single frame.
     fn mean_step_ticks(&self) -> f64 {
-        (self.last() - self.pts[0]) as f64 / (self.pts.len().max(2) - 1) as f64
+        self.extent() as f64 / (self.pts.len().max(2) - 1) as f64
+    }
+
+    /// Ticks from the first frame to the last.
+    fn extent(&self) -> i64 {
+        self.last().saturating_sub(self.pts[0])
+    }
+
+    /// Ticks since second 0. Wrong timestamps may lie as far apart as integers do.
+    fn ticks_of(&self, pts: i64) -> i64 {
+        pts.saturating_sub(self.origin)
     }
 
     fn last(&self) -> i64 {
@@ -272,7 +285,7 @@ impl Timeline {
     }
 
     fn sec_of_pts(&self, pts: i64) -> f64 {
-        (pts - self.origin) as f64 * f64::from(self.base.num) / f64::from(self.base.den)
+        self.ticks_of(pts) as f64 * f64::from(self.base.num) / f64::from(self.base.den)
     }
 
     fn mean_step_sec(&self) -> f64 {
@@ -322,6 +335,16 @@ mod tests {
         assert_eq!((line.sec(3), line.frame_at(0.599), line.frame_at(0.6), line.frame_at(1.0)), (0.6, 2, 3, 3));
         assert_eq!((line.position(0.4), line.position(1.1)), (2.5, 3.5));
         assert_eq!((line.index_of(600), line.index_of(601), line.frames_before_pts(600)), (Some(3), None, 3));
+    }
+
+    #[test]
+    fn timestamps_as_far_apart_as_integers_do_not_overflow() {
+        let base = TimeBase { num: 1, den: 1000 };
+        let line = Timeline::new(vec![i64::MIN, 0, i64::MAX], base, i64::MIN).unwrap();
+        assert!(line.end_sec() > 9e15 && line.position(1e300).is_finite() && line.sec(u64::MAX) > 0.0);
+        assert_eq!((line.frame_at(-1.0), line.frame_at(1e300), line.ticks(2)), (0, 2, Some(i64::MAX)));
+        assert!(Timeline::joined(&[&line, &line]).is_some_and(|line| line.frames() >= 3));
+        assert!(!line.is_even() || line.mean_fps() > 0.0);
     }
 
     #[test]

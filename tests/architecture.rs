@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Module, and the modules of this crate that it may use.
 const EDGES: &[(&str, &[&str])] = &[
+    ("child", &[]),
     ("digest", &[]),
     ("durable", &[]),
     ("foreign", &[]),
@@ -23,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("recipe", &["digest", "ids", "grid", "backbone", "store", "text"]),
     ("grid", &["time"]),
     ("plan", &["digest", "ids", "time", "manifest", "queries", "recipe", "grid", "decode", "store"]),
-    ("decode", &["foreign", "time", "recipe"]),
+    ("decode", &["child", "foreign", "time", "recipe"]),
     ("audit", &["ids", "time", "manifest", "grid", "decode"]),
     ("sample", &["decode"]),
     ("batch", &["sample", "backbone"]),
@@ -37,7 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("convert", &["checkpoint", "durable", "ids", "manifest", "meter", "qfvs", "queries", "store", "text", "time"]),
     ("import", &["checkpoint", "digest", "durable", "foreign", "ids", "npy", "store", "time"]),
     ("compare", &[]),
-    ("transcode", &["digest", "durable", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
+    ("transcode", &["child", "digest", "durable", "ids", "time", "manifest", "grid", "plan", "decode", "store"]),
     ("qfvs", &[]),
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["benchmark", "digest", "foreign", "grid", "npy"]),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -65,6 +66,10 @@ pub struct Programs {
     /// The ffprobe to use [default: as for ffmpeg].
     #[arg(long, value_name = "FILE")]
     pub ffprobe: Option<PathBuf>,
+    /// Seconds that ffmpeg and ffprobe may give no sign of life while they are waited for: then they are ended and tried once
+    /// more.
+    #[arg(long, value_name = "SEC", default_value = "120", env = egofx::places::CHILD_TIMEOUT, value_parser = patience)]
+    pub child_timeout: Duration,
     /// The ONNX Runtime library to use [default: .runtime/, else the active Python environment's].
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
     pub ort_lib: Option<PathBuf>,
@@ -182,7 +187,8 @@ fn read_sentences(tokenizer: &Tokenizer, rule: &TextRule, texts: &[&str]) -> any
 impl Programs {
     /// ffmpeg and ffprobe.
     pub fn tools(&self) -> Result<Tools, ToolsError> {
-        Tools::find(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases())
+        let tools = Tools::find(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases())?;
+        Ok(Tools { patience: self.child_timeout, ..tools })
     }
 
     /// Where ONNX Runtime may be.
@@ -191,6 +197,10 @@ impl Programs {
         let site_packages = environments.flat_map(|env| site_packages(env)).collect();
         LibrarySearch { explicit: self.ort_lib.clone(), bases: bases(), site_packages }
     }
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    egofx::places::child_timeout(text).ok_or_else(|| "expected seconds, more than 0 and at most a year".to_owned())
 }
 
 fn site_packages(environment: &Path) -> Vec<PathBuf> {

@@ -1,12 +1,13 @@
 //! `egofx doctor`: what was found on this machine, what is missing, and the command that repairs it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use clap::Args;
 use serde::Serialize;
 
 use egofx::backbone::{Provider, Runtime};
+use egofx::child;
 use egofx::decode::{HwAccel, hwaccel_fault};
 
 use super::args::Programs;
@@ -102,11 +103,9 @@ fn providers_beside(library: &Path) -> Vec<String> {
 }
 
 fn gpus() -> Result<String, String> {
-    let output = Command::new("nvidia-smi")
-        .args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|_| "nvidia-smi not found".to_owned())?;
+    let mut command = Command::new("nvidia-smi");
+    command.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]);
+    let output = child::output(&mut command, child::PATIENCE).map_err(|crash| crash.to_string())?;
     let lines = String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ");
     if output.status.success() && !lines.is_empty() { Ok(lines) } else { Err("nvidia-smi names none".to_owned()) }
 }

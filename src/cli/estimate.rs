@@ -111,7 +111,8 @@ fn sentence(number: usize) -> Arc<Sentence> {
 impl Estimate {
     /// For people.
     pub fn line(&self) -> String {
-        let shown = |sec: f64| indicatif::HumanDuration(std::time::Duration::from_secs_f64(sec)).to_string();
+        let time = |sec: f64| std::time::Duration::try_from_secs_f64(sec).unwrap_or(std::time::Duration::MAX);
+        let shown = |sec: f64| indicatif::HumanDuration(time(sec)).to_string();
         let (decode, infer) = (shown(self.decode_sec), shown(self.infer_sec));
         format!("about {}: decoding alone {decode} per decoder, models alone {infer}\n", shown(self.total_sec))
     }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use egofx::decode::declared_sec;
 use egofx::ids::UnitUid;
-use egofx::manifest::Manifest;
-use egofx::plan::Plan;
+use egofx::manifest::{Clip, Manifest, Video};
+use egofx::plan::{Plan, ends_far_beyond};
 use egofx::recipe::Recipe;
 use egofx::store::{RowKind, STORE_FILE, StoreReader};
 
@@ -57,6 +57,7 @@ struct Outline {
     videos: usize,
     videos_not_found: Vec<String>,
     rejected: Vec<String>,
+    clips_far_beyond: Vec<String>,
     units: usize,
     units_done: usize,
     video_hours: f64,
@@ -79,9 +80,9 @@ impl PlanCommand {
         let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let row = |(i, recipe): (usize, &Recipe)| {
             let tasks = || plan.tasks.iter().filter(|task| task.recipe == i);
-            let rows: u64 = tasks().map(|task| task.estimated_rows).sum();
+            let rows = tasks().map(|task| task.estimated_rows).fold(0, u64::saturating_add);
             let dim = towers[i].feature().dim;
-            let feature_bytes = rows * (dim * recipe.body.output.dtype.bytes()) as u64;
+            let feature_bytes = rows.saturating_mul((dim * recipe.body.output.dtype.bytes()) as u64);
             let units = tasks().map(|task| task.units().len()).sum();
             Row { feature_set: recipe.name.clone(), units, rows, row_kind: kinds[i].name(), dim, feature_bytes }
         };
@@ -95,6 +96,7 @@ impl PlanCommand {
             videos: plan.jobs.len(),
             videos_not_found: lost.map(|job| job.video_uid.to_string()).collect(),
             rejected: manifest.rejected.iter().map(ToString::to_string).collect(),
+            clips_far_beyond: far_beyond(&manifest),
             units: plan.units,
             units_done: plan.done,
             video_hours: plan.cost_sec() / 3600.0,
@@ -107,7 +109,8 @@ impl PlanCommand {
             outline.complaints();
             say(&outline.table())?;
         }
-        let sound = outline.videos_not_found.is_empty() && outline.rejected.is_empty();
+        let complaints = [&outline.videos_not_found, &outline.rejected, &outline.clips_far_beyond];
+        let sound = complaints.iter().all(|list| list.is_empty());
         Ok(ExitCode::from(if sound { 0 } else { FAILED }))
     }
 
@@ -128,9 +131,20 @@ impl PlanCommand {
     }
 }
 
+/// Clips that end so long after their videos that no more than their own failure can come of them.
+fn far_beyond(manifest: &Manifest) -> Vec<String> {
+    let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
+    let words = |(_, clip): (&Video, &Clip)| {
+        let end_sec = clip.span.map_or(0.0, |span| span.end_sec);
+        format!("line {}: clip {} ends at {end_sec} s, long after its video; seconds are expected", clip.line, clip.uid)
+    };
+    clips.filter(|(video, clip)| ends_far_beyond(clip, video)).map(words).collect()
+}
+
 impl Outline {
     fn complaints(&self) {
         self.rejected.iter().for_each(|rejected| tell(format_args!("egofx: manifest: {rejected}")));
+        self.clips_far_beyond.iter().for_each(|clip| tell(format_args!("egofx: manifest: {clip}")));
         self.videos_not_found.iter().for_each(|video| tell(format_args!("egofx: {video}: no such file")));
     }
 

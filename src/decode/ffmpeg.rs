@@ -4,13 +4,12 @@
 //! ffmpeg's exit status nor a frame count is trusted instead.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-
-use ffmpeg_sidecar::command::FfmpegCommand;
+use std::process::Command;
 
 use super::picture_stream::PictureStream;
 use super::stream::Stream;
 use super::{FrameSource, FrameStream, ProbeError, Tools, VideoInfo, pictures, pieces, probe};
+use crate::child;
 use crate::recipe::Transform;
 use crate::time::Fps;
 
@@ -76,15 +75,15 @@ impl FfmpegSource {
     pub(super) const OWN_TIMES: [&str; 3] = ["-copyts", "-fflags", "+igndts"];
 
     /// ffmpeg as [`LogLine`] understands it, before its input.
-    pub(super) fn command(&self) -> FfmpegCommand {
-        let mut command = FfmpegCommand::new_with_path(&self.tools.ffmpeg);
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.tools.ffmpeg);
         command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
         command.args(["-threads", &self.threads.to_string()]);
         command
     }
 
     /// What comes out of `command`: the frames that the filter graph on its stdin selects, raw on its stdout.
-    pub(super) fn end_in_raw_frames(&self, command: &mut FfmpegCommand) {
+    pub(super) fn end_in_raw_frames(&self, command: &mut Command) {
         command.args([self.tools.filter_file_option(), "pipe:0", self.tools.passthrough_option(), "passthrough"]);
         command.args(["-enc_time_base", "1:1000"]);
         // Each frame is to come out at once. The encoder of raw frames has threads too, and holds back a frame for each:
@@ -104,17 +103,12 @@ pub(super) fn reported(chosen: &str, counted: bool) -> String {
 /// Why the hardware decoder cannot be used on this machine, if it cannot: asked of ffmpeg itself.
 pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
     let HwAccel::Cuda(ordinal) = hwaccel else { return None };
-    let output = Command::new(&tools.ffmpeg)
-        .args(["-v", "error", "-init_hw_device", &format!("cuda=gpu:{ordinal}")])
-        .args(["-f", "lavfi", "-i", "nullsrc=s=64x64", "-frames:v", "1", "-f", "null", "-"])
-        .stdin(Stdio::null())
-        .output();
-    match output {
+    let mut command = Command::new(&tools.ffmpeg);
+    command.args(["-v", "error", "-init_hw_device", &format!("cuda=gpu:{ordinal}")]);
+    command.args(["-f", "lavfi", "-i", "nullsrc=s=64x64", "-frames:v", "1", "-f", "null", "-"]);
+    match child::output(&mut command, tools.patience) {
         Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            Some(text.lines().next().unwrap_or("ffmpeg gave no reason").trim().to_owned())
-        }
+        Ok(output) => Some(output.stderr.lines().next().unwrap_or("ffmpeg gave no reason").trim().to_owned()),
         Err(e) => Some(e.to_string()),
     }
 }

@@ -3,13 +3,13 @@
 //! Not for packets. Invariant: what a header leaves open is `None`, also where it is written as a number.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Deserialize;
 
 use super::log_line::Complaint;
-use super::probe::file_url;
-use super::{ProbeError, Tools};
+use super::{ProbeError, Tools, input};
+use crate::child;
 use crate::time::TimeBase;
 
 #[derive(Deserialize)]
@@ -123,21 +123,36 @@ const HEADER: &str = "format=format_name,start_time,duration:\
     stream_side_data=side_data_type,rotation,type";
 
 /// Reads the header of `path`.
+///
+/// # Errors
+/// [`ProbeError::Crashed`], [`ProbeError::NotMedia`].
 pub(super) fn read(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
-    let output = Command::new(&tools.ffprobe)
-        .args(["-v", "error", "-show_entries", HEADER, "-of", "json"])
-        .arg(file_url(path))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| ProbeError::Tool(e.to_string()))?;
+    child::twice(|| read_once(tools, path), ProbeError::is_crash)
+}
+
+fn read_once(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
+    let mut command = Command::new(&tools.ffprobe);
+    command.args(["-v", "error", "-show_entries", HEADER, "-of", "json"]);
+    input::probe_video(&mut command, path);
+    let output = child::output(&mut command, tools.patience).map_err(|crash| ProbeError::crashed(path, crash))?;
     // The last words are mostly "Invalid data found"; the ones before say which.
-    let words: Vec<String> = String::from_utf8_lossy(&output.stderr).lines().take(3).map(|l| tidy(l, path)).collect();
+    let words: Vec<String> = output.stderr.lines().take(3).map(|line| tidy(line, path)).collect();
     let complaint = (!words.is_empty()).then(|| words.join("; "));
     let refused = |why: String| ProbeError::NotMedia { path: path.to_owned(), why };
+    let other_format = |format: &str| ProbeError::Format { path: path.to_owned(), format: format.to_owned() };
+    let complaints = || output.stderr.lines().map(Complaint::of);
+    if let Some(format) = complaints().find_map(|said| Some(input::kept_out(&said.who, &said.words)?.to_owned())) {
+        return Err(other_format(&format));
+    }
     if !output.status.success() {
         return Err(refused(complaint.unwrap_or_else(|| output.status.to_string())));
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| refused(e.to_string()))
+    let header: Header = serde_json::from_slice(&output.stdout).map_err(|e| refused(e.to_string()))?;
+    // Whatever else the program that was named as ffprobe obeys.
+    match header.format.format_name.as_deref().filter(|format| !input::is_of_videos(format)) {
+        Some(format) => Err(other_format(format)),
+        None => Ok(header),
+    }
 }
 
 /// The words of a complaint without addresses and without the file's name, which the error names already.

@@ -4,15 +4,18 @@
 //! timestamp. Then frames are listed by ffmpeg, as slowly as they are decoded. Not for making a timeline of either.
 //! Invariant: a list is whole, or an error: a program that was killed, or that ended otherwise than well, is not believed.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{ChildStderr, Command, Stdio};
+use std::process::Command;
 
 use super::child::Child;
 use super::ffmpeg::{COUNTS_FRAMES, FfmpegSource};
-use super::log_line::{About, LogLine, Shown};
-use super::probe::file_url;
-use super::{ProbeError, Tools};
+use super::log_line::{About, Complaint, LogLine, Shown};
+use super::{ProbeError, Tools, input};
+use crate::child::{self, Process, Said};
+
+/// Complaints that are kept of a run: damaged files bring thousands.
+const MOST_COMPLAINTS: usize = 100;
 
 /// What the packets of a stream tell.
 #[derive(Default)]
@@ -40,55 +43,68 @@ pub(super) struct Remark {
     pub words: String,
     /// Whether pictures of the stream are harmed or lost, as far as one can tell without decoding them all.
     pub is_damage: bool,
+    /// Whether it is about the system and not about the file.
+    is_refusal: bool,
 }
 
 /// Lists the packets of stream number `stream`, whose codec is `codec`.
 ///
 /// # Errors
-/// [`ProbeError::Tool`] if ffprobe cannot be run, [`ProbeError::Broken`] if it did not end well.
+/// [`ProbeError::Crashed`] if ffprobe crashed twice, [`ProbeError::Broken`] if it did not end well.
 pub(super) fn packets(
     tools: &Tools,
     path: &Path,
     stream: u32,
     codec: &str,
 ) -> Result<(Packets, Vec<Remark>), ProbeError> {
-    let tool = |e: std::io::Error| ProbeError::Tool(e.to_string());
-    let mut child = Command::new(&tools.ffprobe)
-        .args(["-hide_banner", "-loglevel", "repeat+level+info"])
-        .args(["-show_entries", "packet=stream_index,pts,dts,size,pos,flags", "-of", "csv=p=0"])
-        .arg(file_url(path))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(tool)?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut packets = Packets::default();
-    let said = std::thread::scope(|scope| {
-        let drainer = scope.spawn(move || first_words(stderr));
-        // ffprobe's list is read line by line: an hour of video has a hundred thousand.
-        for line in stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok)) {
-            packets.note(&line, stream);
-        }
-        drainer.join().unwrap_or_default()
-    });
-    let remarks = remarks(&said, stream, codec);
-    let status = child.wait().map_err(tool)?;
+    child::twice(|| packets_once(tools, path, stream, codec), ProbeError::is_crash)
+}
+
+fn packets_once(tools: &Tools, path: &Path, stream: u32, codec: &str) -> Result<(Packets, Vec<Remark>), ProbeError> {
+    let broken = |why: String| ProbeError::Broken { path: path.to_owned(), why };
+    let crashed = |crash| ProbeError::crashed(path, crash);
+    let mut command = Command::new(&tools.ffprobe);
+    command.args(["-hide_banner", "-loglevel", "repeat+level+info"]);
+    command.args(["-show_entries", "packet=stream_index,pts,dts,size,pos,flags", "-of", "csv=p=0"]);
+    input::probe_video(&mut command, path);
+    let (said, mut packets) = (Said::default(), Packets::default());
+    let mut process = Process::start(&mut command, tools.patience, None, said.hear()).map_err(crashed)?;
+    // ffprobe's list is read line by line: an hour of video has a hundred thousand.
+    for line in BufReader::new(&mut process).lines() {
+        packets.note(&line.map_err(|error| broken(error.to_string()))?, stream);
+    }
+    let status = process.end().map_err(crashed)?;
+    let remarks = remarks(&said.words(), stream, codec);
+    if let Some(refusal) = remarks.iter().find(|remark| remark.is_refusal) {
+        return Err(broken(refusal.words.clone()));
+    }
     if status.success() {
         return Ok((packets, remarks));
     }
-    let why = remarks.last().map_or_else(|| status.to_string(), |last| format!("{status}: {}", last.words));
-    Err(ProbeError::Broken { path: path.to_owned(), why })
+    Err(broken(remarks.last().map_or_else(|| status.to_string(), |last| format!("{status}: {}", last.words))))
 }
 
-/// The first words of what ffprobe says: damaged files bring thousands of lines, the first ones tell the story.
-fn first_words(stderr: Option<ChildStderr>) -> String {
-    let Some(mut pipe) = stderr else { return String::new() };
-    let mut bytes = Vec::new();
-    let _ = (&mut pipe).take(256 << 10).read_to_end(&mut bytes);
-    // What is not read would stop ffprobe.
-    let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Reads stream number `stream` on from second `from_sec` to the end of the file, without decoding: ffprobe says nothing of a read that fails, and
+/// takes it for the end; ffmpeg says so. What it says, if it does.
+///
+/// # Errors
+/// [`ProbeError::Crashed`].
+pub(super) fn read_error(
+    source: &FfmpegSource,
+    path: &Path,
+    stream: u32,
+    from_sec: f64,
+) -> Result<Option<String>, ProbeError> {
+    let once = || {
+        let mut command = source.command();
+        command.args(FfmpegSource::OWN_TIMES).args(["-seek_timestamp", "1", "-ss", &format!("{from_sec:.6}")]);
+        input::read_video(&mut command, path);
+        command.args(["-map", &format!("0:{stream}")]);
+        command.args(["-c", "copy", "-f", "null", "-"]);
+        let said = lines(source, path, command, |_| {})?;
+        Ok(said.into_iter().find(|complaint| complaint.about == About::System).map(|complaint| complaint.words))
+    };
+    child::twice(once, ProbeError::is_crash)
 }
 
 /// The complaints in `said`. A decoder that has a look at the first pictures is believed here, for nobody decodes them
@@ -102,7 +118,8 @@ fn remarks(said: &str, stream: u32, codec: &str) -> Vec<Remark> {
                 let is_pictures = complaint.who == "NULL" || complaint.who.contains(codec);
                 let concerns = complaint.concerns(stream, open || is_pictures);
                 let is_damage = concerns && complaint.about == About::Picture;
-                remarks.push(Remark { words: complaint.words, is_damage });
+                let is_refusal = complaint.about == About::System;
+                remarks.push(Remark { words: complaint.words, is_damage, is_refusal });
             }
             _ => {}
         }
@@ -136,27 +153,47 @@ impl Packets {
 /// Lists the frames of stream number `stream` in the order in which they are shown, by decoding all of it.
 ///
 /// # Errors
-/// [`ProbeError::Tool`] if ffmpeg cannot be run, [`ProbeError::Broken`] if it did not end well.
+/// [`ProbeError::Crashed`] if ffmpeg crashed twice, [`ProbeError::Broken`] if it did not end well.
 pub(super) fn frames(source: &FfmpegSource, path: &Path, stream: u32) -> Result<Vec<Shown>, ProbeError> {
-    let tool = |e: std::io::Error| ProbeError::Tool(e.to_string());
+    child::twice(|| frames_once(source, path, stream), ProbeError::is_crash)
+}
+
+fn frames_once(source: &FfmpegSource, path: &Path, stream: u32) -> Result<Vec<Shown>, ProbeError> {
     let mut command = source.command();
-    command.args(FfmpegSource::OWN_TIMES).arg("-i").arg(file_url(path));
+    command.args(FfmpegSource::OWN_TIMES);
+    input::read_video(&mut command, path);
     command.args(["-map", &format!("0:{stream}"), "-an", "-sn", "-dn", "-vf", COUNTS_FRAMES]);
     command.args([source.tools.passthrough_option(), "passthrough", "-f", "null", "-"]);
-    let mut child = Child::spawn(command, String::new()).map_err(tool)?;
-    let (mut frames, mut last) = (Vec::new(), String::new());
+    let mut frames = Vec::new();
+    let said = lines(source, path, command, |shown| frames.push(shown))?;
+    let broken = |why: String| ProbeError::Broken { path: path.to_owned(), why };
+    if let Some(refusal) = said.iter().find(|complaint| complaint.about == About::System) {
+        return Err(broken(refusal.words.clone()));
+    }
+    let last = || said.last().map_or_else(|| "ffmpeg gave none".to_owned(), |complaint| complaint.words.clone());
+    if frames.is_empty() { Err(broken(last())) } else { Ok(frames) }
+}
+
+/// Runs an ffmpeg that writes nothing to its end, and gives its first complaints, those of the system before all others.
+fn lines(
+    source: &FfmpegSource,
+    path: &Path,
+    command: Command,
+    mut take: impl FnMut(Shown),
+) -> Result<Vec<Complaint>, ProbeError> {
+    let crashed = |crash| ProbeError::crashed(path, crash);
+    let mut child = Child::spawn_writer(command, source.tools.patience).map_err(crashed)?;
+    let mut said: Vec<Complaint> = Vec::new();
     while let Some(line) = child.next_line() {
         match line {
-            LogLine::Frame(shown) => frames.push(shown),
-            LogLine::Complaint(complaint) => last = complaint.words,
-            LogLine::Opened | LogLine::Fallback(_) | LogLine::Encoded(_) => {}
+            LogLine::Frame(shown) => take(shown),
+            LogLine::Complaint(complaint) if complaint.about == About::System => said.insert(0, complaint),
+            LogLine::Complaint(complaint) if said.len() < MOST_COMPLAINTS => said.push(complaint),
+            _ => {}
         }
     }
-    let status = child.wait().map_err(tool)?;
-    if status.success() || !frames.is_empty() && status.code().is_some() {
-        return Ok(frames);
-    }
-    Err(ProbeError::Broken { path: path.to_owned(), why: format!("{status}: {last}") })
+    child.end().map_err(crashed)?;
+    Ok(said)
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub enum About {
     Reference,
     /// Filters, encoder or muxer of our own command: the video is as it was.
     Output,
+    /// The system, which refused a read, memory, a file descriptor or a device, or told ffmpeg to end: nothing is known of
+    /// the video by that.
+    System,
 }
 
 /// Words by which ffmpeg tells that software decodes instead of hardware. (Without a device it gives up altogether, and
@@ -87,6 +90,25 @@ const REFERENCE: &[&str] = &[
     "Requested reference",
     "Error while decoding stream",
     "Error submitting packet to decoder",
+];
+
+/// The system's words for what it refuses, by anybody's mouth; and ffmpeg's for a signal.
+const SYSTEM: &[&str] = &[
+    "Input/output error",
+    "Read error",
+    "Remote I/O error",
+    "Cannot allocate memory",
+    "Too many open files",
+    "Resource temporarily unavailable",
+    "Stale file handle",
+    "Permission denied",
+    "Operation not permitted",
+    "No such file or directory",
+    "No such device",
+    "Connection timed out",
+    "Transport endpoint is not connected",
+    "Host is down",
+    "received signal",
 ];
 
 /// How the names of demuxers begin that complain of what they do not find between packets.
@@ -159,7 +181,8 @@ impl LogLine {
         if FALLBACK.iter().any(|words| line.contains(words)) {
             return Some(Self::Fallback(plain(line).1));
         }
-        let severe = ["[error]", "[fatal]", "[panic]"].iter().any(|tag| line.contains(tag));
+        let severe = ["[error]", "[fatal]", "[panic]", "Exiting normally, received signal"];
+        let severe = severe.iter().any(|tag| line.contains(tag));
         let harmed = HARMED.iter().any(|words| line.contains(words));
         (severe || harmed).then(|| Self::Complaint(Complaint::of(line)))
     }
@@ -171,12 +194,13 @@ impl Complaint {
         let (who, words) = plain(line);
         let is_output = who.iter().any(|name| OUTPUT.iter().any(|own| name.starts_with(own)))
             || (who.is_empty() && OUTPUT_WORDS.iter().any(|own| words.contains(own)));
-        let about = if is_output {
-            About::Output
-        } else if REFERENCE.iter().any(|known| words.contains(known)) {
-            About::Reference
-        } else {
-            About::Picture
+        let speaks_of = |known: &[&str]| known.iter().any(|known| words.contains(known));
+        let about = match () {
+            // A decoder's failure may be called by any name of the system's.
+            () if speaks_of(REFERENCE) => About::Reference,
+            () if speaks_of(SYSTEM) => About::System,
+            () if is_output => About::Output,
+            () => About::Picture,
         };
         let (stream, who) = (stream(&words), who.last().copied().unwrap_or_default().to_owned());
         Self { who, words, about, stream }
@@ -184,7 +208,9 @@ impl Complaint {
 
     /// Whether it may be about pictures of the input's stream number `stream`.
     pub fn concerns(&self, stream: u32, open: bool) -> bool {
-        self.about != About::Output && self.stream.is_none_or(|named| named == stream) && self.is_news(open)
+        !matches!(self.about, About::Output | About::System)
+            && self.stream.is_none_or(|named| named == stream)
+            && self.is_news(open)
     }
 
     /// Before the input is `open`, a decoder speaks of pictures that it will decode again, and a demuxer of tables, or of
@@ -305,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_system_refuses_is_no_damage() {
+        for line in [
+            "[error] file:a.ts: Input/output error",
+            "[in#0/matroska,webm @ 0x1] [error] Error during demuxing: Input/output error",
+            "[matroska,webm @ 0x1] [error] Read error",
+            "[fatal] file:a.mp4: Too many open files",
+            "[Parsed_scale_3 @ 0x1] [error] Failed to configure output pad: Cannot allocate memory",
+            "[info] Exiting normally, received signal 15.",
+        ] {
+            assert_eq!(about(line), About::System, "{line}");
+            assert!(!Complaint::of(line).concerns(0, true), "{line}");
+        }
+        assert_eq!(about("[error] Error while decoding stream #0:0: Cannot allocate memory"), About::Reference);
+    }
+
+    #[test]
     fn a_complaint_about_another_stream_is_none_about_this_one() {
         for (line, stream) in [
             ("[warning] f.mp4: corrupt input packet in stream 1", Some(1)),
@@ -327,7 +369,6 @@ mod tests {
             ("[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] Referenced QT chapter track not found", false),
             ("[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] stream 0, offset 0x1f: partial file", true),
             ("[matroska,webm @ 0x1] [error] 0x00 at pos 77 (0x4d) invalid as first byte of an EBML number", true),
-            ("[in#0/matroska,webm @ 0x1] [error] Error during demuxing: Input/output error", true),
         ] {
             let complaint = Complaint::of(line);
             assert_eq!((complaint.concerns(0, false), complaint.concerns(0, true)), (counts, true), "{line}");

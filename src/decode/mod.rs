@@ -12,6 +12,7 @@ mod ffmpeg;
 mod geometry;
 mod graph;
 mod header;
+mod input;
 mod listing;
 mod log_line;
 mod order;
@@ -33,13 +34,14 @@ pub(crate) use child::Child;
 pub use crop::{Region, random_region};
 pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
+pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine};
 pub use pictures::Pictures;
-pub(crate) use probe::file_url;
 pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 
+pub use crate::child::Crash;
 use crate::recipe::Transform;
 use crate::time::{Fps, Timeline};
 
@@ -186,9 +188,17 @@ pub enum Fault {
         /// Its last error line, if any.
         line: String,
     },
-    /// The decoder could not be started or spoken to.
-    #[error("the decoder cannot be run: {0}")]
-    Child(String),
+    /// The decoder crashed, and again when it was tried once more. That says nothing of the video.
+    #[error("{0}; tried twice")]
+    Crashed(Crash),
+    /// A file of a frame cannot be read, for a reason that is not in it.
+    #[error("{}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// Seeking did not lead to the wanted frames; the stream begins again further ahead of them.
     #[error("seeking to {sec:.2} s was not exact; decoding begins again {again} frames earlier")]
     Restarted {
@@ -248,6 +258,18 @@ pub enum ProbeError {
         /// ffprobe's words.
         why: String,
     },
+    /// It names other files, as playlists do, or its format is none of videos.
+    #[error(
+        "{}: its format is {format}, expected a video's own file (mp4, mkv, webm, avi, ts, ...): playlists and other files \
+         that name files are not read",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The demuxer that would read it.
+        format: String,
+    },
     /// The list of its frames broke off.
     #[error("{}: the list of its frames broke off: {why}", path.display())]
     Broken {
@@ -295,9 +317,25 @@ pub enum ProbeError {
     /// Pictures in a folder have no rate of their own.
     #[error("{}: a folder of pictures has no rate; the manifest's column fps gives it", .0.display())]
     NoRate(PathBuf),
-    /// ffprobe itself failed.
-    #[error("ffprobe cannot be run: {0}")]
-    Tool(String),
+    /// ffprobe or ffmpeg crashed, and again when it was tried once more. That says nothing of the file.
+    #[error("{}: {crash}; tried twice", path.display())]
+    Crashed {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        crash: Crash,
+    },
+}
+
+impl ProbeError {
+    fn crashed(path: &Path, crash: Crash) -> Self {
+        Self::Crashed { path: path.to_owned(), crash }
+    }
+
+    /// Whether it says nothing of the file.
+    pub fn is_crash(&self) -> bool {
+        matches!(self, Self::Crashed { .. })
+    }
 }
 
 /// Why decoding tools are not there.

@@ -90,17 +90,29 @@ impl Orientation {
     }
 }
 
+/// Why a file is no picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// The system does not let us read it: nothing is known of the picture by that.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is no JPEG or PNG file, it is damaged or cut, or too large.
+    #[error("{0}")]
+    Damaged(String),
+}
+
 impl Picture {
     /// Decodes `file`.
     ///
     /// # Errors
-    /// What is wrong with it, without its name: it is no JPEG or PNG file, it is damaged or cut, or too large.
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let bytes = fs::metadata(file).map_err(|e| e.to_string())?.len();
+    /// What is wrong with it, without its name.
+    pub fn read(file: &Path) -> Result<Self, PictureError> {
+        let unreadable = |error: std::io::Error| PictureError::Unreadable(error.to_string());
+        let bytes = fs::metadata(file).map_err(unreadable)?.len();
         if bytes > MOST_BYTES {
-            return Err(format!("the file has {bytes} bytes, at most {MOST_BYTES} are read"));
+            return Err(PictureError::Damaged(format!("the file has {bytes} bytes, at most {MOST_BYTES} are read")));
         }
-        Self::decode(&fs::read(file).map_err(|e| e.to_string())?)
+        Self::decode(&fs::read(file).map_err(unreadable)?).map_err(PictureError::Damaged)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::graph::Sizes;
-use super::picture::Picture;
+use super::picture::{Picture, PictureError};
 use super::pictures::Pictures;
 use super::{Fault, Frame, Pixels, VideoInfo};
+use crate::child;
 use crate::recipe::Transform;
 
 /// Files that are decoded at a time, side by side; what comes of them waits until it is asked for.
@@ -35,19 +36,25 @@ impl PictureStream {
     /// Decodes the next few files.
     fn advance(&mut self) {
         let chosen: Vec<u64> = self.wanted.drain(..self.wanted.len().min(FILES)).collect();
-        let frame = |&index: &u64| match self.pixels(index) {
-            Ok(pixels) => Ok(Frame { index, pixels }),
-            Err(line) => Err(Fault::Damage { near: index, line }),
-        };
+        let frame = |&index: &u64| self.pixels(index).map(|pixels| Frame { index, pixels });
         self.ready = chosen.par_iter().map(frame).collect::<Vec<_>>().into();
+        if self.ready.iter().any(|next| matches!(next, Err(Fault::Unreadable { .. }))) {
+            // Whoever wants all of them has lost; the next ones would hardly fare better.
+            self.wanted.clear();
+        }
     }
 
-    fn pixels(&self, index: u64) -> Result<Vec<Pixels>, String> {
-        let file = self.pictures.file(index).ok_or_else(|| format!("there is no picture {index}"))?;
+    fn pixels(&self, index: u64) -> Result<Vec<Pixels>, Fault> {
+        let damage = |line: String| Fault::Damage { near: index, line };
+        let file = self.pictures.file(index).ok_or_else(|| damage(format!("there is no picture {index}")))?;
         let name = || file.file_name().unwrap_or_default().to_string_lossy();
-        let picture = Picture::read(file).map_err(|why| format!("{}: {why}", name()))?;
+        let is_moment = |error: &PictureError| matches!(error, PictureError::Unreadable(_));
+        let picture = child::twice(|| Picture::read(file), is_moment).map_err(|error| match error {
+            PictureError::Unreadable(why) => Fault::Unreadable { path: file.to_owned(), why },
+            PictureError::Damaged(why) => damage(format!("{}: {why}", name())),
+        })?;
         self.sizes.pixels_of(&picture, index).map_err(|[(w, h), (width, height)]| {
-            format!("{}: the picture is {w}x{h}, the first one of its folder {width}x{height}", name())
+            damage(format!("{}: the picture is {w}x{h}, the first one of its folder {width}x{height}", name()))
         })
     }
 }

@@ -20,7 +20,13 @@ const DECLARED_TOLERANCE_SEC: f64 = 0.5;
 const MOST_REST_BYTES: u64 = 256 << 10;
 
 /// The longest gap in a damaged container that is taken for lost frames, in frames: an hour at 30 fps.
-const MOST_LOST_FRAMES: i64 = 108_000;
+const MOST_LOST_FRAMES: i128 = 108_000;
+
+/// Lost frames of all gaps together.
+const MOST_LOST_IN_ALL: usize = 10 * MOST_LOST_FRAMES as usize;
+
+/// A step from one frame to the next that a person should know of, in seconds.
+const JUMP_SEC: f64 = 3600.0;
 
 /// Codecs that have packets which are never shown, of their own or together with others.
 const HIDES_PACKETS: [&str; 3] = ["vp8", "vp9", "av1"];
@@ -49,7 +55,6 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
     let stream = header.best_stream(path)?;
     let codec = stream.codec_name.clone().unwrap_or_default();
     let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec)?;
-    check_end(&header, &packets, bytes, path)?;
     let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
     let mut notes = Vec::new();
     let frames = match why_decode(&header, &codec, &packets) {
@@ -65,11 +70,17 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         ProbeError::NoFrames { path: path.to_owned(), why }
     };
     let Frames { timeline, keyframes, lost, counted } = frames.ok_or_else(nothing)?;
-    let declared_end_sec = declared_end(&header, stream, &packets, &timeline, damage.is_some());
+    let promised_end_sec = promised_end(&header, stream, &packets, &timeline, damage.is_some());
+    let is_reached = promised_end_sec.is_some_and(|end| end <= timeline.end_sec() + 0.5 / timeline.mean_fps());
+    if header.is_open_ended() || !is_reached {
+        check_reads(source, path, stream.index, &timeline)?;
+    }
+    check_end(&header, &packets, bytes, path)?;
     notes.extend(
         remarks.iter().find(|remark| !remark.is_damage).map(|Remark { words, .. }| format!("ffprobe: {words}")),
     );
-    let (width, height) = stream.shown_size();
+    notes.extend(jump(&timeline));
+    let ((width, height), end_sec) = (stream.shown_size(), timeline.end_sec());
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes,
@@ -84,7 +95,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         counted,
         lost,
         timeline,
-        declared_end_sec,
+        declared_end_sec: promised_end_sec.filter(|end| *end > end_sec + DECLARED_TOLERANCE_SEC),
         damage,
         notes,
         pictures: None,
@@ -136,21 +147,23 @@ fn check_file(path: &Path) -> Result<u64, ProbeError> {
     if metadata.len() == 0 { Err(ProbeError::Empty(path.to_owned())) } else { Ok(metadata.len()) }
 }
 
-/// A list that stops well before the file does was broken off, by a read error for instance, of which ffprobe says nothing.
+/// A list that stops where the file cannot be read looks like one of a file that ends there.
+fn check_reads(source: &FfmpegSource, path: &Path, stream: u32, line: &Timeline) -> Result<(), ProbeError> {
+    let last_sec = line.container_sec(line.frames() - 1);
+    match listing::read_error(source, path, stream, last_sec)? {
+        Some(why) => Err(ProbeError::Broken { path: path.to_owned(), why }),
+        None => Ok(()),
+    }
+}
+
+/// A list that stops well before the file does was broken off, whoever says nothing of it.
 fn check_end(header: &Header, packets: &Packets, bytes: u64, path: &Path) -> Result<(), ProbeError> {
     let (end, rest) = (packets.end, bytes.saturating_sub(packets.end));
     if !header.is_open_ended() || end == 0 || rest <= (bytes / 20).max(MOST_REST_BYTES) {
         return Ok(());
     }
-    let why = format!("its last packet ends at byte {end}, the file at byte {bytes}: a read error, or bytes of no use");
+    let why = format!("its last packet ends at byte {end}, the file at byte {bytes}: what follows is of no use");
     Err(ProbeError::Broken { path: path.to_owned(), why })
-}
-
-/// `file:` keeps ffprobe from taking a name with a colon for a protocol.
-pub fn file_url(path: &Path) -> std::ffi::OsString {
-    let mut url = std::ffi::OsString::from("file:");
-    url.push(path);
-    url
 }
 
 /// Why the packets do not tell which frames there are and when they are shown, if they do not.
@@ -174,10 +187,11 @@ fn why_decode(header: &Header, codec: &str, packets: &Packets) -> Option<String>
 fn has_short_steps(pts: &[i64]) -> bool {
     let mut pts = pts.to_vec();
     pts.sort_unstable();
-    let mut steps: Vec<i64> = pts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mut steps: Vec<i64> = pts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     steps.sort_unstable();
     // Rounded timestamps differ by a tick.
-    steps.get(steps.len() / 2).is_some_and(|usual| 4 * (steps[0] + 1) < 3 * usual || steps[0] == 0)
+    let is_short = |usual: i64| 4 * (i128::from(steps[0]) + 1) < 3 * i128::from(usual) || steps[0] == 0;
+    steps.get(steps.len() / 2).is_some_and(|&usual| is_short(usual))
 }
 
 fn has_repeats(pts: &[i64]) -> bool {
@@ -198,6 +212,14 @@ fn of_packets(header: &Header, stream: &Stream, packets: &Packets, damaged: bool
     let timeline = Timeline::new(shown, base, header.origin(base))?;
     let (keyframes, lost) = (indices(&timeline, &packets.keys), indices(&timeline, &lost));
     Some(Frames { timeline, keyframes, lost, counted: false })
+}
+
+/// The longest step from one frame to the next, where it is none of a recording.
+fn jump(line: &Timeline) -> Option<String> {
+    let step = |index: u64| line.sec(index + 1) - line.sec(index);
+    let longest = (0..line.frames() - 1).max_by(|&a, &b| step(a).total_cmp(&step(b)))?;
+    let sec = step(longest);
+    (sec > JUMP_SEC).then(|| format!("its timestamps jump by {sec:.0} s after frame {longest}"))
 }
 
 fn indices(timeline: &Timeline, pts: &[i64]) -> Vec<u64> {
@@ -271,8 +293,8 @@ fn spread(times: Vec<i64>, base: TimeBase, origin: i64) -> Option<Timeline> {
     Timeline::new(spread, TimeBase { num: base.num, den: base.den.checked_mul(SHARES)? }, fine(origin)?)
 }
 
-/// Where the header says that the video ends, if its frames stop well before.
-fn declared_end(header: &Header, stream: &Stream, packets: &Packets, line: &Timeline, damaged: bool) -> Option<f64> {
+/// Where the header says that the video ends, if it says so.
+fn promised_end(header: &Header, stream: &Stream, packets: &Packets, line: &Timeline, damaged: bool) -> Option<f64> {
     let origin_sec = line.container_sec(0) - line.sec(0);
     let start_sec = stream.start_sec().map_or(line.start_sec(), |start| start - origin_sec);
     let by_stream = stream.duration_sec().map(|duration| start_sec + duration);
@@ -284,25 +306,25 @@ fn declared_end(header: &Header, stream: &Stream, packets: &Packets, line: &Time
     });
     // The container's duration may be the sound's; it counts where the video is alone or ffprobe complained.
     let by_container = header.duration_sec().filter(|_| header.streams.len() == 1 || damaged);
-    let declared = by_count.or(stream.tagged_end_sec()).or(by_stream).or(by_container)?;
-    (declared > line.end_sec() + DECLARED_TOLERANCE_SEC).then_some(declared)
+    by_count.or(stream.tagged_end_sec()).or(by_stream).or(by_container)
 }
 
 /// In a damaged container: timestamps for the frames that are gone, so that those after them keep their indices. `pts`
 /// ascends. A gap is taken for lost frames from half a step beyond the usual one on.
 fn lost_pts(pts: &[i64]) -> Vec<i64> {
-    let mut steps: Vec<i64> = pts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let step = |pair: &[i64]| i128::from(pair[1]) - i128::from(pair[0]);
+    let mut steps: Vec<i128> = pts.windows(2).map(step).collect();
     steps.sort_unstable();
     let Some(&usual) = steps.get(steps.len() / 2).filter(|&&step| step > 0) else { return Vec::new() };
-    let gaps = pts.windows(2).filter(|pair| 2 * (pair[1] - pair[0]) > 3 * usual);
+    let gaps = pts.windows(2).filter(|pair| 2 * step(pair) > 3 * usual);
     let fill = |pair: &[i64]| {
-        let (start, gap) = (pair[0], pair[1] - pair[0]);
+        let (start, gap) = (i128::from(pair[0]), step(pair));
         let parts = (gap + usual / 2) / usual;
         // A garbled timestamp may claim years; nothing is known of such a gap but that it is one.
         let shown = parts.min(MOST_LOST_FRAMES);
-        (1..shown).map(move |k| start + gap * k / shown)
+        (1..shown).map(move |k| (start + gap * k / shown) as i64)
     };
-    gaps.flat_map(fill).collect()
+    gaps.flat_map(fill).take(MOST_LOST_IN_ALL).collect()
 }
 
 #[cfg(test)]

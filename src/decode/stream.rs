@@ -5,15 +5,15 @@
 //! of harm some frames late, so frames are held back until the next key frame, as far as decoding goes on anyway.
 
 use std::collections::VecDeque;
-
-use ffmpeg_sidecar::command::FfmpegCommand;
+use std::process::Command;
 
 use super::child::Child;
 use super::ffmpeg::{FfmpegSource, HwAccel, reported};
 use super::graph::Sizes;
 use super::log_line::{About, Complaint, LogLine, Shown};
 use super::order::{Order, Standing};
-use super::{Fault, Frame, VideoInfo, probe};
+use super::{Fault, Frame, VideoInfo, input};
+use crate::child::{self, Crash};
 use crate::recipe::Transform;
 
 /// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
@@ -97,6 +97,10 @@ pub(super) struct Stream {
     /// Why the next frame that is not delivered is not.
     reason: Option<Fault>,
     last_complaint: String,
+    /// What the system refused this ffmpeg.
+    refusal: Option<Crash>,
+    /// Whether an ffmpeg has crashed before.
+    crashed: bool,
     fell_back: bool,
     /// Frames since the last key frame, of which a complaint may still come.
     held: VecDeque<Frame>,
@@ -138,6 +142,8 @@ impl Stream {
             harmed_until: 0,
             reason: None,
             last_complaint: String::new(),
+            refusal: None,
+            crashed: false,
             fell_back: false,
             held: VecDeque::new(),
             ready: VecDeque::new(),
@@ -147,14 +153,14 @@ impl Stream {
     fn start(&mut self) {
         self.landing = self.landings.pop();
         self.mark = self.landing.map(|landing| landing.mark);
-        (self.open, self.order, self.suspect) = (false, None, None);
+        (self.open, self.order, self.suspect, self.refusal) = (false, None, None, None);
         let selected = self.mark.iter().chain(&self.wanted);
         let mut named: Vec<i64> = selected.filter_map(|&index| self.name_of(index)).collect();
         named.dedup(); // the mark may be wanted itself
-        match Child::spawn(self.command(), reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted))
-        {
+        let graph = reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted);
+        match Child::spawn(self.command(), self.source.tools.patience, graph) {
             Ok(child) => self.state = State::Running(child),
-            Err(e) => self.ready.push_back(Err(Fault::Child(e.to_string()))),
+            Err(crash) => self.crash(crash),
         }
     }
 
@@ -171,7 +177,7 @@ impl Stream {
         u64::try_from(name).ok().filter(|&index| index < self.video.timeline.frames())
     }
 
-    fn command(&self) -> FfmpegCommand {
+    fn command(&self) -> Command {
         let mut command = self.source.command();
         if let HwAccel::Cuda(ordinal) = self.source.hwaccel {
             command.args(["-hwaccel", "cuda", "-hwaccel_device", &ordinal.to_string()]);
@@ -189,7 +195,7 @@ impl Stream {
         if self.sizes.turned_here() {
             command.arg("-noautorotate");
         }
-        command.arg("-i").arg(probe::file_url(&self.video.path));
+        input::read_video(&mut command, &self.video.path);
         command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
         self.source.end_in_raw_frames(&mut command);
         command
@@ -201,9 +207,9 @@ impl Stream {
         match child.read_frame(&mut picture) {
             Ok(true) => {}
             Ok(false) => return self.end(child),
-            Err(e) => return self.ready.push_back(Err(Fault::Child(e.to_string()))),
+            Err(crash) => return self.crash(crash),
         }
-        match self.next_picture(&child) {
+        match self.next_picture(&mut child) {
             Next::Picture(index, sound) => self.deliver(index, picture, sound),
             Next::Missed(landing) => return self.restart(landing),
             Next::End => return self.end(child),
@@ -212,13 +218,16 @@ impl Stream {
     }
 
     /// Follows the frames that the decoder gives up to the one whose picture was piped.
-    fn next_picture(&mut self, child: &Child) -> Next {
+    fn next_picture(&mut self, child: &mut Child) -> Next {
         while let Some(line) = child.next_line() {
             match line {
                 LogLine::Frame(shown) => {
                     if let Some(next) = self.follow(shown) {
                         return next;
                     }
+                }
+                LogLine::Complaint(complaint) if complaint.about == About::System => {
+                    self.refusal = Some(child.refused(complaint.words));
                 }
                 LogLine::Complaint(complaint) => self.complain(complaint),
                 LogLine::Fallback(why) => self.fall_back(why),
@@ -339,9 +348,31 @@ impl Stream {
         self.state = State::Unstarted;
     }
 
+    /// ffmpeg did not do its work, through no fault of the video: it is tried once more, from the first frame on that was
+    /// not handed on.
+    fn crash(&mut self, crash: Crash) {
+        if let Some(first) = self.held.front() {
+            self.passed = self.wanted.partition_point(|&wanted| wanted < first.index);
+        }
+        self.held.clear();
+        if std::mem::replace(&mut self.crashed, true) {
+            return self.ready.push_back(Err(Fault::Crashed(crash)));
+        }
+        child::wait_before_again(&format_args!("{}: {crash}", self.video.path.display()));
+        self.landings = Landing::before(self.wanted[self.passed], &self.video);
+        self.state = State::Unstarted;
+    }
+
     /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
     fn end(&mut self, mut child: Child) {
-        while !matches!(self.next_picture(&child), Next::End) {}
+        while !matches!(self.next_picture(&mut child), Next::End) {}
+        let status = match child.end() {
+            Ok(status) => status.to_string(),
+            Err(crash) => return self.crash(crash),
+        };
+        if let Some(refusal) = self.refusal.take() {
+            return self.crash(refusal);
+        }
         if let Some(complaint) = self.suspect.take().filter(|_| !self.held.is_empty()) {
             // Nothing came after it.
             self.reason.get_or_insert(Fault::Damage { near: self.harmed_until, line: complaint.words });
@@ -351,7 +382,6 @@ impl Stream {
         if let Some(landing) = self.landing.take() {
             return self.restart(landing);
         }
-        let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
         let (got, wanted) = (self.passed as u64, self.wanted.len() as u64);
         if got < wanted {
             let line = std::mem::take(&mut self.last_complaint);

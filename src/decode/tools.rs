@@ -3,9 +3,11 @@
 //! Not for running them on videos. Invariant: a [`Tools`] names two programs that were run successfully.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use super::ToolsError;
+use crate::child;
 
 /// The two programs and their version.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Tools {
     pub ffprobe: PathBuf,
     /// ffmpeg's own version text, `5.1.9-0+deb12u1` for instance.
     pub version: String,
+    /// How long they may give no sign of life while they are waited for: [`child::PATIENCE`] unless it is set.
+    pub patience: Duration,
 }
 
 impl Tools {
@@ -24,7 +28,7 @@ impl Tools {
         // Side by side: each takes a tenth of a second to say its version.
         let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg, bases), || locate("ffprobe", ffprobe, bases));
         let ((ffmpeg, version), (ffprobe, _)) = (ffmpeg?, ffprobe?);
-        Ok(Self { ffmpeg, ffprobe, version })
+        Ok(Self { ffmpeg, ffprobe, version, patience: child::PATIENCE })
     }
 
     /// The major version; 0 for builds that are named after a commit, which are newer than any release we tell apart.
@@ -63,7 +67,7 @@ fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Res
 
 /// The third word of `ffmpeg version 5.1.9 Copyright ...`.
 fn version_of(program: &Path) -> Option<String> {
-    let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().ok()?;
+    let output = child::output(Command::new(program).arg("-version"), child::PATIENCE).ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().next()?.split_whitespace().nth(2)?;
     output.status.success().then(|| version.to_owned())
@@ -74,7 +78,7 @@ mod tests {
     use super::*;
 
     fn tools(version: &str) -> Tools {
-        Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), version: version.into() }
+        Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), version: version.into(), patience: child::PATIENCE }
     }
 
     #[test]

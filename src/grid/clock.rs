@@ -139,7 +139,7 @@ impl<'l> Clock<'l> {
             padded: repeats(&frames),
             frames,
             start_sec: self.sec(cover.start),
-            end_sec: self.sec(cover.end.max(cover.start + 1)),
+            end_sec: self.sec(cover.end.max(cover.start.saturating_add(1))),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Pieces {
 
     /// Frames of piece `piece` of a video of `total` frames.
     pub fn frames_of(self, piece: u64, total: u64) -> u64 {
-        total.saturating_sub(piece * self.frames()).min(self.frames())
+        total.saturating_sub(piece.saturating_mul(self.frames())).min(self.frames())
     }
 
     fn holding(self, sec: f64) -> u64 {
@@ -56,7 +56,7 @@ impl Address {
 
     /// Index of the same frame in the whole file.
     pub fn whole(self, pieces: Pieces) -> u64 {
-        self.piece * pieces.frames() + self.frame()
+        self.piece.saturating_mul(pieces.frames()).saturating_add(self.frame())
     }
 }
 
@@ -145,7 +145,7 @@ impl NarratedClip {
         compat: Compat,
     ) -> Vec<Address> {
         let (first, last) = self.pieces(pieces);
-        let bound = (first + 1) * pieces.frames();
+        let bound = first.saturating_add(1).saturating_mul(pieces.frames());
         let address = |&frame: &i64| {
             let frame = frame.max(0) as u64;
             let in_last = match compat {

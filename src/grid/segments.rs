@@ -32,7 +32,8 @@ pub fn middles(edges: &[i64]) -> Vec<i64> {
 
 /// The middle of `[start, end - 1]`, rounded down.
 pub fn middle(start: i64, end: i64) -> i64 {
-    (start + end - 1).div_euclid(2)
+    // Where both are as large as integers are, so is the middle.
+    (i128::from(start) + i128::from(end) - 1).div_euclid(2) as i64
 }
 
 /// Random picking: the frames `[g_k, g_{k+1} - 1)` of each segment from which one is drawn. The last frame of a segment is
@@ -41,13 +42,13 @@ pub fn middle(start: i64, end: i64) -> i64 {
 /// `None` if any of them is empty: the original raises, and trains on a black clip instead. Clips of fewer than two frames
 /// a segment (8 frames for 4) are such.
 pub fn draws(edges: &[i64]) -> Option<Vec<Range<i64>>> {
-    let ranges: Vec<Range<i64>> = edges.windows(2).map(|g| g[0]..g[1] - 1).collect();
+    let ranges: Vec<Range<i64>> = edges.windows(2).map(|g| g[0]..g[1].saturating_sub(1)).collect();
     ranges.iter().all(|range| !range.is_empty()).then_some(ranges)
 }
 
 /// Fixed picking: the frame `offset` frames after the start of each segment.
 pub fn offsets(edges: &[i64], offset: i64) -> Vec<i64> {
-    edges[..edges.len().saturating_sub(1)].iter().map(|start| start + offset).collect()
+    edges[..edges.len().saturating_sub(1)].iter().map(|start| start.saturating_add(offset)).collect()
 }
 
 #[cfg(test)]

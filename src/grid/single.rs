@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::egoclip::{EGOCLIP_PIECES, NarratedClip, Pick};
-use super::segments::{edges, egoclip_edges, middles};
+use super::segments::{edges, egoclip_edges, middle, middles};
 use super::{Compat, EGOVLP_FPS, Window, ends_with, repeats, shown_at};
 use crate::time::{TimeSpan, Timeline};
 
@@ -39,7 +39,7 @@ impl Edges {
 /// EgoVLPv2's frames of an EPIC-KITCHENS clip between positions `start` and `end` (seconds times rate): the middles of
 /// `frames` stretches of `(last - first - 1) / frames`, whose ends are rounded half to even.
 pub fn rounded_frame_list(start: f64, end: f64, frames: u32) -> Vec<i64> {
-    rounded_stretches(start, end, frames).map(|(low, high)| (low + high).div_euclid(2)).collect()
+    rounded_stretches(start, end, frames).map(|(low, high)| middle(low, high.saturating_add(1))).collect()
 }
 
 /// First and last frame of each of those stretches; neighbours share a frame.
@@ -55,8 +55,8 @@ fn rounded_stretches(start: f64, end: f64, frames: u32) -> impl Iterator<Item = 
 pub fn keyframe_list(start: u64, end: u64, frames: u32) -> Vec<u64> {
     let (wanted, count) = (u64::from(frames), end.saturating_sub(start));
     let multiples = |step: u64| -> Vec<u64> {
-        let first = start.div_ceil(step) * step;
-        (0..wanted).map(|k| first + k * step).take_while(|&number| number < end).collect()
+        let first = start.div_ceil(step).saturating_mul(step);
+        (0..wanted).map(|k| first.saturating_add(k.saturating_mul(step))).take_while(|&number| number < end).collect()
     };
     if count < wanted {
         return Vec::new();
@@ -118,9 +118,9 @@ fn rounded(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick
     let end = if ends_with(clock.line, span) { end.min(clock.end()) } else { end };
     let list: Vec<i64> = match pick {
         Pick::Uniform => rounded_frame_list(start, end, frames),
-        Pick::Random(draw) => {
-            rounded_stretches(start, end, frames).map(|(low, high)| draw(low..high.max(low) + 1)).collect()
-        }
+        Pick::Random(draw) => rounded_stretches(start, end, frames)
+            .map(|(low, high)| draw(low..high.max(low).saturating_add(1)))
+            .collect(),
     };
     let cover = start.round_ties_even() as u64..end.ceil() as u64;
     filled(clock, list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
@@ -136,10 +136,10 @@ fn evenly(clock: Clock, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
     let edges = edges(u64::from(frames), start as f64, end as f64);
     let list: Vec<i64> = match pick {
         Pick::Uniform => middles(&edges),
-        Pick::Random(draw) => edges.windows(2).map(|g| draw(g[0]..g[1].max(g[0] + 1))).collect(),
+        Pick::Random(draw) => edges.windows(2).map(|g| draw(g[0]..g[1].max(g[0].saturating_add(1)))).collect(),
     };
     let chosen: Vec<u64> = list.into_iter().map(|number| (number.max(0) as u64).clamp(start, last)).collect();
-    clock.window(&chosen, start..last + 1)
+    clock.window(&chosen, start..last.saturating_add(1))
 }
 
 /// OSCC's window: frames are named by their numbers on a clock of 30 a second, so those of other rates and those of a
@@ -154,7 +154,7 @@ pub(super) fn keyframes(clock: Clock, span: TimeSpan, frames: u32) -> Option<Win
         return None;
     }
     let (start_sec, end_sec) = if clock.is_framewise() {
-        (clock.sec(shown(start)), clock.sec(shown(end.saturating_sub(1)) + 1))
+        (clock.sec(shown(start)), clock.sec(shown(end.saturating_sub(1)).saturating_add(1)))
     } else {
         (start as f64 / EGOVLP_FPS, end as f64 / EGOVLP_FPS)
     };

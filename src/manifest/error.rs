@@ -236,6 +236,14 @@ pub enum RejectReason {
         /// The cell.
         text: String,
     },
+    /// A time that is none in seconds.
+    #[error("{column} {sec:e} is later than any video lasts; seconds are expected")]
+    Absurd {
+        /// The column.
+        column: &'static str,
+        /// The number.
+        sec: f64,
+    },
     /// A start before the video's.
     #[error("start_sec {start_sec} is before the video begins")]
     NegativeStart {

@@ -10,6 +10,9 @@ use super::{Clip, Place, RejectReason, Rejected, Video};
 use crate::ids::{ClipUid, VideoUid};
 use crate::time::{EARLIEST_START_SEC, Fps, TimeSpan};
 
+/// No second of a video is later: three hundred years. Ticks, frame numbers and dates are found out by it.
+const LATEST_SEC: f64 = 1e10;
+
 /// How many oddities are logged in words before they are only counted.
 const SHOWN_NOTES: usize = 10;
 
@@ -38,14 +41,14 @@ impl About {
     pub(super) fn parse(&mut self, duration: Option<&str>, frames: Option<&str>, fps: Option<&str>, notes: &mut Notes) {
         self.duration_sec = notes.usable("duration_sec", duration, positive);
         // Tables that went through pandas hold 300 as 300.0 once a cell of the column is empty.
-        let whole = |text: &str| positive(text).filter(|n| n.fract() == 0.0 && *n < 9e15).map(|n| n as u64);
+        let whole = |text: &str| positive(text).filter(|n| n.fract() == 0.0).map(|n| n as u64);
         self.num_frames = notes.usable("num_frames", frames, whole);
         self.fps = notes.usable("fps", fps, |text| text.parse().ok());
     }
 }
 
 fn positive(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
+    text.parse().ok().filter(|number: &f64| *number > 0.0 && *number <= LATEST_SEC)
 }
 
 /// Oddities that cost no entry. They go to the log, so they are collected first and not repeated a thousand times.
@@ -223,6 +226,11 @@ fn span_of(
     end_sec: Option<f64>,
     duration_sec: Option<f64>,
 ) -> Result<Option<TimeSpan>, RejectReason> {
+    for (column, sec) in [("start_sec", start_sec), ("end_sec", end_sec)] {
+        if let Some(sec) = sec.filter(|sec| *sec > LATEST_SEC) {
+            return Err(RejectReason::Absurd { column, sec });
+        }
+    }
     let start_sec = match (start_sec, end_sec) {
         (None, None) => return Ok(None),
         (None, Some(end_sec)) => return Err(RejectReason::EndAlone { end_sec }),
@@ -290,6 +298,8 @@ mod tests {
     #[test]
     fn impossible_spans_say_why() {
         let cases = [
+            (Some(0.0), Some(1e300), None, "end_sec 1e300 is later than any video lasts; seconds are expected"),
+            (Some(1e18), Some(2e18), None, "start_sec 1e18 is later than any video lasts; seconds are expected"),
             (Some(9.0), Some(3.0), None, "end_sec 3 is not after start_sec 9"),
             (Some(3.0), Some(3.0), None, "end_sec 3 is not after start_sec 3"),
             (Some(-1.0), Some(3.0), None, "start_sec -1 is before the video begins"),

@@ -175,7 +175,7 @@ impl Context<'_> {
         sinks: Sinks,
     ) -> Result<(), Closed> {
         let counters = &self.control.counters;
-        let mut fate = Fate { why: String::new(), failed: BTreeSet::new(), context: self, video };
+        let mut fate = Fate { why: String::new(), crashed: false, failed: BTreeSet::new(), context: self, video };
         let wanted = sampler.wanted();
         let mut seen_ms = wanted.first().map_or(0, |&first| ms(video, first));
         let mut stream = counters.time(Stage::Decode, || self.run.source.open(video, &wanted, transforms));
@@ -184,7 +184,7 @@ impl Context<'_> {
                 Ok(frame) => {
                     Counters::add(&counters.frames_piped, 1);
                     let now_ms = ms(video, frame.index + 1);
-                    Counters::add(&counters.video_ms, now_ms - seen_ms);
+                    Counters::add(&counters.video_ms, now_ms.saturating_sub(seen_ms));
                     seen_ms = now_ms;
                     fate.hand_on(sampler.take(frame), sinks)?;
                 }
@@ -229,8 +229,10 @@ impl Context<'_> {
 
 /// What becomes of windows and of the units that they belong to.
 struct Fate<'a> {
-    /// The first fault that cost frames.
+    /// The first fault that cost frames, or the decoder's crash.
     why: String,
+    /// Whether the decoder crashed for good: what did not come by then says nothing of the video.
+    crashed: bool,
     failed: BTreeSet<usize>,
     context: &'a Context<'a>,
     video: &'a VideoInfo,
@@ -248,6 +250,10 @@ impl Fate<'_> {
             Fault::Restarted { again, .. } => {
                 Counters::add(&counters.frames_decoded, again);
                 log::info!("{path}: {fault}");
+            }
+            Fault::Crashed(_) | Fault::Unreadable { .. } => {
+                self.crashed = true;
+                self.why = fault.to_string();
             }
             _ if self.why.is_empty() => self.why = fault.to_string(),
             _ => log::debug!("{path}: {fault}"),
@@ -270,7 +276,7 @@ impl Fate<'_> {
     fn lose(&mut self, task: usize, keys: Vec<WindowKey>, sinks: Sinks) -> Result<(), Closed> {
         let why = if self.why.is_empty() { "the decoder left frames out without a word" } else { &self.why };
         let path = self.video.path.display();
-        if self.context.run.options.on_error == OnError::Partial {
+        if self.context.run.options.on_error == OnError::Partial && !self.crashed {
             self.context.control.remark(format!("{path}: rows are missing: {why}"));
             return sinks.rows.send(Write::Missing { keys }).map_err(|_| Closed);
         }

@@ -10,6 +10,13 @@ use crate::recipe::Frames;
 use crate::store::RowMeta;
 use crate::time::TimeSpan;
 
+/// Most rows of a unit that lie beyond the end of its video: fifteen hours at EgoVLP's rate.
+const MOST_BEYOND: u64 = 100_000;
+
+/// Most rows of a unit that its video's frames are shown in; of longer ones, for each frame.
+const MOST_WITHIN: u64 = 100_000;
+const MOST_OF_A_FRAME: u64 = 64;
+
 /// The rows of one unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
@@ -35,6 +42,32 @@ pub enum LayoutError {
         start_sec: f64,
         /// The video's end.
         video_end_sec: f64,
+    },
+    /// It ends so long after the last frame that its times can be no seconds.
+    #[error(
+        "the clip ends at {end_sec:.2} s, the video at {video_end_sec:.2} s: {rows} rows would lie beyond, at most \
+         {MOST_BEYOND} can be missing; times are expected in seconds"
+    )]
+    EndsFarPastEnd {
+        /// The clip's end.
+        end_sec: f64,
+        /// The video's end.
+        video_end_sec: f64,
+        /// Rows beyond the video's end.
+        rows: u64,
+    },
+    /// Its video has far fewer frames than rows: timestamps that jump.
+    #[error(
+        "{frames} frames are spread over {duration_sec:.2} s, which would be {rows} rows: the file's timestamps jump, or \
+         the grid is far too fine for it"
+    )]
+    Sparse {
+        /// Frames of the video.
+        frames: u64,
+        /// The unit's length within the video.
+        duration_sec: f64,
+        /// Rows that it would have.
+        rows: u64,
     },
     /// Not one window fits.
     #[error("{duration_sec:.2} s are too short for one window of this grid")]
@@ -98,6 +131,7 @@ impl Layout {
         if span.start_sec >= video_end_sec {
             return Err(LayoutError::StartsPastEnd { start_sec: span.start_sec, video_end_sec });
         }
+        check_rows(video, frames, span)?;
         let windows = frames.grid.windows_at(frames.pace, line, span, compat);
         if windows.is_empty() {
             return Err(LayoutError::TooShort { duration_sec: span.duration_sec() });
@@ -157,6 +191,21 @@ impl Layout {
             self.notes.push(words);
         }
     }
+}
+
+/// Bounds the windows of `span` before they are listed: one wrong time must not take all of the memory.
+fn check_rows(video: &VideoInfo, frames: &Frames, span: TimeSpan) -> Result<(), LayoutError> {
+    let (line, video_end_sec) = (&video.timeline, video.timeline.end_sec());
+    let rows = |sec: f64| frames.grid.estimate_rows(sec, line.mean_fps());
+    let duration_sec = (span.end_sec.min(video_end_sec) - span.start_sec).max(0.0);
+    let within = rows(duration_sec);
+    let beyond = rows(span.duration_sec()).saturating_sub(within);
+    if beyond > MOST_BEYOND {
+        return Err(LayoutError::EndsFarPastEnd { end_sec: span.end_sec, video_end_sec, rows: beyond });
+    }
+    let most = MOST_WITHIN.max(MOST_OF_A_FRAME.saturating_mul(line.frames()));
+    let sparse = LayoutError::Sparse { frames: line.frames(), duration_sec, rows: within };
+    if within > most { Err(sparse) } else { Ok(()) }
 }
 
 /// The span of a whole video: to its declared end, so that a truncated file is told from a short one.

@@ -22,6 +22,8 @@ use crate::time::{Fps, TimeSpan};
 
 /// What is assumed of a video that says nothing of its length: seconds per byte at half a megabyte a second.
 const SEC_PER_BYTE: f64 = 1.0 / 500_000.0;
+/// No video is taken to last longer, in seconds: a month.
+const LONGEST_SEC: f64 = 31.0 * 86_400.0;
 /// The column of manifests and queries that tells training from validation.
 pub(crate) const SPLIT: &str = "split";
 /// Tokens that a sentence is taken to have before anybody has counted.
@@ -132,7 +134,7 @@ impl Plan {
 
     /// Rows that the plan will make, as far as is known.
     pub fn estimated_rows(&self) -> u64 {
-        self.tasks.iter().map(|task| task.estimated_rows).sum()
+        self.tasks.iter().map(|task| task.estimated_rows).fold(0, u64::saturating_add)
     }
 }
 
@@ -200,7 +202,7 @@ impl Wanted<'_> {
                 RowKind::Query | RowKind::Token => tasks.extend(about.sentences()),
             }
         }
-        let spans = tasks.iter().flat_map(|task| &task.clips).map(|clip| clip.span);
+        let spans = tasks.iter().flat_map(|task| &task.clips).map(|clip| clip.span.map(|span| bounded(span, video)));
         let cost_sec = union_sec(spans, duration_sec(video));
         let job =
             Job { video_uid: video.uid.clone(), path: video.path.clone(), fps: video.fps, tasks: Vec::new(), cost_sec };
@@ -232,7 +234,7 @@ impl Request<'_> {
             let uid = UnitUid::parse(id).map_err(|source| PlanError::QueryId { id: id.to_owned(), source })?;
             units.push((uid, query));
         }
-        let rows = self.estimated_windows(clip) * units.len() as u64;
+        let rows = self.estimated_windows(clip).saturating_mul(units.len() as u64);
         Ok((!units.is_empty()).then(|| self.task(vec![stretch(clip)], Fills::Fused(units), rows)))
     }
 
@@ -282,7 +284,8 @@ impl Request<'_> {
     }
 
     fn estimated_windows(&self, clip: &Clip) -> u64 {
-        let seconds = clip.span.map_or_else(|| duration_sec(self.video), TimeSpan::duration_sec);
+        let of_span = |span| bounded(span, self.video).duration_sec();
+        let seconds = clip.span.map_or_else(|| duration_sec(self.video), of_span);
         let fps = self.video.fps.map_or(30.0, Fps::as_f64);
         let grid = self.wanted.recipes[self.recipe].frames().map(|frames| frames.grid);
         grid.map_or(0, |grid| grid.estimate_rows(seconds, fps))
@@ -306,9 +309,30 @@ pub(crate) fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) 
 
 /// Length of a video in seconds, as far as it can be known without opening it.
 pub(crate) fn duration_sec(video: &Video) -> f64 {
-    let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
     let by_bytes = || Some(bytes(video.path.as_ref()?)? as f64 * SEC_PER_BYTE);
-    video.duration_sec.or_else(by_frames).or_else(by_bytes).unwrap_or(0.0)
+    told_sec(video).or_else(by_bytes).unwrap_or(0.0).min(LONGEST_SEC)
+}
+
+/// Length of a video in seconds, if the manifest tells.
+fn told_sec(video: &Video) -> Option<f64> {
+    let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
+    video.duration_sec.or_else(by_frames)
+}
+
+/// The last second of a video that clips can mean, in a manifest that may be wrong by a factor of two, or a minute.
+fn latest_sec(video: &Video) -> f64 {
+    told_sec(video).map_or(LONGEST_SEC, |sec| (2.0 * sec + 60.0).min(LONGEST_SEC))
+}
+
+/// Whether a clip ends so long after its video that its times can be no seconds.
+pub fn ends_far_beyond(clip: &Clip, video: &Video) -> bool {
+    clip.span.is_some_and(|span| span.end_sec > latest_sec(video))
+}
+
+/// The part of `span` that can be: one wrong time must not outweigh all other work in a plan.
+fn bounded(span: TimeSpan, video: &Video) -> TimeSpan {
+    let latest = latest_sec(video);
+    TimeSpan { start_sec: span.start_sec.min(latest), end_sec: span.end_sec.min(latest) }
 }
 
 /// Length of a file, or of all files of a folder of pieces.

@@ -93,7 +93,7 @@ impl Task {
             Fills::Fused(units) => {
                 let each = self.estimated_rows / units.len().max(1) as u64;
                 units.retain(|(unit_uid, _)| keep(unit_uid));
-                self.estimated_rows = each * units.len() as u64;
+                self.estimated_rows = each.saturating_mul(units.len() as u64);
                 units.len()
             }
         }

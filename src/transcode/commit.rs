@@ -11,6 +11,15 @@ use super::record::{self, Record};
 use crate::durable::{Existing, Partial};
 use crate::store::{StoreError, disk};
 
+/// Removes the files that a try left in `folder`.
+pub(super) fn empty(folder: &Path) -> Result<(), TranscodeError> {
+    for name in disk::names_in(folder)? {
+        let file = folder.join(name);
+        fs::remove_file(&file).map_err(|error| StoreError::io("remove", &file, error))?;
+    }
+    Ok(())
+}
+
 /// The temporary folder of one video, on the file system of the output; gone when this is dropped.
 pub(super) struct Workplace {
     partial: Partial,

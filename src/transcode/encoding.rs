@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-
-use ffmpeg_sidecar::command::FfmpegCommand;
+use std::process::Command;
 
 use super::cut::Cut;
 use super::size::Size;
-use crate::decode::{Tools, VideoInfo, file_url};
+use crate::decode::{Tools, VideoInfo, file_url, read_video};
 use crate::grid::egoclip::Pieces;
 
 /// x264's presets, fastest first.
@@ -81,8 +80,8 @@ impl Settings {
         cuts: &[Cut],
         threads: usize,
         folder: &Path,
-    ) -> FfmpegCommand {
-        let mut command = FfmpegCommand::new_with_path(&tools.ffmpeg);
+    ) -> Command {
+        let mut command = Command::new(&tools.ffmpeg);
         command.args(["-hide_banner", "-nostdin", "-nostats", "-progress", "pipe:2"]);
         command.args(["-loglevel", "repeat+level+info", "-threads", &threads.to_string(), "-copyts"]);
         if video.timeline.container_sec(0) != video.timeline.sec(0) {
@@ -93,7 +92,7 @@ impl Settings {
             // Filters that were set up anew where pictures change their size would count from 0 again.
             command.args(["-reinit_filter", "0"]);
         }
-        command.arg("-i").arg(file_url(&video.path));
+        read_video(&mut command, &video.path);
         command.args(["-map", &format!("0:{}", video.stream), "-map", "0:a?", "-sn", "-dn"]);
         if self.copies(cuts) {
             command.args(["-c:v", "copy"]);
@@ -113,7 +112,7 @@ impl Settings {
         command
     }
 
-    fn encode(&self, command: &mut FfmpegCommand, tools: &Tools, video: &VideoInfo, cuts: &[Cut], threads: usize) {
+    fn encode(&self, command: &mut Command, tools: &Tools, video: &VideoInfo, cuts: &[Cut], threads: usize) {
         let (width, height) = self.size_of(video, cuts);
         // Full-range 4:2:0 stays full-range; whatever else there is becomes what every decoder takes.
         // `showinfo` tells when the first frame has come: before, a decoder may miss what is never shown.
@@ -144,7 +143,7 @@ impl Settings {
 }
 
 /// One decode, one encode, a new file at each cut: counted in frames, so that timestamps cannot move it.
-fn segment(command: &mut FfmpegCommand, cuts: &[Cut], folder: &Path) {
+fn segment(command: &mut Command, cuts: &[Cut], folder: &Path) {
     let starts: Vec<String> = cuts[1..].iter().map(|cut| cut.frames.start.to_string()).collect();
     // Reordered frames begin below 0 when they are decoded; shifted as a whole, the first piece would begin late.
     command.args(["-avoid_negative_ts", "disabled", "-f", "segment", "-segment_format", "mp4"]);

@@ -1,8 +1,8 @@
 //! Why a video was not transcoded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::decode::ProbeError;
+use crate::decode::{Crash, ProbeError};
 use crate::ids::VideoUid;
 use crate::store::StoreError;
 
@@ -67,9 +67,14 @@ pub enum TranscodeError {
         /// The parser's words.
         why: String,
     },
-    /// ffmpeg could not be started or spoken to.
-    #[error("ffmpeg cannot be run: {0}")]
-    Child(std::io::Error),
+    /// ffmpeg crashed, and again when it was tried once more.
+    #[error("{}: {crash}; tried twice", path.display())]
+    Crashed {
+        /// The source.
+        path: PathBuf,
+        /// How.
+        crash: Crash,
+    },
     /// ffmpeg ended badly or complained.
     #[error("{}: ffmpeg ended ({status}) with {complaints} complaints, the first: {first}", path.display())]
     Ffmpeg {
@@ -132,6 +137,10 @@ pub enum TranscodeError {
 }
 
 impl TranscodeError {
+    pub(super) fn crashed(path: &Path, crash: Crash) -> Self {
+        Self::Crashed { path: path.to_owned(), crash }
+    }
+
     /// Whether no space is left: then the next video would fail as well.
     pub fn is_disk_full(&self) -> bool {
         match self {

@@ -10,6 +10,7 @@ use super::encoding::Settings;
 use super::proof::Claim;
 use super::record::{Piece, Record};
 use super::{Audio, TranscodeError};
+use crate::child;
 use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
 use crate::digest;
 use crate::ids::VideoUid;
@@ -177,8 +178,16 @@ impl Transcoder {
             std::fs::copy(&video.path, &part).map_err(|error| StoreError::io("copy a video to", &part, error))?;
             return Ok(());
         }
-        let command = self.settings.command(&self.tools, video, cuts, self.threads, folder);
-        run(Child::spawn_writer(command).map_err(TranscodeError::Child)?, &video.path, encoded)
+        let mut anew = false;
+        let once = || {
+            if std::mem::replace(&mut anew, true) {
+                commit::empty(folder)?;
+            }
+            let command = self.settings.command(&self.tools, video, cuts, self.threads, folder);
+            let child = Child::spawn_writer(command, self.tools.patience);
+            run(child.map_err(|crash| TranscodeError::crashed(&video.path, crash))?, &video.path, &mut *encoded)
+        };
+        child::twice(once, |error| matches!(error, TranscodeError::Crashed { .. }))
     }
 
     fn record(&self, task: &Task, source: &Path, size: (u32, u32)) -> Result<Record, TranscodeError> {
@@ -226,7 +235,8 @@ fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<
             LogLine::Complaint(complaint) => {
                 // Where a stream begins between key frames, pictures miss others that are never shown, nor are they.
                 let natural = complaint.about == About::Reference && !begun;
-                let counts = complaint.about == About::Output || (complaint.is_news(open) && !natural);
+                let ours = matches!(complaint.about, About::Output | About::System);
+                let counts = ours || (complaint.is_news(open) && !natural);
                 complaints += usize::from(counts);
                 if counts && first.is_empty() {
                     first = complaint.words;
@@ -236,7 +246,7 @@ fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<
             LogLine::Frame(_) => begun = true,
         }
     }
-    let status = child.wait().map_err(TranscodeError::Child)?;
+    let status = child.end().map_err(|crash| TranscodeError::crashed(source, crash))?;
     if status.success() && complaints == 0 {
         return Ok(());
     }

@@ -105,6 +105,11 @@ impl Workshop {
         Outcome::new(arguments, self.program(arguments).output().unwrap())
     }
 
+    /// Runs a command that stands for the program with `arguments` to its end.
+    pub fn finished(&self, arguments: &str, command: &mut Command) -> Outcome {
+        Outcome::new(arguments, command.output().unwrap())
+    }
+
     /// `extract` of `all.csv` by `rows.toml` into `out`, with further `flags`.
     pub fn extract(&self, out: &str, flags: &str) -> Outcome {
         self.egofx(&format!("extract -m all.csv -p rows.toml -o {out} {flags}"))

@@ -307,7 +307,12 @@ fn card(input: &Input) {
 /// As the first frame of a video in files, whole.
 fn picture(input: &Input) {
     let path = input.path;
-    let tools = Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), version: "0".into() };
+    let tools = Tools {
+        ffmpeg: "ffmpeg".into(),
+        ffprobe: "ffprobe".into(),
+        version: "0".into(),
+        patience: egofx::child::PATIENCE,
+    };
     let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
     let Ok(video) = source.probe(path.parent().unwrap(), Fps::new(30, 1)) else { return };
     source.open(&video, &[0], &[Transform::whole(Reader::Exact)]).for_each(drop);
