@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use egofx::checkpoint as files;
-use egofx::checkpoint::TensorInfo;
+use egofx::checkpoint::{CheckpointError, TensorInfo};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::TrainError;
@@ -69,6 +70,8 @@ mod nan_as_null {
 
 const EXPERIMENT: &str = "egofx.experiment";
 const PROGRESS: &str = "egofx.progress";
+/// The digest of everything else that the file says.
+const SHA256: &str = "egofx.sha256";
 
 /// Named tensors, in the order of their names.
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -98,7 +101,41 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: &BTreeMap<String, String>
         infos.insert(name.clone(), info(tensor)?);
     }
     let mut read = |name: &str| Ok(bytes(&tensors[name], &infos[name]));
-    Ok(files::write_safetensors(path, &infos, &mut read, metadata)?)
+    let mut metadata = metadata.clone();
+    metadata.insert(SHA256.to_owned(), digest(&metadata, &infos, &mut read)?);
+    Ok(files::write_safetensors(path, &infos, &mut read, &metadata)?)
+}
+
+/// SHA-256 over the metadata, and over names, types, shapes and bytes of all tensors in the order of their names.
+fn digest(
+    metadata: &BTreeMap<String, String>,
+    infos: &BTreeMap<String, TensorInfo>,
+    read: &mut dyn FnMut(&str) -> Result<files::Tensor, CheckpointError>,
+) -> Result<String, TrainError> {
+    let mut hasher = Sha256::new();
+    for (key, value) in metadata.iter().filter(|(key, _)| *key != SHA256) {
+        hasher.update(format!("{key:?} {value:?}\n"));
+    }
+    for (name, info) in infos {
+        hasher.update(format!("{name:?} {:?} {:?}\n", info.dtype, info.shape));
+        hasher.update(&read(name)?.bytes);
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Refuses a file that is not what was written. One without a digest is of a release before there was one.
+fn check_digest(path: &Path, file: &files::Checkpoint, header: &BTreeMap<String, String>) -> Result<(), TrainError> {
+    let refused = |why: String| TrainError::Resume { path: path.to_owned(), why };
+    let Some(written) = header.get(SHA256) else {
+        // A damaged key is no key.
+        let other = header.keys().find(|key| ![EXPERIMENT, PROGRESS].contains(&key.as_str()));
+        return other.map_or(Ok(()), |key| Err(refused(format!("its header has {key:?}, and no {SHA256}"))));
+    };
+    let infos = file.tensors().iter().map(|(name, info)| (name.clone(), info.clone())).collect();
+    let found = digest(header, &infos, &mut |name| file.read(name))?;
+    let why =
+        || format!("its content is not what was written: SHA-256 {found}, expected {written}; take another checkpoint");
+    if found == *written { Ok(()) } else { Err(refused(why())) }
 }
 
 fn info(tensor: &Tensor) -> Result<TensorInfo, TrainError> {
@@ -133,10 +170,12 @@ pub struct Saved {
 /// Opens a checkpoint.
 ///
 /// # Errors
-/// [`TrainError::Io`], [`TrainError::Checkpoint`] for a damaged file, [`TrainError::Resume`] if it is none of ours.
+/// [`TrainError::Io`], [`TrainError::Checkpoint`] for a damaged file, [`TrainError::Resume`] if it is none of ours, or not
+/// as it was written.
 pub fn open(path: &Path) -> Result<Saved, TrainError> {
     let file = files::Checkpoint::open(path)?;
     let header = header(path)?;
+    check_digest(path, &file, &header)?;
     let other = |why: String| TrainError::Resume { path: path.to_owned(), why };
     let part = |key: &str| header.get(key).ok_or_else(|| other(format!("its header has no {key}: it is no run's")));
     let experiment = Experiment::parse(part(EXPERIMENT)?).map_err(other)?;
@@ -144,7 +183,7 @@ pub fn open(path: &Path) -> Result<Saved, TrainError> {
     Ok(Saved { file, experiment, progress })
 }
 
-fn header(path: &Path) -> Result<std::collections::HashMap<String, String>, TrainError> {
+fn header(path: &Path) -> Result<BTreeMap<String, String>, TrainError> {
     use std::io::Read;
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -199,6 +238,9 @@ pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), Train
     let prefix = "model.";
     // A checkpoint of ours has the optimiser beside the weights.
     let ours = file.tensors().keys().any(|name| name.starts_with(prefix));
+    if ours {
+        check_digest(path, &file, &header(path)?)?;
+    }
     let in_file = |name: &str| if ours { format!("{prefix}{name}") } else { name.to_owned() };
     let mut wrong = Vec::new();
     for (name, tensor) in into {
@@ -281,6 +323,23 @@ mod tests {
         let into: Tensors = tensors().into_iter().map(|(name, tensor)| (name, tensor.zeros_like())).collect();
         saved.restore(&path, &into).unwrap();
         assert!(tensors().iter().all(|(name, tensor)| tensor.equal(&into[name])));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 8..bytes.len() {
+            let mut harmed = bytes.clone();
+            harmed[at] ^= 1;
+            std::fs::write(&path, &harmed).unwrap();
+            // A blank that became another one in the header's filling says nothing.
+            let is_filling = bytes[at] == b' ';
+            assert!(is_filling || open(&path).is_err(), "byte {at} of {}", bytes.len());
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(open(&path).is_ok());
     }
 
     #[test]

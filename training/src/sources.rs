@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use egofx::convert::{RowRule, Source};
 use egofx::store::RowKind;
@@ -33,6 +34,8 @@ pub struct Sources {
     pub caches: Vec<PathBuf>,
     /// Folders that may hold `.runtime/` with an ffmpeg.
     pub bases: Vec<PathBuf>,
+    /// How long that ffmpeg may give no sign of life while it is waited for; `None` for the usual time.
+    pub patience: Option<Duration>,
     /// Annotations by the split that they are.
     pub annotations: Vec<(Split, PathBuf)>,
     /// Names and numbers of the classes.

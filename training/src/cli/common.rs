@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tch::Device;
 
-use egofx::places::{bases, hub_caches};
+use egofx::places::{bases, child_timeout_set, hub_caches};
 use egofx_train::device::{self, Choice, Found};
-use egofx_train::native;
-use egofx_train::ranks::{Carrier, World, launch};
+use egofx_train::error::TrainError;
+use egofx_train::native::{self, Meeting};
+use egofx_train::ranks::launch::{self, Launch};
+use egofx_train::ranks::{Carrier, World};
 use egofx_train::sources::Sources;
 
 use super::tell;
@@ -62,6 +67,7 @@ impl Data {
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
             bases: bases(),
+            patience: child_timeout_set(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![],
@@ -131,13 +137,35 @@ impl Place {
             (Backend::Auto, Device::Cuda(_)) | (Backend::Nccl, _) => Carrier::Nccl,
             (Backend::Auto | Backend::Gloo, _) => Carrier::Gloo,
         };
-        let world = World::join(&launch, carrier)?;
+        let world = waited_for(&launch, || World::join(&launch, carrier))?;
         let (meeting, name) = (&launch.meeting, carrier.name());
         if world.leads() {
             tell(format_args!("device: {found}; {} processes by {}, {name}", meeting.size, launch.by));
         }
         Ok((found, usize::from(self.workers), world))
     }
+}
+
+/// Seconds after which it is told that the other processes are waited for.
+const LATE_SEC: u64 = 20;
+
+/// What `join` gives; tells what it waits for if that takes long.
+fn waited_for(launch: &Launch, join: impl FnOnce() -> Result<World, TrainError>) -> Result<World, TrainError> {
+    let (met, waiting) = mpsc::channel::<()>();
+    let meeting = launch.meeting.clone();
+    let late = thread::spawn(move || {
+        if waiting.recv_timeout(Duration::from_secs(LATE_SEC)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let Meeting { rank, size, host, port, timeout_s, .. } = &meeting;
+            tell(format_args!(
+                "rank {rank} of {size} waits for the others at {host}:{port}, for up to {timeout_s} s \
+                 (EGOFX_TRAIN_TIMEOUT_S)"
+            ));
+        }
+    });
+    let world = join();
+    drop(met);
+    let _ = late.join();
+    world
 }
 
 /// How processes that train together talk.

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
+use egofx::decode::{
+    Fault, FfmpegSource, Frame, FrameSource, HwAccel, Pixels, ProbeError, Tools, VideoInfo, random_region,
+};
 use egofx::grid::egoclip::EgoclipError;
 use egofx::recipe::{Channels, Reader, Transform};
 use serde::{Deserialize, Serialize};
@@ -103,6 +105,14 @@ pub enum ClipError {
         /// What is wrong with it.
         why: String,
     },
+    /// Its video was not read, through no fault of its own: ffmpeg crashed, and again when it was tried once more.
+    #[error("{}: {why}; nothing is wrong with the clip, so that none takes its place", .path.display())]
+    Crashed {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        why: String,
+    },
     /// It is too short, or lies outside of its video.
     #[error("{}: {why}", .path.display())]
     Place {
@@ -111,6 +121,13 @@ pub enum ClipError {
         /// What is wrong with the place.
         why: EgoclipError,
     },
+}
+
+impl ClipError {
+    /// Whether it says nothing of the clip: then no other may take its place, and it may not be left out.
+    pub fn is_crash(&self) -> bool {
+        matches!(self, Self::Crashed { .. })
+    }
 }
 
 /// Reads clips.
@@ -128,15 +145,18 @@ pub struct Clips {
 /// each epoch. Clips are drawn evenly, so that the videos that came first are as good to keep as any others.
 struct Kept {
     room_bytes: Mutex<u64>,
-    videos: Mutex<HashMap<PathBuf, Arc<OnceLock<Arc<Pictures>>>>>,
+    videos: Mutex<HashMap<PathBuf, Arc<Place>>>,
 }
+
+/// All frames of a video, once they have been decoded; whoever wants them meanwhile waits.
+type Place = Mutex<Option<Arc<Pictures>>>;
 
 /// Frames by index.
 type Pictures = HashMap<u64, Pixels>;
 
 impl Kept {
     /// The place of a video of `width * height` pixels that is kept, or that there is room for.
-    fn place(&self, video: &VideoInfo, [width, height]: [u32; 2]) -> Option<Arc<OnceLock<Arc<Pictures>>>> {
+    fn place(&self, video: &VideoInfo, [width, height]: [u32; 2]) -> Option<Arc<Place>> {
         let mut videos = self.videos.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = videos.get(&video.path) {
             return Some(place.clone());
@@ -160,6 +180,8 @@ impl Clips {
         sources: &Sources,
     ) -> Result<Self, TrainError> {
         let tools = Tools::find(None, None, &sources.bases)?;
+        let patience = sources.patience.unwrap_or(tools.patience);
+        let tools = Tools { patience, ..tools };
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
@@ -273,14 +295,13 @@ impl Clips {
     /// What a video holds.
     ///
     /// # Errors
-    /// [`ClipError::Video`].
+    /// [`ClipError::Video`], [`ClipError::Crashed`].
     pub fn video(&self, path: &Path) -> Result<Arc<VideoInfo>, ClipError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(video) = known().get(path) {
             return Ok(video.clone());
         }
-        let why = |error: egofx::decode::ProbeError| ClipError::Video { path: path.to_owned(), why: error.to_string() };
-        let video = Arc::new(self.source.probe(path, None).map_err(why)?);
+        let video = Arc::new(self.source.probe(path, None).map_err(|error| unread(path, &error))?);
         let mut known = known();
         // Clips are drawn evenly from all videos, so that any is as good to forget as another.
         if known.len() >= KNOWN_VIDEOS
@@ -313,18 +334,22 @@ impl Clips {
     /// Pictures of all `indices`, out of a video that is kept if there is room for it.
     fn pictures(&self, video: &VideoInfo, indices: &[u64]) -> Result<Arc<Pictures>, ClipError> {
         let mut fault = None;
-        let mut decode = |wanted: &[u64]| {
-            let (pictures, why) = self.decoded(video, wanted);
+        let mut decode = |wanted: &[u64]| -> Result<Arc<Pictures>, ClipError> {
+            let (pictures, why) = self.decoded(video, wanted)?;
             fault = why;
-            Arc::new(pictures)
+            Ok(Arc::new(pictures))
         };
         let pictures = if let Some(place) = self.kept.place(video, video.size_for(&self.whole()).into()) {
-            place.get_or_init(|| decode(&(0..video.timeline.frames()).collect::<Vec<_>>())).clone()
+            let mut kept = place.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*kept {
+                Some(pictures) => pictures.clone(),
+                None => kept.insert(decode(&(0..video.timeline.frames()).collect::<Vec<_>>())?).clone(),
+            }
         } else {
             let mut wanted = indices.to_vec();
             wanted.sort_unstable();
             wanted.dedup();
-            decode(&wanted)
+            decode(&wanted)?
         };
         let Some(index) = indices.iter().find(|index| !pictures.contains_key(index)) else { return Ok(pictures) };
         let why = fault.unwrap_or_else(|| "it did not come".to_owned());
@@ -332,16 +357,26 @@ impl Clips {
         Err(ClipError::Video { path: video.path.clone(), why })
     }
 
-    fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> (Pictures, Option<String>) {
+    /// Those of `wanted` that can be decoded, and why others cannot.
+    fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> Result<(Pictures, Option<String>), ClipError> {
         let (mut found, mut fault) = (Pictures::new(), None);
         for frame in self.source.open(video, wanted, &[self.whole()]) {
             match frame {
                 Ok(Frame { index, mut pixels }) => drop(found.insert(index, pixels.remove(0))),
+                Err(why @ (Fault::Crashed(_) | Fault::Unreadable { .. })) => {
+                    return Err(ClipError::Crashed { path: video.path.clone(), why: why.to_string() });
+                }
                 Err(why) => fault = Some(why.to_string()),
             }
         }
-        (found, fault)
+        Ok((found, fault))
     }
+}
+
+/// Why a video was not probed.
+fn unread(path: &Path, error: &ProbeError) -> ClipError {
+    let (path, why) = (path.to_owned(), error.to_string());
+    if error.is_crash() { ClipError::Crashed { path, why } } else { ClipError::Video { path, why } }
 }
 
 /// How all frames of a clip are shown.

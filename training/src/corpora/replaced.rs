@@ -28,7 +28,8 @@ impl Replaced {
     /// What `read` makes of `row`, or of another of `count` rows where that fails.
     ///
     /// # Errors
-    /// [`TrainError::Clip`]: so many clips fail in a row that there is more wrong than a clip.
+    /// [`TrainError::Clip`]: so many clips fail in a row that there is more wrong than a clip. [`TrainError::Frames`]: a
+    /// decoder crashed, which says nothing of a clip; a run that was resumed would learn something else than this one.
     pub fn or_another<T>(
         &self,
         row: usize,
@@ -42,23 +43,29 @@ impl Replaced {
             match read(row, draw) {
                 Ok(found) => return Ok((row, found)),
                 Err(error) => {
-                    self.note(&error);
-                    last = Some(error);
+                    last = Some(self.note(error)?);
                     row = below(draw, count);
                 }
             }
         }
-        let why = last.map(|error| error.to_string()).unwrap_or_default();
-        Err(TrainError::Clip { tries: TRIES, why })
+        Err(TrainError::Clip { tries: TRIES, why: last.unwrap_or_default() })
     }
 
-    /// Counts a clip that nothing takes the place of.
-    pub fn note(&self, error: &ClipError) {
+    /// Counts a clip that cannot be read, and says why that is.
+    ///
+    /// # Errors
+    /// [`TrainError::Frames`]: a decoder crashed, which says nothing of the clip.
+    pub fn note(&self, error: ClipError) -> Result<String, TrainError> {
+        if error.is_crash() {
+            return Err(error.into());
+        }
+        let why = error.to_string();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.count += 1;
         if seen.reasons.len() < EXAMPLES {
-            seen.reasons.push(error.to_string());
+            seen.reasons.push(why.clone());
         }
+        Ok(why)
     }
 
     /// How many clips were replaced since this was last asked, and the first reasons.
@@ -120,6 +127,16 @@ mod tests {
         assert_eq!(replaced.or_another(3, 20, &mut draw, read).unwrap(), (3, 30));
         assert_eq!(replaced.take(), (1, vec!["7.mp4: no moov atom".to_owned()]));
         assert_eq!(replaced.take().0, 0);
+    }
+
+    #[test]
+    fn a_crash_is_an_error_and_no_broken_clip() {
+        let replaced = Replaced::default();
+        let mut draw = generator(3, Purpose::Weights);
+        let crash = || ClipError::Crashed { path: "7.mp4".into(), why: "ffmpeg was killed by signal 9".into() };
+        let error = replaced.or_another(7, 20, &mut draw, |_, _| Err::<(), _>(crash())).unwrap_err().to_string();
+        assert!(error.starts_with("7.mp4: ffmpeg was killed by signal 9"), "{error}");
+        assert!(replaced.note(crash()).is_err() && replaced.take().0 == 0);
     }
 
     #[test]

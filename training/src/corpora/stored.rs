@@ -166,13 +166,10 @@ fn write_file(
     left_out: &Replaced,
 ) -> Result<(), TrainError> {
     let read = list.par_iter().filter_map(|(name, wanted)| match bytes(clips, choice, *wanted, made_of.frames) {
-        Ok(bytes) => Some((name.clone(), bytes)),
-        Err(error) => {
-            left_out.note(&error);
-            None
-        }
+        Ok(bytes) => Some(Ok((name.clone(), bytes))),
+        Err(error) => left_out.note(error).err().map(Err),
     });
-    let read: Vec<(String, Bytes)> = read.collect();
+    let read: Vec<(String, Bytes)> = read.collect::<Result<_, TrainError>>()?;
     let refused = |why: safetensors::SafeTensorError| TrainError::io("write", path)(std::io::Error::other(why));
     let views = read.iter().map(|(name, (bytes, shape))| {
         TensorView::new(Dtype::U8, shape.to_vec(), bytes).map(|view| (name.as_str(), view))

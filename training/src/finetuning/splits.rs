@@ -110,7 +110,7 @@ impl Splits {
     /// takes the place of one that cannot be read; without it that one is left out, and counted.
     ///
     /// # Errors
-    /// No sample can be read.
+    /// No sample can be read, or a decoder crashed.
     pub fn each<T>(
         &self,
         samples: &[usize],
@@ -119,13 +119,10 @@ impl Splits {
     ) -> Result<Vec<(usize, T)>, TrainError> {
         let Some(draw) = draw else {
             let found = samples.iter().filter_map(|&sample| match read(self.row(sample), None) {
-                Ok(found) => Some((sample, found)),
-                Err(error) => {
-                    self.account.unread.note(&error);
-                    None
-                }
+                Ok(found) => Some(Ok((sample, found))),
+                Err(error) => self.account.unread.note(error).err().map(Err),
             });
-            return Ok(found.collect());
+            return found.collect();
         };
         let base = draw.next_u64();
         let own = |sample: usize| draws::generator(base, Purpose::Sample { number: sample as u64 });

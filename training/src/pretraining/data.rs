@@ -242,7 +242,7 @@ impl Corpus {
                     frames.push(Tensor::stack(&clips, 0));
                 }
                 Err(error) => {
-                    self.account.unread.note(&error);
+                    self.account.unread.note(error)?;
                     answerable.push(None);
                     frames.push(self.clips.nothing(CHOICES));
                 }

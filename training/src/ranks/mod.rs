@@ -5,6 +5,8 @@
 
 pub mod launch;
 
+use std::net::ToSocketAddrs;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -49,17 +51,18 @@ impl World {
     /// Waits until all ranks of a launch have come.
     ///
     /// # Errors
-    /// [`TrainError::Rank`]: some have not come in time, or the host or port is no good.
+    /// [`TrainError::Rank`]: some have not come in time, or the host or port is no good. A name that nobody knows is told
+    /// within seconds.
     pub fn join(launch: &Launch, carrier: Carrier) -> Result<Self, TrainError> {
         let meeting = &launch.meeting;
-        let group = Group::join(meeting, carrier == Carrier::Nccl);
         let (rank, size) = (meeting.rank as usize, meeting.size as usize);
+        let fails = |why: String| TrainError::Rank { rank, size, why };
+        resolve(&meeting.host, meeting.port).map_err(&fails)?;
+        let group = Group::join(meeting, carrier == Carrier::Nccl);
         let world = |group| Self { place: Place { rank, size }, group: Some(group) };
-        group.map(world).map_err(|cause| TrainError::Rank {
-            rank,
-            size,
-            why: format!("the others were not met at {}:{}: {cause}", meeting.host, meeting.port),
-        })
+        group
+            .map(world)
+            .map_err(|cause| fails(format!("the others were not met at {}:{}: {cause}", meeting.host, meeting.port)))
     }
 
     /// The place of this rank.
@@ -161,6 +164,27 @@ impl World {
     }
 }
 
+/// Times that a name is looked up, a second apart: a cluster's name server may be as late as its nodes.
+const LOOKS: u32 = 5;
+
+/// Whether anybody knows `host`; libtorch would go on asking until the time for all ranks to come is over.
+fn resolve(host: &str, port: u16) -> Result<(), String> {
+    let mut last = String::new();
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        match (host, port).to_socket_addrs() {
+            Ok(mut addresses) if addresses.next().is_some() => return Ok(()),
+            Ok(_) => "it has no address".clone_into(&mut last),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(format!(
+        "the name of the host {host:?}, where the others are to be met, cannot be resolved: {last}; set MASTER_ADDR"
+    ))
+}
+
 /// The place of a rank among all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -183,6 +207,19 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_nobody_knows_is_told_within_seconds() {
+        let began = std::time::Instant::now();
+        let variables =
+            [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "no-such-host.invalid"), ("MASTER_PORT", "15001")];
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let launch = launch::find(variable).unwrap().unwrap();
+        let error = World::join(&launch, Carrier::Gloo).err().unwrap().to_string();
+        assert!(error.contains("\"no-such-host.invalid\"") && error.contains("cannot be resolved"), "{error}");
+        assert!(began.elapsed().as_secs() < 300, "long before the others are given up");
+    }
 
     #[test]
     fn shares_are_equally_long_and_together_the_batch() {

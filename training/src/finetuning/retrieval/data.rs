@@ -156,7 +156,7 @@ impl<K: Benchmark> Data<K> {
                             clips.push(sample);
                             frames.push(found);
                         }
-                        Err(error) => self.account.unread.note(&error),
+                        Err(error) => drop(self.account.unread.note(error)?),
                     }
                 }
                 Sample::Sentence(sentence) => {
