@@ -85,7 +85,8 @@ pub fn twice<T, E: std::fmt::Display>(
 
 /// Lets the moment pass in which `trouble` came, and tells of it.
 pub fn wait_before_again(trouble: &dyn std::fmt::Display) {
-    log::warn!("{trouble}; it is tried once more");
+    // What an error says that ends the work is not true yet.
+    log::warn!("{}; it is tried once more", trouble.to_string().trim_end_matches("; tried twice"));
     thread::sleep(PAUSE);
 }
 

@@ -174,9 +174,9 @@ fn resolve(host: &str, port: u16) -> Result<(), String> {
         if look > 0 {
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
-        match (host, port).to_socket_addrs() {
-            Ok(mut addresses) if addresses.next().is_some() => return Ok(()),
-            Ok(_) => "it has no address".clone_into(&mut last),
+        match (host, port).to_socket_addrs().map(|mut addresses| addresses.next()) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => "it has no address".clone_into(&mut last),
             Err(error) => last = error.to_string(),
         }
     }
