@@ -7,10 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{
-    Fault, FfmpegSource, Frame, FrameSource, HwAccel, Pixels, ProbeError, Tools, VideoInfo, random_region,
-};
-use egofx::grid::egoclip::EgoclipError;
+use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
 use egofx::recipe::{Channels, Reader, Transform};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -19,6 +16,8 @@ use super::choice::Choice;
 use super::listed::Clip;
 use super::pixels::{Picture, Planes};
 use super::stored::Stored;
+pub use super::unread::ClipError;
+use super::unread::of_probe;
 use crate::behaviour::Behaviour;
 use crate::draws::unit;
 use crate::error::TrainError;
@@ -92,42 +91,6 @@ pub struct Wanted<'w> {
     pub path: &'w Path,
     /// Where it lies in it.
     pub clip: Clip,
-}
-
-/// Why a clip has no frames.
-#[derive(Debug, thiserror::Error)]
-pub enum ClipError {
-    /// Its video cannot be read.
-    #[error("{}: {why}", .path.display())]
-    Video {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Its video was not read, through no fault of its own: ffmpeg crashed, and again when it was tried once more.
-    #[error("{}: {why}; nothing is wrong with the clip, so that none takes its place", .path.display())]
-    Crashed {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        why: String,
-    },
-    /// It is too short, or lies outside of its video.
-    #[error("{}: {why}", .path.display())]
-    Place {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with the place.
-        why: EgoclipError,
-    },
-}
-
-impl ClipError {
-    /// Whether it says nothing of the clip: then no other may take its place, and it may not be left out.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Crashed { .. })
-    }
 }
 
 /// Reads clips.
@@ -301,7 +264,7 @@ impl Clips {
         if let Some(video) = known().get(path) {
             return Ok(video.clone());
         }
-        let video = Arc::new(self.source.probe(path, None).map_err(|error| unread(path, &error))?);
+        let video = Arc::new(self.source.probe(path, None).map_err(|error| of_probe(path, &error))?);
         let mut known = known();
         // Clips are drawn evenly from all videos, so that any is as good to forget as another.
         if known.len() >= KNOWN_VIDEOS
@@ -371,12 +334,6 @@ impl Clips {
         }
         Ok((found, fault))
     }
-}
-
-/// Why a video was not probed.
-fn unread(path: &Path, error: &ProbeError) -> ClipError {
-    let (path, why) = (path.to_owned(), error.to_string());
-    if error.is_crash() { ClipError::Crashed { path, why } } else { ClipError::Video { path, why } }
 }
 
 /// How all frames of a clip are shown.

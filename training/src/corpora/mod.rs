@@ -10,4 +10,5 @@ pub mod narrations;
 pub mod pixels;
 pub mod replaced;
 pub mod stored;
+mod unread;
 pub mod words;
