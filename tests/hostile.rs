@@ -36,6 +36,7 @@ fn names(prefix: &str) -> Vec<String> {
 
 /// Runs the program on a file that it must refuse with exit code 2 and all of `words`; gives what it says.
 #[track_caller]
+#[expect(clippy::zombie_processes, reason = "wait4 waits, and says what was used")]
 fn refused(shop: &Workshop, arguments: &str, words: &[&str]) -> String {
     let mut command = shop.program(arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -151,7 +151,7 @@ pub fn read_foreign() -> ExitCode {
 /// The exit code of a command that ended with `error`: 1 where a device failed, or a library that writes to it, and 2 where
 /// the request cannot be met.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| is_failure(cause)) { FAILED } else { BAD_REQUEST }
+    if error.chain().any(is_failure) { FAILED } else { BAD_REQUEST }
 }
 
 fn is_failure(cause: &(dyn Error + 'static)) -> bool {

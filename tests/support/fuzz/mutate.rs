@@ -72,11 +72,15 @@ fn change(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
     match rng.below(10) {
         0..=2 => {
             let bit = rng.below(8);
-            bytes.get_mut(at).map(|byte| *byte ^= 1 << bit);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
         }
         3 => {
             let value = *rng.pick(&[0, 0xff, 0x80, 0x7f, b'{', b'[', b'(', b'"', b',', b'\n', b'-']);
-            bytes.get_mut(at).map(|byte| *byte = value);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
         }
         4 => bytes.truncate(at),
         5 => {
