@@ -227,11 +227,12 @@ processor:
 	@echo "cores: $$(nproc)"
 	@env | grep -E '^(ATEN_|MKL_|ONEDNN_|DNNL_|OMP_|ORT_|EGOFX_)' | sort || true
 
-# A package of its own, compiled into the same folder: its dependencies are there already.
+# A package of its own, compiled into the same folder and of the same versions: its dependencies are there already.
 SECONDS ?= 60
 SEED    ?= 1
 fuzz: setup ## mutated files for every parser of foreign bytes, for SECONDS altogether, from SEED on
-	CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target) $(CARGO) run --release --locked $(FEATURES) \
+	cp Cargo.lock fuzz/Cargo.lock
+	CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target) $(CARGO) run --release $(FEATURES) \
 		--manifest-path fuzz/Cargo.toml -- $(SECONDS) $(SEED) $(TARGET)
 
 bench: setup ## the benchmarks
