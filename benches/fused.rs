@@ -14,6 +14,7 @@ use egofx::backbone::{
     Asked, Backbone, Card, ClipBatch, Device, Feed, GraphSession, Input, OnnxBackbone, Precision, Provider, Sentence,
     SessionOptions, Towers,
 };
+use egofx::pixels::Pixels;
 
 use support::{Fallible, Spread, head, inputs, row, show, timed};
 
@@ -63,7 +64,7 @@ fn main() -> Fallible {
 /// One sentence on all windows, by the whole tower.
 fn whole_tower(graph: &mut GraphSession, windows: &ClipBatch, sentence: &Sentence) -> Fallible<Vec<f32>> {
     let feeds = [
-        Feed::Bytes("frames", (&windows.pixels).into(), vec![WINDOWS, FRAMES, 256, 256, 3]),
+        Feed::Bytes("frames", windows.pixels.levels(), vec![WINDOWS, FRAMES, 256, 256, 3]),
         Feed::Ints("ids", sentence.ids.repeat(WINDOWS).into(), vec![WINDOWS, TOKENS]),
         Feed::Ints("mask", sentence.mask.repeat(WINDOWS).into(), vec![WINDOWS, TOKENS]),
     ];
@@ -72,7 +73,7 @@ fn whole_tower(graph: &mut GraphSession, windows: &ClipBatch, sentence: &Sentenc
 
 fn windows() -> ClipBatch {
     let bytes = WINDOWS * FRAMES * 256 * 256 * 3;
-    ClipBatch { clips: WINDOWS, frames: FRAMES, pixels: (0..bytes).map(|i| (i * 7 % 251) as u8).collect() }
+    ClipBatch { clips: WINDOWS, frames: FRAMES, pixels: Pixels::U8((0..bytes).map(|i| (i * 7 % 251) as u8).collect()) }
 }
 
 /// A sentence unlike the others, half of it padding.

@@ -18,6 +18,7 @@ use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError,
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
 use egofx::pipeline::{self, Control, OnError, Options, Questions, Report, Run};
+use egofx::pixels::Pixels;
 use egofx::plan::{Plan, Wanted};
 use egofx::recipe::{Frames, Recipe, Transform};
 use egofx::store::{RowKind, Shard, Store};
@@ -125,7 +126,7 @@ impl Case {
         let batch = |clips: usize| ClipBatch {
             clips,
             frames,
-            pixels: (0..clips * window).map(|i| (i * 7 % 251) as u8).collect(),
+            pixels: Pixels::U8((0..clips * window).map(|i| (i * 7 % 251) as u8).collect()),
         };
         let (full, last) = (batch(self.batch_size), batch(windows % self.batch_size));
         let mut work = || -> Result<(), BackboneError> {

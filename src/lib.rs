@@ -18,6 +18,7 @@ pub mod foreign;
 pub mod ids;
 pub mod meter;
 pub mod npy;
+pub mod pixels;
 pub mod places;
 pub mod time;
 

@@ -221,7 +221,7 @@ fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
     let clip_bytes = |recipe: &Recipe| {
         let frames = recipe.frames()?;
         let side = frames.transform.crop as usize;
-        Some(frames.grid.frames() as usize * side * side * 3)
+        Some(frames.grid.frames() as usize * side * side * 3 * frames.transform.value_bytes())
     };
     let Some(largest) = recipes.iter().filter_map(clip_bytes).max() else { return 1 };
     let batches = largest.saturating_mul(3 * options.batch_size);
@@ -231,6 +231,7 @@ fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::{Filter, Reader};
 
     fn recipe(crop: u32) -> Recipe {
         let folder = tempfile::tempdir().unwrap();
@@ -259,6 +260,10 @@ mod tests {
         assert_eq!(slots(&[], 256 << 20), 1, "sentences alone");
         assert_eq!(slots(&[recipe(256)], (24 + 10) * clip), 10);
         assert_eq!((slots(&[recipe(256)], 0), slots(&[recipe(1), recipe(256)], (24 + 10) * clip)), (1, 10));
+        let mut floats = recipe(256);
+        let transform = floats.body.transform.as_mut().unwrap();
+        (transform.filter, transform.reader) = (Filter::BilinearAliased, Reader::Decord);
+        assert_eq!(slots(&[floats], (24 + 10) * 4 * clip), 10, "four bytes a value");
         assert_eq!(slots(&[recipe(1)], 256 << 20), MOST_CLIPS);
         assert_eq!(slots(&[recipe(256)], usize::MAX), MOST_CLIPS);
     }

@@ -254,6 +254,10 @@ impl Recipe {
         if let Some(rule) = self.rule.filter(|rule| rule.preparation == Preparation::Question) {
             parts["sentences"] = rule.preparation.name().into();
         }
+        // Filters of the same name once rounded what they scaled: other rows.
+        if self.body.transform.is_some_and(Transform::scales_floats) {
+            parts["scaled"] = "float32".into();
+        }
         digest::text(&parts.to_string())
     }
 
@@ -438,6 +442,26 @@ dtype = "f32"
         }
         let error = read(&read_only.replace("\"nlq\"", "\"mq\"")).unwrap_err().to_string();
         assert!(error.contains("no rule of egovlpv2 is called \"mq\""), "{error}");
+    }
+
+    /// Only what changed its meaning has another fingerprint than in the versions that rounded whatever they scaled.
+    #[test]
+    fn scaling_in_single_precision_is_told_by_the_fingerprint_and_nothing_else_is() {
+        let towers = Towers::single(Path::new("onnx"), "tiny", "embedding").unwrap();
+        let is_as_before = |recipe: &Recipe| {
+            let parts = serde_json::json!({
+                "schema": SCHEMA_VERSION, "recipe": recipe, "cards": towers.cards(), "precision": "fp32", "vocabulary": null,
+            });
+            recipe.fingerprint(&towers, "fp32", None) == digest::text(&parts.to_string())
+        };
+        let decord = GOOD.replace("channels", "reader = \"decord\"\nchannels");
+        let aliased = |text: &str| read(&text.replace("\"bilinear\"", "\"bilinear-aliased\"")).unwrap();
+        for recipe in [read(GOOD).unwrap(), read(&decord).unwrap(), aliased(GOOD)] {
+            assert!(is_as_before(&recipe) && !recipe.body.transform.unwrap().scales_floats(), "{recipe:?}");
+        }
+        let floats = aliased(&decord);
+        assert!(!is_as_before(&floats) && floats.body.transform.unwrap().scales_floats());
+        assert!(!is_as_before(&floats.under(2)), "a store of schema 2 was made by rounding too");
     }
 
     #[test]

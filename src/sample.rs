@@ -4,8 +4,10 @@
 //! so memory depends on how windows overlap and not on how long the video is.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use crate::decode::{Frame, Pixels};
+use crate::decode::Frame;
+use crate::pixels::Pixels;
 
 /// A window that waits for its frames.
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ pub struct Clip {
     /// The window within the task.
     pub window: u64,
     /// The frames, in order.
-    pub frames: Vec<Pixels>,
+    pub frames: Vec<Arc<Pixels>>,
 }
 
 /// What became of a window.
@@ -92,7 +94,8 @@ impl Sampler {
         let mut settled = Vec::new();
         while self.wishes.front().is_some_and(|wish| decided(wish.last())) {
             let Some(wish) = self.wishes.pop_front() else { break };
-            let frames: Option<Vec<Pixels>> = wish.frames.iter().map(|&index| self.spend(index, wish.size)).collect();
+            let frames: Option<Vec<Arc<Pixels>>> =
+                wish.frames.iter().map(|&index| self.spend(index, wish.size)).collect();
             let Wish { task, window, frames: wanted, .. } = wish;
             settled.push(match frames {
                 Some(frames) if frames.len() == wanted.len() => Sampled::Clip(Clip { task, window, frames }),
@@ -103,7 +106,7 @@ impl Sampler {
     }
 
     /// One use of a frame; the last one lets go of it.
-    fn spend(&mut self, index: u64, size: usize) -> Option<Pixels> {
+    fn spend(&mut self, index: u64, size: usize) -> Option<Arc<Pixels>> {
         let (frame, uses) = self.held.get_mut(&index)?;
         *uses -= 1;
         let (pixels, spent) = (frame.pixels.get(size).cloned(), *uses == 0);
@@ -116,8 +119,6 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn wish(window: u64, frames: &[u64]) -> Wish {
@@ -125,11 +126,11 @@ mod tests {
     }
 
     fn frame(index: u64) -> Frame {
-        Frame { index, pixels: vec![Arc::new(vec![index as u8])] }
+        Frame { index, pixels: vec![Arc::new(Pixels::U8(vec![index as u8]))] }
     }
 
     fn shown(sampled: &[Sampled]) -> Vec<(u64, Option<Vec<u8>>)> {
-        let bytes = |clip: &Clip| clip.frames.iter().map(|p| p[0]).collect();
+        let bytes = |clip: &Clip| clip.frames.iter().map(|p| p.levels()[0]).collect();
         let one = |s: &Sampled| match s {
             Sampled::Clip(clip) => (clip.window, Some(bytes(clip))),
             Sampled::Broken { window, .. } => (*window, None),

@@ -50,7 +50,7 @@ fn codes(path: &Path, wanted: &[u64]) -> Vec<u64> {
     let frames: BTreeMap<u64, u64> = source
         .open(&video, &ascending, &[CODED])
         .map(|frame| frame.unwrap())
-        .map(|frame| (frame.index, code(&frame.pixels[0])))
+        .map(|frame| (frame.index, code(&frame.pixels[0].levels())))
         .collect();
     wanted.iter().map(|index| frames[index]).collect()
 }

@@ -123,3 +123,34 @@ fn as_released_the_last_windows_of_egovlp_are_zero_rows_and_sound() {
         assert!(fixed.features.outer_iter().all(|row| row.iter().any(|&value| value != 0.0)));
     }
 }
+
+/// Frames that are scaled in single precision and frames that are only cut meet in one batch, and a recipe that rounds shares
+/// their decode.
+#[test]
+fn frames_that_are_scaled_in_floats_change_no_bit_of_those_beside_them() {
+    let shop = Workshop::new();
+    shop.recipe("coarse", EGOVLP, "hdf5", "f32");
+    let text = std::fs::read_to_string(shop.recipe("rows", EGOVLP, "hdf5", "f32")).unwrap();
+    let read = text.replace("channels", "reader = \"decord\"\nchannels");
+    shop.write("rounded.toml", &read);
+    shop.write("rows.toml", read.replace("\"bilinear\"", "\"bilinear-aliased\""));
+    for (name, size) in [("cut", "342x256"), ("grown", "160x120"), ("shrunk", "640x480")] {
+        shop.encode(&format!("{name}.mp4"), size, 70, H264);
+    }
+    shop.manifest(&["cut.mp4", "grown.mp4", "shrunk.mp4"]);
+    let of = |store: &str| ["cut", "grown", "shrunk"].map(|video| row_bits(&shop.unit(store, video)));
+    shop.egofx("extract -m all.csv -p coarse.toml -p rounded.toml -o out --batch-size 4").ends_with(0);
+    let mut found = Vec::new();
+    for flags in ["--batch-size 1", "--batch-size 3 --decoders 3", "--batch-size 64", "-p coarse.toml -p rounded.toml"]
+    {
+        let out = format!("out{}", flags.replace(' ', "_"));
+        shop.extract(&out, flags).ends_with(0);
+        found.push(of(&format!("{out}/rows")));
+        if flags.contains("-p") {
+            assert!(["coarse", "rounded"].iter().all(|set| of(&format!("{out}/{set}")) == of(&format!("out/{set}"))));
+        }
+    }
+    assert!(found.iter().all(|rows| *rows == found[0]), "batches or other recipes changed rows");
+    let [cut, grown, _] = of("out/rounded");
+    assert_eq!((found[0][0] == cut, found[0][1] == grown), (true, false), "what is only cut has the bits that it had");
+}

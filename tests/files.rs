@@ -62,8 +62,9 @@ fn assert_whole(path: &Path, frames: usize, start_sec: f64) -> VideoInfo {
     for frame in &whole {
         let at = frame.index as usize;
         let neighbours = &plain[at.saturating_sub(3)..(at + 4).min(plain.len())];
-        let nearest = neighbours.iter().map(|other| distance(&frame.pixels[0], other)).fold(f64::INFINITY, f64::min);
-        let off = distance(&frame.pixels[0], &plain[at]);
+        let nearest =
+            neighbours.iter().map(|other| distance(&frame.pixels[0].levels(), other)).fold(f64::INFINITY, f64::min);
+        let off = distance(&frame.pixels[0].levels(), &plain[at]);
         assert!(off <= nearest + NEAR_LEVELS, "{name}: frame {at} is {off} levels off, another one {nearest}");
     }
     let last = frames as u64 - 1;

@@ -69,9 +69,9 @@ fn whole_tower(shop: &Workshop, unit: &Unit, row: usize, graph: &mut GraphSessio
     let mut distinct = wanted.clone();
     distinct.dedup();
     let shown: Vec<_> = source.open(&video, &distinct, &[frames.transform]).map(Result::unwrap).collect();
-    let pixels = wanted.iter().flat_map(|frame| {
-        shown.iter().find(|shown| shown.index == *frame).unwrap().pixels[0].iter().copied().collect::<Vec<u8>>()
-    });
+    let pixels = wanted
+        .iter()
+        .flat_map(|frame| shown.iter().find(|shown| shown.index == *frame).unwrap().pixels[0].levels().into_owned());
     let tokenizer = Tokenizer::open(&shop.path("words")).unwrap();
     let rule = TextRule::find("nlq", TextModel::EgoVlpV2).unwrap();
     let text = tokenizer.encode(rule, &[unit.header.query_text.as_ref().unwrap()]).unwrap();

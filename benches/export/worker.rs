@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use egofx::backbone::{
     Backbone, ClipBatch, Device, Feed, GraphSession, Input, OnnxBackbone, Precision, Runtime, SessionOptions, Towers,
 };
+use egofx::pixels::Pixels;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -53,7 +54,7 @@ impl Worker {
                 let backbone = self.backbone(&models, card, precision)?;
                 let input = backbone.towers().frames().ok_or("the backbone takes no frames")?;
                 let pixels = pixels(batch, frames, seed, input.height as usize, input.width as usize);
-                let batch = ClipBatch { clips: batch, frames, pixels };
+                let batch = ClipBatch { clips: batch, frames, pixels: Pixels::U8(pixels) };
                 let (rows, cost) = timed(|| backbone.forward(&Input::Windows(&batch)));
                 let rows: Vec<Vec<f32>> = rows?.rows().into_iter().map(|row| row.to_vec()).collect();
                 Ok(json!({"seconds": cost.wall, "rows": rows}))

@@ -120,7 +120,7 @@ pub struct VideoCard {
     pub feature: Feature,
 }
 
-/// `uint8` RGB frames `[B, F, height, width, 3]`.
+/// `uint8` RGB frames `[B, F, height, width, 3]`, or `float32` of the same scale where they were scaled in single precision.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FrameInput {
     /// The graph's name for it.

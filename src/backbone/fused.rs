@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+use super::frame_graph::FrameGraph;
 use super::session::{Feed, GraphSession, SessionOptions};
 use super::text::feeds;
 use super::towers::{FusedCards, MASK, TEXT_TOKENS, VIDEO_TOKENS};
@@ -22,7 +23,7 @@ const KEPT_SENTENCES: usize = 256;
 /// The loaded graphs.
 pub(super) struct FusedTowers {
     pub(super) cards: FusedCards,
-    pub(super) lower_video: GraphSession,
+    pub(super) lower_video: FrameGraph,
     pub(super) lower_text: GraphSession,
     pub(super) upper: GraphSession,
     sentences: HashMap<Arc<Sentence>, Arc<[f32]>>,
@@ -38,7 +39,7 @@ impl FusedTowers {
         let open = |card: &super::Card| GraphSession::open(runtime, &card.graph_path(models), options);
         Ok(Self {
             cards: cards.clone(),
-            lower_video: open(&cards.lower_video)?,
+            lower_video: FrameGraph::open(runtime, &cards.lower_video.graph_path(models), &cards.input, options)?,
             lower_text: open(&cards.lower_text)?,
             upper: open(&cards.upper)?,
             sentences: HashMap::new(),
@@ -66,10 +67,7 @@ impl FusedTowers {
     }
 
     fn video_tokens(&mut self, batch: &ClipBatch) -> Result<Tokens, BackboneError> {
-        let input = &self.cards.input;
-        let shape = vec![batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
-        let feed = Feed::Bytes(&input.name, Cow::Borrowed(&batch.pixels), shape);
-        let (_, values) = self.lower_video.run_rows(&[feed], VIDEO_TOKENS)?;
+        let (_, values) = self.lower_video.rows(batch, VIDEO_TOKENS)?;
         Ok(Tokens { each: values.len() / batch.clips, values })
     }
 

@@ -5,9 +5,11 @@
 
 mod card;
 mod device;
+mod frame_graph;
 mod fused;
 mod golden;
 mod onnx;
+mod retype;
 mod runtime;
 mod session;
 mod text;
@@ -27,15 +29,17 @@ pub use runtime::{LibrarySearch, Runtime};
 pub use session::{Feed, GraphSession, Outputs, SessionOptions};
 pub use towers::{FusedCards, TextCard, Towers};
 
-/// A dense input of one model: `clips` windows of `frames` frames, `uint8`, in the card's layout, flat.
+use crate::pixels::Pixels;
+
+/// A dense input of one model: `clips` windows of `frames` frames in the card's layout, flat.
 #[derive(Debug, Clone)]
 pub struct ClipBatch {
     /// Number of windows, at least 1.
     pub clips: usize,
     /// Frames in each.
     pub frames: usize,
-    /// `clips * frames * height * width * 3` bytes.
-    pub pixels: Vec<u8>,
+    /// `clips * frames * height * width * 3` values: `uint8`, or `float32` of the same scale.
+    pub pixels: Pixels,
 }
 
 /// A sentence as a text tower takes it.

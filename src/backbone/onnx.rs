@@ -2,14 +2,14 @@
 //!
 //! Not for finding the library or the cards. Invariant: a row is the same in every batch.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use ndarray::Array2;
 use ort::value::{TensorElementType, ValueType};
 
+use super::frame_graph::FrameGraph;
 use super::fused::FusedTowers;
-use super::session::{Feed, GraphSession, SessionOptions};
+use super::session::{GraphSession, SessionOptions};
 use super::text::TextTower;
 use super::{Backbone, BackboneError, Card, ClipBatch, Input, Provider, Runtime, Towers, VideoCard};
 
@@ -27,7 +27,7 @@ enum Loaded {
 
 struct VideoTower {
     card: VideoCard,
-    session: GraphSession,
+    graph: FrameGraph,
 }
 
 impl OnnxBackbone {
@@ -56,9 +56,9 @@ impl OnnxBackbone {
     /// Runs the golden inputs of all cards; for each its card and the largest difference from its golden output.
     pub fn golden_errors(&mut self) -> Result<Vec<(&Card, f32)>, BackboneError> {
         let graphs = match &mut self.loaded {
-            Loaded::Video(video) => vec![&mut video.session],
+            Loaded::Video(video) => vec![video.graph.session()?],
             Loaded::Text(text) => vec![&mut text.session],
-            Loaded::Fused(fused) => vec![&mut fused.lower_video, &mut fused.lower_text, &mut fused.upper],
+            Loaded::Fused(fused) => vec![fused.lower_video.session()?, &mut fused.lower_text, &mut fused.upper],
         };
         let error = |(card, graph): (_, &mut GraphSession)| golden_error(card, graph).map(|error| (card, error));
         self.towers.cards().into_iter().zip(graphs).map(error).collect()
@@ -103,19 +103,17 @@ impl VideoTower {
         card: &VideoCard,
         options: SessionOptions,
     ) -> Result<Self, BackboneError> {
-        let graph = card.card.graph_path(models);
-        let session = GraphSession::open(runtime, &graph, options)?;
-        match signature_fault(&session, card) {
-            Some(why) => Err(BackboneError::Signature { graph, why }),
-            None => Ok(Self { card: card.clone(), session }),
+        let path = card.card.graph_path(models);
+        let mut graph = FrameGraph::open(runtime, &path, &card.input, options)?;
+        match signature_fault(graph.session()?, card) {
+            Some(why) => Err(BackboneError::Signature { graph: path, why }),
+            None => Ok(Self { card: card.clone(), graph }),
         }
     }
 
     fn forward(&mut self, batch: &ClipBatch) -> Result<Array2<f32>, BackboneError> {
-        let (input, feature) = (&self.card.input, &self.card.feature);
-        let shape = vec![batch.clips, batch.frames, input.height as usize, input.width as usize, 3];
-        let feed = Feed::Bytes(&input.name, Cow::Borrowed(&batch.pixels), shape);
-        let (found, values) = self.session.run_rows(&[feed], &feature.name)?;
+        let feature = &self.card.feature;
+        let (found, values) = self.graph.rows(batch, &feature.name)?;
         let (rows, dim) = (batch.clips, feature.dim);
         let array = Array2::from_shape_vec((rows, dim), values);
         match array {

@@ -57,8 +57,8 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_library).max()
 }
 
-/// ONNX Runtime, loaded. One per process.
-#[derive(Debug)]
+/// ONNX Runtime, loaded. One per process; clones are the same one.
+#[derive(Debug, Clone)]
 pub struct Runtime {
     pub(super) environment: Environment,
     /// The library's file.

@@ -4,14 +4,19 @@
 //! no silent fall-back to the CPU.
 
 use std::borrow::Cow;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
-use super::{BackboneError, Device, Precision, Provider, Runtime};
+use super::{BackboneError, Device, Precision, Provider, Runtime, retype};
+
+/// ONNX Runtime's name for the folder of the weights of a graph that comes without one
+/// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// How a graph is loaded.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +81,41 @@ impl GraphSession {
     /// graph cannot be had.
     pub fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> Result<Self, BackboneError> {
         options.device.check_precision(options.precision)?;
-        let session = open(runtime, graph, options).map_err(|e| BackboneError::Load {
-            graph: graph.to_owned(),
-            device: options.device.to_string(),
-            why: explain(&e.to_string(), options.device.provider),
-        })?;
-        Ok(Self { graph: graph.to_owned(), session, provider: options.device.provider })
+        let loaded = builder(runtime, options).and_then(|mut builder| builder.commit_from_file(graph));
+        Self::opened(graph, options, loaded.map_err(|e| explain(&e.to_string(), options.device.provider)))
+    }
+
+    /// Loads `graph`, whose `uint8` input `input` takes `float32` of the same scale instead.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`BackboneError::Load`] also if the graph computes on `uint8`.
+    pub fn open_for_floats(
+        runtime: &Runtime,
+        graph: &Path,
+        input: &str,
+        options: SessionOptions,
+    ) -> Result<Self, BackboneError> {
+        options.device.check_precision(options.precision)?;
+        let mut bytes = fs::read(graph).map_err(|source| BackboneError::Io { path: graph.to_owned(), source })?;
+        let loaded = retype::take_floats(&mut bytes, input).and_then(|()| {
+            let loaded = builder(runtime, options).and_then(|builder| commit(builder, &bytes, graph));
+            loaded.map_err(|e| explain(&e.to_string(), options.device.provider))
+        });
+        let explained = loaded.map_err(|why| {
+            format!(
+                "{why} (frames of this video are scaled in float32, which the graph has to take in place of uint8; the \
+                 recipe's filters bilinear, bicubic and area round them)"
+            )
+        });
+        Self::opened(graph, options, explained)
+    }
+
+    fn opened(graph: &Path, options: SessionOptions, loaded: Result<Session, String>) -> Result<Self, BackboneError> {
+        let (graph, device) = (graph.to_owned(), options.device);
+        match loaded {
+            Ok(session) => Ok(Self { graph, session, provider: device.provider }),
+            Err(why) => Err(BackboneError::Load { graph, device: device.to_string(), why }),
+        }
     }
 
     /// The graph's file.
@@ -170,7 +204,8 @@ fn inputs<'f>(feeds: &'f [Feed]) -> ort::Result<Inputs<'f>> {
     feeds.iter().map(tensor).collect()
 }
 
-fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> ort::Result<Session> {
+/// How a graph is to be loaded.
+fn builder(runtime: &Runtime, options: SessionOptions) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(options.threads)?
@@ -183,7 +218,13 @@ fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> ort::Result
     if options.device.provider == Provider::OpenVino {
         builder = builder.with_disable_cpu_fallback()?;
     }
-    builder.commit_from_file(graph)
+    Ok(builder)
+}
+
+/// Loads the graph `bytes`, whose weights lie where those of the file `graph` do.
+fn commit(builder: SessionBuilder, bytes: &[u8], graph: &Path) -> ort::Result<Session> {
+    let folder = graph.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    builder.with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())?.commit_from_memory(bytes)
 }
 
 fn provider(SessionOptions { device, precision, threads, .. }: SessionOptions) -> Option<ExecutionProviderDispatch> {

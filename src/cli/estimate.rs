@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use egofx::backbone::{Asked, Backbone, ClipBatch, Input, Sentence, Towers};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, VideoInfo};
+use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
 use egofx::recipe::{Recipe, Transform};
 use egofx::time::TimeSpan;
@@ -86,7 +87,7 @@ fn row_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> anyh
     let pixels =
         backbone.towers().frames().map_or(0, |input| clips * frames * (input.height * input.width * 3) as usize);
     // Not zeros: some kernels are faster on them.
-    let batch = ClipBatch { clips, frames, pixels: (0..pixels).map(|i| (i % 251) as u8).collect() };
+    let batch = ClipBatch { clips, frames, pixels: Pixels::U8((0..pixels).map(|i| (i % 251) as u8).collect()) };
     let sentences: Vec<Arc<Sentence>> = (0..clips).map(sentence).collect();
     let asked: Vec<Asked> = (0..SENTENCES).map(|i| Asked { windows: 0..clips, sentence: sentence(i) }).collect();
     let input = match backbone.towers() {

@@ -164,7 +164,8 @@ impl ExportCommand {
         let transform = Transform::centred(side, side, Filter::Bilinear).read_by(Reader::Decord);
         let transform = transform.prepared(Prepare::VideoResize);
         let decoded = source.open(&info, &wanted, &[transform]);
-        let pixels = decoded.map(|frame| Ok(frame?.pixels[0].to_vec())).collect::<anyhow::Result<Vec<_>>>()?;
+        let pixels =
+            decoded.map(|frame| Ok(frame?.pixels[0].levels().into_owned())).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())
     }
 

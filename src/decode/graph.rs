@@ -10,7 +10,8 @@ use super::conversion::{self, Conversion};
 use super::crop::{self, Region};
 use super::picture::Picture;
 use super::resize;
-use super::{Geometry, HwAccel, Pixels, VideoInfo, select};
+use super::{Geometry, HwAccel, VideoInfo, select};
+use crate::pixels::Pixels;
 use crate::recipe::{Channels, Place, Reader, Transform};
 
 /// The sizes that are made of every wanted frame of a video.
@@ -55,6 +56,11 @@ impl Sizes {
         self.widest() as usize * 3 * self.sizes.iter().map(|size| size.piece().1 as usize).sum::<usize>()
     }
 
+    /// Bytes of a frame's pixels, in all sizes.
+    pub fn frame_bytes(&self) -> usize {
+        self.sizes.iter().map(Size::frame_bytes).sum()
+    }
+
     fn widest(&self) -> u32 {
         self.sizes.iter().map(|size| size.piece().0).max().unwrap_or(0)
     }
@@ -80,7 +86,7 @@ impl Sizes {
     }
 
     /// The pixels of frame `index` in each size, out of the `picture` that ffmpeg made of it.
-    pub fn pixels(&self, picture: Vec<u8>, index: u64) -> Vec<Pixels> {
+    pub fn pixels(&self, picture: Vec<u8>, index: u64) -> Vec<Arc<Pixels>> {
         let pieces = self.unstack(picture);
         let finish = |(piece, size): (Vec<u8>, &Size)| Arc::new(size.finish(piece, &self.name, index));
         pieces.into_iter().zip(&self.sizes).map(finish).collect()
@@ -88,7 +94,7 @@ impl Sizes {
 
     /// The pixels of picture file `index` in each size; or the size that the picture has and the one that it is to have, if
     /// they differ.
-    pub fn pixels_of(&self, picture: &Picture, index: u64) -> Result<Vec<Pixels>, [(u32, u32); 2]> {
+    pub fn pixels_of(&self, picture: &Picture, index: u64) -> Result<Vec<Arc<Pixels>>, [(u32, u32); 2]> {
         let upright = self.sizes.iter().any(|size| size.transform.reader.turns_pictures()).then(|| picture.turned());
         let finish = |size: &Size| {
             let seen = upright.as_ref().filter(|_| size.transform.reader.turns_pictures()).unwrap_or(picture);
@@ -128,6 +134,14 @@ impl Size {
         if self.is_ffmpegs() { (self.geometry.cut_width, self.geometry.cut_height) } else { self.read }
     }
 
+    /// Bytes of a frame's pixels.
+    fn frame_bytes(&self) -> usize {
+        let side = self.transform.crop as usize;
+        let values =
+            if let Place::Random { .. } = self.transform.place { 3 * side * side } else { self.geometry.bytes() };
+        if self.is_ffmpegs() { values } else { values * self.transform.value_bytes() }
+    }
+
     fn filters(&self) -> String {
         if !self.is_ffmpegs() {
             return self.conversion.filters(None);
@@ -138,19 +152,19 @@ impl Size {
     }
 
     /// What ffmpeg leaves to us.
-    fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Vec<u8> {
+    fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Pixels {
         let whole = matches!(self.transform.place, Place::Whole);
-        let square = if self.is_ffmpegs() || whole { piece } else { self.square(&piece, name, index) };
+        let square = if self.is_ffmpegs() || whole { Pixels::U8(piece) } else { self.square(&piece, name, index) };
         self.coloured(square)
     }
 
     /// The square of a frame as it was read.
-    fn square(&self, bytes: &[u8], name: &str, index: u64) -> Vec<u8> {
+    fn square(&self, bytes: &[u8], name: &str, index: u64) -> Pixels {
         let ((width, height), g, transform) = (self.read, self.geometry, &self.transform);
         let whole = Region { x: 0, y: 0, width, height };
         let picture = resize::Picture { bytes, width };
-        match transform.place {
-            Place::Whole => bytes.to_vec(),
+        let square = match transform.place {
+            Place::Whole => Pixels::U8(bytes.to_vec()),
             Place::Centre { .. } => {
                 let cut = Region { x: g.x, y: g.y, width: g.cut_width, height: g.cut_height };
                 picture.scaled(whole, (g.width, g.height), cut, transform.filter)
@@ -160,15 +174,22 @@ impl Size {
                 let all = Region { x: 0, y: 0, width: side, height: side };
                 picture.scaled(crop::drawn(seed, name, index, width, height), (side, side), all, transform.filter)
             }
-        }
+        };
+        if transform.scales_floats() { square } else { Pixels::U8(square.into_levels()) }
     }
 
     /// In the order of channels that was asked for.
-    fn coloured(&self, mut pixels: Vec<u8>) -> Vec<u8> {
-        match self.transform.channels {
-            Channels::Rgb => {}
-            Channels::Bgr => pixels.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
+    fn coloured(&self, mut pixels: Pixels) -> Pixels {
+        match (self.transform.channels, &mut pixels) {
+            (Channels::Rgb, _) => {}
+            (Channels::Bgr, Pixels::U8(levels)) => turn_colours(levels),
+            (Channels::Bgr, Pixels::F32(floats)) => turn_colours(floats),
         }
         pixels
     }
+}
+
+/// Red and blue change places.
+fn turn_colours<T>(values: &mut [T]) {
+    values.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
 }

@@ -42,19 +42,18 @@ pub use synthetic::SyntheticSource;
 pub use tools::Tools;
 
 pub use crate::child::Crash;
+use crate::pixels::Pixels;
 use crate::recipe::Transform;
 use crate::time::{Fps, Timeline};
-
-/// Bytes of one frame, three a pixel, rows top to bottom, shared between the windows that show it.
-pub type Pixels = Arc<Vec<u8>>;
 
 /// One decoded frame, in each of the sizes asked for.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Its index in presentation order.
     pub index: u64,
-    /// `crop * crop * 3` bytes per transform, those of a whole frame for [`Transform::whole`]; in the order of the request.
-    pub pixels: Vec<Pixels>,
+    /// `crop * crop * 3` values per transform, those of a whole frame for [`Transform::whole`]; in the order of the request,
+    /// shared between the windows that show the frame. `uint8`, unless [`Transform::scales_floats`] and the frame was scaled.
+    pub pixels: Vec<Arc<Pixels>>,
 }
 
 /// What is known of a video before any frame is decoded.

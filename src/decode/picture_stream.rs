@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use super::graph::Sizes;
 use super::picture::{Picture, PictureError};
 use super::pictures::Pictures;
-use super::{Fault, Frame, Pixels, VideoInfo};
+use super::{Fault, Frame, VideoInfo};
 use crate::child;
+use crate::pixels::Pixels;
 use crate::recipe::Transform;
 
 /// Files that are decoded at a time, side by side; what comes of them waits until it is asked for.
@@ -44,7 +45,7 @@ impl PictureStream {
         }
     }
 
-    fn pixels(&self, index: u64) -> Result<Vec<Pixels>, Fault> {
+    fn pixels(&self, index: u64) -> Result<Vec<Arc<Pixels>>, Fault> {
         let damage = |line: String| Fault::Damage { near: index, line };
         let file = self.pictures.file(index).ok_or_else(|| damage(format!("there is no picture {index}")))?;
         let name = || file.file_name().unwrap_or_default().to_string_lossy();

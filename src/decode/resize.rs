@@ -1,10 +1,12 @@
-//! Pictures of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales tensors.
+//! Pictures of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
+//! tensors, to floats.
 //!
 //! Not for which part is cut out. Invariant: only the pixels that are asked for are computed, and each is as if all were.
 
 use std::ops::Range;
 
 use super::crop::Region;
+use crate::pixels::Pixels;
 use crate::recipe::Filter;
 
 /// Bits behind the point of Pillow's weights (`PRECISION_BITS` of its `Resample.c`): 32 less 8 of a value and 2 to spare.
@@ -24,19 +26,22 @@ impl Picture<'_> {
     ///
     /// Source of the widening filters: `ImagingResample` of Pillow's `Resample.c`, two passes of whole numbers, rounded to 8
     /// bits after each. Source of the other: `upsample_bilinear2d` of PyTorch without `align_corners`, in single precision,
-    /// rounded once (half to even).
-    pub fn scaled(self, region: Region, to: (u32, u32), cut: Region, filter: Filter) -> Vec<u8> {
+    /// which is what comes out of it as well.
+    pub fn scaled(self, region: Region, to: (u32, u32), cut: Region, filter: Filter) -> Pixels {
         if (region.width, region.height) == to {
-            return self.part(Region { x: region.x + cut.x, y: region.y + cut.y, ..cut });
+            return Pixels::U8(self.part(Region { x: region.x + cut.x, y: region.y + cut.y, ..cut }));
         }
         let (columns, rows) = (cut.x..cut.x + cut.width, cut.y..cut.y + cut.height);
         match Kernel::of(filter) {
             Some(kernel) => {
                 let across = kernel.taps(region.width, to.0, columns);
                 let down = kernel.taps(region.height, to.1, rows);
-                self.convolved(region, &across, &down)
+                Pixels::U8(self.convolved(region, &across, &down))
             }
-            None => self.interpolated(region, &pairs(region.width, to.0, columns), &pairs(region.height, to.1, rows)),
+            None => {
+                let (across, down) = (pairs(region.width, to.0, columns), pairs(region.height, to.1, rows));
+                Pixels::F32(self.interpolated(region, &across, &down))
+            }
         }
     }
 
@@ -69,19 +74,42 @@ impl Picture<'_> {
         pixels
     }
 
-    fn interpolated(self, region: Region, across: &[Pair], down: &[Pair]) -> Vec<u8> {
-        let mut pixels = Vec::with_capacity(across.len() * down.len() * 3);
+    fn interpolated(self, region: Region, across: &[Pair], down: &[Pair]) -> Vec<f32> {
+        let stride = across.len() * 3;
+        let mut pixels = Vec::with_capacity(down.len() * stride);
+        let [mut top, mut bottom] = [(); 2].map(|()| Line { of_row: None, values: vec![0.0; stride] });
         for below in down {
-            let [top, bottom] = [below.first, below.second].map(|y| self.row(region, region.y + y as u32));
-            for right in across {
-                pixels.extend((0..3).map(|colour| {
-                    let value = |row: &[u8], x: usize| f32::from(row[x * 3 + colour]);
-                    let line = |row| right.mix(value(row, right.first), value(row, right.second));
-                    below.mix(line(top), line(bottom)).round_ties_even() as u8
-                }));
+            // A picture that grows needs each line for several rows: what was below is above next.
+            if top.of_row != Some(below.first) && bottom.of_row == Some(below.first) {
+                std::mem::swap(&mut top, &mut bottom);
             }
+            for (line, row) in [(&mut top, below.first), (&mut bottom, below.second)] {
+                line.become_row(row, || self.row(region, region.y + row as u32), across);
+            }
+            pixels.extend(top.values.iter().zip(&bottom.values).map(|(&top, &bottom)| below.mix(top, bottom)));
         }
         pixels
+    }
+}
+
+/// A row that was scaled across, and not yet down.
+struct Line {
+    of_row: Option<usize>,
+    values: Vec<f32>,
+}
+
+impl Line {
+    fn become_row<'r>(&mut self, number: usize, row: impl Fn() -> &'r [u8], across: &[Pair]) {
+        if self.of_row.replace(number) == Some(number) {
+            return;
+        }
+        let row = row();
+        for (to, right) in self.values.chunks_exact_mut(3).zip(across) {
+            let (first, second) = (&row[right.first * 3..][..3], &row[right.second * 3..][..3]);
+            for (to, (&first, &second)) in to.iter_mut().zip(first.iter().zip(second)) {
+                *to = right.mix(f32::from(first), f32::from(second));
+            }
+        }
     }
 }
 
@@ -212,7 +240,7 @@ mod tests {
                 _ => Filter::Bilinear,
             };
             let whole = Region { x: 0, y: 0, width: side, height: side };
-            let found = Picture { bytes: &bytes, width }.scaled(region, (side, side), whole, filter);
+            let found = Picture { bytes: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
             let expected: Vec<u8> =
                 case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
             assert_eq!(found, expected, "{region:?} {filter:?}");
@@ -229,8 +257,14 @@ mod tests {
         for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
             for to in [(19, 15), (58, 44), (29, 22)] {
                 let all = picture.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, filter);
-                let part = Picture { bytes: &all, width: to.0 }.part(cut);
-                assert_eq!(picture.scaled(region, to, cut, filter), part, "{filter:?} {to:?}");
+                let part = picture.scaled(region, to, cut, filter);
+                let inside = |i: usize| {
+                    let (x, y) = (i as u32 / 3 % to.0, i as u32 / 3 / to.0);
+                    (cut.x..cut.x + cut.width).contains(&x) && (cut.y..cut.y + cut.height).contains(&y)
+                };
+                let expected: Vec<f32> = (0..all.len()).filter(|&i| inside(i)).map(|i| all.floats()[i]).collect();
+                assert_eq!(*part.floats(), expected, "{filter:?} {to:?}");
+                assert_eq!(std::mem::discriminant(&part), std::mem::discriminant(&all), "{filter:?} {to:?}");
             }
         }
     }
@@ -241,7 +275,7 @@ mod tests {
         let bytes: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|value| [value; 3]).collect();
         let picture = Picture { bytes: &bytes, width: 4 };
         let (row, one) = (Region { x: 0, y: 0, width: 4, height: 1 }, Region { x: 0, y: 0, width: 1, height: 1 });
-        assert_eq!(picture.scaled(row, (1, 1), one, Filter::BilinearAliased), [150; 3]);
-        assert_eq!(picture.scaled(row, (1, 1), one, Filter::Area), [85; 3]);
+        assert_eq!(picture.scaled(row, (1, 1), one, Filter::BilinearAliased), Pixels::F32(vec![150.0; 3]));
+        assert_eq!(picture.scaled(row, (1, 1), one, Filter::Area), Pixels::U8(vec![85; 3]));
     }
 }

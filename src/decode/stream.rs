@@ -20,7 +20,7 @@ use crate::recipe::Transform;
 /// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
 const COMPLAINT_LEAD_FRAMES: u64 = 48;
 
-/// Bytes of pictures that are held back at most: 340 pictures of 256 x 256 pixels.
+/// Bytes of frames that are held back at most: 340 squares of 256 pixels, 85 where they are scaled in single precision.
 const HELD_BYTES: usize = 64 << 20;
 
 /// Where decoding starts in the middle of a file.
@@ -299,7 +299,7 @@ impl Stream {
     /// Holds a frame back, and lets the first ones go where that would take too much memory.
     fn hold(&mut self, frame: Frame) {
         self.held.push_back(frame);
-        let most = (HELD_BYTES / self.sizes.bytes().max(1)).max(1);
+        let most = (HELD_BYTES / self.sizes.frame_bytes().max(1)).max(1);
         if self.held.len() > most {
             self.ready.extend(self.held.pop_front().map(Ok));
         }

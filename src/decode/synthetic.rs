@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Frame, FrameSource, FrameStream, ProbeError, VideoInfo};
+use crate::pixels::Pixels;
 use crate::recipe::Transform;
 use crate::time::{Fps, Timeline};
 
@@ -45,7 +46,7 @@ impl FrameSource for SyntheticSource {
     fn open(&self, _video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
         let sides: Vec<u32> = transforms.iter().map(|t| t.crop).collect();
         let frame = move |index: u64| {
-            let pixels = sides.iter().map(|&side| Arc::new(pattern(index, side))).collect();
+            let pixels = sides.iter().map(|&side| Arc::new(Pixels::U8(pattern(index, side)))).collect();
             Ok(Frame { index, pixels })
         };
         let wanted = wanted.to_vec();

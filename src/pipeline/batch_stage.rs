@@ -8,6 +8,7 @@ use super::account::{Counters, Stage};
 use super::message::{Batch, Content};
 use super::{Options, PipelineError};
 use crate::batch::pack;
+use crate::pixels::Pixels;
 use crate::plan::Plan;
 use crate::sample::Clip;
 
@@ -16,14 +17,14 @@ pub fn run(
     plan: &Plan,
     recipes: usize,
     clips: &Receiver<Clip>,
-    spare: &Receiver<Vec<u8>>,
+    spare: &Receiver<Pixels>,
     batches: &Sender<Batch>,
     options: &Options,
     counters: &Counters,
 ) -> Result<(), PipelineError> {
     let mut waiting: Vec<Vec<Clip>> = vec![Vec::new(); recipes];
     let send = |recipe: usize, clips: Vec<Clip>| {
-        let buffer = spare.try_recv().unwrap_or_default();
+        let buffer = spare.try_recv().unwrap_or(Pixels::U8(Vec::new()));
         let input = counters.time(Stage::Batch, || pack(&clips, buffer));
         let keys = clips.iter().map(|clip| (clip.task, clip.window)).collect();
         batches.send(Batch { recipe, content: Content::Windows { keys, input } }).is_ok()

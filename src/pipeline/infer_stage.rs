@@ -9,6 +9,7 @@ use super::account::{Counters, Stage};
 use super::message::{Batch, Content, RowKey, WindowKey, Write};
 use super::{PipelineError, Run};
 use crate::backbone::{Asked, Backbone, BackboneError, ClipBatch, Input};
+use crate::pixels::Pixels;
 use crate::plan::Target;
 
 /// Runs batches until there are no more.
@@ -19,7 +20,7 @@ pub fn run(
     run: Run,
     mut backbones: Vec<Box<dyn Backbone>>,
     batches: &Receiver<Batch>,
-    spare: &Sender<Vec<u8>>,
+    spare: &Sender<Pixels>,
     rows: &Sender<Write>,
     counters: &Counters,
 ) -> Result<(), PipelineError> {

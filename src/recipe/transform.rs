@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Scaling and cropping to square frames of three bytes a pixel.
+/// Scaling and cropping to square frames of three values a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "TransformKeys", into = "TransformKeys")]
 pub struct Transform {
@@ -51,6 +51,17 @@ impl Transform {
     /// The same of a file that was prepared otherwise.
     pub const fn prepared(self, prepare: Prepare) -> Self {
         Self { prepare, ..self }
+    }
+
+    /// Whether frames that are scaled stay `float32` and are not rounded to 8 bits: the tensors of an original. Those that are
+    /// only cut are `uint8` all the same.
+    pub fn scales_floats(self) -> bool {
+        self.filter == Filter::BilinearAliased && self.reader != Reader::Exact
+    }
+
+    /// Most bytes of a value that comes out.
+    pub fn value_bytes(self) -> usize {
+        if self.scales_floats() { size_of::<f32>() } else { 1 }
     }
 
     /// Checks what no type can: sizes within reason, and a crop that fits.
@@ -233,7 +244,7 @@ pub enum Channels {
 
 /// Scaling filters.
 ///
-/// What a reader gave is scaled in red, green and blue, by the arithmetic that stands here, to 8 bits. Under
+/// What a reader gave is scaled in red, green and blue, by the arithmetic that stands here, to 8 bits but for the last. Under
 /// [`Reader::Exact`] videos are scaled by swscale's filters of these names instead, in one step with the conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -245,8 +256,8 @@ pub enum Filter {
     /// As Pillow's `BOX`: every pixel is the mean of what it covers.
     Area,
     /// As torchvision's `Resize` scales tensors without antialiasing (its behaviour before 0.17): two taps a side whatever
-    /// the ratio, in single precision, rounded to 8 bits. What EgoVLP, EgoVLPv2 and Ego4D use; for a picture that grows the
-    /// same as `bilinear`, to a level.
+    /// the ratio, in single precision and not rounded ([`Transform::scales_floats`]; under [`Reader::Exact`] to 8 bits). What
+    /// EgoVLP, EgoVLPv2 and Ego4D use; for a picture that grows the same as `bilinear`, to a level.
     BilinearAliased,
 }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use egofx::backbone::{
-    Card, Device, Dim, Element, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime,
-    SessionOptions,
+    BackboneError, Card, Device, Dim, Element, Feed, GraphSession, LibrarySearch, OnnxBackbone, Outputs, Precision,
+    Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
 use egofx::export::{self, Arithmetic, Judge, Options};
@@ -60,10 +60,24 @@ pub fn judge() -> Judge<'static> {
     Judge { runtime: &RUNTIME, threads: 1, windows: Vec::new(), meter: Default::default() }
 }
 
+const OPTIONS: SessionOptions = SessionOptions {
+    device: Device { provider: Provider::Cpu, ordinal: 0 },
+    precision: Precision::Fp32,
+    threads: 1,
+    rearrange: true,
+};
+
 pub fn session(folder: &Path, name: &str) -> GraphSession {
-    let device = Device { provider: Provider::Cpu, ordinal: 0 };
-    let options = SessionOptions { device, precision: Precision::Fp32, threads: 1, rearrange: true };
-    GraphSession::open(&RUNTIME, &folder.join(format!("{name}.onnx")), options).unwrap()
+    GraphSession::open(&RUNTIME, &folder.join(format!("{name}.onnx")), OPTIONS).unwrap()
+}
+
+/// The same, with `frames` in float32.
+pub fn session_for_floats(folder: &Path, name: &str) -> Result<GraphSession, BackboneError> {
+    GraphSession::open_for_floats(&RUNTIME, &folder.join(format!("{name}.onnx")), "frames", OPTIONS)
+}
+
+pub fn backbone(models: &Path, towers: &Towers) -> OnnxBackbone {
+    OnnxBackbone::load(&RUNTIME, models, towers, OPTIONS).unwrap()
 }
 
 pub fn output<'o>(outputs: &'o Outputs, name: &str) -> &'o [f32] {

@@ -82,7 +82,7 @@ fn frames(path: &Path, wanted: &[u64]) -> Vec<Vec<u8>> {
     let side = SIDE as u32;
     let whole = Transform::centred(side, side, Filter::Bilinear);
     let stream = source.open(&video, wanted, &[whole]);
-    stream.map(|frame| frame.unwrap().pixels[0].to_vec()).collect()
+    stream.map(|frame| frame.unwrap().pixels[0].levels().into_owned()).collect()
 }
 
 const COLOURS: [(&str, [f64; 3]); 4] = [

@@ -176,31 +176,40 @@ def windows(frames, seconds=6.0):
 # Recipe, graph and output, file, whether video_resize.py comes first, reader, transform, windows.
 def cases():
     whole = [sampled(0, 300, 16), sampled(40, 97, 16)]
-    half = [[*range(0, 16)], [8] * 8 + [*range(8, 16)]]
+    half, odd = [[*range(0, 16)], [8] * 8 + [*range(8, 16)]], HERE / "odd"
     portrait = DATA / "media" / "nasa_13013_rotated.mp4"
     v2 = "egovlpv2_video"
     return [
         ("egovlp_nlq", "egovlp_video", "embedding", CLIP, True, by_decord, test_transform, windows(4)),
         ("egovlp_nlq", "egovlp_video", "embedding", portrait, True, by_decord, test_transform, [[0, 1, 2, 3]]),
+        ("egovlp_mcq", "egovlp_video", "embedding", portrait, True, by_opencv, test_transform, [[0, 1, 2, 3]]),
+        ("egovlpv2_nlq_dual", v2, "class", portrait, True, by_decord, test_transform, [[0, 1, 2, 3], [3, 5, 7, 9]]),
         ("egovlpv2_mq", v2, "embedding", CLIP, True, by_decord, test_transform, windows(16, 2.0)),
         ("egovlpv2_nlq_dual", v2, "class", CLIP, True, by_decord, test_transform, windows(4)),
         ("egovlp_mcq", "egovlp_video", "embedding", CLIP, True, by_opencv, test_transform, windows(4)),
         ("egovlpv2_mcq", v2, "embedding", CLIP, True, by_opencv, test_transform, whole),
         ("egovlp_charades", "egovlp_video", "embedding", CLIP, False, by_opencv, test_transform, whole),
+        ("egovlp_charades", "egovlp_video", "embedding", portrait, False, by_opencv, test_transform, [[*range(16)]]),
+        ("egovlpv2_charades", v2, "embedding", CLIP, False, by_opencv, test_transform, [sampled(0, 300, 32)]),
         ("egovlp_epic", "egovlp_video", "embedding", HERE / "frames", False, by_imread, test_transform, half),
         ("egovlp_epic_released", "egovlp_video", "embedding", HERE / "frames", False, by_imread_bgr, test_transform, half),
         ("egovlp_oscc", "egovlp_video", "class", HERE / "frames", False, by_imread, test_transform, half),
+        ("egovlp_epic", "egovlp_video", "embedding", odd, False, by_imread, test_transform, [[0, 1, 2, 3]]),
+        ("egovlp_epic_released", "egovlp_video", "embedding", odd, False, by_imread_bgr, test_transform, [[0, 1, 2, 3]]),
+        ("egovlp_oscc", "egovlp_video", "class", odd, False, by_imread, test_transform, [[0, 1, 2, 3] * 4]),
         ("egovlpv2_epic", "egovlpv2_video_plain", "embedding", CLIP, False, by_decord, epic_v2_transform, whole),
+        ("egovlpv2_epic", "egovlpv2_video_plain", "embedding", portrait, False, by_decord, epic_v2_transform, [[0, 5, 10, 16]]),
         ("egovlpv2_egotaskqa", "egovlpv2_lower_video", "class", CLIP, False, by_decord, test_transform, whole),
         ("egovlpv2_qfvs_shots", "egovlpv2_lower_video", "class", HERE / "frames", False, by_pillow, qfvs_transform, half),
     ]
 
 
 def make_pictures():
-    """EPIC-KITCHENS' own size."""
-    (HERE / "frames").mkdir(exist_ok=True)
-    ffmpeg("-ss", 2, "-i", CLIP, "-vf", "select=not(mod(n\\,8)),scale=456:256", "-vsync", 0, "-frames:v", 16, "-q:v", 5,
-           HERE / "frames" / "frame_%010d.jpg")
+    """EPIC-KITCHENS' own size, and one that nobody has."""
+    for name, size, count in [("frames", "456:256", 16), ("odd", "371:209", 4)]:
+        (HERE / name).mkdir(exist_ok=True)
+        ffmpeg("-ss", 2, "-i", CLIP, "-vf", f"select=not(mod(n\\,8)),scale={size}", "-vsync", 0, "-frames:v", count,
+               "-q:v", 5, HERE / name / "frame_%010d.jpg")
 
 
 def features(folder, graph, output, pixels):

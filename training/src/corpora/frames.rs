@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Pixels, Tools, VideoInfo, random_region};
+use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo, random_region};
 use egofx::recipe::{Channels, Reader, Transform};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -114,8 +114,8 @@ struct Kept {
 /// All frames of a video, once they have been decoded; whoever wants them meanwhile waits.
 type Place = Mutex<Option<Arc<Pictures>>>;
 
-/// Frames by index.
-type Pictures = HashMap<u64, Pixels>;
+/// Whole frames by index, three bytes a pixel.
+type Pictures = HashMap<u64, Arc<Vec<u8>>>;
 
 impl Kept {
     /// The place of a video of `width * height` pixels that is kept, or that there is room for.
@@ -325,7 +325,11 @@ impl Clips {
         let (mut found, mut fault) = (Pictures::new(), None);
         for frame in self.source.open(video, wanted, &[self.whole()]) {
             match frame {
-                Ok(Frame { index, mut pixels }) => drop(found.insert(index, pixels.remove(0))),
+                Ok(Frame { index, mut pixels }) => {
+                    // Nobody else has them yet, so that nothing is copied.
+                    let bytes = Arc::unwrap_or_clone(pixels.remove(0)).into_levels();
+                    found.insert(index, Arc::new(bytes));
+                }
                 Err(why @ (Fault::Crashed(_) | Fault::Unreadable { .. })) => {
                     return Err(ClipError::Crashed { path: video.path.clone(), why: why.to_string() });
                 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use egofx::decode::{Geometry, Pixels, Region};
+use egofx::decode::{Geometry, Region};
 use egofx::recipe::{Channels, Filter, Transform};
 
 /// Mean of ImageNet's red, green and blue.
@@ -21,7 +21,7 @@ pub struct Picture {
     /// Rows.
     pub height: u32,
     /// `3 * width * height` of them.
-    pub bytes: Pixels,
+    pub bytes: Arc<Vec<u8>>,
 }
 
 impl Picture {
