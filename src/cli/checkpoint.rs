@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use egofx::checkpoint::{Checkpoint, TensorInfo, WRAPPER_PREFIX, write_safetensors, write_torch};
+use egofx::durable;
 use egofx::export::{Differences, MODELS, Model};
 
 use super::{bytes, plural, say, say_json, tell};
@@ -210,6 +211,7 @@ impl Convert {
             _ => bail!("{}: expected a name that ends with .safetensors, .pth or .pt", self.output.display()),
         };
         ensure!(to_torch || self.prefix.is_none(), "--prefix is for .pth and .pt, not for {}", self.output.display());
+        durable::clean(&self.output).with_context(|| self.output.display().to_string())?;
         let occupied = !self.force && self.output.exists();
         ensure!(!occupied, "{} exists already; --force overwrites it", self.output.display());
         let checkpoint = Checkpoint::open(&self.input)?;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use egofx::durable;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use syntaxdot_summary::SummaryWriter;
@@ -54,7 +55,7 @@ impl Journal {
         let mut kept: Vec<Entry> = if path.is_file() { read(&path)? } else { vec![] };
         kept.retain(|entry| entry.step <= step);
         let text: String = kept.iter().map(line).collect();
-        fs::write(&path, text).map_err(TrainError::io("write", &path))?;
+        durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))?;
         let lines = fs::OpenOptions::new().append(true).open(&path).map_err(TrainError::io("open", &path))?;
         let prefix = folder.join("events");
         let board = SummaryWriter::from_prefix(&prefix).map_err(TrainError::io("create", &prefix))?;

@@ -5,10 +5,9 @@
 //! colour: the weight that warm stands for is written beside each.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use egofx::durable::{self, Existing};
 use tch::{Device, Kind, Tensor};
 
 use crate::corpora::pixels::{MEAN, STD};
@@ -107,7 +106,7 @@ impl Looks {
             .replace("LINKS", &links)
             .replace("TABLES", &tables);
         let path = folder.join("index.html");
-        std::fs::write(&path, page).map_err(TrainError::io("write", &path))
+        durable::write_bytes(&path, page.as_bytes()).map_err(TrainError::io("write", &path))
     }
 
     /// Frames under a heat map `[F, h, w]`; the highest weight.
@@ -138,13 +137,14 @@ fn image(name: &str, words: &str) -> String {
 }
 
 fn write_png(path: &Path, width: usize, height: usize, pixels: &[u8]) -> Result<(), TrainError> {
-    let refused = |cause: std::io::Error| TrainError::Io { action: "write", path: PathBuf::from(path), cause };
-    let file = BufWriter::new(File::create(path).map_err(refused)?);
-    let mut encoder = png::Encoder::new(file, width as u32, height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(pixels));
-    written.map_err(|error| refused(std::io::Error::other(error)))
+    let refused = |cause: std::io::Error| TrainError::io("write", path)(cause);
+    durable::write(path, Existing::Replace, refused, |file| {
+        let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(|error| refused(error.into()))?;
+        writer.write_image_data(pixels).and_then(|()| writer.finish()).map_err(|error| refused(error.into()))
+    })
 }
 
 fn escaped(text: &str) -> String {
@@ -175,6 +175,8 @@ TABLES";
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

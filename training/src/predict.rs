@@ -17,7 +17,7 @@ use crate::fit::Surroundings;
 use crate::learner::{self, Learner};
 use crate::measure;
 use crate::sources::Sources;
-use crate::submission::Submission;
+use crate::submission::{self, Submission};
 use crate::sweep::EXPERIMENT_FILE;
 use crate::tasks::mq::CLASSES_FILE;
 
@@ -72,13 +72,14 @@ pub struct Written {
 }
 
 impl Prediction {
-    /// Writes the submission to `path`, and beside it the names of its rows, if it has some, and how it is to be scored.
+    /// Writes the submission to `path`, and beside it the names of its rows, if it has some, and how it is to be scored: all of
+    /// them or none.
     ///
     /// # Errors
     /// [`TrainError::Io`], [`TrainError::Metric`].
     pub fn write(&self, path: &Path) -> Result<Written, TrainError> {
-        let names = self.submission.write(path)?;
-        let mut note = Scoring::of(path, self.evaluator, self.behaviour.compat())?;
+        let (mut made, names) = self.submission.make(path)?;
+        let mut note = Scoring::of(&made[0].path(), self.evaluator, self.behaviour.compat())?;
         let mut files = vec![("predictions", path.to_owned())];
         files.extend(self.truths.iter().cloned());
         if let (Submission::Matrix { list, .. }, Some(names)) = (&self.submission, &names) {
@@ -86,7 +87,8 @@ impl Prediction {
             files.push((list, names.clone()));
         }
         let scoring = Scoring::path(path);
-        std::fs::write(&scoring, note.to_json()).map_err(TrainError::io("write", &scoring))?;
+        made.push(submission::make(&scoring, note.to_json().as_bytes())?);
+        submission::commit(made)?;
         Ok(Written { names, scoring, command: self.command(&files) })
     }
 

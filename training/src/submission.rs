@@ -2,8 +2,10 @@
 //!
 //! Not for what is predicted.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use egofx::durable::{self, Existing, Partial};
 use egofx::ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde_json::Value;
@@ -33,29 +35,43 @@ impl From<Value> for Submission {
 }
 
 impl Submission {
-    /// Writes it to `path`, and the names of a matrix's rows, one on each line, to the path that is returned: the same with
-    /// the ending `.ids`.
+    /// Its files: what is handed in for `path`, and the names of a matrix's rows, one on each line, for the path that is
+    /// returned: the same with the ending `.ids`. They get their names when they are committed.
     ///
     /// # Errors
     /// [`TrainError::Io`].
-    pub fn write(&self, path: &Path) -> Result<Option<PathBuf>, TrainError> {
+    pub fn make(&self, path: &Path) -> Result<(Vec<Partial>, Option<PathBuf>), TrainError> {
         match self {
-            Self::Json(value) => {
-                std::fs::write(path, format!("{value}\n")).map_err(TrainError::io("write", path))?;
-                Ok(None)
-            }
+            Self::Json(value) => Ok((vec![make(path, format!("{value}\n").as_bytes())?], None)),
             Self::Matrix { names, scores, .. } => {
                 let mut bytes = Vec::new();
                 let refused = |error| TrainError::io("write", path)(std::io::Error::other(error));
                 scores.write_npy(&mut bytes).map_err(refused)?;
-                std::fs::write(path, bytes).map_err(TrainError::io("write", path))?;
                 let beside = path.with_extension("ids");
                 let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
-                std::fs::write(&beside, lines).map_err(TrainError::io("write", &beside))?;
-                Ok(Some(beside))
+                Ok((vec![make(path, &bytes)?, make(&beside, lines.as_bytes())?], Some(beside)))
             }
         }
     }
+}
+
+/// A file that gets its name `path` when it is committed.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn make(path: &Path, bytes: &[u8]) -> Result<Partial, TrainError> {
+    let refused = |error| TrainError::io("write", path)(error);
+    let partial = Partial::begin(path).map_err(refused)?;
+    partial.fill(refused, |file| file.write_all(bytes).map_err(refused))?;
+    Ok(partial)
+}
+
+/// Gives all files their names, or none.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn commit(files: Vec<Partial>) -> Result<(), TrainError> {
+    durable::commit_all(files, Existing::Replace).map_err(|failed| TrainError::io("write", &failed.path)(failed.source))
 }
 
 #[cfg(test)]
@@ -69,16 +85,21 @@ mod tests {
         let scores = Array2::from_shape_fn((2, 3), |(row, column)| (row * 3 + column) as f32);
         let submission =
             Submission::Matrix { list: "clip-ids", names: vec!["a".into(), "b".into()], scores: scores.clone() };
-        let beside = submission.write(&path).unwrap().unwrap();
+        let (made, beside) = submission.make(&path).unwrap();
+        assert!(!path.exists(), "not before all of them are there");
+        commit(made).unwrap();
+        let beside = beside.unwrap();
         assert_eq!(ndarray_npy::read_npy::<_, Array2<f32>>(&path).unwrap(), scores);
         assert_eq!(
             (beside.file_name().unwrap(), std::fs::read_to_string(&beside).unwrap()),
             ("scores.ids".as_ref(), "a\nb\n".into())
         );
         let text = folder.path().join("x.json");
-        assert_eq!(Submission::from(serde_json::json!({"a": 1})).write(&text).unwrap(), None);
+        let (made, beside) = Submission::from(serde_json::json!({"a": 1})).make(&text).unwrap();
+        commit(made).unwrap();
+        assert_eq!(beside, None);
         assert_eq!(std::fs::read_to_string(&text).unwrap(), "{\"a\":1}\n");
-        let error = submission.write(&folder.path().join("none/x.npy")).unwrap_err().to_string();
-        assert!(error.contains("none/x.npy"), "{error}");
+        let error = submission.make(&text.join("x.npy")).unwrap_err().to_string();
+        assert!(error.contains("x.json/x.npy"), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use egofx::durable;
 use serde_json::{Value, json};
 
 use crate::curves;
@@ -185,7 +186,7 @@ fn expect_room(request: &Request) -> Result<(), TrainError> {
 fn keep<L: Learner>(request: &Request, data: &L::Data) -> Result<(), TrainError> {
     let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
-    std::fs::write(&path, request.experiment.to_toml()).map_err(TrainError::io("write", &path))?;
+    durable::write_bytes(&path, request.experiment.to_toml().as_bytes()).map_err(TrainError::io("write", &path))?;
     L::keep(data, request.folder)
 }
 
@@ -236,7 +237,7 @@ impl Finished {
     fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(SUMMARY_FILE);
         let text = serde_json::to_string_pretty(&self.json()).unwrap_or_default() + "\n";
-        std::fs::write(&path, text).map_err(TrainError::io("write", &path))
+        durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))
     }
 }
 

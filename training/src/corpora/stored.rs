@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use egofx::durable::{Existing, Partial};
 use egofx::grid::segments::{edges, middles};
 use egofx::recipe::Reader;
 use egofx::store::Shard;
@@ -177,13 +178,9 @@ fn write_file(
     let views: Vec<(&str, TensorView)> = views.collect::<Result<_, _>>().map_err(refused)?;
     let info = serde_json::to_string(made_of).map_err(|error| TrainError::io("write", path)(error.into()))?;
     let info = HashMap::from([(MADE_OF.to_owned(), info)]);
-    let folder = path.parent().unwrap_or(path);
-    let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder);
-    let unfinished = unfinished.map_err(TrainError::io("write below", folder))?;
-    safetensors::serialize_to_file(views, Some(info), unfinished.path()).map_err(refused)?;
-    unfinished.as_file().sync_all().map_err(TrainError::io("write", path))?;
-    unfinished.persist(path).map_err(|error| TrainError::io("write", path)(error.error))?;
-    Ok(())
+    let partial = Partial::begin(path).map_err(TrainError::io("write", path))?;
+    safetensors::serialize_to_file(views, Some(info), &partial.path()).map_err(refused)?;
+    partial.commit(Existing::Replace).map_err(TrainError::io("write", path))
 }
 
 /// What stands before the bytes of a file.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use egofx::durable;
 use serde::Deserialize;
 
 /// Why there is no picture.
@@ -96,7 +97,11 @@ pub fn draw(runs: &[Run], select: &str, path: &Path) -> Result<(), CurvesError> 
     if panels.all.is_empty() {
         return Err(CurvesError::Nothing { runs: runs.len() });
     }
-    fs::write(path, svg::of(&panels)).map_err(|cause| CurvesError::Io { what: "write", path: path.to_owned(), cause })
+    durable::write_bytes(path, svg::of(&panels).as_bytes()).map_err(|cause| CurvesError::Io {
+        what: "write",
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 #[cfg(test)]

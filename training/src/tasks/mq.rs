@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egofx::convert::Source;
+use egofx::durable;
 use egofx::ids::UnitUid;
 use egofx::metric::mq::{AnnotatedClip, Annotations, Submission, official};
 use egofx::metric::postprocess::{
@@ -174,7 +175,7 @@ impl Mq {
         let numbers: Map<String, Value> = self.classes.iter().cloned().zip((0..).map(Value::from)).collect();
         let path = folder.join(CLASSES_FILE);
         let text = serde_json::to_string_pretty(&numbers).unwrap_or_default() + "\n";
-        std::fs::write(&path, text).map_err(TrainError::io("write", &path))
+        durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))
     }
 }
 
