@@ -16,6 +16,9 @@ use crate::benchmark::oscc::{Entry, File};
 /// How many frames of a clip the model sees.
 pub const SLOTS: usize = 16;
 
+/// No video has more frames: a year's at 30 a second.
+const LAST_FRAME: f64 = 1e9;
+
 const PREDICTIONS: Input = Input {
     name: "predictions",
     about: "Which of the 16 frames it is, JSON: {unique_id: [16 scores]}; the number of the frame, from 0, in place of \
@@ -101,6 +104,16 @@ impl Said {
 fn evaluate(inputs: &Inputs) -> Result<Report, MetricError> {
     let path = inputs.one(&PREDICTIONS)?;
     let truth: File = files::read_json(inputs.one(&ANNOTATIONS)?)?;
+    let is_frame = |frame: f64| (0.0..=LAST_FRAME).contains(&frame);
+    let is_absurd = |entry: &&Entry| entry.frames().is_some_and(|(first, last)| !is_frame(first) || !is_frame(last));
+    if let Some(entry) = truth.clips.iter().find(is_absurd) {
+        let found = format!("others in {}", entry.uid());
+        return Err(MetricError::unexpected(
+            inputs.one(&ANNOTATIONS)?,
+            format!("frames from 0 to {LAST_FRAME}"),
+            found,
+        ));
+    }
     let said: Pairs<Said> = files::read_json(path)?;
     if let Some((id, _)) = said.0.iter().find(|(_, said)| said.slot() >= SLOTS) {
         return Err(MetricError::unexpected(path, "frames from 0 to 15", format!("another in {id}")));
