@@ -29,7 +29,8 @@ CARGO  ?= cargo
 export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
-EGOFX  := $(or $(PREBUILT),$(or $(CARGO_TARGET_DIR),target)/release)/egofx
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+EGOFX  := $(or $(PREBUILT),$(TARGET_DIR)/release)/egofx
 
 ifeq ($(ROOTLESS),1)
 FEATURES := --features static-hdf5
@@ -214,7 +215,8 @@ test: setup setup-test processor ## all tests that need no GPU, of both programs
 test-train:
 	$(MAKE) $(IN_TRAINING) test
 test-egofx:
-	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --release --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)
+	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
+	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)
 
 # These are marked `#[ignore = "long: ..."]`.
 test-long: export TEST_FLAGS := -- --ignored
@@ -242,10 +244,10 @@ bench: setup ## the benchmarks
 lint: setup ## formatting and clippy
 	$(MAKE) $(IN_TRAINING) lint
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --locked $(FEATURES) -- -D warnings
+	$(CARGO) clippy --all-targets --locked $(FEATURES) -- -D warnings
 
 doc: setup ## the library's documentation
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --locked $(FEATURES)
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked $(FEATURES)
 
 gpu-check: setup-gpu $(if $(PREBUILT),,build setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT

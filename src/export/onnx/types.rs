@@ -1,4 +1,4 @@
-//! ONNX's own types, generated from `onnx.proto` (Apache-2.0, the ONNX project) by `tests/onnx_types.rs`.
+//! ONNX's own types, generated from `onnx.proto` (Apache-2.0, the ONNX project) by `tests/schema/onnx_types.rs`.
 //!
 //! Not to be edited. Invariant: the code is what `prost-build` makes of the schema, so no build needs a compiler for it.
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// What stands above the generated code.
 const OPENING: &str = "\
-//! ONNX's own types, generated from `onnx.proto` (Apache-2.0, the ONNX project) by `tests/onnx_types.rs`.
+//! ONNX's own types, generated from `onnx.proto` (Apache-2.0, the ONNX project) by `tests/schema/onnx_types.rs`.
 //!
 //! Not to be edited. Invariant: the code is what `prost-build` makes of the schema, so no build needs a compiler for it.
 
@@ -13,7 +13,7 @@ const OPENING: &str = "\
 
 #[test]
 fn the_onnx_types_are_what_their_schema_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/export/onnx");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/export/onnx");
     let schema = protox::compile([folder.join("onnx.proto")], [&folder]).unwrap();
     let out = tempfile::tempdir().unwrap();
     let mut config = prost_build::Config::new();
