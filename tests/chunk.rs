@@ -296,8 +296,9 @@ fn a_killed_run_is_finished_by_the_same_command() {
     };
     let (wanted, mut within) = (files("whole"), 0);
     assert_eq!(wanted.len(), 6 + 4);
-    for milliseconds in [150, 400, 600, 800, 500] {
-        let run = shop.start(&format!("chunk --videos videos -o out --length 5 --jobs 2 {FAST}"));
+    for milliseconds in [0, 100, 300, 500, 0] {
+        let mut run = shop.start(&format!("chunk --videos videos -o out --length 5 --jobs 2 {FAST}"));
+        shop.wait_for_an_encoder(&mut run);
         std::thread::sleep(Duration::from_millis(milliseconds));
         within += usize::from(shop.live_processes().iter().any(|line| line.contains("libx264")));
         signal(&run, "KILL");

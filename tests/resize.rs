@@ -252,12 +252,12 @@ fn a_killed_run_is_finished_by_the_same_command() {
     let shop = long_shop();
     shop.egofx(&format!("resize --videos videos -o whole {FAST}")).ends_with(0);
     let (wanted, mut kills, mut within) = (outputs(&shop, "whole"), 0, 0);
-    for milliseconds in [120, 400, 700, 1000, 300, 500] {
-        let run = shop.start(&format!("resize --videos videos -o out --jobs 2 {FAST}"));
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        if milliseconds == 300 {
-            wait_for("ffmpeg is at work", 20, || shop.live_processes().iter().any(|line| line.contains("libx264")));
+    for (begun, milliseconds) in [(false, 50), (true, 0), (true, 100), (true, 300), (true, 600), (true, 0)] {
+        let mut run = shop.start(&format!("resize --videos videos -o out --jobs 2 {FAST}"));
+        if begun {
+            shop.wait_for_an_encoder(&mut run);
         }
+        std::thread::sleep(Duration::from_millis(milliseconds));
         within += usize::from(shop.live_processes().iter().any(|line| line.contains("libx264")));
         signal(&run, "KILL");
         kills += usize::from(finish(run).code.is_none());

@@ -187,6 +187,13 @@ impl Workshop {
         };
         fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| line(entry.path())).collect()
     }
+
+    /// Waits until `run` has an encoder at work, or has ended.
+    pub fn wait_for_an_encoder(&self, run: &mut Child) {
+        wait_for("ffmpeg is at work", 60, || {
+            self.live_processes().iter().any(|line| line.contains("libx264")) || run.try_wait().unwrap().is_some()
+        });
+    }
 }
 
 pub fn checkout() -> &'static Path {
