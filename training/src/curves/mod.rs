@@ -206,11 +206,11 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_an_error_and_one_point_is_not() {
-        let nowhere = Path::new("absent/curves.svg");
+        let nowhere = Path::new("Cargo.toml/curves.svg");
         let nothing = |run: Run| draw(&[run], "loss", nowhere).unwrap_err().to_string();
         assert_eq!(nothing(Run::default()), "there is no number to draw in 1 runs");
         assert_eq!(nothing(run(&line(1.0, "val", "\"loss\": null")).unwrap()), "there is no number to draw in 1 runs");
-        assert!(nothing(sample(1)).starts_with("cannot write absent/curves.svg"));
+        assert!(nothing(sample(1)).starts_with("cannot write Cargo.toml/curves.svg"));
         assert!(drawn(&[run(&line(1.0, "val", "\"loss\": 0.0")).unwrap()], "loss").contains("<circle"));
     }
 }
