@@ -40,7 +40,10 @@ const CONTAINERS: [(&str, &str); 12] = [
     ("raw.h264", "-c:v libx264 -preset veryfast -g 30"),
 ];
 
-const DAMAGES: [(&str, fn(&mut Vec<u8>, &mut Random)); 6] = [
+/// Changes the bytes of a file.
+type Damage = fn(&mut Vec<u8>, &mut Random);
+
+const DAMAGES: [(&str, Damage); 6] = [
     ("a bit", |bytes, random| {
         let at = random.below(bytes.len());
         bytes[at] ^= 1 << random.below(8);

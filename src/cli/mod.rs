@@ -155,7 +155,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn is_failure(cause: &(dyn Error + 'static)) -> bool {
-    let of_store = |error: &StoreError| matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. });
+    let of_store = |error: &StoreError| {
+        matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. })
+    };
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
         return error.raw_os_error() == Some(libc::EIO) || no_room.contains(&error.kind());

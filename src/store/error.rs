@@ -37,6 +37,18 @@ pub enum StoreError {
         /// The file that did not fit.
         path: PathBuf,
     },
+    /// Another run was given the same part of the store while this one wrote it.
+    #[error(
+        "another run has taken over what this one writes ({} is held by {holder}), which locks of files should prevent: this file \
+         system has none that work; what is committed stays, and no two runs may write the same shard",
+        lock.display()
+    )]
+    TakenOver {
+        /// The lock file.
+        lock: PathBuf,
+        /// What it says about the other run.
+        holder: String,
+    },
     /// Another live run writes the same part of the store.
     #[error("another run writes to this store: {} is held by {holder}", lock.display())]
     Locked {

@@ -1,11 +1,13 @@
 //! Advisory locks: which shards of a store are being written right now.
 //!
-//! A lock dies with its process, so a killed run never blocks the next one. Not for readers, which need none. Invariant:
-//! at any time all live shards of a store have the same count, and each is held once.
+//! A lock dies with its process, so a killed run never blocks the next one. Where the file system has none, or only
+//! pretends to, the last run that asked holds the shard, and one before it finds that out by the file's text. Not for
+//! readers, which need none. Invariant: at any time all live shards of a store have the same count, and each is held once.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk;
@@ -20,15 +22,36 @@ pub struct Lock {
     _file: File,
 }
 
+/// The lock of a shard, and what its file says while this run holds it.
+#[derive(Debug)]
+pub struct ShardLock {
+    _lock: Lock,
+    path: PathBuf,
+    text: String,
+}
+
+impl ShardLock {
+    /// Whether this run still is the one that holds the shard, for before anything of it is written.
+    ///
+    /// [`StoreError::TakenOver`] if another run was given the same lock.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found = fs::read_to_string(&self.path).map_err(io_error("read", &self.path))?;
+        if found == self.text {
+            return Ok(());
+        }
+        Err(StoreError::TakenOver { lock: self.path.clone(), holder: found.trim().to_owned() })
+    }
+}
+
 /// Takes the lock of `shard` in the folder `locks` and then makes sure that no live run shards the store otherwise.
 ///
 /// [`StoreError::Locked`] if this shard, or any shard of another count, is live.
-pub fn take_shard(locks: &Path, shard: Shard) -> Result<Lock, StoreError> {
+pub fn take_shard(locks: &Path, shard: Shard) -> Result<ShardLock, StoreError> {
     let path = locks.join(shard.stem() + EXTENSION);
     let mut file = open(&path)?;
     check(file.try_lock(), &path)?;
-    write_holder(&mut file).map_err(io_error("write", &path))?;
-    let lock = Lock { _file: file };
+    let text = write_holder(&mut file).map_err(io_error("write", &path))?;
+    let lock = ShardLock { _lock: Lock { _file: file }, path, text };
     // Only after the own lock is held: of two runs that start at once, at least one sees the other.
     for name in disk::names_in(locks)? {
         let other = name.strip_suffix(EXTENSION).and_then(Shard::from_stem);
@@ -82,12 +105,16 @@ fn warn_unsupported(path: &Path) {
     log::warn!("this file system has no locks ({}): make sure that no two runs write the same shard", path.display());
 }
 
-fn write_holder(file: &mut File) -> io::Result<()> {
+/// Says who holds the lock; the last word is drawn, since hosts, numbers of processes and seconds repeat in containers.
+fn write_holder(file: &mut File) -> io::Result<String> {
     let host = hostname::get().map_or("an unknown host".into(), |name| name.to_string_lossy().into_owned());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let drawn = RandomState::new().hash_one(since);
+    let text = format!("host {host}, process {}, since unix time {since}, run {drawn:016x}\n", std::process::id());
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "host {host}, process {}, since unix time {since}", std::process::id())
+    file.write_all(text.as_bytes())?;
+    Ok(text)
 }
 
 fn holder(path: &Path) -> String {
@@ -136,6 +163,17 @@ mod tests {
         assert!(is_unsupported(&io::ErrorKind::Unsupported.into()));
         assert!(is_unsupported(&io::Error::from_raw_os_error(libc::ENOLCK)));
         assert!(!is_unsupported(&io::ErrorKind::PermissionDenied.into()));
+    }
+
+    /// As on a file system whose locks lock nothing: the lock is given to two runs.
+    #[test]
+    fn a_run_whose_lock_was_given_to_another_finds_that_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = take_shard(folder.path(), shard("1/1")).unwrap();
+        first.check().unwrap();
+        let second = write_holder(&mut open(&first.path).unwrap()).unwrap();
+        let StoreError::TakenOver { lock, holder } = first.check().unwrap_err() else { panic!("not taken over") };
+        assert_eq!((lock, holder), (first.path.clone(), second.trim().to_owned()));
     }
 
     #[test]

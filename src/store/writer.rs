@@ -13,7 +13,7 @@ use super::contract::{Contract, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::fields;
 use super::ledger::{self, Committed, LedgerEntry, LedgerWriter};
-use super::lock::{self, Lock};
+use super::lock::{self, Lock, ShardLock};
 use super::plan::{self, PlannedUnit};
 use super::reader::{self, Stale};
 use super::shard::Shard;
@@ -32,7 +32,7 @@ pub struct Store {
     tmp: PathBuf,
     ledger: LedgerWriter,
     known: Committed,
-    _lock: Lock,
+    lock: ShardLock,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
         disk::sync_folder(&root)?;
         let ledger = LedgerWriter::open(&root.join(LEDGER), shard)?;
         let known = ledger::read_all(&root.join(LEDGER), |uid| format.file_of(uid))?;
-        Ok(Self { root, contract: contract.clone(), format, tmp, ledger, known, _lock: lock })
+        Ok(Self { root, contract: contract.clone(), format, tmp, ledger, known, lock })
     }
 
     /// The folder of the store.
@@ -90,8 +90,9 @@ impl Store {
     /// Meant for units that are not committed or no longer count: should the run die while it replaces one whose bytes
     /// differ, that one no longer counts either.
     ///
-    /// [`StoreError::NoRows`], [`StoreError::AlreadyBegun`], or an error of the device.
+    /// [`StoreError::NoRows`], [`StoreError::AlreadyBegun`], [`StoreError::TakenOver`], or an error of the device.
     pub fn begin(&self, header: UnitHeader) -> Result<OpenUnit, StoreError> {
+        self.lock.check()?;
         // Files of schema 2 have no such field.
         let split = header.split.filter(|_| !self.contract.is_schema_2());
         let header = UnitHeader { split, ..header };
@@ -101,8 +102,10 @@ impl Store {
 
     /// Makes a unit part of the store; when this returns, it stays, whatever happens.
     ///
-    /// [`StoreError::RowCount`] if rows are wanting, or an error of the device. After an error the unit is absent.
+    /// [`StoreError::RowCount`] if rows are wanting, [`StoreError::TakenOver`], or an error of the device. After an error the
+    /// unit is absent.
     pub fn commit(&mut self, mut unit: OpenUnit) -> Result<LedgerEntry, StoreError> {
+        self.lock.check()?;
         let counts = unit.close()?;
         let (bytes, sha256) = disk::checksum(unit.path())?;
         let header = unit.header();
@@ -123,6 +126,7 @@ impl Store {
             fingerprint: self.contract.fingerprint.clone(),
             revision: self.known.get(&header.unit_uid).map_or(1, |known| known.revision.saturating_add(1)),
         };
+        self.lock.check()?;
         unit.publish(&self.root.join(&entry.file))?;
         self.ledger.append(&entry)?;
         self.known.insert(entry.clone());

@@ -17,7 +17,7 @@ use super::task::{Outcome, Task, Transcoder};
 use super::{Record, TranscodeError};
 use crate::ids::VideoUid;
 use crate::store::Shard;
-use crate::store::lock::{self, Lock};
+use crate::store::lock::{self, ShardLock};
 
 /// Numbers that grow while a run goes on.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ pub fn run(
     Ok(report)
 }
 
-fn hold(out: &Path, shard: Shard) -> Result<Lock, TranscodeError> {
+fn hold(out: &Path, shard: Shard) -> Result<ShardLock, TranscodeError> {
     commit::prepare(out)?;
     Ok(lock::take_shard(&record::locks(out), shard)?)
 }
