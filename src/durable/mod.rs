@@ -1,7 +1,7 @@
 //! Files and folders that appear under their names whole or not at all.
 //!
 //! Whatever the project writes for others to read is made in a private folder beside its place, synced, and renamed:
-//! [`Partial`] for what takes steps (a folder, a program's output), [`write`] for one file, [`commit_all`] for files that
+//! [`Partial`] for what takes steps (a folder, a program's output), [`write()`] for one file, [`commit_all`] for files that
 //! belong together. Not for the bytes. Invariant: at any moment the target is what was there before, or all of the new,
 //! and after an error it is what was there before. Where the file system can exchange two names (local ones of Linux)
 //! there is no moment without either; elsewhere (NFS, FUSE) a replaced folder is away for the time between two renames.
@@ -174,7 +174,7 @@ pub fn write<E>(
     partial.commit(existing).map_err(refused)
 }
 
-/// [`write`] with bytes at hand, in the place of whatever is there.
+/// [`write()`] with bytes at hand, in the place of whatever is there.
 ///
 /// # Errors
 /// Those of the file system; the target is then as it was.
