@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use super::demuxer::{self, Clock};
 use super::log_line::Complaint;
 use super::{ProbeError, Tools, input};
 use crate::child;
@@ -72,51 +73,6 @@ struct SideData {
     r#type: Option<serde_json::Value>,
 }
 
-/// How a container tells when its frames are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Clock {
-    /// By a timestamp that it stores, which is the same after a seek.
-    Stored,
-    /// By when they are decoded, which is the same after a seek, but not how they are reordered.
-    Decoding,
-    /// By timestamps that are counted from the file's beginning while it is read.
-    Counted,
-    /// Not at all: pictures, one after the other.
-    None,
-}
-
-/// Demuxers by their clocks; those that are not listed count. Source: libavformat's demuxers and their manual.
-const CLOCKS: [(Clock, &[&str]); 3] = [
-    (
-        Clock::Stored,
-        &["mov", "matroska", "webm", "mpegts", "mpeg", "flv", "live_flv", "ogg", "mxf", "nut", "ivf", "rm"],
-    ),
-    (Clock::Decoding, &["avi", "asf"]),
-    (
-        Clock::None,
-        &[
-            "h264",
-            "hevc",
-            "vvc",
-            "m4v",
-            "mpegvideo",
-            "mjpeg",
-            "h263",
-            "h261",
-            "vc1",
-            "dirac",
-            "cavsvideo",
-            "avs2",
-            "avs3",
-            "obu",
-            "av1",
-            "dnxhd",
-            "evc",
-            "apv",
-        ],
-    ),
-];
-
 const HEADER: &str = "format=format_name,start_time,duration:\
     stream=index,codec_type,codec_name,width,height,time_base,avg_frame_rate,r_frame_rate,nb_frames,start_time,duration:\
     stream_disposition=default,attached_pic:stream_tags=DURATION,rotate,stereo_mode:\
@@ -149,7 +105,7 @@ fn read_once(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
     }
     let header: Header = serde_json::from_slice(&output.stdout).map_err(|e| refused(e.to_string()))?;
     // Whatever else the program that was named as ffprobe obeys.
-    match header.format.format_name.as_deref().filter(|format| !input::is_of_videos(format)) {
+    match header.format.format_name.as_deref().filter(|format| demuxer::clock_of(format).is_none()) {
         Some(format) => Err(other_format(format)),
         None => Ok(header),
     }
@@ -182,9 +138,7 @@ impl Header {
 
     /// How the container tells when its frames are shown.
     pub fn clock(&self) -> Clock {
-        let name = self.format.format_name.as_deref().unwrap_or("");
-        let of = |(clock, formats): &(Clock, &[&str])| name.split(',').any(|n| formats.contains(&n)).then_some(*clock);
-        CLOCKS.iter().find_map(of).unwrap_or(Clock::Counted)
+        self.format.format_name.as_deref().and_then(demuxer::clock_of).unwrap_or(Clock::Counted)
     }
 
     /// The tick of `base` that counts as second 0. Files have one; broadcast streams start at any time of day.

@@ -8,6 +8,7 @@
 mod child;
 mod conversion;
 mod crop;
+mod demuxer;
 mod ffmpeg;
 mod geometry;
 mod graph;

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::header::{self, Clock, Header, Stream};
+use super::demuxer::Clock;
+use super::header::{self, Header, Stream};
 use super::listing::{self, Packets, Remark};
 use super::log_line::Shown;
 use super::{FfmpegSource, ProbeError, Tools, VideoInfo, pieces};
