@@ -17,8 +17,6 @@ const MOST_PIXELS: u64 = 178_956_970;
 
 /// Most pixels for each byte of a JPEG file: a block of 64 takes a bit at the least.
 const JPEG_PIXELS: u64 = 512;
-/// Most bytes of a picture for each byte of a PNG file, which is what deflate comes to, rounded up.
-const PNG_BYTES: u64 = 1040;
 
 /// The largest file that is read into memory, in bytes: more than any picture of [`MOST_PIXELS`] takes.
 const MOST_BYTES: u64 = 1 << 30;
@@ -216,7 +214,7 @@ fn png(bytes: &[u8]) -> Result<Picture, String> {
     let header = decoder.read_header_info().map_err(words)?;
     let (width, height) = header.size();
     // A pixel takes a bit at the least.
-    check_pixels(width.into(), height.into(), (bytes.len(), PNG_BYTES), |pixels| pixels / 8)?;
+    check_pixels(width.into(), height.into(), (bytes.len(), foreign::MOST_GROWTH), |pixels| pixels / 8)?;
     if (header.color_type, header.bit_depth) == (ColorType::Grayscale, BitDepth::Sixteen) {
         return Err(
             "a grey PNG file of 16 bits, of which every reader makes something else, expected 8 bits".to_owned()
