@@ -258,7 +258,7 @@ fn a_killed_run_is_finished_by_the_same_command() {
             shop.wait_for_an_encoder(&mut run);
         }
         std::thread::sleep(Duration::from_millis(milliseconds));
-        within += usize::from(shop.live_processes().iter().any(|line| line.contains("libx264")));
+        within += usize::from(shop.encodes());
         signal(&run, "KILL");
         kills += usize::from(finish(run).code.is_none());
         no_process_stays(&shop);
@@ -275,7 +275,7 @@ fn a_killed_run_is_finished_by_the_same_command() {
 fn the_first_interrupt_finishes_what_is_in_flight_and_the_second_leaves() {
     let shop = long_shop();
     let run = shop.start(&format!("resize --videos videos -o out --jobs 1 {FAST}"));
-    wait_for("ffmpeg is at work", 20, || shop.live_processes().iter().any(|line| line.contains("libx264")));
+    wait_for("ffmpeg is at work", 20, || shop.encodes());
     signal(&run, "INT");
     finish(run).ends_with(130).says(&["stopping: what is in flight is finished", "not reached"]);
     assert!(!outputs(&shop, "out").is_empty() && leftovers(&shop, "out").is_empty());
@@ -283,7 +283,7 @@ fn the_first_interrupt_finishes_what_is_in_flight_and_the_second_leaves() {
     assert_eq!(outputs(&shop, "out").len(), 3);
 
     let run = shop.start("resize --videos videos -o slow --jobs 1 --preset veryslow --short-side 1080");
-    wait_for("ffmpeg is at work", 20, || shop.live_processes().iter().any(|line| line.contains("libx264")));
+    wait_for("ffmpeg is at work", 20, || shop.encodes());
     signal(&run, "INT");
     std::thread::sleep(Duration::from_millis(300));
     signal(&run, "INT");

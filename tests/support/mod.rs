@@ -188,11 +188,14 @@ impl Workshop {
         fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| line(entry.path())).collect()
     }
 
+    /// Whether an encoder is at work on files of this folder.
+    pub fn encodes(&self) -> bool {
+        self.live_processes().iter().any(|line| line.contains("libx264"))
+    }
+
     /// Waits until `run` has an encoder at work, or has ended.
     pub fn wait_for_an_encoder(&self, run: &mut Child) {
-        wait_for("ffmpeg is at work", 60, || {
-            self.live_processes().iter().any(|line| line.contains("libx264")) || run.try_wait().unwrap().is_some()
-        });
+        wait_for("ffmpeg is at work", 60, || self.encodes() || run.try_wait().unwrap().is_some());
     }
 }
 

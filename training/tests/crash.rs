@@ -1,35 +1,22 @@
 //! A decoder that is killed is no bad clip: a run in which decoders are killed learns what one learns in which none is, or ends
 //! with an error. No clip takes the place of another for it.
 
+#[path = "common/experiments.rs"]
+mod experiments;
 #[path = "common/worlds.rs"]
 mod worlds;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
 
-const CHARADES: &str = "synthetic_charades.toml";
+use experiments::smaller;
 
-/// A shipped experiment, smaller, in `folder`.
-fn config(folder: &Path) -> PathBuf {
-    let mut text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(CHARADES)).unwrap();
-    for (from, to) in [
-        ("image = 48", "image = 24"),
-        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
-        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
-        ("batch = 32", "batch = 8"),
-    ] {
-        assert!(text.contains(from), "no {from}");
-        text = text.replace(from, to);
-    }
-    let path = folder.join(CHARADES);
-    fs::write(&path, text.replace("epochs = 30", "epochs = 1").replace("epochs = 20", "epochs = 1")).unwrap();
-    path
-}
+const CHARADES: &str = "synthetic_charades.toml";
 
 /// Puts an ffmpeg into `folder`, where the program looks first, that is killed when it has written a little; each command for
 /// the first time only, if `once`.
@@ -68,7 +55,7 @@ fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
     let mut metrics = Vec::new();
     for deadly in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        config(folder.path());
+        smaller(folder.path(), CHARADES);
         if deadly {
             deadly_ffmpeg(folder.path(), true);
         }
@@ -86,7 +73,7 @@ fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
     assert!(!metrics[0].is_empty());
     assert_eq!(metrics[0], metrics[1]);
     let folder = tempfile::tempdir().unwrap();
-    config(folder.path());
+    smaller(folder.path(), CHARADES);
     deadly_ffmpeg(folder.path(), false);
     let output = train(&paths, folder.path(), "run");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,14 +1,18 @@
 //! Clips that were decoded beforehand, as people store and use them.
 
+#[path = "common/experiments.rs"]
+mod experiments;
 #[path = "common/worlds.rs"]
 mod worlds;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
+
+use experiments::smaller;
 
 const CHARADES: &str = "synthetic_charades.toml";
 const PRETRAIN: &str = "synthetic_pretrain_egovlpv2.toml";
@@ -22,26 +26,6 @@ fn world() -> &'static WorldPaths {
         (folder, paths)
     });
     paths
-}
-
-/// A shipped experiment, smaller.
-fn config(folder: &Path, name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
-    let mut text = std::fs::read_to_string(path).unwrap();
-    for (from, to) in [
-        ("image = 48", "image = 24"),
-        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
-        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
-        ("fused = 2", "fused = 1"),
-        ("batch = 32", "batch = 8"),
-    ] {
-        assert!(text.contains(from), "{name} has no {from}");
-        text = text.replace(from, to);
-    }
-    let text = text.replace("epochs = 30", "epochs = 1").replace("epochs = 20", "epochs = 1");
-    let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
-    path
 }
 
 fn command(task: &str, config: &Path, arguments: &[&str]) -> Output {
@@ -79,7 +63,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn stored_clips_are_those_of_the_videos_and_are_made_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, videos) = (config(folder.path(), PRETRAIN), text(&world().videos));
+    let (config, videos) = (smaller(folder.path(), PRETRAIN), text(&world().videos));
     let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
     let store = |to: &Path, more: &[&str]| {
         let arguments = ["--videos", videos, "-o", text(to), "--choices", "1", "--per-file", "20"];
@@ -121,13 +105,13 @@ fn stored_clips_are_those_of_the_videos_and_are_made_once() {
 #[test]
 fn training_draws_from_what_is_stored_and_clips_of_another_rule_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (charades, videos) = (config(folder.path(), CHARADES), text(&world().videos));
+    let (charades, videos) = (smaller(folder.path(), CHARADES), text(&world().videos));
     let stored = folder.path().join("stored");
     succeeded(&command("store", &charades, &["--videos", videos, "-o", text(&stored)]));
     let run = folder.path().join("run");
     let said = succeeded(&command("charades", &charades, &["--stored", text(&stored), "-o", text(&run)]));
     assert!(!said.contains("could not be read"), "{said}");
-    let pretrain = config(folder.path(), PRETRAIN);
+    let pretrain = smaller(folder.path(), PRETRAIN);
     let other = command("pretrain", &pretrain, &["--stored", text(&stored), "-o", text(&folder.path().join("none"))]);
     let expected = "expected clips by the rule \"narrated\", fixed, read as opencv, \
                     found clips by the rule \"segments, edges truncated\", fixed, read as opencv";
