@@ -3,12 +3,34 @@
 //! Not for deciding what to hash. Invariant: a file is read in pieces, however long it is.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 const MIB: u64 = 1 << 20;
+
+/// The digest of what is written to it.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// The digest of everything that was written.
+    pub fn finish(self) -> String {
+        hex(self.0.finalize().as_slice())
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Digest of a text.
 pub fn text(text: &str) -> String {
@@ -17,9 +39,9 @@ pub fn text(text: &str) -> String {
 
 /// Length in bytes and digest of a file.
 pub fn file(path: &Path) -> io::Result<(u64, String)> {
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::default();
     let length = io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok((length, hex(hasher.finalize().as_slice())))
+    Ok((length, hasher.finish()))
 }
 
 /// Digest over a file's length and its first and last MiB: enough to tell downloads apart without reading hours of video.
@@ -27,7 +49,7 @@ pub fn ends(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = length.to_le_bytes().to_vec();
-    file.by_ref().take(MIB).read_to_end(&mut bytes)?;
+    (&mut file).take(MIB).read_to_end(&mut bytes)?;
     file.seek(SeekFrom::Start(length.saturating_sub(MIB)))?;
     file.take(MIB).read_to_end(&mut bytes)?;
     Ok(hex(Sha256::digest(&bytes).as_slice()))

@@ -334,14 +334,16 @@ fn groundnlq_gets_maps_of_arrays_by_clip_and_by_query() {
         assert!(!folder.join("lock.mdb").exists());
         // SAFETY: nothing else has this map open.
         let env = unsafe { heed::EnvOpenOptions::new().open(&folder) }.unwrap();
-        let txn = env.read_txn().unwrap();
-        let values: heed::Database<heed::types::Str, heed::types::Bytes> =
-            env.open_database(&txn, None).unwrap().unwrap();
-        let value = values.get(&txn, key).unwrap().unwrap().to_owned();
-        drop(txn);
+        let mut value = None;
+        let read = env.open_databases_and_commit(env.read_txn().unwrap(), |unnamed, txn| {
+            let values = unnamed.open_database::<heed::types::Str, heed::types::Bytes>(txn, None)?.unwrap();
+            value = values.get(txn, key)?.map(<[u8]>::to_owned);
+            Ok::<_, heed::Error>(heed::CommitOrAbort::<(), ()>::Commit(()))
+        });
+        read.unwrap();
         env.prepare_for_closing().wait();
         fs::remove_file(folder.join("lock.mdb")).unwrap();
-        value
+        value.unwrap()
     };
     let header = fs::read(shop.path("g/video_features/data.mdb")).unwrap();
     // Magic and version of the meta page, behind the page's own header of 16 bytes.

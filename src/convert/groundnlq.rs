@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write as _;
 
 use heed::types::{Bytes, Str};
-use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions};
 use serde_json::json;
 
 use super::source::Source;
@@ -115,7 +115,6 @@ fn line(job: &Job, asked: &Asked) -> Result<String, ConvertError> {
 struct Lmdb {
     folder: std::path::PathBuf,
     env: Env,
-    values: Database<Str, Bytes>,
 }
 
 impl Lmdb {
@@ -128,18 +127,18 @@ impl Lmdb {
         // Nobody else knows this folder yet, and it is synced before it gets its name.
         // SAFETY: the file is mapped by this process alone, which changes it through this environment only.
         let env = unsafe { options.flags(EnvFlags::NO_SYNC).open(&folder) }.map_err(refused())?;
-        let mut txn = env.write_txn().map_err(refused())?;
-        let values = env.create_database(&mut txn, None).map_err(refused())?;
-        txn.commit().map_err(refused())?;
-        Ok(Self { folder, env, values })
+        Ok(Self { folder, env })
     }
 
     fn put(&mut self, key: &str, name: &str, features: &ndarray::Array2<f32>) -> Result<(), ConvertError> {
         let value = npy::archive(name, features).map_err(ConvertError::io("write", &self.folder))?;
-        let put = || {
-            let mut txn = self.env.write_txn()?;
-            self.values.put(&mut txn, key, &value)?;
-            txn.commit()
+        let put = || -> Result<(), heed::Error> {
+            let txn = self.env.write_txn()?;
+            self.env.create_databases_and_commit(txn, |unnamed, txn| {
+                unnamed.create_database::<Str, Bytes>(txn, None)?.put(txn, key, &value)?;
+                Ok::<_, heed::Error>(CommitOrAbort::<(), ()>::Commit(()))
+            })?;
+            Ok(())
         };
         put().map_err(ConvertError::write(&self.folder))
     }

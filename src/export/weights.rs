@@ -10,11 +10,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use sha2::{Digest, Sha256};
 
 use super::error::ExportError;
 use super::onnx::{self, DataType, TensorProto};
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
+use crate::digest::Hasher;
 
 /// Larger tensors begin on a page, so that a runtime can map them.
 const PAGE_BYTES: u64 = 4096;
@@ -98,7 +98,7 @@ pub struct WeightFile<'c> {
     path: PathBuf,
     file: BufWriter<File>,
     length: u64,
-    hash: Sha256,
+    hash: Hasher,
     placed: BTreeMap<Weight, Placed>,
 }
 
@@ -112,7 +112,7 @@ impl<'c> WeightFile<'c> {
     ) -> Result<Self, ExportError> {
         let path = folder.join(&name);
         let file = BufWriter::new(File::create(&path).map_err(ExportError::io(&path))?);
-        let (hash, placed) = (Sha256::new(), BTreeMap::new());
+        let (hash, placed) = (Hasher::default(), BTreeMap::new());
         Ok(Self { checkpoint, float, name, path, file, length: 0, hash, placed })
     }
 
@@ -133,7 +133,7 @@ impl<'c> WeightFile<'c> {
     pub fn finish(mut self) -> Result<(String, String), ExportError> {
         let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         flushed.map_err(ExportError::io(&self.path))?;
-        Ok((self.name, format!("{:x}", self.hash.finalize())))
+        Ok((self.name, self.hash.finish()))
     }
 
     fn append(&mut self, weight: &Weight) -> Result<Placed, ExportError> {
@@ -142,8 +142,8 @@ impl<'c> WeightFile<'c> {
         let align = if bytes.len() as u64 >= 16 * PAGE_BYTES { PAGE_BYTES } else { LINE_BYTES };
         let padding = vec![0; (self.length.next_multiple_of(align) - self.length) as usize];
         for part in [&padding, &bytes] {
-            self.file.write_all(part).map_err(ExportError::io(&self.path))?;
-            self.hash.update(part);
+            let written = self.file.write_all(part).and_then(|()| self.hash.write_all(part));
+            written.map_err(ExportError::io(&self.path))?;
         }
         let offset = self.length + padding.len() as u64;
         self.length = offset + bytes.len() as u64;

@@ -174,7 +174,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use heed::types::{Bytes, Str};
-    use heed::{Database, EnvOpenOptions};
+    use heed::{CommitOrAbort, EnvOpenOptions};
 
     use super::*;
 
@@ -184,10 +184,11 @@ mod tests {
         // SAFETY: nobody else has this file.
         let env = unsafe { EnvOpenOptions::new().map_size(64 << 20).open(folder.path()) }.unwrap();
         for (key, value) in entries {
-            let mut txn = env.write_txn().unwrap();
-            let values: Database<Str, Bytes> = env.create_database(&mut txn, None).unwrap();
-            values.put(&mut txn, key, value).unwrap();
-            txn.commit().unwrap();
+            let put = env.create_databases_and_commit(env.write_txn().unwrap(), |unnamed, txn| {
+                unnamed.create_database::<Str, Bytes>(txn, None)?.put(txn, key, value)?;
+                Ok::<_, heed::Error>(CommitOrAbort::<(), ()>::Commit(()))
+            });
+            put.unwrap();
         }
         env.prepare_for_closing().wait();
         folder
