@@ -284,14 +284,74 @@ fn cases_of_queries(shop: &Workshop) -> Vec<Case> {
         Made { clip: None, span: None, rows: tokens.collect(), ..Made::windows(video, video, None, 0) }
     });
     store(&shop.path("in"), &contract("tokens", RowKind::Token, 4, 0.0), &tokens);
+    let videos = [Made::windows("vid-aaaa", "vid-aaaa", None, 1801), Made::windows("vid-bbbb", "vid-bbbb", None, 300)];
+    store(&shop.path("in"), &contract("whole", RowKind::Window, 3, 1.875), &videos);
+    let fused = queries.iter().map(|query| {
+        let (unit, query_id) = (query.id.to_owned(), Some(query.id.to_owned()));
+        Made { unit, query: query_id, ..of(query.clip_uid.as_str()) }
+    });
+    store(&shop.path("in"), &contract("fused", RowKind::FusedWindow, 6, 1.87), &fused.collect::<Vec<_>>());
     let tables = "--queries nlq.queries.csv -m nlq.csv -o @/made";
+    let convert = |set: &str, format: &'static str, more: &str| {
+        case(format, Promise::Whole, format!("convert {set} --to {format} {more} {tables}"))
+    };
+    let mut cases = vec![
+        convert("in/clips", "groundnlq-lmdb", "--tokens in/tokens"),
+        convert("in/whole", "ego4d-pt", ""),
+        convert("in/fused", "egovlpv2-nlq", "--tokens in/tokens"),
+        convert("", "vslnet-json", ""),
+    ];
+    cases.extend(["egovlp-text-npy", "egovlp-text-pt"].map(|format| {
+        let command = format!("convert in/tokens --to {format} --queries nlq.queries.csv -o @/made");
+        case(format, Promise::Whole, command)
+    }));
+    cases
+}
+
+/// Shots that met their prompts.
+fn cases_of_summaries(shop: &Workshop) -> Vec<Case> {
+    for folder in ["oracle/P01", "tags/P01"] {
+        fs::create_dir_all(shop.path(folder)).unwrap();
+    }
+    shop.write("oracle/P01/Cupglass_Desk_oracle.txt", "1\n3\n12\n");
+    let tags = |shot: usize| if shot % 3 == 0 { "Desk,Hat\n" } else { "Cupglass\n" };
+    shop.write("tags/P01/P01.txt", (0..12).map(tags).collect::<String>());
+    shop.egofx("manifest qfvs --annotations oracle -o qfvs.csv").ends_with(0);
+    let video = Made::windows("P01", "P01", None, 12);
+    store(&shop.path("in"), &contract("shots", RowKind::Window, 4, 0.2), std::slice::from_ref(&video));
+    let queries = egofx::queries::Queries::read(&shop.path("qfvs.queries.csv")).unwrap();
+    let fused = queries.iter().map(|query| {
+        let (unit, query_id) = (query.id.to_owned(), Some(query.id.to_owned()));
+        Made { unit, query: query_id, ..video.clone() }
+    });
+    store(&shop.path("in"), &contract("prompted", RowKind::FusedWindow, 6, 0.2), &fused.collect::<Vec<_>>());
+    let command = "convert in/prompted --to qfvs-pt --shots in/shots --tags tags -m qfvs.csv -o @/made";
+    vec![case("qfvs-pt", Promise::Whole, command)]
+}
+
+/// Commands that write what features are scored by.
+fn cases_of_scores(shop: &Workshop) -> Vec<Case> {
+    use Promise::Files;
+    let data = |name: &str| checkout().join("tests/data/metrics/mq").join(name).display().to_string();
+    let names = ["c_0", "c_1", "c_2", "c_3", "c_4"];
+    let clips = names.map(|clip| Made::windows(clip, "v", Some((0.0, 1.0)), 1));
+    store(&shop.path("in"), &contract("pooled", RowKind::Clip, 4, 0.0), &clips);
+    let rows = ["7", "9"].map(|id| (Some(id.to_owned()), false)).to_vec();
+    let asked = Made { clip: None, rows, ..Made::windows("v", "v", None, 0) };
+    store(&shop.path("in"), &contract("asked", RowKind::Query, 4, 0.0), &[asked]);
+    let table = "query_id,clip_uid,text,start_sec,end_sec,split,types,answer,choices\n";
+    let question = |id: &str, types: u8| format!("{id},c_2,Who?,,,,{types},2,{}\n", names.join(" "));
+    shop.write("mcq.queries.csv", format!("{table}{}{}", question("7", 1), question("9", 2)));
+    let detections = data("detections_expected.json");
+    let stores = "--video in/pooled --text in/asked";
     vec![
+        case("mcq", Files, format!("mcq --queries mcq.queries.csv {stores} -o @/scores.json")),
+        case("similarity", Files, format!("similarity {stores} -o @/similarity")),
         case(
-            "groundnlq-lmdb",
-            Promise::Whole,
-            format!("convert in/clips --to groundnlq-lmdb --tokens in/tokens {tables}"),
+            "postprocess",
+            Files,
+            format!("postprocess vsgn --proposals {detections} -a {} -o @/submission.json", data("moments_val.json")),
         ),
-        case("vslnet-json", Promise::Whole, format!("convert --to vslnet-json {tables}")),
     ]
 }
 
@@ -345,7 +405,8 @@ fn try_every(campaign: &Campaign, cases: impl IntoIterator<Item = Case>) {
 #[ignore = "long: every operation of every command that writes fails once in each of four ways"]
 fn every_fault_leaves_all_or_nothing() {
     let campaign = Campaign::new();
-    try_every(&campaign, cases(&campaign.shop).into_iter().chain(cases_of_queries(&campaign.shop)));
+    let all = [cases, cases_of_queries, cases_of_summaries, cases_of_scores].iter().flat_map(|of| of(&campaign.shop));
+    try_every(&campaign, all);
 }
 
 #[test]
