@@ -31,6 +31,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 EGOFX  := $(or $(PREBUILT),$(TARGET_DIR)/release)/egofx
+EGOFX_TRAIN := $(dir $(EGOFX))egofx-train
+# What `--version -v` names. Without git, or outside of a checkout, nothing.
+export EGOFX_COMMIT := $(shell git -C $(CURDIR) describe --always --abbrev=12 --dirty --match= 2>/dev/null)
 
 ifeq ($(ROOTLESS),1)
 FEATURES := --features static-hdf5
@@ -158,8 +161,9 @@ $(TORCH): | system
 
 ##@ Building
 
-.PHONY: build build-train demo dist dist-train clean FORCE
-build: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
+.PHONY: build build-egofx build-train demo dist dist-egofx dist-train clean FORCE
+build: build-egofx build-train ## both programs, egofx and egofx-train, in target/release
+build-egofx: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
 build-train: ## training: target/release/egofx-train (fetches libtorch once, 0.5 GB)
 	$(MAKE) $(IN_TRAINING) build
 
@@ -169,7 +173,7 @@ $(EGOFX): FORCE | setup
 	$(CARGO) build --release --locked $(FEATURES)
 endif
 
-demo: setup build ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
+demo: setup build-egofx ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
 	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
 	$(EGOFX) inspect features/demo
 	$(EGOFX) inspect features/demo_dense
@@ -178,14 +182,26 @@ demo: setup build ## features of the demo's videos, from nothing, into features/
 	@printf '    with h5py.File("features/demo/features.h5") as store:\n'
 	@printf '        for clip, unit in store.items(): print(clip, unit["features"].shape, unit["start_sec"][:3])\n\n'
 
+# Manual pages and completions of the program $(1), where $(2) is a prefix for them.
+define shell_files
+mkdir -p $(2)/share/man/man1 $(2)/share/bash-completion/completions $(2)/share/zsh/site-functions \
+	$(2)/share/fish/vendor_completions.d
+$(1) man -o $(2)/share/man/man1
+$(1) completions bash > $(2)/share/bash-completion/completions/$(notdir $(1))
+$(1) completions zsh > $(2)/share/zsh/site-functions/_$(notdir $(1))
+$(1) completions fish > $(2)/share/fish/vendor_completions.d/$(notdir $(1)).fish
+endef
+
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 target  = $(shell rustc -vV | sed -n 's/^host: //p')
 NAME    = egofx-$(version)-$(target)
-dist: setup build ## dist/egofx-<version>-<target>.tar.gz: program, recipes, ONNX Runtime (ROOTLESS=1: needs no libhdf5)
+dist: dist-egofx dist-train ## both programs as archives in dist/
+dist-egofx: setup build-egofx ## dist/egofx-<version>-<target>.tar.gz: program, recipes, manual, ONNX Runtime (ROOTLESS=1: needs no libhdf5)
 	rm -rf dist/$(NAME) && mkdir -p dist/$(NAME)/.runtime/ort dist/$(NAME)/onnx
 	cp $(EGOFX) README.md LICENSE dist/$(NAME)
 	cp onnx/tiny.onnx onnx/tiny.toml dist/$(NAME)/onnx
 	cp .runtime/ort/* dist/$(NAME)/.runtime/ort
+	$(call shell_files,$(EGOFX),dist/$(NAME))
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(NAME).tar.gz $(NAME)
 
 # Of libtorch what the program loads, in the same folders.
@@ -193,9 +209,9 @@ TRAIN_NAME = egofx-train-$(version)-$(target)
 dist-train: setup ## the same for egofx-train: the program, its experiment files and libtorch (CPU)
 	$(MAKE) $(IN_TRAINING) portable
 	rm -rf dist/$(TRAIN_NAME) && mkdir -p dist/$(TRAIN_NAME)
-	cp -r $(dir $(EGOFX))egofx-train training/README.md training/configs LICENSE dist/$(TRAIN_NAME)
+	cp -r $(EGOFX_TRAIN) training/README.md training/configs LICENSE dist/$(TRAIN_NAME)
 	install -D -m 644 -t dist/$(TRAIN_NAME)/.runtime/libtorch/torch .runtime/libtorch/torch/LICENSE
-	for lib in $$(ldd $(dir $(EGOFX))egofx-train | awk '$$3 ~ "/[.]runtime/libtorch/" { print $$3 }'); do \
+	for lib in $$(ldd $(EGOFX_TRAIN) | awk '$$3 ~ "/[.]runtime/libtorch/" { print $$3 }'); do \
 		install -D "$$lib" "dist/$(TRAIN_NAME)/.runtime$${lib##*/.runtime}"; \
 	done
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
@@ -249,7 +265,7 @@ lint: setup ## formatting and clippy
 doc: setup ## the library's documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked $(FEATURES)
 
-gpu-check: setup-gpu $(if $(PREBUILT),,build setup-torch) ## the tests that need an NVIDIA GPU
+gpu-check: setup-gpu $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT
 	$(PREBUILT)/gpu --nocapture
 	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done

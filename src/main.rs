@@ -9,7 +9,6 @@ mod cli;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use egofx::foreign;
 
 fn main() -> ExitCode {
@@ -19,8 +18,7 @@ fn main() -> ExitCode {
     }
     // Not the program's path, at which another version may lie by then.
     foreign::isolate(Path::new("/proc/self/exe"));
-    let arguments = cli::Cli::parse();
-    match arguments.run() {
+    match cli::Cli::read().run() {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -40,13 +41,15 @@ fn help_names_the_options_of_every_command() {
                 "doctor",
                 "completions",
                 "--verbose",
+                "man",
                 "--log-file",
-                "--progress-every",
+                "--color",
+                "--version",
             ][..],
         ),
         ("manifest", &["--annotations", "--videos", "--out", "--force", "--strict", "folder", "ego4d"]),
         ("audit", &["--manifest", "--videos", "--json", "--jobs", "--ffprobe"]),
-        ("plan", &["--manifest", "--pipeline", "--probe", "--json", "--shard", "--limit", "--out"]),
+        ("plan", &["--manifest", "--recipe", "--probe", "--json", "--shard", "--limit", "--out"]),
         ("extract", &["--device", "--precision", "--on-error", "--hwaccel", "--shard", "--memory", "--json", "130"]),
         ("verify", &["--checksums-only", "--json"]),
         ("inspect", &["--json"]),
@@ -58,10 +61,104 @@ fn help_names_the_options_of_every_command() {
         assert_eq!(run.stderr, "");
         options.iter().for_each(|option| assert!(run.stdout.contains(option), "{option}: {run}"));
     }
-    let version = shop.egofx("--version").ends_with(0).stdout;
-    assert_eq!(version.trim(), concat!("egofx ", env!("CARGO_PKG_VERSION")));
     shop.egofx("").ends_with(2);
+    shop.egofx("-v").ends_with(2).says(&["a command is needed"]);
     shop.egofx("extrat").ends_with(2).says(&["extract"]);
+}
+
+/// The options in the help of `command` that have a short form: `-m`, `--manifest`.
+fn short_options(shop: &Workshop, command: &str) -> Vec<(String, String)> {
+    let help = shop.egofx(&format!("{command} --help")).ends_with(0).stdout;
+    let options = help.lines().filter_map(|line| line.trim_start().strip_prefix('-')?.split_once(", --"));
+    let short = options.filter(|(short, _)| short.len() == 1);
+    short.map(|(short, rest)| (short.to_owned(), rest.split([' ', '.']).next().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn commands_are_listed_in_groups_and_a_short_option_means_the_same_in_all_of_them() {
+    let shop = Workshop::new();
+    let help = shop.egofx("--help").ends_with(0).stdout;
+    let titles: Vec<&str> = help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
+    let groups = ["Prepare:", "Extract:", "Check:", "Exchange:", "Score:", "Models:", "Shell:", "Options:"];
+    assert_eq!(titles[titles.len() - groups.len()..], groups, "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    // The shells are told of every command, whatever the help lists.
+    let script = shop.egofx("completions bash").ends_with(0).stdout;
+    let words =
+        script.lines().filter_map(|line| line.trim().strip_prefix("opts=\"")).find(|words| words.contains(" doctor "));
+    let commands: Vec<&str> =
+        words.unwrap().trim_end_matches('"').split(' ').filter(|word| !word.starts_with('-')).collect();
+    assert!(commands.len() > 20, "{words:?}");
+    let mut meaning = BTreeMap::new();
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is in no group: {help}");
+        let mut all = vec![command.to_owned()];
+        if command == "eval" {
+            all.extend(["nlq", "mq", "qfvs", "egomcq", "mir"].map(|benchmark| format!("eval {benchmark}")));
+        }
+        for command in all {
+            for (short, long) in short_options(&shop, &command) {
+                let known = meaning.entry(short).or_insert_with(|| long.clone()).clone();
+                assert_eq!(known, long, "egofx {command}");
+            }
+        }
+    }
+    assert_eq!(meaning["p"], "recipe");
+    assert_eq!((&*meaning["m"], &*meaning["o"], &*meaning["q"]), ("manifest", "out", "quiet"));
+}
+
+#[test]
+fn the_version_names_what_the_program_runs_with() {
+    let shop = Workshop::new();
+    let line = concat!("egofx ", env!("CARGO_PKG_VERSION"), "\n");
+    for flags in ["--version", "-V"] {
+        assert_eq!(shop.egofx(flags).ends_with(0).stdout, line);
+    }
+    let shown = shop.egofx("--version -v").ends_with(0).stdout;
+    let known = |what: &str| shown.lines().find_map(|line| line.strip_prefix(what)).unwrap().trim().to_owned();
+    assert!(shown.starts_with(line) && !known("commit").is_empty(), "{shown}");
+    for what in ["HDF5", "ONNX Runtime"] {
+        assert!(known(what).starts_with("1."), "{shown}");
+    }
+    assert!(known("ffmpeg").contains("ffmpeg"), "{shown}");
+    assert_eq!(shop.egofx("-vV").ends_with(0).stdout, shown);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_they_are_asked_for() {
+    let shop = Workshop::new();
+    let escape = |flags: &str| shop.egofx(flags).stdout.contains('\u{1b}');
+    assert!(!escape("--help") && !escape("--color never --help") && escape("--color always --help"));
+    assert!(escape("plan --color=always --help"));
+    shop.egofx("--color green --help").ends_with(2).says(&["green", "auto", "always", "never"]);
+    shop.write("words.csv", "video_uid\nv\n");
+    let records = |flags: &str| shop.egofx(&format!("audit -m words.csv -v {flags}")).stderr;
+    assert!(records("--color always").contains('\u{1b}') && !records("").contains('\u{1b}'));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let shop = Workshop::new();
+    let page = shop.egofx("man").ends_with(0).stdout;
+    assert!(page.contains(".TH egofx 1") && page.contains("egofx\\-extract(1)"), "{page}");
+    shop.egofx("man -o man1").ends_with(0);
+    for (name, word) in [("egofx", "SUBCOMMANDS"), ("egofx-extract", "\\-\\-recipe"), ("egofx-eval-nlq", "predictions")]
+    {
+        let page = fs::read_to_string(shop.path(&format!("man1/{name}.1"))).unwrap();
+        assert!(page.contains(word), "{name}: {page}");
+    }
+    shop.egofx("man -o man1").ends_with(0);
+    shop.write("man1/egofx.1", "another version's");
+    shop.egofx("man -o man1").ends_with(2).says(&["man1/egofx.1", "--force"]);
+    shop.egofx("man -o man1 --force").ends_with(0);
+}
+
+#[test]
+fn former_names_of_options_are_still_taken() {
+    let shop = shop();
+    shop.egofx("plan -m all.csv --pipeline rows.toml").ends_with(0);
+    shop.egofx("eval nlq -p absent.json -a absent.json").ends_with(2).says(&["absent.json"]);
+    shop.egofx("mcq -q absent.csv").ends_with(2).says(&["absent.csv"]);
 }
 
 #[test]

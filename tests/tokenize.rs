@@ -129,12 +129,14 @@ fn rules_are_listed_in_words_and_in_json() {
     let shop = shop();
     let table = run(&mut program(&shop, "tokenize --rules")).ends_with(0).stdout;
     assert_eq!(table.lines().count(), 1 + egofx::text::RULES.len());
-    assert!(
-        table.contains("egovlpv2  nlq             30       30   of VSLNet's files   NLQ feature extraction\n"),
-        "{table}"
-    );
-    assert!(table.contains("egovlp    nlq             longest  512  as it is"), "{table}");
-    assert!(table.contains("egovlpv2  egotaskqa       30       30   stripped, lower     EgoTaskQA"), "{table}");
+    let lines: Vec<String> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "egovlpv2 nlq 30 30 of VSLNet's files NLQ feature extraction",
+        "egovlp nlq longest 512 as it is",
+        "egovlpv2 egotaskqa 30 30 stripped, lower EgoTaskQA",
+    ] {
+        assert!(lines.iter().any(|found| found.starts_with(line)), "{line}: {table}");
+    }
     let rules = json(&run(&mut program(&shop, "tokenize --rules --model egovlpv2 --json")).ends_with(0).stdout);
     assert!(rules.as_array().unwrap().iter().all(|rule| rule["model"] == "egovlpv2" && rule["max_length"].is_u64()));
     assert_eq!((&rules[1]["rule"], &rules[1]["padded_to"]), (&"egomcq".into(), &Value::Null));

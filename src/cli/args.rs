@@ -28,8 +28,8 @@ pub struct Work {
     #[arg(short, long, value_name = "FILE")]
     pub manifest: PathBuf,
     /// Recipes, one per feature set; several share one decode. A name that `egofx recipes` lists, or the path of a file.
-    #[arg(short, long = "pipeline", value_name = "RECIPE", required = true)]
-    pub pipelines: Vec<PathBuf>,
+    #[arg(short = 'p', long = "recipe", alias = "pipeline", value_name = "RECIPE", required = true)]
+    pub recipes: Vec<PathBuf>,
     /// What is asked about the clips, for recipes that read sentences: the table that `egofx manifest` writes [default:
     /// <manifest>.queries.csv beside the manifest, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -57,9 +57,9 @@ pub struct Work {
     pub limit: Option<usize>,
 }
 
-/// Programs and libraries, where they are not found by themselves.
+/// ffmpeg and ffprobe, where they are not found by themselves.
 #[derive(Args)]
-pub struct Programs {
+pub struct Ffmpeg {
     /// The ffmpeg to use [default: .runtime/ffmpeg/ffmpeg, else the one on the PATH].
     #[arg(long, value_name = "FILE")]
     pub ffmpeg: Option<PathBuf>,
@@ -70,6 +70,11 @@ pub struct Programs {
     /// more.
     #[arg(long, value_name = "SEC", default_value = "120", env = egofx::places::CHILD_TIMEOUT, value_parser = patience)]
     pub child_timeout: Duration,
+}
+
+/// ONNX Runtime, where it is not found by itself.
+#[derive(Args)]
+pub struct OnnxRuntime {
     /// The ONNX Runtime library to use [default: .runtime/, else the active Python environment's].
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
     pub ort_lib: Option<PathBuf>,
@@ -91,7 +96,7 @@ impl Work {
 
     /// Reads the recipes; two of one name are an error, for they would share a store.
     pub fn read_recipes(&self) -> anyhow::Result<Vec<Recipe>> {
-        let recipes: Vec<Recipe> = self.pipelines.iter().map(|given| Recipe::find(given)).collect::<Result<_, _>>()?;
+        let recipes: Vec<Recipe> = self.recipes.iter().map(|given| Recipe::find(given)).collect::<Result<_, _>>()?;
         for (i, recipe) in recipes.iter().enumerate() {
             let twice = recipes[..i].iter().any(|other| other.name == recipe.name);
             anyhow::ensure!(
@@ -184,13 +189,18 @@ fn read_sentences(tokenizer: &Tokenizer, rule: &TextRule, texts: &[&str]) -> any
     Ok(sentences)
 }
 
-impl Programs {
+impl Ffmpeg {
     /// ffmpeg and ffprobe.
+    ///
+    /// # Errors
+    /// One of them is not there, or does not run.
     pub fn tools(&self) -> Result<Tools, ToolsError> {
         let tools = Tools::find(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases())?;
         Ok(Tools { patience: self.child_timeout, ..tools })
     }
+}
 
+impl OnnxRuntime {
     /// Where ONNX Runtime may be.
     pub fn library_search(&self) -> LibrarySearch {
         let environments = self.python_env.iter().chain(&self.conda_env);

@@ -16,11 +16,13 @@ use egofx::ids::VideoUid;
 use egofx::manifest::{Manifest, Video};
 use egofx::meter::Meter;
 
-use super::args::{Programs, cores};
-use super::progress::{Progress, Shown};
+use super::args::{Ffmpeg, cores};
+use super::progress::{Progress, Reporting};
+use super::table::Column::Left;
+use super::table::Table;
 use super::{FAILED, plural, say, say_json, tell};
 
-/// Show what is wrong with the videos of a manifest, by their containers alone: nothing is decoded.
+/// Check the videos of a manifest by their containers alone, without decoding.
 ///
 /// One line for each finding, in the manifest's order. `error`: rows will be missing. `warning`: rows may differ from
 /// those of the original code or from what the manifest says. `note`: worth knowing. The exit code is 1 if there are
@@ -37,10 +39,12 @@ pub struct Audit {
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     #[command(flatten)]
-    programs: Programs,
+    ffmpeg: Ffmpeg,
     /// Print the findings as JSON on stdout.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reporting: Reporting,
 }
 
 #[derive(Serialize)]
@@ -66,12 +70,12 @@ impl Audit {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut manifest = Manifest::read(&self.manifest)?;
         manifest.locate(&self.videos)?;
-        let source = FfmpegSource { tools: self.programs.tools()?, threads: 1, hwaccel: HwAccel::None };
+        let source = FfmpegSource { tools: self.ffmpeg.tools()?, threads: 1, hwaccel: HwAccel::None };
         let jobs = self.jobs.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build()?;
         let meter = Meter::default();
         meter.expect(manifest.videos.len());
-        let progress = Progress::of_meter(&meter, "videos", Shown::of(false, self.json));
+        let progress = Progress::of_meter(&meter, "videos", self.reporting.shown(self.json));
         let judge = |video: &Video| {
             let found = audit(video, &source);
             log::info!("{}: {}", video.uid, plural(found.len(), "finding"));
@@ -116,16 +120,16 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let width = self.findings.iter().map(|row| row.video_uid.as_str().len()).max().unwrap_or(0);
-        let line = |row: &Row| {
+        let mut table = Table::new(&[Left(""), Left(""), Left("")]);
+        for row in &self.findings {
             let severity = match row.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
                 Severity::Note => "note",
             };
-            format!("{severity:<7}  {:<width$}  {}\n", row.video_uid.as_str(), row.what)
-        };
-        self.findings.iter().map(line).collect()
+            table.row([severity, row.video_uid.as_str(), &row.what]);
+        }
+        table.to_string()
     }
 
     fn summary(&self) {

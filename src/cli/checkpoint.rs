@@ -14,14 +14,16 @@ use egofx::checkpoint::{Checkpoint, TensorInfo, WRAPPER_PREFIX, write_safetensor
 use egofx::durable;
 use egofx::export::{Differences, MODELS, Model};
 
+use super::table::Column::Left;
+use super::table::Table;
 use super::{bytes, plural, say, say_json, tell};
 
 /// Tensors listed without `--all`.
 const LISTED: usize = 20;
 
-/// Show what a checkpoint holds (.pth, .pt, .tar of any age, safetensors) and of which model it is, or convert it.
+/// Show what a checkpoint holds and of which model it is, or convert it.
 ///
-/// The file is known by its content, not by its name. Nothing in a pickle is ever run, and only names and shapes are
+/// Reads .pth, .pt, .tar of any age, and safetensors. The file is known by its content, not by its name. Nothing in a pickle is ever run, and only names and shapes are
 /// read: a file of several GB is shown at once.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -189,12 +191,9 @@ fn lines(summary: &Value) -> String {
 fn table(tensors: &BTreeMap<String, TensorInfo>, shown: usize) -> String {
     let rows: Vec<(String, &TensorInfo)> =
         tensors.iter().take(shown).map(|(name, info)| (name.escape_debug().to_string(), info)).collect();
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(4);
-    let mut table = format!("{:<width$}  dtype  shape\n", "name");
-    for (name, info) in &rows {
-        // Writing to a string cannot fail.
-        let _ = writeln!(table, "{name:<width$}  {:<5}  {:?}", info.dtype, info.shape);
-    }
+    let mut list = Table::new(&[Left("name"), Left("dtype"), Left("shape")]);
+    rows.iter().for_each(|(name, info)| list.row([name.clone(), info.dtype.to_string(), format!("{:?}", info.shape)]));
+    let mut table = list.to_string();
     let hidden = tensors.len() - rows.len();
     if hidden > 0 {
         let _ = writeln!(table, "and {}; --all lists them", plural(hidden, "more tensor"));

@@ -15,14 +15,16 @@ use egofx::import::FeatureFiles;
 use egofx::ndarray::Array2;
 use egofx::store::{Committed, StoreReader, feature_sets};
 
+use super::table::Column::{Left, Right};
+use super::table::{Column, Table};
 use super::{FAILED, plural, say, say_json, tell};
 
 /// Clips in the table without --all.
 const LISTED: usize = 20;
 
-/// Compare features of the same clips, row by row: ours with ours, or with what others have released.
+/// Compare features of the same clips, row by row.
 ///
-/// A and B are a feature set, a folder of .pt, .npy or .npz files, an LMDB, or an HDF5 file: whatever `egofx import` takes. Where they differ, the table says how: other
+/// Ours with ours, or with what others have released: A and B are a feature set, a folder of .pt, .npy or .npz files, an LMDB, or an HDF5 file: whatever `egofx import` takes. Where they differ, the table says how: other
 /// row counts, other rows, rows that moved (drift), zeros, and differences that are known by name. The exit code is 0 if
 /// all clips are there on both sides and the same up to --min-cosine, 1 if not, 2 if there is nothing to compare.
 #[derive(Args)]
@@ -191,15 +193,16 @@ impl Compare {
     fn table(&self, report: &Report) -> String {
         let is_listed = |outcome: &&Outcome| self.all || !is_same(outcome, self.min_cosine);
         let listed: Vec<(&UnitUid, &Outcome)> = report.units.iter().filter(|(_, outcome)| is_listed(outcome)).collect();
-        let width = listed.iter().map(|(unit, _)| unit.as_str().len()).max().unwrap_or(0).max(4);
-        let mut text = String::new();
-        if !listed.is_empty() {
-            text += &format!("{:<width$}  {HEADER}\n", "clip");
-        }
         let shown = if self.all { listed.len() } else { LISTED };
+        let (mut table, mut unlike) = (Table::new(&COLUMNS), String::new());
         for (unit, outcome) in listed.iter().take(shown) {
-            text += &format!("{unit:<width$}  {}\n", line(outcome));
+            match outcome {
+                Outcome::Compared(found) => table.row(cells(unit, found)),
+                Outcome::Unlike(mismatch) => unlike += &format!("{unit}: {mismatch}\n"),
+            }
         }
+        let compared = listed.iter().take(shown).any(|(_, outcome)| matches!(outcome, Outcome::Compared(_)));
+        let mut text = if compared { table.to_string() } else { String::new() } + &unlike;
         if listed.len() > shown {
             text += &format!("and {} that differ; --all lists them\n", listed.len() - shown);
         }
@@ -249,27 +252,34 @@ impl Overall {
     }
 }
 
-const HEADER: &str = "   rows A    rows B  cos min  cos median   max abs  zeros A/B   NaN A/B  drift";
+const COLUMNS: [Column; 9] = [
+    Left("clip"),
+    Right("rows A"),
+    Right("rows B"),
+    Right("cos min"),
+    Right("cos median"),
+    Right("max abs"),
+    Right("zeros A/B"),
+    Right("NaN A/B"),
+    Left("drift"),
+];
 
-fn line(outcome: &Outcome) -> String {
-    let found = match outcome {
-        Outcome::Compared(found) => found,
-        Outcome::Unlike(mismatch) => return mismatch.to_string(),
-    };
+fn cells(unit: &UnitUid, found: &Comparison) -> [String; 9] {
     let drift = match found.drift {
         Some(drift) => format!("B[i] = A[{:.2} + {:.5} i], cos {:.4}", drift.offset, drift.stride, drift.cosine),
         None => "-".to_owned(),
     };
-    format!(
-        "{:>9} {:>9} {:>8} {:>11} {:>9.3e} {:>10} {:>9}  {drift}",
-        found.rows.a,
-        found.rows.b,
+    [
+        unit.to_string(),
+        found.rows.a.to_string(),
+        found.rows.b.to_string(),
         number(found.cosine_min),
         number(found.cosine_median),
-        found.max_abs,
+        format!("{:.3e}", found.max_abs),
         format!("{}/{}", found.zero_rows.a, found.zero_rows.b),
         format!("{}/{}", found.nan_rows.a, found.nan_rows.b),
-    )
+        drift,
+    ]
 }
 
 fn number(cosine: Option<f64>) -> String {

@@ -14,7 +14,7 @@ use egofx::convert::{
 use egofx::manifest::Manifest;
 use egofx::queries::Queries;
 
-use super::progress::{Progress, Shown};
+use super::progress::{Progress, Reporting};
 use super::{plural, say_json, tell};
 
 /// Write features in the form that other people's training code reads.
@@ -80,6 +80,8 @@ pub struct Convert {
     /// Print what was written as JSON on stdout.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reporting: Reporting,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -121,7 +123,7 @@ impl Convert {
         let consumer = Consumer::named(&self.to)?;
         let job = self.job(consumer)?;
         let progress = job.source.as_ref().map(|source| {
-            let shown = Shown::of(false, self.json);
+            let shown = self.reporting.shown(self.json);
             Progress::of_meter(source.meter(), "units", shown)
         });
         let written = convert(consumer, &job, &self.out, self.force, &self.asked(consumer))?;

@@ -10,7 +10,7 @@ use egofx::backbone::{Provider, Runtime};
 use egofx::child;
 use egofx::decode::{HwAccel, hwaccel_fault};
 
-use super::args::Programs;
+use super::args::{Ffmpeg, OnnxRuntime};
 use super::{BAD_REQUEST, say, say_json};
 
 /// Show what was found on this machine, what is missing and how to get it.
@@ -19,7 +19,9 @@ use super::{BAD_REQUEST, say, say_json};
 #[derive(Args)]
 pub struct Doctor {
     #[command(flatten)]
-    programs: Programs,
+    ffmpeg: Ffmpeg,
+    #[command(flatten)]
+    onnx_runtime: OnnxRuntime,
     /// Print as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -62,7 +64,7 @@ impl Doctor {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let tools = self.programs.tools();
+        let tools = self.ffmpeg.tools();
         let programs =
             tools.as_ref().map(|t| format!("{} {}", t.ffmpeg.display(), t.version)).map_err(ToString::to_string);
         let nvdec = match &tools {
@@ -81,7 +83,7 @@ impl Doctor {
     }
 
     fn runtime(&self, what: &'static str, provider: Provider, remedy: &str) -> Finding {
-        let search = self.programs.library_search();
+        let search = self.onnx_runtime.library_search();
         let found = match search.find(provider) {
             None => Err("not found".to_owned()),
             Some(library) => Runtime::probe(&library).and_then(|minor| {

@@ -15,7 +15,7 @@ use egofx::plan::{Layout, Plan};
 use egofx::recipe::{Recipe, Transform};
 use egofx::time::TimeSpan;
 
-use super::args::Programs;
+use super::args::Ffmpeg;
 use super::extract::Compute;
 use super::setup;
 
@@ -44,14 +44,14 @@ pub fn estimate(
     towers: &[Towers],
     models: &Path,
     compute: &Compute,
-    programs: &Programs,
+    ffmpeg: &Ffmpeg,
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
-    let source = FfmpegSource { tools: programs.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
+    let source = FfmpegSource { tools: ffmpeg.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
     let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?, job.fps).ok()).next();
     let Some(video) = opened else { return Ok(None) };
     let decode_sec = plan.cost_sec() * decode_rate(&source, &video, recipes, seconds);
-    let runtime = compute.runtime(programs)?;
+    let runtime = compute.runtime()?;
     let (device, threads) = (&compute.device[..1], compute.threads());
     let backbones = setup::backbones(&runtime, models, towers, device, compute.precision, threads)?;
     let mut infer_sec = 0.0;

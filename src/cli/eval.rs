@@ -8,9 +8,11 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use egofx::metric::{Choice, Compat, EVALUATORS, Evaluator, Grid, Input, Inputs, Need, Report, Unit};
 
+use super::table::Column::{Left, Right};
+use super::table::{Column, Table};
 use super::{say, say_json, tell};
 
-/// Compute the official numbers of a benchmark from predictions and annotations. No GPU, no Python.
+/// Compute a benchmark's official metrics from predictions and annotations.
 ///
 /// Each benchmark reads the files that its authors publish, and the submission that its server or trainer takes;
 /// `egofx eval BENCHMARK --help` lists them. Predictions that leave something out are an error that counts it. A note beside
@@ -107,7 +109,8 @@ fn subcommand(evaluator: &Evaluator) -> Command {
 fn input(input: &Input) -> Arg {
     let arg =
         Arg::new(input.name).long(input.name).value_name("FILE").help(input.about).value_parser(value_parser!(PathBuf));
-    let arg = if input.name == "predictions" { arg.short('p') } else { arg };
+    // The short form of former versions; -p is a recipe everywhere.
+    let arg = if input.name == "predictions" { arg.short_alias('p') } else { arg };
     let arg = if input.name == "annotations" { arg.short('a') } else { arg };
     match input.need {
         Need::One => arg.required(true),
@@ -153,23 +156,20 @@ fn table(report: &Report) -> String {
     let coverage = &report.coverage;
     let head =
         format!("{}{compat}: {} of {} {}\n", report.benchmark, coverage.answered, coverage.expected, coverage.of);
-    let width = report.grids.iter().flat_map(|grid| &grid.rows).map(|(name, _)| name.len()).max().unwrap_or_default();
-    head + &report.grids.iter().map(|grid| lines(grid, width)).collect::<String>()
+    head + &report.grids.iter().map(lines).collect::<String>()
 }
 
-fn lines(grid: &Grid, width: usize) -> String {
+/// A grid, two spaces in.
+fn lines(grid: &Grid) -> String {
     let cell = |value: &f64| match (value.is_nan(), grid.unit) {
         (true, _) => "NaN".to_owned(),
         (false, Unit::Fraction) => format!("{:.2}", 100.0 * value),
         (false, Unit::Seconds) => format!("{value:.3} s"),
     };
-    let columns: Vec<usize> = grid.columns.iter().map(|name| name.len().max(7)).collect();
-    let row = |name: &str, cells: &[String]| {
-        let cells = cells.iter().zip(&columns).map(|(cell, width)| format!("  {cell:>width$}")).collect::<String>();
-        format!("  {name:<width$}{cells}\n")
-    };
-    let named = grid.columns.iter().any(|name| !name.is_empty());
-    let head = if named { row("", &grid.columns) } else { String::new() };
-    let rows = grid.rows.iter().map(|(name, values)| row(name, &values.iter().map(cell).collect::<Vec<_>>()));
-    head + &rows.collect::<String>()
+    let columns: Vec<Column> = std::iter::once(Left("")).chain(grid.columns.iter().map(|name| Right(name))).collect();
+    let mut table = Table::new(&columns);
+    for (name, values) in &grid.rows {
+        table.row(std::iter::once(name.clone()).chain(values.iter().map(cell)));
+    }
+    table.to_string().lines().map(|line| format!("  {line}\n")).collect()
 }

@@ -15,11 +15,11 @@ use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Option
 use egofx::meter::Meter;
 use egofx::recipe::{Filter, Prepare, Reader, Transform};
 
-use super::args::{self, Programs};
-use super::progress::{Progress, Shown};
+use super::args::{self, Ffmpeg, OnnxRuntime};
+use super::progress::{Progress, Reporting};
 use super::{FAILED, plural, say, say_json, tell};
 
-/// Original checkpoint to ONNX graphs and model cards.
+/// Convert an original checkpoint to ONNX graphs and model cards.
 ///
 /// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every
 /// tensor must be known and in its shape. The graphs share one .weights file and take uint8
@@ -77,7 +77,11 @@ pub struct ExportCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    programs: Programs,
+    reporting: Reporting,
+    #[command(flatten)]
+    ffmpeg: Ffmpeg,
+    #[command(flatten)]
+    onnx_runtime: OnnxRuntime,
 }
 
 /// Windows of a sample video.
@@ -108,9 +112,9 @@ struct Report<'e> {
 impl ExportCommand {
     /// Exports or checks.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime = Runtime::load(&self.programs.library_search(), Provider::Cpu)?;
+        let runtime = Runtime::load(&self.onnx_runtime.library_search(), Provider::Cpu)?;
         let meter = Meter::default();
-        let progress = Progress::of_meter(&meter, "graphs", Shown::of(false, self.json));
+        let progress = Progress::of_meter(&meter, "graphs", self.reporting.shown(self.json));
         let mut judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new(), meter };
         if self.check {
             return check(&judge, &self.out);
@@ -148,7 +152,7 @@ impl ExportCommand {
 
     /// Windows of consecutive-looking frames, spread over `video`.
     fn windows(&self, video: &Path, side: usize) -> anyhow::Result<Vec<(usize, Vec<u8>)>> {
-        let source = FfmpegSource { tools: self.programs.tools()?, threads: args::cores(), hwaccel: HwAccel::None };
+        let source = FfmpegSource { tools: self.ffmpeg.tools()?, threads: args::cores(), hwaccel: HwAccel::None };
         let info = source.probe(video, None)?;
         let frames = info.timeline.frames();
         let first = |window: u64| frames * window / SAMPLE_WINDOWS;

@@ -21,8 +21,8 @@ use egofx::recipe::Recipe;
 use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
-use super::args::{Programs, Work, cores};
-use super::progress::{Progress, Shown};
+use super::args::{Ffmpeg, OnnxRuntime, Work, cores};
+use super::progress::{Progress, Reporting};
 use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
@@ -57,11 +57,10 @@ pub struct Extract {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
-    /// No progress, no summary; errors only.
-    #[arg(short, long)]
-    quiet: bool,
     #[command(flatten)]
-    programs: Programs,
+    reporting: Reporting,
+    #[command(flatten)]
+    ffmpeg: Ffmpeg,
 }
 
 /// How models are run.
@@ -84,6 +83,8 @@ pub struct Compute {
     /// Threads of a model on the CPU, and of each decoder [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    onnx_runtime: OnnxRuntime,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -129,7 +130,7 @@ impl Compute {
     }
 
     /// Loads ONNX Runtime for the devices. One library serves all of them.
-    pub fn runtime(&self, programs: &Programs) -> anyhow::Result<Runtime> {
+    pub fn runtime(&self) -> anyhow::Result<Runtime> {
         for device in &self.device {
             device.check_precision(self.precision)?;
         }
@@ -141,7 +142,7 @@ impl Compute {
         // A library with a GPU's provider has the CPU's too.
         let leading = self.device.iter().map(|device| device.provider).find(|&provider| provider != Provider::Cpu);
         let leading = leading.unwrap_or(Provider::Cpu);
-        Ok(Runtime::load(&programs.library_search(), leading)?)
+        Ok(Runtime::load(&self.onnx_runtime.library_search(), leading)?)
     }
 
     /// The devices, for people and stores.
@@ -162,7 +163,7 @@ impl Extract {
         let promised = wanted.promised()?;
         let options = self.options()?;
         let (source, fallback) = self.source()?;
-        let runtime = self.compute.runtime(&self.programs)?;
+        let runtime = self.compute.runtime()?;
         let threads = self.compute.threads();
         let Compute { device, precision, .. } = &self.compute;
         let devices = setup::backbones(&runtime, &models, &towers, device, *precision, threads)?;
@@ -175,7 +176,7 @@ impl Extract {
         let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let mut stores: Vec<Store> = open.into_iter().map(|open| open.store).collect();
         let control = self.control()?;
-        let progress = Progress::of_extraction(&control, &plan, Shown::of(self.quiet, self.json));
+        let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, recipes) = (&plan, &recipes[..]);
         let run = Run { plan, recipes, kinds: &kinds, source: &source, questions: &questions, options: &options };
@@ -218,7 +219,7 @@ impl Extract {
 
     /// The decoder, and what to say if it is not the one that was asked for.
     fn source(&self) -> anyhow::Result<(FfmpegSource, Option<String>)> {
-        let tools = self.programs.tools()?;
+        let tools = self.ffmpeg.tools()?;
         let wanted = match self.hwaccel {
             Hwaccel::None => HwAccel::None,
             Hwaccel::Cuda => HwAccel::Cuda(0),
@@ -297,7 +298,7 @@ impl Account<'_> {
         self.complaints(report);
         let said = if self.extract.json {
             say(&(text + "\n"))
-        } else if self.extract.quiet {
+        } else if self.extract.reporting.quiet {
             Ok(())
         } else {
             self.summary(report);

@@ -12,9 +12,9 @@ use egofx::store::{Dtype, FORMATS};
 use super::convert::positive;
 use super::{plural, say_json, tell};
 
-/// Take features of others over into a store: .pt and .pth (a tensor, or a dict with one), .npy, .npz, LMDB, HDF5.
+/// Import features of others into a store (.pt, .npy, .npz, LMDB, HDF5).
 ///
-/// One array [rows, dim] per clip; a file's name without its extension is the clip's, in HDF5 that of the dataset or group,
+/// A .pt or .pth is a tensor, or a dict with one. One array [rows, dim] per clip; a file's name without its extension is the clip's, in HDF5 that of the dataset or group,
 /// in an LMDB the key. Of EgoVLPv2's NLQ features (feat_0.pt, ...) each query becomes a unit; give the folders of one or more
 /// splits. Nothing in a pickle is run. verify, inspect, convert and compare then work on it as on any other feature set. When the
 /// rows are, no file says: give the grid that they were made with, for instance

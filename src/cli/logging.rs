@@ -10,24 +10,30 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use env_logger::{Builder, Logger, Target};
+use clap::ColorChoice;
+use env_logger::{Builder, Logger, Target, WriteStyle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// What writes to the file that `--log-file` names.
 static FILE: OnceLock<Logger> = OnceLock::new();
 
-/// Begins to log: by the number of `-v` on stderr, and to the end of `file` if there is one.
+/// Begins to log: by the number of `-v` on stderr, in colours by `color`, and to the end of `file` if there is one.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub fn start(verbose: u8, file: Option<&Path>) -> anyhow::Result<()> {
+pub fn start(verbose: u8, color: ColorChoice, file: Option<&Path>) -> anyhow::Result<()> {
     let level = match verbose {
         0 => LevelFilter::Warn,
         1 => LevelFilter::Info,
         2 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    let terminal = of_level(level).build();
+    let style = match color {
+        ColorChoice::Auto => WriteStyle::Auto,
+        ColorChoice::Always => WriteStyle::Always,
+        ColorChoice::Never => WriteStyle::Never,
+    };
+    let terminal = of_level(level).write_style(style).build();
     if let Some(path) = file {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         let opened = opened.with_context(|| format!("--log-file {}", path.display()))?;

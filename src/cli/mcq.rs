@@ -16,9 +16,11 @@ use egofx::retrieval::Choices;
 use egofx::store::StoreReader;
 
 use super::outputs::{Output, write_all};
+use super::table::Column::{Left, Right};
+use super::table::Table;
 use super::{say, say_json};
 
-/// Answer EgoMCQ's questions and count what is right, between videos (inter) and within one (intra).
+/// Answer EgoMCQ's queries and count the right answers, inter- and intra-video.
 ///
 /// dual: the cosine of question and clip (--video and --text); fusion: the probability that they match (--match);
 /// ensemble, which EgoVLPv2 reports: the sum of both. Kinds of questions are told by their number: 1 is inter, 2 is intra;
@@ -26,7 +28,7 @@ use super::{say, say_json};
 #[derive(Args)]
 pub struct Mcq {
     /// The questions: the table that `egofx manifest egomcq` writes.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, short_alias = 'q', value_name = "FILE")]
     queries: PathBuf,
     /// A feature set with a row for each clip: features/egovlpv2_mcq.
     #[arg(long, value_name = "STORE", requires = "text")]
@@ -146,10 +148,12 @@ fn predictions(queries: &Queries, modes: &[(&'static str, Array2<f64>)]) -> Valu
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut table = format!("{:<10} {:>12} {:>12}\n", "mode", "inter-video", "intra-video");
+    let mut table = Table::new(&[Left("mode"), Right("inter-video"), Right("intra-video")]);
     for Row { mode, inter, intra, .. } in rows {
-        table += &format!("{mode:<10} {inter:>10.2} % {intra:>10.2} %\n");
+        table.row([(*mode).to_owned(), format!("{inter:.2} %"), format!("{intra:.2} %")]);
     }
-    let counts = rows.first().map(|row| (row.inter_questions, row.intra_questions)).unwrap_or_default();
-    table + &format!("{:<10} {:>12} {:>12}\n", "questions", counts.0, counts.1)
+    if let Some(Row { inter_questions, intra_questions, .. }) = rows.first() {
+        table.row(["questions".to_owned(), inter_questions.to_string(), intra_questions.to_string()]);
+    }
+    table.to_string()
 }

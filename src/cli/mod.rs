@@ -8,13 +8,13 @@ mod audit;
 mod checkpoint;
 mod chunk;
 mod compare;
-mod completions;
 mod convert;
 mod doctor;
 mod estimate;
 mod eval;
 mod export;
 mod extract;
+mod help;
 mod import;
 mod inspect;
 mod interrupt;
@@ -28,10 +28,13 @@ mod progress;
 mod recipes;
 mod resize;
 mod setup;
+mod shell;
 mod similarity;
+mod table;
 mod tokenize;
 mod transcode;
 mod verify;
+mod version;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -40,7 +43,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use egofx::convert::ConvertError;
 use egofx::import::ImportError;
@@ -59,26 +63,46 @@ pub const INTERRUPTED: u8 = 130;
 ///
 /// A typical session:
 ///
-///   egofx manifest folder --videos full_scale/ -o all.csv      which videos and clips there are
-///   egofx plan -m all.csv -p egovlp_nlq                   windows, hours and bytes, before a GPU is booked
+///   egofx manifest folder --videos full_scale/ -o all.csv    which videos and clips there are
+///   egofx plan -m all.csv -p egovlp_nlq                      windows, hours, bytes
 ///   egofx extract -m all.csv -p egovlp_nlq -o features/
-///   egofx verify features/                                      every planned row is there and true
+///   egofx verify features/                                   every planned row is there and true
 ///
 /// A run that was killed goes on where it was: give the same command again.
 #[derive(Parser)]
-#[command(version, about, long_about, max_term_width = 110, verbatim_doc_comment)]
+#[command(name = "egofx", version, about, long_about, max_term_width = 110, verbatim_doc_comment)]
+#[command(disable_version_flag = true, arg_required_else_help = true, override_usage = "egofx [OPTIONS] <COMMAND>")]
 pub struct Cli {
-    /// Say more on stderr: -v what happens, a line for each unit; -vv each decision; -vvv ffmpeg's own words.
-    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
-    verbose: u8,
     /// Write all that is said on stderr to the end of FILE too, each line with its time, and a line for each unit (as -v).
-    #[arg(long, value_name = "FILE", global = true, display_order = 901)]
+    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
     log_file: Option<PathBuf>,
-    /// Where stderr is no terminal, and in --log-file, a long command says how far it is every so many seconds; 0: never.
-    #[arg(long, value_name = "SECONDS", global = true, display_order = 902, default_value_t = 60.0, value_parser = seconds)]
-    progress_every: f64,
+    /// Whether stderr and help are coloured; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", global = true, display_order = 901, default_value = "auto")]
+    color: ColorChoice,
+    /// Print the version; with -v also the commit, and the versions of ffmpeg, HDF5 and ONNX Runtime.
+    #[arg(short = 'V', long, display_order = 902)]
+    version: bool,
+    /// Say more on stderr: -v what happens, a line for each unit; -vv each decision; -vvv ffmpeg's own words.
+    #[arg(short, long, global = true, display_order = 903, action = clap::ArgAction::Count)]
+    verbose: u8,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+}
+
+/// The commands, in the groups and the order in which `egofx --help` lists them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Prepare", &["manifest", "audit", "resize", "chunk"]),
+    ("Extract", &["recipes", "plan", "extract"]),
+    ("Check", &["verify", "inspect", "compare", "doctor"]),
+    ("Exchange", &["convert", "import"]),
+    ("Score", &["mcq", "similarity", "eval", "postprocess"]),
+    ("Models", &["export", "checkpoint", "tokenize"]),
+    ("Shell", &["completions", "man", "help"]),
+];
+
+/// The command line of `egofx`.
+pub fn command() -> clap::Command {
+    help::grouped(Cli::command(), GROUPS)
 }
 
 #[derive(Subcommand)]
@@ -103,15 +127,28 @@ enum Command {
     Eval(eval::Eval),
     Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
-    Completions(completions::Completions),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Cli {
+    /// The command line that the program was given; ends the program where it is wrong, or asks for help.
+    pub fn read() -> Self {
+        let color = help::color_asked(std::env::args_os());
+        let matches = help::grouped(Self::command().color(color), GROUPS).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the command that was asked for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        logging::start(self.verbose, self.log_file.as_deref())?;
-        progress::write_lines_every(self.progress_every);
-        match self.command {
+        logging::start(self.verbose, self.color, self.log_file.as_deref())?;
+        if self.version {
+            return version::show(self.verbose > 0);
+        }
+        let Some(asked) = self.command else {
+            command().error(ErrorKind::MissingSubcommand, "a command is needed: `egofx --help` lists them").exit()
+        };
+        match asked {
             Command::Export(command) => command.run(),
             Command::Manifest(command) => command.run(),
             Command::Audit(command) => command.run(),
@@ -133,6 +170,7 @@ impl Cli {
             Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }
@@ -202,11 +240,6 @@ fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// Writes a line for people to stderr and to the log file.
 fn tell(line: impl Display) {
     logging::note(line, true);
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=1e9).contains(seconds));
-    seconds.ok_or_else(|| format!("expected seconds, 0 or more, found {text:?}"))
 }
 
 /// `n things`, or `1 thing`.

@@ -15,12 +15,16 @@ use egofx::plan::{Plan, ends_far_beyond};
 use egofx::recipe::Recipe;
 use egofx::store::{RowKind, STORE_FILE, StoreReader};
 
-use super::args::{Programs, Work};
+use super::args::{Ffmpeg, Work};
 use super::estimate::{Estimate, estimate};
 use super::extract::Compute;
+use super::table::Column::{Left, Right};
+use super::table::Table;
 use super::{FAILED, bytes, plural, say, say_json, setup, tell};
 
-/// Show what extract would do: units, windows, hours of video, bytes; with --probe also how long it will take.
+/// Show what extract would do: units, windows, hours of video, bytes, time.
+///
+/// How long it will take is measured with --probe.
 #[derive(Args)]
 pub struct PlanCommand {
     #[command(flatten)]
@@ -34,7 +38,7 @@ pub struct PlanCommand {
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
-    programs: Programs,
+    ffmpeg: Ffmpeg,
     /// Print the plan as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -88,7 +92,7 @@ impl PlanCommand {
         };
         let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
         let estimate = match self.probe {
-            Some(seconds) => estimate(&plan, &recipes, &towers, &models, &self.compute, &self.programs, seconds)?,
+            Some(seconds) => estimate(&plan, &recipes, &towers, &models, &self.compute, &self.ffmpeg, seconds)?,
             None => None,
         };
         let outline = Outline {
@@ -116,7 +120,7 @@ impl PlanCommand {
 
     /// Durations that the manifest does not give, from the files' headers: better than a guess from their size.
     fn ask_headers(&self, manifest: &mut Manifest) {
-        let Ok(tools) = self.programs.tools() else { return };
+        let Ok(tools) = self.ffmpeg.tools() else { return };
         manifest.videos.par_iter_mut().filter(|video| video.duration_sec.is_none()).for_each(|video| {
             video.duration_sec = video.path.as_ref().and_then(|path| declared_sec(&tools, path));
         });
@@ -156,13 +160,13 @@ impl Outline {
             self.video_hours,
             self.units_done
         );
-        table +=
-            &format!("{:<28} {:>8} {:>10} {:<13} {:>6} {:>12}\n", "feature set", "units", "rows", "of", "dim", "bytes");
-        for row in &self.feature_sets {
-            let size = bytes(row.feature_bytes);
-            let Row { feature_set, units, rows, row_kind, dim, .. } = row;
-            table += &format!("{feature_set:<28} {units:>8} {rows:>10} {row_kind:<13} {dim:>6} {size:>12}\n");
+        let columns = [Left("feature set"), Right("units"), Right("rows"), Left("of"), Right("dim"), Right("bytes")];
+        let mut sets = Table::new(&columns);
+        for Row { feature_set, units, rows, row_kind, dim, feature_bytes } in &self.feature_sets {
+            let [units, rows, dim] = [units.to_string(), rows.to_string(), dim.to_string()];
+            sets.row([feature_set, &units, &rows, *row_kind, &dim, &bytes(*feature_bytes)]);
         }
+        table += &sets.to_string();
         table + &self.estimate.as_ref().map(Estimate::line).unwrap_or_default()
     }
 }

@@ -12,9 +12,9 @@ use egofx::metric::{Compat, Coverage};
 use super::outputs::{Output, write_all};
 use super::{plural, tell};
 
-/// Make an MQ submission out of a detector's raw proposals: suppress overlaps, cut to the clip, write both tracks.
+/// Make an MQ submission out of a detector's raw proposals.
 ///
-/// The submission is what the challenge takes and what `egofx eval mq` reads.
+/// Suppresses overlaps, cuts to the clip and writes both tracks. The submission is what the challenge takes and what `egofx eval mq` reads.
 #[derive(Args)]
 #[command(after_help = methods_help())]
 pub struct PostprocessCommand {
@@ -23,7 +23,7 @@ pub struct PostprocessCommand {
     method: String,
     /// The proposals: a folder of <clip_uid>.csv (xmin,xmax,score,label, in seconds and numbers of classes, as VSGN
     /// writes them), or JSON: {"results": {clip_uid: [{"label", "score", "segment": [start, end]}]}}.
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(long, short_alias = 'p', value_name = "PATH")]
     proposals: PathBuf,
     /// The clips, their lengths and, for the retrieval track, their labels: moments_val.json as published (or train, or
     /// the test file), or VSGN's clip_annotations.json.

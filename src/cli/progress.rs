@@ -4,12 +4,13 @@
 //! here; the log file has its lines all the same.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use egofx::meter::{Amount, Meter, Pace, Since};
@@ -25,35 +26,39 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// A stage that works less than this share of its time is nobody's bottleneck: in the first moments all are idle.
 const LEAST_BUSY: f64 = 0.05;
 
-/// How often a line is written, `--progress-every`; never, if it is nothing.
-static EVERY: OnceLock<Option<Duration>> = OnceLock::new();
+/// What a command that takes long shows while it works.
+#[derive(Args)]
+pub struct Reporting {
+    /// No progress, no summary; errors only.
+    #[arg(short, long, display_order = 890)]
+    pub quiet: bool,
+    /// Where stderr is no terminal, and in --log-file, write a line of progress every so many seconds; 0: never.
+    #[arg(long, value_name = "SECONDS", display_order = 891, default_value_t = 60.0, value_parser = seconds)]
+    progress_every: f64,
+}
 
-/// Sets how often lines are written: every so many seconds, never for 0.
-pub fn write_lines_every(seconds: f64) {
-    let every = Duration::try_from_secs_f64(seconds).ok().filter(|every| !every.is_zero());
-    EVERY.get_or_init(|| every);
+impl Reporting {
+    /// What of a run's progress is shown: no bar with `--json`, for a program reads stdout.
+    pub fn shown(&self, json: bool) -> Shown {
+        let every = Duration::try_from_secs_f64(self.progress_every).ok().filter(|every| !every.is_zero());
+        Shown { bar: !self.quiet && !json, on_stderr: !self.quiet, every }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=1e9).contains(seconds));
+    seconds.ok_or_else(|| format!("expected seconds, 0 or more, found {text:?}"))
 }
 
 /// What of a run's progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
-    /// A bar on a terminal, lines elsewhere.
-    All,
-    /// Lines where there is no terminal: a program reads stdout.
-    Lines,
-    /// Nothing.
-    Nothing,
-}
-
-impl Shown {
-    /// By a command's `--quiet` and `--json`.
-    pub fn of(quiet: bool, json: bool) -> Self {
-        match (quiet, json) {
-            (true, _) => Self::Nothing,
-            (false, true) => Self::Lines,
-            (false, false) => Self::All,
-        }
-    }
+pub struct Shown {
+    /// A bar, where stderr is a terminal.
+    bar: bool,
+    /// Lines on stderr, where it is none. The log file has them anyway.
+    on_stderr: bool,
+    /// The time from one line to the next; nothing: no lines.
+    every: Option<Duration>,
 }
 
 /// What follows a run, until [`finish`](Self::finish) or until it is dropped.
@@ -83,13 +88,13 @@ impl Progress {
     }
 
     fn follow(shown: Shown, pace: impl Fn(f64) -> Pace + Send + 'static) -> Self {
-        let target = if shown == Shown::All { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if shown.bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         // The template is a constant; should it ever be wrong, the default style serves.
         let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let on_stderr = shown != Shown::Nothing && !std::io::stderr().is_terminal();
-        let every = EVERY.get().copied().flatten().filter(|_| on_stderr || logging::to_file());
+        let on_stderr = shown.on_stderr && !std::io::stderr().is_terminal();
+        let every = shown.every.filter(|_| on_stderr || logging::to_file());
         let ended = Arc::new(AtomicBool::new(false));
         if bar.is_hidden() && every.is_none() {
             return Self { ended, thread: None };
@@ -244,7 +249,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_follows_the_options() {
-        assert_eq!(Shown::of(false, false), Shown::All);
-        assert_eq!((Shown::of(false, true), Shown::of(true, true)), (Shown::Lines, Shown::Nothing));
+        let shown = |quiet, progress_every, json| Reporting { quiet, progress_every }.shown(json);
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(shown(false, 60.0, false), Shown { bar: true, on_stderr: true, every: minute });
+        assert_eq!(shown(false, 60.0, true), Shown { bar: false, on_stderr: true, every: minute });
+        assert_eq!(shown(true, 0.0, true), Shown { bar: false, on_stderr: false, every: None });
     }
 }

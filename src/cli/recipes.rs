@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use egofx::recipe::{Recipe, RecipeError, SHIPPED, Shipped};
 
+use super::table::Column::{Left, Right};
+use super::table::Table;
 use super::{say, say_json};
 
 /// List the recipes that are part of the program, or print one.
@@ -72,11 +74,15 @@ impl Recipes {
     }
 }
 
+/// A row for each recipe, with what it is for below.
 fn table(rows: &[Row]) -> String {
-    let mut table = format!("{:<29} {:<14} {:<22} {:<15} {:>5}\n", "recipe", "task", "backbone", "feature", "dim");
-    for Row { name, task, backbone, feature, dim, about, .. } in rows {
+    let mut table = Table::new(&[Left("recipe"), Left("task"), Left("backbone"), Left("feature"), Right("dim")]);
+    for Row { name, task, backbone, feature, dim, .. } in rows {
         let dim = dim.map_or("-".to_owned(), |dim| dim.to_string());
-        table += &format!("{name:<29} {task:<14} {backbone:<22} {feature:<15} {dim:>5}\n    {about}\n");
+        table.row([name, *task, backbone, feature, &dim]);
     }
-    table
+    let table = table.to_string();
+    let mut lines = table.lines();
+    let head = lines.next().unwrap_or_default().to_owned() + "\n";
+    head + &lines.zip(rows).map(|(line, row)| format!("{line}\n    {}\n", row.about)).collect::<String>()
 }

@@ -10,9 +10,9 @@ use egofx::transcode::Size;
 
 use super::transcode::{Transcode, side};
 
-/// Make smaller copies of videos: <OUT>/<video_uid>.mp4, upright H.264 with every frame at its own time.
+/// Resize videos to upright H.264 with every frame at its own time.
 ///
-/// `egofx extract` does not need them: it reads original files. Training code that decodes single frames does.
+/// Writes <OUT>/<video_uid>.mp4. `egofx extract` does not need them: it reads original files. Training code that decodes single frames does.
 ///
 /// Each output is checked against its source (size, number of frames, time of each frame) before it gets its name, and
 /// recorded with its hash. Give the same command again after a crash: what fits its record is kept, the rest is made. A

@@ -12,9 +12,9 @@ use egofx::store::StoreReader;
 use super::outputs::{Output, write_all};
 use super::{plural, say, tell};
 
-/// Compare every clip with every sentence: for retrieval (EPIC-KITCHENS MIR) and zero-shot classes (Charades-Ego).
+/// Compare every clip with every sentence, for retrieval and zero-shot classes.
 ///
-/// Writes three files into the folder: similarity.npy, cosines [clips, sentences] in single precision; clip_ids.txt and
+/// For EPIC-KITCHENS MIR and Charades-Ego. Writes three files into the folder: similarity.npy, cosines [clips, sentences] in single precision; clip_ids.txt and
 /// query_ids.txt, what its rows and columns are, one name a line. Where the sentences bear the names of the clips, as in
 /// EPIC-KITCHENS, columns stand in the order of rows.
 #[derive(Args)]

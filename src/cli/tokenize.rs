@@ -11,9 +11,11 @@ use serde_json::json;
 use egofx::places::hub_caches;
 use egofx::text::{Encoded, Padding, RULES, TextModel, TextRule, Tokenizer};
 
+use super::table::Column::{Left, Right};
+use super::table::Table;
 use super::{plural, say, say_json, tell};
 
-/// Show the token ids that a text tower is given: one line of JSON for each sentence.
+/// Show the token ids that a text tower is given, as a line of JSON a sentence.
 ///
 /// The tokenizers are not part of egofx. Without --tokenizer they are looked for in the local Hugging Face cache
 /// (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface); nothing is fetched.
@@ -89,14 +91,16 @@ fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return say_json(&rules.into_iter().map(rule_json).collect::<Vec<_>>());
     }
-    let head = format!("{:<10}{:<16}{:<9}{:<5}{:<20}stage\n", "model", "rule", "padding", "most", "sentence");
-    say(&(head + &rules.into_iter().map(rule_line).collect::<String>()))
+    let titles = [Left("model"), Left("rule"), Left("padding"), Right("most"), Left("sentence"), Left("stage")];
+    let mut table = Table::new(&titles);
+    rules.into_iter().for_each(|rule| table.row(cells(rule)));
+    say(&table.to_string())
 }
 
-fn rule_line(rule: &TextRule) -> String {
+fn cells(rule: &TextRule) -> [String; 6] {
     let TextRule { name, model, preparation, padding, max_length, about } = rule;
     let padding = if let Padding::Fixed(length) = padding { length.to_string() } else { "longest".to_owned() };
-    format!("{:<10}{name:<16}{padding:<9}{max_length:<5}{:<20}{about}\n", model.name(), preparation.name())
+    [model.name(), name, &padding, &max_length.to_string(), preparation.name(), about].map(str::to_owned)
 }
 
 fn rule_json(rule: &TextRule) -> serde_json::Value {

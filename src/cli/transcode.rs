@@ -20,8 +20,8 @@ use egofx::transcode::{
     AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run, tasks,
 };
 
-use super::args::{Programs, cores};
-use super::progress::{Progress, Shown};
+use super::args::{Ffmpeg, cores};
+use super::progress::{Progress, Reporting};
 use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_json, tell};
 
 /// Options of both commands.
@@ -75,11 +75,10 @@ pub struct Transcode {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
-    /// No progress, no summary; errors only.
-    #[arg(short, long)]
-    quiet: bool,
     #[command(flatten)]
-    programs: Programs,
+    reporting: Reporting,
+    #[command(flatten)]
+    ffmpeg: Ffmpeg,
 }
 
 /// A number of pixels for a side: even, because chroma has half the pixels.
@@ -97,7 +96,7 @@ impl Transcode {
         self.check_out()?;
         let tasks = tasks(&manifest, self.shard, self.limit);
         let transcoder = Transcoder {
-            tools: self.programs.tools()?,
+            tools: self.ffmpeg.tools()?,
             settings: self.settings(size, pieces)?,
             out: self.out.clone(),
             threads: self.threads.map_or(0, NonZeroUsize::get),
@@ -110,7 +109,7 @@ impl Transcode {
         let control = Arc::new(Control::default());
         let (asked, heard) = (control.clone(), control.clone());
         interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
-        let bar = Progress::of_transcoding(&control, &tasks, Shown::of(self.quiet, self.json));
+        let bar = Progress::of_transcoding(&control, &tasks, self.reporting.shown(self.json));
         let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
         let report = run(&transcoder, &tasks, self.shard, jobs, &control);
         bar.finish();
@@ -175,7 +174,7 @@ impl Transcode {
             json["rejected"] = json!(manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
             json["exit_code"] = json!(code);
             say_json(&json)
-        } else if self.quiet {
+        } else if self.reporting.quiet {
             Ok(())
         } else {
             summary(report);

@@ -10,10 +10,12 @@ use egofx::meter::Meter;
 use egofx::store::{StoreReader, feature_sets, without_contract};
 use egofx::verify::{VerifyOptions, VerifyReport, verify_metered, verify_without_contract};
 
-use super::progress::{Progress, Shown};
+use super::progress::{Progress, Reporting};
 use super::{FAILED, plural, say, say_json, tell};
 
-/// Check every planned unit: there, unchanged, readable, from the model that the store names, finite.
+/// Check every planned unit of a store against its record.
+///
+/// Is it there, unchanged, readable, from the model that the store names, and finite?
 #[derive(Args)]
 pub struct Verify {
     /// A feature set, or a folder of several.
@@ -24,6 +26,8 @@ pub struct Verify {
     /// Print the verdicts as JSON on stdout.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reporting: Reporting,
 }
 
 impl Verify {
@@ -36,7 +40,7 @@ impl Verify {
             self.path.display()
         );
         let (meter, mut reports) = (Meter::default(), Vec::new());
-        let progress = Progress::of_meter(&meter, "units", Shown::of(false, self.json));
+        let progress = Progress::of_meter(&meter, "units", self.reporting.shown(self.json));
         for set in &sets {
             let store = StoreReader::open(set)?;
             let options = VerifyOptions { checksums_only: self.checksums_only, ..VerifyOptions::of(store.contract()) };

@@ -1,0 +1,47 @@
+//! `egofx --version`: of the program, and with `-v` of what it runs with: what a report of a fault should begin with.
+
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+
+use egofx::backbone::{Provider, Runtime};
+
+use super::args::{Ffmpeg, OnnxRuntime};
+use super::say;
+
+/// Prints the version, and with `verbose` the commit and the versions of ffmpeg, HDF5 and ONNX Runtime as they are found
+/// without options.
+pub fn show(verbose: bool) -> anyhow::Result<ExitCode> {
+    say(&format!("egofx {}\n", env!("CARGO_PKG_VERSION")))?;
+    if verbose {
+        // Set by the Makefile; cargo compiles this file anew when it changes.
+        let commit = option_env!("EGOFX_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("not recorded");
+        let lines = [
+            ("commit", commit.to_owned()),
+            ("ffmpeg", ffmpeg()?),
+            ("HDF5", egofx::store::hdf5_version()),
+            ("ONNX Runtime", onnx_runtime()?),
+        ];
+        say(&lines.map(|(what, version)| format!("{what:<14}{version}\n")).concat())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `A` without options.
+fn defaults<A: Args>() -> anyhow::Result<A> {
+    let matches = A::augment_args(Command::new("egofx")).try_get_matches_from(["egofx"])?;
+    Ok(A::from_arg_matches(&matches)?)
+}
+
+fn ffmpeg() -> anyhow::Result<String> {
+    let tools = defaults::<Ffmpeg>()?.tools();
+    Ok(tools.map_or_else(|fault| fault.to_string(), |tools| format!("{} {}", tools.version, tools.ffmpeg.display())))
+}
+
+fn onnx_runtime() -> anyhow::Result<String> {
+    let Some(library) = defaults::<OnnxRuntime>()?.library_search().find(Provider::Cpu) else {
+        return Ok("not found: run `make setup`".to_owned());
+    };
+    let version = Runtime::probe(&library);
+    Ok(version.map_or_else(|fault| fault, |minor| format!("1.{minor} {}", library.display())))
+}
