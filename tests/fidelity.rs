@@ -1,5 +1,5 @@
 //! Features from the video file on, against those of the originals' pipelines: their readers, their transforms in single
-//! precision, the same tower. `tests/data/fidelity/README.md` says how the golden ones were made, `docs/fidelity.md` what the
+//! precision, the same tower. `tests/data/fidelity/README.md` says how the golden ones were made, `docs/book/src/appendix/fidelity.md` what the
 //! distances mean.
 
 mod common;

@@ -1,7 +1,7 @@
 //! What only a machine with an NVIDIA GPU can show: the CUDA provider loads, its rows are the CPU's, NVDEC decodes.
 //!
 //! Run by `make gpu-check`, and by nothing else. Needs CUDA 13's libraries on LD_LIBRARY_PATH. The figures that it prints
-//! belong into docs/benchmarks.md, with the card's name.
+//! belong into docs/book/src/appendix/benchmarks.md, with the card's name.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -107,7 +107,7 @@ pub struct TextRule {
 }
 
 /// All rules. EgoVLP pads to the longest row everywhere. Which file and which function each follows, and what was compared,
-/// is in `docs/fidelity.md`.
+/// is in `docs/book/src/appendix/fidelity.md`.
 pub const RULES: &[TextRule] = &[
     longest("pretrain", TextModel::EgoVlp, "EgoClip pretraining"),
     longest("egomcq", TextModel::EgoVlp, "EgoMCQ; one question is a batch"),

@@ -1,7 +1,7 @@
 //! Backbones learn from scratch what a made-up world of videos teaches, and nothing where its labels are shuffled.
 //!
 //! Small, for every run of the tests: thresholds are far from chance and below what longer runs reach; see
-//! `docs/benchmarks.md`.
+//! `docs/book/src/appendix/benchmarks.md`.
 
 mod common;
 #[path = "common/scored.rs"]
