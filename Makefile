@@ -222,7 +222,7 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-egofx test-long processor fuzz bench lint doc gpu-check
+.PHONY: test test-train test-egofx test-long processor fuzz bench lint doc book reference gpu-check
 # Both packages are tested to their ends whatever fails, and either's failure is this target's. The root package's tests
 # come last, and with them their summary.
 test: setup setup-test processor ## all tests that need no GPU, of both programs
@@ -262,8 +262,18 @@ lint: setup ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked $(FEATURES) -- -D warnings
 
-doc: setup ## the library's documentation
+doc: setup book ## the library's documentation, and the book
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked $(FEATURES)
+
+# A package of its own: neither program stands on what builds the book.
+BOOK = --manifest-path docs/book/builder/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
+book: ## the book alone, from docs/book into target/book; a dead link fails
+	$(CARGO) test $(BOOK)
+	$(CARGO) run $(BOOK) -- .
+
+reference: build ## the book's pages of commands, from what the programs say
+	$(EGOFX) man --markdown > docs/book/src/reference/egofx.md
+	$(EGOFX)-train man --markdown > docs/book/src/reference/egofx-train.md
 
 gpu-check: setup-gpu $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT

@@ -129,6 +129,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Completions(shell::Completions),
     Man(shell::Man),
+    CheckArgs(shell::CheckArgs),
 }
 
 impl Cli {
@@ -171,6 +172,7 @@ impl Cli {
             Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
+            Command::CheckArgs(command) => command.run(),
         }
     }
 }

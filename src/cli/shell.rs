@@ -1,5 +1,6 @@
 //! `egofx completions` and `egofx man`: what shells and manual readers are given of the command line.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,11 +41,38 @@ pub struct Man {
     /// Overwrite pages of another version.
     #[arg(long, requires = "out")]
     force: bool,
+    /// Print the help of all commands as one page of Markdown: the book's reference.
+    #[arg(long, conflicts_with_all = ["out", "force"])]
+    markdown: bool,
+}
+
+/// Say whether a command line is understood, and run nothing: for tests of documents and of scripts.
+///
+/// egofx check-args extract -m all.csv -p egovlp_nlq -o features/
+#[derive(Args)]
+#[command(hide = true, disable_help_flag = true)]
+pub struct CheckArgs {
+    /// The arguments, without the program's name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+impl CheckArgs {
+    /// Ends with 2 and the parser's words where it does not.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let arguments = std::iter::once("egofx".into()).chain(self.arguments);
+        super::command().try_get_matches_from(arguments)?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 impl Man {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if self.markdown {
+            say(&help::reference(&super::command()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let pages = help::manual(&super::command())?;
         let Some(folder) = &self.out else {
             let (_, first) = pages.first().context("no manual page")?;
