@@ -26,7 +26,8 @@ fn build() -> anyhow::Result<()> {
     let project = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let project = project.canonicalize().with_context(|| format!("no folder {}", project.display()))?;
     let mut book = MDBook::load(project.join("docs/book"))?;
-    let repository = book.config.get::<String>("output.html.git-repository-url")?.context("book.toml names no repository")?;
+    let repository =
+        book.config.get::<String>("output.html.git-repository-url")?.context("book.toml names no repository")?;
     book.with_preprocessor(pages::Pages { project: project.clone(), repository });
     book.build()?;
 

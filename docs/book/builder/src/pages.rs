@@ -66,7 +66,8 @@ impl Pages {
         if link.contains("://") || link.starts_with('#') {
             return Ok(None);
         }
-        let (file, anchor) = link.split_once('#').map_or((link, String::new()), |(file, anchor)| (file, format!("#{anchor}")));
+        let (file, anchor) =
+            link.split_once('#').map_or((link, String::new()), |(file, anchor)| (file, format!("#{anchor}")));
         let folder = page.parent().context("a page lies in a folder")?;
         let path = without_dots(&folder.join(file));
         if path.starts_with(self.project.join("docs/book/src")) {
