@@ -4,7 +4,7 @@
 //! `cargo bench --bench learn`, ten minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
 //! learners of that name only. Nothing fails by a score or by the clock: a promise that is missed is printed like any other.
 
-#[path = "../tests/common/worlds.rs"]
+#[path = "../tests/it/support/worlds.rs"]
 mod worlds;
 
 use std::path::Path;

@@ -1,9 +1,10 @@
-//! Pieces of a network that are computed again in the backward pass. Alone in its process, since the test looks at libtorch's
-//! generator, of which there is one for all threads.
+//! Activation checkpointing: parts of a network that are computed again in the backward pass, with the same random draws.
 
 use tch::{Device, Kind, Tensor};
 
 use egofx_train::native::recomputed;
+
+use crate::support::alone;
 
 fn weight() -> Tensor {
     Tensor::from_slice(&[0.5f32, -2.0, 1.5]).set_requires_grad(true)
@@ -33,6 +34,7 @@ fn gradients(run: impl Fn(&[Tensor], &Tensor) -> Vec<Tensor>) -> Vec<Tensor> {
 
 #[test]
 fn a_piece_that_is_computed_again_has_the_same_outputs_and_gradients_to_the_bit() {
+    let _alone = alone();
     let kept = gradients(|inputs, weight| piece(weight)(inputs));
     let again = gradients(|inputs, weight| recomputed(inputs, piece(weight)).unwrap());
     for (number, (kept, again)) in kept.iter().zip(&again).enumerate() {
@@ -42,6 +44,7 @@ fn a_piece_that_is_computed_again_has_the_same_outputs_and_gradients_to_the_bit(
 
 #[test]
 fn a_piece_that_panics_is_an_error() {
+    let _alone = alone();
     let error = recomputed(&[weight()], |_| panic!("no such piece")).unwrap_err().to_string();
     assert_eq!(error, "no such piece");
 }

@@ -3,15 +3,8 @@
 //! Small, for every run of the tests: thresholds are far from chance and below what longer runs reach; see
 //! `docs/book/src/appendix/benchmarks.md`.
 
-mod common;
-#[path = "common/scored.rs"]
-mod scored;
-#[path = "common/worlds.rs"]
-mod worlds;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
 use egofx_train::experiment::Experiment;
 use egofx_train::fit::{LAST_FILE, Surroundings};
@@ -22,8 +15,9 @@ use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
 use egofx_train::synthetic::{World, WorldPaths};
 
-/// libtorch has one generator for all threads, so that runs must not draw side by side.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use crate::scored;
+use crate::support::device::device;
+use crate::support::{alone, worlds};
 
 fn made(folder: &Path, world: &World) -> WorldPaths {
     world.write(folder, &worlds::tools()).unwrap()
@@ -36,18 +30,13 @@ fn learnt(text: &str, sources: &Sources, folder: &Path) -> Vec<(String, f64)> {
 
 /// As [`learnt`], from the weights of another run.
 fn tuned(text: &str, sources: &Sources, folder: &Path, init: &[PathBuf]) -> Vec<(String, f64)> {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::set_num_threads(1);
+    // Videos are made beside another test; nothing else is.
+    let _alone = alone();
     let experiment = Experiment::parse(text).unwrap();
     let learner = Entry::find(&experiment.learner, folder).unwrap();
     let (world, interrupted) = (Ranks::single(), AtomicBool::new(false));
-    let surroundings = Surroundings {
-        device: common::device(),
-        threads: 2,
-        world: &world,
-        interrupted: &interrupted,
-        watch: &unwatched,
-    };
+    let surroundings =
+        Surroundings { device: device(), threads: 2, world: &world, interrupted: &interrupted, watch: &unwatched };
     let request = Request {
         experiment: &experiment,
         sources,
@@ -107,7 +96,7 @@ fn told() -> World {
 /// The experiment of pretraining: places and times that count for less are learnt later, and what things are sooner.
 fn pretraining() -> String {
     with(
-        include_str!("../configs/synthetic_pretrain_egovlpv2.toml"),
+        include_str!("../../configs/synthetic_pretrain_egovlpv2.toml"),
         &[("initializer_range = 0.5", "initializer_range = 0.02")],
     )
 }
@@ -128,9 +117,9 @@ fn retrieval(paths: &WorldPaths) -> [(&'static str, [&Path; 2], &'static str); 2
     let [train, test] = [&paths.epic[0].clips, &paths.epic[1].clips].map(PathBuf::as_path);
     let charades = &paths.charades;
     [
-        (include_str!("../configs/synthetic_mir.toml"), [train, test], "nDCG average"),
+        (include_str!("../../configs/synthetic_mir.toml"), [train, test], "nDCG average"),
         (
-            include_str!("../configs/synthetic_charades.toml"),
+            include_str!("../../configs/synthetic_charades.toml"),
             [&charades.train, &charades.test],
             "mAP (classes that occur, EgoVLPv2)",
         ),
@@ -196,7 +185,7 @@ fn changes(folder: &Path, name: &str, changes: [usize; 2], shuffled: bool) -> (S
 fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let accuracy = |(sources, folder): &(Sources, PathBuf), epochs: &str| {
-        let oscc = with(include_str!("../configs/synthetic_oscc.toml"), &[("epochs = 30", epochs)]);
+        let oscc = with(include_str!("../../configs/synthetic_oscc.toml"), &[("epochs = 30", epochs)]);
         let scores = learnt(&oscc, sources, &folder.join("oscc"));
         println!("{scores:?}");
         of(&scores, "accuracy")
@@ -219,7 +208,8 @@ fn the_time_of_a_change_is_learnt_from_any_first_weights() {
     let paths = made(folder.path(), &world);
     let sources = sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None);
     for seed in 1..=5 {
-        let pnr = with(include_str!("../configs/synthetic_pnr.toml"), &[("seeds = [1]", &format!("seeds = [{seed}]"))]);
+        let pnr =
+            with(include_str!("../../configs/synthetic_pnr.toml"), &[("seeds = [1]", &format!("seeds = [{seed}]"))]);
         let scores = learnt(&pnr, &sources, &folder.path().join(format!("pnr-{seed}")));
         println!("seed {seed}: {scores:?}");
         // Seconds; of a network that always says the middle 1.5.
@@ -234,7 +224,7 @@ fn questions_about_clips_are_learnt() {
     let paths = made(folder.path(), &world);
     let qa = |split: &str| paths.qa_videos.with_file_name(format!("qa/direct/formatted_{split}_qas_encode.json"));
     let sources = sources(&paths.qa_videos, &qa("train"), &qa("val"), Some(&paths.tokenizers[1]));
-    let text = include_str!("../configs/synthetic_egotaskqa.toml");
+    let text = include_str!("../../configs/synthetic_egotaskqa.toml");
     let scores = learnt(&with(text, &[("epochs = 30", "epochs = 10")]), &sources, &folder.path().join("run"));
     println!("{scores:?}");
     assert!(of(&scores, "pooled") > 0.45, "{scores:?}");

@@ -13,8 +13,8 @@ use egofx_train::checkpoint::write;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
-use crate::common;
-use crate::support::{FULL, Golden, OUTPUT, egovlp, egovlpv2, off, root, variables};
+use super::support::{FULL, Golden, OUTPUT, egovlp, egovlpv2, off, root, variables};
+use crate::support::device::device;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let search = LibrarySearch { bases: vec![root("../..")], ..Default::default() };
@@ -59,7 +59,7 @@ fn ints<'f>(name: &'static str, tensor: &Tensor) -> Feed<'f> {
 #[track_caller]
 fn agree(what: &str, network: &Tensor, outputs: &Outputs, output: &str, original: &Tensor) {
     let graph = &outputs.iter().find(|(name, _)| name == output).unwrap_or_else(|| panic!("no output {output}")).1;
-    let graph = Tensor::from_slice(graph).view(original.size().as_slice()).to_device(common::device());
+    let graph = Tensor::from_slice(graph).view(original.size().as_slice()).to_device(device());
     let pairs = [
         ("network and graph", network, &graph),
         ("network and original", network, original),

@@ -2,14 +2,9 @@
 //!
 //! Not for published numbers. Libtorch has one generator for a whole process, so that one test runs at a time.
 
-mod common;
-#[path = "common/scored.rs"]
-mod scored;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use egofx::metric::Report;
 use egofx::metric::mq::Submission;
@@ -25,6 +20,10 @@ use egofx_train::synthetic::{Mq, MqPaths};
 use egofx_train::tasks::mq::CLASSES_FILE;
 use serde_json::Value;
 
+use crate::scored;
+use crate::support::alone;
+use crate::support::device::device;
+
 const SELECT: &str = "average mAP";
 /// What a head that has learnt reaches: 0.99 to 1.00 over three data sets and two seeds each.
 const LEARNT: f64 = 0.9;
@@ -32,14 +31,9 @@ const LEARNT: f64 = 0.9;
 /// heads that learnt from shuffled moments, and propose many windows for each, 0.06 to 0.17.
 const CHANCE: f64 = 0.25;
 
-const VSGN: &str = include_str!("../configs/synthetic_mq_vsgn.toml");
+const VSGN: &str = include_str!("../../configs/synthetic_mq_vsgn.toml");
 
-const ACTIONFORMER: &str = include_str!("../configs/synthetic_mq_actionformer.toml");
-
-fn alone() -> MutexGuard<'static, ()> {
-    static RUNNING: Mutex<()> = Mutex::new(());
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
+const ACTIONFORMER: &str = include_str!("../../configs/synthetic_mq_actionformer.toml");
 
 fn sources(paths: &MqPaths) -> Sources {
     let [train, validation] = paths.annotations.clone();
@@ -74,7 +68,7 @@ fn train_until(
         }
     };
     let surroundings = Surroundings {
-        device: common::device(),
+        device: device(),
         threads: 2,
         world: &World::single(),
         interrupted: &interrupted,
@@ -114,7 +108,7 @@ fn evaluated(experiment: &Experiment, sources: &Sources, annotations: &Path, fol
         ..sources.clone()
     };
     let surroundings = Surroundings {
-        device: common::device(),
+        device: device(),
         threads: 2,
         world: &World::single(),
         interrupted: &interrupted,

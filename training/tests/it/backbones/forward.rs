@@ -2,7 +2,9 @@
 
 use tch::Tensor;
 
-use crate::support::{FULL, Golden, OUTPUT, SMALL, STATE, egovlp, egovlpv2, lower_variance, off, variables};
+use super::support::{FULL, Golden, OUTPUT, SMALL, STATE, egovlp, egovlpv2, lower_variance, off, variables};
+
+use crate::support::device::device;
 
 #[test]
 fn egovlps_video_tower_computes_what_the_original_computes() {

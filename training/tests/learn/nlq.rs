@@ -1,12 +1,7 @@
 //! VSLNet from annotations and stores to a scored submission, on a synthetic NLQ that can be learnt.
 
-mod common;
-#[path = "common/scored.rs"]
-mod scored;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use egofx_train::checkpoint;
 use egofx_train::error::TrainError;
@@ -19,8 +14,12 @@ use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
 
+use crate::scored;
+use crate::support::alone;
+use crate::support::device::device;
+
 /// The experiment that `training/README.md` tries first.
-const EXPERIMENT: &str = include_str!("../configs/synthetic_nlq.toml");
+const EXPERIMENT: &str = include_str!("../../configs/synthetic_nlq.toml");
 
 fn synthetic(folder: &Path, shuffled: bool) -> NlqPaths {
     Nlq::small(3, shuffled).write(folder).unwrap()
@@ -38,11 +37,8 @@ fn sources(paths: &NlqPaths) -> Sources {
 }
 
 fn surroundings<'s>(world: &'s World, interrupted: &'s AtomicBool, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
-    Surroundings { device: common::device(), threads: 1, world, interrupted, watch }
+    Surroundings { device: device(), threads: 1, world, interrupted, watch }
 }
-
-/// libtorch has one generator for all threads, so that runs must not draw side by side.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn train(
     text: &str,
@@ -51,9 +47,6 @@ fn train(
     resume: bool,
     surroundings: &Surroundings,
 ) -> Result<Finished, TrainError> {
-    // Threads that wait for one another spin, which on a busy machine costs more than they save.
-    tch::set_num_threads(1);
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let experiment = Experiment::parse(text).unwrap();
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request =
@@ -71,6 +64,7 @@ fn best(finished: &Finished, name: &str) -> f64 {
 
 #[test]
 fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let paths = synthetic(folder.path(), false);
     let sources = sources(&paths);
@@ -108,6 +102,7 @@ fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Prediction {
 /// Windows of a clip are about an eighth of it or shorter: a window placed anywhere seldom overlaps one by half.
 #[test]
 fn shuffled_labels_stay_at_chance() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(&synthetic(folder.path(), true));
     let text = EXPERIMENT.replace("epochs = 20", "epochs = 5");
@@ -121,6 +116,7 @@ fn bytes(run: &Path) -> Vec<u8> {
 
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_same_bytes() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(&synthetic(folder.path(), false));
     let text = EXPERIMENT.replace("epochs = 20", "epochs = 3");
@@ -163,6 +159,7 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bytes() {
 
 #[test]
 fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(&synthetic(folder.path(), false));
     let run = folder.path().join("run");
@@ -176,6 +173,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint() {
 
 #[test]
 fn several_seeds_and_a_grid_are_set_side_by_side() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(&synthetic(folder.path(), false));
     let text = EXPERIMENT.replace("epochs = 20", "epochs = 1").replace("seeds = [1]", "seeds = [1, 2]");
@@ -195,6 +193,7 @@ fn several_seeds_and_a_grid_are_set_side_by_side() {
 
 #[test]
 fn stores_and_annotations_that_do_not_fit_are_refused_before_any_step() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let paths = synthetic(folder.path(), false);
     let good = sources(&paths);

@@ -1,8 +1,5 @@
 //! Pretraining as people run it: on real videos of a small made-up world, in one process and in several.
 
-#[path = "common/worlds.rs"]
-mod worlds;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +14,9 @@ use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
 use tch::Tensor;
 
-const CONFIG: &str = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
+use crate::support::worlds;
+
+const CONFIG: &str = include_str!("../../../configs/synthetic_pretrain_egovlpv2.toml");
 
 /// One world for all tests, made once.
 fn world() -> &'static WorldPaths {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use egofx::checkpoint::Checkpoint;
 use egofx::metric::{EVALUATORS, Inputs};
 
-const CONFIG: &str = include_str!("../configs/synthetic_nlq.toml");
+const CONFIG: &str = include_str!("../../../configs/synthetic_nlq.toml");
 
 /// A synthetic NLQ and what is written beside it.
 struct Workshop {

@@ -12,11 +12,11 @@ use egofx_train::checkpoint::{Tensors, write};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
-use crate::common;
-use crate::support::{
+use super::support::{
     FULL, Golden, OUTPUT, SMALL, egovlp, egovlp_settings, egovlpv2, egovlpv2_settings, fill, off, root, variables,
     video,
 };
+use crate::support::device::device;
 
 fn write_to(path: &Path, tensors: &Tensors) {
     write(path, tensors, &BTreeMap::new()).unwrap();
@@ -33,13 +33,13 @@ fn refused(path: &Path, origin: &Origin, fresh: &[&str], into: &VarStore) -> Str
 }
 
 fn fresh_egovlp(frames: i64) -> (VarStore, EgoVlp) {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let model = EgoVlp::new(&store.root(), &egovlp_settings(frames), false).unwrap();
     (store, model)
 }
 
 fn fresh_egovlpv2(projector: Projector) -> (VarStore, EgoVlpV2) {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let model = EgoVlpV2::new(&store.root(), &egovlpv2_settings(4, projector), false).unwrap();
     (store, model)
 }
@@ -78,7 +78,7 @@ fn whatever_does_not_fit_is_named_and_nothing_is_overwritten() {
     let mut tensors = variables(&store);
     let moved = tensors.remove("video_model.norm.bias").unwrap();
     tensors.insert("video_model.norm.offset".into(), moved);
-    tensors.insert("vid_proj.0.bias".into(), Tensor::zeros([9], (Kind::Float, common::device())));
+    tensors.insert("vid_proj.0.bias".into(), Tensor::zeros([9], (Kind::Float, device())));
     write_to(&path, &tensors);
     let (into, _) = fresh_egovlp(16);
     let before: Tensors = variables(&into).iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect();
@@ -124,7 +124,7 @@ fn a_vit_starts_a_video_tower_whose_time_attention_is_silent() {
     let has = |name: &str| !["timeattn", "norm3", "temporal_embed"].iter().any(|part| name.contains(part));
     let inside = |name: &str| name.strip_prefix("video_model.").filter(|name| has(name)).map(str::to_owned);
     let mut vit = renamed(&variables(&store), inside);
-    vit.insert("head.weight".into(), Tensor::ones([5, 32], (Kind::Float, common::device())));
+    vit.insert("head.weight".into(), Tensor::ones([5, 32], (Kind::Float, device())));
     write_to(&path, &vit);
     let (into, model) = fresh_egovlp(4);
     let loaded = fill(&into, &path, &VIT, &[]);
@@ -151,7 +151,7 @@ fn a_vit_starts_a_video_tower_whose_time_attention_is_silent() {
 fn texts_start_from_files_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bert.safetensors");
-    let ones = || Tensor::ones([3], (Kind::Float, common::device()));
+    let ones = || Tensor::ones([3], (Kind::Float, device()));
     let (distilbert, (roberta, _)) = (egovlp(16).0, egovlpv2(4, SMALL));
     let (own, _) = fresh_egovlp(16);
     let (own2, _) = fresh_egovlpv2(SMALL);
@@ -177,7 +177,7 @@ fn texts_start_from_files_of_transformers() {
 
 #[test]
 fn a_classifier_takes_egovlps_video_tower_and_begins_with_classes_of_its_own() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let model = EgoVlpClasses::new(&store.root(), &video(16), 2, false).unwrap();
     let loaded = fill(&store, &root("checkpoints/egovlp_tiny.pth"), &EGOVLP_VIDEO, &["vid_proj."]);
     assert_eq!(loaded.kept, ["vid_proj.0.bias", "vid_proj.0.weight"]);
@@ -247,13 +247,13 @@ fn shapes(store: &VarStore) -> BTreeMap<String, Vec<i64>> {
 #[test]
 fn names_and_shapes_are_those_that_are_exported() {
     let wide = |frames| VideoSettings { image: 224, ..video(frames) };
-    let (store, mut settings) = (VarStore::new(common::device()), egovlpv2_settings(4, FULL));
+    let (store, mut settings) = (VarStore::new(device()), egovlpv2_settings(4, FULL));
     settings.video = wide(4);
     (settings.text.vocabulary, settings.text.positions) = (50265, 514);
     EgoVlpV2::new(&store.root(), &settings, false).unwrap();
     assert_eq!(shapes(&store), planned("egovlpv2", Scale::Tiny));
     assert_eq!(planned("egovlpv2", Scale::Full).values().map(|s| s.iter().product::<i64>()).sum::<i64>(), 381_611_623);
-    let (store, mut settings) = (VarStore::new(common::device()), egovlp_settings(16));
+    let (store, mut settings) = (VarStore::new(device()), egovlp_settings(16));
     settings.video = wide(16);
     (settings.text.vocabulary, settings.text.positions) = (30522, 512);
     let planned = planned("egovlp", Scale::Tiny);
@@ -268,7 +268,7 @@ fn what_is_written_is_a_checkpoint_that_is_exported() {
     let path = folder.path().join("trained.safetensors");
     let mut models =
         vec![("egovlp", egovlp(16).0), ("egovlpv2", egovlpv2(4, FULL).0), ("egovlpv2", egovlpv2(4, SMALL).0)];
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     EgoVlpV2Answers::new(&store.root(), &egovlpv2_settings(4, FULL), 7, false).unwrap();
     models.push(("egovlpv2", store));
     for (name, store) in models {
@@ -283,7 +283,7 @@ fn settings_that_no_network_has_are_refused() {
     let refused = |change: fn(&mut egofx_train::backbones::EgoVlpV2Settings)| {
         let mut settings = egovlpv2_settings(4, FULL);
         change(&mut settings);
-        let store = VarStore::new(common::device());
+        let store = VarStore::new(device());
         EgoVlpV2::new(&store.root(), &settings, false).unwrap_err().to_string()
     };
     assert_eq!(refused(|s| s.video.patch = 15), "backbone: video.patch = 15, expected a divisor of the image");

@@ -1,11 +1,6 @@
 //! A decoder that is killed is no bad clip: a run in which decoders are killed learns what one learns in which none is, or ends
 //! with an error. No clip takes the place of another for it.
 
-#[path = "common/experiments.rs"]
-mod experiments;
-#[path = "common/worlds.rs"]
-mod worlds;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +9,8 @@ use std::process::{Command, Output};
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
 
-use experiments::smaller;
+use crate::support::experiments::smaller;
+use crate::support::worlds;
 
 const CHARADES: &str = "synthetic_charades.toml";
 

@@ -5,8 +5,6 @@
 //! `data/backbones/`.
 
 mod agreement;
-#[path = "../common/mod.rs"]
-mod common;
 mod forward;
 mod gradients;
 mod loading;

@@ -2,8 +2,6 @@
 //!
 //! Not for training runs. The data are synthetic; they hold a network of 64 cells, 32 channels and 5 classes.
 
-mod common;
-
 use std::collections::{BTreeMap, HashMap};
 
 use egofx::checkpoint;
@@ -18,6 +16,8 @@ use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
+use crate::support::device::device;
+
 /// Of single precision through a dozen layers whose sums run in another order.
 const TOLERANCE: f64 = 1e-5;
 /// Boxes are up to 64 cells, and the coarsest anchors' codes are multiplied by 160.
@@ -31,7 +31,7 @@ fn tensors() -> HashMap<String, Tensor> {
     Tensor::read_safetensors(data("vsgn.safetensors"))
         .unwrap()
         .into_iter()
-        .map(|(name, tensor)| (name, tensor.to_device(common::device())))
+        .map(|(name, tensor)| (name, tensor.to_device(device())))
         .collect()
 }
 
@@ -73,7 +73,7 @@ const DIM: i64 = 6;
 
 /// The fixture's network, its weights' store and all of the fixture's tensors.
 fn network(settings: &Settings) -> (Vsgn, VarStore, HashMap<String, Tensor>) {
-    let (store, tensors) = (VarStore::new(common::device()), tensors());
+    let (store, tensors) = (VarStore::new(device()), tensors());
     let network = Vsgn::new(&store.root(), DIM, settings).unwrap();
     tch::no_grad(|| {
         for (name, mut weight) in store.variables() {
@@ -157,7 +157,7 @@ fn a_clip_of_a_batch_is_as_it_is_alone() {
 
 #[test]
 fn weights_have_the_original_names_and_shapes() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     Vsgn::new(&store.root(), DIM, &small()).unwrap();
     let found: BTreeMap<String, Vec<i64>> =
         store.variables().iter().map(|(name, w)| (name.clone(), w.size())).collect();
@@ -168,7 +168,7 @@ fn weights_have_the_original_names_and_shapes() {
 #[test]
 fn networks_of_real_size_have_the_original_number_of_weights() {
     for input_dim in [2304, 256, 4096] {
-        let store = VarStore::new(common::device());
+        let store = VarStore::new(device());
         Vsgn::new(&store.root(), input_dim, &real()).unwrap();
         let found: usize = store.variables().values().map(Tensor::numel).sum();
         assert_eq!(found as u64, expected()["parameter_counts"][format!("input{input_dim}")].as_u64().unwrap());
@@ -177,7 +177,7 @@ fn networks_of_real_size_have_the_original_number_of_weights() {
 
 #[test]
 fn without_the_graph_levels_are_plain_convolutions() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let network = Vsgn::new(&store.root(), DIM, &Settings { graph: false, ..small() }).unwrap();
     let variables = store.variables();
     assert_eq!(variables["xGPN.levels_enc.4.0.weight"].size(), [32, 32, 3]);
@@ -189,7 +189,7 @@ fn without_the_graph_levels_are_plain_convolutions() {
 
 #[test]
 fn weights_start_as_pytorchs_do() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     Vsgn::new(&store.root(), 256, &real()).unwrap();
     let variables = store.variables();
     let most = |name: &str| variables[name].abs().max().double_value(&[]);
@@ -220,7 +220,7 @@ fn anchors_are_the_original_ones() {
     assert_eq!(table.len() as u64, expected["total"].as_u64().unwrap());
     let mut first = 0;
     for (level, count) in numbers(&expected["per_level"]).into_iter().enumerate() {
-        let found = anchors::tensor(&table[first..first + 4], common::device());
+        let found = anchors::tensor(&table[first..first + 4], device());
         close("anchors", &found, &pairs(&expected["first_four_per_level"][level]), 0.0);
         first += count as usize;
     }
@@ -245,7 +245,7 @@ fn truths(rows: &[[f32; 3]]) -> Truths {
 }
 
 fn positives(rows: &[[f32; 3]], behaviour: Behaviour) -> i64 {
-    let anchors = anchors::tensor(&anchors::table(64, 5, &[1.0, 10.0]), common::device()).unsqueeze(0);
+    let anchors = anchors::tensor(&anchors::table(64, 5, &[1.0, 10.0]), device()).unsqueeze(0);
     matches(&anchors, &truths(rows), 0.5, behaviour).positive.sum(Kind::Int64).int64_value(&[])
 }
 
@@ -533,7 +533,7 @@ fn official_files_load_by_their_names() {
     let path = folder.path().join("model_best.pth.tar");
     let infos = golden.iter().map(|(name, weight)| (name.clone(), stored(weight).info())).collect();
     checkpoint::write_torch(&path, &infos, &mut |name| Ok(stored(&golden[name])), "module.").unwrap();
-    let fresh = VarStore::new(common::device());
+    let fresh = VarStore::new(device());
     let loaded = Vsgn::new(&fresh.root(), DIM, &small()).unwrap();
     load_weights(&path, "vsgn", &fresh.variables().into_iter().collect()).unwrap();
     let of = |network: &Vsgn| network.forward(&tensors["in.features"], &tensors["in.num_frms"]).adjusted;

@@ -1,8 +1,5 @@
 //! The synthetic world, read back by the readers and scored by the evaluators of the real benchmarks, and looked at.
 
-#[path = "common/worlds.rs"]
-mod worlds;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -15,6 +12,8 @@ use egofx::recipe::{Filter, Transform};
 use egofx::text::{TextModel, TextRule, Tokenizer};
 use egofx_train::synthetic::{QaPaths, SyntheticError, World, WorldPaths};
 use serde_json::{Value, json};
+
+use crate::support::worlds;
 
 const SIDE: usize = 48;
 

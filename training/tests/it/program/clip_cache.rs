@@ -1,10 +1,5 @@
 //! Clips that were decoded beforehand, as people store and use them.
 
-#[path = "common/experiments.rs"]
-mod experiments;
-#[path = "common/worlds.rs"]
-mod worlds;
-
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -12,7 +7,8 @@ use std::sync::OnceLock;
 use egofx_train::journal::{METRICS_FILE, read};
 use egofx_train::synthetic::{World, WorldPaths};
 
-use experiments::smaller;
+use crate::support::experiments::smaller;
+use crate::support::worlds;
 
 const CHARADES: &str = "synthetic_charades.toml";
 const PRETRAIN: &str = "synthetic_pretrain_egovlpv2.toml";

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Reduction, Tensor};
 
-use crate::support::{FULL, egovlp, egovlpv2, off, tensors, variables};
+use super::support::{FULL, egovlp, egovlpv2, off, tensors, variables};
 
 /// Of a gradient's norm, relative; the original differs by as much from itself between versions of its libraries.
 const NORM: f64 = 1e-4;
@@ -172,7 +172,7 @@ fn egovlpv2s_gradients_and_steps_are_the_originals() {
 
 #[test]
 fn padding_learns_nothing_even_where_something_is_read_of_it() {
-    let padded = Tensor::from_slice2(&[[101i64, 7, 102, 0, 0]]).to_device(crate::common::device());
+    let padded = Tensor::from_slice2(&[[101i64, 7, 102, 0, 0]]).to_device(crate::support::device::device());
     let (store, model) = egovlp(16);
     model.text_hidden(&padded, &padded.ne(0).to_kind(Kind::Int64), false).square().sum(Kind::Float).backward();
     let most = |store: &VarStore, name: &str, row: i64| {
@@ -181,7 +181,7 @@ fn padding_learns_nothing_even_where_something_is_read_of_it() {
     };
     assert!(most(&store, "word", 7) > 0.0 && most(&store, "position", 4) > 0.0);
     assert_eq!(most(&store, "word", 0), 0.0);
-    let padded = Tensor::from_slice2(&[[0i64, 7, 2, 1, 1]]).to_device(crate::common::device());
+    let padded = Tensor::from_slice2(&[[0i64, 7, 2, 1, 1]]).to_device(crate::support::device::device());
     let (store, model) = egovlpv2(4, FULL);
     let text = model.text(&padded, &padded.ne(1).to_kind(Kind::Int64), false);
     (text.tokens.square() * Tensor::arange(32, (Kind::Float, padded.device()))).sum(Kind::Float).backward();

@@ -11,7 +11,7 @@ use egofx_train::checkpoint::Tensors;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor, no_grad};
 
-use crate::common;
+use crate::support::device::device;
 
 /// Largest difference of outputs; the original differs by 3e-6 from itself between versions of its libraries.
 pub const OUTPUT: f64 = 2e-5;
@@ -25,7 +25,7 @@ pub fn root(name: &str) -> PathBuf {
 /// The tensors of a safetensors file, on the device of the tests.
 pub fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     let read = Tensor::read_safetensors(path).unwrap().into_iter();
-    read.map(|(name, tensor)| (name, tensor.to_device(common::device()))).collect()
+    read.map(|(name, tensor)| (name, tensor.to_device(device()))).collect()
 }
 
 /// Inputs and outputs of a model.
@@ -123,7 +123,7 @@ pub fn fill(store: &VarStore, path: &Path, origin: &Origin, fresh: &[&str]) -> l
 
 /// EgoVLP for `frames` frames with the weights of the original checkpoint.
 pub fn egovlp(frames: i64) -> (VarStore, EgoVlp) {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let model = EgoVlp::new(&store.root(), &egovlp_settings(frames), false).unwrap();
     fill(&store, &root("checkpoints/egovlp_tiny.pth"), &load::EGOVLP, &[]);
     (store, model)
@@ -131,7 +131,7 @@ pub fn egovlp(frames: i64) -> (VarStore, EgoVlp) {
 
 /// EgoVLPv2, likewise; its large projectors are in a file of their own.
 pub fn egovlpv2(frames: i64, projector: Projector) -> (VarStore, EgoVlpV2) {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let model = EgoVlpV2::new(&store.root(), &egovlpv2_settings(frames, projector), false).unwrap();
     let kept: &[&str] = if projector == SMALL { &[] } else { &["txt_proj.", "vid_proj."] };
     fill(&store, &root("checkpoints/egovlpv2_tiny_smallproj.pth"), &load::EGOVLPV2, kept);

@@ -1,7 +1,5 @@
 //! The objectives of pretraining and tuning against the original losses; see `data/objectives/README.md`.
 
-mod common;
-
 use std::path::PathBuf;
 
 use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
@@ -13,6 +11,8 @@ use egofx_train::objectives::{
 };
 use serde_json::Value;
 use tch::{Kind, Tensor};
+
+use crate::support::device::device;
 
 /// Of losses: between versions of torch they differ by 2e-6.
 const LOSS: f64 = 1e-5;
@@ -39,7 +39,7 @@ fn flat(value: &Value, shape: &mut Vec<i64>, numbers: &mut Vec<f64>, depth: usiz
 fn tensor(value: &Value) -> Tensor {
     let (mut shape, mut numbers) = (Vec::new(), Vec::new());
     flat(value, &mut shape, &mut numbers, 0);
-    Tensor::from_slice(&numbers).view(&shape[..]).to_kind(Kind::Float).to_device(common::device())
+    Tensor::from_slice(&numbers).view(&shape[..]).to_kind(Kind::Float).to_device(device())
 }
 
 fn integers(value: &Value) -> Tensor {
@@ -58,7 +58,7 @@ fn tags(value: &Value, classes: i64) -> Tensor {
     let lists = value.as_array().unwrap().iter();
     let lists: Vec<Vec<i64>> =
         lists.map(|list| list.as_array().unwrap().iter().map(|tag| tag.as_i64().unwrap()).collect()).collect();
-    multi_hot(&lists, classes).to_device(common::device())
+    multi_hot(&lists, classes).to_device(device())
 }
 
 fn number(tensor: &Tensor) -> f64 {
@@ -219,10 +219,10 @@ fn classification_is_the_mean_cross_entropy() {
 fn clips_without_a_change_weigh_in_the_released_loss_of_key_frames() {
     let case = &golden("margin.json")["cross_entropy"];
     let (logits, target) = (tensor(&case["logits"]), integers(&case["target"]));
-    let changes = Tensor::from_slice(&[1f32, 0.0, 1.0, 1.0, 0.0, 0.0]).to_device(common::device());
+    let changes = Tensor::from_slice(&[1f32, 0.0, 1.0, 1.0, 0.0, 0.0]).to_device(device());
     let loss = |behaviour| number(&key_frame(&logits, &target, &changes, behaviour));
     assert!((loss(Compat) - case["loss"].as_f64().unwrap() / 2.0).abs() < LOSS);
-    let rows = Tensor::from_slice(&[0i64, 2, 3]).to_device(common::device());
+    let rows = Tensor::from_slice(&[0i64, 2, 3]).to_device(device());
     let changed = classification(&logits.index_select(0, &rows), &target.index_select(0, &rows));
     assert!((loss(Fixed) - number(&changed) / 2.0).abs() < LOSS);
     assert!((loss(Fixed) - loss(Compat)).abs() > 0.01);
@@ -276,7 +276,7 @@ fn drawn_words_have_the_statistics_of_transformers() {
     let file = golden("masking.json");
     let (masking, statistics) = (masking(&file), &file["statistics"]);
     let count = statistics["maskable_tokens"].as_i64().unwrap();
-    let ids = Tensor::arange_start(4, count + 4, (Kind::Int64, common::device())).remainder(50264).clamp_min(4);
+    let ids = Tensor::arange_start(4, count + 4, (Kind::Int64, device())).remainder(50264).clamp_min(4);
     let ids = ids.view([-1, 13]);
     let found = masking.mask_words(&ids, &mut generator(1, Purpose::Weights));
     assert_eq!(found.ids.size(), ids.size());
@@ -305,8 +305,8 @@ fn drawn_words_have_the_statistics_of_transformers() {
 /// Departure from the original, whose loss is NaN then.
 #[test]
 fn a_batch_without_hidden_words_has_no_loss_and_no_gradient() {
-    let logits = Tensor::ones([2, 3, 7], (Kind::Float, common::device())).set_requires_grad(true);
-    let labels = Tensor::full([2, 3], IGNORED, (Kind::Int64, common::device()));
+    let logits = Tensor::ones([2, 3, 7], (Kind::Float, device())).set_requires_grad(true);
+    let labels = Tensor::full([2, 3], IGNORED, (Kind::Int64, device()));
     let loss = mlm_loss(&logits, &labels);
     assert_eq!(number(&loss), 0.0);
     loss.backward();
@@ -467,7 +467,7 @@ fn mining_draws_by_the_weights() {
 
 #[test]
 fn a_pair_alone_does_not_match_and_keeps_its_row() {
-    let one = Tensor::ones([1, 1], (Kind::Float, common::device()));
+    let one = Tensor::ones([1, 1], (Kind::Float, device()));
     let found = mine(&one, &one.gt(0.0), 0, 1, TEMPERATURE, Compat, &mut generator(1, Purpose::Weights));
     assert_eq!([found.labels, found.video_index, found.text_index].map(|t| whole(&t)), [[0], [0], [0]]);
 }
@@ -479,7 +479,7 @@ fn a_step_in_two_processes_is_the_step_in_one() {
         let (text, video) = (leaf(&step.case["text"]), leaf(&step.case["video"]));
         let (pairs, words) = (leaf(&step.case["itm_logits"]), step.word_logits().set_requires_grad(true));
         let matches: Vec<i64> = step.ranks.iter().flat_map(|rank| rank.numbers("itm_labels")).collect();
-        let matches = Tensor::from_slice(&matches).to_device(common::device());
+        let matches = Tensor::from_slice(&matches).to_device(device());
         let hidden = integers(&step.case["mlm_labels"]);
         let positives = step.positives();
         assert_eq!(positives, truth(&step.case["positive"]));

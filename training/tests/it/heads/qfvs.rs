@@ -1,8 +1,6 @@
 //! The head of query-focused summaries against what the original computes; `data/qfvs/README.md` says where that is
 //! from.
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
@@ -12,6 +10,8 @@ use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, places
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
+
+use crate::support::device::device;
 
 /// Two layers in single precision, summed in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -27,7 +27,7 @@ fn tensors() -> BTreeMap<String, Tensor> {
     Tensor::read_safetensors(format!("{DATA}/summary_head.safetensors"))
         .unwrap()
         .into_iter()
-        .map(|(name, tensor)| (name, tensor.to_device(common::device())))
+        .map(|(name, tensor)| (name, tensor.to_device(device())))
         .collect()
 }
 
@@ -37,7 +37,7 @@ fn expected() -> Value {
 
 /// A head with the original weights.
 fn head(behaviour: Behaviour, tensors: &BTreeMap<String, Tensor>) -> (VarStore, Summariser) {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let head = Summariser::new(&store.root(), &settings(), behaviour).unwrap();
     for (name, mut variable) in store.variables() {
         match tensors.get(&format!("w.{name}")) {
@@ -58,7 +58,7 @@ fn close(found: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
 
 #[test]
 fn parameters_have_the_original_names_and_shapes() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     Summariser::new(&store.root(), &settings(), Compat).unwrap();
     let found: BTreeMap<String, Vec<i64>> =
         store.variables().into_iter().map(|(name, variable)| (name, variable.size())).collect();
@@ -253,14 +253,14 @@ fn a_summary_is_two_percent_of_the_shots_by_score() {
 
 #[test]
 fn scores_come_in_order_of_time() {
-    let scores = Tensor::arange(6, (Kind::Float, common::device())).view([2, 3]);
+    let scores = Tensor::arange(6, (Kind::Float, device())).view([2, 3]);
     let seg_len = Tensor::from_slice(&[2i64, 1]);
     assert_eq!(in_order(&scores, &seg_len), [0.0, 1.0, 3.0]);
 }
 
 #[test]
 fn a_new_head_begins_as_the_original() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let wide = Settings { width: 768, ..settings() };
     Summariser::new(&store.root(), &wide, Compat).unwrap();
     let variables = store.variables();
@@ -292,11 +292,11 @@ fn learning_rates_differ_by_the_axes_of_a_parameter() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let odd = Settings { width: 15, heads: 3, ..settings() };
     assert_eq!(Summariser::new(&store.root(), &odd, Fixed).unwrap_err(), QfvsError::Width { width: 15, heads: 3 });
     let (_store, head) = head(Fixed, &tensors());
-    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, common::device()));
+    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device()));
     let error = head.forward(&zeros(&[1, 3, 201, 16]), &zeros(&[1, 3]), false).unwrap_err();
     let text = "features: expected shape [batch, segments, at most 200, 16], found [1, 3, 201, 16]";
     assert_eq!(error.to_string(), text);

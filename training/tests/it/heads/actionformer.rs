@@ -1,7 +1,5 @@
 //! ActionFormer against golden data of the authors' code; `tests/data/actionformer/README.md` says how it was made.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -17,6 +15,8 @@ use egofx_train::heads::actionformer::targets::{Event, FeatureGrid, Targets};
 use egofx_train::heads::actionformer::{ActionFormer, ActionFormerError, Output, Settings, batch, decays};
 use serde_json::Value;
 use tch::{Kind, Tensor, nn};
+
+use crate::support::device::device;
 
 /// Of all stages in single precision; what was measured is below 1e-6 nearly everywhere.
 const TOLERANCE: f64 = 1e-5;
@@ -40,7 +40,7 @@ fn tensors() -> BTreeMap<String, Tensor> {
     Tensor::read_safetensors(data("actionformer.safetensors"))
         .unwrap()
         .into_iter()
-        .map(|(name, tensor)| (name, tensor.to_device(common::device())))
+        .map(|(name, tensor)| (name, tensor.to_device(device())))
         .collect()
 }
 
@@ -101,7 +101,7 @@ struct Golden {
 }
 
 fn golden() -> Golden {
-    let store = nn::VarStore::new(common::device());
+    let store = nn::VarStore::new(device());
     let network = ActionFormer::new(&store.root(), DIM, &settings()).unwrap();
     let tensors = tensors();
     tch::no_grad(|| {
@@ -147,7 +147,7 @@ fn names_and_shapes_are_those_of_the_state_dict() {
 #[test]
 fn the_real_network_has_the_parameters_of_the_original() {
     let count = |settings: &Settings| {
-        let store = nn::VarStore::new(common::device());
+        let store = nn::VarStore::new(device());
         ActionFormer::new(&store.root(), 256, settings).unwrap();
         store.trainable_variables().iter().map(|variable| variable.numel()).sum::<usize>()
     };
@@ -158,7 +158,7 @@ fn the_real_network_has_the_parameters_of_the_original() {
 
 #[test]
 fn scales_of_drop_path_have_the_names_of_the_original() {
-    let store = nn::VarStore::new(common::device());
+    let store = nn::VarStore::new(device());
     ActionFormer::new(&store.root(), DIM, &Settings { drop_path: 0.1, ..settings() }).unwrap();
     let variables = store.variables();
     for name in ["backbone.stem.1.drop_path_attn.scale", "backbone.branch.0.drop_path_mlp.scale"] {
@@ -169,7 +169,7 @@ fn scales_of_drop_path_have_the_names_of_the_original() {
 
 #[test]
 fn first_biases_are_zero_but_for_the_prior_of_the_classes() {
-    let store = nn::VarStore::new(common::device());
+    let store = nn::VarStore::new(device());
     ActionFormer::new(&store.root(), DIM, &settings()).unwrap();
     for (name, variable) in store.variables() {
         let expected = match &*name {
@@ -215,7 +215,7 @@ fn logits_offsets_and_points_are_the_originals() {
     }
     assert_eq!(output.points(), golden.tensors["out.points"]);
     let ranges = &settings().regression_ranges;
-    assert_eq!(points::of_pyramid(64, ranges, common::device()), output.points());
+    assert_eq!(points::of_pyramid(64, ranges, device()), output.points());
     assert_eq!(points::masks(&golden.mask, ranges.len()), output.mask());
 }
 
@@ -436,7 +436,7 @@ fn tensors_of_other_shapes_are_refused() {
         "a mask of shape [2, 1, 64], expected [2, 1, 64] of booleans"
     );
     assert_eq!(batch(&[], DIM, &settings()).unwrap_err().to_string(), "a batch of shape [0], expected clips");
-    let flat = Tensor::zeros([6], (Kind::Float, common::device()));
+    let flat = Tensor::zeros([6], (Kind::Float, device()));
     assert_eq!(
         batch(&[flat], DIM, &settings()).unwrap_err().to_string(),
         "a clip of shape [6], expected [6, at least 1]"
@@ -503,7 +503,7 @@ fn official_files_load_by_their_names_and_running_means_come_first() {
     for entries in [vec![epoch.clone(), weights, means.clone()], vec![epoch, ("state_dict".to_owned(), means.1)]] {
         let file = std::fs::File::create(&path).unwrap();
         checkpoint::write_torch_value(file, &checkpoint::Value::Dict(entries), checkpoint::none_announced).unwrap();
-        let fresh = nn::VarStore::new(common::device());
+        let fresh = nn::VarStore::new(device());
         let loaded = ActionFormer::new(&fresh.root(), DIM, &settings()).unwrap();
         load_weights(&path, "actionformer", &fresh.variables().into_iter().collect()).unwrap();
         let found = loaded.forward(&golden.features, &golden.mask, false).unwrap();

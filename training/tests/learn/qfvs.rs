@@ -1,13 +1,9 @@
 //! The summary head learns a made-up QFVS from its files to a scored submission.
 
-mod common;
-#[path = "common/scored.rs"]
-mod scored;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use egofx::metric::qfvs::{Summaries, read_tags, semantic_match};
 use egofx_train::behaviour::Behaviour;
@@ -25,15 +21,16 @@ use egofx_train::synthetic::{Qfvs, QfvsPaths};
 use tch::Tensor;
 use tch::nn::VarStore;
 
+use crate::scored;
+use crate::support::alone;
+use crate::support::device::device;
+
 /// The experiment for `egofx-train synthetic qfvs`.
-const EXPERIMENT: &str = include_str!("../configs/synthetic_qfvs.toml");
+const EXPERIMENT: &str = include_str!("../../configs/synthetic_qfvs.toml");
 
 fn qfvs() -> Qfvs {
     Qfvs::small(1, false)
 }
-
-/// Seeds of libtorch are global: one training at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// A made-up benchmark and what is read of it.
 struct Shop {
@@ -45,7 +42,7 @@ struct Shop {
 
 impl Shop {
     fn new(qfvs: &Qfvs) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let paths = qfvs.write(folder.path()).unwrap();
         let sources = Sources {
@@ -77,8 +74,7 @@ impl Shop {
     ) -> Result<Finished, TrainError> {
         let head = head();
         (head.check)(experiment).unwrap();
-        let surroundings =
-            Surroundings { device: common::device(), threads: 1, world: &World::single(), interrupted, watch };
+        let surroundings = Surroundings { device: device(), threads: 1, world: &World::single(), interrupted, watch };
         (head.train)(&Request {
             experiment,
             sources: &self.sources,
@@ -124,7 +120,7 @@ fn predicted(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Predi
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
     let interrupted = AtomicBool::new(false);
     let surroundings = Surroundings {
-        device: common::device(),
+        device: device(),
         threads: 1,
         world: &World::single(),
         interrupted: &interrupted,
@@ -201,7 +197,7 @@ fn it_learns_as_released_too() {
     let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &shop.sources).unwrap();
     let interrupted = AtomicBool::new(false);
     let surroundings = Surroundings {
-        device: common::device(),
+        device: device(),
         threads: 1,
         world: &World::single(),
         interrupted: &interrupted,
@@ -247,10 +243,11 @@ fn a_run_that_was_interrupted_ends_with_the_same_weights() {
 
 #[test]
 fn the_published_setting_makes_a_network() {
+    let _alone = alone();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/qfvs_egovlpv2.toml");
     let experiment = Experiment::read(&path).unwrap();
     (head().check)(&experiment).unwrap();
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let mut settings: Tables = experiment.settings().unwrap();
     QfvsHead::new(&store.root(), &settings, experiment.behaviour).unwrap();
     let rate = |step| experiment.train.optimizer.lr * experiment.train.schedule.factor(step, 35, 700);

@@ -2,8 +2,6 @@
 //!
 //! `data/vslnet/` holds a reduced network's inputs (`in.*`), weights (`w.*`) and outputs (`out.*`), for both predictors.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -14,6 +12,8 @@ use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, V
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
+
+use crate::support::device::device;
 
 /// Single precision through some forty layers: the largest difference seen is 5e-6, of values up to 10.
 const STAGE: f64 = 1e-5;
@@ -50,9 +50,9 @@ impl Golden {
         let tensors: BTreeMap<String, Tensor> = Tensor::read_safetensors(file)
             .unwrap()
             .into_iter()
-            .map(|(name, tensor)| (name, tensor.to_device(common::device())))
+            .map(|(name, tensor)| (name, tensor.to_device(device())))
             .collect();
-        let store = VarStore::new(common::device());
+        let store = VarStore::new(device());
         let head = Vslnet::new(&store.root(), DIMS, settings, behaviour).unwrap();
         tch::no_grad(|| {
             for (name, mut weight) in store.variables() {
@@ -215,7 +215,7 @@ fn heads_of_the_official_settings_have_as_many_parameters() {
         ("egovlpv2_768_768_pos256_rnn", 768, 768, 256, Rnn),
     ] {
         let settings = Settings { width: 128, heads: 8, positions, dropout: 0.2, predictor, small: false };
-        let store = VarStore::new(common::device());
+        let store = VarStore::new(device());
         Vslnet::new(&store.root(), Dims { video, query }, &settings, Behaviour::Compat).unwrap();
         let count: usize = store.trainable_variables().iter().map(Tensor::numel).sum();
         assert_eq!(count as u64, counts[name].as_u64().unwrap(), "{name}");
@@ -292,7 +292,7 @@ fn training_drops_and_evaluation_does_not() {
 fn fresh_weights_are_drawn_as_the_original_draws_them() {
     for predictor in [PredictorKind::Transformer, PredictorKind::Rnn] {
         let settings = Settings { width: 128, heads: 8, positions: 256, dropout: 0.2, predictor, small: false };
-        let store = VarStore::new(common::device());
+        let store = VarStore::new(device());
         Vslnet::new(&store.root(), Dims { video: 256, query: 256 }, &settings, Behaviour::Compat).unwrap();
         for (name, weight) in store.variables() {
             let size = weight.size();
@@ -333,7 +333,7 @@ fn biases_and_layer_norms_do_not_decay() {
 #[test]
 fn batches_and_settings_that_do_not_fit_are_refused() {
     let golden = Golden::transformer();
-    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, common::device()));
+    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device()));
     let refused = |video: &[i64], video_mask: &[i64], query: &[i64], query_mask: &[i64]| {
         let input = golden.head.input(zeros(video), &zeros(video_mask), zeros(query), &zeros(query_mask));
         input.unwrap_err().to_string()
@@ -348,7 +348,7 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
     let text = refused(&[2, 13, 6], &[2, 13], &query, &query_mask);
     assert_eq!(text, "vslnet: video has 13 positions, expected 1 to 12");
     let settings = Settings { heads: 5, ..settings(PredictorKind::Rnn) };
-    let store = VarStore::new(common::device());
+    let store = VarStore::new(device());
     let error = Vslnet::new(&store.root(), DIMS, &settings, Behaviour::Compat).unwrap_err();
     assert_eq!(error, VslnetError::Setting { name: "heads", found: 5.0, expected: "a divisor of the width" });
 }

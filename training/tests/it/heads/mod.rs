@@ -1,0 +1,6 @@
+//! The heads against what their authors' code computed, stage by stage; golden data is in `tests/data/<head>/`.
+
+mod actionformer;
+mod qfvs;
+mod vsgn;
+mod vslnet;

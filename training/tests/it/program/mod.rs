@@ -1,0 +1,6 @@
+//! The program `egofx-train` as people run it: each test starts it, in one process or in several.
+
+mod cli;
+mod clip_cache;
+mod crash;
+mod pretrain;

@@ -1,0 +1,5 @@
+//! What the tests share: the device, shipped experiments made small, and small sets of videos.
+
+pub mod device;
+pub mod experiments;
+pub mod worlds;
