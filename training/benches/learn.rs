@@ -4,19 +4,19 @@
 //! `cargo bench --bench learn`, ten minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
 //! learners of that name only. Nothing fails by a score or by the clock: a promise that is missed is printed like any other.
 
-#[path = "../tests/it/support/worlds.rs"]
-mod worlds;
+#[path = "../tests/it/support/shapes.rs"]
+mod shapes;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::Surroundings;
-use egofx_train::learner::Entry;
-use egofx_train::ranks::World as Ranks;
+use egofx_train::registry::Entry;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
-use egofx_train::synthetic::{Mq, Nlq, Qfvs, World, WorldPaths};
+use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset, ShapesPaths};
+use egofx_train::trainer::context::Surroundings;
 use tch::Device;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -69,7 +69,7 @@ const CASES: [Case; 12] = [
         config: PRETRAIN,
         promise: "",
         shuffled: false,
-        changes: &[LARGER, ("contrastive = 1.0", "contrastive = 0.0")],
+        changes: &[LARGER, ("egonce = 1.0", "egonce = 0.0")],
         sources: pretrain,
     },
     Case {
@@ -83,7 +83,7 @@ const CASES: [Case; 12] = [
         config: PRETRAIN,
         promise: "",
         shuffled: false,
-        changes: &[LARGER, ("matching = 2.0", "matching = 0.0")],
+        changes: &[LARGER, ("vtm = 2.0", "vtm = 0.0")],
         sources: pretrain,
     },
     Case {
@@ -117,54 +117,55 @@ const CASES: [Case; 12] = [
 ];
 
 const PRETRAIN: &str = include_str!("../configs/synthetic_pretrain_egovlpv2.toml");
-/// Twice the clips of the small world.
+/// Twice the clips of the small dataset.
 const LARGER: (&str, &str) = ("epochs = 30", "epochs = 20");
 const FROM_SCRATCH: (&str, &str) = ("lr = 3e-4", "lr = 1e-3");
 
-fn world(folder: &Path, world: &World) -> Fallible<WorldPaths> {
-    Ok(world.write(folder, &worlds::tools())?)
+fn dataset(folder: &Path, dataset: &ShapesDataset) -> Fallible<ShapesPaths> {
+    Ok(dataset.write(folder, &shapes::tools())?)
 }
 
-/// A world that holds nearly nothing, to be filled where a case needs it.
-fn least(shuffled: bool) -> World {
-    let World { seed, side, clips_per_video, .. } = World::small(1, shuffled);
-    World { seed, side, clips_per_video, shuffled, ..worlds::least() }
+/// A dataset that holds nearly nothing, to be filled where a case needs it.
+fn least(shuffled: bool) -> ShapesDataset {
+    let ShapesDataset { seed, side, clips_per_video, .. } = ShapesDataset::small(1, shuffled);
+    ShapesDataset { seed, side, clips_per_video, shuffled, ..shapes::least() }
 }
 
-fn videos(videos: &Path, paths: &WorldPaths, [train, val]: [&Path; 2]) -> Sources {
+fn videos(videos: &Path, paths: &ShapesPaths, [train, val]: [&Path; 2]) -> Sources {
     Sources {
         videos: vec![videos.to_owned()],
         tokenizer: Some(paths.tokenizers[1].clone()),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
-        bases: worlds::bases(),
+        bases: shapes::bases(),
         memory_bytes: 6 << 30,
         ..Sources::default()
     }
 }
 
 fn pretrain(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = world(folder, &World { videos: [320, 32], questions: 400, ..least(shuffled) })?;
+    let paths = dataset(folder, &ShapesDataset { videos: [320, 32], questions: 400, ..least(shuffled) })?;
     Ok(videos(&paths.videos, &paths, [&paths.egoclip, &paths.egomcq]))
 }
 
 fn mir(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = world(folder, &World { kitchens: [120, 16], ..least(shuffled) })?;
+    let paths = dataset(folder, &ShapesDataset { kitchens: [120, 16], ..least(shuffled) })?;
     Ok(videos(&paths.videos, &paths, [&paths.epic[0].clips, &paths.epic[1].clips]))
 }
 
 fn changes(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = world(folder, &World { changes: [900, 150], ..least(shuffled) })?;
+    let paths = dataset(folder, &ShapesDataset { changes: [900, 150], ..least(shuffled) })?;
     Ok(videos(&paths.videos, &paths, [&paths.oscc[0], &paths.oscc[1]]))
 }
 
 /// Changes of few kinds of things: when they happen is harder to learn than whether.
 fn times(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = world(folder, &World { changes: [600, 150], colours: 2, shapes: 2, motions: 2, ..least(shuffled) })?;
+    let paths =
+        dataset(folder, &ShapesDataset { changes: [600, 150], colours: 2, shapes: 2, motions: 2, ..least(shuffled) })?;
     Ok(videos(&paths.videos, &paths, [&paths.oscc[0], &paths.oscc[1]]))
 }
 
 fn answers(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = world(folder, &World { intervals: [400, 60, 2], ..least(shuffled) })?;
+    let paths = dataset(folder, &ShapesDataset { intervals: [400, 60, 2], ..least(shuffled) })?;
     let file = |split: &str| folder.join(format!("qa/direct/formatted_{split}_qas_encode.json"));
     Ok(videos(&paths.qa_videos, &paths, [&file("train"), &file("val")]))
 }
@@ -247,7 +248,7 @@ fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
     let surroundings = Surroundings {
         device: Device::Cpu,
         threads: 1,
-        world: &Ranks::single(),
+        world: &World::single(),
         interrupted: &interrupted,
         watch: &unwatched,
     };

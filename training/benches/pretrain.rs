@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings};
 use egofx_train::device::{Choice, find};
-use egofx_train::objectives::{classification, cosine, egonce, mlm_loss};
-use egofx_train::optimizer::{Optimizer, OptimizerKind, OptimizerSettings, Rate, Treatment};
+use egofx_train::losses::{classification, cosine, egonce, mlm_loss};
+use egofx_train::optimizer::{LrMult, Optimizer, OptimizerKind, OptimizerSettings, ParamGroup};
 use egofx_train::precision::{Precision, within};
 use serde_json::json;
 use tch::nn::VarStore;
@@ -36,7 +36,7 @@ struct Case {
     settings: EgoVlpV2Settings,
     batch: i64,
     precision: Option<Precision>,
-    recompute: bool,
+    activation_checkpointing: bool,
     device: Device,
 }
 
@@ -70,7 +70,7 @@ impl Case {
         let projector = Projector::Full { width: pick(4096, 512) };
         let settings = EgoVlpV2Settings { video, text, projector, fused: depth / 2, gate: 0.5 };
         let precision = is_full.then_some(Precision::Bf16);
-        Self { settings, batch: pick(32, 8), precision, recompute: is_full, device }
+        Self { settings, batch: pick(32, 8), precision, activation_checkpointing: is_full, device }
     }
 
     /// Multiplications and additions of a step: three passes through both towers, forward once and backward twice.
@@ -112,7 +112,7 @@ fn main() -> Fallible<()> {
         "heads": case.settings.video.heads,
         "fused": case.settings.fused,
         "patch": case.settings.video.patch,
-        "recompute": case.recompute,
+        "recompute": case.activation_checkpointing,
         "bf16": case.precision.is_some(),
         "device": if case.device == Device::Cpu { "cpu" } else { "cuda" },
     });
@@ -198,16 +198,16 @@ impl<'c> Ours<'c> {
     fn new(case: &'c Case) -> Fallible<Self> {
         tch::manual_seed(1);
         let store = VarStore::new(case.device);
-        let model = EgoVlpV2::new(&store.root(), &case.settings, case.recompute)?;
+        let model = EgoVlpV2::new(&store.root(), &case.settings, case.activation_checkpointing)?;
         let settings = OptimizerSettings {
             kind: OptimizerKind::Adamw,
             lr: 1e-5,
             weight_decay: 0.01,
             betas: [0.9, 0.999],
             eps: 1e-8,
-            heads_lr: 1.0,
+            head_lr_mult: 1.0,
         };
-        let all = |_: &str, _: &[i64]| Treatment { decays: true, rate: Rate::Base };
+        let all = |_: &str, _: &[i64]| ParamGroup { decays: true, lr_mult: LrMult::Base };
         let optimizer = Optimizer::new(&store, &settings, all);
         Ok(Self { case, model, optimizer, batch: batch(case), store })
     }
@@ -230,13 +230,13 @@ impl<'c> Ours<'c> {
             let [frames, ids, mask] = ["frames", "ids", "mask"].map(|name| self.get(name));
             let texts = self.model.text(ids, mask, true).pooled;
             let sim = cosine(&texts, &self.model.video(frames, true));
-            let contrastive = egonce(&sim, &self.get("positives").ne(0), 0.05);
+            let egonce_loss = egonce(&sim, &self.get("positives").ne(0), 0.05);
             let fused = self.model.fused(frames, self.get("hidden_ids"), mask, true);
             let words = mlm_loss(&self.model.words(&fused), self.get("hidden_labels"));
             let [video, text] = ["video_index", "text_index"].map(|name| self.get(name));
             let row = |rows: &Tensor, index: &Tensor| rows.index_select(0, index);
             let fused = self.model.fused(&row(frames, video), &row(ids, text), &row(mask, text), true);
-            Ok(contrastive + words + 2.0 * classification(&self.model.matching(&fused), self.get("match")))
+            Ok(egonce_loss + words + 2.0 * classification(&self.model.matching(&fused), self.get("match")))
         })?)
     }
 
@@ -248,9 +248,9 @@ impl<'c> Ours<'c> {
         let start = Instant::now();
         for _ in 0..steps {
             self.forward()?.backward();
-            self.optimizer.clip(Some(1.0))?;
+            self.optimizer.clip_grad_norm(Some(1.0))?;
             self.optimizer.step(1.0)?;
-            self.optimizer.forget_gradients()?;
+            self.optimizer.zero_grad()?;
         }
         wait(self.case.device);
         Ok(start.elapsed().as_secs_f64())

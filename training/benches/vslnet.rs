@@ -193,6 +193,6 @@ impl AdamW {
         let step = AdamStep { lr: LR, betas: (0.9, 0.999), decay: 0.0, eps, kind: Decay::L2 };
         native::adam(step, &self.weights, &grads, &self.means, &self.squares, &self.counts)?;
         native::scale(&self.decaying, 1.0 - LR * DECAY)?;
-        Ok(native::forget_gradients(&self.weights)?)
+        Ok(native::zero_grad(&self.weights)?)
     }
 }

@@ -43,7 +43,7 @@ char* egofx_scale(at::Tensor* const* tensors, size_t n, double factor) {
 }
 
 // Drops the gradients of `weights`, as PyTorch's zero_grad does: the next backward pass stores instead of adding.
-char* egofx_forget_gradients(at::Tensor* const* weights, size_t n) {
+char* egofx_zero_grad(at::Tensor* const* weights, size_t n) {
   return without_gradient([&] {
     for (size_t i = 0; i < n; ++i) weights[i]->mutable_grad().reset();
   });

@@ -15,7 +15,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::measure::Sum;
+use crate::loss_sums::LossSums;
 use crate::precision::Scaler;
 
 /// How far a run is.
@@ -30,7 +30,7 @@ pub struct Progress {
     pub step_in_epoch: u64,
     /// Losses of the epoch at hand.
     #[serde(default)]
-    pub sum: Sum,
+    pub sum: LossSums,
     /// How gradients of half precision are scaled.
     #[serde(default)]
     pub scaler: Scaler,
@@ -43,7 +43,7 @@ pub struct Progress {
 /// The best validation of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// The score that decided, as `train.select` names it.
+    /// The score that decided, as `train.monitor` names it.
     pub score: f64,
     /// When it was reached, in epochs.
     pub epoch: f64,
@@ -219,12 +219,22 @@ impl Saved {
         let other = |why: String| TrainError::Resume { path: path.to_owned(), why };
         for (name, tensor) in into {
             let expected = info(tensor)?;
-            let found = self.file.tensors().get(name).ok_or_else(|| other(format!("it has no {name}")))?;
+            let found =
+                self.file.tensors().get(&self.stored(name)).ok_or_else(|| other(format!("it has no {name}")))?;
             if (found.dtype, &found.shape) != (expected.dtype, &expected.shape) {
                 return Err(other(format!("{name} is {found:?}, expected {expected:?}")));
             }
         }
-        into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &self.file.read(name)?))
+        into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &self.file.read(&self.stored(name))?))
+    }
+
+    /// The name that a tensor has in the file: version 0.1 called the optimiser's `exp_avg` and `exp_avg_sq` mean and square.
+    fn stored(&self, name: &str) -> String {
+        let old = [("optimizer.exp_avg.", "optimizer.mean."), ("optimizer.exp_avg_sq.", "optimizer.square.")];
+        let renamed = old.into_iter().find_map(|(new, old)| Some(format!("{old}{}", name.strip_prefix(new)?)));
+        let is_old =
+            |renamed: &String| !self.file.tensors().contains_key(name) && self.file.tensors().contains_key(renamed);
+        renamed.filter(is_old).unwrap_or_else(|| name.to_owned())
     }
 }
 

@@ -13,8 +13,8 @@ use egofx::metric::MetricError;
 use egofx::store::StoreError;
 use egofx::text::TextError;
 
-use crate::backbones::BackboneError;
-use crate::corpora::frames::ClipError;
+use crate::backbones::error::BackboneError;
+use crate::corpora::error::ClipError;
 use crate::curves::CurvesError;
 use crate::native::NativeError;
 

@@ -1,124 +1,28 @@
-//! Learners: whatever is trained, one line for each in [`LEARNERS`].
+//! The trait of whatever is trained: a network with its samples, its loss and what its output means.
 //!
-//! A learner is a network with its samples, its loss and what its output means: a head on features, or a backbone on videos.
-//! Everything else (epochs, checkpoints, seeds, grids, ranks, curves) is the same for all and knows none of them.
+//! A learner is a head on features, or a backbone on videos. Everything else (epochs, checkpoints, seeds, grids, ranks, curves)
+//! is the same for all and knows none of them; [`registry`](crate::registry) lists them.
 
 use std::path::{Path, PathBuf};
 
-use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tch::Device;
 use tch::nn::{self, VarStore};
-use tch::{Device, Tensor};
 
-use crate::backbones::{EgoVlp, EgoVlpV2, EgoVlpV2Answers, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::{self, Tensors};
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{Clips, Wanted};
-use crate::corpora::stored::Written;
-use crate::draws::{self, Purpose};
+use crate::corpora::frames::Clips;
+use crate::corpora::listed::ClipRef;
+use crate::distributed::World;
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::finetuning::answers::Answers;
-use crate::finetuning::changes::{Changes, Oscc, Pnr};
-use crate::finetuning::retrieval::Retrieval;
-use crate::finetuning::retrieval::charades::Charades;
-use crate::finetuning::retrieval::epic::Epic;
-use crate::heads;
-use crate::optimizer::Treatment;
-use crate::predict::{self, Prediction};
-use crate::pretraining::Pretraining;
-use crate::ranks::World;
-use crate::sources::{Sources, Split};
-use crate::store;
+use crate::loss_sums::Losses;
+use crate::optimizer::ParamGroup;
+use crate::rng::{self, Generator, Purpose};
+use crate::sources::{Fold, Sources, Split};
 use crate::submission::Submission;
-use crate::sweep::{self, Finished, Request};
-
-/// All learners, in the order in which they are listed to people.
-pub const LEARNERS: &[Entry] = &[
-    Entry::of::<Pretraining<EgoVlp>>(),
-    Entry::of::<Pretraining<EgoVlpV2>>(),
-    Entry::of::<Changes<Oscc>>(),
-    Entry::of::<Changes<Pnr>>(),
-    Entry::of::<Retrieval<EgoVlp, Epic>>(),
-    Entry::of::<Retrieval<EgoVlpV2, Epic>>(),
-    Entry::of::<Retrieval<EgoVlp, Charades>>(),
-    Entry::of::<Retrieval<EgoVlpV2, Charades>>(),
-    Entry::of::<Answers<EgoVlpV2Answers>>(),
-    Entry::of::<Answers<Ppsa>>(),
-    Entry::of::<heads::vslnet::head::NlqHead>(),
-    Entry::of::<heads::vsgn::head::MqHead>(),
-    Entry::of::<heads::actionformer::head::MqHead>(),
-    Entry::of::<heads::qfvs::head::QfvsHead>(),
-];
-
-/// A learner, as the command line knows it.
-#[derive(Clone, Copy)]
-pub struct Entry {
-    /// Its name in experiment files.
-    pub name: &'static str,
-    /// The benchmark, which is also the name of the command.
-    pub task: &'static str,
-    /// One line for people.
-    pub about: &'static str,
-    /// Trains all runs of an experiment.
-    pub train: fn(&Request) -> Result<Finished, TrainError>,
-    /// Predicts with a trained one.
-    pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
-    /// Stores its clips decoded.
-    pub store: fn(&store::Request) -> Result<Written, TrainError>,
-    /// Checks the learner's own tables of an experiment file, by building the network that they describe.
-    pub check: fn(&Experiment) -> Result<(), String>,
-}
-
-impl Entry {
-    /// The entry of a learner.
-    pub const fn of<L: Learner>() -> Self {
-        Self {
-            name: L::NAME,
-            task: L::TASK,
-            about: L::ABOUT,
-            train: sweep::run::<L>,
-            predict: predict::run::<L>,
-            store: store::run::<L>,
-            check: |experiment| network::<L>(experiment, Device::Cpu).map(|_| ()),
-        }
-    }
-
-    /// The learner of that name; the error lists all names.
-    ///
-    /// # Errors
-    /// [`TrainError::Experiment`], about the file at `path`.
-    pub fn find(name: &str, path: &Path) -> Result<&'static Self, TrainError> {
-        let known = || LEARNERS.iter().map(|learner| learner.name).collect::<Vec<_>>().join(", ");
-        let unknown = || TrainError::Experiment {
-            path: path.to_owned(),
-            why: format!("no learner is called {name:?}, expected one of {}", known()),
-        };
-        LEARNERS.iter().find(|learner| learner.name == name).ok_or_else(unknown)
-    }
-}
-
-/// A loss and its parts, all of them scalars.
-#[derive(Debug)]
-pub struct Losses {
-    /// What is differentiated.
-    pub total: Tensor,
-    /// What it is made of, before weighting.
-    pub parts: Vec<(&'static str, Tensor)>,
-}
-
-/// Samples to learn from and samples to validate on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fold {
-    /// Its name; empty where there is only one.
-    pub name: String,
-    /// Numbers of the samples to learn from.
-    pub train: Vec<usize>,
-    /// Numbers of the samples to validate on.
-    pub validation: Vec<usize>,
-}
 
 /// What a loss may depend on beside its batch.
 #[derive(Clone, Copy)]
@@ -130,9 +34,6 @@ pub struct Context<'m> {
     /// What this step draws is drawn from this, the same on all ranks.
     pub seed: u64,
 }
-
-/// A generator of the draws that make a training sample.
-pub type Draw = Xoshiro256PlusPlus;
 
 /// What every learner is.
 pub trait Learner: Sized + 'static {
@@ -214,18 +115,18 @@ pub trait Learner: Sized + 'static {
     }
 
     /// What reads its clips, by which rule, and all of its clips; `None` if they cannot be decoded beforehand.
-    fn clips(_data: &Self::Data) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+    fn clips(_data: &Self::Data) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
         None
     }
 
     /// How the optimiser treats a parameter.
-    fn treatment(name: &str, shape: &[i64]) -> Treatment;
+    fn param_group(name: &str, shape: &[i64]) -> ParamGroup;
 
     /// Makes a batch of these samples, on the CPU; `draw` only while training.
     ///
     /// # Errors
     /// Features that cannot be read.
-    fn batch(data: &Self::Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Self::Batch, TrainError>;
+    fn batch(data: &Self::Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Self::Batch, TrainError>;
 
     /// The batch on a device.
     fn to_device(batch: Self::Batch, device: Device) -> Self::Batch;
@@ -274,7 +175,7 @@ pub trait Learner: Sized + 'static {
 /// Settings that are none of the learner's.
 pub fn network<H: Learner>(experiment: &Experiment, device: Device) -> Result<(VarStore, H), String> {
     let settings: H::Settings = experiment.settings()?;
-    draws::seed_torch(experiment.seeds[0], Purpose::Weights);
+    rng::seed_torch(experiment.seeds[0], Purpose::Weights);
     let build = |device| {
         let variables = VarStore::new(device);
         // libtorch panics where there is no memory for a network of absurd size.
@@ -296,34 +197,4 @@ pub fn network<H: Learner>(experiment: &Experiment, device: Device) -> Result<(V
 /// The network's weights by name.
 pub fn weights(variables: &VarStore) -> Tensors {
     variables.variables().into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn learners_are_described_and_those_of_a_task_stand_together() {
-        let names: BTreeSet<_> = LEARNERS.iter().map(|learner| learner.name).collect();
-        assert_eq!(names.len(), LEARNERS.len());
-        for Entry { name, task, about, .. } in LEARNERS {
-            assert!(
-                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                    && !task.is_empty(),
-                "{name}"
-            );
-            assert!(!about.is_empty() && !about.ends_with('.'), "{name}: {about}");
-        }
-        let mut tasks: Vec<_> = LEARNERS.iter().map(|head| head.task).collect();
-        tasks.dedup();
-        assert_eq!(tasks.len(), tasks.iter().collect::<BTreeSet<_>>().len(), "the command line lists each task once");
-    }
-
-    #[test]
-    fn an_unknown_head_lists_the_known_ones() {
-        let error = Entry::find("vslnett", Path::new("x.toml")).map(|_| ()).unwrap_err().to_string();
-        assert!(error.starts_with("x.toml: no learner is called \"vslnett\", expected one of egovlp, "), "{error}");
-    }
 }

@@ -1,40 +1,58 @@
-//! Trains and scores heads on features that `egofx` extracted.
+//! Trains and scores heads on features that `egofx` extracted, and backbones on videos.
 //!
-//! An [`experiment`] names a head of [`heads`] and how it is trained. The head opens its samples from [`sources`]; [`sweep`]
-//! makes one run for each point of the grid, each seed and each fold; [`fit`] goes through the epochs of a run: [`loader`]
-//! makes batches ahead of the steps, the head computes a loss that [`measure`] sums up, the [`optimizer`] follows a [`schedule`], the [`journal`]
-//! keeps what was measured and [`checkpoint`] what is needed to go on. [`predict`] makes a submission, which `egofx eval`
-//! scores. Whatever is drawn at random comes out of [`draws`].
+//! An [`experiment`] names a learner of the [`registry`] and how it is trained. The learner opens its samples from [`sources`];
+//! [`sweep`] makes one run for each point of the grid, each seed and each fold; the [`trainer`] goes through the epochs of a run:
+//! [`loader`] makes batches ahead of the steps, the learner computes a loss that [`loss_sums`] sums up, the [`optimizer`] follows a
+//! [`schedule`], [`evaluate`] predicts the validation split, the [`metrics_log`] keeps what was measured and [`checkpoint`] what is
+//! needed to go on. [`predict`] makes a submission, which `egofx eval` scores. Whatever is drawn at random comes out of [`rng`].
+//!
+//! Modules stand below in the order of the data, in groups; `tests/it/architecture.rs` says which may use which.
 
-pub mod backbones;
+// What everything stands on: errors, libtorch, the device, random draws.
 pub mod behaviour;
-pub mod checkpoint;
-pub mod corpora;
-pub mod curves;
 pub mod device;
-pub mod draws;
 pub mod error;
-pub mod experiment;
-pub mod finetuning;
-pub mod fit;
-pub mod heads;
-pub mod journal;
-pub mod learner;
-pub mod loader;
-pub mod looks;
-pub mod measure;
 pub mod native;
-pub mod objectives;
-pub mod optimizer;
 pub mod precision;
-pub mod predict;
-pub mod pretraining;
-pub mod ranks;
-pub mod schedule;
-pub mod sources;
-pub mod store;
-pub mod submission;
-pub mod sweep;
-pub mod synthetic;
-pub mod tasks;
+pub mod rng;
 pub mod tensors;
+
+// What an experiment says.
+pub mod experiment;
+pub mod optimizer;
+pub mod schedule;
+
+// What is read: annotations, features, videos, sentences.
+pub mod corpora;
+pub mod sources;
+pub mod synthetic;
+
+// What is computed: networks and losses.
+pub mod backbones;
+pub mod losses;
+
+// One step after the other: processes, sums, files.
+pub mod checkpoint;
+pub mod curves;
+pub mod distributed;
+pub mod loader;
+pub mod loss_sums;
+pub mod metrics_log;
+pub mod scores;
+pub mod submission;
+
+// What is learnt: benchmarks with their networks.
+pub mod finetuning;
+pub mod heads;
+pub mod learner;
+pub mod pretraining;
+pub mod tasks;
+
+// Runs of a learner, and what is done with the weights.
+pub mod attention_maps;
+pub mod clip_cache;
+pub mod evaluate;
+pub mod predict;
+pub mod registry;
+pub mod sweep;
+pub mod trainer;

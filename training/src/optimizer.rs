@@ -29,7 +29,7 @@ pub struct OptimizerSettings {
     /// Multiplier of the learning rate for heads and cross-attention, where the network has such (EgoVLPv2's
     /// `lr_mult_head` and `lr_mult_cross_modal`).
     #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub heads_lr: f64,
+    pub head_lr_mult: f64,
 }
 
 fn one() -> f64 {
@@ -53,22 +53,22 @@ pub enum OptimizerKind {
     HfAdamw,
 }
 
-/// How one parameter is treated.
+/// The parameter group of one parameter, as in `torch.optim`: its weight decay and learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Treatment {
+pub struct ParamGroup {
     /// Whether it decays.
     pub decays: bool,
     /// How fast it learns.
-    pub rate: Rate,
+    pub lr_mult: LrMult,
 }
 
 /// The learning rate of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rate {
+pub enum LrMult {
     /// That of the experiment.
     Base,
-    /// That of the experiment, times its `heads_lr`.
-    Heads,
+    /// That of the experiment, times its `head_lr_mult`.
+    Head,
     /// That of the experiment, times this.
     Times(f64),
 }
@@ -79,8 +79,8 @@ impl OptimizerSettings {
     /// # Errors
     /// The first setting that is out of range.
     pub fn check(&self) -> Result<(), String> {
-        let Self { lr, weight_decay, betas, eps, heads_lr, .. } = *self;
-        for (key, found) in [("lr", lr), ("weight_decay", weight_decay), ("eps", eps), ("heads_lr", heads_lr)] {
+        let Self { lr, weight_decay, betas, eps, head_lr_mult, .. } = *self;
+        for (key, found) in [("lr", lr), ("weight_decay", weight_decay), ("eps", eps), ("head_lr_mult", head_lr_mult)] {
             if !(found.is_finite() && found >= 0.0) {
                 return Err(format!("train.optimizer.{key} is {found}, expected 0 or more"));
             }
@@ -91,21 +91,21 @@ impl OptimizerSettings {
         }
     }
 
-    fn lr_scale(&self, rate: Rate) -> f64 {
-        match rate {
-            Rate::Base => 1.0,
-            Rate::Heads => self.heads_lr,
-            Rate::Times(factor) => factor,
+    fn lr_scale(&self, lr_mult: LrMult) -> f64 {
+        match lr_mult {
+            LrMult::Base => 1.0,
+            LrMult::Head => self.head_lr_mult,
+            LrMult::Times(factor) => factor,
         }
     }
 }
 
-struct Slot {
+struct Param {
     name: String,
     weight: Tensor,
-    treatment: Treatment,
-    mean: Tensor,
-    square: Tensor,
+    group: ParamGroup,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
     steps: Tensor,
     /// The value of `steps`, at hand without asking the device.
     count: i32,
@@ -114,41 +114,41 @@ struct Slot {
 /// The optimiser of one network.
 pub struct Optimizer {
     settings: OptimizerSettings,
-    slots: Vec<Slot>,
+    params: Vec<Param>,
 }
 
 impl Optimizer {
     /// For all trainable parameters of `variables`, each treated as `treat` says by name and shape.
-    pub fn new(variables: &VarStore, settings: &OptimizerSettings, treat: impl Fn(&str, &[i64]) -> Treatment) -> Self {
+    pub fn new(variables: &VarStore, settings: &OptimizerSettings, treat: impl Fn(&str, &[i64]) -> ParamGroup) -> Self {
         let named: BTreeMap<String, Tensor> = variables.variables().into_iter().collect();
         let trainable = named.into_iter().filter(|(_, weight)| weight.requires_grad());
-        let slot = |(name, weight): (String, Tensor)| Slot {
-            treatment: treat(&name, &weight.size()),
-            mean: weight.zeros_like(),
-            square: weight.zeros_like(),
+        let param = |(name, weight): (String, Tensor)| Param {
+            group: treat(&name, &weight.size()),
+            exp_avg: weight.zeros_like(),
+            exp_avg_sq: weight.zeros_like(),
             steps: Tensor::zeros([], (Kind::Float, weight.device())),
             count: 0,
             name,
             weight,
         };
-        Self { settings: settings.clone(), slots: trainable.map(slot).collect() }
+        Self { settings: settings.clone(), params: trainable.map(param).collect() }
     }
 
     /// The gradients of all parameters that have one, in the order of their names.
     pub fn gradients(&self) -> Vec<Tensor> {
-        self.slots.iter().filter_map(Slot::gradient).collect()
+        self.params.iter().filter_map(Param::gradient).collect()
     }
 
-    /// The gradients' 2-norm before they were scaled down to `most`, where that is given.
+    /// The gradients' 2-norm before they were scaled down to `max_norm`, where that is given.
     ///
     /// # Errors
     /// What libtorch says.
-    pub fn clip(&self, most: Option<f64>) -> Result<f64, TrainError> {
+    pub fn clip_grad_norm(&self, max_norm: Option<f64>) -> Result<f64, TrainError> {
         let gradients = self.gradients();
         let norm = native::norm(&gradients)?;
-        if let Some(most) = most {
+        if let Some(max_norm) = max_norm {
             // As torch.nn.utils.clip_grad_norm_ has it.
-            let factor = most / (norm + 1e-6);
+            let factor = max_norm / (norm + 1e-6);
             if factor < 1.0 {
                 native::scale(&gradients, factor)?;
             }
@@ -161,44 +161,44 @@ impl Optimizer {
     /// # Errors
     /// What libtorch says.
     pub fn step(&mut self, factor: f64) -> Result<(), TrainError> {
-        let mut groups: BTreeMap<(bool, u64, i32), Vec<&mut Slot>> = BTreeMap::new();
-        for slot in self.slots.iter_mut().filter(|slot| slot.gradient().is_some()) {
-            slot.count += 1;
-            let Treatment { decays, rate } = slot.treatment;
-            groups.entry((decays, self.settings.lr_scale(rate).to_bits(), slot.count)).or_default().push(slot);
+        let mut groups: BTreeMap<(bool, u64, i32), Vec<&mut Param>> = BTreeMap::new();
+        for param in self.params.iter_mut().filter(|param| param.gradient().is_some()) {
+            param.count += 1;
+            let ParamGroup { decays, lr_mult } = param.group;
+            groups.entry((decays, self.settings.lr_scale(lr_mult).to_bits(), param.count)).or_default().push(param);
         }
-        for ((decays, lr_scale, count), slots) in groups {
+        for ((decays, lr_scale, count), params) in groups {
             let lr = self.settings.lr * factor * f64::from_bits(lr_scale);
-            step_group(&self.settings, lr, decays, count, &slots)?;
+            step_group(&self.settings, lr, decays, count, &params)?;
         }
         Ok(())
     }
 
-    /// Drops the gradients.
+    /// Drops the gradients, as `zero_grad(set_to_none=True)` does.
     ///
     /// # Errors
     /// What libtorch says.
-    pub fn forget_gradients(&self) -> Result<(), TrainError> {
-        let weights: Vec<Tensor> = self.slots.iter().map(|slot| slot.weight.shallow_clone()).collect();
-        Ok(native::forget_gradients(&weights)?)
+    pub fn zero_grad(&self) -> Result<(), TrainError> {
+        let weights: Vec<Tensor> = self.params.iter().map(|param| param.weight.shallow_clone()).collect();
+        Ok(native::zero_grad(&weights)?)
     }
 
-    /// The state by name: `mean.*`, `square.*`, `steps.*`. The tensors are the optimiser's own.
+    /// The state by name: `exp_avg.*`, `exp_avg_sq.*`, `steps.*`. The tensors are the optimiser's own.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
-        let entries = self.slots.iter().flat_map(|slot| {
-            let parts = [("mean", &slot.mean), ("square", &slot.square), ("steps", &slot.steps)];
-            parts.map(|(part, tensor)| (format!("{part}.{}", slot.name), tensor.shallow_clone()))
+        let entries = self.params.iter().flat_map(|param| {
+            let parts = [("exp_avg", &param.exp_avg), ("exp_avg_sq", &param.exp_avg_sq), ("steps", &param.steps)];
+            parts.map(|(part, tensor)| (format!("{part}.{}", param.name), tensor.shallow_clone()))
         });
         entries.collect()
     }
 
     /// To be called after the tensors of [`Self::state`] were written to.
     pub fn restored(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.count = slot.steps.double_value(&[]) as i32);
+        self.params.iter_mut().for_each(|param| param.count = param.steps.double_value(&[]) as i32);
     }
 }
 
-impl Slot {
+impl Param {
     fn gradient(&self) -> Option<Tensor> {
         Some(self.weight.grad()).filter(Tensor::defined)
     }
@@ -209,7 +209,7 @@ fn step_group(
     lr: f64,
     decays: bool,
     count: i32,
-    slots: &[&mut Slot],
+    params: &[&mut Param],
 ) -> Result<(), TrainError> {
     let [beta1, beta2] = settings.betas;
     let decay = if decays { settings.weight_decay } else { 0.0 };
@@ -220,16 +220,17 @@ fn step_group(
         OptimizerKind::HfAdamw => (Decay::L2, 0.0, settings.eps / (1.0 - beta2.powi(count)).sqrt()),
     };
     let step = AdamStep { lr, betas: (beta1, beta2), decay: in_step, eps, kind };
-    let list = |part: fn(&Slot) -> Tensor| slots.iter().map(|slot| part(slot)).collect::<Vec<_>>();
-    let weights = list(|slot| slot.weight.shallow_clone());
-    let (means, squares) = (list(|slot| slot.mean.shallow_clone()), list(|slot| slot.square.shallow_clone()));
+    let list = |part: fn(&Param) -> Tensor| params.iter().map(|param| part(param)).collect::<Vec<_>>();
+    let weights = list(|param| param.weight.shallow_clone());
+    let (exp_avgs, exp_avg_sqs) =
+        (list(|param| param.exp_avg.shallow_clone()), list(|param| param.exp_avg_sq.shallow_clone()));
     native::adam(
         step,
         &weights,
-        &list(|slot| slot.weight.grad()),
-        &means,
-        &squares,
-        &list(|slot| slot.steps.shallow_clone()),
+        &list(|param| param.weight.grad()),
+        &exp_avgs,
+        &exp_avg_sqs,
+        &list(|param| param.steps.shallow_clone()),
     )?;
     if settings.kind == OptimizerKind::HfAdamw && decay != 0.0 {
         native::scale(&weights, 1.0 - lr * decay)?;
@@ -245,7 +246,7 @@ mod tests {
     use super::*;
 
     fn settings(kind: OptimizerKind, lr: f64, weight_decay: f64, eps: f64) -> OptimizerSettings {
-        OptimizerSettings { kind, lr, weight_decay, betas: [0.9, 0.999], eps, heads_lr: 1.0 }
+        OptimizerSettings { kind, lr, weight_decay, betas: [0.9, 0.999], eps, head_lr_mult: 1.0 }
     }
 
     fn json(name: &str) -> Value {
@@ -258,7 +259,7 @@ mod tests {
         (weight * gradient).sum(Kind::Double).backward();
     }
 
-    const ALL: fn(&str, &[i64]) -> Treatment = |_, _| Treatment { decays: true, rate: Rate::Base };
+    const ALL: fn(&str, &[i64]) -> ParamGroup = |_, _| ParamGroup { decays: true, lr_mult: LrMult::Base };
 
     /// HuggingFace's AdamW and PyTorch's on the same gradients, in double precision.
     #[test]
@@ -277,7 +278,7 @@ mod tests {
             for (step, gradient) in golden["grads"].as_array().unwrap().iter().enumerate() {
                 push(&weight, &Tensor::from_slice(&[gradient.as_f64().unwrap()]));
                 optimizer.step(1.0 - step as f64 / 4.0).unwrap();
-                optimizer.forget_gradients().unwrap();
+                optimizer.zero_grad().unwrap();
                 let expected = match kind {
                     OptimizerKind::HfAdamw => &golden["hf_steps"][step]["p"],
                     _ => &golden["torch_params"][step],
@@ -307,7 +308,7 @@ mod tests {
                     push(&weight, &Tensor::from_slice(&floats(&step["grad"])));
                 }
                 optimizer.step(step["lr"].as_f64().unwrap()).unwrap();
-                optimizer.forget_gradients().unwrap();
+                optimizer.zero_grad().unwrap();
                 let expected = Tensor::from_slice(&floats(&step["param"]));
                 let off = (&weight - expected).abs().max().double_value(&[]);
                 assert!(off < 1e-6, "{} step {number}: {off}", case["name"]);
@@ -327,9 +328,9 @@ mod tests {
         let run = |optimizer: &mut Optimizer, weight: &Tensor, steps: &[Tensor]| {
             for gradient in steps {
                 push(weight, gradient);
-                optimizer.clip(Some(0.5)).unwrap();
+                optimizer.clip_grad_norm(Some(0.5)).unwrap();
                 optimizer.step(1.0).unwrap();
-                optimizer.forget_gradients().unwrap();
+                optimizer.zero_grad().unwrap();
             }
         };
         let (mut whole, weight, _kept) = start(&[1.0, 2.0, 3.0]);
@@ -349,11 +350,11 @@ mod tests {
     fn heads_learn_at_a_rate_of_their_own() {
         let variables = nn::VarStore::new(Device::Cpu);
         let weights = ["body", "head", "bias"].map(|name| variables.root().zeros(name, &[1]));
-        let settings = OptimizerSettings { heads_lr: 4.0, ..settings(OptimizerKind::Adam, 0.01, 0.0, 0.0) };
+        let settings = OptimizerSettings { head_lr_mult: 4.0, ..settings(OptimizerKind::Adam, 0.01, 0.0, 0.0) };
         let rate = |name: &str, _: &[i64]| match name {
-            "body" => Treatment { decays: true, rate: Rate::Base },
-            "head" => Treatment { decays: true, rate: Rate::Heads },
-            _ => Treatment { decays: true, rate: Rate::Times(0.5) },
+            "body" => ParamGroup { decays: true, lr_mult: LrMult::Base },
+            "head" => ParamGroup { decays: true, lr_mult: LrMult::Head },
+            _ => ParamGroup { decays: true, lr_mult: LrMult::Times(0.5) },
         };
         let mut optimizer = Optimizer::new(&variables, &settings, rate);
         weights.iter().for_each(|weight| push(weight, &Tensor::from_slice(&[1.0f32])));
@@ -370,9 +371,9 @@ mod tests {
         let weight = variables.root().zeros("w", &[2]);
         let optimizer = Optimizer::new(&variables, &settings(OptimizerKind::Adam, 0.1, 0.0, 1e-8), ALL);
         push(&weight, &Tensor::from_slice(&[3.0f32, 4.0]));
-        assert_eq!(optimizer.clip(Some(10.0)).unwrap(), 5.0);
+        assert_eq!(optimizer.clip_grad_norm(Some(10.0)).unwrap(), 5.0);
         assert_eq!(weight.grad().double_value(&[1]), 4.0);
-        assert_eq!(optimizer.clip(Some(1.0)).unwrap(), 5.0);
+        assert_eq!(optimizer.clip_grad_norm(Some(1.0)).unwrap(), 5.0);
         assert!((weight.grad().double_value(&[1]) - 0.8).abs() < 1e-6);
     }
 }

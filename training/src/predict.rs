@@ -12,14 +12,14 @@ use crate::behaviour::Behaviour;
 
 use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
+use crate::evaluate;
 use crate::experiment::Experiment;
-use crate::fit::Surroundings;
 use crate::learner::{self, Learner};
-use crate::measure;
 use crate::sources::Sources;
 use crate::submission::{self, Submission};
 use crate::sweep::EXPERIMENT_FILE;
 use crate::tasks::mq::CLASSES_FILE;
+use crate::trainer::context::Surroundings;
 
 /// What is asked for.
 pub struct Request<'r> {
@@ -155,7 +155,7 @@ fn with_weights<L: Learner>(
         let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
         L::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
     };
-    measure::predict(&head, data, &samples, &experiment.train, surroundings, |_, _, _| Ok(()))
+    evaluate::predict(&head, data, &samples, &experiment.train, surroundings, |_, _, _| Ok(()))
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.

@@ -27,7 +27,7 @@ pub struct Sources {
     /// Folders of videos.
     pub videos: Vec<PathBuf>,
     /// Folders of clips that were decoded beforehand.
-    pub stored: Vec<PathBuf>,
+    pub clip_caches: Vec<PathBuf>,
     /// The tokenizer of the text tower.
     pub tokenizer: Option<PathBuf>,
     /// Where to look for it if it is not named: the folders of Hugging Face's tools.
@@ -59,6 +59,17 @@ pub enum Split {
     Whole,
 }
 
+/// Samples to learn from and samples to validate on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// Its name; empty where there is only one.
+    pub name: String,
+    /// Numbers of the samples to learn from.
+    pub train: Vec<usize>,
+    /// Numbers of the samples to validate on.
+    pub validation: Vec<usize>,
+}
+
 /// What a store must hold: a `[features]` or `[tokens]` table. Keys that are left out are not compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +78,7 @@ pub struct Expected {
     pub dim: usize,
     /// Rows per second; of stores whose rows follow one another in time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fps: Option<f64>,
+    pub rows_per_sec: Option<f64>,
     /// The rule of the frames, as `egofx inspect` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<String>,
@@ -84,7 +95,7 @@ impl Sources {
     /// # Errors
     /// [`TrainError::Needed`].
     pub fn expect_videos(&self, about: &'static str) -> Result<(), TrainError> {
-        if self.videos.is_empty() && self.stored.is_empty() {
+        if self.videos.is_empty() && self.clip_caches.is_empty() {
             return Err(TrainError::Needed { name: "videos", about });
         }
         Ok(())
@@ -116,8 +127,8 @@ pub fn open(path: &Path, expected: &Expected) -> Result<Source, TrainError> {
     if contract.dim != expected.dim {
         return differs("dim", expected.dim.to_string(), contract.dim.to_string());
     }
-    if let Some(fps) = expected.fps.filter(|fps| (fps - contract.rows_per_sec).abs() > 1e-6) {
-        return differs("fps", fps.to_string(), contract.rows_per_sec.to_string());
+    if let Some(rate) = expected.rows_per_sec.filter(|rate| (rate - contract.rows_per_sec).abs() > 1e-6) {
+        return differs("rows_per_sec", rate.to_string(), contract.rows_per_sec.to_string());
     }
     if let Some(grid) = expected.grid.as_ref().filter(|grid| **grid != contract.grid) {
         return differs("grid", format!("{grid:?}"), format!("{:?}", contract.grid));

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
-use crate::fit::{Event, LAST_FILE, Outcome, Run, Surroundings};
-use crate::journal::METRICS_FILE;
-use crate::learner::{Fold, Learner};
-use crate::measure::LOSS;
-use crate::sources::Sources;
+use crate::learner::Learner;
+use crate::metrics_log::METRICS_FILE;
+use crate::scores::LOSS;
+use crate::sources::{Fold, Sources};
+use crate::trainer::context::{Event, Surroundings};
+use crate::trainer::{LAST_FILE, Outcome, Run};
 
 /// The experiment as it was run, in the folder of its runs.
 pub const EXPERIMENT_FILE: &str = "experiment.toml";
@@ -100,7 +101,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
     let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
     let members = experiment.members().map_err(why)?;
     let world = request.surroundings.world;
-    world.lead(|| expect_room(request))?;
+    world.on_rank0(|| expect_room(request))?;
     let (mut runs, mut opened) = (Vec::new(), None);
     for (number, member) in members.iter().enumerate() {
         let settings: L::Settings = member.experiment.settings().map_err(why)?;
@@ -110,7 +111,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
             let data = L::open(&settings, member.experiment.behaviour, request.sources)?;
             L::expect_truths(&data)?;
             expect_score::<L>(&member.experiment, &data).map_err(why)?;
-            world.lead(|| keep::<L>(request, &data))?;
+            world.on_rank0(|| keep::<L>(request, &data))?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
@@ -122,8 +123,8 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
             runs.push(done(member, fold, folder, outcome));
         }
     }
-    let finished = Finished { select: experiment.train.select.clone(), runs };
-    world.lead(|| {
+    let finished = Finished { select: experiment.train.monitor.clone(), runs };
+    world.on_rank0(|| {
         if finished.runs.len() > 1 {
             draw(&finished.runs.iter().map(|run| run.folder.as_path()).collect::<Vec<_>>(), &finished.select, folder)?;
         }
@@ -136,11 +137,11 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
 fn expect_score<L: Learner>(experiment: &Experiment, data: &L::Data) -> Result<(), String> {
     let scores = L::score(data, &[]).map_err(|error| error.to_string())?;
     let known: Vec<&str> = [LOSS].into_iter().chain(scores.iter().map(|(name, _)| name.as_str())).collect();
-    let select = experiment.train.select.as_str();
+    let select = experiment.train.monitor.as_str();
     if known.contains(&select) {
         return Ok(());
     }
-    Err(format!("train.select is {select:?}, expected one of {}", known.join(", ")))
+    Err(format!("train.monitor is {select:?}, expected one of {}", known.join(", ")))
 }
 
 fn one<L: Learner>(
@@ -152,7 +153,7 @@ fn one<L: Learner>(
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
     let outcome = Run::<L>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
-    surroundings.world.lead(|| draw(&[folder], &member.experiment.train.select, folder))?;
+    surroundings.world.on_rank0(|| draw(&[folder], &member.experiment.train.monitor, folder))?;
     Ok(outcome)
 }
 

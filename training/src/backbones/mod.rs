@@ -8,7 +8,7 @@ mod distilbert;
 mod divided;
 mod egovlp;
 mod egovlpv2;
-mod error;
+pub mod error;
 mod heads;
 mod layers;
 pub mod load;

@@ -12,10 +12,10 @@ use tch::Device;
 
 use egofx::places::{bases, child_timeout_set, hub_caches};
 use egofx_train::device::{self, Choice, Found};
+use egofx_train::distributed::launch::{self, Launch};
+use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
-use egofx_train::native::{self, Meeting};
-use egofx_train::ranks::launch::{self, Launch};
-use egofx_train::ranks::{Carrier, World};
+use egofx_train::native::{self, Rendezvous};
 use egofx_train::sources::Sources;
 
 use super::tell;
@@ -29,9 +29,9 @@ pub struct Data {
     /// A folder of videos, whole or in pieces of ten minutes; may be repeated. For backbones.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
-    /// A folder of clips that `egofx-train store` decoded beforehand; may be repeated. What is not there is read from --videos.
-    #[arg(long, value_name = "DIR")]
-    stored: Vec<PathBuf>,
+    /// A folder of clips that `egofx-train cache-clips` decoded beforehand; may be repeated. What is not there is read from --videos.
+    #[arg(long, alias = "stored", value_name = "DIR")]
+    clip_cache: Vec<PathBuf>,
     /// The tokenizer of the text tower: tokenizer.json, or a folder with the vocabulary. For backbones; without it the one
     /// that Hugging Face's tools have fetched.
     #[arg(long, value_name = "PATH")]
@@ -63,7 +63,7 @@ impl Data {
         Sources {
             features: self.features.clone(),
             videos: self.videos.clone(),
-            stored: self.stored.clone(),
+            clip_caches: self.clip_cache.clone(),
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
             bases: bases(),
@@ -117,7 +117,7 @@ impl Place {
     }
 
     /// Looks for the device of this process and meets those that were launched with it, if there are any.
-    pub fn join(&self, backend: Backend) -> anyhow::Result<(Found, usize, World)> {
+    pub fn join(&self, backend: BackendChoice) -> anyhow::Result<(Found, usize, World)> {
         let launch = launch::find(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
         let Some(launch) = launch else {
             let (found, threads) = self.find()?;
@@ -133,14 +133,14 @@ impl Place {
             tch::set_num_threads((cores / launch.local_size as usize).max(1) as i32);
         }
         let found = device::find(self.device)?;
-        let carrier = match (backend, found.device) {
-            (Backend::Auto, Device::Cuda(_)) | (Backend::Nccl, _) => Carrier::Nccl,
-            (Backend::Auto | Backend::Gloo, _) => Carrier::Gloo,
+        let backend = match (backend, found.device) {
+            (BackendChoice::Auto, Device::Cuda(_)) | (BackendChoice::Nccl, _) => Backend::Nccl,
+            (BackendChoice::Auto | BackendChoice::Gloo, _) => Backend::Gloo,
         };
-        let world = waited_for(&launch, || World::join(&launch, carrier))?;
-        let (meeting, name) = (&launch.meeting, carrier.name());
-        if world.leads() {
-            tell(format_args!("device: {found}; {} processes by {}, {name}", meeting.size, launch.by));
+        let world = waited_for(&launch, || World::join(&launch, backend))?;
+        let (rendezvous, name) = (&launch.rendezvous, backend.name());
+        if world.is_rank0() {
+            tell(format_args!("device: {found}; {} processes by {}, {name}", rendezvous.size, launch.by));
         }
         Ok((found, usize::from(self.workers), world))
     }
@@ -152,10 +152,10 @@ const LATE_SEC: u64 = 20;
 /// What `join` gives; tells what it waits for if that takes long.
 fn waited_for(launch: &Launch, join: impl FnOnce() -> Result<World, TrainError>) -> Result<World, TrainError> {
     let (met, waiting) = mpsc::channel::<()>();
-    let meeting = launch.meeting.clone();
+    let rendezvous = launch.rendezvous.clone();
     let late = thread::spawn(move || {
         if waiting.recv_timeout(Duration::from_secs(LATE_SEC)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let Meeting { rank, size, host, port, timeout_s, .. } = &meeting;
+            let Rendezvous { rank, size, host, port, timeout_s, .. } = &rendezvous;
             tell(format_args!(
                 "rank {rank} of {size} waits for the others at {host}:{port}, for up to {timeout_s} s \
                  (EGOFX_TRAIN_TIMEOUT_S)"
@@ -170,7 +170,7 @@ fn waited_for(launch: &Launch, join: impl FnOnce() -> Result<World, TrainError>)
 
 /// How processes that train together talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
+pub enum BackendChoice {
     /// NCCL on GPUs, gloo on the CPU.
     Auto,
     /// NCCL; each process needs a GPU of its own.

@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Args;
 
 use egofx_train::checkpoint::{self, Tensors};
-use egofx_train::fit::BEST_FILE;
-use egofx_train::learner::Entry;
+use egofx_train::registry::Entry;
+use egofx_train::trainer::BEST_FILE;
 
 use super::tell;
 

@@ -2,13 +2,13 @@
 //!
 //! The only place for clap, indicatif, anyhow and exit codes. stdout is data, stderr is for people.
 
-mod attend;
+mod attention_maps;
+mod cache_clips;
 mod common;
 mod export;
 mod heartbeat;
 mod predict;
 mod progress;
-mod store;
 mod synthetic;
 mod table;
 mod train;
@@ -24,7 +24,7 @@ use anyhow::Context;
 use clap::{Args, Command, FromArgMatches};
 
 use egofx_train::error::TrainError;
-use egofx_train::learner::LEARNERS;
+use egofx_train::registry::LEARNERS;
 
 const ABOUT: &str = "Train and score heads on features that egofx extracted, and backbones on videos.";
 const EXAMPLE: &str = "\
@@ -61,9 +61,9 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands(tasks.iter().map(task))
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
-        .subcommand(attend::Attend::augment_args(Command::new("attend")))
+        .subcommand(attention_maps::AttentionMaps::augment_args(Command::new("attention-maps").alias("attend")))
         .subcommand(export::Export::augment_args(Command::new("export")))
-        .subcommand(store::Store::augment_args(Command::new("store")))
+        .subcommand(cache_clips::CacheClips::augment_args(Command::new("cache-clips").alias("store")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
 }
 
@@ -72,9 +72,9 @@ pub fn run() -> anyhow::Result<()> {
     let matches = command().get_matches();
     match matches.subcommand() {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
-        Some(("attend", matches)) => attend::Attend::from_arg_matches(matches)?.run(),
+        Some(("attention-maps", matches)) => attention_maps::AttentionMaps::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
-        Some(("store", matches)) => store::Store::from_arg_matches(matches)?.run(),
+        Some(("cache-clips", matches)) => cache_clips::CacheClips::from_arg_matches(matches)?.run(),
         Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
         None => Ok(()),

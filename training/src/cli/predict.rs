@@ -6,13 +6,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use egofx_train::checkpoint;
+use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::{BEST_FILE, LAST_FILE, Surroundings};
-use egofx_train::learner::Entry;
 use egofx_train::predict::{Request, Weights, kept_classes};
-use egofx_train::ranks::World;
+use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
 use egofx_train::sweep;
+use egofx_train::trainer::context::Surroundings;
+use egofx_train::trainer::{BEST_FILE, LAST_FILE};
 
 use super::common::{self, Data, Log, Place};
 use super::progress::Progress;
@@ -56,7 +57,7 @@ impl Predict {
         sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
-        let progress = Progress::new(&experiment.train.select, true);
+        let progress = Progress::new(&experiment.train.monitor, true);
         let surroundings = Surroundings {
             device: found.device,
             threads,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use egofx_train::fit::Event;
-use egofx_train::measure::{LOSS, falls};
+use egofx_train::scores::{LOSS, lower_is_better};
+use egofx_train::trainer::context::Event;
 
 use super::heartbeat::{Heartbeat, MINUTE, Status};
 use super::{tell, tell_without_terminal};
@@ -123,5 +123,5 @@ impl Progress {
 
 /// Fractions as percentages, losses and seconds as they are.
 pub fn number(name: &str, value: f64) -> String {
-    if falls(name) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
+    if lower_is_better(name) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
 }

@@ -1,4 +1,4 @@
-//! `egofx-train synthetic`: a made-up benchmark that can be learnt.
+//! `egofx-train synthetic`: a synthetic benchmark that can be learnt.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 
 use egofx::decode::Tools;
 use egofx::places::bases;
-use egofx_train::synthetic::{Mq, Nlq, Qfvs, World};
+use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset};
 
 use super::tell;
 
-/// Make up a benchmark that can be learnt: stores, and annotations in the official schema. To try the commands without
+/// Write a synthetic benchmark that can be learnt: stores, and annotations in the official schema. To try the commands without
 /// a data set, and to see that training works on a machine. training/configs/synthetic_*.toml are experiments for it.
-/// `world` makes videos, with the annotations of all that backbones are trained and tuned on.
+/// `shapes` makes videos of coloured shapes that move, with the annotations of all that backbones are trained and tuned on.
 #[derive(Args)]
 pub struct Synthetic {
     /// The benchmark.
@@ -32,9 +32,9 @@ pub struct Synthetic {
     sizes: Sizes,
 }
 
-/// What a world can be asked for; what is not given stays as [`World::small`] has it.
+/// What a shapes dataset can be asked for; what is not given stays as [`ShapesDataset::small`] has it.
 #[derive(Args)]
-#[command(next_help_heading = "For world")]
+#[command(next_help_heading = "For shapes")]
 struct Sizes {
     /// Width and height of the videos in pixels. Without it 64.
     #[arg(long, value_name = "PIXELS")]
@@ -67,21 +67,22 @@ enum Task {
     Nlq,
     Mq,
     Qfvs,
-    World,
+    #[value(alias = "world")]
+    Shapes,
 }
 
 impl Synthetic {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
         let Self { task, ref out, seed, shuffled, ref sizes } = self;
-        if task != Task::World && sizes.are_given() {
-            bail!("sizes and --ffmpeg are for world; the other benchmarks have one size and no videos");
+        if task != Task::Shapes && sizes.are_given() {
+            bail!("sizes and --ffmpeg are for shapes; the other benchmarks have one size and no videos");
         }
         match task {
             Task::Nlq => drop(Nlq::small(seed, shuffled).write(out)?),
             Task::Mq => drop(Mq::small(seed, shuffled).write(out)?),
             Task::Qfvs => drop(Qfvs::small(seed, shuffled).write(out)?),
-            Task::World => drop(sizes.applied(World::small(seed, shuffled))?.write(out, &sizes.tools()?)?),
+            Task::Shapes => drop(sizes.applied(ShapesDataset::small(seed, shuffled))?.write(out, &sizes.tools()?)?),
         }
         tell(format_args!("{}: a synthetic benchmark of seed {seed}", out.display()));
         Ok(())
@@ -95,16 +96,16 @@ impl Sizes {
         numbers.iter().any(Option::is_some) || lists.iter().any(|list| list.is_some()) || self.ffmpeg.is_some()
     }
 
-    fn applied(&self, mut world: World) -> anyhow::Result<World> {
+    fn applied(&self, mut dataset: ShapesDataset) -> anyhow::Result<ShapesDataset> {
         let set = |given: Option<usize>, size: &mut usize| *size = given.unwrap_or(*size);
-        set(self.side, &mut world.side);
-        set(self.videos, &mut world.videos[0]);
-        set(self.val_videos, &mut world.videos[1]);
-        set(self.clips_per_video, &mut world.clips_per_video);
-        set(self.questions, &mut world.questions);
+        set(self.side, &mut dataset.side);
+        set(self.videos, &mut dataset.videos[0]);
+        set(self.val_videos, &mut dataset.videos[1]);
+        set(self.clips_per_video, &mut dataset.clips_per_video);
+        set(self.questions, &mut dataset.questions);
         match self.changes.as_deref() {
             None => {}
-            Some(&[train, val]) => world.changes = [train, val],
+            Some(&[train, val]) => dataset.changes = [train, val],
             Some(changes) => {
                 bail!("--changes has {} numbers, expected 2: to learn from, to validate on", changes.len())
             }
@@ -112,11 +113,11 @@ impl Sizes {
         match self.kinds.as_deref() {
             None => {}
             Some(&[colours, shapes, motions]) => {
-                (world.colours, world.shapes, world.motions) = (colours, shapes, motions);
+                (dataset.colours, dataset.shapes, dataset.motions) = (colours, shapes, motions);
             }
             Some(kinds) => bail!("--kinds has {} numbers, expected 3: colours, shapes, motions", kinds.len()),
         }
-        Ok(world)
+        Ok(dataset)
     }
 
     fn tools(&self) -> anyhow::Result<Tools> {

@@ -6,12 +6,12 @@ use clap::Args;
 
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::Surroundings;
-use egofx_train::learner::Entry;
+use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
+use egofx_train::trainer::context::Surroundings;
 
-use super::common::{self, Backend, Data, Log, Place};
+use super::common::{self, BackendChoice, Data, Log, Place};
 use super::progress::Progress;
 use super::{say, table, tell};
 
@@ -45,8 +45,8 @@ pub struct Train {
     log: Log,
     /// How processes that were launched together (by torchrun, srun, or RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) talk:
     /// auto is nccl on GPUs and gloo on the CPU.
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    backend: Backend,
+    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
+    backend: BackendChoice,
     /// Go on where an earlier run in the same folder stopped. It computes what it would have computed anyway.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
@@ -68,16 +68,16 @@ impl Train {
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
         let (found, threads, world) = self.place.join(self.backend)?;
-        world.lead(|| if self.force { clear(&self.out) } else { Ok(()) })?;
-        if world.leads() {
+        world.on_rank0(|| if self.force { clear(&self.out) } else { Ok(()) })?;
+        if world.is_rank0() {
             tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
         }
-        let progress = Progress::new(&experiment.train.select, world.leads());
+        let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);
         let interrupted = common::listen()?;
         let surroundings = Surroundings { device: found.device, threads, world: &world, interrupted, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {
-            if !world.leads() {
+            if !world.is_rank0() {
                 return;
             }
             progress.begin(&format!("run {number} of {count}: {}", folder.display()));
@@ -93,7 +93,7 @@ impl Train {
         };
         let finished = (head.train)(&request)?;
         progress.finish();
-        if !world.leads() {
+        if !world.is_rank0() {
             return Ok(());
         }
         if self.json {

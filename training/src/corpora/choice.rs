@@ -8,10 +8,11 @@ use egofx::grid::segments::{draws, egoclip_edges, middles};
 use egofx::grid::{Edges, Grid};
 use egofx::time::TimeSpan;
 
-use super::frames::{ClipError, Wanted};
+use super::error::ClipError;
+use super::listed::ClipRef;
 use crate::behaviour::Behaviour;
-use crate::draws::within;
-use crate::learner::Draw;
+use crate::rng::Generator;
+use crate::rng::within;
 
 /// A rule: of each of equal stretches of a clip one frame, at random in training, else the middle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +43,10 @@ impl Choice {
     pub fn indices(
         self,
         video: &VideoInfo,
-        wanted: Wanted,
+        wanted: ClipRef,
         frames: u32,
         behaviour: Behaviour,
-        draw: Option<&mut Draw>,
+        draw: Option<&mut Generator>,
     ) -> Result<Vec<u64>, ClipError> {
         let span = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
         match self {
@@ -63,7 +64,7 @@ fn narrated(
     [start, end]: [f64; 2],
     frames: u32,
     behaviour: Behaviour,
-    draw: Option<&mut Draw>,
+    draw: Option<&mut Generator>,
 ) -> Result<Vec<u64>, EgoclipError> {
     let total = video.timeline.frames();
     let narrated = NarratedClip::new(start, end);
@@ -86,7 +87,7 @@ fn segments(
     [start, end]: [f64; 2],
     grid: Grid,
     behaviour: Behaviour,
-    draw: Option<&mut Draw>,
+    draw: Option<&mut Generator>,
 ) -> Result<Vec<u64>, String> {
     let (line, total) = (&video.timeline, video.timeline.frames());
     let compat = behaviour.compat();
@@ -99,7 +100,7 @@ fn segments(
     there.map(|window| window.frames).ok_or_else(why)
 }
 
-fn whole(video: &VideoInfo, frames: u32, draw: Option<&mut Draw>) -> Vec<u64> {
+fn whole(video: &VideoInfo, frames: u32, draw: Option<&mut Generator>) -> Vec<u64> {
     let edges = egoclip_edges(0, video.timeline.frames(), frames);
     let drawn =
         draw.and_then(|draw| Some(draws(&edges)?.into_iter().map(|range| within(draw, range)).collect::<Vec<_>>()));

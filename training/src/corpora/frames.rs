@@ -12,16 +12,16 @@ use egofx::recipe::{Channels, Reader, Transform};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::cached::CachedClips;
 use super::choice::Choice;
-use super::listed::Clip;
+use super::error::{ClipError, of_probe};
+use super::listed::ClipRef;
 use super::pixels::{Picture, Planes};
-use super::stored::Stored;
-pub use super::unread::ClipError;
-use super::unread::of_probe;
+
 use crate::behaviour::Behaviour;
-use crate::draws::unit;
 use crate::error::TrainError;
-use crate::learner::Draw;
+use crate::rng::Generator;
+use crate::rng::unit;
 use crate::sources::Sources;
 
 /// Videos of which it is kept what was probed: an hour of one takes about a megabyte.
@@ -33,16 +33,16 @@ const KNOWN_VIDEOS: usize = 2000;
 pub struct ClipSettings {
     /// Frames of a clip.
     pub frames: u32,
-    /// Whether every other training clip is shown mirrored. The originals do so, and leave `left` and `right` in sentences
+    /// Whether every other training clip is shown hflip. The originals do so, and leave `left` and `right` in sentences
     /// as they are.
-    pub mirrored: bool,
+    pub hflip: bool,
     /// The shorter side, in pixels, before the middle is cut out, where nothing is learnt. Published: 256, but 224 for EgoVLPv2
     /// on EPIC-KITCHENS.
     #[serde(default = "usual_side", skip_serializing_if = "is_usual_side")]
     pub short_side: usize,
     /// The least and the greatest share of a frame's area that a training crop has. Published: 0.5 and 1.
     #[serde(default = "usual_crop", skip_serializing_if = "is_usual_crop")]
-    pub crop_share: (f64, f64),
+    pub crop_scale: (f64, f64),
     /// Which colour comes first. EgoVLP saw EPIC-KITCHENS blue first until January 2023.
     #[serde(default = "usual_channels", skip_serializing_if = "is_usual_channels")]
     pub channels: Channels,
@@ -84,15 +84,6 @@ fn is_usual_reader(reader: &Reader) -> bool {
     *reader == usual_reader()
 }
 
-/// A clip that is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'w> {
-    /// The video's file, or the folder of its pieces.
-    pub path: &'w Path,
-    /// Where it lies in it.
-    pub clip: Clip,
-}
-
 /// Reads clips.
 pub struct Clips {
     source: FfmpegSource,
@@ -101,7 +92,7 @@ pub struct Clips {
     behaviour: Behaviour,
     known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
     kept: Kept,
-    stored: Stored,
+    cached: CachedClips,
 }
 
 /// Frames of whole videos that stay decoded in memory as long as there is room: small data sets would be decoded again in
@@ -154,29 +145,33 @@ impl Clips {
             behaviour,
             known: Mutex::default(),
             kept: Kept { room_bytes: Mutex::new(sources.memory_bytes), videos: Mutex::default() },
-            stored: Stored::default(),
+            cached: CachedClips::default(),
         })
     }
 
     /// With clips that were decoded beforehand by that rule, in these folders.
     ///
     /// # Errors
-    /// As for [`Stored::open`].
-    pub fn with_stored(self, folders: &[PathBuf], choice: Choice) -> Result<Self, TrainError> {
-        let stored = if folders.is_empty() { Stored::default() } else { Stored::open(folders, choice, &self)? };
-        Ok(Self { stored, ..self })
+    /// As for [`CachedClips::open`].
+    pub fn with_cache(self, folders: &[PathBuf], choice: Choice) -> Result<Self, TrainError> {
+        let cached = if folders.is_empty() {
+            CachedClips::default()
+        } else {
+            CachedClips::open(folders, choice, self.behaviour, self.reader())?
+        };
+        Ok(Self { cached, ..self })
     }
 
-    /// Frames `[F, 3, S, S]` of a clip, normalised. With `draw` they are chosen, cropped and mirrored at random, as in training;
+    /// Frames `[F, 3, S, S]` of a clip, normalised. With `draw` they are chosen, cropped and hflip at random, as in training;
     /// without it they are the middles of equal stretches, and the middle of the picture. Whole videos are never cropped at
     /// random.
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn clip(&self, wanted: Wanted, choice: Choice, draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+    pub fn clip(&self, wanted: ClipRef, choice: Choice, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
         let (frames, mut draw) = (self.settings.frames, draw);
-        let pictures = match self.stored.pictures(&wanted, frames, draw.as_deref_mut()) {
-            Some(stored) => stored?,
+        let pictures = match self.cached.pictures(&wanted, frames, draw.as_deref_mut()) {
+            Some(cached) => cached?,
             None => {
                 let video = self.video(wanted.path)?;
                 let indices = choice.indices(&video, wanted, frames, self.behaviour, draw.as_deref_mut())?;
@@ -190,7 +185,7 @@ impl Clips {
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn pictures_of(&self, wanted: Wanted, choice: Choice, frames: u32) -> Result<Vec<Picture>, ClipError> {
+    pub fn pictures_of(&self, wanted: ClipRef, choice: Choice, frames: u32) -> Result<Vec<Picture>, ClipError> {
         let video = self.video(wanted.path)?;
         let indices = choice.indices(&video, wanted, frames, self.behaviour, None)?;
         let side = self.settings.short_side;
@@ -211,7 +206,7 @@ impl Clips {
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn times_sec(&self, wanted: Wanted, choice: Choice) -> Result<Vec<f64>, ClipError> {
+    pub fn times_sec(&self, wanted: ClipRef, choice: Choice) -> Result<Vec<f64>, ClipError> {
         let video = self.video(wanted.path)?;
         let indices = choice.indices(&video, wanted, self.settings.frames, self.behaviour, None)?;
         Ok(indices.into_iter().map(|index| video.timeline.sec(index)).collect())
@@ -233,11 +228,11 @@ impl Clips {
     }
 
     /// Frames `[F, 3, S, S]` of these numbers, counted as the video's own frames; the last one stands for those beyond it.
-    /// With `draw` cropped and mirrored at random.
+    /// With `draw` cropped and hflip at random.
     ///
     /// # Errors
     /// [`ClipError`]; there are no numbers.
-    pub fn numbered(&self, path: &Path, numbers: &[u64], draw: Option<&mut Draw>) -> Result<Tensor, ClipError> {
+    pub fn numbered(&self, path: &Path, numbers: &[u64], draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
         let video = self.video(path)?;
         if numbers.is_empty() {
             let why = format!("the clip has fewer than {} frames", self.settings.frames);
@@ -276,8 +271,8 @@ impl Clips {
         Ok(video)
     }
 
-    /// Frames `[F, 3, S, S]`, normalised; cropped and mirrored at random with `draw`.
-    fn shown(&self, pictures: &[Picture], draw: Option<&mut Draw>) -> Tensor {
+    /// Frames `[F, 3, S, S]`, normalised; cropped and hflip at random with `draw`.
+    fn shown(&self, pictures: &[Picture], draw: Option<&mut Generator>) -> Tensor {
         let view = View::of(&pictures[0], &self.settings, draw);
         let mut values = Vec::with_capacity(pictures.len() * 3 * self.side * self.side);
         for picture in pictures {
@@ -342,26 +337,26 @@ impl Clips {
 
 /// How all frames of a clip are shown.
 enum View {
-    /// A part, mirrored or not: training.
-    Part { region: egofx::decode::Region, mirrored: bool },
+    /// A part, hflip or not: training.
+    Part { region: egofx::decode::Region, hflip: bool },
     /// The middle, of what is scaled to this shorter side.
     Middle { short_side: usize },
 }
 
 impl View {
-    fn of(picture: &Picture, settings: &ClipSettings, draw: Option<&mut Draw>) -> Self {
+    fn of(picture: &Picture, settings: &ClipSettings, draw: Option<&mut Generator>) -> Self {
         let Some(draw) = draw else { return Self::Middle { short_side: settings.short_side } };
-        let region = random_region(settings.crop_share, picture.width, picture.height, draw);
-        Self::Part { region, mirrored: settings.mirrored && unit(draw) < 0.5 }
+        let region = random_region(settings.crop_scale, picture.width, picture.height, draw);
+        Self::Part { region, hflip: settings.hflip && unit(draw) < 0.5 }
     }
 
     fn show(&self, planes: Planes, side: usize) -> Planes {
         match *self {
             Self::Middle { short_side } => planes.shorter(short_side).middle(short_side, side),
-            Self::Part { region, mirrored } => {
+            Self::Part { region, hflip } => {
                 let mut part = planes.scaled(region, side, side);
-                if mirrored {
-                    part.mirror();
+                if hflip {
+                    part.hflip();
                 }
                 part
             }

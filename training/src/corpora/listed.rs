@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use egofx::benchmark::{Benchmark, BenchmarkError, Sources as Files};
 use egofx::queries::{Queries, Query};
 
-use super::frames::Wanted;
 use crate::error::TrainError;
 
 /// A stretch of a video.
@@ -18,6 +17,15 @@ pub struct Clip {
     pub video: u32,
     /// First and last second; `None` for the whole video.
     pub span: Option<[f64; 2]>,
+}
+
+/// A span of a video file.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipRef<'w> {
+    /// The video's file, or the folder of its pieces.
+    pub path: &'w Path,
+    /// Where it lies in it.
+    pub clip: Clip,
 }
 
 /// Annotations of one split.
@@ -64,9 +72,9 @@ impl Listed {
 
     /// The clip of that name and the file of its video; the whole first video for a name that is not listed, which no
     /// sentence has.
-    pub fn wanted(&self, uid: &str) -> Wanted<'_> {
+    pub fn wanted(&self, uid: &str) -> ClipRef<'_> {
         let clip = self.clip(uid).unwrap_or(Clip { video: 0, span: None });
-        Wanted { path: &self.videos[clip.video as usize], clip }
+        ClipRef { path: &self.videos[clip.video as usize], clip }
     }
 
     /// The sentence or label in a row that exists.

@@ -3,12 +3,12 @@
 //! Not for reading annotations or decoding, which the root library does, nor for batches. Invariant: nothing is skipped
 //! silently: what has no video is counted when it is opened, what cannot be decoded when it is asked for.
 
+pub mod cached;
 pub mod choice;
+pub mod error;
 pub mod frames;
 pub mod listed;
 pub mod narrations;
 pub mod pixels;
 pub mod replaced;
-pub mod stored;
-mod unread;
 pub mod words;

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::frames::Wanted;
+use super::listed::ClipRef;
 use super::listed::{Clip, Listed};
 use crate::behaviour::Behaviour;
-use crate::draws::below;
 use crate::error::TrainError;
-use crate::learner::Draw;
+use crate::rng::Generator;
+use crate::rng::below;
 
 /// Narrations by row.
 pub struct Narrations {
@@ -90,11 +90,11 @@ impl Narrations {
     }
 
     /// Its clip.
-    pub fn wanted(&self, row: usize) -> Wanted<'_> {
+    pub fn wanted(&self, row: usize) -> ClipRef<'_> {
         let query = self.listed.query(row);
         let span = query.start_sec.zip(query.end_sec).map(|(start, end)| [start, end]);
         let video = self.videos[row];
-        Wanted { path: &self.listed.videos[video as usize], clip: Clip { video, span } }
+        ClipRef { path: &self.listed.videos[video as usize], clip: Clip { video, span } }
     }
 
     /// Sorts narrations into scenes: those of one video whose times fall into the same stretch of `window_sec` seconds.
@@ -124,7 +124,7 @@ pub struct Scenes {
 impl Scenes {
     /// A narration of the scene of `row`, any of them alike. As released that may be the row itself; `fixed` gives another
     /// one where there is any.
-    pub fn negative(&self, row: usize, behaviour: Behaviour, draw: &mut Draw) -> usize {
+    pub fn negative(&self, row: usize, behaviour: Behaviour, draw: &mut Generator) -> usize {
         let scene = &self.rows[self.of_row[row] as usize];
         if behaviour == Behaviour::Compat || scene.len() == 1 {
             return scene[below(draw, scene.len())] as usize;
@@ -140,7 +140,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::draws::{Purpose, generator};
+    use crate::rng::{Purpose, generator};
 
     fn narrations(lines: &[(&str, f64)]) -> Narrations {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! From decoded frames to what a video tower sees: cropped, scaled, mirrored, normalised.
+//! From decoded frames to what a video tower sees: cropped, scaled, hflip, normalised.
 //!
 //! Not for decoding. As torchvision does it on tensors in single precision: bilinear, pixel centres at half, and no
 //! antialiasing (its behaviour before version 0.17, by which the originals were trained).
@@ -102,7 +102,7 @@ impl Planes {
     }
 
     /// Left becomes right.
-    pub fn mirror(&mut self) {
+    pub fn hflip(&mut self) {
         self.values.chunks_exact_mut(self.width).for_each(<[f32]>::reverse);
     }
 
@@ -175,9 +175,9 @@ mod tests {
             planes.scaled(Region { x: 99, y: 0, width: 256, height: 256 }, 224, 224),
         );
         assert_eq!(middle.values, part.values);
-        let mut mirrored = planes.scaled(planes.whole(), 454, 256);
-        mirrored.mirror();
-        assert_eq!((mirrored.values[0], mirrored.values[453]), (planes.values[453], planes.values[0]));
+        let mut hflip = planes.scaled(planes.whole(), 454, 256);
+        hflip.hflip();
+        assert_eq!((hflip.values[0], hflip.values[453]), (planes.values[453], planes.values[0]));
         assert_eq!(Planes::of(&picture(20, 40), Channels::Rgb).shorter(10).width, 10);
     }
 

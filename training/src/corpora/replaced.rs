@@ -4,10 +4,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::frames::ClipError;
-use crate::draws::below;
+use super::error::ClipError;
 use crate::error::TrainError;
-use crate::learner::Draw;
+use crate::rng::Generator;
+use crate::rng::below;
 
 /// Clips that fail one after the other before that is an error.
 const TRIES: usize = 16;
@@ -34,8 +34,8 @@ impl Replaced {
         &self,
         row: usize,
         count: usize,
-        draw: &mut Draw,
-        mut read: impl FnMut(usize, &mut Draw) -> Result<T, ClipError>,
+        draw: &mut Generator,
+        mut read: impl FnMut(usize, &mut Generator) -> Result<T, ClipError>,
     ) -> Result<(usize, T), TrainError> {
         let mut row = row;
         let mut last = None;
@@ -111,7 +111,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draws::{Purpose, generator};
+    use crate::rng::{Purpose, generator};
 
     fn broken(row: usize) -> ClipError {
         ClipError::Video { path: format!("{row}.mp4").into(), why: "no moov atom".into() }
@@ -121,7 +121,7 @@ mod tests {
     fn a_broken_clip_is_counted_and_another_takes_its_place() {
         let replaced = Replaced::default();
         let mut draw = generator(3, Purpose::Weights);
-        let read = |row: usize, _: &mut Draw| if row == 7 { Err(broken(row)) } else { Ok(row * 10) };
+        let read = |row: usize, _: &mut Generator| if row == 7 { Err(broken(row)) } else { Ok(row * 10) };
         let (row, found) = replaced.or_another(7, 20, &mut draw, read).unwrap();
         assert!(row != 7 && found == row * 10);
         assert_eq!(replaced.or_another(3, 20, &mut draw, read).unwrap(), (3, 30));

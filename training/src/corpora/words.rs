@@ -9,7 +9,7 @@ use egofx::text::{TextModel, TextRule, Tokenizer};
 use tch::Tensor;
 
 use crate::error::TrainError;
-use crate::objectives::Masking;
+use crate::losses::Masking;
 
 /// A tokenizer.
 pub struct Words {
@@ -47,7 +47,7 @@ impl Words {
         Ok((tensor(&encoded.ids), tensor(&encoded.mask)))
     }
 
-    /// How words of this vocabulary are hidden, with that probability.
+    /// How tokens of this vocabulary are masked for MLM, with that probability.
     pub fn masking(&self, probability: f64) -> Masking {
         let specials = self.tokenizer.specials;
         Masking {

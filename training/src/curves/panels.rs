@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::{Point, Run};
-use crate::measure::{LOSS, falls};
+use crate::scores::{LOSS, lower_is_better};
 
 /// The most points of a line.
 const PLACES: usize = 400;
@@ -112,7 +112,7 @@ fn line(runs: &[Run], name: &str, split: &str) -> Option<Line> {
 fn best(panels: &[Panel], select: &str) -> Option<Best> {
     let panel = panels.iter().find(|panel| panel.name == select)?;
     let line = panel.lines.iter().find(|line| line.is_validation)?;
-    let better = |one: Point, other: Point| if falls(select) { other.1 < one.1 } else { other.1 > one.1 };
+    let better = |one: Point, other: Point| if lower_is_better(select) { other.1 < one.1 } else { other.1 > one.1 };
     let (epoch, value) = line.mean.iter().copied().reduce(|one, other| if better(one, other) { other } else { one })?;
     Some(Best { select: select.to_owned(), epoch, value })
 }
@@ -175,12 +175,12 @@ mod tests {
             ("R@5", "val", &[0.2, 0.6, 0.7]),
             ("loss", "train", &[3.0, 2.0, 1.0]),
             ("loss", "val", &[3.0, 2.5, 2.6]),
-            ("words loss", "train", &[1.0]),
+            ("MLM loss", "train", &[1.0]),
             ("broken", "val", &[]),
         ]);
         let panels = of(std::slice::from_ref(&run), "R@5");
         let names: Vec<&str> = panels.all.iter().map(|panel| panel.name.as_str()).collect();
-        assert_eq!((names, panels.large), (vec!["R@5", "loss", "words loss", "R@1", "lr"], 2));
+        assert_eq!((names, panels.large), (vec!["R@5", "loss", "MLM loss", "R@1", "lr"], 2));
         let splits: Vec<bool> = panels.all[1].lines.iter().map(|line| line.is_validation).collect();
         assert_eq!(splits, [false, true]);
         let of_best = |select: &str| of(std::slice::from_ref(&run), select).best.map(|best| (best.epoch, best.value));

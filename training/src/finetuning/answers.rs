@@ -18,14 +18,18 @@ use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Settings, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
+use crate::corpora::error::ClipError;
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::corpora::words::Words;
-use crate::draws::{self, Purpose};
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::objectives::classification;
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::Sources;
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::losses::classification;
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::rng::{self, Purpose};
+use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
 
 /// A network that answers.
@@ -56,7 +60,7 @@ impl Answering for EgoVlpV2Answers {
     const ABOUT: &'static str = "EgoVLPv2, fused, with two layers that pick an answer";
 
     fn build(path: &nn::Path, settings: &Settings, _behaviour: Behaviour) -> Result<Self, BackboneError> {
-        Self::new(path, &settings.backbone, settings.answers, settings.recompute)
+        Self::new(path, &settings.backbone, settings.answers, settings.activation_checkpointing)
     }
 
     fn answers(&self, frames: &Tensor, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {
@@ -73,7 +77,7 @@ impl Answering for Ppsa {
     const ABOUT: &'static str = "PPSA: EgoVLPv2 with selected patches, merged step by step";
 
     fn build(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, BackboneError> {
-        Self::new(path, &settings.backbone, settings.answers, behaviour, settings.recompute)
+        Self::new(path, &settings.backbone, settings.answers, behaviour, settings.activation_checkpointing)
     }
 
     fn answers(&self, frames: &Tensor, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {
@@ -96,7 +100,7 @@ pub struct Settings {
     /// How many answers there are: the lines of answer_set.txt.
     pub answers: i64,
     /// Compute the inner values of blocks again in the backward pass.
-    pub recompute: bool,
+    pub activation_checkpointing: bool,
 }
 
 /// The questions of a run.
@@ -181,26 +185,26 @@ impl<N: Answering> Learner for Answers<N> {
         load(path, &EGOVLPV2, &[], into).map(|_| ())
     }
 
-    fn clips(data: &Data) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+    fn clips(data: &Data) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
         let fold = data.splits.fold();
         let all = fold.train.iter().chain(&fold.validation).map(|&sample| data.splits.row(sample).wanted());
         Some((&data.splits.clips, Choice::Whole, all.collect()))
     }
 
-    fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, rate: Rate::Base }
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     /// As released frames are drawn at random where nothing is learnt as well, which makes scores vary; `fixed` takes the
     /// middles there. The picture is never cropped at random.
-    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
-        let read = |row: Row, draw: Option<&mut Draw>| -> Result<Tensor, ClipError> {
+    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
+        let read = |row: Row, draw: Option<&mut Generator>| -> Result<Tensor, ClipError> {
             let show = |draw| data.splits.clips.clip(row.wanted(), Choice::Whole, draw);
             match (draw, data.behaviour) {
                 (Some(draw), _) => show(Some(draw)),
                 (None, Behaviour::Fixed) => show(None),
                 (None, Behaviour::Compat) => {
-                    let mut own = draws::generator(row.number() as u64, Purpose::Sample { number: 0 });
+                    let mut own = rng::generator(row.number() as u64, Purpose::Sample { number: 0 });
                     show(Some(&mut own))
                 }
             }

@@ -18,14 +18,17 @@ use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
 use crate::backbones::{EgoVlpClasses, VideoSettings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
-use crate::corpora::frames::{ClipError, ClipSettings};
-use crate::draws::unit;
+use crate::corpora::error::ClipError;
+use crate::corpora::frames::ClipSettings;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::measure::KEYFRAME_DISTANCE;
-use crate::objectives::{classification, key_frame};
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::Sources;
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::losses::{classification, key_frame};
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::rng::unit;
+use crate::scores::KEYFRAME_DISTANCE;
+use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
 use crate::tensors::doubles;
 
@@ -76,7 +79,7 @@ pub struct Settings {
     /// The video tower.
     pub video: VideoSettings,
     /// Compute the inner values of blocks again in the backward pass.
-    pub recompute: bool,
+    pub activation_checkpointing: bool,
 }
 
 /// What is known of a clip.
@@ -138,7 +141,7 @@ impl Truth {
     ///
     /// As released the start of the part is drawn from `U(8 - L, 1)`, numpy's uniform with one argument; `fixed` draws it
     /// from `U(0, 8 - L)`.
-    fn seen(self, frames: u32, behaviour: Behaviour, draw: Option<&mut Draw>) -> Seen {
+    fn seen(self, frames: u32, behaviour: Behaviour, draw: Option<&mut Generator>) -> Seen {
         let (mut start, mut end) = (self.start, self.end);
         if let Some(draw) = draw {
             let length = LEAST_SEC + (CLIP_SEC - LEAST_SEC) * unit(draw);
@@ -196,7 +199,7 @@ impl<K: Kind> Learner for Changes<K> {
         if K::IS_FRAME && i64::from(settings.clips.frames) != K::CLASSES {
             return Err(format!("clips.frames is {}, expected {}", settings.clips.frames, K::CLASSES));
         }
-        let model = EgoVlpClasses::new(path, &settings.video, K::CLASSES, settings.recompute);
+        let model = EgoVlpClasses::new(path, &settings.video, K::CLASSES, settings.activation_checkpointing);
         Ok(Self { model: model.map_err(|error| error.to_string())?, behaviour, kind: PhantomData })
     }
 
@@ -209,12 +212,12 @@ impl<K: Kind> Learner for Changes<K> {
         load(path, &EGOVLP_VIDEO, &[], into).map(|_| ())
     }
 
-    fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, rate: Rate::Base }
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
-        let read = |row: Row, mut draw: Option<&mut Draw>| -> Result<(Tensor, usize), ClipError> {
+    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
+        let read = |row: Row, mut draw: Option<&mut Generator>| -> Result<(Tensor, usize), ClipError> {
             let truth = Truth::of(row);
             let seen = truth.seen(data.frames, data.behaviour, draw.as_deref_mut());
             let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
@@ -288,7 +291,7 @@ fn best(scores: &[f64]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draws::{Purpose, generator};
+    use crate::rng::{Purpose, generator};
 
     const TRUTH: Truth = Truth { start: 1000, end: 1240, changes: true, pnr: Some(1075.0), fps: 30.0 };
 

@@ -1,7 +1,7 @@
 //! Backbones tuned on a task of their own: which object changes its state and when, answers to questions, which sentence is of
 //! which clip.
 //!
-//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and
+//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::losses) and
 //! [`corpora`](crate::corpora) have these. Samples are numbered through: first those of the training split, then the
 //! others.
 

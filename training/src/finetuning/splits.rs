@@ -9,13 +9,15 @@ use tch::Tensor;
 
 use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipError, ClipSettings, Clips, Wanted};
+use crate::corpora::error::ClipError;
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::corpora::listed::Listed;
 use crate::corpora::replaced::Account;
-use crate::draws::{self, Purpose};
 use crate::error::TrainError;
-use crate::learner::{Draw, Fold};
-use crate::sources::{Sources, Split};
+use crate::rng::Generator;
+use crate::rng::{self, Purpose};
+use crate::sources::{Fold, Sources, Split};
 
 const VIDEOS_ABOUT: &str = "a folder of the videos";
 
@@ -75,8 +77,8 @@ impl Splits {
     ) -> Result<Self, TrainError> {
         let (train, other) = both(sources, about, |path| Listed::read(name, &[path], &sources.videos))?;
         let clips = Clips::new(clips, side, behaviour, sources)?;
-        let clips = match (choice, sources.stored.first()) {
-            (Some(choice), _) => clips.with_stored(&sources.stored, choice)?,
+        let clips = match (choice, sources.clip_caches.first()) {
+            (Some(choice), _) => clips.with_cache(&sources.clip_caches, choice)?,
             (None, None) => clips,
             (None, Some(folder)) => {
                 let expected = format!("no --stored for {name}, which chooses frames by their numbers");
@@ -114,8 +116,8 @@ impl Splits {
     pub fn each<T>(
         &self,
         samples: &[usize],
-        draw: Option<&mut Draw>,
-        read: impl Fn(Row, Option<&mut Draw>) -> Result<T, ClipError>,
+        draw: Option<&mut Generator>,
+        read: impl Fn(Row, Option<&mut Generator>) -> Result<T, ClipError>,
     ) -> Result<Vec<(usize, T)>, TrainError> {
         let Some(draw) = draw else {
             let found = samples.iter().filter_map(|&sample| match read(self.row(sample), None) {
@@ -125,7 +127,7 @@ impl Splits {
             return found.collect();
         };
         let base = draw.next_u64();
-        let own = |sample: usize| draws::generator(base, Purpose::Sample { number: sample as u64 });
+        let own = |sample: usize| rng::generator(base, Purpose::Sample { number: sample as u64 });
         let one = |&sample: &usize| {
             self.account.replaced.or_another(sample, self.num_train(), &mut own(sample), |sample, draw| {
                 read(self.row(sample), Some(draw))
@@ -162,7 +164,7 @@ impl<'s> Row<'s> {
     }
 
     /// Its clip, and the video that it lies in. Every sentence is of a clip that is listed.
-    pub fn wanted(&self) -> Wanted<'s> {
+    pub fn wanted(&self) -> ClipRef<'s> {
         self.listed.wanted(self.listed.query(self.row).clip_uid.as_str())
     }
 }

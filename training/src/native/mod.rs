@@ -1,28 +1,31 @@
 //! What libtorch has and tch does not bind: CUDA at run time, optimiser steps on tensors that can be saved, norms,
-//! autocast, recomputation, groups of processes.
+//! autocast, activation checkpointing, process groups.
 //!
-//! The only folder with `unsafe`. Not for what is done with these; see `device`, `optimizer` and `ranks`.
+//! The only folder with `unsafe`. Not for what is done with these; see `device`, `optimizer` and `distributed`.
 
-mod ranks;
+mod error;
+mod process_group;
 mod recompute;
 
-pub use ranks::{Group, Meeting};
+pub use error::NativeError;
+pub use process_group::{ProcessGroup, Rendezvous};
 pub use recompute::recomputed;
 
-use std::ffi::{CStr, c_char, c_double, c_int};
+use std::ffi::{c_char, c_double, c_int};
 
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
+use error::{pointers, taken};
+
 unsafe extern "C" {
-    fn egofx_free(text: *mut c_char);
     fn egofx_load_cuda() -> *mut c_char;
     fn egofx_adam(
         decoupled: c_int,
         params: *const *mut C_tensor,
         grads: *const *mut C_tensor,
-        means: *const *mut C_tensor,
-        squares: *const *mut C_tensor,
+        exp_avgs: *const *mut C_tensor,
+        exp_avg_sqs: *const *mut C_tensor,
         steps: *const *mut C_tensor,
         n: usize,
         lr: c_double,
@@ -32,15 +35,10 @@ unsafe extern "C" {
         eps: c_double,
     ) -> *mut c_char;
     fn egofx_scale(tensors: *const *mut C_tensor, n: usize, factor: c_double) -> *mut c_char;
-    fn egofx_forget_gradients(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
+    fn egofx_zero_grad(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
     fn egofx_autocast(cuda: c_int, enabled: c_int, dtype: i8) -> *mut c_char;
     fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
 }
-
-/// What libtorch, or the loader of libraries, says.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NativeError(String);
 
 /// Loads the driver and libtorch's CUDA half. Must come before the first call that asks libtorch for CUDA, seeding
 /// included: what is not there by then is never looked for again.
@@ -101,11 +99,11 @@ pub fn adam(
     step: AdamStep,
     params: &[Tensor],
     grads: &[Tensor],
-    means: &[Tensor],
-    squares: &[Tensor],
+    exp_avgs: &[Tensor],
+    exp_avg_sqs: &[Tensor],
     steps: &[Tensor],
 ) -> Result<(), NativeError> {
-    let [p, g, m, v, s] = [params, grads, means, squares, steps].map(pointers);
+    let [p, g, m, v, s] = [params, grads, exp_avgs, exp_avg_sqs, steps].map(pointers);
     if [&g, &m, &v, &s].iter().any(|list| list.len() != p.len()) {
         return Err(NativeError(format!("an optimiser step over {} weights got lists of other lengths", p.len())));
     }
@@ -143,10 +141,10 @@ pub fn scale(tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
 ///
 /// # Errors
 /// What libtorch says.
-pub fn forget_gradients(weights: &[Tensor]) -> Result<(), NativeError> {
+pub fn zero_grad(weights: &[Tensor]) -> Result<(), NativeError> {
     let list = pointers(weights);
     // SAFETY: a list of live tensors, whose gradients are released.
-    taken(unsafe { egofx_forget_gradients(list.as_ptr(), list.len()) })
+    taken(unsafe { egofx_zero_grad(list.as_ptr(), list.len()) })
 }
 
 /// The 2-norm over all tensors together; 0 for none.
@@ -169,22 +167,6 @@ pub fn autocast(device: Device, kind: Option<Kind>) -> Result<(), NativeError> {
     let is_cuda = matches!(device, Device::Cuda(_));
     // SAFETY: takes and keeps plain numbers.
     taken(unsafe { egofx_autocast(c_int::from(is_cuda), c_int::from(kind.is_some()), number) })
-}
-
-fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
-    tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
-}
-
-/// The message at `text`, freed; `Ok` where there is none.
-fn taken(text: *mut c_char) -> Result<(), NativeError> {
-    if text.is_null() {
-        return Ok(());
-    }
-    // SAFETY: not null, and made by `strdup` in the shim, which hands it over.
-    let message = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-    // SAFETY: as above; nothing points into it any more.
-    unsafe { egofx_free(text) };
-    Err(NativeError(message))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::{NativeError, pointers, taken};
+use super::error::{NativeError, pointers, taken};
 
 type Call = unsafe extern "C" fn(
     piece: *mut c_void,

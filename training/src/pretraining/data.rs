@@ -11,16 +11,17 @@ use tch::{Device, Tensor};
 
 use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips, Wanted};
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::corpora::listed::{Clip, Listed};
 use crate::corpora::narrations::{Narrations, Scenes};
 use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
-use crate::draws::{self, Purpose};
 use crate::error::TrainError;
-use crate::learner::{Draw, Fold};
-use crate::objectives::{Masked, NOUNS, Rule, TotalWeights, VERBS, multi_hot};
-use crate::sources::{Sources, Split};
+use crate::losses::{LossWeights, Masked, NOUNS, Rule, VERBS, multi_hot};
+use crate::rng::Generator;
+use crate::rng::{self, Purpose};
+use crate::sources::{Fold, Sources, Split};
 
 const VIDEOS_ABOUT: &str = "a folder of the videos, whole ({video_uid}.mp4) or in pieces ({video_uid}/0.mp4, ...)";
 const NARRATIONS_ABOUT: &str = "the narrations to learn from: egoclip.csv, as published";
@@ -31,10 +32,10 @@ const QUESTIONS_ABOUT: &str = "the questions to validate on: egomcq.json, as pub
 #[serde(deny_unknown_fields)]
 pub struct LossSettings {
     /// What each loss weighs; one that weighs nothing is not computed.
-    pub weights: TotalWeights,
+    pub weights: LossWeights,
     /// What similarities are divided by.
     pub temperature: f64,
-    /// What they are divided by where wrong pairs are mined for matching: the higher, the easier these are. Absent, as
+    /// What they are divided by where hard negatives are mined for VTM: the higher, the easier these are. Absent, as
     /// published: the same. A fusion that starts from nothing does not get going on the hardest pairs alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mining_temperature: Option<f64>,
@@ -44,8 +45,8 @@ pub struct LossSettings {
     /// scene-aware negatives); absent: none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negatives_within_sec: Option<f64>,
-    /// The share of words that are hidden and guessed.
-    pub hidden_words: f64,
+    /// The share of tokens that are masked and predicted.
+    pub mlm_probability: f64,
 }
 
 /// Narrations, questions and their clips.
@@ -85,8 +86,8 @@ pub struct Pairs {
     pub verbs: Tensor,
     /// `[B, 582]`.
     pub nouns: Tensor,
-    /// The narrations with hidden words.
-    pub hidden: Option<Masked>,
+    /// The narrations with masked tokens.
+    pub masked: Option<Masked>,
 }
 
 /// Questions with five clips each.
@@ -141,7 +142,7 @@ impl Corpus {
             narrations,
             asked: asked(&questions),
             questions,
-            clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, Choice::Narrated)?,
+            clips: Clips::new(clips, side, behaviour, sources)?.with_cache(&sources.clip_caches, Choice::Narrated)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             account: Account::new(without, "questions have a clip that could not be read, and are left out"),
             losses: losses.clone(),
@@ -166,40 +167,40 @@ impl Corpus {
     }
 
     /// All clips, and what reads them.
-    pub fn clips(&self) -> (&Clips, Vec<Wanted<'_>>) {
+    pub fn clips(&self) -> (&Clips, Vec<ClipRef<'_>>) {
         let narrated = self.narrations.iter().flat_map(|all| (0..all.len()).map(move |row| all.wanted(row)));
         let asked = self.asked.iter().flat_map(|question| question.choices.iter().map(|clip| self.chosen(clip)));
         (&self.clips, narrated.chain(asked).collect())
     }
 
     /// A clip that a question has.
-    fn chosen(&self, clip: &Clip) -> Wanted<'_> {
-        Wanted { path: &self.questions.videos[clip.video as usize], clip: *clip }
+    fn chosen(&self, clip: &Clip) -> ClipRef<'_> {
+        ClipRef { path: &self.questions.videos[clip.video as usize], clip: *clip }
     }
 
     /// A batch of narrations with `draw`, of questions without.
     ///
     /// # Errors
     /// Videos none of which can be read.
-    pub fn batch(&self, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    pub fn batch(&self, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         match draw {
             Some(draw) => self.pairs(samples, draw).map(Batch::Pairs),
             None => self.asked(samples).map(Batch::Questions),
         }
     }
 
-    fn pairs(&self, samples: &[usize], draw: &mut Draw) -> Result<Pairs, TrainError> {
+    fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Pairs, TrainError> {
         let Some(narrations) = &self.narrations else {
             return Err(TrainError::Needed { name: "train", about: NARRATIONS_ABOUT });
         };
         let base = draw.next_u64();
-        let own = |row: usize| (row, draws::generator(base, Purpose::Sample { number: row as u64 }));
-        let mut wanted: Vec<(usize, Draw)> = samples.iter().map(|&row| own(row)).collect();
+        let own = |row: usize| (row, rng::generator(base, Purpose::Sample { number: row as u64 }));
+        let mut wanted: Vec<(usize, Generator)> = samples.iter().map(|&row| own(row)).collect();
         if let Some(scenes) = &self.scenes {
-            let negative = |(row, draw): &mut (usize, Draw)| {
+            let negative = |(row, draw): &mut (usize, Generator)| {
                 let other = scenes.negative(*row, self.behaviour, draw);
                 // Another generator than that of the row itself, which the negative may be.
-                (other, draws::generator(draw.next_u64(), Purpose::Sample { number: other as u64 }))
+                (other, rng::generator(draw.next_u64(), Purpose::Sample { number: other as u64 }))
             };
             let negatives: Vec<_> = wanted.iter_mut().map(negative).collect();
             wanted.extend(negatives);
@@ -216,16 +217,17 @@ impl Corpus {
         let (ids, mask) = self.words.encode("pretrain", &texts)?;
         let verbs: Vec<_> = rows.iter().map(|&row| narrations.verbs(row)).collect();
         let nouns: Vec<_> = rows.iter().map(|&row| narrations.nouns(row)).collect();
-        let hidden = (self.losses.weights.words != 0.0).then(|| self.hide(&ids, &mut wanted));
+        let masked = (self.losses.weights.mlm != 0.0).then(|| self.mask(&ids, &mut wanted));
         let frames = Tensor::stack(&frames, 0);
-        Ok(Pairs { frames, ids, mask, verbs: multi_hot(&verbs, VERBS), nouns: multi_hot(&nouns, NOUNS), hidden })
+        Ok(Pairs { frames, ids, mask, verbs: multi_hot(&verbs, VERBS), nouns: multi_hot(&nouns, NOUNS), masked })
     }
 
-    /// Hides words, each sentence's by its own generator.
-    fn hide(&self, ids: &Tensor, wanted: &mut [(usize, Draw)]) -> Masked {
-        let masking = self.words.masking(self.losses.hidden_words);
-        let one =
-            |(place, (_, draw)): (usize, &mut (usize, Draw))| masking.mask_words(&ids.narrow(0, place as i64, 1), draw);
+    /// Masks tokens, each sentence's by its own generator.
+    fn mask(&self, ids: &Tensor, wanted: &mut [(usize, Generator)]) -> Masked {
+        let masking = self.words.masking(self.losses.mlm_probability);
+        let one = |(place, (_, draw)): (usize, &mut (usize, Generator))| {
+            masking.mask_tokens(&ids.narrow(0, place as i64, 1), draw)
+        };
         let (ids, labels): (Vec<Tensor>, Vec<Tensor>) =
             wanted.iter_mut().enumerate().map(one).map(|masked| (masked.ids, masked.labels)).unzip();
         Masked { ids: Tensor::cat(&ids, 0), labels: Tensor::cat(&labels, 0) }
@@ -283,13 +285,13 @@ impl Batch {
     pub fn to_device(self, device: Device) -> Self {
         let to = |tensor: Tensor| tensor.to_device(device);
         match self {
-            Self::Pairs(Pairs { frames, ids, mask, verbs, nouns, hidden }) => Self::Pairs(Pairs {
+            Self::Pairs(Pairs { frames, ids, mask, verbs, nouns, masked }) => Self::Pairs(Pairs {
                 frames: to(frames),
                 ids: to(ids),
                 mask: to(mask),
                 verbs: to(verbs),
                 nouns: to(nouns),
-                hidden: hidden.map(|Masked { ids, labels }| Masked { ids: to(ids), labels: to(labels) }),
+                masked: masked.map(|Masked { ids, labels }| Masked { ids: to(ids), labels: to(labels) }),
             }),
             Self::Questions(Asked { samples, answers, frames, ids, mask }) => Self::Questions(Asked {
                 samples,

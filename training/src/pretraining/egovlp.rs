@@ -11,9 +11,9 @@ use crate::backbones::load::{DISTILBERT, EGOVLP, Origin, VIT};
 use crate::backbones::{BackboneError, EgoVlp, EgoVlpSettings, VideoSettings};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::Losses;
-use crate::objectives::{Rule, egonce};
-use crate::optimizer::{Rate, Treatment};
+use crate::loss_sums::Losses;
+use crate::losses::{Rule, egonce};
+use crate::optimizer::{LrMult, ParamGroup};
 
 impl Backbone for EgoVlp {
     const NAME: &'static str = "egovlp";
@@ -28,18 +28,22 @@ impl Backbone for EgoVlp {
         &settings.video
     }
 
-    fn build(path: &nn::Path, settings: &EgoVlpSettings, recompute: bool) -> Result<Self, BackboneError> {
-        Self::new(path, settings, recompute)
+    fn build(
+        path: &nn::Path,
+        settings: &EgoVlpSettings,
+        activation_checkpointing: bool,
+    ) -> Result<Self, BackboneError> {
+        Self::new(path, settings, activation_checkpointing)
     }
 
     fn misses(losses: &LossSettings) -> Option<&'static str> {
-        let has_others = losses.weights.words != 0.0 || losses.weights.matching != 0.0;
-        has_others.then_some("losses.weights: EgoVLP has neither words to guess nor a head for matching, expected 0")
+        let has_others = losses.weights.mlm != 0.0 || losses.weights.vtm != 0.0;
+        has_others.then_some("losses.weights: EgoVLP has no heads for MLM and VTM, expected mlm = 0 and vtm = 0")
     }
 
     /// The original leaves no weight out.
-    fn treatment(_name: &str) -> Treatment {
-        Treatment { decays: true, rate: Rate::Base }
+    fn param_group(_name: &str) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     fn sentences(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {

@@ -1,7 +1,7 @@
 //! Pretraining on narrated clips (EgoClip), validated on questions with five clips each (EgoMCQ).
 //!
 //! What all backbones have in common; each says in a file of its own what it learns beyond that. Not for networks, losses or
-//! reading: [`backbones`](crate::backbones), [`objectives`](crate::objectives) and [`corpora`](crate::corpora) have these.
+//! reading: [`backbones`](crate::backbones), [`objectives`](crate::losses) and [`corpora`](crate::corpora) have these.
 //! Samples are numbered through: first the narrations, then the questions.
 
 pub mod data;
@@ -21,12 +21,15 @@ use crate::backbones::{BackboneError, VideoSettings};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips, Wanted};
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::objectives::{Rule, cosine, positives};
-use crate::optimizer::Treatment;
-use crate::sources::Sources;
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::losses::{Rule, cosine, positives};
+use crate::optimizer::ParamGroup;
+use crate::rng::Generator;
+use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
 
 use data::{Asked, Batch, Corpus, LossSettings, Pairs};
@@ -41,7 +44,7 @@ pub struct Settings<B> {
     /// The network.
     pub backbone: B,
     /// Compute the inner values of blocks again in the backward pass, for a third more time and far less memory.
-    pub recompute: bool,
+    pub activation_checkpointing: bool,
     /// What is learnt.
     pub losses: LossSettings,
 }
@@ -68,7 +71,8 @@ pub trait Backbone: Sized + 'static {
     ///
     /// # Errors
     /// Settings that no network has.
-    fn build(path: &nn::Path, settings: &Self::Settings, recompute: bool) -> Result<Self, BackboneError>;
+    fn build(path: &nn::Path, settings: &Self::Settings, activation_checkpointing: bool)
+    -> Result<Self, BackboneError>;
 
     /// Which of these losses it does not have, in words.
     fn misses(_losses: &LossSettings) -> Option<&'static str> {
@@ -76,7 +80,7 @@ pub trait Backbone: Sized + 'static {
     }
 
     /// How the optimiser treats a weight.
-    fn treatment(name: &str) -> Treatment;
+    fn param_group(name: &str) -> ParamGroup;
 
     /// Embeddings `[B, D]` of sentences.
     fn sentences(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor;
@@ -112,12 +116,12 @@ pub struct Step<'s> {
 }
 
 impl Step<'_> {
-    /// Rows of all ranks; see [`World::gather`](crate::ranks::World::gather).
+    /// Rows of all ranks; see [`World::all_gather`](crate::distributed::World::all_gather).
     ///
     /// # Errors
     /// Another rank that has gone.
-    pub fn gather(&self, rows: &Tensor) -> Result<Tensor, TrainError> {
-        self.context.world.gather(rows, self.behaviour)
+    pub fn all_gather(&self, rows: &Tensor) -> Result<Tensor, TrainError> {
+        self.context.world.all_gather(rows, self.behaviour)
     }
 }
 
@@ -159,8 +163,8 @@ impl<B: Backbone> Pretraining<B> {
     ) -> Result<Losses, TrainError> {
         let step = Step { losses: &self.losses, behaviour: self.behaviour, context };
         let rule = B::rule(self.losses.positives, self.behaviour);
-        let positives = positives(&step.gather(&pairs.verbs)?, &step.gather(&pairs.nouns)?, rule);
-        let sim = cosine(&step.gather(texts)?, &step.gather(videos)?);
+        let positives = positives(&step.all_gather(&pairs.verbs)?, &step.all_gather(&pairs.nouns)?, rule);
+        let sim = cosine(&step.all_gather(texts)?, &step.all_gather(videos)?);
         self.backbone.losses(pairs, &Compared { sim, positives }, &step)
     }
 }
@@ -198,7 +202,8 @@ impl<B: Backbone> Learner for Pretraining<B> {
         if let Some(why) = B::misses(&settings.losses) {
             return Err(why.to_owned());
         }
-        let backbone = B::build(path, &settings.backbone, settings.recompute).map_err(|error| error.to_string())?;
+        let backbone =
+            B::build(path, &settings.backbone, settings.activation_checkpointing).map_err(|error| error.to_string())?;
         Ok(Self { backbone, losses: settings.losses.clone(), behaviour })
     }
 
@@ -210,16 +215,16 @@ impl<B: Backbone> Learner for Pretraining<B> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
     }
 
-    fn clips(corpus: &Corpus) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+    fn clips(corpus: &Corpus) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
         let (clips, all) = corpus.clips();
         Some((clips, Choice::Narrated, all))
     }
 
-    fn treatment(name: &str, _shape: &[i64]) -> Treatment {
-        B::treatment(name)
+    fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {
+        B::param_group(name)
     }
 
-    fn batch(corpus: &Corpus, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(corpus: &Corpus, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         corpus.batch(samples, draw)
     }
 

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::data::{Asked, Corpus};
 use crate::error::TrainError;
-use crate::objectives::{classification, cosine};
+use crate::losses::{classification, cosine};
 use crate::tensors::doubles;
 
 /// Scores of five clips.

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::draw::Draws;
+use super::error::{SyntheticError, at_least};
+use super::files::{ROWS_PER_SEC, SPLITS, Tables, episodic, names, tables, write_json};
 use super::rows::{FeatureSet, Rows, times};
-use super::{ROWS_PER_SEC, SPLITS, SyntheticError, Tables, at_least, episodic, names, tables, write_json};
 
 /// Sizes of a synthetic NLQ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

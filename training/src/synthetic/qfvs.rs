@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::draw::Draws;
+use super::error::{SyntheticError, at_least};
+use super::files::{Tables, tables, write, write_json};
 use super::rows::{FeatureSet, Rows, times};
-use super::{SyntheticError, Tables, at_least, tables, write, write_json};
 
 /// Sizes of a synthetic QFVS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

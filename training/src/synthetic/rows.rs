@@ -1,4 +1,4 @@
-//! Stores of made-up rows, written by the library that writes the real ones.
+//! Stores of synthetic rows, written by the library that writes the real ones.
 //!
 //! Not for what the rows are. Invariant: a unit has the rows that its header says, in order of time.
 
@@ -12,7 +12,7 @@ use egofx::store::{
 };
 use egofx::time::TimeSpan;
 
-use super::SyntheticError;
+use super::error::SyntheticError;
 
 /// What stands wherever a real store names a model, a file or a program.
 const SYNTHETIC: &str = "synthetic";

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::Fold;
+use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// The file of the classes, in the folder of an experiment that made its own.
@@ -61,7 +61,7 @@ pub struct Mq {
 }
 
 /// What is opened.
-pub struct Wanted<'w> {
+pub struct ClipRef<'w> {
     /// The store of rows.
     pub features: &'w Expected,
     /// Classes of moments that the network tells apart, without background.
@@ -78,7 +78,7 @@ impl Mq {
     /// # Errors
     /// Files or stores that are missing, damaged or of other features; clips without features unless those are allowed;
     /// other classes than the network has; labels that are no classes.
-    pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
+    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the clips";
         let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
         sources::expect_rows(&features, &[RowKind::Window], "windows of clips (egovlp_mq)")?;
@@ -96,7 +96,7 @@ impl Mq {
         };
         let samples = kept.into_iter().filter_map(sample).collect();
         let cache = Cache::new(sources.memory_bytes);
-        let Wanted { behaviour, postprocessor, .. } = *wanted;
+        let ClipRef { behaviour, postprocessor, .. } = *wanted;
         Ok(Self { samples, classes, numbers, features, cache, behaviour, postprocessor })
     }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::Fold;
+use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// A query.
@@ -57,7 +57,7 @@ pub struct Nlq {
 }
 
 /// What is opened.
-pub struct Wanted<'w> {
+pub struct ClipRef<'w> {
     /// The store of rows.
     pub features: &'w Expected,
     /// The store of tokens.
@@ -76,7 +76,7 @@ impl Nlq {
     ///
     /// # Errors
     /// Files or stores that are missing, damaged or of other features; queries without features unless those are allowed.
-    pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
+    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the clips, of windows or of windows that have met the query";
         let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
         let kinds = [RowKind::Window, RowKind::FusedWindow];

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::Fold;
+use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
 
 /// The folder of the concepts of each shot, from which the labels of a concept alone are.
@@ -61,7 +61,7 @@ pub struct Qfvs {
 }
 
 /// What is opened.
-pub struct Wanted<'w> {
+pub struct ClipRef<'w> {
     /// The store of shots that met their prompts.
     pub features: &'w Expected,
     /// The store of shots by whose rows videos are cut.
@@ -76,7 +76,7 @@ impl Qfvs {
     /// # Errors
     /// Files or stores that are missing, damaged or of other features; videos without shots and pairs without features
     /// unless those are allowed.
-    pub fn open(wanted: &Wanted, sources: &Sources) -> Result<Self, TrainError> {
+    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the shots after they have met each prompt, or as released without one";
         let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
         let kinds = [RowKind::FusedWindow, RowKind::Window];

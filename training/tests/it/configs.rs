@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use egofx_train::experiment::Experiment;
-use egofx_train::learner::Entry;
+use egofx_train::registry::Entry;
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");

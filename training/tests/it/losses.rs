@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
-use egofx_train::draws::{Purpose, generator};
-use egofx_train::objectives::{
-    IGNORED, Losses, Masking, Mined, NOUNS, Pick, Picked, Rule, TotalWeights, VERBS, adaptive_max_margin,
-    classification, cosine, egonce, infonce, key_frame, labels, max_margin, mine, mined, mlm_loss, multi_hot,
-    positives, weights,
+use egofx_train::losses::{
+    HardNegative, IGNORED, LossTerms, LossWeights, Masking, NOUNS, Picked, Rule, VERBS, VtmPairs, adaptive_max_margin,
+    classification, cosine, egonce, infonce, key_frame, max_margin, mine_hard_negatives, mlm_loss, multi_hot,
+    negative_weights, positives, vtm_labels, vtm_pairs,
 };
+use egofx_train::rng::{Purpose, generator};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -250,7 +250,7 @@ fn words_are_hidden_as_transformers_hides_them() {
             selected,
             masked: truth(&case["drawn_replace_0.8"]),
             random: truth(&case["drawn_random_0.5"]),
-            words: integers(&case["drawn_words"]),
+            random_tokens: integers(&case["drawn_words"]),
         };
         let ids = integers(&case["input_ids"]);
         let found = masking.apply(&ids, &picked(truth(&case["drawn_selected"])));
@@ -278,7 +278,7 @@ fn drawn_words_have_the_statistics_of_transformers() {
     let count = statistics["maskable_tokens"].as_i64().unwrap();
     let ids = Tensor::arange_start(4, count + 4, (Kind::Int64, device())).remainder(50264).clamp_min(4);
     let ids = ids.view([-1, 13]);
-    let found = masking.mask_words(&ids, &mut generator(1, Purpose::Weights));
+    let found = masking.mask_tokens(&ids, &mut generator(1, Purpose::Weights));
     assert_eq!(found.ids.size(), ids.size());
     let guessed = found.labels.ne(IGNORED);
     let sum = |marks: &Tensor| marks.sum(Kind::Int64).int64_value(&[]);
@@ -298,13 +298,13 @@ fn drawn_words_have_the_statistics_of_transformers() {
     let mean = number(&found.ids.masked_select(&words).mean(Kind::Double));
     let three = 3.0 * 50265.0 / (12.0 * sum(&words) as f64).sqrt();
     assert!((mean - 50264.0 / 2.0).abs() < three, "{mean}");
-    let again = masking.mask_words(&ids, &mut generator(1, Purpose::Weights));
+    let again = masking.mask_tokens(&ids, &mut generator(1, Purpose::Weights));
     assert_eq!(whole(&found.ids), whole(&again.ids));
 }
 
 /// Departure from the original, whose loss is NaN then.
 #[test]
-fn a_batch_without_hidden_words_has_no_loss_and_no_gradient() {
+fn a_batch_without_mlm_probability_has_no_loss_and_no_gradient() {
     let logits = Tensor::ones([2, 3, 7], (Kind::Float, device())).set_requires_grad(true);
     let labels = Tensor::full([2, 3], IGNORED, (Kind::Int64, device()));
     let loss = mlm_loss(&logits, &labels);
@@ -381,13 +381,13 @@ impl Rank {
         self.expected["negatives"].as_array().unwrap()
     }
 
-    fn mined(&self, local: usize) -> Mined {
-        let pick = |negative: &Value| Pick {
+    fn vtm_pairs(&self, local: usize) -> VtmPairs {
+        let pick = |negative: &Value| HardNegative {
             coin: negative["coin"].as_f64().unwrap(),
             row: negative["drawn"].as_u64().unwrap() as usize,
         };
-        let picks: Vec<Pick> = self.negatives().iter().map(pick).collect();
-        mined(self.number * local, &self.permutation(), &picks)
+        let picks: Vec<HardNegative> = self.negatives().iter().map(pick).collect();
+        vtm_pairs(self.number * local, &self.permutation(), &picks)
     }
 }
 
@@ -395,8 +395,8 @@ impl Rank {
 fn mined_pairs_follow_from_what_was_drawn() {
     for step in steps() {
         for rank in &step.ranks {
-            let found = rank.mined(step.local);
-            assert_eq!(labels(&rank.permutation()), rank.numbers("itm_labels"));
+            let found = rank.vtm_pairs(step.local);
+            assert_eq!(vtm_labels(&rank.permutation()), rank.numbers("itm_labels"));
             assert_eq!(whole(&found.labels), rank.numbers("itm_labels"));
             assert_eq!(whole(&found.video_index), rank.numbers("video_used"));
             assert_eq!(whole(&found.text_index), rank.numbers("text_used"));
@@ -411,7 +411,8 @@ fn negatives_are_drawn_from_swapped_rows_as_released() {
     for step in steps() {
         for rank in &step.ranks {
             let first = rank.number * step.local;
-            let of = |behaviour| weights(&step.sim(), &step.positives(), first, step.local, TEMPERATURE, behaviour);
+            let of =
+                |behaviour| negative_weights(&step.sim(), &step.positives(), first, step.local, TEMPERATURE, behaviour);
             let (compat, fixed) = (of(Compat), of(Fixed));
             for negative in rank.negatives() {
                 let row = negative["local_row"].as_i64().unwrap();
@@ -442,7 +443,7 @@ fn mining_draws_by_the_weights() {
         counts[1] = counts[0].zeros_like();
         let (mut matched, rounds) = (0, 4000);
         for _ in 0..rounds {
-            let found = mine(&sim, &positives, 0, step.local, TEMPERATURE, behaviour, &mut draw);
+            let found = mine_hard_negatives(&sim, &positives, 0, step.local, TEMPERATURE, behaviour, &mut draw);
             let [labels, videos, texts] = [&found.labels, &found.video_index, &found.text_index].map(whole);
             assert_eq!(labels.iter().sum::<i64>(), 3);
             matched += labels[0];
@@ -454,7 +455,7 @@ fn mining_draws_by_the_weights() {
             }
         }
         assert!((matched as f64 / f64::from(rounds) - 0.5).abs() < deviation(0.5, i64::from(rounds)));
-        let expected = weights(&sim, &positives, 0, step.local, TEMPERATURE, behaviour);
+        let expected = negative_weights(&sim, &positives, 0, step.local, TEMPERATURE, behaviour);
         for (counts, weights) in counts.iter().zip([expected.videos, expected.texts]) {
             let drawn = counts.sum_dim_intlist([1i64].as_slice(), true, Kind::Double);
             let weights = weights.to_device(tch::Device::Cpu).to_kind(Kind::Double);
@@ -468,7 +469,7 @@ fn mining_draws_by_the_weights() {
 #[test]
 fn a_pair_alone_does_not_match_and_keeps_its_row() {
     let one = Tensor::ones([1, 1], (Kind::Float, device()));
-    let found = mine(&one, &one.gt(0.0), 0, 1, TEMPERATURE, Compat, &mut generator(1, Purpose::Weights));
+    let found = mine_hard_negatives(&one, &one.gt(0.0), 0, 1, TEMPERATURE, Compat, &mut generator(1, Purpose::Weights));
     assert_eq!([found.labels, found.video_index, found.text_index].map(|t| whole(&t)), [[0], [0], [0]]);
 }
 
@@ -483,12 +484,12 @@ fn a_step_in_two_processes_is_the_step_in_one() {
         let hidden = integers(&step.case["mlm_labels"]);
         let positives = step.positives();
         assert_eq!(positives, truth(&step.case["positive"]));
-        let losses = |text: &Tensor, video: &Tensor, pairs: &Tensor, words: &Tensor| Losses {
-            contrastive: Some(egonce(&cosine(text, video), &positives, TEMPERATURE)),
-            words: Some(mlm_loss(words, &hidden)),
-            matching: Some(classification(pairs, &matches)),
+        let losses = |text: &Tensor, video: &Tensor, pairs: &Tensor, words: &Tensor| LossTerms {
+            egonce: Some(egonce(&cosine(text, video), &positives, TEMPERATURE)),
+            mlm: Some(mlm_loss(words, &hidden)),
+            vtm: Some(classification(pairs, &matches)),
         };
-        losses(&text, &video, &pairs, &words).total(TotalWeights::CODE).unwrap().backward();
+        losses(&text, &video, &pairs, &words).total(LossWeights::CODE).unwrap().backward();
         for rank in &step.ranks {
             let leaves = [&text, &video, &pairs, &words]
                 .map(|all| step.rows(&all.detach(), rank.number).copy().set_requires_grad(true));
@@ -496,12 +497,10 @@ fn a_step_in_two_processes_is_the_step_in_one() {
             let all = [(0, t), (1, v), (2, p), (3, w)].map(|(at, all)| step.gathered(&leaves[at], all, rank.number));
             let found = losses(&all[0], &all[1], &all[2], &all[3]);
             let expected = &rank.expected["losses"];
-            for (part, name) in
-                [(&found.contrastive, "EgoNCE"), (&found.words, "loss_mlm"), (&found.matching, "loss_itm")]
-            {
+            for (part, name) in [(&found.egonce, "EgoNCE"), (&found.mlm, "loss_mlm"), (&found.vtm, "loss_itm")] {
                 near(number(part.as_ref().unwrap()), &expected[name], LOSS);
             }
-            let total = found.total(TotalWeights::CODE).unwrap();
+            let total = found.total(LossWeights::CODE).unwrap();
             near(number(&total), &expected["loss_total"], 2e-5);
             total.backward();
             for (own, name) in leaves.iter().zip(["grad_text", "grad_video", "grad_itm"]) {
@@ -519,10 +518,10 @@ fn a_step_in_two_processes_is_the_step_in_one() {
 #[test]
 fn the_total_weighs_what_is_switched_on() {
     let scalar = |value: f32| Some(Tensor::from(value));
-    let losses = || Losses { contrastive: scalar(1.0), words: scalar(10.0), matching: scalar(100.0) };
-    assert_eq!(number(&losses().total(TotalWeights::CODE).unwrap()), 211.0);
-    assert_eq!(number(&losses().total(TotalWeights::PAPER).unwrap()), 211.0 / 4.0);
-    let two = Losses { words: None, ..losses() };
-    assert_eq!(number(&two.total(TotalWeights::CODE).unwrap()), 201.0);
-    assert!(Losses::default().total(TotalWeights::CODE).is_none());
+    let losses = || LossTerms { egonce: scalar(1.0), mlm: scalar(10.0), vtm: scalar(100.0) };
+    assert_eq!(number(&losses().total(LossWeights::CODE).unwrap()), 211.0);
+    assert_eq!(number(&losses().total(LossWeights::PAPER).unwrap()), 211.0 / 4.0);
+    let two = LossTerms { mlm: None, ..losses() };
+    assert_eq!(number(&two.total(LossWeights::CODE).unwrap()), 201.0);
+    assert!(LossTerms::default().total(LossWeights::CODE).is_none());
 }

@@ -4,6 +4,7 @@
 //! are a program of their own, `tests/learn`. What is trained here is trained by the program `egofx-train`. Tests run side by
 //! side: none may set variables, seeds or counts of threads of its process, or the folder it works in.
 
+mod architecture;
 mod backbones;
 mod configs;
 mod heads;

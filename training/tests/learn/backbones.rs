@@ -1,4 +1,4 @@
-//! Backbones learn from scratch what a made-up world of videos teaches, and nothing where its labels are shuffled.
+//! Backbones learn from scratch what a synthetic dataset of videos teaches, and nothing where its labels are shuffled.
 //!
 //! Small, for every run of the tests: thresholds are far from chance and below what longer runs reach; see
 //! `docs/book/src/appendix/benchmarks.md`.
@@ -6,21 +6,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::{LAST_FILE, Surroundings};
-use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Prediction, Weights};
-use egofx_train::ranks::World as Ranks;
+use egofx_train::registry::Entry;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
-use egofx_train::synthetic::{World, WorldPaths};
+use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
+use egofx_train::trainer::LAST_FILE;
+use egofx_train::trainer::context::Surroundings;
 
 use crate::scored;
 use crate::support::device::device;
-use crate::support::{alone, worlds};
+use crate::support::{alone, shapes};
 
-fn made(folder: &Path, world: &World) -> WorldPaths {
-    world.write(folder, &worlds::tools()).unwrap()
+fn made(folder: &Path, dataset: &ShapesDataset) -> ShapesPaths {
+    dataset.write(folder, &shapes::tools()).unwrap()
 }
 
 /// The scores of the last epoch, which its checkpoint's predictions have too.
@@ -34,7 +35,7 @@ fn tuned(text: &str, sources: &Sources, folder: &Path, init: &[PathBuf]) -> Vec<
     let _alone = alone();
     let experiment = Experiment::parse(text).unwrap();
     let learner = Entry::find(&experiment.learner, folder).unwrap();
-    let (world, interrupted) = (Ranks::single(), AtomicBool::new(false));
+    let (world, interrupted) = (World::single(), AtomicBool::new(false));
     let surroundings =
         Surroundings { device: device(), threads: 2, world: &world, interrupted: &interrupted, watch: &unwatched };
     let request = Request {
@@ -76,7 +77,7 @@ fn sources(videos: &Path, train: &Path, val: &Path, tokenizer: Option<&PathBuf>)
         tokenizer: tokenizer.cloned(),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
         memory_bytes: 4 << 30,
-        bases: worlds::bases(),
+        bases: shapes::bases(),
         ..Sources::default()
     }
 }
@@ -89,8 +90,15 @@ fn with(text: &str, changes: &[(&str, &str)]) -> String {
 }
 
 /// Videos that are narrated, asked about, cooked in and lived in.
-fn told() -> World {
-    World { videos: [60, 8], clips_per_video: 15, questions: 60, kitchens: [24, 6], homes: [12, 30], ..worlds::least() }
+fn told() -> ShapesDataset {
+    ShapesDataset {
+        videos: [60, 8],
+        clips_per_video: 15,
+        questions: 60,
+        kitchens: [24, 6],
+        homes: [12, 30],
+        ..shapes::least()
+    }
 }
 
 /// The experiment of pretraining: places and times that count for less are learnt later, and what things are sooner.
@@ -102,9 +110,9 @@ fn pretraining() -> String {
 }
 
 /// Both towers without what fuses them, for so many epochs; the folder of the run and its scores.
-fn towers(paths: &WorldPaths, folder: &Path, epochs: u32) -> (PathBuf, Vec<(String, f64)>) {
+fn towers(paths: &ShapesPaths, folder: &Path, epochs: u32) -> (PathBuf, Vec<(String, f64)>) {
     let epochs = format!("epochs = {epochs}");
-    let alone = [("epochs = 30", epochs.as_str()), ("words = 1.0, matching = 2.0", "words = 0.0, matching = 0.0")];
+    let alone = [("epochs = 30", epochs.as_str()), ("mlm = 1.0, vtm = 2.0", "mlm = 0.0, vtm = 0.0")];
     let run = folder.join("run");
     let mcq = sources(&paths.videos, &paths.egoclip, &paths.egomcq, Some(&paths.tokenizers[1]));
     let scores = learnt(&with(&pretraining(), &alone), &mcq, &run);
@@ -113,7 +121,7 @@ fn towers(paths: &WorldPaths, folder: &Path, epochs: u32) -> (PathBuf, Vec<(Stri
 }
 
 /// Of both benchmarks of retrieval the experiment, its annotations, and the score that tuning is for.
-fn retrieval(paths: &WorldPaths) -> [(&'static str, [&Path; 2], &'static str); 2] {
+fn retrieval(paths: &ShapesPaths) -> [(&'static str, [&Path; 2], &'static str); 2] {
     let [train, test] = [&paths.epic[0].clips, &paths.epic[1].clips].map(PathBuf::as_path);
     let charades = &paths.charades;
     [
@@ -173,10 +181,10 @@ fn a_pretrained_backbone_tells_clips_apart_and_is_tuned_to_retrieve() {
     }
 }
 
-/// A world with so many clips of changes, to learn from and to validate on, and the folder of its runs.
+/// A dataset with so many clips of changes, to learn from and to validate on, and the folder of its runs.
 fn changes(folder: &Path, name: &str, changes: [usize; 2], shuffled: bool) -> (Sources, PathBuf) {
     let folder = folder.join(name);
-    let paths = made(&folder, &World { changes, shuffled, ..worlds::least() });
+    let paths = made(&folder, &ShapesDataset { changes, shuffled, ..shapes::least() });
     (sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None), folder)
 }
 
@@ -202,10 +210,10 @@ fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
 #[ignore = "long: five times forty epochs of four hundred changes, some fifteen minutes of one core"]
 fn the_time_of_a_change_is_learnt_from_any_first_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let World { seed, side, .. } = World::small(1, false);
+    let ShapesDataset { seed, side, .. } = ShapesDataset::small(1, false);
     let [colours, shapes, motions] = [2; 3];
-    let world = World { seed, side, colours, shapes, motions, changes: [600, 150], ..worlds::least() };
-    let paths = made(folder.path(), &world);
+    let dataset = ShapesDataset { seed, side, colours, shapes, motions, changes: [600, 150], ..shapes::least() };
+    let paths = made(folder.path(), &dataset);
     let sources = sources(&paths.videos, &paths.oscc[0], &paths.oscc[1], None);
     for seed in 1..=5 {
         let pnr =
@@ -220,8 +228,8 @@ fn the_time_of_a_change_is_learnt_from_any_first_weights() {
 #[test]
 fn questions_about_clips_are_learnt() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World { intervals: [100, 24, 2], ..worlds::least() };
-    let paths = made(folder.path(), &world);
+    let dataset = ShapesDataset { intervals: [100, 24, 2], ..shapes::least() };
+    let paths = made(folder.path(), &dataset);
     let qa = |split: &str| paths.qa_videos.with_file_name(format!("qa/direct/formatted_{split}_qas_encode.json"));
     let sources = sources(&paths.qa_videos, &qa("train"), &qa("val"), Some(&paths.tokenizers[1]));
     let text = include_str!("../../configs/synthetic_egotaskqa.toml");

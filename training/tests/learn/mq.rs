@@ -1,4 +1,4 @@
-//! VSGN and ActionFormer end to end on made-up moments: they are learnt, scored as `egofx eval` does it, and gone on with.
+//! VSGN and ActionFormer end to end on synthetic moments: they are learnt, scored as `egofx eval` does it, and gone on with.
 //!
 //! Not for published numbers. Libtorch has one generator for a whole process, so that one test runs at a time.
 
@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use egofx::metric::Report;
 use egofx::metric::mq::Submission;
+use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
-use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Weights, kept_classes};
-use egofx_train::ranks::World;
+use egofx_train::registry::Entry;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Mq, MqPaths};
 use egofx_train::tasks::mq::CLASSES_FILE;
+use egofx_train::trainer::context::{Event, Surroundings};
+use egofx_train::trainer::{BEST_FILE, LAST_FILE};
 use serde_json::Value;
 
 use crate::scored;

@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use egofx_train::checkpoint;
+use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Surroundings};
-use egofx_train::learner::Entry;
 use egofx_train::predict::{self, Prediction, Weights};
-use egofx_train::ranks::World;
+use egofx_train::registry::Entry;
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Nlq, NlqPaths};
+use egofx_train::trainer::context::{Event, Surroundings};
+use egofx_train::trainer::{BEST_FILE, LAST_FILE};
 
 use crate::scored;
 use crate::support::alone;
@@ -163,7 +164,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let sources = sources(&synthetic(folder.path(), false));
     let run = folder.path().join("run");
-    let text = EXPERIMENT.replace("lr = 0.003", "lr = 1e30").replace("clip = 1.0", "");
+    let text = EXPERIMENT.replace("lr = 0.003", "lr = 1e30").replace("max_grad_norm = 1.0", "");
     let error =
         train(&text, &sources, &run, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched))
             .unwrap_err();
@@ -205,8 +206,8 @@ fn stores_and_annotations_that_do_not_fit_are_refused_before_any_step() {
     };
     let text = words(&EXPERIMENT.replace("dim = 16", "dim = 256"), &good);
     assert!(text.ends_with("nlq-windows: dim is 16, the experiment file says 256"), "{text}");
-    let text = words(&EXPERIMENT.replace("fps = 1.875", "fps = 1.87"), &good);
-    assert!(text.ends_with("nlq-windows: fps is 1.875, the experiment file says 1.87"), "{text}");
+    let text = words(&EXPERIMENT.replace("rows_per_sec = 1.875", "rows_per_sec = 1.87"), &good);
+    assert!(text.ends_with("nlq-windows: rows_per_sec is 1.875, the experiment file says 1.87"), "{text}");
     let text = words(EXPERIMENT, &Sources { features: good.tokens.clone(), ..good.clone() });
     assert!(text.contains("nlq-tokens: dim is 12, the experiment file says 16"), "{text}");
     let text = words(EXPERIMENT, &Sources { tokens: None, ..good.clone() });

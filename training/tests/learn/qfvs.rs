@@ -1,4 +1,4 @@
-//! The summary head learns a made-up QFVS from its files to a scored submission.
+//! The summary head learns a synthetic QFVS from its files to a scored submission.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use egofx::metric::qfvs::{Summaries, read_tags, semantic_match};
 use egofx_train::behaviour::Behaviour;
-use egofx_train::draws::{self, Purpose};
+use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
-use egofx_train::fit::{BEST_FILE, Event, LAST_FILE, Run, Surroundings};
 use egofx_train::heads::qfvs::head::{QfvsHead, Tables};
-use egofx_train::learner::{Entry, Learner};
+use egofx_train::learner::Learner;
 use egofx_train::predict::{self, Prediction, Weights};
-use egofx_train::ranks::World;
+use egofx_train::registry::Entry;
+use egofx_train::rng::{self, Purpose};
 use egofx_train::sources::{Sources, Split};
 use egofx_train::sweep::{self, Done, Finished, Request, Spread};
 use egofx_train::synthetic::{Qfvs, QfvsPaths};
+use egofx_train::trainer::context::{Event, Surroundings};
+use egofx_train::trainer::{BEST_FILE, LAST_FILE, Run};
 use tch::Tensor;
 use tch::nn::VarStore;
 
@@ -32,7 +34,7 @@ fn qfvs() -> Qfvs {
     Qfvs::small(1, false)
 }
 
-/// A made-up benchmark and what is read of it.
+/// A synthetic benchmark and what is read of it.
 struct Shop {
     folder: tempfile::TempDir,
     paths: QfvsPaths,
@@ -160,13 +162,13 @@ fn it_learns_and_its_submission_has_the_scores_of_its_validations() {
 fn chance(paths: &QfvsPaths) -> Spread {
     let truths = Summaries::read(&paths.oracle_summaries).unwrap();
     let tags = read_tags(&paths.tags).unwrap();
-    let mut draw = draws::generator(1, Purpose::Weights);
+    let mut draw = rng::generator(1, Purpose::Weights);
     let mut mean_f1 = || {
         let mut all = vec![];
         for ((video, queries), (name, tags)) in truths.videos.iter().zip(&tags) {
             assert_eq!(video, name);
             let mut shots: Vec<usize> = (0..tags.len()).collect();
-            draws::shuffle(&mut shots, &mut draw);
+            rng::shuffle(&mut shots, &mut draw);
             for (_, truth) in queries {
                 let truth = truth.shots(tags.len(), &paths.tags).unwrap();
                 let found = semantic_match(tags, &shots[..3], &truth).unwrap().f1();

@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[path = "../it/support/device.rs"]
 pub mod device;
-#[path = "../it/support/worlds.rs"]
-pub mod worlds;
+#[path = "../it/support/shapes.rs"]
+pub mod shapes;
 
 /// Held by each test from its first line to its last: libtorch's generator and its count of threads are the process's.
 #[must_use]

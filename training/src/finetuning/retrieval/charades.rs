@@ -9,12 +9,12 @@ use egofx::metric::Coverage;
 use egofx::metric::charades::{self, NUM_CLASSES};
 use egofx::ndarray::Array2;
 
-use super::{Benchmark, On, Source};
+use super::benchmark::{Benchmark, On, Source};
 use crate::backbones::{EgoVlp, EgoVlpV2};
 use crate::behaviour::Behaviour;
 use crate::corpora::listed::Listed;
 use crate::error::TrainError;
-use crate::learner::Draw;
+use crate::rng::Generator;
 use crate::sources::Sources;
 
 /// The name of the file of classes, by which it is told from the others.
@@ -77,7 +77,7 @@ impl Benchmark for Charades {
         Ok(Self { sentences: listed.queries.iter().map(|query| query.text.to_owned()).collect(), happening })
     }
 
-    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, _draw: &mut Draw) -> (&'b str, f64) {
+    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, _draw: &mut Generator) -> (&'b str, f64) {
         (train.query(row).text, 1.0)
     }
 

@@ -7,19 +7,20 @@ use egofx::ndarray::Array2;
 use rand_xoshiro::rand_core::Rng;
 use tch::Tensor;
 
-use super::{Benchmark, Source};
+use super::benchmark::{Benchmark, Source};
 use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips, Wanted};
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::corpora::listed::Listed;
 use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
-use crate::draws::{self, Purpose};
 use crate::error::TrainError;
 use crate::finetuning::splits::{account, both, stacked};
-use crate::learner::{Draw, Fold};
-use crate::objectives::cosine;
-use crate::sources::Sources;
+use crate::losses::cosine;
+use crate::rng::Generator;
+use crate::rng::{self, Purpose};
+use crate::sources::{Fold, Sources};
 
 /// The samples of a run.
 pub struct Data<K> {
@@ -79,7 +80,7 @@ impl<K: Benchmark> Data<K> {
         let account = account(train.iter().chain([&test]).map(|source| &source.listed));
         let kind = K::open(train.as_ref(), &test, sources)?;
         Ok(Self {
-            clips: Clips::new(clips, side, behaviour, sources)?.with_stored(&sources.stored, choice)?,
+            clips: Clips::new(clips, side, behaviour, sources)?.with_cache(&sources.clip_caches, choice)?,
             train,
             test,
             kind,
@@ -91,7 +92,7 @@ impl<K: Benchmark> Data<K> {
     }
 
     /// Clips and how they are chosen from; all that are wanted of both splits.
-    pub(super) fn clips(&self) -> (&Clips, Choice, Vec<Wanted<'_>>) {
+    pub(super) fn clips(&self) -> (&Clips, Choice, Vec<ClipRef<'_>>) {
         let listed = self.train.iter().chain([&self.test]).map(|source| &source.listed);
         let all = listed.flat_map(|listed| listed.uids.iter().map(move |uid| listed.wanted(uid)));
         (&self.clips, self.choice, all.collect())
@@ -122,15 +123,15 @@ impl<K: Benchmark> Data<K> {
     }
 
     /// Each sample is drawn by a generator of its own: first its frames, then its sentence.
-    pub(super) fn pairs(&self, samples: &[usize], draw: &mut Draw) -> Result<Batch, TrainError> {
+    pub(super) fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Batch, TrainError> {
         let Some(Source { listed, .. }) = &self.train else {
             return Err(TrainError::Needed { name: "train", about: K::ABOUT });
         };
         let base = draw.next_u64();
         let (mut frames, mut sentences, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for &sample in samples {
-            let mut own = draws::generator(base, Purpose::Sample { number: sample as u64 });
-            let read = |row: usize, draw: &mut Draw| {
+            let mut own = rng::generator(base, Purpose::Sample { number: sample as u64 });
+            let read = |row: usize, draw: &mut Generator| {
                 let uid = listed.query(row).clip_uid.as_str();
                 self.clips.clip(listed.wanted(uid), self.choice, Some(draw))
             };

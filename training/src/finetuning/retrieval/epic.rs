@@ -12,13 +12,13 @@ use egofx::metric::Coverage;
 use egofx::metric::mir::{self, Caption, Captions, relevancy};
 use egofx::ndarray::{Array2, Axis};
 
-use super::{Benchmark, On, Source};
+use super::benchmark::{Benchmark, On, Source};
 use crate::backbones::{EgoVlp, EgoVlpV2};
 use crate::behaviour::Behaviour;
 use crate::corpora::listed::Listed;
-use crate::draws::below;
 use crate::error::TrainError;
-use crate::learner::Draw;
+use crate::rng::Generator;
+use crate::rng::below;
 use crate::sources::Sources;
 
 /// The relevancy above which a sentence may stand for a clip. Source: `EpicKitchens_MIR_dataset.py` of EgoVLP.
@@ -104,7 +104,7 @@ impl Table {
 
     /// A sentence for a clip, drawn evenly among the relevant ones, and its relevancy; its own narration, wholly relevant, if
     /// none is. Source: `_get_caption` of `EpicKitchens_MIR_dataset.py`.
-    fn sentence<'t>(&'t self, clip: &str, own: &'t str, draw: &mut Draw) -> (&'t str, f64) {
+    fn sentence<'t>(&'t self, clip: &str, own: &'t str, draw: &mut Generator) -> (&'t str, f64) {
         let relevant = self.relevant(clip);
         if relevant.is_empty() {
             return (own, 1.0);
@@ -127,7 +127,7 @@ impl Benchmark for Epic {
         Ok(Self { train, test: Table::read(&test.path)?, relevancy: OnceLock::new() })
     }
 
-    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, draw: &mut Draw) -> (&'b str, f64) {
+    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, draw: &mut Generator) -> (&'b str, f64) {
         let query = train.query(row);
         match &self.train {
             Some(table) => table.sentence(query.id, query.text, draw),
@@ -162,7 +162,7 @@ impl Benchmark for Epic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draws::{Purpose, generator};
+    use crate::rng::{Purpose, generator};
 
     fn write(folder: &Path) -> PathBuf {
         let header =

@@ -3,6 +3,7 @@
 //! What the benchmarks have in common; each says in a file of its own what it learns from, and what is compared. Not for
 //! frames or metrics.
 
+mod benchmark;
 pub mod charades;
 mod data;
 pub mod epic;
@@ -10,83 +11,26 @@ pub mod epic;
 use std::path::{Path, PathBuf};
 
 use egofx::grid::Edges;
-use egofx::ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
+pub use self::benchmark::{Benchmark, On, Source};
 pub use self::data::{Batch, Data};
 use crate::backbones::load::load_any;
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips, Wanted};
-use crate::corpora::listed::Listed;
+use crate::corpora::frames::{ClipSettings, Clips};
+use crate::corpora::listed::ClipRef;
 use crate::corpora::words::Words;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::objectives::{adaptive_max_margin, cosine, infonce, max_margin};
-use crate::optimizer::{Rate, Treatment};
-use crate::pretraining::Backbone;
-use crate::sources::{Sources, Split};
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::losses::{adaptive_max_margin, cosine, infonce, max_margin};
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::sources::{Fold, Sources, Split};
 use crate::submission::Submission;
-
-/// A benchmark.
-pub trait Benchmark: Sized + Sync + 'static {
-    /// Its name among the commands, and among the evaluators.
-    const TASK: &'static str;
-    /// Its name among the manifests.
-    const LISTED_AS: &'static str;
-    /// What the evaluator calls the list of the rows' names.
-    const NAMES: &'static str;
-    /// What its annotations are.
-    const ABOUT: &'static str;
-    /// By which rules sentences are tokenised to learn from, and to be compared with.
-    const RULES: [&'static str; 2];
-
-    /// Reads what it needs beside clips: of the split to learn from, if that was given, and of the test.
-    ///
-    /// # Errors
-    /// Files that are missing, or that are not what they should be.
-    fn open(train: Option<&Source>, test: &Source, sources: &Sources) -> Result<Self, TrainError>;
-
-    /// A sentence for a row to learn from, and how relevant it is, from 0 to 1.
-    fn sentence<'b>(&'b self, train: &'b Listed, row: usize, draw: &mut Draw) -> (&'b str, f64);
-
-    /// The sentences that clips are compared with.
-    fn sentences(&self) -> &[String];
-
-    /// What cosines are scored with, the annotations and what lies beside them, by the names of the evaluator's inputs.
-    fn truths(annotations: &Path) -> Vec<(&'static str, PathBuf)> {
-        vec![("annotations", annotations.to_owned())]
-    }
-
-    /// The official scores of cosines `[clips, sentences]` of these clips, by the names that `egofx eval` gives them.
-    ///
-    /// # Errors
-    /// A matrix of another shape.
-    fn score(
-        &self,
-        clips: &[&str],
-        cosines: Array2<f64>,
-        behaviour: Behaviour,
-    ) -> Result<Vec<(String, f64)>, TrainError>;
-}
-
-/// Annotations and their file.
-pub struct Source {
-    /// The file.
-    pub path: PathBuf,
-    /// What it lists.
-    pub listed: Listed,
-}
-
-/// A backbone as the learner of a benchmark.
-pub trait On<K: Benchmark>: Backbone {
-    /// The learner's name in experiment files.
-    const NAME: &'static str;
-    /// One line for people.
-    const ABOUT: &'static str;
-}
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -120,7 +64,7 @@ pub struct Settings<B> {
     /// The network.
     pub backbone: B,
     /// Compute the inner values of blocks again in the backward pass.
-    pub recompute: bool,
+    pub activation_checkpointing: bool,
     /// What is learnt.
     pub loss: Loss,
 }
@@ -171,7 +115,8 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
     }
 
     fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String> {
-        let backbone = B::build(path, &settings.backbone, settings.recompute).map_err(|error| error.to_string())?;
+        let backbone =
+            B::build(path, &settings.backbone, settings.activation_checkpointing).map_err(|error| error.to_string())?;
         Ok(Self { backbone, loss: settings.loss, behaviour, kind: std::marker::PhantomData })
     }
 
@@ -183,15 +128,15 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
     }
 
-    fn clips(data: &Data<K>) -> Option<(&Clips, Choice, Vec<Wanted<'_>>)> {
+    fn clips(data: &Data<K>) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
         Some(data.clips())
     }
 
-    fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, rate: Rate::Base }
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Data<K>, samples: &[usize], draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(data: &Data<K>, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         match draw {
             Some(draw) => data.pairs(samples, draw),
             None => data.apart(samples),
@@ -226,7 +171,7 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         else {
             return Err(TrainError::Batch { head: <B as On<K>>::NAME, why: "it holds no pairs".into() });
         };
-        let gather = |rows: &Tensor| context.world.gather(rows, self.behaviour);
+        let gather = |rows: &Tensor| context.world.all_gather(rows, self.behaviour);
         let sim = cosine(&gather(texts)?, &gather(videos)?);
         let total = match self.loss {
             Loss::MaxMargin { margin } => max_margin(&sim, margin, true, self.behaviour),

@@ -6,8 +6,8 @@
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use super::Settings;
 use super::layers::{ChannelNorm, MaskedConv, Shape, conv};
+use super::settings::Settings;
 
 /// Added to the scores of keys that the mask excludes.
 const EXCLUDED: f64 = -1e4;

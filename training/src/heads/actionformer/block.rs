@@ -5,9 +5,9 @@
 use tch::Tensor;
 use tch::nn::{self, Module};
 
-use super::Settings;
 use super::attention::LocalAttention;
 use super::layers::{ChannelNorm, DropPath, Shape, conv};
+use super::settings::Settings;
 
 /// The hidden layer is this many times as wide as the block.
 const EXPANSION: i64 = 4;

@@ -6,7 +6,7 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
 
-use super::Settings;
+use super::settings::Settings;
 use super::targets::{Event, FeatureGrid};
 
 /// Draws until a crop has an event; the last one is taken where none has.

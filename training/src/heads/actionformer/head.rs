@@ -17,11 +17,13 @@ use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, po
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::{Expected, Sources, Split};
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::sources::{Expected, Fold, Sources, Split};
 use crate::submission::Submission;
-use crate::tasks::mq::{Moment, Mq, Wanted};
+use crate::tasks::mq::{ClipRef, Moment, Mq};
 
 /// The shortest event that is learnt.
 const SHORTEST_SEC: f64 = 0.25;
@@ -99,7 +101,7 @@ impl Learner for MqHead {
 
     fn open(tables: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Clips, TrainError> {
         let (features, classes) = (&tables.features, tables.model.classes.unsigned_abs() as usize);
-        let wanted = Wanted { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
+        let wanted = ClipRef { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
         Ok(Clips { mq: Mq::open(&wanted, sources)?, tables: tables.clone(), behaviour })
     }
 
@@ -121,11 +123,11 @@ impl Learner for MqHead {
         Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
     }
 
-    fn treatment(name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: decays(name), rate: Rate::Base }
+    fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: decays(name), lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Clips, samples: &[usize], mut draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(data: &Clips, samples: &[usize], mut draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let clip = |&number: &usize| data.clip(number, draw.as_deref_mut());
         let clips = samples.iter().map(clip).collect::<Result<Vec<Clip>, _>>()?;
         let padded = |clip: &Clip| data.tables.model.padded_length(clip.features.size()[1]);
@@ -200,7 +202,7 @@ struct Clip {
 
 impl Clips {
     /// The clip; a part of it where one is drawn.
-    fn clip(&self, number: usize, draw: Option<&mut Draw>) -> Result<Clip, TrainError> {
+    fn clip(&self, number: usize, draw: Option<&mut Generator>) -> Result<Clip, TrainError> {
         let rows = self.mq.rows(number)?;
         let (count, duration_sec) = (rows.nrows(), self.mq.sample(number).clip.duration_sec);
         let grid = grid_of(self.tables.frames, count, duration_sec, self.behaviour);

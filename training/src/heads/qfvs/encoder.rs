@@ -6,7 +6,8 @@
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
-use super::{Settings, is_shot};
+use super::mask::is_shot;
+use super::settings::Settings;
 use crate::behaviour::Behaviour;
 
 /// `eps` of `torch.nn.LayerNorm`.

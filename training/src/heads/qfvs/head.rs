@@ -16,11 +16,13 @@ use super::summary::{in_order, summary};
 use super::{QfvsError, Settings, Summariser, lr_scale, places};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::{Expected, Sources};
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::sources::{Expected, Fold, Sources};
 use crate::submission::Submission;
-use crate::tasks::qfvs::{Qfvs, Wanted};
+use crate::tasks::qfvs::{ClipRef, Qfvs};
 
 /// Prompts of a sample: of each concept alone, and of both.
 const PROMPTS: usize = 3;
@@ -70,7 +72,7 @@ impl Learner for QfvsHead {
     type Prediction = Vec<f64>;
 
     fn open(settings: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Qfvs, TrainError> {
-        Qfvs::open(&Wanted { features: &settings.features, shots: &settings.shots, behaviour }, sources)
+        Qfvs::open(&ClipRef { features: &settings.features, shots: &settings.shots, behaviour }, sources)
     }
 
     fn expect_truths(data: &Qfvs) -> Result<(), TrainError> {
@@ -94,11 +96,11 @@ impl Learner for QfvsHead {
     }
 
     /// Everything decays, norms and biases included.
-    fn treatment(_name: &str, shape: &[i64]) -> Treatment {
-        Treatment { decays: true, rate: Rate::Times(lr_scale(shape)) }
+    fn param_group(_name: &str, shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Times(lr_scale(shape)) }
     }
 
-    fn batch(data: &Qfvs, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(data: &Qfvs, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let size = Size::of(data, samples);
         let (mut features, mut labels, mut lengths) = (vec![], vec![], vec![]);
         for &number in samples {

@@ -4,7 +4,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::is_shot;
+use super::mask::is_shot;
 
 /// Scores (logits) and labels (0 or 1) of one prompt, both `[B, S, L]`.
 #[derive(Debug, Clone, Copy)]

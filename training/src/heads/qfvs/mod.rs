@@ -7,17 +7,19 @@
 mod encoder;
 pub mod head;
 pub mod loss;
+mod mask;
+mod settings;
 pub mod summary;
 
 use egofx::qfvs::SHOTS;
-use serde::{Deserialize, Serialize};
+use tch::Tensor;
 use tch::nn::{self, Init};
-use tch::{Kind, Tensor};
 
 use crate::behaviour::Behaviour;
 use encoder::{Affine, Encoder};
 
 pub use encoder::positions;
+pub use settings::Settings;
 
 /// Width between the encoder and the score.
 const PROJECTED: i64 = 8;
@@ -25,24 +27,6 @@ const PROJECTED: i64 = 8;
 const FIRST_BIAS: f64 = -1.91;
 /// Spread of the first weights of the score.
 const FIRST_DEVIATION: f64 = 0.1;
-
-/// What the head looks like.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Features per shot (768).
-    pub width: i64,
-    /// Attention heads (2); they share the width.
-    pub heads: i64,
-    /// Layers of the encoder (2).
-    pub layers: usize,
-    /// Width of the feed-forward part of a layer (2048).
-    pub feed_forward: i64,
-    /// Share of values dropped in the encoder (0.1). Never with [`Behaviour::Compat`].
-    pub dropout: f64,
-    /// Share of values dropped before the score (0.2). Never with [`Behaviour::Compat`].
-    pub head_dropout: f64,
-}
 
 /// A network that cannot be made, or was given something else than it takes.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -160,11 +144,6 @@ pub fn places(longest: usize, behaviour: Behaviour) -> usize {
 fn expect(what: &'static str, tensor: &Tensor, shape: &[i64]) -> Result<(), QfvsError> {
     let found = tensor.size();
     if found == shape { Ok(()) } else { Err(QfvsError::Shape { what, expected: format!("{shape:?}"), found }) }
-}
-
-/// Which places hold a shot: booleans `[..., shots]` for lengths `[...]`.
-fn is_shot(seg_len: &Tensor, shots: i64) -> Tensor {
-    Tensor::arange(shots, (Kind::Int64, seg_len.device())).lt_tensor(&seg_len.unsqueeze(-1))
 }
 
 /// What the original multiplies the learning rate of a parameter of that shape with: 0.2 for weights, and 0.0048 for

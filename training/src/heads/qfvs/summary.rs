@@ -5,7 +5,7 @@
 use egofx::metric::qfvs::summary_of;
 use tch::{Kind, Tensor};
 
-use super::is_shot;
+use super::mask::is_shot;
 
 /// The scores of a video's shots in order of time: those of `scores` `[S, L]` that `seg_len` `[S]` says are there.
 pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Vec<f64> {

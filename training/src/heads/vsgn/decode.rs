@@ -8,7 +8,8 @@ use egofx::metric::postprocess::vsgn::{self, NetworkOutput};
 use ndarray::{Array1, Array2};
 use tch::{Device, Kind, Tensor};
 
-use super::model::{Output, Settings};
+use super::model::Output;
+use super::settings::Settings;
 use super::targets::Grid;
 
 /// The network's output for one clip, off the device.

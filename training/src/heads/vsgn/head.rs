@@ -13,11 +13,13 @@ use super::targets::{self, Grid, Targets};
 use super::{Output, Settings, Vsgn, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::{Expected, Sources, Split};
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::sources::{Expected, Fold, Sources, Split};
 use crate::submission::Submission;
-use crate::tasks::mq::{Mq, Wanted};
+use crate::tasks::mq::{ClipRef, Mq};
 
 /// The tables of an experiment with VSGN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +71,7 @@ impl Learner for MqHead {
         let Tables { features, model } = tables;
         // The network counts background.
         let classes = model.classes.unsigned_abs() as usize - 1;
-        let wanted = Wanted { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
+        let wanted = ClipRef { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
         Ok(Clips { mq: Mq::open(&wanted, sources)?, model: model.clone(), behaviour })
     }
 
@@ -91,11 +93,11 @@ impl Learner for MqHead {
         Ok(Self { network, settings: model.clone(), behaviour })
     }
 
-    fn treatment(_name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: true, rate: Rate::Base }
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Clips, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(data: &Clips, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let clips = samples.iter().map(|&number| data.clip(number)).collect::<Result<Vec<Clip>, _>>()?;
         let features: Vec<Tensor> = clips.iter().map(|clip| clip.features.shallow_clone()).collect();
         let num_cells: Vec<i64> = clips.iter().map(|clip| clip.grid.num_cells as i64).collect();

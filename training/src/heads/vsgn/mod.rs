@@ -17,7 +17,9 @@ pub mod matching;
 mod model;
 mod pyramid;
 mod readout;
+mod settings;
 pub mod targets;
 
 pub use graph::neighbours;
-pub use model::{Curves, Output, Settings, SettingsError, Vsgn};
+pub use model::{Curves, Output, Vsgn};
+pub use settings::{Settings, SettingsError};

@@ -7,7 +7,7 @@ use tch::nn::{self, Module};
 
 use super::graph::GraphLevel;
 use super::layers;
-use super::model::Settings;
+use super::settings::Settings;
 
 #[derive(Debug)]
 enum Level {

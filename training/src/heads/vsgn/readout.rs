@@ -6,7 +6,7 @@ use tch::Tensor;
 use tch::nn::{self, Module};
 
 use super::layers;
-use super::model::Settings;
+use super::settings::Settings;
 
 /// Convolutions, each with group norm and ReLU.
 #[derive(Debug)]

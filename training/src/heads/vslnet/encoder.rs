@@ -6,8 +6,8 @@
 use tch::Tensor;
 use tch::nn::{self, Init};
 
-use super::Settings;
 use super::layers::{Depthwise, Dropout, Linear, Mask, norm};
+use super::settings::Settings;
 
 /// Convolution blocks of an encoder.
 const BLOCKS: i64 = 4;

@@ -4,7 +4,7 @@
 
 use tch::Tensor;
 
-use super::{Dims, Settings};
+use super::settings::{Dims, Settings};
 
 /// What is wrong with settings or a batch.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

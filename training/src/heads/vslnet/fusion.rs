@@ -5,8 +5,8 @@
 
 use tch::{Tensor, nn};
 
-use super::Settings;
 use super::layers::{Dropout, Linear, Mask, xavier};
+use super::settings::Settings;
 
 /// Context-query attention with trilinear scores (Seo et al., 2017; as in QANet).
 #[derive(Debug)]

@@ -12,11 +12,13 @@ use super::loss::{Targets, losses};
 use super::{Dims, Input, Output, Settings, Vslnet, decays, decode};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
-use crate::learner::{Context, Draw, Fold, Learner, Losses};
-use crate::optimizer::{Rate, Treatment};
-use crate::sources::{Expected, Sources, Split};
+use crate::learner::{Context, Learner};
+use crate::loss_sums::Losses;
+use crate::optimizer::{LrMult, ParamGroup};
+use crate::rng::Generator;
+use crate::sources::{Expected, Fold, Sources, Split};
 use crate::submission::Submission;
-use crate::tasks::nlq::{Nlq, Wanted};
+use crate::tasks::nlq::{ClipRef, Nlq};
 use crate::tensors::{self, Padded};
 
 /// The tables of an experiment with VSLNet.
@@ -62,7 +64,7 @@ impl Learner for NlqHead {
 
     fn open(settings: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Nlq, TrainError> {
         let Tables { features, tokens, model } = settings;
-        Nlq::open(&Wanted { features, tokens, positions: model.positions as usize, behaviour }, sources)
+        Nlq::open(&ClipRef { features, tokens, positions: model.positions as usize, behaviour }, sources)
     }
 
     fn folds(data: &Nlq) -> Vec<Fold> {
@@ -78,11 +80,11 @@ impl Learner for NlqHead {
         Vslnet::new(path, dims, &settings.model, behaviour).map(Self).map_err(|error| error.to_string())
     }
 
-    fn treatment(name: &str, _shape: &[i64]) -> Treatment {
-        Treatment { decays: decays(name), rate: Rate::Base }
+    fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: decays(name), lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Nlq, samples: &[usize], _draw: Option<&mut Draw>) -> Result<Batch, TrainError> {
+    fn batch(data: &Nlq, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let rows = samples.iter().map(|&number| data.rows(number)).collect::<Result<Vec<_>, _>>()?;
         let places: Vec<Place> =
             samples.iter().zip(&rows).map(|(&number, rows)| data.place(number, rows.nrows())).collect();

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::encoder::Encoder;
 use super::layers::{Linear, Mask, norm};
-use super::{PredictorKind, Settings};
+use super::settings::{PredictorKind, Settings};
 
 /// The predictor.
 #[derive(Debug)]

@@ -4,8 +4,6 @@ use tch::Tensor;
 
 use super::support::{FULL, Golden, OUTPUT, SMALL, STATE, egovlp, egovlpv2, lower_variance, off, variables};
 
-use crate::support::device::device;
-
 #[test]
 fn egovlps_video_tower_computes_what_the_original_computes() {
     let golden = Golden::open("egovlp", "expected");
@@ -163,13 +161,13 @@ fn words_look_at_videos_with_shares_that_sum_to_one() {
     let golden = Golden::open("egovlpv2", "expected");
     let (_store, model) = egovlpv2(4, FULL);
     let [ids, mask] = golden.text("text_padded");
-    let looks = model.attention(golden.input("video_f4"), ids, mask);
-    assert_eq!(looks.len(), 6);
-    for looks in looks {
-        assert_eq!(looks.size(), [2, 2, 7, 17]);
-        let sums = looks.sum_dim_intlist(-1, false, None);
+    let maps = model.attention(golden.input("video_f4"), ids, mask);
+    assert_eq!(maps.len(), 6);
+    for maps in maps {
+        assert_eq!(maps.size(), [2, 2, 7, 17]);
+        let sums = maps.sum_dim_intlist(-1, false, None);
         assert!(off(&sums, &sums.ones_like()) <= 1e-5);
-        assert!(looks.max().double_value(&[]) > 1.5 / 17.0, "not all alike");
+        assert!(maps.max().double_value(&[]) > 1.5 / 17.0, "not all alike");
     }
 }
 

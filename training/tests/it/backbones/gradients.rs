@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use egofx_train::backbones::{EgoVlp, EgoVlpV2};
-use egofx_train::optimizer::{Optimizer, OptimizerKind, OptimizerSettings, Rate, Treatment};
-use egofx_train::pretraining::egovlpv2::treatment;
+use egofx_train::optimizer::{LrMult, Optimizer, OptimizerKind, OptimizerSettings, ParamGroup};
+use egofx_train::pretraining::egovlpv2::param_group;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Reduction, Tensor};
@@ -105,7 +105,7 @@ impl Batch {
 }
 
 fn settings(weight_decay: f64, betas: [f64; 2], eps: f64) -> OptimizerSettings {
-    OptimizerSettings { kind: OptimizerKind::HfAdamw, lr: 3e-5, weight_decay, betas, eps, heads_lr: 4.0 }
+    OptimizerSettings { kind: OptimizerKind::HfAdamw, lr: 3e-5, weight_decay, betas, eps, head_lr_mult: 4.0 }
 }
 
 fn egovlp_loss(batch: &Batch, model: &EgoVlp) -> Tensor {
@@ -117,7 +117,7 @@ fn egovlp_loss(batch: &Batch, model: &EgoVlp) -> Tensor {
 fn egovlps_gradients_and_steps_are_the_originals() {
     let (batch, (store, model)) = (Batch::open("egovlp"), egovlp(16));
     let losses: Vec<f64> = serde_json::from_value(batch.expected["losses"].clone()).unwrap();
-    let treat = |_: &str, _: &[i64]| Treatment { decays: false, rate: Rate::Base };
+    let treat = |_: &str, _: &[i64]| ParamGroup { decays: false, lr_mult: LrMult::Base };
     let mut optimizer = Optimizer::new(&store, &settings(0.0, [0.9, 0.999], 1e-6), treat);
     for (step, expected) in losses.iter().enumerate() {
         let loss = egovlp_loss(&batch, &model);
@@ -126,7 +126,7 @@ fn egovlps_gradients_and_steps_are_the_originals() {
         if step == 3 {
             break;
         }
-        optimizer.forget_gradients().unwrap();
+        optimizer.zero_grad().unwrap();
         loss.backward();
         if step == 0 {
             batch.gradients(&store);
@@ -154,11 +154,11 @@ fn egovlpv2_losses(batch: &Batch, model: &EgoVlpV2) -> [Tensor; 3] {
 fn egovlpv2s_gradients_and_steps_are_the_originals() {
     let (batch, (store, model)) = (Batch::open("egovlpv2"), egovlpv2(4, FULL));
     let rates: Vec<f64> = serde_json::from_value(batch.expected["lr"].clone()).unwrap();
-    let mut optimizer = Optimizer::new(&store, &settings(0.01, [0.9, 0.98], 1e-8), |name, _| treatment(name));
+    let mut optimizer = Optimizer::new(&store, &settings(0.01, [0.9, 0.98], 1e-8), |name, _| param_group(name));
     for (step, rate) in rates.iter().enumerate() {
         let losses = egovlpv2_losses(&batch, &model);
         let loss: Tensor = &losses[0] + &losses[1] + &losses[2] * 2.0;
-        optimizer.forget_gradients().unwrap();
+        optimizer.zero_grad().unwrap();
         loss.backward();
         if step == 0 {
             let names = ["EgoNCE", "loss_mlm", "loss_itm", "loss_total"];

@@ -1,4 +1,4 @@
-//! VSGN against the original's numbers (`tests/data/vsgn`): a small network on made-up features, stage by stage.
+//! VSGN against the original's numbers (`tests/data/vsgn`): a small network on synthetic features, stage by stage.
 //!
 //! Not for training runs. The data are synthetic; they hold a network of 64 cells, 32 channels and 5 classes.
 

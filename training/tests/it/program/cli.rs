@@ -111,7 +111,7 @@ fn what_is_asked_for_wrongly_is_named_and_ends_with_2() {
     with("heads = 4", "heads = 5");
     refused(&train(&[]), "heads = 5, expected a divisor of the width");
     with("R@1 IoU>0.5", "R@2");
-    refused(&train(&[]), "train.select is \"R@2\", expected one of loss");
+    refused(&train(&[]), "train.monitor is \"R@2\", expected one of loss");
     shop.config(1);
     refused(&train(&["--device", "gpu"]), "cannot be used multiple times");
     let mut arguments = train(&[]);
@@ -175,10 +175,10 @@ fn sizes_are_for_a_world_and_those_that_it_cannot_have_are_refused() {
         assert_eq!(output.status.code(), Some(2));
         assert!(words(&output).contains(why), "{}", words(&output));
     };
-    refused(&["nlq", "--videos", "3"], "sizes and --ffmpeg are for world");
-    refused(&["world", "--kinds", "4,3"], "--kinds has 2 numbers, expected 3");
-    refused(&["world", "--kinds", "9,3,4"], "colours 9: expected at most 6");
-    refused(&["world", "--side", "33"], "side 33: expected an even number");
-    refused(&["world", "--ffmpeg", "/nowhere/ffmpeg"], "/nowhere/ffmpeg");
+    refused(&["nlq", "--videos", "3"], "sizes and --ffmpeg are for shapes");
+    refused(&["shapes", "--kinds", "4,3"], "--kinds has 2 numbers, expected 3");
+    refused(&["shapes", "--kinds", "9,3,4"], "colours 9: expected at most 6");
+    refused(&["shapes", "--side", "33"], "side 33: expected an even number");
+    refused(&["shapes", "--ffmpeg", "/nowhere/ffmpeg"], "/nowhere/ffmpeg");
     assert!(!shop.path("out").exists());
 }

@@ -6,18 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use egofx_train::journal::{METRICS_FILE, read};
-use egofx_train::synthetic::{World, WorldPaths};
+use egofx_train::metrics_log::{METRICS_FILE, read};
+use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 
 use crate::support::experiments::smaller;
-use crate::support::worlds;
+use crate::support::shapes;
 
 const CHARADES: &str = "synthetic_charades.toml";
 
 /// Puts an ffmpeg into `folder`, where the program looks first, that is killed when it has written a little; each command for
 /// the first time only, if `once`.
 fn deadly_ffmpeg(folder: &Path, once: bool) {
-    let tools = worlds::tools();
+    let tools = shapes::tools();
     let real = |program: &Path| program.canonicalize().unwrap_or(program.to_owned()).display().to_string();
     let (ffmpeg, place) = (real(&tools.ffmpeg), folder.join(".runtime/ffmpeg"));
     fs::create_dir_all(&place).unwrap();
@@ -29,7 +29,7 @@ fn deadly_ffmpeg(folder: &Path, once: bool) {
     fs::set_permissions(place.join("ffmpeg"), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn train(paths: &WorldPaths, folder: &Path, out: &str) -> Output {
+fn train(paths: &ShapesPaths, folder: &Path, out: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
     command.current_dir(folder).env("OMP_NUM_THREADS", "1").args([
         "charades",
@@ -46,8 +46,8 @@ fn train(paths: &WorldPaths, folder: &Path, out: &str) -> Output {
 #[test]
 fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
     let made = tempfile::tempdir().unwrap();
-    let world = World { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..worlds::least() };
-    let paths = world.write(made.path(), &worlds::tools()).unwrap();
+    let dataset = ShapesDataset { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..shapes::least() };
+    let paths = dataset.write(made.path(), &shapes::tools()).unwrap();
     let mut metrics = Vec::new();
     for deadly in [false, true] {
         let folder = tempfile::tempdir().unwrap();

@@ -4,3 +4,4 @@ mod cli;
 mod clip_cache;
 mod crash;
 mod pretrain;
+mod renamed;

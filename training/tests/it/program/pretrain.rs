@@ -1,4 +1,4 @@
-//! Pretraining as people run it: on real videos of a small made-up world, in one process and in several.
+//! Pretraining as people run it: on real videos of a small shapes dataset, in one process and in several.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,21 +10,22 @@ use egofx::grid::egoclip::EGOCLIP_PIECES;
 use egofx::store::Shard;
 use egofx::transcode::{AUDIO, PRESETS, Settings, Size, Transcoder, run, tasks};
 use egofx_train::checkpoint;
-use egofx_train::journal::{METRICS_FILE, read};
-use egofx_train::synthetic::{World, WorldPaths};
+use egofx_train::metrics_log::{METRICS_FILE, read};
+use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 use tch::Tensor;
 
-use crate::support::worlds;
+use crate::support::shapes;
 
 const CONFIG: &str = include_str!("../../../configs/synthetic_pretrain_egovlpv2.toml");
 
-/// One world for all tests, made once.
-fn world() -> &'static WorldPaths {
-    static MADE: OnceLock<(tempfile::TempDir, WorldPaths)> = OnceLock::new();
+/// One dataset for all tests, made once.
+fn dataset() -> &'static ShapesPaths {
+    static MADE: OnceLock<(tempfile::TempDir, ShapesPaths)> = OnceLock::new();
     let (_, paths) = MADE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let world = World { seed: 5, side: 32, videos: [8, 5], clips_per_video: 8, questions: 12, ..worlds::least() };
-        let paths = world.write(folder.path(), &worlds::tools()).unwrap();
+        let dataset =
+            ShapesDataset { seed: 5, side: 32, videos: [8, 5], clips_per_video: 8, questions: 12, ..shapes::least() };
+        let paths = dataset.write(folder.path(), &shapes::tools()).unwrap();
         (folder, paths)
     });
     paths
@@ -57,11 +58,11 @@ fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
 }
 
 fn command(config: &Path, out: &Path) -> Command {
-    command_on(config, out, &world().videos)
+    command_on(config, out, &dataset().videos)
 }
 
 fn command_on(config: &Path, out: &Path, videos: &Path) -> Command {
-    let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
+    let ShapesPaths { egoclip, egomcq, tokenizers, .. } = dataset();
     let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
     command.arg("pretrain").arg("-c").arg(config).arg("--videos").arg(videos).arg("--train").arg(egoclip);
     command.arg("--val").arg(egomcq).arg("--tokenizer").arg(&tokenizers[1]).args(["--device", "cpu"]);
@@ -199,7 +200,10 @@ fn a_run_that_is_terminated_or_killed_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(
         folder.path(),
-        &[("epochs = 2", "epochs = 3"), ("drop_last = true", "drop_last = true\ncheckpoint_steps = 1\naccumulate = 2")],
+        &[
+            ("epochs = 2", "epochs = 3"),
+            ("drop_last = true", "drop_last = true\ncheckpoint_steps = 1\ngrad_accum_steps = 2"),
+        ],
     );
     let [alone, stopped] = ["alone", "stopped"].map(|name| folder.path().join(name));
     succeeded(&command(&config, &alone).output().unwrap());
@@ -238,7 +242,8 @@ fn half_precision_and_recomputation_learn_alike() {
         (read(&run.join(METRICS_FILE)).unwrap()[0].metrics["loss"].as_f64().unwrap(), last(&run))
     };
     let (plain, weights) = losses("plain", &[]);
-    let (again, recomputed) = losses("recomputed", &[("recompute = false", "recompute = true")]);
+    let (again, recomputed) =
+        losses("recomputed", &[("activation_checkpointing = false", "activation_checkpointing = true")]);
     assert_eq!(plain, again, "recomputation changes nothing");
     assert_eq!(largest_difference(&weights, &recomputed), 0.0);
     // Half precision leaves its first steps out, until gradients are scaled so that none overflows.
@@ -254,9 +259,9 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let videos = folder.path().join("videos");
     std::fs::create_dir(&videos).unwrap();
-    let table = std::fs::read_to_string(&world().egoclip).unwrap();
+    let table = std::fs::read_to_string(&dataset().egoclip).unwrap();
     let broken = table.lines().nth(1).unwrap().split('\t').nth(1).unwrap();
-    for entry in std::fs::read_dir(&world().videos).unwrap() {
+    for entry in std::fs::read_dir(&dataset().videos).unwrap() {
         let path = entry.unwrap().path();
         let to = videos.join(path.file_name().unwrap());
         if path.file_stem().unwrap() == broken {
@@ -267,7 +272,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     }
     let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
     let ended = |change: &dyn Fn(&mut Command)| {
-        let WorldPaths { egoclip, egomcq, tokenizers, .. } = world();
+        let ShapesPaths { egoclip, egomcq, tokenizers, .. } = dataset();
         let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
         command.arg("pretrain").arg("-c").arg(&config).arg("--train").arg(egoclip).arg("--val").arg(egomcq);
         command.args(["--device", "cpu"]).arg("-o").arg(folder.path().join("other")).env("OMP_NUM_THREADS", "1");
@@ -287,7 +292,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     });
     assert_eq!(output.status.code(), Some(2));
     assert!(words(&output).contains("--videos is needed: a folder of the videos"), "{}", words(&output));
-    let other = &world().tokenizers[0];
+    let other = &dataset().tokenizers[0];
     let output = ended(&|command| {
         command.arg("--force").arg("--videos").arg(&videos).arg("--tokenizer").arg(other);
     });
@@ -296,7 +301,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
 
 /// As `egofx chunk` cuts them: a folder for each video, `0.mp4` in it, and what the command keeps beside them.
 fn chunked(out: &Path) {
-    let sources = Sources { annotations: vec![], videos: vec![world().videos.clone()] };
+    let sources = Sources { annotations: vec![], videos: vec![dataset().videos.clone()] };
     let manifest = (Benchmark::find("folder").unwrap().build)(&sources).unwrap().manifest;
     let shard: Shard = "1/1".parse().unwrap();
     let settings = Settings {
@@ -307,7 +312,7 @@ fn chunked(out: &Path) {
         keyint: None,
         audio: AUDIO[0].1,
     };
-    let transcoder = Transcoder { tools: worlds::tools(), settings, out: out.to_owned(), threads: 1, force: false };
+    let transcoder = Transcoder { tools: shapes::tools(), settings, out: out.to_owned(), threads: 1, force: false };
     let report = run(&transcoder, &tasks(&manifest, shard, None), shard, 2, &Arc::default()).unwrap();
     assert!(report.failures.is_empty() && report.made.len() == manifest.videos.len());
 }
@@ -324,8 +329,8 @@ fn videos_are_found_in_the_pieces_that_chunk_makes_and_are_the_same() {
     let lines = |run: &Path| std::fs::read_to_string(run.join(METRICS_FILE)).unwrap();
     assert_eq!(lines(&whole), lines(&cut));
     let mut predict = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
-    predict.arg("predict").arg(&cut).arg("--videos").arg(&pieces).arg("--annotations").arg(&world().egomcq);
-    predict.arg("--tokenizer").arg(&world().tokenizers[1]).args(["--device", "cpu"]);
+    predict.arg("predict").arg(&cut).arg("--videos").arg(&pieces).arg("--annotations").arg(&dataset().egomcq);
+    predict.arg("--tokenizer").arg(&dataset().tokenizers[1]).args(["--device", "cpu"]);
     let predicted = predict.arg("-o").arg(folder.path().join("mcq.json")).env("OMP_NUM_THREADS", "1").output().unwrap();
     succeeded(&predicted);
     assert!(words(&predicted).contains("egofx eval egomcq --predictions"), "{}", words(&predicted));
@@ -337,18 +342,18 @@ fn pictures_of_where_words_look_are_made_from_a_run() {
     let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
     let run = folder.path().join("run");
     succeeded(&command(&config, &run).output().unwrap());
-    let videos = std::fs::read_dir(&world().videos).unwrap().map(|entry| entry.unwrap().path());
-    let looks = folder.path().join("looks");
+    let videos = std::fs::read_dir(&dataset().videos).unwrap().map(|entry| entry.unwrap().path());
+    let maps = folder.path().join("attention-maps");
     let mut attend = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
-    attend.arg("attend").arg(last(&run)).arg("-c").arg(&config).arg("--video").arg(videos.min().unwrap());
+    attend.arg("attention-maps").arg(last(&run)).arg("-c").arg(&config).arg("--video").arg(videos.min().unwrap());
     attend.args(["--start", "1", "--end", "2.5", "--text", "#C C moves the red circle left", "--device", "cpu"]);
-    attend.arg("--tokenizer").arg(&world().tokenizers[1]).arg("-o").arg(&looks).env("OMP_NUM_THREADS", "1");
+    attend.arg("--tokenizer").arg(&dataset().tokenizers[1]).arg("-o").arg(&maps).env("OMP_NUM_THREADS", "1");
     succeeded(&attend.output().unwrap());
-    let page = std::fs::read_to_string(looks.join("index.html")).unwrap();
+    let page = std::fs::read_to_string(maps.join("index.html")).unwrap();
     assert!(page.contains(">circle</h2>") && page.contains("<th>layer 1<br>"), "{page}");
     // Four frames, the middles of equal stretches of a second and a half.
     assert!(page.contains("<div>1.17 s</div><div>1.53 s</div>"), "{page}");
-    let pictures = std::fs::read_dir(&looks).unwrap().map(|entry| entry.unwrap().path());
+    let pictures = std::fs::read_dir(&maps).unwrap().map(|entry| entry.unwrap().path());
     let pictures = pictures.filter(|path| path.extension().is_some_and(|extension| extension == "png")).count();
     // The plain frames are one picture, beside the maps of each word.
     assert_eq!(2 * (pictures - 1), page.matches("<img").count());

@@ -2,4 +2,4 @@
 
 pub mod device;
 pub mod experiments;
-pub mod worlds;
+pub mod shapes;

@@ -14,8 +14,6 @@ use egofx::store::{RowKind, StoreReader, Unit};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, SyntheticError};
 use tch::{Kind, Tensor};
 
-use crate::support::device::device;
-
 const FPS: f64 = 1.875;
 
 fn nlq() -> Nlq {

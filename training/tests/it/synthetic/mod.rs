@@ -1,4 +1,4 @@
 //! Synthetic benchmarks, read back by the readers of the real ones.
 
 mod features;
-mod world;
+mod shapes;

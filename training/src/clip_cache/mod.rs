@@ -1,0 +1,49 @@
+//! Clips of an experiment, decoded beforehand.
+//!
+//! [`writer`] makes the files, and [`corpora::cached`](crate::corpora::cached) reads them back in training.
+
+pub mod writer;
+
+use std::path::Path;
+
+use egofx::store::Shard;
+
+use crate::error::TrainError;
+use crate::experiment::Experiment;
+use crate::learner::Learner;
+use crate::sources::Sources;
+
+use writer::{Plan, Written};
+
+/// What is asked for.
+pub struct Request<'r> {
+    /// The experiment whose clips are kept.
+    pub experiment: &'r Experiment,
+    /// Its videos and annotations.
+    pub sources: &'r Sources,
+    /// The folder to write.
+    pub folder: &'r Path,
+    /// Frames that are stored for each one that the network sees.
+    pub frames_per_segment: u32,
+    /// Clips in a file.
+    pub per_file: usize,
+    /// The part of the files that is made here.
+    pub shard: Shard,
+    /// Is told how many files are done, and of how many.
+    pub done: &'r dyn Fn(usize, usize),
+}
+
+/// Decodes and keeps the clips of learner `L`.
+///
+/// # Errors
+/// Annotations that cannot be read, a learner without clips, a folder that cannot be written.
+pub fn run<L: Learner>(request: &Request) -> Result<Written, TrainError> {
+    let Request { experiment, sources, folder, frames_per_segment, per_file, shard, done } = *request;
+    let why = |why| TrainError::Experiment { path: "the experiment".into(), why };
+    let settings: L::Settings = experiment.settings().map_err(why)?;
+    let data = L::open(&settings, experiment.behaviour, sources)?;
+    let no_clips = || why(format!("{} has no clips that could be decoded beforehand", L::NAME));
+    let (clips, choice, list) = L::clips(&data).ok_or_else(no_clips)?;
+    let frames = clips.frames().saturating_mul(frames_per_segment.max(1));
+    writer::write(&Plan { folder, frames, per_file, shard }, clips, choice, &list, done)
+}

@@ -1,0 +1,243 @@
+//! Processes that train together, each on its share of every batch: data parallel.
+//!
+//! Not for how they were launched, see [`launch`]. Invariant: all ranks hold the same weights after every step, and every
+//! rank makes the same calls in the same order. A process on its own is a world of one, for which each of these is free.
+
+pub mod launch;
+
+use std::net::ToSocketAddrs;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::behaviour::Behaviour;
+use crate::error::TrainError;
+use crate::native::{NativeError, ProcessGroup};
+
+use launch::Launch;
+
+/// All ranks, as seen by one of them.
+pub struct World {
+    place: Place,
+    group: Option<ProcessGroup>,
+}
+
+/// By what tensors on GPUs travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// NCCL, one GPU for each rank.
+    Nccl,
+    /// Gloo, by way of the CPU.
+    Gloo,
+}
+
+impl Backend {
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nccl => "NCCL",
+            Self::Gloo => "gloo",
+        }
+    }
+}
+
+impl World {
+    /// A process on its own.
+    pub fn single() -> Self {
+        Self { place: Place { rank: 0, size: 1 }, group: None }
+    }
+
+    /// Waits until all ranks of a launch have come.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`]: some have not come in time, or the host or port is no good. A name that nobody knows is told
+    /// within seconds.
+    pub fn join(launch: &Launch, backend: Backend) -> Result<Self, TrainError> {
+        let rendezvous = &launch.rendezvous;
+        let (rank, size) = (rendezvous.rank as usize, rendezvous.size as usize);
+        let fails = |why: String| TrainError::Rank { rank, size, why };
+        resolve(&rendezvous.host, rendezvous.port).map_err(&fails)?;
+        let group = ProcessGroup::join(rendezvous, backend == Backend::Nccl);
+        let world = |group| Self { place: Place { rank, size }, group: Some(group) };
+        group.map(world).map_err(|cause| {
+            fails(format!("the others were not met at {}:{}: {cause}", rendezvous.host, rendezvous.port))
+        })
+    }
+
+    /// The place of this rank.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether this is rank 0, which writes files and speaks to people.
+    pub fn is_rank0(&self) -> bool {
+        self.place.rank == 0
+    }
+
+    fn lost(&self, cause: NativeError) -> TrainError {
+        self.fails(format!("another rank has gone, or does something else: {cause}"))
+    }
+
+    fn fails(&self, why: String) -> TrainError {
+        TrainError::Rank { rank: self.place.rank, size: self.place.size, why }
+    }
+
+    /// Means over all ranks, in place: of gradients, of numbers.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`], as for all that follows.
+    pub fn all_reduce_mean(&self, tensors: &[Tensor]) -> Result<(), TrainError> {
+        let Some(group) = self.group.as_ref().filter(|_| !tensors.is_empty()) else { return Ok(()) };
+        group.all_reduce(tensors, 1.0 / self.place.size as f64).map_err(|cause| self.lost(cause))
+    }
+
+    /// Sums over all ranks.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn all_reduce_sum(&self, values: &[f64]) -> Result<Vec<f64>, TrainError> {
+        let Some(group) = &self.group else { return Ok(values.to_vec()) };
+        let tensor = Tensor::from_slice(values);
+        group.all_reduce(std::slice::from_ref(&tensor), 1.0).map_err(|cause| self.lost(cause))?;
+        Ok(Vec::<f64>::try_from(tensor)?)
+    }
+
+    /// Makes tensors what they are on rank 0.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn broadcast(&self, tensors: &[Tensor]) -> Result<(), TrainError> {
+        let Some(group) = &self.group else { return Ok(()) };
+        group.broadcast(tensors).map_err(|cause| self.lost(cause))
+    }
+
+    /// Rows `[n, ...]` of all ranks as `[ranks n, ...]`. The gradient reaches the rank's own rows only, and is averaged over
+    /// ranks with all others: for a loss over all rows that leaves the true gradient divided by the number of ranks, as in
+    /// the original ([`Behaviour::Compat`]); [`Behaviour::Fixed`] gives the true one.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn all_gather(&self, rows: &Tensor, behaviour: Behaviour) -> Result<Tensor, TrainError> {
+        let Some(group) = &self.group else { return Ok(rows.shallow_clone()) };
+        let all = group.all_gather(rows).map_err(|cause| self.lost(cause))?;
+        let count = rows.size()[0];
+        let first = self.place.rank as i64 * count;
+        let own = match behaviour {
+            Behaviour::Compat => rows.shallow_clone(),
+            // Adds nothing to the values, and to the gradient what averaging will take away.
+            Behaviour::Fixed if rows.requires_grad() => rows.detach() + (rows - rows.detach()) * self.place.size as f64,
+            Behaviour::Fixed => rows.shallow_clone(),
+        };
+        let parts = [all.narrow(0, 0, first), own, all.narrow(0, first + count, all.size()[0] - first - count)];
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// What each rank has, in the order of the ranks.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn all_gather_object<T: Serialize + DeserializeOwned>(&self, own: Vec<T>) -> Result<Vec<Vec<T>>, TrainError> {
+        let Some(group) = &self.group else { return Ok(vec![own]) };
+        let broken = |error: postcard::Error| self.fails(format!("predictions cannot be sent: {error}"));
+        let bytes = postcard::to_stdvec(&own).map_err(broken)?;
+        let gather = |tensor: &Tensor| group.all_gather(tensor).map_err(|cause| self.lost(cause));
+        let lengths = Vec::<i64>::try_from(gather(&Tensor::from_slice(&[bytes.len() as i64]))?)?;
+        // Tensors that are gathered have one length.
+        let longest = lengths.iter().copied().max().unwrap_or_default().max(1);
+        let padded = Tensor::zeros([longest], (Kind::Uint8, Device::Cpu));
+        no_grad(|| padded.narrow(0, 0, bytes.len() as i64).copy_(&Tensor::from_slice(&bytes)));
+        let all = Vec::<u8>::try_from(gather(&padded)?)?;
+        let parts = all.chunks_exact(longest as usize).zip(lengths);
+        parts.map(|(part, length)| postcard::from_bytes(&part[..length as usize]).map_err(broken)).collect()
+    }
+
+    /// Runs `act` on rank 0 while the others wait. Fails on all ranks if it fails.
+    ///
+    /// # Errors
+    /// What `act` says on rank 0; [`TrainError::Rank`] on the others.
+    pub fn on_rank0(&self, act: impl FnOnce() -> Result<(), TrainError>) -> Result<(), TrainError> {
+        let done = if self.is_rank0() { act() } else { Ok(()) };
+        let failures = self.all_reduce_sum(&[if done.is_err() { 1.0 } else { 0.0 }])?;
+        let failed = || self.fails("rank 0 has failed".to_owned());
+        done.and_then(|()| if failures[0] > 0.0 { Err(failed()) } else { Ok(()) })
+    }
+}
+
+/// Times that a name is looked up, a second apart: a cluster's name server may be as late as its nodes.
+const LOOKUPS: u32 = 5;
+
+/// Whether anybody knows `host`; libtorch would go on asking until the time for all ranks to come is over.
+fn resolve(host: &str, port: u16) -> Result<(), String> {
+    let mut last = String::new();
+    for lookup in 0..LOOKUPS {
+        if lookup > 0 {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        match (host, port).to_socket_addrs().map(|mut addresses| addresses.next()) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => "it has no address".clone_into(&mut last),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(format!(
+        "the name of the host {host:?}, where the others are to be met, cannot be resolved: {last}; set MASTER_ADDR"
+    ))
+}
+
+/// The place of a rank among all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub rank: usize,
+    /// How many there are.
+    pub size: usize,
+}
+
+impl Place {
+    /// This rank's share of a batch: every rank has equally many samples, and samples of `all` are taken once more where a
+    /// batch does not divide.
+    pub fn share(&self, batch: &[usize], all: &[usize]) -> Vec<usize> {
+        let each = batch.len().div_ceil(self.size);
+        let filled = batch.iter().chain(all.iter().cycle()).copied();
+        filled.skip(self.rank * each).take(each).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_nobody_knows_is_told_within_seconds() {
+        let began = std::time::Instant::now();
+        let variables =
+            [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "no-such-host.invalid"), ("MASTER_PORT", "15001")];
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let launch = launch::find(variable).unwrap().unwrap();
+        let error = World::join(&launch, Backend::Gloo).err().unwrap().to_string();
+        assert!(error.contains("\"no-such-host.invalid\"") && error.contains("cannot be resolved"), "{error}");
+        assert!(began.elapsed().as_secs() < 300, "long before the others are given up");
+    }
+
+    #[test]
+    fn shares_are_equally_long_and_together_the_batch() {
+        let all: Vec<usize> = (0..9).collect();
+        let shares: Vec<Vec<usize>> = (0..3).map(|r| Place { rank: r, size: 3 }.share(&[7, 8, 5, 6], &all)).collect();
+        assert_eq!(shares, [[7, 8], [5, 6], [0, 1]]);
+        assert_eq!(World::single().place().share(&[7, 8, 5], &all), [7, 8, 5]);
+    }
+
+    #[test]
+    fn a_process_on_its_own_changes_nothing() {
+        let world = World::single();
+        let rows = Tensor::from_slice(&[1.0f32, 2.0]);
+        assert!(world.all_gather(&rows, Behaviour::Fixed).unwrap().equal(&rows));
+        world.all_reduce_mean(std::slice::from_ref(&rows)).unwrap();
+        assert_eq!(world.all_reduce_sum(&[3.0]).unwrap(), [3.0]);
+        assert_eq!(world.all_gather_object(vec![(1usize, f64::INFINITY)]).unwrap(), [[(1, f64::INFINITY)]]);
+        let error = world.on_rank0(|| Err(TrainError::Needed { name: "x", about: "y" })).unwrap_err();
+        assert!(matches!(error, TrainError::Needed { .. }));
+    }
+}

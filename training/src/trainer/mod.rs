@@ -1,0 +1,236 @@
+//! One run: epochs over the samples, validations, checkpoints, and an end.
+//!
+//! Not for several runs, see `sweep`, nor for printing. A run that was stopped and goes on from its last checkpoint
+//! computes the same numbers as one that never stopped: whatever is drawn is drawn from the seed and the step.
+
+pub mod context;
+mod steps;
+mod validation;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
+use crate::error::TrainError;
+use crate::evaluate::batches;
+use crate::experiment::Experiment;
+use crate::learner::{Learner, network, weights};
+use crate::loader::{self, Waited};
+use crate::loss_sums::add;
+use crate::metrics_log::MetricsLog;
+use crate::optimizer::Optimizer;
+use crate::rng::{self, Generator, Purpose};
+use crate::sources::Fold;
+
+use context::{Event, Surroundings};
+
+/// The checkpoint of the best validation.
+pub const BEST_FILE: &str = "best.safetensors";
+/// The checkpoint of the last epoch.
+pub const LAST_FILE: &str = "last.safetensors";
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The best validation.
+    pub best: Option<Best>,
+    /// Scores of the last validation.
+    pub last: Vec<(String, f64)>,
+    /// Epochs that were made.
+    pub epochs: u64,
+    /// How long the epochs of this process took and waited for batches.
+    pub waited: Waited,
+    /// Samples that were learnt from in this process.
+    pub samples: usize,
+}
+
+/// A run of learner `L`.
+pub struct Run<'r, L: Learner> {
+    surroundings: &'r Surroundings<'r>,
+    experiment: &'r Experiment,
+    data: &'r L::Data,
+    fold: &'r Fold,
+    folder: PathBuf,
+    seed: u64,
+    variables: VarStore,
+    learner: L,
+    optimizer: Optimizer,
+    /// Running means of the weights, by their names.
+    means: Option<Tensors>,
+    progress: Progress,
+    last: Vec<(String, f64)>,
+    waited: Waited,
+    samples: usize,
+}
+
+impl<'r, L: Learner> Run<'r, L> {
+    /// A run in `folder`, from its last checkpoint with `resume`, else from the beginning, with the weights in the files
+    /// `init`, the later over the earlier.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or are of another experiment.
+    pub fn open(
+        surroundings: &'r Surroundings<'r>,
+        experiment: &'r Experiment,
+        data: &'r L::Data,
+        fold: &'r Fold,
+        folder: &Path,
+        resume: bool,
+        init: &[PathBuf],
+    ) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
+        let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
+        let (variables, learner) = network::<L>(experiment, surroundings.device).map_err(why)?;
+        init.iter().try_for_each(|path| L::start(path, experiment.behaviour, &weights(&variables)))?;
+        let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::param_group);
+        let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
+        let mut run = Self {
+            means: experiment.train.ema.map(|_| copies()),
+            progress: Progress { fold: fold.name.clone(), ..Progress::default() },
+            folder: folder.to_owned(),
+            seed: experiment.seeds[0],
+            last: vec![],
+            waited: Waited::default(),
+            samples: 0,
+            surroundings,
+            experiment,
+            data,
+            fold,
+            variables,
+            learner,
+            optimizer,
+        };
+        if resume {
+            run.restore()?;
+        }
+        let state: Vec<Tensor> = run.state().into_values().collect();
+        surroundings.world.broadcast(&state)?;
+        Ok(run)
+    }
+
+    /// Goes on from the last checkpoint, if there is one.
+    fn restore(&mut self) -> Result<(), TrainError> {
+        let path = self.folder.join(LAST_FILE);
+        if !path.is_file() {
+            return Ok(());
+        }
+        let saved = checkpoint::open(&path)?;
+        let (found, wanted) = (saved.experiment.to_toml(), self.experiment.to_toml());
+        if saved.experiment != *self.experiment
+            && let Some((found, wanted)) = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted)
+        {
+            let why = format!("it is of another experiment: it has `{found}`, the experiment file `{wanted}`");
+            return Err(TrainError::Resume { path, why });
+        }
+        saved.restore(&path, &self.state())?;
+        self.optimizer.restored();
+        self.progress = saved.progress;
+        Ok(())
+    }
+
+    /// Everything that a checkpoint holds; the tensors are the run's own.
+    fn state(&self) -> Tensors {
+        let mut state = prefixed("model", weights(&self.variables));
+        state.append(&mut prefixed("optimizer", self.optimizer.state()));
+        state.append(&mut prefixed("buffer", self.learner.buffers()));
+        let means = self.means.iter().flatten().map(|(name, mean)| (name.clone(), mean.shallow_clone()));
+        state.append(&mut prefixed("ema", means));
+        state
+    }
+
+    /// Written by rank 0; the others wait, so that none goes on from a checkpoint that is not there yet.
+    fn save(&self, file: &str) -> Result<(), TrainError> {
+        let buffers: Vec<Tensor> = self.learner.buffers().into_values().collect();
+        self.surroundings.world.broadcast(&buffers)?;
+        let save = || checkpoint::save(&self.folder.join(file), &self.state(), self.experiment, &self.progress);
+        self.surroundings.world.on_rank0(save)
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`], [`TrainError::Interrupted`], or what reading and writing say. The last checkpoint is
+    /// whole in any case.
+    pub fn train(mut self) -> Result<Outcome, TrainError> {
+        let world = self.surroundings.world;
+        let mut metrics_log =
+            world.is_rank0().then(|| MetricsLog::open(&self.folder, self.progress.step)).transpose()?;
+        (self.surroundings.watch)(&Event::Started {
+            train: self.fold.train.len(),
+            validation: self.fold.validation.len(),
+            parameters: weights(&self.variables).values().map(|weight| weight.numel() as i64).sum(),
+            epoch: self.progress.epoch,
+            remarks: L::remarks(self.data),
+        });
+        while self.progress.epoch < self.experiment.train.epochs && !self.has_stalled() {
+            self.epoch(&mut metrics_log)?;
+        }
+        if self.last.is_empty() {
+            self.last = self.progress.best.as_ref().map(|best| best.scores.clone()).unwrap_or_default();
+        }
+        let Progress { best, epoch: epochs, .. } = self.progress;
+        Ok(Outcome { best, last: self.last, epochs, waited: self.waited, samples: self.samples })
+    }
+
+    fn has_stalled(&self) -> bool {
+        let best = self.progress.best.as_ref().map_or(0.0, |best| best.epoch);
+        self.experiment.train.patience.is_some_and(|patience| self.progress.epoch as f64 - best >= patience as f64)
+    }
+
+    fn epoch(&mut self, metrics_log: &mut Option<MetricsLog>) -> Result<(), TrainError> {
+        let (epoch, data, train) = (self.progress.epoch, self.data, &self.experiment.train);
+        let Surroundings { threads, world, .. } = *self.surroundings;
+        let place = world.place();
+        let mut order = self.fold.train.clone();
+        rng::shuffle(&mut order, &mut rng::generator(self.seed, Purpose::Order { epoch }));
+        let batches = batches(&order, train.batch, train.drop_last);
+        if batches.is_empty() {
+            return Err(self.no_batch());
+        }
+        let (seed, parts, done) =
+            (self.seed, train.grad_accum_steps.unwrap_or(1), self.progress.step_in_epoch as usize);
+        let make = |number: usize| {
+            let (number, part) = (done + number / parts, number % parts);
+            let share = place.share(&batches[number], &order);
+            let each = share.len().div_ceil(parts);
+            let part = share.chunks(each).nth(part).unwrap_or(&share);
+            let mut draw: Generator = rng::generator(seed, Purpose::Batch { epoch, number: number as u64 });
+            L::batch(data, part, Some(&mut draw))
+        };
+        let count = batches.len();
+        let (mut values, mut validating) = (vec![], Duration::ZERO);
+        let mut waited = loader::each((count - done) * parts, threads, make, |number, batch| {
+            add(&mut values, &self.part(batch, number % parts, parts)?);
+            if number % parts + 1 < parts {
+                return Ok(());
+            }
+            self.step(count as u64, std::mem::take(&mut values))?;
+            let start = Instant::now();
+            self.validate_after(done + number / parts + 1, count, metrics_log)?;
+            validating += start.elapsed();
+            self.keep(count as u64)
+        })?;
+        // Validations are within the loop and are no learning.
+        waited.total = waited.total.saturating_sub(validating);
+        let loss = std::mem::take(&mut self.progress.sum).mean();
+        self.progress.epoch += 1;
+        self.progress.step_in_epoch = 0;
+        self.save(LAST_FILE)?;
+        self.waited.total += waited.total;
+        self.waited.waiting += waited.waiting;
+        let samples = batches[done..].iter().map(Vec::len).sum();
+        self.samples += samples;
+        let remarks = L::remarks(data);
+        (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples, remarks });
+        Ok(())
+    }
+
+    fn no_batch(&self) -> TrainError {
+        let (samples, size) = (self.fold.train.len(), self.experiment.train.batch);
+        let why = format!("there are {samples} samples to learn from, fewer than train.batch = {size}");
+        TrainError::Experiment { path: self.folder.clone(), why }
+    }
+}

@@ -1,0 +1,107 @@
+//! Steps of a run: gradients of batches, the change of the weights, and what is kept between them.
+//!
+//! Not for epochs. All ranks make the same steps, on samples of their own.
+
+use std::sync::atomic::Ordering;
+
+use tch::no_grad;
+
+use super::context::{Event, Surroundings};
+use super::{LAST_FILE, Run};
+use crate::error::TrainError;
+use crate::learner::{Context, Learner, weights};
+use crate::loss_sums::values;
+use crate::native;
+use crate::precision::{self, Precision};
+use crate::rng::{self, Purpose};
+
+impl<L: Learner> Run<'_, L> {
+    /// The gradients of one of `parts` parts of a step, added to those of the parts before; its losses.
+    pub(super) fn part(
+        &mut self,
+        batch: L::Batch,
+        part: usize,
+        parts: usize,
+    ) -> Result<Vec<(String, f64)>, TrainError> {
+        let Surroundings { device, world, .. } = *self.surroundings;
+        let precision = self.experiment.train.precision;
+        let step = self.progress.step * parts as u64 + part as u64;
+        rng::seed_torch(self.seed, Purpose::Step { number: step, rank: world.place().rank as u64 });
+        let seed = rng::seed(self.seed, Purpose::Loss { number: step });
+        let batch = L::to_device(batch, device);
+        let losses = precision::within(precision, device, || {
+            let output = self.learner.forward(&batch, true)?;
+            self.learner.losses(&output, &batch, &Context { train: true, world, seed })
+        })?;
+        let share = 1.0 / parts as f64;
+        (&losses.total * (share * self.progress.scaler.factor(precision))).f_backward()?;
+        let values = values(&losses);
+        Ok(values.into_iter().map(|(name, value)| (name, value * share)).collect())
+    }
+
+    /// One step by the gradients that there are; `values` are its loss and the parts of it.
+    pub(super) fn step(&mut self, steps: u64, values: Vec<(String, f64)>) -> Result<(), TrainError> {
+        let (surroundings, train) = (self.surroundings, &self.experiment.train);
+        let (epoch, step) = (self.progress.epoch + 1, self.progress.step);
+        let values = self.mean_over_ranks(values)?;
+        if !values[0].1.is_finite() {
+            let parts =
+                values[1..].iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
+            let step = self.progress.step_in_epoch + 1;
+            return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
+        }
+        let gradients = self.optimizer.gradients();
+        surroundings.world.all_reduce_mean(&gradients)?;
+        let factor = self.progress.scaler.factor(train.precision);
+        if factor != 1.0 {
+            native::scale(&gradients, 1.0 / factor)?;
+        }
+        drop(gradients);
+        let finite = self.optimizer.clip_grad_norm(train.max_grad_norm)?.is_finite();
+        // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
+        if finite || train.precision != Some(Precision::Fp16) {
+            self.optimizer.step(train.schedule.factor(step, steps, steps * train.epochs))?;
+        }
+        self.progress.scaler.note(finite);
+        self.optimizer.zero_grad()?;
+        self.follow();
+        self.progress.step += 1;
+        self.progress.step_in_epoch += 1;
+        self.progress.sum.add(&values);
+        let (loss, step) = (values[0].1, self.progress.step_in_epoch);
+        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss });
+        Ok(())
+    }
+
+    fn mean_over_ranks(&self, values: Vec<(String, f64)>) -> Result<Vec<(String, f64)>, TrainError> {
+        let world = self.surroundings.world;
+        let sums = world.all_reduce_sum(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())?;
+        Ok(values.into_iter().zip(sums).map(|((name, _), sum)| (name, sum / world.place().size as f64)).collect())
+    }
+
+    /// Saves the run within an epoch where it is time to, or where it was interrupted: on any rank, for a signal reaches
+    /// them at different steps.
+    pub(super) fn keep(&mut self, steps: u64) -> Result<(), TrainError> {
+        let Surroundings { interrupted, world, .. } = *self.surroundings;
+        let interrupted = world.all_reduce_sum(&[f64::from(u8::from(interrupted.load(Ordering::SeqCst)))])?[0] > 0.0;
+        let every = self.experiment.train.checkpoint_steps;
+        let is_time = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
+        // The end of an epoch is saved as such.
+        let ends = self.progress.step_in_epoch == steps;
+        if (is_time && !ends) || interrupted {
+            self.save(LAST_FILE)?;
+        }
+        if interrupted {
+            let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
+            return Err(TrainError::Interrupted { epoch, step });
+        }
+        Ok(())
+    }
+
+    /// Moves the running means towards the weights.
+    fn follow(&self) {
+        let Some((decay, means)) = self.experiment.train.ema.zip(self.means.as_ref()) else { return };
+        let weights = weights(&self.variables);
+        no_grad(|| means.iter().for_each(|(name, mean)| drop(mean.shallow_clone().lerp_(&weights[name], 1.0 - decay))));
+    }
+}
