@@ -9,7 +9,7 @@ use crate::distributed::World;
 use crate::error::TrainError;
 use crate::scores::LOSS;
 
-/// A loss and its parts, all of them scalars.
+/// A loss and its parts, scalars on the device of the network.
 #[derive(Debug)]
 pub struct Losses {
     /// What is differentiated.

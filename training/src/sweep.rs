@@ -1,6 +1,6 @@
 //! All runs of an experiment: each point of its grid, each seed, each fold, one after the other.
 //!
-//! Not for a single run, see `fit`. What runs came to is set side by side: the mean over folds is a seed's score, mean and
+//! Not for a single run, see `trainer`. Results of runs are set side by side: the mean over folds is a seed's score, mean and
 //! spread over seeds are a point's.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::trainer::{LAST_FILE, Outcome, Run};
 pub const EXPERIMENT_FILE: &str = "experiment.toml";
 /// The picture of the curves.
 pub const CURVES_FILE: &str = "curves.svg";
-/// What the runs came to.
+/// Results of the runs.
 pub const SUMMARY_FILE: &str = "summary.json";
 
 /// What is asked for.
@@ -44,7 +44,7 @@ pub struct Request<'r> {
     pub begin: &'r dyn Fn(&Path, usize, usize),
 }
 
-/// One run and what it came to.
+/// One run and its result.
 #[derive(Debug, Clone)]
 pub struct Done {
     /// Its folder.
@@ -55,11 +55,11 @@ pub struct Done {
     pub seed: u64,
     /// Its fold; empty where there is only one.
     pub fold: String,
-    /// What it came to.
+    /// Its result.
     pub outcome: Outcome,
 }
 
-/// What all runs came to.
+/// Results of all runs.
 #[derive(Debug, Clone)]
 pub struct Finished {
     /// The score that picks checkpoints.

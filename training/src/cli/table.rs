@@ -1,4 +1,4 @@
-//! What runs came to, as a table for people.
+//! Results of runs, as a table for people.
 
 use egofx_train::sweep::{Finished, Spread};
 

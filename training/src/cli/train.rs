@@ -53,7 +53,7 @@ pub struct Train {
     /// Remove what an earlier experiment left in the folder.
     #[arg(long)]
     force: bool,
-    /// Print what the runs came to as JSON on stdout.
+    /// Print the results of the runs as JSON on stdout.
     #[arg(long)]
     json: bool,
 }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_that_of_torchvision_and_mirrors_are_mirrored() {
+    fn the_centre_crop_is_that_of_torchvision_and_a_flip_is_horizontal() {
         let whole = || Planes::of(&picture(454, 256), Channels::Rgb);
         let planes = whole();
         let (middle, part) = (

@@ -1,4 +1,4 @@
-//! Processes that train together, each on its share of every batch: data parallel.
+//! Distributed data-parallel training: processes that hold the same weights, each on its share of every batch.
 //!
 //! Not for how they were launched, see [`launch`]. Invariant: all ranks hold the same weights after every step, and every
 //! rank makes the same calls in the same order. A process on its own is a world of one, for which each of these is free.

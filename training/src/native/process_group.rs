@@ -1,4 +1,4 @@
-//! Processes that train together, as the shim joins them.
+//! `c10d` process groups, over Gloo or NCCL, as the shim makes them.
 //!
 //! Not for what they say to each other: see `distributed`. Every rank must make the same calls in the same order; a call waits
 //! for all of them.

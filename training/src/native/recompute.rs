@@ -1,4 +1,4 @@
-//! Gradient checkpointing: pieces of a network whose inner values are not kept for the backward pass but computed once more
+//! Activation (gradient) checkpointing: parts of a network whose inner values are not kept for the backward pass but computed once more
 //! there, with the same dropout and the same precision.
 //!
 //! Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016. As with torch's reentrant form, a piece is

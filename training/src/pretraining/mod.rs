@@ -125,7 +125,7 @@ impl Step<'_> {
     }
 }
 
-/// What all ranks' pairs come to when they are set side by side.
+/// The pairs of all ranks, all gathered and compared with each other.
 pub struct Compared {
     /// Cosines `[N, N]` of all sentences with all clips.
     pub sim: Tensor,
@@ -140,7 +140,7 @@ pub struct Pretraining<B> {
     behaviour: Behaviour,
 }
 
-/// What a batch comes to.
+/// The output for a batch.
 pub enum Output {
     /// Embeddings `[B, D]` of sentences, and of clips.
     Pairs(Tensor, Tensor),

@@ -32,7 +32,7 @@ pub const BEST_FILE: &str = "best.safetensors";
 /// The checkpoint of the last epoch.
 pub const LAST_FILE: &str = "last.safetensors";
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The best validation.

@@ -8,7 +8,6 @@ pub mod device;
 pub mod shapes;
 
 /// Held by each test from its first line to its last: libtorch's generator and its count of threads are the process's.
-#[must_use]
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -73,7 +73,7 @@ pub struct Stages {
     pub cq_concat: Tensor,
     /// The same by its highlight scores.
     pub gated: Tensor,
-    /// What it all comes to.
+    /// The result.
     pub output: Output,
 }
 
