@@ -3,7 +3,7 @@
 //! Each target is read in a process of its own, with limits of memory and time. An input by which that process ends is kept
 //! in `fuzz/crashes/` and told with its seed and number; the next process goes on behind it. Ends with 1 if there was any.
 
-#[path = "../../tests/support/fuzz/mod.rs"]
+#[path = "../../tests/it/support/fuzz/mod.rs"]
 mod fuzz;
 
 use std::fs::{self, File};

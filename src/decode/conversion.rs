@@ -1,7 +1,7 @@
 //! From a coded frame to red, green and blue: the filters of ffmpeg that equal each reader, bit for bit.
 //!
 //! Not for squares. Invariant: what a reader's filters give depends on nothing but the frame, so that it may be stacked with
-//! what others give. `tests/frames.rs` compares all of them with what the readers themselves gave.
+//! what others give. `tests/it/decode/frames.rs` compares all of them with what the readers themselves gave.
 
 use super::{Geometry, HwAccel, VideoInfo};
 use crate::recipe::{Filter, Reader, Transform};

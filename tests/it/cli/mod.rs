@@ -1,0 +1,4 @@
+//! The command line itself.
+
+mod tokenize;
+mod words;

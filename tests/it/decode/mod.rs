@@ -1,0 +1,9 @@
+//! Frames of videos: those of healthy, odd, damaged and hostile files, and of folders of images.
+
+mod children;
+mod damaged_videos;
+mod every_frame;
+mod files;
+mod frames;
+mod hostile_videos;
+mod pictures;

@@ -1,0 +1,9 @@
+//! Checkpoints and graphs: reading, exporting, and their values against those of the original code.
+
+mod checkpoint;
+mod command;
+mod fidelity;
+mod golden;
+mod graphs;
+mod pixels;
+mod precisions;

@@ -1,0 +1,80 @@
+//! Shards: parts of a plan that several runs do, one after the other or at once, are together the whole.
+
+use crate::support;
+use crate::support::{DENSE, EGOVLP, Workshop, finish};
+
+const BOTH: &str = "extract -m all.csv -p rows.toml -p coarse.toml";
+const UNITS: usize = 18;
+
+/// Eight videos, one of them with a clip, for two recipes, and the store that one run makes of them, `whole`.
+fn shop() -> Workshop {
+    let shop = Workshop::new();
+    shop.recipe("rows", DENSE, "hdf5", "f32");
+    shop.recipe("coarse", EGOVLP, "parquet", "f32");
+    let mut lines = String::new();
+    for i in 0..8 {
+        shop.clip(&format!("v{i}.mp4"), 30 + 11 * i);
+        lines += &format!("v{i},v{i}.mp4,v{i},,\n");
+    }
+    shop.write("all.csv", format!("video_uid,path,clip_uid,start_sec,end_sec\n{lines}v7,v7.mp4,clip,1,3\n"));
+    shop.egofx(&format!("{BOTH} -o whole")).ends_with(0);
+    shop
+}
+
+fn is_whole(shop: &Workshop, out: &str) {
+    assert_eq!(shop.unit_files(out).len(), UNITS);
+    assert!(shop.unit_files(out) == shop.unit_files("whole"), "units differ from those of one run");
+    for set in ["rows", "coarse"] {
+        let index = shop.path(out).join(set).join("index.parquet");
+        assert_eq!(egofx::store::count_index_rows(&index).unwrap(), UNITS as u64 / 2);
+    }
+    let file = |out: &str, name: &str| std::fs::read(shop.path(out).join(name)).unwrap();
+    for name in ["rows/features.h5", "rows/index.parquet", "coarse/index.parquet"] {
+        assert!(file(out, name) == file("whole", name), "{name}");
+    }
+    let run = shop.egofx(&format!("verify {out}")).ends_with(0);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn shards_one_after_the_other_make_the_whole() {
+    let shop = shop();
+    let mut units = 0;
+    for i in 1..=3 {
+        shop.egofx(&format!("{BOTH} -o out --shard {i}/3")).ends_with(0);
+        let text = std::fs::read_to_string(shop.path(&format!("out/report-{i}-of-3.json"))).unwrap();
+        let made = support::json(&text)["committed"].as_u64().unwrap();
+        assert!(made >= 4, "shard {i} made {made} of {UNITS} units");
+        units += made;
+        let last = i == 3;
+        shop.egofx("verify out").ends_with(if last { 0 } else { 1 });
+    }
+    assert_eq!(units, UNITS as u64);
+    is_whole(&shop, "out");
+    shop.egofx(&format!("{BOTH} -o out")).ends_with(0);
+    assert_eq!(shop.report("out")["done_before"], UNITS, "a whole run finds the shards' work");
+}
+
+#[test]
+fn shards_at_once_make_the_whole() {
+    let shop = shop();
+    let runs: Vec<_> = (1..=3).map(|i| shop.start(&format!("{BOTH} -o out --shard {i}/3"))).collect();
+    runs.into_iter().for_each(|run| drop(finish(run).ends_with(0)));
+    is_whole(&shop, "out");
+}
+
+#[test]
+fn two_ways_of_cutting_a_plan_are_not_mixed() {
+    let shop = Workshop::with_recipe();
+    shop.clip("long.mp4", 6000);
+    shop.clip("other.mp4", 50);
+    shop.manifest(&["long.mp4", "other.mp4"]);
+    let first = shop.start("extract -m all.csv -p rows.toml -o out --shard 1/2");
+    support::wait_for("the run has begun", 30, || shop.path("out/rows/tmp/1-of-2/long.h5").exists());
+    shop.extract("out", "--shard 1/3").ends_with(2).says(&["another run writes to this store", "1-of-2.lock"]);
+    shop.extract("out", "--shard 1/2").ends_with(2).says(&["1-of-2.lock"]);
+    shop.extract("out", "--shard 2/2").ends_with(0);
+    support::signal(&first, "KILL");
+    finish(first);
+    shop.extract("out", "--shard 3/2").ends_with(2).says(&["3/2", "expected I/N with 1 <= I <= N"]);
+}

@@ -1,0 +1,16 @@
+//! The integration tests, one program: each folder is an area, each file below it a subject.
+//!
+//! `cargo test --test it -- decode::` runs one area. Tests run side by side in one process: none changes the working folder
+//! or the environment, and what must not be shared lies in a [`support::Workshop`] or in a child process.
+
+mod architecture;
+mod cli;
+mod decode;
+mod export;
+mod extract;
+mod fuzz;
+mod lists;
+mod score;
+mod stores;
+mod support;
+mod transcode;

@@ -1,0 +1,5 @@
+//! Scores, retrieval, and whole benchmarks from official files to their evaluators.
+
+mod eval;
+mod retrieval;
+mod worked_examples;

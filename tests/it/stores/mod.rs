@@ -1,0 +1,8 @@
+//! Feature stores: readers, damage, interrupted writes, conversion and import.
+
+mod convert;
+mod durable;
+mod hostile;
+mod import;
+mod readers;
+mod schema2;

@@ -1,0 +1,4 @@
+//! Smaller copies and chunk files of videos.
+
+mod chunk;
+mod resize;
