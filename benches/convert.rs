@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
 use egofx::ndarray::Array2;
+use egofx::shard::Shard;
 use egofx::store::{
-    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, STORE_FILE, Shard, Store, UnitHeader,
+    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, STORE_FILE, Store, UnitHeader,
 };
 
 use support::{Fallible, Spread, head, inputs, process, row, show, timed};

@@ -13,9 +13,13 @@ use ndarray::Array2;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use egofx::metric::mq::Annotations;
-use egofx::metric::postprocess::{POSTPROCESSORS, Proposals, postprocess};
-use egofx::metric::{Compat, EVALUATORS, Inputs, mir, qfvs};
+use egofx::compat::Compat;
+use egofx::metric::{
+    EVALUATORS, Inputs, mir,
+    mq::Annotations,
+    postprocess::{POSTPROCESSORS, Proposals, postprocess},
+    qfvs,
+};
 
 use support::{Fallible, Spread, row, show, timed};
 

@@ -14,14 +14,15 @@ use egofx::backbone::{
     Backbone, BackboneError, ClipBatch, Device, Input, OnnxBackbone, Precision, Provider, Runtime, SessionOptions,
     Towers,
 };
-use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, VideoInfo};
+use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, Transform, VideoInfo};
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
 use egofx::pipeline::{self, Control, OnError, Options, Questions, Report, Run};
 use egofx::pixels::Pixels;
 use egofx::plan::{Plan, Wanted};
-use egofx::recipe::{Frames, Recipe, Transform};
-use egofx::store::{RowKind, Shard, Store};
+use egofx::recipe::{Frames, Recipe};
+use egofx::shard::Shard;
+use egofx::store::{RowKind, Store};
 use egofx::time::Fps;
 
 use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};

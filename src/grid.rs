@@ -22,6 +22,7 @@ use egoclip::Pick;
 use segments::{edges, middle, middles, positions};
 pub use single::{Edges, keyframe_list, rounded_frame_list};
 
+use crate::compat::Compat;
 use crate::time::{Fps, TimeSpan, Timeline};
 
 /// Windows per second of EgoVLP and EgoVLPv2 (`1.87`, not 30/16 = 1.875).
@@ -119,26 +120,6 @@ pub enum Tail {
     Backpad,
     /// One more window, filled up with repeats of the last frame, and flagged as padded.
     Pad,
-}
-
-/// Whether faults of the original code that change numbers are reproduced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compat {
-    /// As the released code does it: 30 frames a second assumed, a short file squeezed, frame -1 is the last one.
-    AsReleased,
-    /// As it was meant: positions from real timestamps, rows past the end of the file are missing, not squeezed.
-    Fixed,
-}
-
-impl Compat {
-    /// The name that recipes and stores use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compat::AsReleased => "as-released",
-            Compat::Fixed => "fixed",
-        }
-    }
 }
 
 /// One row to be: the frames that the backbone sees, in order.

@@ -13,6 +13,7 @@
 //! modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
 
 pub mod child;
+pub mod compat;
 pub mod digest;
 pub mod foreign;
 pub mod ids;
@@ -20,6 +21,7 @@ pub mod meter;
 pub mod npy;
 pub mod pixels;
 pub mod places;
+pub mod shard;
 pub mod time;
 
 pub mod manifest;

@@ -13,7 +13,7 @@ mod batch_stage;
 mod decode_stage;
 mod infer_stage;
 mod message;
-mod read_stage;
+mod text_stage;
 mod write_stage;
 
 use std::sync::Arc;
@@ -27,7 +27,8 @@ pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
 
 use crate::backbone::{Backbone, BackboneError, Sentence};
 use crate::decode::FrameSource;
-use crate::plan::{Plan, QueryRow, SPLIT};
+use crate::manifest::SPLIT;
+use crate::plan::{Plan, QueryRow};
 use crate::queries::Queries;
 use crate::recipe::Recipe;
 use crate::store::{RowKind, Store, StoreError, UnitHeader};
@@ -177,7 +178,7 @@ pub fn run(
             handles.push(("infer", spawn(stage("infer"), scope, work)));
         }
         let (batches, rows) = (batch_tx.clone(), row_tx.clone());
-        handles.push(("read", spawn(stage("read"), scope, move || read_stage::run(run, &batches, &rows, control))));
+        handles.push(("read", spawn(stage("read"), scope, move || text_stage::run(run, &batches, &rows, control))));
         drop((job_rx, clip_tx, batch_rx, spare_tx, row_tx)); // only the stages hold channel ends
         let batches =
             move || batch_stage::run(plan, run.recipes.len(), &clip_rx, &spare_rx, &batch_tx, options, counters);
@@ -231,7 +232,7 @@ fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{Filter, Reader};
+    use crate::decode::{Filter, Reader};
 
     fn recipe(crop: u32) -> Recipe {
         let folder = tempfile::tempdir().unwrap();

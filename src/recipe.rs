@@ -4,7 +4,6 @@
 //! workers or paths: those are flags. Invariant: two runs with equal fingerprints compute equal rows.
 
 mod shipped;
-mod transform;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +11,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use shipped::{SHIPPED, Shipped};
-pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 
 use crate::backbone::{Card, Towers};
+use crate::compat::Compat;
 use crate::digest;
-use crate::grid::{Compat, Grid, Pace};
+use crate::grid::{Grid, Pace};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
 use crate::text::{Preparation, TextError, TextModel, TextRule};

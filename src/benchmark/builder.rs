@@ -11,12 +11,9 @@ use super::pictures::Pictures;
 use super::tally::Tally;
 use super::{BenchmarkError, Built, Sources};
 use crate::ids::{ClipUid, VideoUid};
-use crate::manifest::{Clip, Manifest, ManifestError, Video};
+use crate::manifest::{Clip, Manifest, ManifestError, SPLIT, Video};
 use crate::queries::{Queries, Query};
 use crate::time::{EARLIEST_START_SEC, TimeSpan};
-
-/// The further column of manifests and queries that tells training from validation.
-pub(super) const SPLIT: &str = "split";
 
 const NO_UID: &str = "clips whose uid could not be a file's name";
 const NO_SPAN: &str = "clips without start and end";

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError, SPLIT};
 use crate::queries::Queries;
 
 pub use error::BenchmarkError;
@@ -99,13 +99,13 @@ impl Built {
         for video in &self.manifest.videos {
             let mut counted = BTreeSet::new();
             for clip in &video.clips {
-                let split = clip.extra.get(builder::SPLIT).map_or("", String::as_str);
+                let split = clip.extra.get(SPLIT).map_or("", String::as_str);
                 let count = count_of(&mut counts, split);
                 count.clips += 1;
                 count.videos += usize::from(counted.insert(split));
             }
         }
-        for split in self.queries.iter().filter_map(|queries| queries.column(builder::SPLIT)).flatten() {
+        for split in self.queries.iter().filter_map(|queries| queries.column(SPLIT)).flatten() {
             count_of(&mut counts, split).queries += 1;
         }
         counts

@@ -15,7 +15,8 @@ use egofx::places::{bases, hub_caches};
 use egofx::plan::Wanted;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
-use egofx::store::{RowKind, Shard};
+use egofx::shard::Shard;
+use egofx::store::RowKind;
 use egofx::text::{TextError, TextRule, Tokenizer};
 
 /// Which videos, which clips, which features.

@@ -9,10 +9,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use egofx::backbone::{Asked, Backbone, ClipBatch, Input, Sentence, Towers};
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, VideoInfo};
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Transform, VideoInfo};
 use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
-use egofx::recipe::{Recipe, Transform};
+use egofx::recipe::Recipe;
 use egofx::time::TimeSpan;
 
 use super::args::Ffmpeg;

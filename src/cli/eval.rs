@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use egofx::metric::{Choice, Compat, EVALUATORS, Evaluator, Grid, Input, Inputs, Need, Report, Unit};
+use egofx::compat::Compat;
+use egofx::metric::{Choice, EVALUATORS, Evaluator, Grid, Input, Inputs, Need, Report, Unit};
 
 use super::table::Column::{Left, Right};
 use super::table::{Column, Table};

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use egofx::backbone::{Card, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
+use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Prepare, Reader, Transform};
 use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
 use egofx::meter::Meter;
-use egofx::recipe::{Filter, Prepare, Reader, Transform};
 
 use super::args::{self, Ffmpeg, OnnxRuntime};
 use super::progress::{Progress, Reporting};

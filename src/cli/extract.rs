@@ -18,7 +18,8 @@ use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
-use egofx::store::{RowKind, Shard, Store, StoreError, StoreReader, schema_of};
+use egofx::shard::Shard;
+use egofx::store::{RowKind, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::args::{Ffmpeg, OnnxRuntime, Work, cores};

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use egofx::decode::declared_sec;
 use egofx::ids::UnitUid;
-use egofx::manifest::{Clip, Manifest, Video};
-use egofx::plan::{Plan, ends_far_beyond};
+use egofx::manifest::{Clip, Manifest, Video, ends_far_beyond};
+use egofx::plan::Plan;
 use egofx::recipe::Recipe;
 use egofx::store::{RowKind, STORE_FILE, StoreReader};
 

@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use egofx::metric::mq::{Annotations, ClipDetections};
-use egofx::metric::postprocess::{POSTPROCESSORS, Postprocessor, Proposals, Settings, postprocess, submission_json};
-use egofx::metric::{Compat, Coverage};
+use egofx::compat::Compat;
+use egofx::metric::{
+    Coverage,
+    mq::{Annotations, ClipDetections},
+    postprocess::{POSTPROCESSORS, Postprocessor, Proposals, Settings, postprocess, submission_json},
+};
 
 use super::outputs::{Output, write_all};
 use super::{plural, tell};

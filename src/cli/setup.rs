@@ -12,7 +12,8 @@ use egofx::backbone::{
 };
 use egofx::ids::UnitUid;
 use egofx::recipe::{Frames, Fusion, Recipe};
-use egofx::store::{Contract, PlannedUnit, Shard, Store};
+use egofx::shard::Shard;
+use egofx::store::{Contract, PlannedUnit, Store};
 
 /// Largest golden error of a provider that does not compute in plain fp32, relative to the largest golden value. It tells
 /// a broken provider from a coarse one; real accuracy is measured when a graph is exported.

@@ -15,7 +15,7 @@ use egofx::benchmark::{Benchmark, Sources};
 use egofx::decode::outline;
 use egofx::grid::egoclip::Pieces;
 use egofx::manifest::Manifest;
-use egofx::store::Shard;
+use egofx::shard::Shard;
 use egofx::transcode::{
     AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run, tasks,
 };

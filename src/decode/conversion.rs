@@ -3,8 +3,8 @@
 //! Not for squares. Invariant: what a reader's filters give depends on nothing but the frame, so that it may be stacked with
 //! what others give. `tests/it/decode/frames.rs` compares all of them with what the readers themselves gave.
 
+use super::transform::{Filter, Reader, Transform};
 use super::{Geometry, HwAccel, VideoInfo};
-use crate::recipe::{Filter, Reader, Transform};
 
 /// swscale's most exact arithmetic. Readers use none of these flags, and without them its chroma is off by up to 200 levels
 /// on sharp edges where it also scales.

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use super::picture_stream::PictureStream;
 use super::stream::Stream;
+use super::transform::Transform;
 use super::{FrameSource, FrameStream, ProbeError, Tools, VideoInfo, pictures, pieces, probe};
 use crate::child;
-use crate::recipe::Transform;
 use crate::time::Fps;
 
 /// The filters that come first: each frame is reported as it comes out of the decoder, wanted or not. Side data would make

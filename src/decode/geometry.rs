@@ -2,7 +2,7 @@
 //!
 //! Not for pixels. Invariant: every video that has at least one pixel has a geometry whose crop lies inside.
 
-use crate::recipe::{Place, Transform};
+use super::transform::{Place, Transform};
 
 /// Sizes in pixels: what a frame is scaled to, and the part that is cut out of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ fn half_even(n: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::transform::Filter;
     use super::*;
-    use crate::recipe::Filter;
 
     fn of(width: u32, height: u32) -> Geometry {
         Geometry::of(Transform::centred(256, 256, Filter::Bilinear), width, height)

@@ -10,9 +10,9 @@ use super::conversion::{self, Conversion};
 use super::crop::{self, Region};
 use super::picture::Picture;
 use super::resize;
+use super::transform::{Channels, Place, Reader, Transform};
 use super::{Geometry, HwAccel, VideoInfo, select};
 use crate::pixels::Pixels;
-use crate::recipe::{Channels, Place, Reader, Transform};
 
 /// The sizes that are made of every wanted frame of a video.
 pub struct Sizes {

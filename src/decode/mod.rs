@@ -27,6 +27,7 @@ mod select;
 mod stream;
 mod synthetic;
 mod tools;
+mod transform;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,10 +42,10 @@ pub use pictures::Pictures;
 pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
+pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 
 pub use crate::child::Crash;
 use crate::pixels::Pixels;
-use crate::recipe::Transform;
 use crate::time::{Fps, Timeline};
 
 /// One decoded frame, in each of the sizes asked for.

@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use super::graph::Sizes;
 use super::picture::{Picture, PictureError};
 use super::pictures::Pictures;
+use super::transform::Transform;
 use super::{Fault, Frame, VideoInfo};
 use crate::child;
 use crate::pixels::Pixels;
-use crate::recipe::Transform;
 
 /// Files that are decoded at a time, side by side; what comes of them waits until it is asked for.
 const FILES: usize = 16;

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::transform::Transform;
 use super::{Fault, FfmpegSource, FrameSource, FrameStream, ProbeError, VideoInfo};
-use crate::recipe::Transform;
 use crate::time::Timeline;
 
 /// How much the lengths of pieces may differ, in seconds: cuts fall on frames.

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::crop::Region;
+use super::transform::Filter;
 use crate::pixels::Pixels;
-use crate::recipe::Filter;
 
 /// Bits behind the point of Pillow's weights (`PRECISION_BITS` of its `Resample.c`): 32 less 8 of a value and 2 to spare.
 const PRECISION_BITS: u32 = 32 - 8 - 2;

@@ -12,9 +12,9 @@ use super::ffmpeg::{FfmpegSource, HwAccel, reported};
 use super::graph::Sizes;
 use super::log_line::{About, Complaint, LogLine, Shown};
 use super::order::{Order, Standing};
+use super::transform::Transform;
 use super::{Fault, Frame, VideoInfo, input};
 use crate::child::{self, Crash};
-use crate::recipe::Transform;
 
 /// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
 /// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.

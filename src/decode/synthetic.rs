@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::transform::Transform;
 use super::{Frame, FrameSource, FrameStream, ProbeError, VideoInfo};
 use crate::pixels::Pixels;
-use crate::recipe::Transform;
 use crate::time::{Fps, Timeline};
 
 /// A source in which every path is a video of `frames` frames at `fps`.

@@ -22,8 +22,9 @@ pub use files::{EXTENSIONS, FeatureFiles, Query};
 use crate::digest;
 use crate::durable::{self, Existing, Partial};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::shard::Shard;
 use crate::store::{
-    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Shard, Store, StoreReader, UnitHeader,
+    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, StoreReader, UnitHeader,
 };
 use crate::time::TimeSpan;
 

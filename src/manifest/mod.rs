@@ -5,6 +5,7 @@
 //! occurs once, and every [`Video`] has at least one clip.
 
 mod columns;
+mod duration;
 mod error;
 mod gather;
 mod locate;
@@ -22,8 +23,12 @@ use std::path::{Path, PathBuf};
 use crate::ids::{ClipUid, VideoUid};
 use crate::time::{Fps, TimeSpan};
 
+pub use duration::{bounded, duration_sec, ends_far_beyond};
 pub use error::{ManifestError, Place, RejectReason, Rejected};
 pub(crate) use locate::{UNFINISHED, is_picture, picture_folders, same_file, uid_of, videos_below};
+
+/// The further column of manifests and queries that says to which split (train, val, test) a line belongs.
+pub const SPLIT: &str = "split";
 
 /// A list of videos, each with its clips.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::account::{Control, Counters, Stage};
 use super::message::{Closed, WindowKey, Write};
 use super::{OnError, PipelineError, Run};
-use crate::decode::{Fault, VideoInfo};
+use crate::decode::{Fault, Transform, VideoInfo};
 use crate::digest;
 use crate::plan::{Fills, Job, Layout};
-use crate::recipe::{Recipe, Transform};
+use crate::recipe::Recipe;
 use crate::sample::{Clip, Sampled, Sampler, Wish};
 use crate::store::UnitHeader;
 

@@ -4,8 +4,9 @@
 //! computed from other frames than its own.
 
 use super::Stretch;
+use crate::compat::Compat;
 use crate::decode::VideoInfo;
-use crate::grid::{Compat, END_TOLERANCE_SEC};
+use crate::grid::END_TOLERANCE_SEC;
 use crate::recipe::Frames;
 use crate::store::RowMeta;
 use crate::time::TimeSpan;

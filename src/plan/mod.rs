@@ -8,24 +8,19 @@ mod layout;
 mod task;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use layout::{Layout, LayoutError};
 pub use task::{Fills, QueryRow, Stretch, Target, Task};
 
 use crate::ids::{ClipUid, IdError, UnitUid, VideoUid};
-use crate::manifest::{Clip, Manifest, Video};
+use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
 use crate::queries::Queries;
 use crate::recipe::Recipe;
-use crate::store::{PlannedUnit, RowKind, Shard};
+use crate::shard::{Shard, part};
+use crate::store::{PlannedUnit, RowKind};
 use crate::time::{Fps, TimeSpan};
 
-/// What is assumed of a video that says nothing of its length: seconds per byte at half a megabyte a second.
-const SEC_PER_BYTE: f64 = 1.0 / 500_000.0;
-/// No video is taken to last longer, in seconds: a month.
-const LONGEST_SEC: f64 = 31.0 * 86_400.0;
-/// The column of manifests and queries that tells training from validation.
-pub(crate) const SPLIT: &str = "split";
 /// Tokens that a sentence is taken to have before anybody has counted.
 const TOKENS: u64 = 15;
 
@@ -294,55 +289,6 @@ impl Request<'_> {
 
 fn stretch(clip: &Clip) -> Stretch {
     Stretch { clip_uid: clip.uid.clone(), span: clip.span, split: clip.extra.get(SPLIT).cloned() }
-}
-
-/// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
-pub(crate) fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
-    let mut loads = vec![0.0_f64; shard.count() as usize];
-    jobs.into_iter().filter(move |job| {
-        let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
-        // A job of unknown length still costs something, or all of them would fall to one shard.
-        loads[least] += cost_sec(job).max(1.0);
-        least + 1 == shard.index() as usize
-    })
-}
-
-/// Length of a video in seconds, as far as it can be known without opening it.
-pub(crate) fn duration_sec(video: &Video) -> f64 {
-    let by_bytes = || Some(bytes(video.path.as_ref()?)? as f64 * SEC_PER_BYTE);
-    told_sec(video).or_else(by_bytes).unwrap_or(0.0).min(LONGEST_SEC)
-}
-
-/// Length of a video in seconds, if the manifest tells.
-fn told_sec(video: &Video) -> Option<f64> {
-    let by_frames = || Some(video.num_frames? as f64 / video.fps.map_or(30.0, Fps::as_f64));
-    video.duration_sec.or_else(by_frames)
-}
-
-/// The last second of a video that clips can mean, in a manifest that may be wrong by a factor of two, or a minute.
-fn latest_sec(video: &Video) -> f64 {
-    told_sec(video).map_or(LONGEST_SEC, |sec| (2.0 * sec + 60.0).min(LONGEST_SEC))
-}
-
-/// Whether a clip ends so long after its video that its times can be no seconds.
-pub fn ends_far_beyond(clip: &Clip, video: &Video) -> bool {
-    clip.span.is_some_and(|span| span.end_sec > latest_sec(video))
-}
-
-/// The part of `span` that can be: one wrong time must not outweigh all other work in a plan.
-fn bounded(span: TimeSpan, video: &Video) -> TimeSpan {
-    let latest = latest_sec(video);
-    TimeSpan { start_sec: span.start_sec.min(latest), end_sec: span.end_sec.min(latest) }
-}
-
-/// Length of a file, or of all files of a folder of pieces.
-fn bytes(path: &Path) -> Option<u64> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_dir() {
-        return Some(metadata.len());
-    }
-    let lengths = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    Some(lengths.sum())
 }
 
 /// Seconds covered by at least one span; a span of `None` is the whole.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::disk;
 use super::error::{StoreError, io_error};
-use super::shard::Shard;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::shard::Shard;
 use crate::time::TimeSpan;
 
 const EXTENSION: &str = ".jsonl";

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk;
 use super::error::{StoreError, io_error};
-use super::shard::Shard;
+use crate::shard::Shard;
 
 const EXTENSION: &str = ".lock";
 

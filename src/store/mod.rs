@@ -33,7 +33,6 @@ mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod scales;
-mod shard;
 mod unit;
 mod writer;
 
@@ -47,7 +46,6 @@ pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
 pub use plan::{Plan, PlannedUnit};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
-pub use shard::{Shard, ShardError};
 pub use unit::OpenUnit;
 pub use writer::Store;
 

@@ -351,7 +351,7 @@ mod tests {
         for name in ["b", "a"] {
             let mut contract = samples::contract("hdf5", Dtype::F32);
             contract.feature_set = name.into();
-            super::super::Store::open(out.path(), &contract, super::super::Shard::WHOLE).unwrap();
+            super::super::Store::open(out.path(), &contract, crate::shard::Shard::WHOLE).unwrap();
         }
         let found = feature_sets(out.path()).unwrap();
         assert_eq!(found, [out.path().join("a"), out.path().join("b")]);

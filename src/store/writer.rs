@@ -16,12 +16,12 @@ use super::ledger::{self, Committed, LedgerEntry, LedgerWriter};
 use super::lock::{self, Lock, ShardLock};
 use super::plan::{self, PlannedUnit};
 use super::reader::{self, Stale};
-use super::shard::Shard;
 use super::unit::OpenUnit;
 use super::{
     Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5, index, master,
 };
 use crate::ids::UnitUid;
+use crate::shard::Shard;
 
 /// A store that this run writes one shard of.
 #[derive(Debug)]

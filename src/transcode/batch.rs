@@ -16,7 +16,7 @@ use super::record;
 use super::task::{Outcome, Task, Transcoder};
 use super::{Record, TranscodeError};
 use crate::ids::VideoUid;
-use crate::store::Shard;
+use crate::shard::Shard;
 use crate::store::lock::{self, ShardLock};
 
 /// Numbers that grow while a run goes on.

@@ -16,7 +16,8 @@ use crate::digest;
 use crate::ids::VideoUid;
 use crate::manifest::{Manifest, Video};
 use crate::plan;
-use crate::store::{Shard, StoreError};
+use crate::shard::Shard;
+use crate::store::StoreError;
 
 /// A video to transcode.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,8 @@
 //! Whether faults of the original training code are reproduced.
 //!
-//! Not for the evaluators' own switch, which is `egofx::metric::Compat`. Printed and recorded with every run.
+//! Not for the evaluators' own switch, which is `egofx::compat::Compat`. Printed and recorded with every run.
 
-use egofx::metric::Compat;
+use egofx::compat::Compat;
 use serde::{Deserialize, Serialize};
 
 /// One switch for a whole experiment.

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use egofx::decode::{Fault, FfmpegSource, FrameSource, HwAccel, VideoInfo};
+use egofx::decode::{Fault, FfmpegSource, Filter, FrameSource, HwAccel, Transform, VideoInfo};
 use egofx::pixels::Pixels;
-use egofx::recipe::{Filter, Transform};
 
 use crate::support::videos;
 use crate::support::videos::{all, make, split, tools};

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use egofx::decode::{
-    Crash, Fault, FfmpegSource, Frame, FrameSource, Geometry, HwAccel, ProbeError, VideoInfo, hwaccel_fault,
+    Crash, Fault, FfmpegSource, Filter, Frame, FrameSource, Geometry, HwAccel, ProbeError, Transform, VideoInfo,
+    hwaccel_fault,
 };
-use egofx::recipe::{Filter, Transform};
 
 use crate::support::videos::{all, data, ffmpeg, ffprobe, indices, make, split, tools, url};
 

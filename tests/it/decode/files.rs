@@ -4,8 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, VideoInfo};
-use egofx::recipe::{Filter, Transform};
+use egofx::decode::{Fault, FfmpegSource, Filter, Frame, FrameSource, HwAccel, Transform, VideoInfo};
 
 use crate::support;
 use crate::support::fuzz::script::write_executable;

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use egofx::decode::{FfmpegSource, Frame, FrameSource, HwAccel, VideoInfo};
+use egofx::decode::{
+    Channels, FfmpegSource, Filter, Frame, FrameSource, HwAccel, Prepare, Reader, Transform, VideoInfo,
+};
 use egofx::pixels::Pixels;
-use egofx::recipe::{Channels, Filter, Prepare, Reader, Transform};
 use egofx::time::Fps;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

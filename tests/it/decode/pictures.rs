@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo};
-use egofx::recipe::{Channels, Filter, Reader, Transform};
+use egofx::decode::{
+    Channels, Fault, FfmpegSource, Filter, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo,
+};
 use egofx::time::Fps;
 
 use crate::support;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use egofx::backbone::{Dim, Feed, GraphSession};
 use egofx::checkpoint::Checkpoint;
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
-use egofx::export::onnx::{Attribute, DataType, GraphProto, ModelProto, NodeProto, attribute, model, value_info};
-use egofx::export::{self, MODELS, Options, Scale};
+use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Reader, Transform};
+use egofx::export::{
+    self, MODELS, Options, Scale,
+    onnx::{Attribute, DataType, GraphProto, ModelProto, NodeProto, attribute, model, value_info},
+};
 use egofx::pixels::Pixels;
-use egofx::recipe::{Filter, Reader, Transform};
 use prost::Message;
 use serde::Deserialize;
 

@@ -4,7 +4,8 @@
 
 use std::fs;
 
-use egofx::metric::{Compat, Scoring};
+use egofx::compat::Compat;
+use egofx::metric::Scoring;
 use serde_json::Value;
 
 use crate::support::{Outcome, Workshop, checkout, json};

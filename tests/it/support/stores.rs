@@ -6,9 +6,8 @@ use std::path::Path;
 
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
 use egofx::ndarray::Array2;
-use egofx::store::{
-    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Shard, Store, UnitHeader,
-};
+use egofx::shard::Shard;
+use egofx::store::{Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, UnitHeader};
 use egofx::time::TimeSpan;
 
 /// A unit to be written.

@@ -6,10 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
-use egofx::grid::Compat;
+use egofx::compat::Compat;
+use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Transform};
 use egofx::grid::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
-use egofx::recipe::{Filter, Transform};
 use serde_json::Value;
 
 use crate::support;

@@ -6,7 +6,7 @@ pub mod writer;
 
 use std::path::Path;
 
-use egofx::store::Shard;
+use egofx::shard::Shard;
 
 use crate::error::TrainError;
 use crate::experiment::Experiment;

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{Fault, FfmpegSource, Frame, FrameSource, HwAccel, Tools, VideoInfo, random_region};
-use egofx::recipe::{Channels, Reader, Transform};
+use egofx::decode::{Reader, FfmpegSource, FrameSource, Tools, Fault, Transform, Channels, random_region, HwAccel, VideoInfo, Frame};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use egofx::decode::{Geometry, Region};
-use egofx::recipe::{Channels, Filter, Transform};
+use egofx::decode::{Region, Filter, Geometry, Transform, Channels};
 
 /// Mean of ImageNet's red, green and blue.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];

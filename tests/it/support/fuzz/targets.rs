@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use egofx::backbone::Card;
 use egofx::benchmark::{BENCHMARKS, Sources};
 use egofx::checkpoint::Checkpoint;
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
+use egofx::compat::Compat;
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Reader, Tools, Transform};
 use egofx::foreign::{self, Request};
 use egofx::import::FeatureFiles;
 use egofx::manifest::Manifest;
-use egofx::metric::mq::Annotations;
-use egofx::metric::postprocess::{POSTPROCESSORS, Proposals, postprocess, read_classes};
-use egofx::metric::{Compat, EVALUATORS, Evaluator, Inputs, Scoring};
+use egofx::metric::{
+    EVALUATORS, Evaluator, Inputs, Scoring,
+    mq::Annotations,
+    postprocess::{POSTPROCESSORS, Proposals, postprocess, read_classes},
+};
 use egofx::npy::Npy;
 use egofx::queries::Queries;
-use egofx::recipe::{Reader, Recipe, Transform};
+use egofx::recipe::Recipe;
 use egofx::store::{FORMATS, StoreReader, count_index_rows};
 use egofx::text::{RULES, Tokenizer};
 use egofx::time::Fps;

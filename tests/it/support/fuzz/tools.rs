@@ -6,8 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
-use egofx::recipe::{Filter, Transform};
+use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Tools, Transform};
 
 use super::Input;
 use super::script::write_executable;

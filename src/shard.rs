@@ -1,6 +1,6 @@
 //! One of N equal parts of the work, each written by its own run.
 //!
-//! Not for which unit belongs to which part. Invariant: `1 <= index <= count`.
+//! Invariant: `1 <= index <= count`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,6 +61,17 @@ impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.count)
     }
+}
+
+/// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
+pub fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
+    let mut loads = vec![0.0_f64; shard.count() as usize];
+    jobs.into_iter().filter(move |job| {
+        let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
+        // A job of unknown length still costs something, or all of them would fall to one shard.
+        loads[least] += cost_sec(job).max(1.0);
+        least + 1 == shard.index() as usize
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What becomes of a frame before it reaches the graph: what was done to its file, who reads it, and how it becomes a square.
 //!
-//! Not for doing it: `decode` does. Invariant: every transform of a recipe gives squares of `crop` pixels, whatever the
+//! Part of a recipe, and of what a [`FrameSource`](super::FrameSource) is asked for. Invariant: every transform of a recipe gives squares of `crop` pixels, whatever the
 //! video's shape. A recipe without `reader` and `prepare` is one of version 0.1 and means what that computed, and is written
 //! without them again, so that its fingerprint stays.
 

@@ -1,4 +1,4 @@
-//! The read stage: sentences alone, in batches of equal length, to the models that need no frames.
+//! The text stage: sentences alone, in batches of equal length, to the models that need no frames.
 //!
 //! Not for making tokens. Invariant: a sentence is in exactly one batch, with none of another length, so that no padding
 //! is added that its rule does not ask for.

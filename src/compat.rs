@@ -1,0 +1,25 @@
+//! Whether the faults of the original code are reproduced: one switch for grids, stores and evaluators.
+//!
+//! What it changes is said where it is read: `grid` for sampled frames, each evaluator of `metric` for scores.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether faults of the original code that change numbers are reproduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// As the released code does it: 30 frames a second assumed, a short file squeezed, frame -1 is the last one.
+    AsReleased,
+    /// As it was meant: positions from real timestamps, rows past the end of the file are missing, not squeezed.
+    Fixed,
+}
+
+impl Compat {
+    /// The name that recipes and stores use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compat::AsReleased => "as-released",
+            Compat::Fixed => "fixed",
+        }
+    }
+}
