@@ -59,6 +59,10 @@ pub mod pipeline;
 
 pub mod verify;
 
+pub mod features;
+
+pub mod labels;
+
 pub mod convert;
 
 pub mod import;

@@ -7,10 +7,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use egofx::convert::{
-    CONSUMERS, Clips, Consumer, Job, MAX_POSITIONS, METADATA_FILE, Missing, Need, Resample, RowRule, Source, Written,
-    convert,
-};
+use egofx::convert::{CONSUMERS, Clips, Consumer, Job, METADATA_FILE, Need, Written, convert};
+use egofx::features::{Missing, Resample, RowRule, Source};
+use egofx::labels::nlq::MAX_POSITIONS;
 use egofx::manifest::Manifest;
 use egofx::queries::Queries;
 
@@ -139,7 +138,7 @@ impl Convert {
         let manifest = self.manifest.as_deref().map(Manifest::read).transpose()?;
         let named = manifest.as_ref().zip(self.manifest.clone());
         Ok(Job {
-            clips: Clips::new(named, source.as_ref())?,
+            clips: Clips::new(named, source.as_ref()),
             source,
             tokens,
             shots,

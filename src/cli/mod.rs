@@ -47,7 +47,9 @@ use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use egofx::convert::ConvertError;
+use egofx::features::FeatureError;
 use egofx::import::ImportError;
+use egofx::labels::LabelError;
 use egofx::metric::qfvs;
 use egofx::store::StoreError;
 use egofx::{foreign, text};
@@ -195,17 +197,31 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn is_failure(cause: &(dyn Error + 'static)) -> bool {
-    let of_store = |error: &StoreError| {
-        matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. })
-    };
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
         return error.raw_os_error() == Some(libc::EIO) || no_room.contains(&error.kind());
     }
+    let of_store = |error: &StoreError| {
+        matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. })
+    };
+    matches!(cause.downcast_ref(), Some(ConvertError::Write { .. })) || store_error(cause).is_some_and(of_store)
+}
+
+/// The error of a store that `cause` is or passes on: transparent errors are not links of a chain.
+fn store_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e StoreError> {
+    let of_features = |error: &'e FeatureError| match error {
+        FeatureError::Store(error) => Some(error),
+        _ => None,
+    };
+    let of_labels = |error: &'e LabelError| match error {
+        LabelError::Features(error) => of_features(error),
+        _ => None,
+    };
     match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(ConvertError::Write { .. }), _) => true,
-        (Some(ConvertError::Store(error)), _) | (_, Some(ImportError::Store(error))) => of_store(error),
-        _ => cause.downcast_ref().is_some_and(of_store),
+        (Some(ConvertError::Features(error)), _) => of_features(error),
+        (Some(ConvertError::Labels(error)), _) => of_labels(error),
+        (_, Some(ImportError::Store(error))) => Some(error),
+        _ => cause.downcast_ref().and_then(of_features).or_else(|| cause.downcast_ref()),
     }
 }
 

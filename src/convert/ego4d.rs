@@ -10,9 +10,9 @@ use ndarray::s;
 use serde_json::{Map, Value as Json};
 
 use super::egovlp::{SHAPES, tensor, tensor_of};
-use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, vsgn};
 use crate::checkpoint::Value;
+use crate::features::Features;
 use crate::ids::{ClipUid, VideoUid};
 use crate::store::RowKind;
 use crate::time::TimeSpan;

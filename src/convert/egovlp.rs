@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, vsgn};
 use crate::checkpoint::{Tensor, Value};
+use crate::features::Features;
 use crate::ids::{ClipUid, UnitUid};
 use crate::store::RowKind;
 use crate::time::TimeSpan;

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::egovlp::tensor_of;
-use super::source::{Features, Source};
-use super::tokens::{TokenReader, Tokens};
-use super::vslnet::{Asked, Place, asked, frames, frames_in, split_name};
+use super::output::split_name;
+use super::vslnet::frames;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::checkpoint::{Tensor, Value};
+use crate::features::{FeatureError, Features, Source, TokenReader, Tokens};
+use crate::labels::nlq::{NlqLabel, NlqQuery, nlq_queries, rows_in};
 use crate::store::RowKind;
 use crate::text::{question, stripped};
 
@@ -29,7 +30,7 @@ pub(super) const CONSUMER: Consumer = Consumer {
 fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let mut tokens = TokenReader::new(job.tokens()?);
-    let (queries, notes) = asked(CONSUMER.name, job.queries()?)?;
+    let (queries, notes) = nlq_queries(CONSUMER.name, job.queries()?)?;
     let mut written = Written { notes, ..Written::default() };
     let mut numbers: BTreeMap<&str, i64> = BTreeMap::new();
     for asked in &queries {
@@ -37,8 +38,8 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
         let features = fused(source, asked)?;
         let text = tokens.read(&features.video_uid, asked.query.id)?;
         // A fused unit covers its clip, and says so.
-        let num_frames = features.span.map_or_else(|| frames(job, asked.query.clip_uid), |span| Ok(frames_in(span)))?;
-        let place = Place::new(asked.window, num_frames, features.meta.len().min(job.max_positions));
+        let num_frames = features.span.map_or_else(|| frames(job, asked.query.clip_uid), |span| Ok(rows_in(span)))?;
+        let place = NlqLabel::new(asked.window, num_frames, features.meta.len().min(job.max_positions));
         let name = format!("{}/feat_{number}.pt", split_name(asked.split)?);
         output.torch(&name, &dict(asked, *number, &place, &features, text))?;
         written.count(features.meta.len());
@@ -48,9 +49,9 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
 }
 
 /// The windows of the query's clip after they have met it.
-fn fused(source: &Source, asked: &Asked) -> Result<Features, ConvertError> {
+fn fused(source: &Source, asked: &NlqQuery) -> Result<Features, ConvertError> {
     let query_id = asked.query.id;
-    let absent = || ConvertError::NoQuery { path: source.path().to_owned(), query_id: query_id.to_owned() };
+    let absent = || FeatureError::NoQuery { path: source.path().to_owned(), query_id: query_id.to_owned() };
     let features = source.read(source.find_query(query_id)?.ok_or_else(absent)?)?;
     match &features.query_id {
         Some(found) if found != query_id => Err(absent()),
@@ -59,7 +60,7 @@ fn fused(source: &Source, asked: &Asked) -> Result<Features, ConvertError> {
 }
 
 /// The keys and types of the original, in its order.
-fn dict(asked: &Asked, number: i64, place: &Place, features: &Features, text: Tokens) -> Value {
+fn dict(asked: &NlqQuery, number: i64, place: &NlqLabel, features: &Features, text: Tokens) -> Value {
     let count = |value: i64| Value::Tensor(Tensor::from_i64(vec![], &[value]));
     let seconds = |value: f64| Value::Tensor(Tensor::scalar_f64(value));
     let mask: Vec<i64> = text.padded.iter().map(|padded| i64::from(!padded)).collect();

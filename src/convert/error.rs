@@ -6,15 +6,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::features::FeatureError;
 use crate::ids::{ClipUid, IdError, UnitUid};
-use crate::store::{RowKind, StoreError};
+use crate::labels::LabelError;
+use crate::store::RowKind;
 
 /// Why features could not be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// The store could not be read.
+    /// Features could not be read.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Features(#[from] FeatureError),
+    /// The table of queries does not say what the format needs.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     /// No consumer bears this name.
     #[error("no format is called {found:?}, expected one of {known}")]
     Unknown {
@@ -22,32 +27,6 @@ pub enum ConvertError {
         found: String,
         /// The names in use.
         known: String,
-    },
-    /// A folder that holds no feature set, or several.
-    #[error("{}: expected one feature set, found {}; name its folder", path.display(), if found.is_empty() { "none" } else { found })]
-    NotOneStore {
-        /// The folder.
-        path: PathBuf,
-        /// The feature sets in it.
-        found: String,
-    },
-    /// A rate at which rows of a unit would be copied over and over.
-    #[error("unit {unit}: {wanted} rows per second make {rows} rows of {found}; give a lower --resample-rows-per-sec")]
-    TooMany {
-        /// The unit.
-        unit: UnitUid,
-        /// Its rows.
-        found: usize,
-        /// What they would become.
-        rows: usize,
-        /// Rows per second that were asked for.
-        wanted: f64,
-    },
-    /// A store without units.
-    #[error("{}: no unit is committed", path.display())]
-    NoUnits {
-        /// The folder of the store.
-        path: PathBuf,
     },
     /// An input that the format cannot do without.
     #[error("{format} needs {what}")]
@@ -69,14 +48,6 @@ pub enum ConvertError {
         /// What rows there are.
         found: RowKind,
     },
-    /// A query that has no features.
-    #[error("{}: no features of query {query_id:?}", path.display())]
-    NoQuery {
-        /// The folder of the store.
-        path: PathBuf,
-        /// The query.
-        query_id: String,
-    },
     /// A clip whose place in its video nobody gives.
     #[error("clip {clip_uid}: expected its start and end in the video, found none in {}", looked.join(" or "))]
     NoSpan {
@@ -85,28 +56,6 @@ pub enum ConvertError {
         /// Where they were looked for.
         looked: Vec<String>,
     },
-    /// The table of queries lacks a column.
-    #[error("{format} needs a table of queries with the column {column:?}, found {found}")]
-    NoColumn {
-        /// The format.
-        format: &'static str,
-        /// The column.
-        column: &'static str,
-        /// The further columns of the table.
-        found: String,
-    },
-    /// A cell that means nothing in its column.
-    #[error("query {query_id:?}: {column}: expected {expected}, found {found:?}")]
-    Cell {
-        /// The row.
-        query_id: String,
-        /// The column.
-        column: &'static str,
-        /// What it should be.
-        expected: &'static str,
-        /// The cell.
-        found: String,
-    },
     /// A split that would become a file's name and is not fit for one.
     #[error("split {split:?} cannot be the name of a file: {cause}")]
     Split {
@@ -114,54 +63,6 @@ pub enum ConvertError {
         split: String,
         /// Why not.
         cause: IdError,
-    },
-    /// Rows without features, and nothing said of what should become of them.
-    #[error(
-        "unit {unit}: {missing} of {rows} rows have no features (the first is row {first}); say what becomes of them: --missing zero, nan or drop"
-    )]
-    Missing {
-        /// The unit.
-        unit: UnitUid,
-        /// Its rows.
-        rows: usize,
-        /// Rows without features.
-        missing: usize,
-        /// The first of them.
-        first: usize,
-    },
-    /// A row that is not where its reader will look for it.
-    #[error(
-        "unit {unit}: row {row} begins at {found_sec:.2} s, and {rows_per_sec} rows a second put it at {expected_sec:.2} s, which is \
-         more than a row off: who reads it is told no times. --resample-rows-per-sec {rows_per_sec} puts rows where they \
-         belong by their times, --allow-drift leaves them as they are"
-    )]
-    Drift {
-        /// The unit.
-        unit: UnitUid,
-        /// The first such row.
-        row: usize,
-        /// Second at which it begins.
-        found_sec: f64,
-        /// Second at which it should begin.
-        expected_sec: f64,
-        /// Rows per second by the contract.
-        rows_per_sec: f64,
-    },
-    /// Nothing is left of a unit.
-    #[error("unit {unit}: none of its {rows} rows has features")]
-    NothingLeft {
-        /// The unit.
-        unit: UnitUid,
-        /// Its rows.
-        rows: usize,
-    },
-    /// Rows that are no windows side by side cannot be put on another grid.
-    #[error("{}: only windows can be resampled, its rows are of kind {}", path.display(), found.name())]
-    NoGrid {
-        /// The folder of the store.
-        path: PathBuf,
-        /// What rows there are.
-        found: RowKind,
     },
     /// A part of a video where whole ones are wanted.
     #[error("{}: {format} takes whole videos, unit {unit} is a part of one", path.display())]
@@ -213,14 +114,6 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
-    },
-    /// A video's shots cannot be cut or packed.
-    #[error("video {video}: {why}")]
-    Shots {
-        /// The video.
-        video: ClipUid,
-        /// What is wrong with its shots.
         why: String,
     },
     /// A video whose name has no number, by which the QFVS code knows it.

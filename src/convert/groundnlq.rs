@@ -12,11 +12,11 @@ use heed::types::{Bytes, Str};
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions};
 use serde_json::json;
 
-use super::source::Source;
-use super::tokens::TokenReader;
-use super::vslnet::{Asked, asked, split_name};
+use super::output::split_name;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, npy};
+use crate::features::{Source, TokenReader};
 use crate::ids::UnitUid;
+use crate::labels::nlq::{NlqQuery, nlq_queries};
 use crate::store::RowKind;
 
 pub(super) const CONSUMER: Consumer = Consumer {
@@ -35,7 +35,7 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
     let mut written = write_videos(source, output)?;
     if let Some(queries) = &job.queries {
-        let (mut queries, notes) = asked(CONSUMER.name, queries)?;
+        let (mut queries, notes) = nlq_queries(CONSUMER.name, queries)?;
         written.notes.extend(notes);
         // GroundNLQ ends where a listed clip is not in the map.
         let listed = queries.len();
@@ -66,7 +66,7 @@ fn write_videos(source: &Source, output: &Output) -> Result<Written, ConvertErro
     Ok(written)
 }
 
-fn write_texts(job: &Job, tokens: &Source, queries: &[Asked], output: &Output) -> Result<(), ConvertError> {
+fn write_texts(job: &Job, tokens: &Source, queries: &[NlqQuery], output: &Output) -> Result<(), ConvertError> {
     let mut lmdb = Lmdb::create(output, "text_features", room(tokens) + queries.len() as u64 * OVERHEAD_BYTES)?;
     let mut reader = TokenReader::new(tokens);
     for asked in queries {
@@ -84,8 +84,8 @@ fn room(source: &Source) -> u64 {
 }
 
 /// The queries as GroundNLQ lists them, a file for each split.
-fn write_list(job: &Job, queries: &[Asked], output: &Output) -> Result<(), ConvertError> {
-    let mut splits: BTreeMap<&str, Vec<&Asked>> = BTreeMap::new();
+fn write_list(job: &Job, queries: &[NlqQuery], output: &Output) -> Result<(), ConvertError> {
+    let mut splits: BTreeMap<&str, Vec<&NlqQuery>> = BTreeMap::new();
     for asked in queries {
         splits.entry(asked.split).or_default().push(asked);
     }
@@ -96,7 +96,7 @@ fn write_list(job: &Job, queries: &[Asked], output: &Output) -> Result<(), Conve
     Ok(())
 }
 
-fn line(job: &Job, asked: &Asked) -> Result<String, ConvertError> {
+fn line(job: &Job, asked: &NlqQuery) -> Result<String, ConvertError> {
     let (_, span) = job.clips.span(asked.query.clip_uid)?;
     let mut record = json!({
         "query": asked.query.text,

@@ -9,8 +9,8 @@ use ::hdf5::{Dataset, File, Group, H5Type};
 use ndarray::Array1;
 use serde_json::Value;
 
-use super::source::Features;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use crate::features::Features;
 use crate::store::hdf5::{create_file, unicode, write_attribute};
 use crate::store::{RowKind, RowMeta, scales};
 

@@ -4,6 +4,7 @@
 //! too. Invariant: an output is complete under its name or not there, and memory does not grow with the number of units.
 
 mod actionformer;
+mod clips;
 mod ego4d;
 mod egovlp;
 mod egovlpv2;
@@ -14,11 +15,8 @@ mod moments;
 mod npy;
 mod output;
 mod parquet;
-pub mod qfvs;
-mod rows;
-mod source;
+mod qfvs;
 mod text;
-mod tokens;
 mod vsgn;
 mod vslnet;
 
@@ -27,13 +25,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use clips::Clips;
 pub use error::ConvertError;
 pub use output::Output;
-pub use rows::{Missing, Resample, RowRule, average, boundaries};
-pub use source::{Clips, Features, Source};
-pub use tokens::{TokenReader, Tokens};
-pub use vslnet::{Asked, MAX_POSITIONS, Place, asked, frames_in, window_indices};
 
+use crate::features::Source;
 use crate::queries::Queries;
 use crate::store::RowKind;
 

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::vslnet::cells;
 use super::{ConvertError, Job};
 use crate::ids::ClipUid;
+use crate::labels::cells;
 use crate::queries::Queries;
 
 /// What VSGN calls class 0.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{ConvertError, METADATA_FILE};
 use crate::checkpoint::{Value, none_announced, write_torch_value};
 use crate::durable::{self, Existing, Partial};
+use crate::ids::ClipUid;
 
 /// The folder that a conversion writes.
 pub struct Output {
@@ -85,6 +86,17 @@ fn check_free(target: &Path, force: bool) -> Result<(), ConvertError> {
         (true, true) => Ok(()),
         (true, false) => Err(ConvertError::NotOurs { path }),
         (false, _) => Err(ConvertError::Exists { path }),
+    }
+}
+
+/// What a split's file is called, `all` for queries without a split.
+pub(super) fn split_name(split: &str) -> Result<String, ConvertError> {
+    if split.is_empty() {
+        return Ok("all".to_owned());
+    }
+    match ClipUid::parse(split) {
+        Ok(name) => Ok(name.to_string()),
+        Err(cause) => Err(ConvertError::Split { split: split.to_owned(), cause }),
     }
 }
 

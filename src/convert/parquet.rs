@@ -15,8 +15,8 @@ use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, Strin
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::hdf5::EVERY_KIND;
-use super::source::{Features, Source};
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use crate::features::{Features, Source};
 use crate::store::Dtype;
 use crate::store::parquet::{element, row_columns, row_fields, writer_properties};
 

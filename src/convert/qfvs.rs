@@ -2,24 +2,22 @@
 //!
 //! Not for the features: shots seen with each prompt are a store, and rows by which a video is cut into segments are
 //! another. Tensors are read while they are written, since the file has several GB. Where shots are more or fewer than
-//! those that were seen with a prompt, nothing is written. [`pairs`], [`Video`] and [`prompted`] are also what our own
-//! training packs its samples by.
+//! those that were seen with a prompt, nothing is written.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView3};
+use ndarray::ArrayView3;
 
-use super::source::Source;
-use super::vslnet::cells;
 use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
 use crate::checkpoint::{Dtype, Tensor, TensorInfo, Value, write_torch_value};
-use crate::ids::{ClipUid, UnitUid};
-use crate::qfvs::{LayoutError, Limits, SEGMENTS, SHOTS, bounds, pack, segment};
-use crate::queries::Queries;
-use crate::store::{LedgerEntry, RowKind};
+use crate::features::{FeatureError, Source};
+use crate::ids::ClipUid;
+use crate::labels::LabelError;
+use crate::labels::qfvs::{Pair, Video, pairs, prompted};
+use crate::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
+use crate::store::RowKind;
 
 pub(super) const CONSUMER: Consumer = Consumer {
     name: "qfvs-pt",
@@ -40,32 +38,6 @@ const FILE: &str = "EgoVLPv2_features.pt";
 const PLACES: usize = SEGMENTS * SHOTS;
 /// Videos that the original's dict has whether or not they have queries.
 const VIDEOS: std::ops::RangeInclusive<u64> = 1..=4;
-
-/// A pair of concepts of one video.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair<'q> {
-    /// The video.
-    pub video: &'q ClipUid,
-    /// The concepts, under their own names.
-    pub concepts: [&'q str; 2],
-    /// Ids of the three prompts: of each concept alone, and of both.
-    pub prompts: [&'q str; 3],
-    /// The shots of the true summary, from 1.
-    pub oracle: Vec<usize>,
-}
-
-/// A video's shots.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Video {
-    /// Its name.
-    pub uid: ClipUid,
-    /// First shots of all segments but the first one.
-    pub change_points: Vec<usize>,
-    /// How many there are.
-    pub shots: usize,
-    /// The concepts of each shot; empty if nobody gave them.
-    pub tags: Vec<HashSet<String>>,
-}
 
 fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     let source = job.source()?;
@@ -126,113 +98,11 @@ impl Failed {
     }
 }
 
-/// The pairs of the table, in its order.
-///
-/// # Errors
-/// [`ConvertError::Cell`] for a concept without a prompt of its own, and for a table that is not of QFVS.
-pub fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, ConvertError> {
-    let column = |name| cells(CONSUMER.name, queries, name);
-    let (firsts, seconds, oracles) = (column("concept_1")?, column("concept_2")?, column("oracle_shots")?);
-    let rows: Vec<_> = queries.iter().zip(firsts.zip(seconds)).zip(oracles).collect();
-    let alone: BTreeMap<(&ClipUid, &str), &str> = rows
-        .iter()
-        .filter(|((_, (_, second)), _)| second.is_empty())
-        .map(|((query, (first, _)), _)| ((query.clip_uid, *first), query.id))
-        .collect();
-    let pair = |&((query, (first, second)), oracle): &((_, _), &str)| -> Result<Pair<'_>, ConvertError> {
-        let query: crate::queries::Query = query;
-        let prompt = |concept: &str| {
-            let absent = || ConvertError::Cell {
-                query_id: query.id.to_owned(),
-                column: "concept_1",
-                expected: "a concept that has a prompt of its own in the table",
-                found: concept.to_owned(),
-            };
-            alone.get(&(query.clip_uid, concept)).copied().ok_or_else(absent)
-        };
-        let prompts = [prompt(first)?, prompt(second)?, query.id];
-        let oracle = oracle.split_whitespace().filter_map(|shot| shot.parse().ok()).collect();
-        Ok(Pair { video: query.clip_uid, concepts: [first, second], prompts, oracle })
-    };
-    rows.iter().filter(|((_, (_, second)), _)| !second.is_empty()).map(pair).collect()
-}
-
 /// The number in a video's name.
 fn number(video: &ClipUid) -> Result<u64, ConvertError> {
     let digits: String =
         video.as_str().chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     digits.parse().map_err(|_| ConvertError::NoNumber { video: video.clone() })
-}
-
-impl Video {
-    /// Cuts a video by its rows in the store `shots`; the folder of the `tags` of all videos has the concepts.
-    ///
-    /// # Errors
-    /// [`ConvertError::Shots`] for a video that is not in the store or has other tags, or what reading says.
-    pub fn read(shots: &Source, tags: Option<&Path>, video: &ClipUid) -> Result<Self, ConvertError> {
-        let failed = |why: String| ConvertError::Shots { video: video.clone(), why };
-        let absent = || failed(format!("no shots of it in {}", shots.path().display()));
-        let features = shots.read(shots.find(&UnitUid::from(video)).ok_or_else(absent)?)?;
-        let cut =
-            segment(features.values.mapv(f64::from).view(), Limits::QFVS).map_err(|error| failed(error.to_string()))?;
-        let (shots, change_points) = (features.meta.len(), cut.change_points);
-        let tags = tags.map(|folder| read_tags(folder, video, shots)).transpose()?.unwrap_or_default();
-        Ok(Self { uid: video.clone(), change_points, shots, tags })
-    }
-
-    /// The shots of each segment.
-    pub fn segments(&self) -> Vec<Range<usize>> {
-        // Points of a segmentation are points of these shots.
-        bounds(&self.change_points, self.shots).unwrap_or_default()
-    }
-
-    /// Whether that shot, from 0, shows a concept.
-    pub fn shows(&self, shot: usize, concept: &str) -> bool {
-        self.tags.get(shot).is_some_and(|tags| tags.contains(concept))
-    }
-
-    /// Rows `[shots, dim]` of the unit at `entry`, the video's shots after they have met `prompt`.
-    ///
-    /// # Errors
-    /// [`ConvertError::Shots`] for another number of shots, or what reading says.
-    pub fn rows(&self, source: &Source, entry: &LedgerEntry, prompt: &str) -> Result<Array2<f32>, ConvertError> {
-        let features = source.read(entry)?;
-        let (found, expected) = (features.meta.len(), self.shots);
-        if found == expected {
-            return Ok(features.values);
-        }
-        let why = format!("{found} shots were seen with {prompt:?}, expected {expected}");
-        Err(ConvertError::Shots { video: self.uid.clone(), why })
-    }
-}
-
-/// The unit of a video's shots after they have met a prompt. Shots that meet none, as released, are the same for all
-/// prompts.
-///
-/// # Errors
-/// [`ConvertError::Store`].
-pub fn prompted<'s>(
-    source: &'s Source,
-    video: &ClipUid,
-    prompt: &str,
-) -> Result<Option<&'s LedgerEntry>, ConvertError> {
-    match source.rows() {
-        RowKind::Window => Ok(source.find(&UnitUid::from(video))),
-        _ => source.find_query(prompt),
-    }
-}
-
-/// `Dense_per_shot_tags/P01/P01.txt`: a line for each shot, its concepts with commas between them.
-fn read_tags(folder: &Path, video: &ClipUid, shots: usize) -> Result<Vec<HashSet<String>>, ConvertError> {
-    let path = folder.join(video.as_str()).join(format!("{video}.txt"));
-    let text = fs::read_to_string(&path).map_err(ConvertError::io("read", &path))?;
-    let tags: Vec<HashSet<String>> =
-        text.lines().map(|line| line.trim().split(',').map(str::to_owned).collect()).collect();
-    if tags.len() != shots {
-        let why = format!("{} lists {} shots, expected {shots}", path.display(), tags.len());
-        return Err(ConvertError::Shots { video: video.clone(), why });
-    }
-    Ok(tags)
 }
 
 /// The keys and types of the original, in its order.
@@ -262,10 +132,10 @@ fn dict(pair: &Pair, video: &Video, dim: usize) -> Value {
 
 /// The shots of a video after they have met a prompt, `[20, 200, dim]`.
 fn packed(source: &Source, video: &Video, prompt: &str) -> Result<Tensor, ConvertError> {
-    let absent = || ConvertError::NoQuery { path: source.path().to_owned(), query_id: prompt.to_owned() };
+    let absent = || FeatureError::NoQuery { path: source.path().to_owned(), query_id: prompt.to_owned() };
     let entry = prompted(source, &video.uid, prompt)?.ok_or_else(absent)?;
     let rows = video.rows(source, entry, prompt)?;
-    let failed = |error: LayoutError| ConvertError::Shots { video: video.uid.clone(), why: error.to_string() };
+    let failed = |error: LayoutError| LabelError::Shots { video: video.uid.clone(), why: error.to_string() };
     let packed = pack(rows.view(), &video.change_points).map_err(failed)?;
     let view: ArrayView3<f32> = packed.features.view();
     Ok(Tensor::from_f32(view.shape().to_vec(), view.as_slice().unwrap_or_default()))

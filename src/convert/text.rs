@@ -10,10 +10,10 @@ use std::collections::{HashMap, HashSet};
 use ndarray::Axis;
 
 use super::egovlp::tensor_of;
-use super::source::Features;
-use super::vslnet::split_name;
+use super::output::split_name;
 use super::{Consumer, ConvertError, Job, Need, Takes, Written};
 use crate::checkpoint::{Tensor, Value, write_numpy_dict};
+use crate::features::{FeatureError, Features};
 use crate::queries::Queries;
 use crate::store::RowKind;
 
@@ -88,7 +88,7 @@ fn dicts<'q>(
     let mut dicts: Vec<(&str, Dict)> = Vec::new();
     let mut seen = HashSet::new();
     for (query, split) in queries.iter().zip(splits) {
-        let absent = || ConvertError::NoQuery { path: store.to_owned(), query_id: query.id.to_owned() };
+        let absent = || FeatureError::NoQuery { path: store.to_owned(), query_id: query.id.to_owned() };
         let features = found.remove(query.id).ok_or_else(absent)?;
         if !seen.insert((split, query.text)) {
             continue;

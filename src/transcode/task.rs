@@ -14,9 +14,8 @@ use crate::child;
 use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
 use crate::digest;
 use crate::ids::VideoUid;
-use crate::manifest::{Manifest, Video};
-use crate::plan;
-use crate::shard::Shard;
+use crate::manifest::{Manifest, Video, duration_sec};
+use crate::shard::{Shard, part};
 use crate::store::StoreError;
 
 /// A video to transcode.
@@ -33,14 +32,11 @@ pub struct Task {
 /// The tasks of one shard, longest first. The parts are disjoint, together the first `limit` videos of the manifest, and do
 /// not depend on what is done already.
 pub fn tasks(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> Vec<Task> {
-    let task = |video: &Video| Task {
-        video_uid: video.uid.clone(),
-        path: video.path.clone(),
-        cost_sec: plan::duration_sec(video),
-    };
+    let task =
+        |video: &Video| Task { video_uid: video.uid.clone(), path: video.path.clone(), cost_sec: duration_sec(video) };
     let mut tasks: Vec<Task> = manifest.videos.iter().take(limit.unwrap_or(usize::MAX)).map(task).collect();
     tasks.sort_by(|a, b| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
-    plan::part(tasks, shard, |task| task.cost_sec).collect()
+    part(tasks, shard, |task| task.cost_sec).collect()
 }
 
 /// What is to be done about a video.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use egofx::benchmark::BenchmarkError;
 use egofx::checkpoint::CheckpointError;
-use egofx::convert::ConvertError;
 use egofx::decode::ToolsError;
+use egofx::features::FeatureError;
+use egofx::labels::LabelError;
 use egofx::metric::MetricError;
 use egofx::store::StoreError;
 use egofx::text::TextError;
@@ -137,7 +138,10 @@ pub enum TrainError {
     },
     /// Features or tokens that cannot be read.
     #[error(transparent)]
-    Features(#[from] ConvertError),
+    Features(#[from] FeatureError),
+    /// Queries that no labels can be made of.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     /// A store that cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

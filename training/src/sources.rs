@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use egofx::convert::{RowRule, Source};
+use egofx::features::{RowRule, Source};
 use egofx::store::RowKind;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};

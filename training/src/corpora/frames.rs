@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use egofx::decode::{Reader, FfmpegSource, FrameSource, Tools, Fault, Transform, Channels, random_region, HwAccel, VideoInfo, Frame};
+use egofx::decode::{
+    Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo, random_region,
+};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 

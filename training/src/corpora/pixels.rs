@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use egofx::decode::{Region, Filter, Geometry, Transform, Channels};
+use egofx::decode::{Channels, Filter, Geometry, Region, Transform};
 
 /// Mean of ImageNet's red, green and blue.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];

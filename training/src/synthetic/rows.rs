@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use egofx::digest;
-use egofx::ids::{VideoUid, ClipUid, UnitUid};
+use egofx::ids::{ClipUid, UnitUid, VideoUid};
 use egofx::ndarray::Array2;
 use egofx::shard::Shard;
-use egofx::store::{SCHEMA_VERSION, Store, RowBlock, Contract, PlannedUnit, RowKind, RowMeta, Dtype, UnitHeader};
+use egofx::store::{Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, UnitHeader};
 use egofx::time::TimeSpan;
 
 use super::error::SyntheticError;

@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use egofx::convert::Source;
 use egofx::durable;
+use egofx::features::Source;
 use egofx::ids::UnitUid;
 use egofx::metric::mq::{AnnotatedClip, Annotations, Submission, official};
 use egofx::metric::postprocess::{

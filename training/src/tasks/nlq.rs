@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egofx::benchmark::{Benchmark, BenchmarkError, Built, Sources as Files};
-use egofx::convert::{
-    Asked, ConvertError, Place, Source, TokenReader, Tokens, asked, average, frames_in, window_indices,
-};
+use egofx::features::{FeatureError, Source, TokenReader, Tokens, average};
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::labels::nlq::{NlqLabel, NlqQuery, nlq_queries, rows_in, window_indices};
 use egofx::metric::Window;
 use egofx::metric::nlq::{self as metric, Answer};
 use egofx::store::{LedgerEntry, RowKind};
@@ -132,15 +131,15 @@ impl Nlq {
 
     /// Where a query's window lies among `rows` positions of its clip. As released, time is reckoned in whole 1.875ths of
     /// a second; fixed, in seconds.
-    pub fn place(&self, number: usize, rows: usize) -> Place {
+    pub fn place(&self, number: usize, rows: usize) -> NlqLabel {
         let Sample { window, span, .. } = &self.samples[number];
         if self.behaviour == Behaviour::Compat {
-            return Place::new(*window, frames_in(*span), rows);
+            return NlqLabel::new(*window, rows_in(*span), rows);
         }
         let duration = span.duration_sec();
         let (s_time, e_time) = (window[0].max(0.0), window[1].min(duration));
         let (s_ind, e_ind) = window_indices(s_time, e_time, rows, duration);
-        Place { duration, s_time, e_time, v_len: rows, s_ind, e_ind }
+        NlqLabel { duration, s_time, e_time, v_len: rows, s_ind, e_ind }
     }
 
     /// The official scores of predicted windows, best first.
@@ -198,8 +197,8 @@ fn of_file(split: Split, path: &Path, built: &Built) -> Result<Vec<Sample>, Trai
         .flat_map(|video| video.clips.iter().map(move |clip| (&clip.uid, (&video.uid, clip.span))))
         .collect();
     let none = || TrainError::unexpected(path, "queries", "none");
-    let (queries, _) = asked("nlq", built.queries.as_ref().ok_or_else(none)?)?;
-    let sample = |asked: &Asked| {
+    let (queries, _) = nlq_queries("nlq", built.queries.as_ref().ok_or_else(none)?)?;
+    let sample = |asked: &NlqQuery| {
         let (video_uid, span) = spans.get(asked.query.clip_uid)?;
         Some(Sample {
             split,
@@ -290,7 +289,7 @@ fn tokens_of(reader: &mut TokenReader, sample: &Sample) -> Result<Option<Tokens>
     for name in names(sample) {
         match reader.read(&sample.video_uid, &name) {
             Ok(tokens) => return Ok(Some(tokens)),
-            Err(ConvertError::NoQuery { .. }) => {}
+            Err(FeatureError::NoQuery { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egofx::benchmark::{Benchmark, BenchmarkError, Sources as Files};
-use egofx::convert::Source;
-use egofx::convert::qfvs::{Pair, Video, pairs, prompted};
+use egofx::features::Source;
 use egofx::ids::{ClipUid, UnitUid};
+use egofx::labels::qfvs::{Pair, Video, pairs, prompted};
 use egofx::metric::qfvs::{SemanticMatch, ShotTags, read_tags, score, semantic_match, summary_of, tags_of};
 use egofx::queries::Queries;
 use egofx::store::RowKind;

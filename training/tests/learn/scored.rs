@@ -1,7 +1,7 @@
 //! What `egofx eval` says of predictions, by the command that `egofx-train predict` prints.
 
 use egofx::compat::Compat;
-use egofx::metric::{Report, Inputs, EVALUATORS};
+use egofx::metric::{EVALUATORS, Inputs, Report};
 
 /// The report of a printed command. Without its `--compat` it is the same, for the note beside the predictions says that too.
 pub fn by_command(words: &[String]) -> Report {

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use egofx::convert::qfvs::Video;
+use egofx::labels::qfvs::Video;
 use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //!
 //! Not for the network. A clip's positions are its rows, or means of them where there are more rows than positions.
 
-use egofx::convert::Place;
+use egofx::labels::nlq::NlqLabel;
 use egofx::metric::Window;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
@@ -36,7 +36,7 @@ pub struct Tables {
 /// Queries that are computed together.
 pub struct Batch {
     samples: Vec<usize>,
-    places: Vec<Place>,
+    places: Vec<NlqLabel>,
     video: Padded,
     query: Padded,
     targets: Targets,
@@ -86,7 +86,7 @@ impl Learner for NlqHead {
 
     fn batch(data: &Nlq, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let rows = samples.iter().map(|&number| data.rows(number)).collect::<Result<Vec<_>, _>>()?;
-        let places: Vec<Place> =
+        let places: Vec<NlqLabel> =
             samples.iter().zip(&rows).map(|(&number, rows)| data.place(number, rows.nrows())).collect();
         let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
         let tokens: Vec<_> = samples.iter().map(|&number| data.tokens(number)).collect();
@@ -145,7 +145,7 @@ impl Learner for NlqHead {
     }
 }
 
-fn targets(places: &[Place]) -> Targets {
+fn targets(places: &[NlqLabel]) -> Targets {
     let length = places.iter().map(|place| place.v_len).max().unwrap_or_default();
     let labels: Vec<Labels> = places.iter().map(|place| Labels::new(place, length)).collect();
     let highlights: Vec<f32> = labels.iter().flat_map(|labels| labels.highlights.iter().copied()).collect();

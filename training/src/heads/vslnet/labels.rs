@@ -1,10 +1,10 @@
 //! What VSLNet should say of a query: the positions of its window, and those to highlight.
 //!
-//! Not for where a window lies among a clip's positions; that is [`Place`]. Invariant: both ends lie in the highlight.
+//! Not for where a window lies among a clip's positions; that is [`NlqLabel`]. Invariant: both ends lie in the highlight.
 
 use std::ops::RangeInclusive;
 
-use egofx::convert::Place;
+use egofx::labels::nlq::NlqLabel;
 
 /// How far the highlight reaches beyond either end of the window, as a part of the window's length.
 const EXTENSION: f64 = 0.1;
@@ -29,7 +29,7 @@ pub struct Labels {
 
 impl Labels {
     /// Of a window at `place`, in a batch of `positions` positions, at least those of the clip.
-    pub fn new(place: &Place, positions: usize) -> Self {
+    pub fn new(place: &NlqLabel, positions: usize) -> Self {
         let mut highlights = vec![0.0; positions];
         highlights[highlight(place.s_ind, place.e_ind, place.v_len)].fill(1.0);
         Self { start: place.s_ind as i64, end: place.e_ind as i64, highlights }
@@ -55,11 +55,11 @@ mod tests {
 
     #[test]
     fn labels_count_in_the_positions_of_the_clip_and_fill_those_of_the_batch() {
-        let place = Place::new([160.0, 320.0], 900, 12);
+        let place = NlqLabel::new([160.0, 320.0], 900, 12);
         let labels = Labels::new(&place, 14);
         assert_eq!((labels.start, labels.end), (4, 7));
         assert_eq!(labels.highlights, [0., 0., 0., 0., 1., 1., 1., 1., 0., 0., 0., 0., 0., 0.]);
-        let nothing = Labels::new(&Place::new([50.0, 50.0], 900, 12), 12);
+        let nothing = Labels::new(&NlqLabel::new([50.0, 50.0], 900, 12), 12);
         assert_eq!((nothing.start, nothing.end, nothing.highlights[0]), (0, 0, 1.0));
     }
 }

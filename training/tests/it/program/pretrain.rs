@@ -5,10 +5,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use egofx::benchmark::{Sources, Benchmark};
+use egofx::benchmark::{Benchmark, Sources};
 use egofx::grid::egoclip::EGOCLIP_PIECES;
 use egofx::shard::Shard;
-use egofx::transcode::{Size, Transcoder, PRESETS, Settings, AUDIO, tasks, run};
+use egofx::transcode::{AUDIO, PRESETS, Settings, Size, Transcoder, run, tasks};
 use egofx_train::checkpoint;
 use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};

@@ -5,8 +5,9 @@
 
 use ndarray::{Array2, s};
 
-use super::ConvertError;
-use super::source::{Features, Source};
+use super::error::FeatureError;
+use super::reader::Source;
+use super::unit::Features;
 use crate::ids::{UnitUid, VideoUid};
 
 /// The tokens of one query.
@@ -19,7 +20,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Those that are part of the sentence.
-    pub(super) fn sentence(&self) -> Array2<f32> {
+    pub fn sentence(&self) -> Array2<f32> {
         let kept: Vec<usize> = (0..self.padded.len()).filter(|&row| !self.padded[row]).collect();
         self.values.select(ndarray::Axis(0), &kept)
     }
@@ -40,9 +41,9 @@ impl<'s> TokenReader<'s> {
     /// The tokens of the query about a clip of that video.
     ///
     /// # Errors
-    /// [`ConvertError::NoQuery`], [`ConvertError::Store`].
-    pub fn read(&mut self, video_uid: &VideoUid, query_id: &str) -> Result<Tokens, ConvertError> {
-        let absent = || ConvertError::NoQuery { path: self.source.path().to_owned(), query_id: query_id.to_owned() };
+    /// [`FeatureError::NoQuery`], [`FeatureError::Store`].
+    pub fn read(&mut self, video_uid: &VideoUid, query_id: &str) -> Result<Tokens, FeatureError> {
+        let absent = || FeatureError::NoQuery { path: self.source.path().to_owned(), query_id: query_id.to_owned() };
         let unit = UnitUid::from(video_uid);
         if self.last.as_ref().is_none_or(|last| last.unit != unit) {
             self.last = Some(self.source.read(self.source.find(&unit).ok_or_else(absent)?)?);

@@ -6,8 +6,8 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use serde::Serialize;
 
-use super::ConvertError;
-use super::source::Features;
+use super::error::FeatureError;
+use super::unit::Features;
 use crate::store::RowMeta;
 
 /// What becomes of rows that have no features.
@@ -63,8 +63,8 @@ impl RowRule {
 /// evenly by whole numbers of frames, and move their last window back.
 ///
 /// # Errors
-/// [`ConvertError::Drift`] for the first row that is further away. Never where rows do not follow one another in time.
-pub(super) fn check_places(rule: &RowRule, rows_per_sec: f64, features: &Features) -> Result<(), ConvertError> {
+/// [`FeatureError::Drift`] for the first row that is further away. Never where rows do not follow one another in time.
+pub(super) fn check_places(rule: &RowRule, rows_per_sec: f64, features: &Features) -> Result<(), FeatureError> {
     let by_time = matches!(rule.resample, Some(Resample::RowsPerSec(_)));
     if rule.allow_drift || by_time || rows_per_sec <= 0.0 {
         return Ok(());
@@ -76,7 +76,7 @@ pub(super) fn check_places(rule: &RowRule, rows_per_sec: f64, features: &Feature
     let away = |(row, found): &(usize, f64)| (found - expected(*row)).abs() * rows_per_sec > 1.001;
     starts.into_iter().find(away).map_or(Ok(()), |(row, found_sec)| {
         let (unit, expected_sec) = (features.unit.clone(), expected(row));
-        Err(ConvertError::Drift { unit, row, found_sec, expected_sec, rows_per_sec })
+        Err(FeatureError::Drift { unit, row, found_sec, expected_sec, rows_per_sec })
     })
 }
 
@@ -86,7 +86,7 @@ fn start_sec(features: &Features) -> f64 {
 }
 
 /// Does what `rule` says to rows that come `rows_per_sec` to the second.
-pub(super) fn apply(rule: &RowRule, rows_per_sec: f64, mut features: Features) -> Result<Features, ConvertError> {
+pub(super) fn apply(rule: &RowRule, rows_per_sec: f64, mut features: Features) -> Result<Features, FeatureError> {
     treat_missing(rule.missing, &mut features)?;
     match rule.resample {
         Some(Resample::Rows(most)) if features.meta.len() > most => shorten(&mut features, most),
@@ -103,7 +103,7 @@ pub(super) fn apply(rule: &RowRule, rows_per_sec: f64, mut features: Features) -
 /// Windows that EgoVLP computed at a time.
 const GROUP: usize = 4;
 
-fn treat_missing(rule: Missing, features: &mut Features) -> Result<(), ConvertError> {
+fn treat_missing(rule: Missing, features: &mut Features) -> Result<(), FeatureError> {
     let absent: Vec<bool> = features
         .meta
         .iter()
@@ -114,7 +114,7 @@ fn treat_missing(rule: Missing, features: &mut Features) -> Result<(), ConvertEr
     let (rows, missing) = (absent.len(), absent.iter().filter(|&&absent| absent).count());
     match rule {
         Missing::Refuse => {
-            return Err(ConvertError::Missing { unit: features.unit.clone(), rows, missing, first });
+            return Err(FeatureError::Missing { unit: features.unit.clone(), rows, missing, first });
         }
         Missing::Nan => {}
         Missing::Zero => {
@@ -122,7 +122,7 @@ fn treat_missing(rule: Missing, features: &mut Features) -> Result<(), ConvertEr
             rows.for_each(|(mut row, _)| row.fill(0.0));
         }
         Missing::Drop if missing == rows => {
-            return Err(ConvertError::NothingLeft { unit: features.unit.clone(), rows });
+            return Err(FeatureError::NothingLeft { unit: features.unit.clone(), rows });
         }
         Missing::Drop => {
             let kept: Vec<usize> = (0..rows).filter(|&row| !absent[row]).collect();
@@ -146,7 +146,7 @@ const MOST_FOR_ONE: usize = 4096;
 /// Puts rows, of which `stored` were meant to begin every second, on a grid of `wanted` per second, by their times: a row
 /// lasts until the next one begins, and a new row is the mean of those whose middle it holds or, if it holds none, the one
 /// that its own middle falls into.
-fn resample(features: &mut Features, stored: f64, wanted: f64) -> Result<(), ConvertError> {
+fn resample(features: &mut Features, stored: f64, wanted: f64) -> Result<(), FeatureError> {
     let start_sec = start_sec(features);
     let starts: Vec<f64> = features.meta.iter().map(|meta| meta.start_sec).collect();
     let Some(end_sec) = starts.last().map(|last| last + 1.0 / stored) else { return Ok(()) };
@@ -154,7 +154,7 @@ fn resample(features: &mut Features, stored: f64, wanted: f64) -> Result<(), Con
     let middles: Vec<f64> = (0..starts.len()).map(middle).collect();
     let rows = ((end_sec - start_sec) * wanted).round_ties_even().max(1.0) as usize;
     if rows / MOST_FOR_ONE >= starts.len() {
-        return Err(ConvertError::TooMany { unit: features.unit.clone(), found: starts.len(), rows, wanted });
+        return Err(FeatureError::TooMany { unit: features.unit.clone(), found: starts.len(), rows, wanted });
     }
     let edge = |row: usize| start_sec + row as f64 / wanted;
     let (mut values, mut meta) = (Array2::zeros((rows, features.values.ncols())), Vec::with_capacity(rows));
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    fn treated(missing: Missing, rows: usize) -> Result<Features, ConvertError> {
+    fn treated(missing: Missing, rows: usize) -> Result<Features, FeatureError> {
         apply(&RowRule { missing, ..RowRule::default() }, 1.0, features(rows))
     }
 
