@@ -15,6 +15,14 @@ pub enum Compat {
 }
 
 impl Compat {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::AsReleased, Self::Fixed];
+
+    /// The one that recipes and stores call `name`; `None` for a store that was imported, and for any other text.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|compat| compat.name() == name)
+    }
+
     /// The name that recipes and stores use.
     pub fn name(self) -> &'static str {
         match self {

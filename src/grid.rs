@@ -11,6 +11,7 @@ mod clock;
 pub mod egoclip;
 pub mod segments;
 mod single;
+mod window;
 
 use std::ops::Range;
 
@@ -21,21 +22,14 @@ pub use clock::Pace;
 use egoclip::Pick;
 use segments::{edges, middle, middles, positions};
 pub use single::{Edges, keyframe_list, rounded_frame_list};
+pub use window::{EGOVLP_FPS, EGOVLP_WINDOWS_PER_SEC, END_TOLERANCE_SEC, Window, ends_with};
+use window::{repeats, shown_at};
 
 use crate::compat::Compat;
 use crate::time::{Fps, TimeSpan, Timeline};
 
-/// Windows per second of EgoVLP and EgoVLPv2 (`1.87`, not 30/16 = 1.875).
-pub const EGOVLP_WINDOWS_PER_SEC: f64 = 1.87;
 /// Windows that EgoVLP's extractors compute at once.
 pub const EGOVLP_BATCH: u64 = 4;
-/// The frame rate that EgoVLP's code assumes for every file.
-pub const EGOVLP_FPS: f64 = 30.0;
-
-/// How far an annotation may end after the last frame and still mean "the end", in seconds: one EgoVLP window. Ego4D's
-/// clips end up to that much late, and the original sampler squeezes them by as much.
-pub const END_TOLERANCE_SEC: f64 = 1.0 / EGOVLP_WINDOWS_PER_SEC;
-
 /// How windows are laid over a clip. Part of a recipe: every field changes the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -120,20 +114,6 @@ pub enum Tail {
     Backpad,
     /// One more window, filled up with repeats of the last frame, and flagged as padded.
     Pad,
-}
-
-/// One row to be: the frames that the backbone sees, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Window {
-    /// Frame indices in presentation order; equal neighbours are repeats. An index at or past the number of frames of
-    /// the file names a frame that is not there.
-    pub frames: Vec<u64>,
-    /// Second at which the time begins that the row stands for.
-    pub start_sec: f64,
-    /// Second at which it ends, exclusive.
-    pub end_sec: f64,
-    /// Whether a frame is repeated to fill the window.
-    pub padded: bool,
 }
 
 impl Grid {
@@ -256,16 +236,6 @@ impl Grid {
     }
 }
 
-/// The frame on the screen at second `t`; past the end, the one that would be there at the mean rate.
-fn shown_at(timeline: &Timeline, t: f64) -> u64 {
-    if t < timeline.end_sec() { timeline.frame_at(t) } else { timeline.position(t).ceil() as u64 }
-}
-
-/// Whether `span` ends with the video, give or take [`END_TOLERANCE_SEC`].
-pub fn ends_with(timeline: &Timeline, span: TimeSpan) -> bool {
-    span.end_sec <= timeline.end_sec() + END_TOLERANCE_SEC
-}
-
 /// N of EgoVLP's formula: sampled frames of a clip, `trunc(duration * 1.87 * frames + 1)` in float64.
 fn egovlp_samples(duration_sec: f64, frames: u32) -> u64 {
     (duration_sec * EGOVLP_WINDOWS_PER_SEC * f64::from(frames) + 1.0) as u64
@@ -344,10 +314,6 @@ fn uniform_windows(clock: Clock, span: TimeSpan, fps: Fps, slide: Slide) -> Vec<
         Window { padded: repeats(&frames), frames, start_sec, end_sec }
     };
     slide.over(ticks).map(window).collect()
-}
-
-fn repeats<T: PartialEq>(frames: &[T]) -> bool {
-    frames.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Windows of `frames` picks, `stride` apart.

@@ -7,14 +7,17 @@
 //! makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the stages. A
 //! [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text tower takes.
 //!
-//! Around that: [`transcode`] makes smaller files or pieces of videos; [`convert`] hands stores to other people's code,
+//! Around that: [`transcode`] makes smaller files or pieces of videos; [`features`] and
+//! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
 //! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The
-//! modules below stand in the order of the data; `cli` is in the binary, and nothing imports it.
+//! modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 
+// Ground: used from everywhere, and using nothing above.
 pub mod child;
 pub mod compat;
 pub mod digest;
+pub mod durable;
 pub mod foreign;
 pub mod ids;
 pub mod meter;
@@ -24,57 +27,44 @@ pub mod places;
 pub mod shard;
 pub mod time;
 
+// What there is: videos, clips and queries, and the official files that list them.
+pub mod benchmark;
 pub mod manifest;
-
 pub mod queries;
 
-pub mod benchmark;
-
-pub mod recipe;
-
-pub mod grid;
-
-pub mod plan;
-
-pub mod decode;
-
+// Frames: which of them make a row, and how they are had.
 pub mod audit;
-
+pub mod decode;
+pub mod grid;
 pub mod sample;
 
-pub mod batch;
-
+// Models: checkpoints, text, graphs and what runs them.
 pub mod backbone;
-
+pub mod batch;
 pub mod checkpoint;
-
-pub mod durable;
-
 pub mod export;
 pub mod text;
 
-pub mod store;
-
+// Rows: what is wanted, where it is kept, and the pipeline between.
 pub mod pipeline;
-
+pub mod plan;
+pub mod recipe;
+pub mod store;
 pub mod verify;
 
-pub mod features;
-
-pub mod labels;
-
-pub mod convert;
-
-pub mod import;
-
-pub mod compare;
-
+// Smaller copies and chunk files of videos.
 pub mod transcode;
 
+// Features for others' code, and theirs for ours.
+pub mod compare;
+pub mod convert;
+pub mod features;
+pub mod import;
+pub mod labels;
 pub mod qfvs;
 
-pub mod retrieval;
-
+// Scores.
 pub mod metric;
+pub mod retrieval;
 
 pub use ndarray;

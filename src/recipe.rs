@@ -14,6 +14,7 @@ pub use shipped::{SHIPPED, Shipped};
 
 use crate::backbone::{Card, Towers};
 use crate::compat::Compat;
+use crate::decode::Transform;
 use crate::digest;
 use crate::grid::{Grid, Pace};
 use crate::ids::{ClipUid, IdError};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackboneError, Golden};
+use super::{BackboneError, Dim, Element, Golden, Tensor};
 use crate::digest;
 
 /// A model card. Part of every row's fingerprint.
@@ -51,40 +51,6 @@ pub struct Card {
     pub accuracy: Option<Accuracy>,
     /// An input and what the graph makes of it, computed when the card was written.
     pub golden: Golden,
-}
-
-/// A tensor that goes in or comes out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tensor {
-    /// The graph's name for it.
-    pub name: String,
-    /// Element type.
-    pub dtype: Element,
-    /// Its dimensions.
-    pub shape: Vec<Dim>,
-}
-
-/// A dimension.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Dim {
-    /// Always this long.
-    Fixed(u64),
-    /// As long as the caller likes; equal names are equally long.
-    Named(String),
-}
-
-/// Element type of a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Element {
-    /// 0 to 255: pixels.
-    Uint8,
-    /// Tokens and masks.
-    Int64,
-    /// Everything else.
-    Float32,
 }
 
 /// Words on what is done to frames or sentences.

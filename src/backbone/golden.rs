@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::card::{Dim, Element, Tensor};
 use super::session::{Feed, Outputs};
+use super::tensor::{Dim, Element, Tensor};
 
 /// Most numbers that a card keeps of one output.
 const KEPT: usize = 64;

@@ -12,6 +12,7 @@ mod onnx;
 mod retype;
 mod runtime;
 mod session;
+mod tensor;
 mod text;
 mod towers;
 
@@ -21,12 +22,13 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-pub use card::{Accuracy, Card, Dim, Element, Feature, FrameInput, Preprocessing, Tensor, VideoCard};
+pub use card::{Accuracy, Card, Feature, FrameInput, Preprocessing, VideoCard};
 pub use device::{Device, Precision, Provider};
 pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime};
 pub use session::{Feed, GraphSession, Outputs, SessionOptions};
+pub use tensor::{Dim, Element, Tensor};
 pub use towers::{FusedCards, TextCard, Towers};
 
 use crate::pixels::Pixels;

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::BackboneError;
-use super::card::{Card, Dim, Element, Feature, FrameInput, Tensor, VideoCard};
+use super::card::{Card, Feature, FrameInput, VideoCard};
+use super::tensor::{Dim, Element, Tensor};
 
 /// The cards of all graphs that a recipe's rows come out of.
 #[derive(Debug, Clone, PartialEq, Serialize)]

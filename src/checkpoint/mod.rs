@@ -4,6 +4,7 @@
 //! executed, and a tensor's bytes are read when they are asked for, not before.
 
 mod archive;
+mod dtype;
 mod error;
 mod numpy;
 mod pickle;
@@ -22,13 +23,14 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use numpy::write_numpy_dict;
 pub use saved::Saved;
 pub use seeded::Parameter;
 pub use single::read_one_tensor;
 pub use sniff::Container;
-pub use tensor::{Dtype, Tensor, TensorInfo, Value, first_non_finite};
+pub use tensor::{Tensor, TensorInfo, Value, first_non_finite};
 pub use write::{ReadTensor, none_announced, write_safetensors, write_torch, write_torch_value};
 
 use crate::digest;

@@ -175,7 +175,7 @@ impl Saved {
         let Node::Global(class) = self.pickle.node(*items.get(1)?) else { return None };
         let view = items.get(5).and_then(|view| self.pickle.list(*view));
         let base = view.and_then(|view| self.pickle.int(*view.get(1)?)).unwrap_or_default();
-        Some((self.pickle.text(*items.get(2)?)?.to_owned(), dtype(class)?, usize::try_from(base).ok()?))
+        Some((self.pickle.text(*items.get(2)?)?.to_owned(), storages::dtype(class)?, usize::try_from(base).ok()?))
     }
 
     /// `_reconstruct(ndarray, ...)` with its state `(version, shape, dtype, fortran, bytes)`, or
@@ -282,14 +282,6 @@ impl Saved {
     fn damaged(&self, why: String) -> CheckpointError {
         CheckpointError::Damaged { path: self.path.clone(), why }
     }
-}
-
-/// The element type of a class of storages.
-pub(super) fn dtype(class: &str) -> Option<Dtype> {
-    Dtype::ALL.into_iter().find(|dtype| {
-        let name = super::pickle::storage(*dtype);
-        class.strip_prefix("torch.").is_some_and(|class| class == name || class.strip_prefix("cuda.") == Some(name))
-    })
 }
 
 /// Steps of a contiguous array, in elements.

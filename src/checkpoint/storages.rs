@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use super::torch::check_zip;
 use super::tree::{Node, Pickle};
-use super::{CheckpointError, Container, sniff};
+use super::{CheckpointError, Container, Dtype, sniff};
 
 /// Where the elements of tensors lie.
 #[derive(Debug)]
@@ -134,5 +134,13 @@ fn storage_size<'p>(pickle: &'p Pickle, node: &Node) -> Option<(&'p str, usize)>
     let Node::Persistent(reference) = node else { return None };
     let items = pickle.list(*reference)?;
     let Node::Global(class) = pickle.node(*items.get(1)?) else { return None };
-    Some((pickle.text(*items.get(2)?)?, super::saved::dtype(class)?.size_bytes()))
+    Some((pickle.text(*items.get(2)?)?, dtype(class)?.size_bytes()))
+}
+
+/// The element type of a class of storages.
+pub(super) fn dtype(class: &str) -> Option<Dtype> {
+    Dtype::ALL.into_iter().find(|dtype| {
+        let name = super::pickle::storage(*dtype);
+        class.strip_prefix("torch.").is_some_and(|class| class == name || class.strip_prefix("cuda.") == Some(name))
+    })
 }

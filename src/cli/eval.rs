@@ -148,7 +148,7 @@ fn inputs(evaluator: &Evaluator, matches: &ArgMatches) -> Inputs {
 fn compat(evaluator: &Evaluator, matches: &ArgMatches) -> Option<Compat> {
     evaluator.fixes?;
     let given = matches.get_one::<String>("compat")?;
-    [Compat::AsReleased, Compat::Fixed].into_iter().find(|compat| compat.name() == given)
+    Compat::named(given)
 }
 
 /// For people: a line on what was scored, then the numbers, percentages with two digits.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::child::Child;
-use super::ffmpeg::{COUNTS_FRAMES, FfmpegSource};
+use super::command::{COUNTS_FRAMES, FfmpegSource};
 use super::log_line::{About, Complaint, LogLine, Shown};
 use super::{ProbeError, Tools, input};
 use crate::child::{self, Process, Said};

@@ -6,6 +6,7 @@
 //! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
 mod child;
+mod command;
 mod conversion;
 mod crop;
 mod demuxer;
@@ -33,8 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use child::Child;
+pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use crop::{Region, random_region};
-pub use ffmpeg::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use geometry::Geometry;
 pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::process::Command;
 
 use super::child::Child;
-use super::ffmpeg::{FfmpegSource, HwAccel, reported};
+use super::command::{FfmpegSource, HwAccel, reported};
 use super::graph::Sizes;
 use super::log_line::{About, Complaint, LogLine, Shown};
 use super::order::{Order, Standing};

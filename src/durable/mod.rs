@@ -8,30 +8,17 @@
 
 mod place;
 mod private;
+mod sync;
 
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+pub use place::Existing;
 use place::{Placed, Renaming};
 use private::Private;
-
-/// What may be under the target's name already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Nothing, or the commit fails with [`ErrorKind::AlreadyExists`].
-    Refuse,
-    /// Anything; it is gone after the commit, and stays if that fails.
-    Replace,
-}
-
-impl Existing {
-    /// What is there now may be replaced; what comes meanwhile may not.
-    pub fn as_found(target: &Path) -> Self {
-        if target.symlink_metadata().is_ok() { Self::Replace } else { Self::Refuse }
-    }
-}
+pub use sync::{sync_file, sync_folder};
 
 /// Some files could not be given their names; every target is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -191,27 +178,6 @@ pub fn clean(target: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         cleaned => cleaned,
     }
-}
-
-/// Makes new names in `folder` survive a power cut.
-///
-/// # Errors
-/// Those of the file system. Some network and FUSE file systems cannot sync a folder; their renames are as durable as they
-/// get.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder).and_then(|file| file.sync_all()) {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        synced => synced,
-    }
-}
-
-/// Waits until the bytes of `path` are on the device; this is where a late "disk full" shows.
-///
-/// # Errors
-/// Those of the file system.
-pub fn sync_file(path: &Path) -> io::Result<()> {
-    // Opened for writing because some network file systems flush only then.
-    File::options().write(true).open(path)?.sync_all()
 }
 
 fn name_of(target: &Path) -> Cow<'_, str> {

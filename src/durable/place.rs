@@ -6,7 +6,21 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::Existing;
+/// What may be under the target's name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing, or the commit fails with [`ErrorKind::AlreadyExists`].
+    Refuse,
+    /// Anything; it is gone after the commit, and stays if that fails.
+    Replace,
+}
+
+impl Existing {
+    /// What is there now may be replaced; what comes meanwhile may not.
+    pub fn as_found(target: &Path) -> Self {
+        if target.symlink_metadata().is_ok() { Self::Replace } else { Self::Refuse }
+    }
+}
 
 /// What is to get which name.
 #[derive(Debug)]

@@ -73,9 +73,9 @@ impl Private {
         fn below(folder: &Path) -> io::Result<()> {
             for entry in fs::read_dir(folder)? {
                 let path = entry?.path();
-                if path.symlink_metadata()?.is_dir() { below(&path)? } else { super::sync_file(&path)? }
+                if path.symlink_metadata()?.is_dir() { below(&path)? } else { super::sync::sync_file(&path)? }
             }
-            super::sync_folder(folder)
+            super::sync::sync_folder(folder)
         }
         below(&self.path)
     }

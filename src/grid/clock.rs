@@ -6,7 +6,8 @@
 //! that rows stand where they should in time. Not for which numbers a sampler chooses. Invariant: on a file with even frames
 //! a number is a frame, so that nothing changes there.
 
-use super::{Compat, EGOVLP_FPS, Window, ends_with, repeats, shown_at};
+use super::window::{EGOVLP_FPS, Window, ends_with, repeats, shown_at};
+use crate::compat::Compat;
 use crate::time::{TimeSpan, Timeline};
 
 /// What the grids of [`Compat::Fixed`] are even in.

@@ -11,7 +11,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use super::segments::{draws, egoclip_edges, middles};
-use super::{Compat, EGOVLP_FPS};
+use super::window::EGOVLP_FPS;
+use crate::compat::Compat;
 
 /// How a video is cut into pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::clock::Clock;
 use super::egoclip::{EGOCLIP_PIECES, NarratedClip, Pick};
 use super::segments::{edges, egoclip_edges, middle, middles};
-use super::{Compat, EGOVLP_FPS, Window, ends_with, repeats, shown_at};
+use super::window::{EGOVLP_FPS, Window, ends_with, repeats, shown_at};
+use crate::compat::Compat;
 use crate::time::{TimeSpan, Timeline};
 
 /// How the ends of equal stretches become frames.

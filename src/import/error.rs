@@ -9,6 +9,9 @@ use crate::checkpoint::CheckpointError;
 use crate::ids::{ClipUid, IdError};
 use crate::store::StoreError;
 
+/// Extensions of files that are looked at.
+pub const EXTENSIONS: [&str; 6] = ["pt", "pth", "npy", "npz", "h5", "hdf5"];
+
 /// Why features could not be read or taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -27,7 +30,7 @@ pub enum ImportError {
         source: StoreError,
     },
     /// Neither a file of features nor a folder with some.
-    #[error("{}: expected {} or a folder with such, found {found}", path.display(), super::EXTENSIONS.map(|ext| format!(".{ext}")).join(", "))]
+    #[error("{}: expected {} or a folder with such, found {found}", path.display(), EXTENSIONS.map(|ext| format!(".{ext}")).join(", "))]
     NoFeatures {
         /// The file or folder.
         path: PathBuf,

@@ -10,13 +10,11 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
+use super::error::EXTENSIONS;
 use super::lmdb::{self, Lmdb};
 use super::{ImportError, hdf5, readers};
 use crate::checkpoint::Saved;
 use crate::ids::ClipUid;
-
-/// Extensions of files that are looked at.
-pub const EXTENSIONS: [&str; 6] = ["pt", "pth", "npy", "npz", "h5", "hdf5"];
 
 /// Where the array of one clip lies.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-pub use error::ImportError;
-pub use files::{EXTENSIONS, FeatureFiles, Query};
+pub use error::{EXTENSIONS, ImportError};
+pub use files::{FeatureFiles, Query};
 
 use crate::digest;
 use crate::durable::{self, Existing, Partial};

@@ -29,7 +29,7 @@ mod samples;
 mod scoring;
 mod window;
 
-pub use crate::compat::Compat;
+use crate::compat::Compat;
 pub use error::MetricError;
 pub use inputs::{Choice, Input, Inputs, Need};
 pub use report::{Coverage, Grid, Group, Report, Unit};

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::fields;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::time::TimeSpan;
 
@@ -133,51 +131,10 @@ impl Contract {
         (CHUNK_BYTES / (self.dim * self.dtype.bytes()).max(1)).max(1)
     }
 
-    /// The first field in which `self` differs from a stored contract, with the stored and the own value as text; `None`
-    /// if all fields are equal. Fields that only the stored one has are ignored: `schema_version` guards those.
-    pub fn first_difference(&self, stored: &Value) -> Option<Difference> {
-        let own = fields::of_contract(self).unwrap_or_default();
-        own.iter().filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
-    }
-
     /// Whether its files have the layout of schema 2.
     pub(crate) fn is_schema_2(&self) -> bool {
         self.schema_version == 2
     }
-}
-
-/// One field in which two contracts differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Name of the field.
-    pub field: String,
-    /// Its stored value; of a longer text the first line that differs.
-    pub stored: String,
-    /// The value that was expected, likewise.
-    pub wanted: String,
-}
-
-impl Difference {
-    fn new(stored: &Value) -> impl Fn((&String, &Value)) -> Self {
-        move |(field, wanted)| {
-            let stored = stored.get(field).map_or("(absent)".into(), text);
-            let (stored, wanted) = first_differing_line(&stored, &text(wanted));
-            Self { field: field.clone(), stored, wanted }
-        }
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn first_differing_line(stored: &str, wanted: &str) -> (String, String) {
-    let lines = stored.lines().count().max(wanted.lines().count());
-    let line = |text: &str, index: usize| text.lines().nth(index).unwrap_or("(end of text)").to_owned();
-    (0..lines)
-        .map(|index| (line(stored, index), line(wanted, index)))
-        .find(|(stored, wanted)| stored != wanted)
-        .unwrap_or_else(|| (format!("{stored:?}"), format!("{wanted:?}")))
 }
 
 /// What the file of one unit adds to the [`Contract`].
@@ -286,6 +243,8 @@ pub struct Unit {
 #[cfg(test)]
 mod tests {
     use super::super::samples;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -59,6 +59,45 @@ pub fn from_text(name: &str, text: &str) -> serde_json::Result<Value> {
     if NOT_TEXT.contains(&name) { serde_json::from_str(text) } else { Ok(Value::String(text.to_owned())) }
 }
 
+impl Contract {
+    /// The first field in which `self` differs from a stored contract, with the stored and the own value as text; `None`
+    /// if all fields are equal. Fields that only the stored one has are ignored: `schema_version` guards those.
+    pub fn first_difference(&self, stored: &Value) -> Option<Difference> {
+        let own = of_contract(self).unwrap_or_default();
+        own.iter().filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
+    }
+}
+
+/// One field in which two contracts differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Name of the field.
+    pub field: String,
+    /// Its stored value; of a longer text the first line that differs.
+    pub stored: String,
+    /// The value that was expected, likewise.
+    pub wanted: String,
+}
+
+impl Difference {
+    fn new(stored: &Value) -> impl Fn((&String, &Value)) -> Self {
+        move |(field, wanted)| {
+            let stored = stored.get(field).map_or("(absent)".into(), to_text);
+            let (stored, wanted) = first_differing_line(&stored, &to_text(wanted));
+            Self { field: field.clone(), stored, wanted }
+        }
+    }
+}
+
+fn first_differing_line(stored: &str, wanted: &str) -> (String, String) {
+    let lines = stored.lines().count().max(wanted.lines().count());
+    let line = |text: &str, index: usize| text.lines().nth(index).unwrap_or("(end of text)").to_owned();
+    (0..lines)
+        .map(|index| (line(stored, index), line(wanted, index)))
+        .find(|(stored, wanted)| stored != wanted)
+        .unwrap_or_else(|| (format!("{stored:?}"), format!("{wanted:?}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::contract::Dtype;

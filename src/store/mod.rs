@@ -28,7 +28,7 @@ mod ledger;
 pub(crate) mod lock;
 mod master;
 pub(crate) mod parquet;
-mod plan;
+mod planned;
 mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -36,15 +36,14 @@ pub(crate) mod scales;
 mod unit;
 mod writer;
 
-pub use contract::{
-    Contract, Difference, Dtype, OLDEST_SCHEMA, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader,
-};
+pub use contract::{Contract, Dtype, OLDEST_SCHEMA, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
 pub use error::StoreError;
+pub use fields::Difference;
 pub use hdf5::library_version as hdf5_version;
 pub use index::count_rows as count_index_rows;
 pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
-pub use plan::{Plan, PlannedUnit};
+pub use planned::{PlannedUnit, PlannedUnits};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
 pub use unit::OpenUnit;
 pub use writer::Store;

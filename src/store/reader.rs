@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::contract::{Contract, Unit, UnitHeader};
 use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
-use super::plan::{self, Plan};
+use super::planned::{self, PlannedUnits};
 use super::{
     Format, INDEX_FILE, LEDGER, MASTER_FILE, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS, disk,
     hdf5, index, master,
@@ -154,8 +154,8 @@ impl StoreReader {
     }
 
     /// All units that were promised. [`StoreError::Ledger`] if a line of `planned.jsonl` is damaged.
-    pub fn planned(&self) -> Result<Plan, StoreError> {
-        plan::read(&self.root.join(PLAN_FILE))
+    pub fn planned(&self) -> Result<PlannedUnits, StoreError> {
+        planned::read(&self.root.join(PLAN_FILE))
     }
 
     /// All units that are committed. [`StoreError::Ledger`] if a line of a ledger is damaged.

@@ -14,7 +14,7 @@ use super::error::{StoreError, io_error};
 use super::fields;
 use super::ledger::{self, Committed, LedgerEntry, LedgerWriter};
 use super::lock::{self, Lock, ShardLock};
-use super::plan::{self, PlannedUnit};
+use super::planned::{self, PlannedUnit};
 use super::reader::{self, Stale};
 use super::unit::OpenUnit;
 use super::{
@@ -72,7 +72,7 @@ impl Store {
     /// [`StoreError::DifferentPlan`] if one was promised with another video or span; then none is added.
     pub fn promise(&self, units: &[PlannedUnit]) -> Result<(), StoreError> {
         let _lock = self.lock_index()?;
-        plan::add(&self.root.join(PLAN_FILE), &self.tmp.join(PLAN_FILE), units)
+        planned::add(&self.root.join(PLAN_FILE), &self.tmp.join(PLAN_FILE), units)
     }
 
     /// All units that any shard has committed up to now.

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 pub use rule::{MODEL_MAX, Padding, RULES, TextModel, TextRule};
 pub use sentence::{Preparation, question, stripped};
-pub use tokenizer::{Encoded, Specials, Tokenizer};
+pub use tokenizer::{Encoded, Tokenizer};
+pub use vocabulary::Specials;
 pub use vocabulary::{WHAT, answer};
 
 /// What can go wrong between a vocabulary's files and token ids.

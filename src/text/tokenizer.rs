@@ -8,25 +8,10 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use tokenizers::Tokenizer as Inner;
 
-use super::vocabulary::Files;
+use super::vocabulary::{Files, Specials};
 use super::{Padding, TextError, TextModel, TextRule, cache};
 use crate::digest;
 use crate::foreign;
-
-/// The special tokens' ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Specials {
-    /// Opens every row: `[CLS]`, `<s>`.
-    pub start: i64,
-    /// Closes every row: `[SEP]`, `</s>`.
-    pub end: i64,
-    /// Fills rows up: `[PAD]`, `<pad>`.
-    pub pad: i64,
-    /// Stands for what the vocabulary cannot say: `[UNK]`, `<unk>`.
-    pub unknown: i64,
-    /// Stands for what a model is to guess: `[MASK]`, `<mask>`.
-    pub mask: i64,
-}
 
 /// Splits sentences into the tokens of one text tower.
 #[derive(Debug, Clone)]

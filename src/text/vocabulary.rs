@@ -16,7 +16,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Model, Tokenizer as Inner};
 
-use super::{Specials, TextError, TextModel};
+use super::{TextError, TextModel};
 use crate::foreign::{self, Fault, Request};
 
 /// What [`answer`] is asked for by.
@@ -166,6 +166,21 @@ fn mark_specials(mut inner: Inner, model: TextModel, path: &Path) -> Result<Inne
     let tokens: Vec<AddedToken> = known.map(|name| AddedToken::from(name, true).lstrip(name == "<mask>")).collect();
     inner.add_special_tokens(tokens).map_err(|why| broken(path, why))?;
     Ok(inner)
+}
+
+/// The special tokens' ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Specials {
+    /// Opens every row: `[CLS]`, `<s>`.
+    pub start: i64,
+    /// Closes every row: `[SEP]`, `</s>`.
+    pub end: i64,
+    /// Fills rows up: `[PAD]`, `<pad>`.
+    pub pad: i64,
+    /// Stands for what the vocabulary cannot say: `[UNK]`, `<unk>`.
+    pub unknown: i64,
+    /// Stands for what a model is to guess: `[MASK]`, `<mask>`.
+    pub mask: i64,
 }
 
 impl Specials {

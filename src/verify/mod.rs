@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::compat::Compat;
 use crate::ids::UnitUid;
 use crate::meter::Meter;
 use crate::store::{Contract, LedgerEntry, STORE_FILE, StoreError, StoreReader};
@@ -34,7 +35,7 @@ impl VerifyOptions {
     /// What a store's own contract lets one expect: released code looks elsewhere in files of another rate than 30, and
     /// leaves rows of zeros.
     pub fn of(contract: &Contract) -> Self {
-        let released = contract.compat == "as-released";
+        let released = Compat::named(&contract.compat) == Some(Compat::AsReleased);
         Self { checksums_only: false, zero_rows_expected: released, rows_outside_expected: released }
     }
 }

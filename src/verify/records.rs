@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::unit::{contract_problem, header_problem, kind_of};
 use super::{Problem, ProblemKind, VerifyReport};
 use crate::ids::UnitUid;
-use crate::store::{Committed, INDEX_FILE, LedgerEntry, MASTER_FILE, Plan, StoreError, StoreReader};
+use crate::store::{Committed, INDEX_FILE, LedgerEntry, MASTER_FILE, PlannedUnits, StoreError, StoreReader};
 
 /// What can be told without reading units' files anew: records are whole and agree, files are there and as long as they
 /// must be. Of units of which `hashed` is true, whose bytes the caller has compared, headers are looked at too. For a run
@@ -48,7 +48,7 @@ impl VerifyReport {
         self.warn_strays(store, &committed)
     }
 
-    pub(super) fn check_plan(&mut self, planned: &Plan, entry: &LedgerEntry) {
+    pub(super) fn check_plan(&mut self, planned: &PlannedUnits, entry: &LedgerEntry) {
         let Some(promised) = planned.get(&entry.unit_uid) else {
             let what =
                 "it is committed and planned.jsonl does not promise it; a run of a manifest that lists it does anew";

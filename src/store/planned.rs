@@ -45,10 +45,10 @@ impl PlannedUnit {
 }
 
 /// All promised units, by uid.
-pub type Plan = BTreeMap<UnitUid, PlannedUnit>;
+pub type PlannedUnits = BTreeMap<UnitUid, PlannedUnit>;
 
 /// Reads `planned.jsonl`; empty if it is not there.
-pub fn read(path: &Path) -> Result<Plan, StoreError> {
+pub fn read(path: &Path) -> Result<PlannedUnits, StoreError> {
     let units = ledger::read_lines::<PlannedUnit>(path)?;
     Ok(units.into_iter().map(|unit| (unit.unit_uid.clone(), unit)).collect())
 }
