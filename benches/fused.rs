@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use egofx::backbone::{
-    Asked, Backbone, Card, ClipBatch, Device, Feed, GraphSession, Input, OnnxBackbone, Precision, Provider, Sentence,
-    SessionOptions, Towers,
+    Backbone, Card, ClipBatch, Device, Feed, GraphSession, Input, OnnxBackbone, PairedSentence, Precision, Provider,
+    Sentence, SessionOptions, Towers,
 };
 use egofx::pixels::Pixels;
 
@@ -40,8 +40,8 @@ fn main() -> Fallible {
     let card = Card::read(&models, "egovlpv2_fused")?;
     let mut whole = GraphSession::open(&runtime, &card.graph_path(&models), options)?;
     let (windows, sentences) = (windows(), (0..SENTENCES).map(sentence).collect::<Vec<_>>());
-    let asked: Vec<Asked> =
-        sentences.iter().map(|sentence| Asked { windows: 0..WINDOWS, sentence: sentence.clone() }).collect();
+    let asked: Vec<PairedSentence> =
+        sentences.iter().map(|sentence| PairedSentence { windows: 0..WINDOWS, sentence: sentence.clone() }).collect();
 
     let (mut ratio, mut apart) = (Spread::default(), 0.0_f32);
     for round in 0..=ROUNDS {

@@ -17,7 +17,7 @@ use egofx::backbone::{
 use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, Transform, VideoInfo};
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
-use egofx::pipeline::{self, Control, OnError, Options, Questions, Report, Run};
+use egofx::pipeline::{self, Control, OnError, Options, Report, Run, TextInputs};
 use egofx::pixels::Pixels;
 use egofx::plan::{Plan, Wanted};
 use egofx::recipe::{Frames, Recipe};
@@ -148,8 +148,8 @@ impl Case {
         let plan = Plan::new(self.wanted(), Shard::WHOLE, |_, _| false)?;
         let devices = vec![vec![self.backbone()?]];
         let (options, control) = (self.options(), Control::default());
-        let (plan, questions, kinds) = (&plan, &Questions::default(), &KINDS[..]);
-        let run = Run { plan, recipes, kinds, source: &self.source, questions, options: &options };
+        let (plan, text_inputs, kinds) = (&plan, &TextInputs::default(), &KINDS[..]);
+        let run = Run { plan, recipes, kinds, source: &self.source, text_inputs, options: &options };
         let ((report, ended), cost) = timed(|| pipeline::run(run, devices, &mut stores, &control));
         ended?;
         complete(&report, windows)?;

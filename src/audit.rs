@@ -92,7 +92,7 @@ pub enum Finding {
         /// The mean rate.
         mean_fps: f64,
     },
-    /// Players turn the picture.
+    /// Players turn the image.
     #[error("rotated: shown turned clockwise by {degrees} degrees, as {width}x{height}")]
     Rotated {
         /// Clockwise degrees.
@@ -102,8 +102,8 @@ pub enum Finding {
         /// Height as shown.
         height: u32,
     },
-    /// Two eyes share a picture.
-    #[error("stereo: {width}x{height}, {}", mode.as_deref().unwrap_or("wide enough for two pictures side by side"))]
+    /// Two eyes share a frame.
+    #[error("stereo: {width}x{height}, {}", mode.as_deref().unwrap_or("wide enough for two images side by side"))]
     Stereo {
         /// Width as shown.
         width: u32,
@@ -371,13 +371,13 @@ mod tests {
     }
 
     #[test]
-    fn odd_pictures_and_rates_are_warnings() {
+    fn odd_images_and_rates_are_warnings() {
         let timeline = Timeline::new(vec![0, 100, 200, 600], TimeBase { num: 1, den: 1000 }, 0).unwrap();
         let info = VideoInfo { timeline, rotation: 90, width: 640, height: 256, ..probed() };
         let expected = [
             "Warning variable frame rate, 5.000 fps on average",
             "Warning rotated: shown turned clockwise by 90 degrees, as 640x256",
-            "Warning stereo: 640x256, wide enough for two pictures side by side",
+            "Warning stereo: 640x256, wide enough for two images side by side",
         ];
         assert_eq!(words(&whole(), &info), expected);
         let info = VideoInfo { stereo: Some("top and bottom".into()), notes: vec!["ffprobe: hm".into()], ..probed() };

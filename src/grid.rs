@@ -67,17 +67,17 @@ pub enum Grid {
         /// What becomes of frames after the last whole window.
         tail: Tail,
     },
-    /// One window for each clip, as EgoClip and EgoMCQ sample it: the middles of `frames` equal stretches, counted on a
+    /// One window for each clip, as EgoClip and EgoMCQ sample it: the middles of `frames` equal segments, counted on a
     /// clock of 30 frames a second. Source: `read_frames_cv2_egoclip` in `base/base_dataset.py` of EgoVLP.
     Egoclip {
         /// Frames per window.
         frames: u32,
     },
-    /// One window for each clip: the middles of `frames` equal stretches, at the video's own rate.
+    /// One window for each clip: the middles of `frames` equal segments, at the video's own rate.
     Segments {
         /// Frames per window.
         frames: u32,
-        /// How a stretch's ends become frames.
+        /// How a segment's ends become frames.
         edges: Edges,
     },
     /// One window for each clip, as OSCC and PNR sample it: frames whose number in the whole video, at 30 frames a second,
@@ -210,13 +210,13 @@ impl Grid {
 }
 
 impl Grid {
-    /// As [`windows`](Self::windows), with one frame drawn at random from each stretch instead of its middle: training.
+    /// As [`windows`](Self::windows), with one frame drawn at random from each segment instead of its middle: training.
     /// `draw` is given ranges that are not empty and says a number in each. Only for grids with one window for each clip;
     /// those of [`Grid::Keyframes`] have nothing to draw.
     ///
-    /// Under [`Compat::AsReleased`] the last frame of a stretch is never drawn, except from stretches whose ends are
+    /// Under [`Compat::AsReleased`] the last frame of a segment is never drawn, except from segments whose ends are
     /// rounded, and a clip with too few frames for that has no window (the original trains on a black one). Under
-    /// [`Compat::Fixed`] every frame of a stretch can be drawn, and a short clip repeats its frames.
+    /// [`Compat::Fixed`] every frame of a segment can be drawn, and a short clip repeats its frames.
     pub fn drawn(
         &self,
         timeline: &Timeline,
@@ -241,8 +241,8 @@ fn egovlp_samples(duration_sec: f64, frames: u32) -> u64 {
     (duration_sec * EGOVLP_WINDOWS_PER_SEC * f64::from(frames) + 1.0) as u64
 }
 
-/// The frame list of the original sampler, before it is cut into windows: the middle of each stretch between two edges,
-/// rounded down. -1 is possible where a stretch is empty at frame 0.
+/// The frame list of the original sampler, before it is cut into windows: the middle of each segment between two edges,
+/// rounded down. -1 is possible where a segment is empty at frame 0.
 ///
 /// `total_frames` is the frame count of the file; the rate is taken to be 30 whatever it is.
 pub fn egovlp_frame_list(span: TimeSpan, total_frames: u64, frames: u32) -> Vec<i64> {

@@ -7,7 +7,7 @@
 //! makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the stages. A
 //! [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text tower takes.
 //!
-//! Around that: [`transcode`] makes smaller files or pieces of videos; [`features`] and
+//! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
 //! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The

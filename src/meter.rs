@@ -150,7 +150,7 @@ impl Display for Pace {
     }
 }
 
-/// A stretch of time in two units at most: `45 s`, `34 min`, `2 h 10 min`, `1 d 3 h`.
+/// An interval of time in two units at most: `45 s`, `34 min`, `2 h 10 min`, `1 d 3 h`.
 fn span(sec: f64) -> String {
     let minutes = (sec / 60.0).round() as u64;
     match (sec, minutes) {

@@ -79,7 +79,7 @@ pub enum PipelineError {
 
 /// What is asked in a run.
 #[derive(Debug, Default)]
-pub struct Questions {
+pub struct TextInputs {
     /// What to call the table, for the stores.
     pub name: String,
     /// The table.
@@ -88,7 +88,7 @@ pub struct Questions {
     pub sentences: Vec<Vec<Arc<Sentence>>>,
 }
 
-impl Questions {
+impl TextInputs {
     fn id_of(&self, query: QueryRow) -> Arc<str> {
         self.queries.get(query).map_or("", |query| query.id).into()
     }
@@ -115,7 +115,7 @@ pub struct Run<'r> {
     /// Where frames come from.
     pub source: &'r dyn FrameSource,
     /// What is asked about them.
-    pub questions: &'r Questions,
+    pub text_inputs: &'r TextInputs,
     /// How to run.
     pub options: &'r Options,
 }

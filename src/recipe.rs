@@ -19,7 +19,7 @@ use crate::digest;
 use crate::grid::{Grid, Pace};
 use crate::ids::{ClipUid, IdError};
 use crate::store::{Contract, Dtype, FORMATS, RowKind, SCHEMA_VERSION};
-use crate::text::{Preparation, TextError, TextModel, TextRule};
+use crate::text::{Preparation, TextError, TextModel, TokenizationRule};
 
 /// Why a recipe is no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ pub struct Recipe {
     pub body: Body,
     /// How sentences are read, if they are.
     #[serde(skip)]
-    rule: Option<&'static TextRule>,
+    rule: Option<&'static TokenizationRule>,
     /// The schema of the store that its rows go to, which decides how its grid follows time.
     #[serde(skip)]
     schema: u32,
@@ -119,7 +119,7 @@ pub struct Body {
     pub transform: Option<Transform>,
     /// How a sentence is read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<Reading>,
+    pub text: Option<TextInput>,
     /// The lower halves of fused towers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fusion: Option<Fusion>,
@@ -141,7 +141,7 @@ pub struct Frames {
 /// How sentences become tokens: a line of [`RULES`](crate::text::RULES).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reading {
+pub struct TextInput {
     /// The model whose vocabulary it is, `egovlp` or `egovlpv2`.
     pub model: String,
     /// The stage of the original code whose lengths count.
@@ -204,7 +204,7 @@ impl Recipe {
         let parse = |source| RecipeError::Parse { path: path.to_owned(), source: Box::new(source) };
         let body: Body = toml::from_str(text).map_err(parse)?;
         body.check().map_err(|why| RecipeError::Value { path: path.to_owned(), why })?;
-        let rule = body.text.as_ref().map(Reading::find).transpose();
+        let rule = body.text.as_ref().map(TextInput::find).transpose();
         let rule = rule.map_err(|source| RecipeError::Text { path: path.to_owned(), source })?;
         Ok(Self { name: name.to_string(), body, rule, schema: SCHEMA_VERSION })
     }
@@ -226,7 +226,7 @@ impl Recipe {
     }
 
     /// How sentences are read, if they are.
-    pub fn rule(&self) -> Option<&'static TextRule> {
+    pub fn rule(&self) -> Option<&'static TokenizationRule> {
         self.rule
     }
 
@@ -349,9 +349,9 @@ impl Body {
     }
 }
 
-impl Reading {
-    fn find(&self) -> Result<&'static TextRule, TextError> {
-        TextRule::find(&self.rule, self.model.parse::<TextModel>()?)
+impl TextInput {
+    fn find(&self) -> Result<&'static TokenizationRule, TextError> {
+        TokenizationRule::find(&self.rule, self.model.parse::<TextModel>()?)
     }
 }
 

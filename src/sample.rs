@@ -11,7 +11,7 @@ use crate::pixels::Pixels;
 
 /// A window that waits for its frames.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct WindowRequest {
     /// The task that the window belongs to.
     pub task: usize,
     /// The window within the task.
@@ -22,7 +22,7 @@ pub struct Wish {
     pub frames: Vec<u64>,
 }
 
-impl Wish {
+impl WindowRequest {
     fn last(&self) -> u64 {
         self.frames.iter().copied().max().unwrap_or(0)
     }
@@ -55,20 +55,20 @@ pub enum Sampled {
 
 /// Collects frames for windows.
 pub struct Sampler {
-    wishes: VecDeque<Wish>,
+    requests: VecDeque<WindowRequest>,
     uses: BTreeMap<u64, usize>,
     held: BTreeMap<u64, (Frame, usize)>,
 }
 
 impl Sampler {
     /// Takes all windows of one stream of frames.
-    pub fn new(mut wishes: Vec<Wish>) -> Self {
-        wishes.sort_by_key(|wish| (wish.last(), wish.task, wish.window));
+    pub fn new(mut requests: Vec<WindowRequest>) -> Self {
+        requests.sort_by_key(|request| (request.last(), request.task, request.window));
         let mut uses = BTreeMap::new();
-        for &index in wishes.iter().flat_map(|wish| &wish.frames) {
+        for &index in requests.iter().flat_map(|request| &request.frames) {
             *uses.entry(index).or_insert(0) += 1;
         }
-        Self { wishes: wishes.into(), uses, held: BTreeMap::new() }
+        Self { requests: requests.into(), uses, held: BTreeMap::new() }
     }
 
     /// The frames that some window wants, ascending.
@@ -92,11 +92,11 @@ impl Sampler {
 
     fn settle(&mut self, decided: impl Fn(u64) -> bool) -> Vec<Sampled> {
         let mut settled = Vec::new();
-        while self.wishes.front().is_some_and(|wish| decided(wish.last())) {
-            let Some(wish) = self.wishes.pop_front() else { break };
+        while self.requests.front().is_some_and(|request| decided(request.last())) {
+            let Some(request) = self.requests.pop_front() else { break };
             let frames: Option<Vec<Arc<Pixels>>> =
-                wish.frames.iter().map(|&index| self.spend(index, wish.size)).collect();
-            let Wish { task, window, frames: wanted, .. } = wish;
+                request.frames.iter().map(|&index| self.spend(index, request.size)).collect();
+            let WindowRequest { task, window, frames: wanted, .. } = request;
             settled.push(match frames {
                 Some(frames) if frames.len() == wanted.len() => Sampled::Clip(Clip { task, window, frames }),
                 _ => Sampled::Broken { task, window },
@@ -121,8 +121,8 @@ impl Sampler {
 mod tests {
     use super::*;
 
-    fn wish(window: u64, frames: &[u64]) -> Wish {
-        Wish { task: 0, window, size: 0, frames: frames.to_vec() }
+    fn request(window: u64, frames: &[u64]) -> WindowRequest {
+        WindowRequest { task: 0, window, size: 0, frames: frames.to_vec() }
     }
 
     fn frame(index: u64) -> Frame {
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn overlapping_windows_share_frames_and_release_them() {
-        let mut sampler = Sampler::new((0..50).map(|r| wish(r, &[2 * r, 2 * r + 1, 2 * r + 2, 2 * r + 3])).collect());
+        let mut sampler =
+            Sampler::new((0..50).map(|r| request(r, &[2 * r, 2 * r + 1, 2 * r + 2, 2 * r + 3])).collect());
         assert_eq!(sampler.wanted().len(), 102);
         let mut rows = Vec::new();
         for index in 0..102 {
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn repeats_and_any_order_within_a_window_are_kept() {
-        let mut sampler = Sampler::new(vec![wish(0, &[9, 9, 0, 0]), wish(1, &[0, 1, 1, 2])]);
+        let mut sampler = Sampler::new(vec![request(0, &[9, 9, 0, 0]), request(1, &[0, 1, 1, 2])]);
         assert_eq!(sampler.wanted(), [0, 1, 2, 9]);
         let rows: Vec<_> = [0, 1, 2, 9].into_iter().flat_map(|i| shown(&sampler.take(frame(i)))).collect();
         assert_eq!(rows, [(1, Some(vec![0, 1, 1, 2])), (0, Some(vec![9, 9, 0, 0]))]);
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_frame_that_does_not_come_breaks_its_windows_and_no_others() {
-        let mut sampler = Sampler::new(vec![wish(0, &[0, 1]), wish(1, &[2, 3]), wish(2, &[4, 5]), wish(3, &[6, 7])]);
+        let mut sampler =
+            Sampler::new(vec![request(0, &[0, 1]), request(1, &[2, 3]), request(2, &[4, 5]), request(3, &[6, 7])]);
         let mut rows: Vec<_> = [0, 1, 2, 4, 5].into_iter().flat_map(|i| shown(&sampler.take(frame(i)))).collect();
         rows.extend(shown(&sampler.finish()));
         assert_eq!(rows, [(0, Some(vec![0, 1])), (1, None), (2, Some(vec![4, 5])), (3, None)]);

@@ -93,7 +93,7 @@ impl fmt::Display for Fps {
 /// The earliest start of a span, in seconds. Annotations of Ego4D begin up to 0.0123 s before the video does.
 pub const EARLIEST_START_SEC: f64 = -0.5;
 
-/// A stretch of a video in seconds of container time, half-open.
+/// An interval of a video in seconds of container time, half-open.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimeSpan {
     /// First second, at least [`EARLIEST_START_SEC`].

@@ -34,10 +34,10 @@ pub fn long(minutes: u32) -> Fallible<PathBuf> {
     repeated(&format!("long_{minutes}.mp4"), &small()?, minutes)
 }
 
-/// A moving test picture under fresh noise, so that macroblocks carry residuals as those of a camera do.
-fn encoded(name: &str, picture: &str, noise: u32, seconds: u32) -> Fallible<PathBuf> {
+/// A moving test image under fresh noise, so that macroblocks carry residuals as those of a camera do.
+fn encoded(name: &str, image: &str, noise: u32, seconds: u32) -> Fallible<PathBuf> {
     made(name, |command| {
-        command.args(["-f", "lavfi", "-i", picture, "-t", &seconds.to_string()]);
+        command.args(["-f", "lavfi", "-i", image, "-t", &seconds.to_string()]);
         command.args(["-vf", &format!("noise=alls={noise}:allf=t"), "-pix_fmt", "yuv420p"]);
         command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-g", "250"]);
     })

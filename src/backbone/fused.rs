@@ -15,7 +15,7 @@ use super::frame_graph::FrameGraph;
 use super::session::{Feed, GraphSession, SessionOptions};
 use super::text::feeds;
 use super::towers::{FusedCards, MASK, TEXT_TOKENS, VIDEO_TOKENS};
-use super::{Asked, BackboneError, ClipBatch, Runtime, Sentence};
+use super::{BackboneError, ClipBatch, PairedSentence, Runtime, Sentence};
 
 /// Sentences whose lower half is kept: more than any clip of the benchmarks has, at a hundred kilobytes each.
 const KEPT_SENTENCES: usize = 256;
@@ -47,11 +47,15 @@ impl FusedTowers {
     }
 
     /// Rows of all pairs: for each sentence in turn, one row for each of its windows.
-    pub(super) fn forward(&mut self, windows: &ClipBatch, asked: &[Asked]) -> Result<Array2<f32>, BackboneError> {
+    pub(super) fn forward(
+        &mut self,
+        windows: &ClipBatch,
+        asked: &[PairedSentence],
+    ) -> Result<Array2<f32>, BackboneError> {
         let dim = self.cards.feature.dim;
         let video = self.video_tokens(windows)?;
         let mut values = Vec::new();
-        for Asked { windows, sentence } in asked {
+        for PairedSentence { windows, sentence } in asked {
             let text = self.text_tokens(sentence)?;
             let tokens = &video.values[windows.start * video.each..windows.end * video.each];
             values.extend(self.meet(tokens, video.each, &text, sentence)?);

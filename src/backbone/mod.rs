@@ -55,7 +55,7 @@ pub struct Sentence {
 
 /// A sentence, and the windows of a batch that it is asked of.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct PairedSentence {
     /// Positions in the batch, at least one.
     pub windows: Range<usize>,
     /// The sentence.
@@ -69,7 +69,7 @@ pub enum Input<'i> {
     /// For a text tower, sentences of equal length: a row for each, or for each of their tokens, behind one another.
     Sentences(&'i [Arc<Sentence>]),
     /// For fused towers: for each sentence in turn, a row for each of its windows.
-    Pairs(&'i ClipBatch, &'i [Asked]),
+    Pairs(&'i ClipBatch, &'i [PairedSentence]),
 }
 
 /// Maps windows, sentences or pairs of them to features.

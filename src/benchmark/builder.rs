@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::path::Path;
 
-use super::pictures::Pictures;
+use super::images::ImageSequence;
 use super::tally::Tally;
 use super::{BenchmarkError, Built, Sources};
 use crate::ids::{ClipUid, VideoUid};
@@ -18,7 +18,7 @@ use crate::time::{EARLIEST_START_SEC, TimeSpan};
 const NO_UID: &str = "clips whose uid could not be a file's name";
 const NO_SPAN: &str = "clips without start and end";
 const BAD_SPAN: &str = "clips that hold nothing";
-const CONFLICT: &str = "clips whose uid names another stretch already";
+const CONFLICT: &str = "clips whose uid names another interval already";
 const REPEATED: &str = "clips that are listed again, their annotations joined";
 const NO_FILE: &str = "clips of videos that are not below --videos";
 pub(super) const NO_CLIP: &str = "queries about clips that are left out";
@@ -29,13 +29,13 @@ pub(super) struct Unit<'u> {
     pub video_uid: &'u str,
     pub clip_uid: &'u str,
     /// Start and end in the video; a whole video has none.
-    pub stretch: Stretch,
+    pub extent: Extent,
     pub split: &'u str,
 }
 
 /// Where a clip lies in its video.
 #[derive(Clone, Copy)]
-pub(super) enum Stretch {
+pub(super) enum Extent {
     Whole,
     /// First and last second, either of which may be missing in the annotations.
     Seconds(Option<f64>, Option<f64>),
@@ -51,8 +51,8 @@ pub(super) struct Builder {
     entries: u64,
     pub queries: Queries,
     pub tally: Tally,
-    /// What is known of videos that lie there as pictures.
-    pub pictures: Pictures,
+    /// What is known of videos that lie there as images.
+    pub images: ImageSequence,
 }
 
 impl Builder {
@@ -67,7 +67,7 @@ impl Builder {
             entries: 0,
             queries: Queries::new(&columns),
             tally: Tally::default(),
-            pictures: Pictures::default(),
+            images: ImageSequence::default(),
         }
     }
 
@@ -110,10 +110,10 @@ impl Builder {
     }
 
     fn span(&mut self, at: impl Display, unit: &Unit<'_>) -> Option<Option<TimeSpan>> {
-        let (start, end) = match unit.stretch {
-            Stretch::Whole => return Some(None),
-            Stretch::Seconds(Some(start), Some(end)) => (start, end),
-            Stretch::Seconds(..) => {
+        let (start, end) = match unit.extent {
+            Extent::Whole => return Some(None),
+            Extent::Seconds(Some(start), Some(end)) => (start, end),
+            Extent::Seconds(..) => {
                 self.tally.drop(NO_SPAN, format_args!("{at}: {}", unit.clip_uid));
                 return None;
             }
@@ -198,7 +198,7 @@ impl Builder {
         let mut manifest = Manifest { name: self.benchmark.to_owned(), videos: self.videos, rejected: Vec::new() };
         if !sources.videos.is_empty() {
             manifest.locate(&sources.videos)?;
-            self.pictures.settle(&mut manifest, &sources.videos)?;
+            self.images.settle(&mut manifest, &sources.videos)?;
             leave_out_missing(&mut manifest, &mut self.tally);
             if manifest.videos.is_empty() {
                 let roots = sources.videos.clone();
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn unit<'u>(video_uid: &'u str, clip_uid: &'u str, start: f64, end: f64) -> Unit<'u> {
-        Unit { video_uid, clip_uid, stretch: Stretch::Seconds(Some(start), Some(end)), split: "val" }
+        Unit { video_uid, clip_uid, extent: Extent::Seconds(Some(start), Some(end)), split: "val" }
     }
 
     #[test]
@@ -296,9 +296,7 @@ mod tests {
         assert!(builder.unit("7", &unit("v", "e", 5.0, 5.0)).is_none());
         assert!(builder.unit("8", &unit("v", "f", -2.0, 5.0)).is_some());
         assert!(
-            builder
-                .unit("9", &Unit { stretch: Stretch::Seconds(None, Some(1.0)), ..unit("v", "g", 0.0, 1.0) })
-                .is_none()
+            builder.unit("9", &Unit { extent: Extent::Seconds(None, Some(1.0)), ..unit("v", "g", 0.0, 1.0) }).is_none()
         );
         let built = builder.finish(&Sources::default()).unwrap();
         let counts =

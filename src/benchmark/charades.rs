@@ -1,12 +1,12 @@
 //! Charades-Ego: `metadata_train.csv`, tab separated, `CharadesEgo_v1_test_only1st.csv` and `Charades_v1_classes.txt`.
 //!
-//! In training a unit is the stretch of one action, in the test a whole video; a query is an action in it. A test row
+//! In training a unit is the extent of one action, in the test a whole video; a query is an action in it. A test row
 //! has the class as its text; the sentences of the classes are a file of their own. Videos without any
 //! action stay, and are counted.
 
 use std::path::Path;
 
-use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
+use super::builder::{Builder, Extent, NO_CLIP, Unit, split_of};
 use super::table::{Row, Table};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -25,7 +25,7 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     build,
 };
 
-/// Charades' own pictures (`Charades_v1_rgb`) are cut at this rate.
+/// Charades' own images (`Charades_v1_rgb`) are cut at this rate.
 const PICTURES_PER_SEC: Option<Fps> = Fps::new(24, 1);
 
 /// The file of the classes' sentences, as its authors name it.
@@ -33,7 +33,7 @@ const CLASSES: &str = "Charades_v1_classes.txt";
 
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &["class"]);
-    builder.pictures.fps = PICTURES_PER_SEC;
+    builder.images.fps = PICTURES_PER_SEC;
     for path in BENCHMARK.annotations(sources)? {
         if path.file_name().is_some_and(|name| name == CLASSES) {
             read_classes(&mut builder, path)?;
@@ -56,7 +56,7 @@ fn read_classes(builder: &mut Builder, path: &Path) -> Result<(), BenchmarkError
     let error = |cause| BenchmarkError::Table { path: path.to_owned(), cause };
     let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(path);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split: "" };
+    let unit = Unit { video_uid: &name, clip_uid: &name, extent: Extent::Whole, split: "" };
     let Some(clip_uid) = builder.unit(path.display(), &unit) else { return Ok(()) };
     for record in reader.map_err(error)?.records() {
         let record = record.map_err(error)?;
@@ -79,7 +79,7 @@ fn read_test(builder: &mut Builder, path: &Path, mut table: Table, actions: usiz
     let split = split_of(path, None);
     while let Some(row) = table.next(&mut builder.tally)? {
         let (name, length_sec) = (row.cell(id), length.and_then(|at| row.number(at)));
-        let unit = Unit { video_uid: name, clip_uid: name, stretch: Stretch::Whole, split };
+        let unit = Unit { video_uid: name, clip_uid: name, extent: Extent::Whole, split };
         let listed: Vec<&str> = row.cell(actions).split(';').map(str::trim).filter(|text| !text.is_empty()).collect();
         let Some(clip_uid) = builder.unit(&row, &unit) else {
             listed.iter().for_each(|_| builder.tally.drop(NO_CLIP, &row));
@@ -136,9 +136,9 @@ fn add_train(builder: &mut Builder, columns: [usize; 4], narration: usize, row: 
     let [name, class] = [columns[0], columns[1]].map(|at| row.cell(at));
     let (start, end) = (row.number(columns[2]), row.number(columns[3]));
     let number = |sec: Option<f64>| sec.map(|sec| sec.to_string()).unwrap_or_default();
-    // The same class may be annotated twice in one stretch; such rows are one clip and one query.
+    // The same class may be annotated twice in one extent; such rows are one clip and one query.
     let clip_uid = format!("{name}_{class}_{}_{}", number(start), number(end));
-    let unit = Unit { video_uid: name, clip_uid: &clip_uid, stretch: Stretch::Seconds(start, end), split };
+    let unit = Unit { video_uid: name, clip_uid: &clip_uid, extent: Extent::Seconds(start, end), split };
     let Some(clip_uid) = builder.unit(row, &unit) else { return builder.tally.drop(NO_CLIP, row) };
     let text = row.cell(narration);
     if text.trim().is_empty() {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::builder::{Builder, NO_CLIP, Stretch, Unit};
+use super::builder::{Builder, Extent, NO_CLIP, Unit};
 use super::table::{Row, Table, numbers};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -91,7 +91,7 @@ fn video(builder: &mut Builder, videos: &mut Videos, columns: &Columns, row: &Ro
     if let Some(known) = videos.get(name) {
         return known.clone();
     }
-    let clip_uid = builder.unit(row, &Unit { video_uid: name, clip_uid: name, stretch: Stretch::Whole, split: "" });
+    let clip_uid = builder.unit(row, &Unit { video_uid: name, clip_uid: name, extent: Extent::Whole, split: "" });
     if let Some(duration_sec) = columns.video_dur.and_then(|at| row.number(at)).filter(|_| clip_uid.is_some()) {
         builder.duration(name, duration_sec);
     }

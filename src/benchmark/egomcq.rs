@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::builder::{Builder, Stretch, Unit, name_of};
+use super::builder::{Builder, Extent, Unit, name_of};
 use super::json::{self, Cell, Pairs};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -103,8 +103,8 @@ fn add_clip(builder: &mut Builder, at: &str, choice: &Choice) -> Option<ClipUid>
     if choice.clip_start < Some(0.0) {
         builder.tally.keep("clips that begin before their video, cut to its start", format_args!("{at}: {clip_uid}"));
     }
-    let stretch = Stretch::Seconds(Some(start), Some(end));
-    builder.unit(at, &Unit { video_uid: &choice.video_uid, clip_uid: &clip_uid, stretch, split: "" })
+    let extent = Extent::Seconds(Some(start), Some(end));
+    builder.unit(at, &Unit { video_uid: &choice.video_uid, clip_uid: &clip_uid, extent, split: "" })
 }
 
 #[cfg(test)]

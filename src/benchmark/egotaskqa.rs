@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::builder::{Builder, NO_CLIP, Stretch, Unit, name_of, split_of};
+use super::builder::{Builder, Extent, NO_CLIP, Unit, name_of, split_of};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -123,7 +123,7 @@ fn clip_and_text<'q>(
         builder.tally.drop("questions whose interval has another one's name", format_args!("{at}: {name}"));
         return None;
     }
-    let unit = Unit { video_uid: &name, clip_uid: &name, stretch: Stretch::Whole, split };
+    let unit = Unit { video_uid: &name, clip_uid: &name, extent: Extent::Whole, split };
     let clip_uid = builder.known(&name).or_else(|| builder.unit(at, &unit));
     if clip_uid.is_none() {
         builder.tally.drop(NO_CLIP, at);

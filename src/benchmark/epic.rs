@@ -3,7 +3,7 @@
 //! A unit is a narrated clip, a query its narration with the classes that relevancies are computed from. Not for the
 //! tables of unique sentences: those only name narrations of these. Times are `hh:mm:ss.xx` in the video.
 
-use super::builder::{Builder, NO_CLIP, Stretch, Unit, split_of};
+use super::builder::{Builder, Extent, NO_CLIP, Unit, split_of};
 use super::table::{Row, Table, numbers};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::queries::Query;
@@ -64,12 +64,12 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
 
 fn add_row(builder: &mut Builder, columns: &Columns, row: &Row<'_>, split: &str) {
     let (name, text) = (row.cell(columns.id), row.cell(columns.text));
-    let stretch = Stretch::Seconds(seconds(row.cell(columns.start)), seconds(row.cell(columns.stop)));
-    let unit = Unit { video_uid: row.cell(columns.video), clip_uid: name, stretch, split };
+    let extent = Extent::Seconds(seconds(row.cell(columns.start)), seconds(row.cell(columns.stop)));
+    let unit = Unit { video_uid: row.cell(columns.video), clip_uid: name, extent, split };
     let Some(clip_uid) = builder.unit(row, &unit) else { return builder.tally.drop(NO_CLIP, row) };
     let frame_of = |column: Option<usize>| column.and_then(|column| row.number(column));
     if let (Some(number), Some(second)) = (frame_of(columns.last), seconds(row.cell(columns.stop))) {
-        builder.pictures.note(row.cell(columns.video), number, second);
+        builder.images.note(row.cell(columns.video), number, second);
     }
     if text.trim().is_empty() {
         return builder.tally.drop("narrations without a text", row);

@@ -1,4 +1,4 @@
-//! Every video below a folder, as one clip each: a file, or a folder with the pieces of one.
+//! Every video below a folder, as one clip each: a file, or a folder with the chunks of one.
 //!
 //! For videos that come without a list. Not for telling videos from other files by content: extensions decide. Videos
 //! are in order of their uids, with explicit paths, and a name that fits two files fits none. A name that is no uid, with a

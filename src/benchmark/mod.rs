@@ -13,11 +13,11 @@ mod epic;
 pub(crate) mod episodic;
 mod error;
 mod folder;
+mod images;
 pub(crate) mod json;
 mod mq;
 pub(crate) mod nlq;
 pub(crate) mod oscc;
-mod pictures;
 mod pnr;
 mod qfvs;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
@@ -65,8 +65,8 @@ fn add_video(
     let split = split_of(path, video.split.as_deref());
     for (number, clip) in video.clips.iter().flatten().enumerate() {
         let at = format!("{}: videos[{at}].clips[{number}]", name_of(path));
-        let stretch = Stretch::Seconds(clip.video_start_sec, clip.video_end_sec);
-        let unit = Unit { video_uid: &video.video_uid, clip_uid: &clip.clip_uid, stretch, split };
+        let extent = Extent::Seconds(clip.video_start_sec, clip.video_end_sec);
+        let unit = Unit { video_uid: &video.video_uid, clip_uid: &clip.clip_uid, extent, split };
         match builder.unit(&at, &unit) {
             Some(clip_uid) => {
                 let next = numbers.entry(clip_uid.clone()).or_default();

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
@@ -65,8 +65,8 @@ fn add_video(builder: &mut Builder, path: &Path, at: usize, video: &VideoEntry<A
     let split = split_of(path, video.split.as_deref());
     for (number, clip) in video.clips.iter().flatten().enumerate() {
         let at = format!("{}: videos[{at}].clips[{number}]", name_of(path));
-        let stretch = Stretch::Seconds(clip.video_start_sec, clip.video_end_sec);
-        let unit = Unit { video_uid: &video.video_uid, clip_uid: &clip.clip_uid, stretch, split };
+        let extent = Extent::Seconds(clip.video_start_sec, clip.video_end_sec);
+        let unit = Unit { video_uid: &video.video_uid, clip_uid: &clip.clip_uid, extent, split };
         match builder.unit(&at, &unit) {
             Some(clip_uid) => add_queries(builder, &at, &clip_uid, clip, split),
             None => {
@@ -150,7 +150,7 @@ mod tests {
                 ("clips that hold nothing", 1),
                 ("queries about clips that are left out", 1),
                 ("clips whose uid could not be a file's name", 1),
-                ("clips whose uid names another stretch already", 1),
+                ("clips whose uid names another interval already", 1),
                 ("queries whose id occurred before", 2),
             ]
         );

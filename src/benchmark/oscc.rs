@@ -1,13 +1,13 @@
 //! OSCC, object state change classification: `fho_oscc-pnr_train.json`, `fho_oscc-pnr_val.json` and the test file.
 //!
 //! A unit is a clip of about eight seconds, a query its label. The file is shared with PNR, whose rows are those with a
-//! change. A clip whose pictures have a folder of their own, `<clip_uid>/<frame of the video>.jpeg`, is listed as a video.
+//! change. A clip whose images have a folder of their own, `<clip_uid>/<frame of the video>.jpeg`, is listed as a video.
 //! Not for choosing frames: which of them a head looks at is its own. A label that is null or absent is no change, as the
 //! original loaders have it, and is counted.
 
 use serde::Deserialize;
 
-use super::builder::{Builder, Stretch, Unit, name_of, split_of};
+use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::json::{self, Cell};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -89,7 +89,7 @@ pub(super) type Belongs = fn(&mut Builder, &str, &Entry, &str) -> bool;
 /// Lists the clips that belong, with their labels.
 pub(super) fn collect(benchmark: &Benchmark, sources: &Sources, belongs: Belongs) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(benchmark.name, &COLUMNS);
-    (builder.pictures.fps, builder.pictures.of_clips) = (Fps::new(30, 1), true);
+    (builder.images.fps, builder.images.of_clips) = (Fps::new(30, 1), true);
     for path in benchmark.annotations(sources)? {
         let file: File = json::read(path)?;
         let split = split_of(path, file.split.as_deref());
@@ -105,8 +105,8 @@ pub(super) fn collect(benchmark: &Benchmark, sources: &Sources, belongs: Belongs
 
 fn add_clip(builder: &mut Builder, at: &str, entry: &Entry, split: &str) {
     let name = entry.uid();
-    let stretch = Stretch::Seconds(entry.parent_start_sec, entry.parent_end_sec);
-    let unit = Unit { video_uid: &entry.video_uid, clip_uid: name, stretch, split };
+    let extent = Extent::Seconds(entry.parent_start_sec, entry.parent_end_sec);
+    let unit = Unit { video_uid: &entry.video_uid, clip_uid: name, extent, split };
     if let Some(clip_uid) = builder.unit(at, &unit) {
         add_label(builder, at, &clip_uid, entry, split);
     }
@@ -159,7 +159,7 @@ mod tests {
             [
                 ("clips that hold nothing", 1),
                 ("clips whose uid could not be a file's name", 1),
-                ("clips whose uid names another stretch already", 1),
+                ("clips whose uid names another interval already", 1),
             ]
         );
         let reasons =

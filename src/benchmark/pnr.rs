@@ -39,7 +39,7 @@ mod tests {
             ("clips that hold nothing", 1),
             ("clips with a change in no frame", 1),
             ("clips whose uid could not be a file's name", 1),
-            ("clips whose uid names another stretch already", 1),
+            ("clips whose uid names another interval already", 1),
         ];
         assert_eq!(dropped(&built), reasons);
     }

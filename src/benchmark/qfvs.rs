@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::builder::{Builder, NO_CLIP, Stretch, Unit};
+use super::builder::{Builder, Extent, NO_CLIP, Unit};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
@@ -28,7 +28,7 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 /// How a summary's file is named, behind its two concepts.
 const ENDING: &str = "_oracle.txt";
 
-/// A shot of five seconds has five pictures.
+/// A shot of five seconds has five images.
 const PICTURES_PER_SEC: Option<Fps> = Fps::new(1, 1);
 
 /// Concepts that the original code renames for the text tower; everything else knows them by their first names.
@@ -37,7 +37,7 @@ const RENAMED: [(&str, &str); 3] =
 
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
     let mut builder = Builder::new(BENCHMARK.name, &["concept_1", "concept_2", "oracle_shots"]);
-    builder.pictures.fps = PICTURES_PER_SEC;
+    builder.images.fps = PICTURES_PER_SEC;
     for root in BENCHMARK.annotations(sources)? {
         for path in summaries(root)? {
             add_summary(&mut builder, root, &path)?;
@@ -74,7 +74,7 @@ fn add_summary(builder: &mut Builder, root: &Path, path: &Path) -> Result<(), Be
     };
     let video = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let Some(clip_uid) = (match builder.known(&video) {
-        None => builder.unit(&at, &Unit { video_uid: &video, clip_uid: &video, stretch: Stretch::Whole, split: "" }),
+        None => builder.unit(&at, &Unit { video_uid: &video, clip_uid: &video, extent: Extent::Whole, split: "" }),
         known => known,
     }) else {
         builder.tally.drop(NO_CLIP, at);

@@ -10,14 +10,14 @@ use clap::Args;
 use egofx::backbone::{LibrarySearch, Sentence};
 use egofx::decode::{Tools, ToolsError};
 use egofx::manifest::Manifest;
-use egofx::pipeline::Questions;
+use egofx::pipeline::TextInputs;
 use egofx::places::{bases, hub_caches};
 use egofx::plan::Wanted;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
 use egofx::store::RowKind;
-use egofx::text::{TextError, TextRule, Tokenizer};
+use egofx::text::{TextError, TokenizationRule, Tokenizer};
 
 /// Which videos, which clips, which features.
 #[derive(Args)]
@@ -110,9 +110,9 @@ impl Work {
     }
 
     /// What is asked about the clips; nothing if no recipe reads sentences.
-    pub fn read_questions(&self, recipes: &[Recipe]) -> anyhow::Result<(Questions, Vec<Option<String>>)> {
+    pub fn read_text_inputs(&self, recipes: &[Recipe]) -> anyhow::Result<(TextInputs, Vec<Option<String>>)> {
         if recipes.iter().all(|recipe| recipe.rule().is_none()) {
-            return Ok((Questions::default(), vec![None; recipes.len()]));
+            return Ok((TextInputs::default(), vec![None; recipes.len()]));
         }
         let beside = self.manifest.with_extension("queries.csv");
         let path = self.queries.as_ref().or(Some(&beside).filter(|path| path.is_file())).with_context(|| {
@@ -136,21 +136,21 @@ impl Work {
             vocabularies.push(Some(tokenizer.sha256()?));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((Questions { name, queries, sentences }, vocabularies))
+        Ok((TextInputs { name, queries, sentences }, vocabularies))
     }
 
     /// What is wanted, as a whole.
     pub fn wanted<'w>(
         &self,
         manifest: &'w Manifest,
-        questions: &'w Questions,
+        text_inputs: &'w TextInputs,
         recipes: &'w [Recipe],
         kinds: &'w [RowKind],
     ) -> Wanted<'w> {
-        Wanted { manifest, queries: Some(&questions.queries), recipes, kinds, limit: self.limit }
+        Wanted { manifest, queries: Some(&text_inputs.queries), recipes, kinds, limit: self.limit }
     }
 
-    fn tokenizer(&self, rule: &TextRule) -> Result<Tokenizer, TextError> {
+    fn tokenizer(&self, rule: &TokenizationRule) -> Result<Tokenizer, TextError> {
         match &self.tokenizer {
             Some(path) => Tokenizer::open(path),
             None => Tokenizer::find(rule.model, &hub_caches()),
@@ -175,7 +175,11 @@ impl Work {
 }
 
 /// Every text alone, so that none is padded to another's length.
-fn read_sentences(tokenizer: &Tokenizer, rule: &TextRule, texts: &[&str]) -> anyhow::Result<Vec<Arc<Sentence>>> {
+fn read_sentences(
+    tokenizer: &Tokenizer,
+    rule: &TokenizationRule,
+    texts: &[&str],
+) -> anyhow::Result<Vec<Arc<Sentence>>> {
     let mut cut = 0;
     let mut sentences = Vec::with_capacity(texts.len());
     for text in texts {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use egofx::grid::egoclip::{EGOCLIP_PIECES, Pieces};
+use egofx::grid::egoclip::{ChunkLength, EGOCLIP_CHUNKS};
 use egofx::transcode::Size;
 
 use super::transcode::{Transcode, side};
@@ -23,7 +23,7 @@ use super::transcode::{Transcode, side};
 #[derive(Args)]
 pub struct Chunk {
     /// Length of a piece in seconds. EgoVLP's code wants 600.
-    #[arg(long, value_name = "SEC", default_value_t = EGOCLIP_PIECES.sec, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "SEC", default_value_t = EGOCLIP_CHUNKS.sec, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     length: u32,
     /// Also resize: pixels of the shorter side (256 for EgoVLP). Without a size, pictures stay as they are.
     #[arg(long, value_name = "PX", value_parser = side)]
@@ -43,6 +43,6 @@ impl Chunk {
             (None, Some(side)) => Size::FixedHeight(side),
             (None, None) => Size::Keep,
         };
-        self.transcode.run(size, Some(Pieces { sec: self.length }))
+        self.transcode.run(size, Some(ChunkLength { sec: self.length }))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use egofx::backbone::{Asked, Backbone, ClipBatch, Input, Sentence, Towers};
+use egofx::backbone::{Backbone, ClipBatch, Input, PairedSentence, Sentence, Towers};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Transform, VideoInfo};
 use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
@@ -89,7 +89,8 @@ fn row_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> anyh
     // Not zeros: some kernels are faster on them.
     let batch = ClipBatch { clips, frames, pixels: Pixels::U8((0..pixels).map(|i| (i % 251) as u8).collect()) };
     let sentences: Vec<Arc<Sentence>> = (0..clips).map(sentence).collect();
-    let asked: Vec<Asked> = (0..SENTENCES).map(|i| Asked { windows: 0..clips, sentence: sentence(i) }).collect();
+    let asked: Vec<PairedSentence> =
+        (0..SENTENCES).map(|i| PairedSentence { windows: 0..clips, sentence: sentence(i) }).collect();
     let input = match backbone.towers() {
         Towers::Video(_) => Input::Windows(&batch),
         Towers::Text(_) => Input::Sentences(&sentences),

@@ -159,8 +159,8 @@ impl Extract {
         let recipes = self.gone_on_with(recipes);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
-        let (questions, vocabularies) = self.work.read_questions(&recipes)?;
-        let wanted = self.work.wanted(&manifest, &questions, &recipes, &kinds);
+        let (text_inputs, vocabularies) = self.work.read_text_inputs(&recipes)?;
+        let wanted = self.work.wanted(&manifest, &text_inputs, &recipes, &kinds);
         let promised = wanted.promised()?;
         let options = self.options()?;
         let (source, fallback) = self.source()?;
@@ -180,7 +180,7 @@ impl Extract {
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, recipes) = (&plan, &recipes[..]);
-        let run = Run { plan, recipes, kinds: &kinds, source: &source, questions: &questions, options: &options };
+        let run = Run { plan, recipes, kinds: &kinds, source: &source, text_inputs: &text_inputs, options: &options };
         let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
         report.remarks.extend(fallback);

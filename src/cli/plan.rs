@@ -78,9 +78,9 @@ impl PlanCommand {
         self.ask_headers(&mut manifest);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
-        let (questions, _) = self.work.read_questions(&recipes)?;
+        let (text_inputs, _) = self.work.read_text_inputs(&recipes)?;
         let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;
-        let wanted = self.work.wanted(&manifest, &questions, &recipes, &kinds);
+        let wanted = self.work.wanted(&manifest, &text_inputs, &recipes, &kinds);
         let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
         let row = |(i, recipe): (usize, &Recipe)| {
             let tasks = || plan.tasks.iter().filter(|task| task.recipe == i);

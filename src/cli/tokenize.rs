@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use egofx::places::hub_caches;
-use egofx::text::{Encoded, Padding, RULES, TextModel, TextRule, Tokenizer};
+use egofx::text::{Encoded, Padding, RULES, TextModel, TokenizationRule, Tokenizer};
 
 use super::table::Column::{Left, Right};
 use super::table::Table;
@@ -45,13 +45,13 @@ impl Tokenize {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match (&self.rule, self.model) {
-            (Some(rule), Some(model)) => self.tokenize(TextRule::find(rule, model)?)?,
+            (Some(rule), Some(model)) => self.tokenize(TokenizationRule::find(rule, model)?)?,
             (_, model) => list(model, self.json)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn tokenize(&self, rule: &TextRule) -> anyhow::Result<()> {
+    fn tokenize(&self, rule: &TokenizationRule) -> anyhow::Result<()> {
         let tokenizer = match &self.tokenizer {
             Some(path) => Tokenizer::open(path)?,
             None => Tokenizer::find(rule.model, &hub_caches())?,
@@ -77,7 +77,7 @@ impl Tokenize {
     }
 }
 
-fn line(tokenizer: &Tokenizer, rule: &TextRule, encoded: &Encoded, row: usize, text: &str) -> String {
+fn line(tokenizer: &Tokenizer, rule: &TokenizationRule, encoded: &Encoded, row: usize, text: &str) -> String {
     let ids = encoded.ids.row(row).to_vec();
     let tokens: Vec<Option<String>> = ids.iter().map(|&id| tokenizer.token(id)).collect();
     let mask = encoded.mask.row(row).to_vec();
@@ -87,7 +87,8 @@ fn line(tokenizer: &Tokenizer, rule: &TextRule, encoded: &Encoded, row: usize, t
 }
 
 fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
-    let rules: Vec<&TextRule> = RULES.iter().filter(|rule| model.is_none_or(|model| rule.model == model)).collect();
+    let rules: Vec<&TokenizationRule> =
+        RULES.iter().filter(|rule| model.is_none_or(|model| rule.model == model)).collect();
     if as_json {
         return say_json(&rules.into_iter().map(rule_json).collect::<Vec<_>>());
     }
@@ -97,13 +98,13 @@ fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
     say(&table.to_string())
 }
 
-fn cells(rule: &TextRule) -> [String; 6] {
-    let TextRule { name, model, preparation, padding, max_length, about } = rule;
+fn cells(rule: &TokenizationRule) -> [String; 6] {
+    let TokenizationRule { name, model, preparation, padding, max_length, about } = rule;
     let padding = if let Padding::Fixed(length) = padding { length.to_string() } else { "longest".to_owned() };
     [model.name(), name, &padding, &max_length.to_string(), preparation.name(), about].map(str::to_owned)
 }
 
-fn rule_json(rule: &TextRule) -> serde_json::Value {
+fn rule_json(rule: &TokenizationRule) -> serde_json::Value {
     let length = if let Padding::Fixed(length) = rule.padding { Some(length) } else { None };
     json!({
         "model": rule.model.name(), "rule": rule.name, "padded_to": length, "max_length": rule.max_length,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use egofx::benchmark::{Benchmark, Sources};
 use egofx::decode::outline;
-use egofx::grid::egoclip::Pieces;
+use egofx::grid::egoclip::ChunkLength;
 use egofx::manifest::Manifest;
 use egofx::shard::Shard;
 use egofx::transcode::{
@@ -91,7 +91,7 @@ pub fn side(text: &str) -> Result<u32, String> {
 
 impl Transcode {
     /// Runs it: with pictures of `size`, in `pieces`.
-    pub fn run(self, size: Size, pieces: Option<Pieces>) -> anyhow::Result<ExitCode> {
+    pub fn run(self, size: Size, pieces: Option<ChunkLength>) -> anyhow::Result<ExitCode> {
         let manifest = self.read_manifest()?;
         self.check_out()?;
         let tasks = tasks(&manifest, self.shard, self.limit);
@@ -139,7 +139,7 @@ impl Transcode {
         Ok(())
     }
 
-    fn settings(&self, size: Size, pieces: Option<Pieces>) -> anyhow::Result<Settings> {
+    fn settings(&self, size: Size, pieces: Option<ChunkLength>) -> anyhow::Result<Settings> {
         let preset = PRESETS.into_iter().find(|preset| *preset == self.preset).context("an unknown preset")?;
         let audio = AUDIO.into_iter().find(|(name, _)| *name == self.audio).context("an unknown --audio")?;
         Ok(Settings { size, pieces, crf: self.crf, preset, keyint: self.keyint, audio: audio.1 })
@@ -236,7 +236,7 @@ fn forecast(transcoder: &Transcoder, task: &Task) -> Value {
             line["from"] = json!([of.width, of.height]);
             line["to"] = json!(settings.size.of(of.width, of.height));
             line["duration_sec"] = json!(of.duration_sec);
-            let pieces = |sec: f64, pieces: Pieces| (sec / f64::from(pieces.sec)).ceil().max(1.0) as u64;
+            let pieces = |sec: f64, pieces: ChunkLength| (sec / f64::from(pieces.sec)).ceil().max(1.0) as u64;
             line["pieces"] = json!(of.duration_sec.zip(settings.pieces).map(|(sec, of)| pieces(sec, of)));
         }
         Err(error) => {

@@ -39,7 +39,7 @@ impl Child {
         #[expect(
             clippy::disallowed_methods,
             reason = "a bound is a deadlock: ffmpeg prints a line for each decoded frame, and we read none while we wait for \
-                      the picture of the next wanted one; an hour without a wanted frame is some megabytes of lines"
+                      the image of the next wanted one; an hour without a wanted frame is some megabytes of lines"
         )]
         let (sender, lines) = unbounded();
         let hear = move |line: &str| {

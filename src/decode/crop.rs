@@ -7,14 +7,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// Share of the picture's area that a crop has, torchvision's default.
+/// Share of the image's area that a crop has, torchvision's default.
 const SCALE: (f64, f64) = (0.08, 1.0);
 /// Width of a crop over its height, torchvision's default.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 /// How often a crop is drawn anew that does not fit.
 const ATTEMPTS: usize = 10;
 
-/// A part of a picture, in pixels.
+/// A part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     /// Left edge.
@@ -33,18 +33,18 @@ pub fn drawn(seed: u64, name: &str, index: u64, width: u32, height: u32) -> Regi
     random_region(SCALE, width, height, &mut Xoshiro256PlusPlus::from_seed(key.finalize().into()))
 }
 
-/// A part of a picture of `width * height` pixels that has between `share.0` and `share.1` of its area, and a ratio between
+/// A part of an image of `width * height` pixels that has between `share.0` and `share.1` of its area, and a ratio between
 /// 3/4 and 4/3. Source: `RandomResizedCrop.get_params` of torchvision, with another generator.
 pub fn random_region(share: (f64, f64), width: u32, height: u32, draw: &mut impl Rng) -> Region {
-    let mut dice = Dice(draw);
+    let mut uniform = Uniform(draw);
     let (w, h) = (f64::from(width), f64::from(height));
     for _ in 0..ATTEMPTS {
-        let area = w * h * dice.between(share.0, share.1);
-        let ratio = dice.between(RATIO.0.ln(), RATIO.1.ln()).exp();
+        let area = w * h * uniform.between(share.0, share.1);
+        let ratio = uniform.between(RATIO.0.ln(), RATIO.1.ln()).exp();
         let cut_width = (area * ratio).sqrt().round_ties_even() as u32;
         let cut_height = (area / ratio).sqrt().round_ties_even() as u32;
         if (1..=width).contains(&cut_width) && (1..=height).contains(&cut_height) {
-            let (y, x) = (dice.below(height - cut_height + 1), dice.below(width - cut_width + 1));
+            let (y, x) = (uniform.below(height - cut_height + 1), uniform.below(width - cut_width + 1));
             return Region { x, y, width: cut_width, height: cut_height };
         }
     }
@@ -64,10 +64,10 @@ fn widest(width: u32, height: u32) -> Region {
     Region { x: (width - cut_width) / 2, y: (height - cut_height) / 2, width: cut_width, height: cut_height }
 }
 
-/// Numbers that look random, the same on every machine.
-struct Dice<'d, R>(&'d mut R);
+/// Uniform draws from a generator, the same on every machine.
+struct Uniform<'d, R>(&'d mut R);
 
-impl<R: Rng> Dice<'_, R> {
+impl<R: Rng> Uniform<'_, R> {
     fn between(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         low + (high - low) * unit

@@ -11,7 +11,7 @@ pub enum Clock {
     Decoding,
     /// By timestamps that are counted from the file's beginning while it is read.
     Counted,
-    /// Not at all: pictures, one after the other.
+    /// Not at all: images, one after the other.
     None,
 }
 
@@ -78,7 +78,7 @@ const DEMUXERS: [(Clock, &[&str]); 4] = [
             "iv8",
             "xmv",
             "ffm",
-            // Streams of one codec; pictures that move, and pictures without loss.
+            // Streams of one codec; images that move, and images without loss.
             "mjpeg_2000",
             "mpjpeg",
             "smjpeg",
@@ -98,7 +98,7 @@ const DEMUXERS: [(Clock, &[&str]); 4] = [
             "film_cpk",
             "filmstrip",
             "ser",
-            // Pictures behind one another in one file: a stream of Motion JPEG is taken for one by its first picture.
+            // Images behind one another in one file: a stream of Motion JPEG is taken for one by its first image.
             "jpeg_pipe",
             "jpegls_pipe",
             "j2k_pipe",

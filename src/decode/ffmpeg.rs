@@ -6,18 +6,18 @@
 use std::path::Path;
 
 use super::command::FfmpegSource;
-use super::picture_stream::PictureStream;
+use super::image_stream::ImageStream;
 use super::stream::Stream;
 use super::transform::Transform;
-use super::{FrameSource, FrameStream, ProbeError, VideoInfo, pictures, pieces, probe};
+use super::{FrameSource, FrameStream, ProbeError, VideoInfo, chunk_files, image_sequence, probe};
 use crate::time::Fps;
 
 impl FrameSource for FfmpegSource {
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
-        match pieces::files(path) {
-            Some(files) => pieces::probe(self, path, &files),
-            None if pictures::are_named_by(path) => pictures::probe(path, fps),
-            None if path.is_dir() => Err(pictures::refused(path)),
+        match chunk_files::files(path) {
+            Some(files) => chunk_files::probe(self, path, &files),
+            None if image_sequence::are_named_by(path) => image_sequence::probe(path, fps),
+            None if path.is_dir() => Err(image_sequence::refused(path)),
             None => probe::probe(self, path),
         }
     }
@@ -26,11 +26,11 @@ impl FrameSource for FfmpegSource {
         if wanted.is_empty() || transforms.is_empty() {
             return Box::new(std::iter::empty());
         }
-        if !video.pieces.is_empty() {
-            return pieces::open(self, video, wanted, transforms);
+        if !video.chunks.is_empty() {
+            return chunk_files::open(self, video, wanted, transforms);
         }
-        if let Some(pictures) = &video.pictures {
-            return Box::new(PictureStream::new(video, pictures.clone(), wanted, transforms));
+        if let Some(images) = &video.images {
+            return Box::new(ImageStream::new(video, images.clone(), wanted, transforms));
         }
         Box::new(Stream::new(self, video, wanted, transforms))
     }

@@ -1,6 +1,6 @@
 //! What becomes of a wanted frame: ffmpeg's filter graph, and from the bytes that come out of it to pixels.
 //!
-//! Not for running ffmpeg. Invariant: several sizes of a frame come as one picture, so that one decode and one pipe serve
+//! Not for running ffmpeg. Invariant: several sizes of a frame come as one image, so that one decode and one pipe serve
 //! them all, whoever's readers they are, and each is cut out of it as if it had come alone.
 
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::conversion::{self, Conversion};
 use super::crop::{self, Region};
-use super::picture::Picture;
+use super::image::Image;
 use super::resize;
 use super::transform::{Channels, Place, Reader, Transform};
 use super::{Geometry, HwAccel, VideoInfo, select};
@@ -51,9 +51,9 @@ impl Sizes {
         self.turned_here
     }
 
-    /// Bytes of the picture that ffmpeg makes of one frame.
+    /// Bytes of the image that ffmpeg makes of one frame.
     pub fn bytes(&self) -> usize {
-        self.widest() as usize * 3 * self.sizes.iter().map(|size| size.piece().1 as usize).sum::<usize>()
+        self.widest() as usize * 3 * self.sizes.iter().map(|size| size.chunk().1 as usize).sum::<usize>()
     }
 
     /// Bytes of a frame's pixels, in all sizes.
@@ -62,11 +62,11 @@ impl Sizes {
     }
 
     fn widest(&self) -> u32 {
-        self.sizes.iter().map(|size| size.piece().0).max().unwrap_or(0)
+        self.sizes.iter().map(|size| size.chunk().0).max().unwrap_or(0)
     }
 
     /// The filter graph: frames with these timestamps only, then scaled, converted and cropped; several sizes are stacked
-    /// into one picture.
+    /// into one image.
     pub fn graph(&self, pts: &[i64], hwaccel: HwAccel) -> String {
         let mut graph = format!("select='{}'", select::expression(pts));
         graph.push_str(conversion::planes(hwaccel));
@@ -78,26 +78,26 @@ impl Sizes {
             let labels = |c: char| (0..n).map(|i| format!("[{c}{i}]")).collect::<String>();
             let _ = write!(graph, ",split={n}{}", labels('a'));
             for (i, size) in self.sizes.iter().enumerate() {
-                let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", size.filters(), size.piece().1);
+                let _ = write!(graph, ";[a{i}]{},pad={widest}:{}:0:0[b{i}]", size.filters(), size.chunk().1);
             }
             let _ = write!(graph, ";{}vstack=inputs={n}", labels('b'));
         }
         graph
     }
 
-    /// The pixels of frame `index` in each size, out of the `picture` that ffmpeg made of it.
-    pub fn pixels(&self, picture: Vec<u8>, index: u64) -> Vec<Arc<Pixels>> {
-        let pieces = self.unstack(picture);
-        let finish = |(piece, size): (Vec<u8>, &Size)| Arc::new(size.finish(piece, &self.name, index));
-        pieces.into_iter().zip(&self.sizes).map(finish).collect()
+    /// The pixels of frame `index` in each size, out of the `image` that ffmpeg made of it.
+    pub fn pixels(&self, image: Vec<u8>, index: u64) -> Vec<Arc<Pixels>> {
+        let chunks = self.unstack(image);
+        let finish = |(chunk, size): (Vec<u8>, &Size)| Arc::new(size.finish(chunk, &self.name, index));
+        chunks.into_iter().zip(&self.sizes).map(finish).collect()
     }
 
-    /// The pixels of picture file `index` in each size; or the size that the picture has and the one that it is to have, if
+    /// The pixels of image file `index` in each size; or the size that the image has and the one that it is to have, if
     /// they differ.
-    pub fn pixels_of(&self, picture: &Picture, index: u64) -> Result<Vec<Arc<Pixels>>, [(u32, u32); 2]> {
-        let upright = self.sizes.iter().any(|size| size.transform.reader.turns_pictures()).then(|| picture.turned());
+    pub fn pixels_of(&self, image: &Image, index: u64) -> Result<Vec<Arc<Pixels>>, [(u32, u32); 2]> {
+        let upright = self.sizes.iter().any(|size| size.transform.reader.turns_images()).then(|| image.turned());
         let finish = |size: &Size| {
-            let seen = upright.as_ref().filter(|_| size.transform.reader.turns_pictures()).unwrap_or(picture);
+            let seen = upright.as_ref().filter(|_| size.transform.reader.turns_images()).unwrap_or(image);
             if (seen.width, seen.height) != size.read {
                 return Err([(seen.width, seen.height), size.read]);
             }
@@ -106,15 +106,15 @@ impl Sizes {
         self.sizes.iter().map(finish).collect()
     }
 
-    /// Cuts a picture of stacked sizes apart.
-    fn unstack(&self, picture: Vec<u8>) -> Vec<Vec<u8>> {
+    /// Cuts an image of stacked sizes apart.
+    fn unstack(&self, image: Vec<u8>) -> Vec<Vec<u8>> {
         if self.sizes.len() == 1 {
-            return vec![picture];
+            return vec![image];
         }
         let stride = self.widest() as usize * 3;
-        let mut rows = picture.chunks_exact(stride);
+        let mut rows = image.chunks_exact(stride);
         let mut cut = |size: &Size| {
-            let (width, height) = size.piece();
+            let (width, height) = size.chunk();
             rows.by_ref().take(height as usize).flat_map(|row| &row[..width as usize * 3]).copied().collect()
         };
         self.sizes.iter().map(&mut cut).collect()
@@ -130,7 +130,7 @@ impl Size {
     }
 
     /// Width and height of what ffmpeg gives: the square, or the whole frame.
-    fn piece(&self) -> (u32, u32) {
+    fn chunk(&self) -> (u32, u32) {
         if self.is_ffmpegs() { (self.geometry.cut_width, self.geometry.cut_height) } else { self.read }
     }
 
@@ -152,9 +152,9 @@ impl Size {
     }
 
     /// What ffmpeg leaves to us.
-    fn finish(&self, piece: Vec<u8>, name: &str, index: u64) -> Pixels {
+    fn finish(&self, chunk: Vec<u8>, name: &str, index: u64) -> Pixels {
         let whole = matches!(self.transform.place, Place::Whole);
-        let square = if self.is_ffmpegs() || whole { Pixels::U8(piece) } else { self.square(&piece, name, index) };
+        let square = if self.is_ffmpegs() || whole { Pixels::U8(chunk) } else { self.square(&chunk, name, index) };
         self.coloured(square)
     }
 
@@ -162,17 +162,17 @@ impl Size {
     fn square(&self, bytes: &[u8], name: &str, index: u64) -> Pixels {
         let ((width, height), g, transform) = (self.read, self.geometry, &self.transform);
         let whole = Region { x: 0, y: 0, width, height };
-        let picture = resize::Picture { bytes, width };
+        let image = resize::Image { bytes, width };
         let square = match transform.place {
             Place::Whole => Pixels::U8(bytes.to_vec()),
             Place::Centre { .. } => {
                 let cut = Region { x: g.x, y: g.y, width: g.cut_width, height: g.cut_height };
-                picture.scaled(whole, (g.width, g.height), cut, transform.filter)
+                image.scaled(whole, (g.width, g.height), cut, transform.filter)
             }
             Place::Random { seed } => {
                 let side = transform.crop;
                 let all = Region { x: 0, y: 0, width: side, height: side };
-                picture.scaled(crop::drawn(seed, name, index, width, height), (side, side), all, transform.filter)
+                image.scaled(crop::drawn(seed, name, index, width, height), (side, side), all, transform.filter)
             }
         };
         if transform.scales_floats() { square } else { Pixels::U8(square.into_levels()) }

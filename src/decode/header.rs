@@ -119,8 +119,8 @@ fn tidy(line: &str, path: &Path) -> String {
 }
 
 impl Header {
-    /// The stream that players choose: marked as default first, then the largest picture, then the first one. Cover
-    /// pictures are no video.
+    /// The stream that players choose: marked as default first, then the largest image, then the first one. Cover
+    /// images are no video.
     pub fn best_stream(&self, path: &Path) -> Result<&Stream, ProbeError> {
         let is_video = |s: &&Stream| {
             s.codec_type.as_deref() == Some("video") && s.disposition.attached_pic == 0 && s.width.unwrap_or(0) > 0
@@ -198,14 +198,14 @@ impl Stream {
         if self.rotation() % 180 == 90 { (height, width) } else { (width, height) }
     }
 
-    /// Clockwise degrees that a player turns the picture by.
+    /// Clockwise degrees that a player turns the image by.
     pub fn rotation(&self) -> i32 {
         let matrix = self.side_data_list.iter().find_map(|data| data.rotation).map(|counter| -counter);
         let tag = self.tags.rotate.as_deref().and_then(|degrees| degrees.parse::<f64>().ok());
         (matrix.or(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
     }
 
-    /// How the container says that two eyes share a picture.
+    /// How the container says that two eyes share a frame.
     pub fn stereo(&self) -> Option<String> {
         let is_stereo = |data: &&SideData| data.side_data_type.as_deref() == Some("Stereo 3D");
         let by_data = self.side_data_list.iter().find(is_stereo).and_then(|data| data.r#type.as_ref()?.as_str());

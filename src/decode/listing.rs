@@ -41,7 +41,7 @@ pub(super) struct Packets {
 pub(super) struct Remark {
     /// Who said what.
     pub words: String,
-    /// Whether pictures of the stream are harmed or lost, as far as one can tell without decoding them all.
+    /// Whether images of the stream are harmed or lost, as far as one can tell without decoding them all.
     pub is_damage: bool,
     /// Whether it is about the system and not about the file.
     is_refusal: bool,
@@ -107,7 +107,7 @@ pub(super) fn read_error(
     child::twice(once, ProbeError::is_crash)
 }
 
-/// The complaints in `said`. A decoder that has a look at the first pictures is believed here, for nobody decodes them
+/// The complaints in `said`. A decoder that has a look at the first images is believed here, for nobody decodes them
 /// all; but not that something is missing to which they refer.
 fn remarks(said: &str, stream: u32, codec: &str) -> Vec<Remark> {
     let (mut open, mut remarks) = (false, Vec::new());
@@ -115,9 +115,9 @@ fn remarks(said: &str, stream: u32, codec: &str) -> Vec<Remark> {
         match line {
             LogLine::Opened => open = true,
             LogLine::Complaint(complaint) => {
-                let is_pictures = complaint.who == "NULL" || complaint.who.contains(codec);
-                let concerns = complaint.concerns(stream, open || is_pictures);
-                let is_damage = concerns && complaint.about == About::Picture;
+                let is_of_frames = complaint.who == "NULL" || complaint.who.contains(codec);
+                let concerns = complaint.concerns(stream, open || is_of_frames);
+                let is_damage = concerns && complaint.about == About::Image;
                 let is_refusal = complaint.about == About::System;
                 remarks.push(Remark { words: complaint.words, is_damage, is_refusal });
             }

@@ -6,7 +6,7 @@
 /// One line that matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogLine {
-    /// The input has been opened. What was said before is about its header, and about pictures that were decoded for a
+    /// The input has been opened. What was said before is about its header, and about images that were decoded for a
     /// look at them and will be decoded again.
     Opened,
     /// `showinfo` saw a frame.
@@ -44,10 +44,10 @@ pub struct Complaint {
 /// What a complaint is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// Bits that make no sense, or a picture that had to be made up: pictures are harmed.
-    Picture,
-    /// A picture, or the parameters of one, to which others refer is not there. Natural where a stream begins between
-    /// key frames, or with an open group of pictures: then the pictures that miss it are never shown.
+    /// Bits that make no sense, or an image that had to be made up: images are harmed.
+    Image,
+    /// An image, or the parameters of one, to which others refer is not there. Natural where a stream begins between
+    /// key frames, or with an open group of images: then the images that miss it are never shown.
     Reference,
     /// Filters, encoder or muxer of our own command: the video is as it was.
     Output,
@@ -60,16 +60,16 @@ pub enum About {
 /// that is a plain error.)
 const FALLBACK: &[&str] = &["hwaccel initialisation returned error", "Failed setup for format"];
 
-/// Words that mean a harmed picture although they are said as a warning or as information. H.264 and MPEG-4 decoders
-/// say of many a broken picture only that they concealed it.
+/// Words that mean a harmed image although they are said as a warning or as information. H.264 and MPEG-4 decoders
+/// say of many a broken image only that they concealed it.
 const HARMED: &[&str] = &["corrupt decoded frame", "corrupt input packet", "concealing "];
 
-/// Words of decoders (H.264, HEVC, MPEG, VP8, VP9) that lack what a picture refers to, and ffmpeg's echo of their
+/// Words of decoders (H.264, HEVC, MPEG, VP8, VP9) that lack what an image refers to, and ffmpeg's echo of their
 /// failure, which says nothing of its own.
 const REFERENCE: &[&str] = &[
     "mmco: unref short failure",
-    "reference picture missing during reorder",
-    "Missing reference picture",
+    "reference image missing during reorder",
+    "Missing reference image",
     "co located POCs unavailable",
     "non-existing PPS",
     "non-existing SPS",
@@ -159,7 +159,7 @@ const OUTPUT_WORDS: &[&str] = &[
 ];
 
 impl LogLine {
-    /// What a line says. `showinfo` writes a line in pieces, and a decoder's thread may write in between, then without
+    /// What a line says. `showinfo` writes a line in chunks, and a decoder's thread may write in between, then without
     /// name or level: so one line can be both a frame and a complaint.
     pub fn parse(line: &str) -> Vec<Self> {
         let Some((before, shown)) = line.split_once("[Parsed_showinfo_") else {
@@ -200,20 +200,20 @@ impl Complaint {
             () if speaks_of(REFERENCE) => About::Reference,
             () if speaks_of(SYSTEM) => About::System,
             () if is_output => About::Output,
-            () => About::Picture,
+            () => About::Image,
         };
         let (stream, who) = (stream(&words), who.last().copied().unwrap_or_default().to_owned());
         Self { who, words, about, stream }
     }
 
-    /// Whether it may be about pictures of the input's stream number `stream`.
+    /// Whether it may be about images of the input's stream number `stream`.
     pub fn concerns(&self, stream: u32, open: bool) -> bool {
         !matches!(self.about, About::Output | About::System)
             && self.stream.is_none_or(|named| named == stream)
             && self.is_news(open)
     }
 
-    /// Before the input is `open`, a decoder speaks of pictures that it will decode again, and a demuxer of tables, or of
+    /// Before the input is `open`, a decoder speaks of images that it will decode again, and a demuxer of tables, or of
     /// packets that it does not find.
     pub fn is_news(&self, open: bool) -> bool {
         open || (self.is_demuxers() && !self.is_of_tables())
@@ -292,14 +292,14 @@ mod tests {
     fn complaints_are_told_from_chatter() {
         let damage = "[h264 @ 0x55d] [error] error while decoding MB 17 9, bytestream -7";
         let words = "h264: error while decoding MB 17 9, bytestream -7".to_owned();
-        let complaint = Complaint { who: "h264".into(), words, about: About::Picture, stream: None };
+        let complaint = Complaint { who: "h264".into(), words, about: About::Image, stream: None };
         assert_eq!(LogLine::parse(damage), [LogLine::Complaint(complaint)]);
         for line in [
             "[warning] file.mp4: corrupt decoded frame in stream 0",
             "[h264 @ 0x1] [info] concealing 187 DC, 187 AC, 187 MV errors in P frame",
             "[mov,mp4,m4a,3gp,3g2,mj2 @ 0x1] [error] stream 0, offset 0x1f: partial file",
         ] {
-            assert_eq!(about(line), About::Picture, "{line}");
+            assert_eq!(about(line), About::Image, "{line}");
         }
         assert_eq!(LogLine::parse("[swscaler @ 0x1] [warning] deprecated pixel format used"), []);
         assert_eq!(LogLine::parse("  [info] Stream #0:0: Video: h264"), []);

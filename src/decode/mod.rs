@@ -6,6 +6,7 @@
 //! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
 mod child;
+mod chunk_files;
 mod command;
 mod conversion;
 mod crop;
@@ -14,14 +15,13 @@ mod ffmpeg;
 mod geometry;
 mod graph;
 mod header;
+mod image;
+mod image_sequence;
+mod image_stream;
 mod input;
 mod listing;
 mod log_line;
 mod order;
-mod picture;
-mod picture_stream;
-mod pictures;
-mod pieces;
 mod probe;
 mod resize;
 mod select;
@@ -37,9 +37,9 @@ pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub use crop::{Region, random_region};
 pub use geometry::Geometry;
+pub use image_sequence::ImageSequence;
 pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine};
-pub use pictures::Pictures;
 pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
@@ -62,12 +62,12 @@ pub struct Frame {
 /// What is known of a video before any frame is decoded.
 #[derive(Debug, Clone)]
 pub struct VideoInfo {
-    /// The file, the folder of the pieces, or what names the pictures.
+    /// The file, the folder of the chunks, or what names the images.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The files of a video in pieces, each as a video of its own; empty for a video in one file.
-    pub pieces: Vec<VideoInfo>,
+    /// The files of a video in chunks, each as a video of its own; empty for a video in one file.
+    pub chunks: Vec<VideoInfo>,
     /// Index of the chosen stream in the container.
     pub stream: u32,
     /// The codec's name.
@@ -78,7 +78,7 @@ pub struct VideoInfo {
     pub height: u32,
     /// Clockwise rotation that players and viewers apply, in degrees.
     pub rotation: i32,
-    /// How two eyes share a picture, if the container says so ("side by side").
+    /// How two eyes share a frame, if the container says so ("side by side").
     pub stereo: Option<String>,
     /// When each frame is shown.
     pub timeline: Timeline,
@@ -95,17 +95,17 @@ pub struct VideoInfo {
     pub damage: Option<String>,
     /// What else the probe saw that a person should know (a guessed timeline, a complaint).
     pub notes: Vec<String>,
-    /// The files of its frames, if it is a folder of pictures.
-    pub pictures: Option<Arc<Pictures>>,
+    /// The files of its frames, if it is a folder of images.
+    pub images: Option<Arc<ImageSequence>>,
 }
 
 impl VideoInfo {
     /// Its files, in order.
     pub fn files(&self) -> Vec<&Path> {
-        if self.pieces.is_empty() {
+        if self.chunks.is_empty() {
             return vec![&self.path];
         }
-        self.pieces.iter().map(|piece| piece.path.as_path()).collect()
+        self.chunks.iter().map(|chunk| chunk.path.as_path()).collect()
     }
 
     /// All that a person should know of the file although it can be read: a broken promise of its header, and the notes.
@@ -135,8 +135,8 @@ impl VideoInfo {
     /// after what was done to the file.
     pub fn size_for(&self, transform: &Transform) -> (u32, u32) {
         let reader = transform.reader;
-        let (prepared, turns) = match self.pictures {
-            Some(_) => (None, reader.turns_pictures()),
+        let (prepared, turns) = match self.images {
+            Some(_) => (None, reader.turns_images()),
             None => (transform.prepare.size(self.width, self.height), reader.turns_videos()),
         };
         let lies = self.rotation.rem_euclid(180) == 90 && !turns;
@@ -224,7 +224,7 @@ pub type FrameStream = Box<dyn Iterator<Item = Result<Frame, Fault>> + Send>;
 
 /// Delivers frames of videos.
 pub trait FrameSource: Sync {
-    /// Looks at a file (or a folder of pieces or pictures) without decoding it. `fps` is the rate of pictures; files have
+    /// Looks at a file (or a folder of chunks or images) without decoding it. `fps` is the rate of images; files have
     /// their own.
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError>;
 
@@ -296,17 +296,17 @@ pub enum ProbeError {
         /// ffprobe's words.
         why: String,
     },
-    /// A folder of pieces that are not one video.
-    #[error("{}: the pieces do not make one video: {why}", path.display())]
-    Pieces {
+    /// A folder of chunks that are not one video.
+    #[error("{}: the chunks do not make one video: {why}", path.display())]
+    ChunkFiles {
         /// The folder.
         path: PathBuf,
         /// What does not fit.
         why: String,
     },
-    /// A folder that is neither pieces nor pictures.
+    /// A folder that is neither chunks nor images.
     #[error(
-        "{}: {found}, expected one video's file, or a folder of the pieces of one (0.mp4, 1.mp4, ...) or of its frames \
+        "{}: {found}, expected one video's file, or a folder of the chunks of one (0.mp4, 1.mp4, ...) or of its frames \
          (.jpg, .jpeg or .png); a manifest lists each video's own file, as `egofx manifest folder` does",
         path.display()
     )]
@@ -316,8 +316,8 @@ pub enum ProbeError {
         /// What it holds.
         found: String,
     },
-    /// Pictures in a folder have no rate of their own.
-    #[error("{}: a folder of pictures has no rate; the manifest's column fps gives it", .0.display())]
+    /// Images in a folder have no rate of their own.
+    #[error("{}: a folder of images has no rate; the manifest's column fps gives it", .0.display())]
     NoRate(PathBuf),
     /// ffprobe or ffmpeg crashed, and again when it was tried once more. That says nothing of the file.
     #[error("{}: {crash}; tried twice", path.display())]

@@ -1,7 +1,7 @@
 //! Whether frames come out of a decoder as the timeline says: which of them are proved to be the frame of their index.
 //!
 //! A timestamp alone proves nothing: one wrong byte in a container's tables gives a frame the time of another, and a
-//! decoder that leaves a frame out says nothing of it. But pictures carry an order of their own, in which the decoder
+//! decoder that leaves a frame out says nothing of it. But images carry an order of their own, in which the decoder
 //! gives them. So the n-th frame after one that is known has to be the n-th by its timestamp too. Not for complaints of
 //! decoders. Invariant: after a frame that was left out nothing is proved before the next key frame is followed by its
 //! successor; after one that came at another place than its timestamp says, nothing before count and timestamps agree.

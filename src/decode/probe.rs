@@ -10,7 +10,7 @@ use super::demuxer::Clock;
 use super::header::{self, Header, Stream};
 use super::listing::{self, Packets, Remark};
 use super::log_line::Shown;
-use super::{FfmpegSource, ProbeError, Tools, VideoInfo, pieces};
+use super::{FfmpegSource, ProbeError, Tools, VideoInfo, chunk_files};
 use crate::time::{TimeBase, Timeline};
 
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
@@ -32,7 +32,7 @@ const JUMP_SEC: f64 = 3600.0;
 /// Codecs that have packets which are never shown, of their own or together with others.
 const HIDES_PACKETS: [&str; 3] = ["vp8", "vp9", "av1"];
 
-/// A packet of MPEG-4 that says "the same picture again" in fewer bytes than any picture needs: no frame comes of it.
+/// A packet of MPEG-4 that says "the same image again" in fewer bytes than any image needs: no frame comes of it.
 const LEAST_MPEG4_BYTES: u64 = 10;
 
 /// Ticks into which one tick is divided where several frames share it.
@@ -85,7 +85,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
     Ok(VideoInfo {
         path: path.to_owned(),
         bytes,
-        pieces: Vec::new(),
+        chunks: Vec::new(),
         stream: stream.index,
         codec,
         width,
@@ -99,13 +99,13 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         declared_end_sec: promised_end_sec.filter(|end| *end > end_sec + DECLARED_TOLERANCE_SEC),
         damage,
         notes,
-        pictures: None,
+        images: None,
     })
 }
 
 /// How long the header says that the video is, in seconds, if it says so: for plans, without a look at its frames.
 pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
-    if let Some(files) = pieces::files(path) {
+    if let Some(files) = chunk_files::files(path) {
         return files.iter().map(|file| declared_sec(tools, file)).sum();
     }
     let header = header::read(tools, path).ok()?;
@@ -180,7 +180,7 @@ fn why_decode(header: &Header, codec: &str, packets: &Packets) -> Option<String>
     };
     let together = || has_repeats(&packets.pts).then(|| "packets with the same timestamp".to_owned());
     let least = if codec == "mpeg4" { LEAST_MPEG4_BYTES } else { 1 };
-    let empty = || packets.smallest.is_some_and(|bytes| bytes < least).then(|| "packets without a picture".to_owned());
+    let empty = || packets.smallest.is_some_and(|bytes| bytes < least).then(|| "packets without an image".to_owned());
     untimed().or_else(counted).or_else(hidden).or_else(together).or_else(empty)
 }
 
@@ -250,7 +250,7 @@ fn of_frames(header: &Header, stream: &Stream, packets: &Packets, shown: &[Shown
     Some(Frames { timeline, keyframes, lost: Vec::new(), counted: true })
 }
 
-/// When `frames` frames are shown that are known by their number: by a picture's turn in containers that know no times of
+/// When `frames` frames are shown that are known by their number: by an image's turn in containers that know no times of
 /// showing, by the decoder's guess where it does not go backwards, by the stream's rate where nothing else is known.
 fn counted_timeline(
     header: &Header,

@@ -1,4 +1,4 @@
-//! Pictures of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
+//! Images of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
 //! tensors, to floats.
 //!
 //! Not for which part is cut out. Invariant: only the pixels that are asked for are computed, and each is as if all were.
@@ -14,14 +14,14 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// Rows of red, green and blue, top to bottom.
 #[derive(Clone, Copy)]
-pub struct Picture<'p> {
+pub struct Image<'p> {
     /// `3 * width * height` of them.
     pub bytes: &'p [u8],
     /// Pixels of a row.
     pub width: u32,
 }
 
-impl Picture<'_> {
+impl Image<'_> {
     /// The part `cut` of what `region` becomes when it is scaled to `to` (width, height).
     ///
     /// Source of the widening filters: `ImagingResample` of Pillow's `Resample.c`, two passes of whole numbers, rounded to 8
@@ -50,7 +50,7 @@ impl Picture<'_> {
         (region.y..region.y + region.height).flat_map(|y| self.row(region, y)).copied().collect()
     }
 
-    /// Row `y` of the picture, as far as it lies in `region`.
+    /// Row `y` of the image, as far as it lies in `region`.
     fn row(&self, region: Region, y: u32) -> &[u8] {
         let start = (y as usize * self.width as usize + region.x as usize) * 3;
         &self.bytes[start..start + region.width as usize * 3]
@@ -79,7 +79,7 @@ impl Picture<'_> {
         let mut pixels = Vec::with_capacity(down.len() * stride);
         let [mut top, mut bottom] = [(); 2].map(|()| Line { of_row: None, values: vec![0.0; stride] });
         for below in down {
-            // A picture that grows needs each line for several rows: what was below is above next.
+            // An image that grows needs each line for several rows: what was below is above next.
             if top.of_row != Some(below.first) && bottom.of_row == Some(below.first) {
                 std::mem::swap(&mut top, &mut bottom);
             }
@@ -115,7 +115,7 @@ impl Line {
 
 /// A function that says how much a pixel counts by its distance.
 struct Kernel {
-    /// Beyond this distance nothing counts, in pixels of the larger picture.
+    /// Beyond this distance nothing counts, in pixels of the larger image.
     support: f64,
     weight: fn(f64) -> f64,
 }
@@ -227,7 +227,7 @@ mod tests {
 
     /// Squares that Pillow made; `tests/data/transforms/README.md` says how.
     #[test]
-    fn pictures_are_scaled_as_pillow_scales_them() {
+    fn images_are_scaled_as_pillow_scales_them() {
         let cases: Vec<Value> = serde_json::from_str(include_str!("../../tests/data/transforms/pillow.json")).unwrap();
         for case in &cases {
             let number = |key: &str| case[key].as_u64().unwrap() as u32;
@@ -240,7 +240,7 @@ mod tests {
                 _ => Filter::Bilinear,
             };
             let whole = Region { x: 0, y: 0, width: side, height: side };
-            let found = Picture { bytes: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
+            let found = Image { bytes: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
             let expected: Vec<u8> =
                 case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
             assert_eq!(found, expected, "{region:?} {filter:?}");
@@ -251,13 +251,13 @@ mod tests {
     #[test]
     fn a_part_of_what_is_scaled_is_that_part() {
         let bytes = pattern(31, 23);
-        let picture = Picture { bytes: &bytes, width: 31 };
+        let image = Image { bytes: &bytes, width: 31 };
         let region = Region { x: 2, y: 1, width: 29, height: 22 };
         let cut = Region { x: 5, y: 3, width: 9, height: 8 };
         for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
             for to in [(19, 15), (58, 44), (29, 22)] {
-                let all = picture.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, filter);
-                let part = picture.scaled(region, to, cut, filter);
+                let all = image.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, filter);
+                let part = image.scaled(region, to, cut, filter);
                 let inside = |i: usize| {
                     let (x, y) = (i as u32 / 3 % to.0, i as u32 / 3 / to.0);
                     (cut.x..cut.x + cut.width).contains(&x) && (cut.y..cut.y + cut.height).contains(&y)
@@ -273,9 +273,9 @@ mod tests {
     fn what_does_not_widen_takes_two_neighbours_whatever_the_ratio() {
         // Four pixels become one: half-pixel centres put it between the second and the third.
         let bytes: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|value| [value; 3]).collect();
-        let picture = Picture { bytes: &bytes, width: 4 };
+        let image = Image { bytes: &bytes, width: 4 };
         let (row, one) = (Region { x: 0, y: 0, width: 4, height: 1 }, Region { x: 0, y: 0, width: 1, height: 1 });
-        assert_eq!(picture.scaled(row, (1, 1), one, Filter::BilinearAliased), Pixels::F32(vec![150.0; 3]));
-        assert_eq!(picture.scaled(row, (1, 1), one, Filter::Area), Pixels::U8(vec![85; 3]));
+        assert_eq!(image.scaled(row, (1, 1), one, Filter::BilinearAliased), Pixels::F32(vec![150.0; 3]));
+        assert_eq!(image.scaled(row, (1, 1), one, Filter::Area), Pixels::U8(vec![85; 3]));
     }
 }

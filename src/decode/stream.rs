@@ -16,7 +16,7 @@ use super::transform::Transform;
 use super::{Fault, Frame, VideoInfo, input};
 use crate::child::{self, Crash};
 
-/// A complaint is printed when a packet is decoded, up to this many frames before its picture comes out (frame threads
+/// A complaint is printed when a packet is decoded, up to this many frames before its image comes out (frame threads
 /// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
 const COMPLAINT_LEAD_FRAMES: u64 = 48;
 
@@ -30,7 +30,7 @@ const HELD_BYTES: usize = 64 << 20;
 /// then it starts some key frames earlier, and complaints count from `mark` on only; what they mean before it is past
 /// when the last key frame before the wanted ones comes.
 #[derive(Debug, Clone, Copy)]
-struct Landing {
+struct SeekPoint {
     /// The key frame that is sought. Containers without an index land up to a key frame later.
     target: u64,
     /// A key frame that comes first, unless the seek landed behind it.
@@ -39,7 +39,7 @@ struct Landing {
     far: bool,
 }
 
-impl Landing {
+impl SeekPoint {
     /// Where to start, the last one first; the first frame of the file is what is left when none of them will do.
     fn before(wanted: u64, video: &VideoInfo) -> Vec<Self> {
         if video.counted {
@@ -51,7 +51,7 @@ impl Landing {
             let target = video.keyframe_before(mark.checked_sub(1)?);
             Some(Self { target, mark, far: true })
         });
-        far.into_iter().chain([near]).filter(|landing| landing.target > 0).collect()
+        far.into_iter().chain([near]).filter(|seek_point| seek_point.target > 0).collect()
     }
 }
 
@@ -63,10 +63,10 @@ enum State {
 
 /// What comes next of a running ffmpeg.
 enum Next {
-    /// The picture of this frame, which may be used or not.
-    Picture(u64, bool),
+    /// The image of this frame, which may be used or not.
+    Image(u64, bool),
     /// The seek did not lead to the mark.
-    Missed(Landing),
+    Missed(SeekPoint),
     /// Nothing more.
     End,
 }
@@ -76,9 +76,9 @@ pub(super) struct Stream {
     source: FfmpegSource,
     video: VideoInfo,
     /// Where to start, the last one first; at the first frame if there are none.
-    landings: Vec<Landing>,
+    seek_points: Vec<SeekPoint>,
     /// The one in use, until its mark has come.
-    landing: Option<Landing>,
+    seek_point: Option<SeekPoint>,
     /// The mark of the one in use, also after it has come.
     mark: Option<u64>,
     wanted: Vec<u64>,
@@ -128,8 +128,8 @@ impl Stream {
     pub fn new(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> Self {
         Self {
             source: source.clone(),
-            landings: Landing::before(wanted[0], video),
-            landing: None,
+            seek_points: SeekPoint::before(wanted[0], video),
+            seek_point: None,
             mark: None,
             wanted: wanted.to_vec(),
             sizes: Sizes::new(transforms, video),
@@ -151,8 +151,8 @@ impl Stream {
     }
 
     fn start(&mut self) {
-        self.landing = self.landings.pop();
-        self.mark = self.landing.map(|landing| landing.mark);
+        self.seek_point = self.seek_points.pop();
+        self.mark = self.seek_point.map(|seek_point| seek_point.mark);
         (self.open, self.order, self.suspect, self.refusal) = (false, None, None, None);
         let selected = self.mark.iter().chain(&self.wanted);
         let mut named: Vec<i64> = selected.filter_map(|&index| self.name_of(index)).collect();
@@ -184,10 +184,10 @@ impl Stream {
         }
         command.args(FfmpegSource::OWN_TIMES);
         if self.video.counted {
-            // Filters that were set up anew where pictures change their size would count from 0 again.
+            // Filters that were set up anew where images change their size would count from 0 again.
             command.args(["-reinit_filter", "0"]);
         }
-        if let Some(Landing { target, .. }) = self.landing {
+        if let Some(SeekPoint { target, .. }) = self.seek_point {
             // By the container's own clock, and no trimming: `select` knows which frames are wanted.
             let second = self.video.timeline.container_sec(target);
             command.args(["-seek_timestamp", "1", "-noaccurate_seek", "-ss", &format!("{second:.6}")]);
@@ -201,24 +201,24 @@ impl Stream {
         command
     }
 
-    /// Reads one picture, or the end.
+    /// Reads one image, or the end.
     fn advance(&mut self, mut child: Child) {
-        let mut picture = vec![0; self.sizes.bytes()];
-        match child.read_frame(&mut picture) {
+        let mut image = vec![0; self.sizes.bytes()];
+        match child.read_frame(&mut image) {
             Ok(true) => {}
             Ok(false) => return self.end(child),
             Err(crash) => return self.crash(crash),
         }
-        match self.next_picture(&mut child) {
-            Next::Picture(index, sound) => self.deliver(index, picture, sound),
-            Next::Missed(landing) => return self.restart(landing),
+        match self.next_frame(&mut child) {
+            Next::Image(index, sound) => self.deliver(index, image, sound),
+            Next::Missed(seek_point) => return self.restart(seek_point),
             Next::End => return self.end(child),
         }
         self.state = State::Running(child);
     }
 
-    /// Follows the frames that the decoder gives up to the one whose picture was piped.
-    fn next_picture(&mut self, child: &mut Child) -> Next {
+    /// Follows the frames that the decoder gives up to the one whose image was piped.
+    fn next_frame(&mut self, child: &mut Child) -> Next {
         while let Some(line) = child.next_line() {
             match line {
                 LogLine::Frame(shown) => {
@@ -238,19 +238,19 @@ impl Stream {
         Next::End
     }
 
-    /// Takes a frame that came out of the decoder; tells what becomes of it if its picture was piped.
+    /// Takes a frame that came out of the decoder; tells what becomes of it if its image was piped.
     fn follow(&mut self, Shown { pts, .. }: Shown) -> Option<Next> {
         let index = pts.and_then(|name| self.index_of(name));
-        if let Some(landing) = self.landing {
-            let index = index.filter(|&index| index >= landing.mark)?;
+        if let Some(seek_point) = self.seek_point {
+            let index = index.filter(|&index| index >= seek_point.mark)?;
             // Too late, or after complaints that nobody can place.
-            if index > landing.mark || (self.suspect.is_some() && !landing.far) {
-                return Some(Next::Missed(landing));
+            if index > seek_point.mark || (self.suspect.is_some() && !seek_point.far) {
+                return Some(Next::Missed(seek_point));
             }
-            (self.landing, self.suspect) = (None, None);
+            (self.seek_point, self.suspect) = (None, None);
         }
         let sound = self.is_sound(index);
-        index.filter(|&index| self.is_selected(index)).map(|index| Next::Picture(index, sound))
+        index.filter(|&index| self.is_selected(index)).map(|index| Next::Image(index, sound))
     }
 
     fn is_selected(&self, index: u64) -> bool {
@@ -260,7 +260,7 @@ impl Stream {
     /// Whether the next frame out of the decoder is the one of `index`, and unharmed as far as anybody can tell.
     fn is_sound(&mut self, index: Option<u64>) -> bool {
         if self.order.is_none() {
-            // Where a stream begins between key frames, decoders miss what the first pictures refer to. Those are not on
+            // Where a stream begins between key frames, decoders miss what the first images refer to. Those are not on
             // the timeline; what they miss is no harm to the others.
             if index.is_none() {
                 return false;
@@ -323,8 +323,8 @@ impl Stream {
         }
     }
 
-    /// Hands on the picture of a frame, if it is wanted and sound.
-    fn deliver(&mut self, index: u64, picture: Vec<u8>, sound: bool) {
+    /// Hands on the image of a frame, if it is wanted and sound.
+    fn deliver(&mut self, index: u64, image: Vec<u8>, sound: bool) {
         let position = self.wanted.partition_point(|&w| w < index);
         let is_wanted = position >= self.passed && self.wanted.get(position) == Some(&index);
         if !is_wanted {
@@ -336,15 +336,15 @@ impl Stream {
         }
         if sound {
             self.passed = position + 1;
-            self.hold(Frame { index, pixels: self.sizes.pixels(picture, index) });
+            self.hold(Frame { index, pixels: self.sizes.pixels(image, index) });
         } else if index < self.harmed_until {
             self.passed = position + 1;
         }
     }
 
-    fn restart(&mut self, landing: Landing) {
-        let again = landing.target - self.landings.last().map_or(0, |next| next.target);
-        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(landing.target), again }));
+    fn restart(&mut self, seek_point: SeekPoint) {
+        let again = seek_point.target - self.seek_points.last().map_or(0, |next| next.target);
+        self.ready.push_back(Err(Fault::Restarted { sec: self.video.timeline.sec(seek_point.target), again }));
         self.state = State::Unstarted;
     }
 
@@ -359,13 +359,13 @@ impl Stream {
             return self.ready.push_back(Err(Fault::Crashed(crash)));
         }
         child::wait_before_again(&format_args!("{}: {crash}", self.video.path.display()));
-        self.landings = Landing::before(self.wanted[self.passed], &self.video);
+        self.seek_points = SeekPoint::before(self.wanted[self.passed], &self.video);
         self.state = State::Unstarted;
     }
 
     /// stdout has ended: everything that ffmpeg still says, its exit status, and what is missing.
     fn end(&mut self, mut child: Child) {
-        while !matches!(self.next_picture(&mut child), Next::End) {}
+        while !matches!(self.next_frame(&mut child), Next::End) {}
         let status = match child.end() {
             Ok(status) => status.to_string(),
             Err(crash) => return self.crash(crash),
@@ -379,8 +379,8 @@ impl Stream {
             self.drop_held();
         }
         self.release_held();
-        if let Some(landing) = self.landing.take() {
-            return self.restart(landing);
+        if let Some(seek_point) = self.seek_point.take() {
+            return self.restart(seek_point);
         }
         let (got, wanted) = (self.passed as u64, self.wanted.len() as u64);
         if got < wanted {

@@ -25,7 +25,7 @@ impl FrameSource for SyntheticSource {
         Ok(VideoInfo {
             path: path.to_owned(),
             bytes: 0,
-            pieces: Vec::new(),
+            chunks: Vec::new(),
             stream: 0,
             codec: "synthetic".into(),
             width: 256,
@@ -39,7 +39,7 @@ impl FrameSource for SyntheticSource {
             damage: None,
             lost: Vec::new(),
             notes: Vec::new(),
-            pictures: None,
+            images: None,
         })
     }
 

@@ -65,7 +65,7 @@ impl Transform {
     }
 
     /// Checks what no type can: sizes within reason, and a crop that fits.
-    pub(super) fn check(self) -> Result<(), String> {
+    pub fn check(self) -> Result<(), String> {
         let (crop, most) = (
             self.crop,
             match self.place {
@@ -110,18 +110,18 @@ pub enum Place {
 ///
 /// Each was found to equal, bit for bit, what stands here, on the files of `tests/data/readers` (its README says how). They
 /// differ from one another and from [`Exact`](Self::Exact) in a tenth to a half of all values, by up to some twenty levels.
-/// Pictures (JPEG and PNG files) are decoded by libjpeg's and PNG's own arithmetic whatever the reader, as Pillow and OpenCV
-/// do; what the reader says there is whether a picture's EXIF orientation turns it (OpenCV's `imread` alone).
+/// Images (JPEG and PNG files) are decoded by libjpeg's and PNG's own arithmetic whatever the reader, as Pillow and OpenCV
+/// do; what the reader says there is whether an image's EXIF orientation turns it (OpenCV's `imread` alone).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reader {
     /// decord 0.6: the colour matrix that the file names (BT.601 if none), turned as the file says.
     Decord,
-    /// OpenCV 4: BT.601 whatever the file says, turned as the file says. A picture is turned by its EXIF orientation.
+    /// OpenCV 4: BT.601 whatever the file says, turned as the file says. An image is turned by its EXIF orientation.
     Opencv,
     /// PyAV 12 and 13: BT.601 whatever the file says, not turned.
     Pyav,
-    /// Pillow, which reads pictures and no videos: a video is read as by `decord`.
+    /// Pillow, which reads images and no videos: a video is read as by `decord`.
     Pillow,
     /// Nobody's: ffmpeg with swscale's most exact arithmetic, scaled in one step with the conversion. What egofx 0.1 did.
     #[default]
@@ -145,8 +145,8 @@ impl Reader {
         !matches!(self, Self::Pyav)
     }
 
-    /// Whether it shows pictures the way up that their EXIF data say.
-    pub const fn turns_pictures(self) -> bool {
+    /// Whether it shows images the way up that their EXIF data say.
+    pub const fn turns_images(self) -> bool {
         matches!(self, Self::Opencv)
     }
 
@@ -155,7 +155,7 @@ impl Reader {
     }
 }
 
-/// What the original did to a video's file before it read it. Pictures are read as they are.
+/// What the original did to a video's file before it read it. Images are read as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prepare {
@@ -237,7 +237,7 @@ impl From<Transform> for TransformKeys {
 pub enum Channels {
     /// Red, green, blue: what backbones are trained with.
     Rgb,
-    /// Blue, green, red: what EgoVLP's reader of EPIC-KITCHENS' pictures gave until January 2023, and its published numbers
+    /// Blue, green, red: what EgoVLP's reader of EPIC-KITCHENS' images gave until January 2023, and its published numbers
     /// probably rest on.
     Bgr,
 }
@@ -249,7 +249,7 @@ pub enum Channels {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
-    /// As Pillow's `BILINEAR`: a triangle that widens where a picture becomes smaller.
+    /// As Pillow's `BILINEAR`: a triangle that widens where an image becomes smaller.
     Bilinear,
     /// As Pillow's `BICUBIC` (a = -0.5), widened likewise: what EgoVLPv2's QFVS uses.
     Bicubic,
@@ -257,7 +257,7 @@ pub enum Filter {
     Area,
     /// As torchvision's `Resize` scales tensors without antialiasing (its behaviour before 0.17): two taps a side whatever
     /// the ratio, in single precision and not rounded ([`Transform::scales_floats`]; under [`Reader::Exact`] to 8 bits). What
-    /// EgoVLP, EgoVLPv2 and Ego4D use; for a picture that grows the same as `bilinear`, to a level.
+    /// EgoVLP, EgoVLPv2 and Ego4D use; for an image that grows the same as `bilinear`, to a level.
     BilinearAliased,
 }
 
@@ -268,7 +268,7 @@ impl Filter {
             Filter::Bilinear => "bilinear",
             Filter::Bicubic => "bicubic",
             Filter::Area => "area",
-            // The one of swscale's filters that does not widen for smaller pictures.
+            // The one of swscale's filters that does not widen for smaller images.
             Filter::BilinearAliased => "fast_bilinear",
         }
     }

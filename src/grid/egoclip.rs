@@ -1,4 +1,4 @@
-//! Where the frames of an EgoClip or EgoMCQ clip are: in pieces of 600 seconds, as `egofx chunk` makes them, or in the
+//! Where the frames of an EgoClip or EgoMCQ clip are: in chunks of 600 seconds, as `egofx chunk` makes them, or in the
 //! whole file.
 //!
 //! Not for reading them, and not for the window grids of feature sets. Invariant: a clip has the same frames by either way,
@@ -14,25 +14,25 @@ use super::segments::{draws, egoclip_edges, middles};
 use super::window::EGOVLP_FPS;
 use crate::compat::Compat;
 
-/// How a video is cut into pieces.
+/// How a video is cut into chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pieces {
-    /// Length of a piece in seconds; the last one may be shorter.
+pub struct ChunkLength {
+    /// Length of a chunk in seconds; the last one may be shorter.
     pub sec: u32,
 }
 
-/// The pieces of EgoVLP: 600 seconds, 18000 frames.
-pub const EGOCLIP_PIECES: Pieces = Pieces { sec: 600 };
+/// The chunks of EgoVLP: 600 seconds, 18000 frames.
+pub const EGOCLIP_CHUNKS: ChunkLength = ChunkLength { sec: 600 };
 
-impl Pieces {
-    /// Frames of a whole piece, at 30 a second.
+impl ChunkLength {
+    /// Frames of a whole chunk, at 30 a second.
     pub fn frames(self) -> u64 {
         u64::from(self.sec) * EGOVLP_FPS as u64
     }
 
-    /// Frames of piece `piece` of a video of `total` frames.
-    pub fn frames_of(self, piece: u64, total: u64) -> u64 {
-        total.saturating_sub(piece.saturating_mul(self.frames())).min(self.frames())
+    /// Frames of chunk `chunk` of a video of `total` frames.
+    pub fn frames_of(self, chunk: u64, total: u64) -> u64 {
+        total.saturating_sub(chunk.saturating_mul(self.frames())).min(self.frames())
     }
 
     fn holding(self, sec: f64) -> u64 {
@@ -43,21 +43,21 @@ impl Pieces {
 /// One frame to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
-    /// The file: `{video_uid}/{piece}.mp4`.
-    pub piece: u64,
+    /// The file: `{video_uid}/{chunk}.mp4`.
+    pub chunk: u64,
     /// The position that is sought in it. -1, which the original seeks for the first two frames, reads frame 0 (OpenCV).
     pub position: i64,
 }
 
 impl Address {
-    /// Index of the frame in its piece.
+    /// Index of the frame in its chunk.
     pub fn frame(self) -> u64 {
         self.position.max(0) as u64
     }
 
     /// Index of the same frame in the whole file.
-    pub fn whole(self, pieces: Pieces) -> u64 {
-        self.piece.saturating_mul(pieces.frames()).saturating_add(self.frame())
+    pub fn whole(self, chunks: ChunkLength) -> u64 {
+        self.chunk.saturating_mul(chunks.frames()).saturating_add(self.frame())
     }
 }
 
@@ -115,9 +115,9 @@ impl NarratedClip {
         Self { start_sec, end_sec }
     }
 
-    /// The first and the last piece that are needed.
-    pub fn pieces(self, pieces: Pieces) -> (u64, u64) {
-        (pieces.holding(self.start_sec), pieces.holding(self.end_sec))
+    /// The first and the last chunk that are needed.
+    pub fn chunks(self, chunks: ChunkLength) -> (u64, u64) {
+        (chunks.holding(self.start_sec), chunks.holding(self.end_sec))
     }
 
     /// Numbers of `frames` frames of the video, before any file is looked at; fewer for a clip that ends within the first
@@ -133,33 +133,33 @@ impl NarratedClip {
         if picked.is_empty() { Err(EgoclipError::Empty { start_sec, end_sec }) } else { Ok(picked) }
     }
 
-    /// Where each of `picked` is read; `length(piece)` is the number of frames of a piece. Frames past the end of a piece
+    /// Where each of `picked` is read; `length(chunk)` is the number of frames of a chunk. Frames past the end of a chunk
     /// become its last one.
     ///
-    /// [`Compat::AsReleased`] is off by one: frame i is read as frame i - 1, and the first frame of the second piece
-    /// is the first frame of the *first* piece.
+    /// [`Compat::AsReleased`] is off by one: frame i is read as frame i - 1, and the first frame of the second chunk
+    /// is the first frame of the *first* chunk.
     pub fn addresses(
         self,
         picked: &[i64],
-        pieces: Pieces,
+        chunks: ChunkLength,
         length: impl Fn(u64) -> u64,
         compat: Compat,
     ) -> Vec<Address> {
-        let (first, last) = self.pieces(pieces);
-        let bound = first.saturating_add(1).saturating_mul(pieces.frames());
+        let (first, last) = self.chunks(chunks);
+        let bound = first.saturating_add(1).saturating_mul(chunks.frames());
         let address = |&frame: &i64| {
             let frame = frame.max(0) as u64;
             let in_last = match compat {
                 Compat::AsReleased => frame > bound,
                 Compat::Fixed => frame >= bound,
             };
-            let piece = if in_last { last } else { first };
-            let (local, length) = (frame % pieces.frames(), length(piece));
+            let chunk = if in_last { last } else { first };
+            let (local, length) = (frame % chunks.frames(), length(chunk));
             let position = match compat {
                 Compat::AsReleased => local.min(length) as i64 - 1,
                 Compat::Fixed => local.min(length.saturating_sub(1)) as i64,
             };
-            Address { piece, position }
+            Address { chunk, position }
         };
         picked.iter().map(address).collect()
     }
@@ -207,7 +207,7 @@ mod tests {
         for case in cases {
             let clip = NarratedClip::new(case["clip_start"].as_f64().unwrap(), case["clip_end"].as_f64().unwrap());
             let frames = case["num_frames"].as_u64().unwrap() as u32;
-            let (first, last) = clip.pieces(EGOCLIP_PIECES);
+            let (first, last) = clip.chunks(EGOCLIP_CHUNKS);
             assert_eq!(integers(&case["chunks"]), [first as i64, last as i64], "{case}");
             assert_eq!(case["bound_sec"], (first + 1) * 600, "{case}");
             let picked = clip.pick(frames, Pick::Uniform);
@@ -217,10 +217,10 @@ mod tests {
             }
             let picked = picked.unwrap();
             assert_eq!(picked, integers(&case["global_frames_read"]), "{case}");
-            let length = |piece: u64| case["chunk_frames"][piece.to_string()].as_u64().unwrap();
-            let read = clip.addresses(&picked, EGOCLIP_PIECES, length, Compat::AsReleased);
+            let length = |chunk: u64| case["chunk_frames"][chunk.to_string()].as_u64().unwrap();
+            let read = clip.addresses(&picked, EGOCLIP_CHUNKS, length, Compat::AsReleased);
             let seeks: Vec<Vec<i64>> = case["seeks"].as_array().unwrap().iter().map(integers).collect();
-            assert_eq!(read.iter().map(|a| vec![a.piece as i64, a.position]).collect::<Vec<_>>(), seeks, "{case}");
+            assert_eq!(read.iter().map(|a| vec![a.chunk as i64, a.position]).collect::<Vec<_>>(), seeks, "{case}");
             assert_eq!(fill(read, frames).len() as u64, case["returned"].as_u64().unwrap(), "{case}");
         }
     }
@@ -231,8 +231,8 @@ mod tests {
         let picked = clip.pick(4, Pick::Uniform).unwrap();
         assert_eq!(picked, [17_997, 17_998, 18_000, 18_001]);
         let whole = |compat| -> Vec<u64> {
-            let read = clip.addresses(&picked, EGOCLIP_PIECES, |_| 18_000, compat);
-            read.iter().map(|a| a.whole(EGOCLIP_PIECES)).collect()
+            let read = clip.addresses(&picked, EGOCLIP_CHUNKS, |_| 18_000, compat);
+            read.iter().map(|a| a.whole(EGOCLIP_CHUNKS)).collect()
         };
         assert_eq!(whole(Compat::Fixed), [17_997, 17_998, 18_000, 18_001]);
         assert_eq!(whole(Compat::AsReleased), [17_996, 17_997, 0, 18_000], "off by one, and wrapped at the bound");
@@ -243,8 +243,8 @@ mod tests {
         let clip = NarratedClip::new(1250.0, 1262.0);
         let picked = clip.pick(4, Pick::Uniform).unwrap();
         for compat in [Compat::Fixed, Compat::AsReleased] {
-            let read = clip.addresses(&picked, EGOCLIP_PIECES, |k| EGOCLIP_PIECES.frames_of(k, 37_505), compat);
-            assert_eq!(read.iter().map(|a| (a.piece, a.frame())).collect::<Vec<_>>(), [(2, 1504); 4], "{compat:?}");
+            let read = clip.addresses(&picked, EGOCLIP_CHUNKS, |k| EGOCLIP_CHUNKS.frames_of(k, 37_505), compat);
+            assert_eq!(read.iter().map(|a| (a.chunk, a.frame())).collect::<Vec<_>>(), [(2, 1504); 4], "{compat:?}");
         }
     }
 

@@ -1,6 +1,6 @@
-//! Equal segments of a stretch of frames, one frame picked from each: the arithmetic that all samplers of EgoVLP share.
+//! Equal segments of an interval of frames, one frame picked from each: the arithmetic that all samplers of EgoVLP share.
 //!
-//! Not for where the stretch comes from. Invariant: numbers are computed as numpy computed them (`linspace` in float64,
+//! Not for where the interval comes from. Invariant: numbers are computed as numpy computed them (`linspace` in float64,
 //! truncated towards zero), so that lists equal the originals' exactly. Source: `sample_frames*` in
 //! `base/base_dataset.py` of EgoVLP.
 

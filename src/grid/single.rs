@@ -6,20 +6,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
-use super::egoclip::{EGOCLIP_PIECES, NarratedClip, Pick};
+use super::egoclip::{EGOCLIP_CHUNKS, NarratedClip, Pick};
 use super::segments::{edges, egoclip_edges, middle, middles};
 use super::window::{EGOVLP_FPS, Window, ends_with, repeats, shown_at};
 use crate::compat::Compat;
 use crate::time::{TimeSpan, Timeline};
 
-/// How the ends of equal stretches become frames.
+/// How the ends of equal segments become frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edges {
     /// Cut off: EgoVLP's and EgoVLPv2's Charades-Ego, EgoVLP's EPIC-KITCHENS, EgoTaskQA. Source: `sample_frames_start_end`
     /// and `sample_frames` in `base/base_dataset.py` of EgoVLP.
     ///
-    /// Under `as-released` frame i - 1 is shown for frame i: OpenCV is sent to the frame before, and EPIC-KITCHENS' picture
+    /// Under `as-released` frame i - 1 is shown for frame i: OpenCV is sent to the frame before, and EPIC-KITCHENS' image
     /// files count from 1.
     Truncated,
     /// Rounded to the nearest: EgoVLPv2's EPIC-KITCHENS. Source: `get_frame_ids` in
@@ -38,13 +38,13 @@ impl Edges {
 }
 
 /// EgoVLPv2's frames of an EPIC-KITCHENS clip between positions `start` and `end` (seconds times rate): the middles of
-/// `frames` stretches of `(last - first - 1) / frames`, whose ends are rounded half to even.
+/// `frames` segments of `(last - first - 1) / frames`, whose ends are rounded half to even.
 pub fn rounded_frame_list(start: f64, end: f64, frames: u32) -> Vec<i64> {
-    rounded_stretches(start, end, frames).map(|(low, high)| middle(low, high.saturating_add(1))).collect()
+    rounded_segments(start, end, frames).map(|(low, high)| middle(low, high.saturating_add(1))).collect()
 }
 
-/// First and last frame of each of those stretches; neighbours share a frame.
-fn rounded_stretches(start: f64, end: f64, frames: u32) -> impl Iterator<Item = (i64, i64)> {
+/// First and last frame of each of those segments; neighbours share a frame.
+fn rounded_segments(start: f64, end: f64, frames: u32) -> impl Iterator<Item = (i64, i64)> {
     let (first, last) = (start.round_ties_even(), end.ceil());
     let size = (last - first - 1.0) / f64::from(frames);
     let edge = move |k: u32| ((size * f64::from(k)).round_ties_even() + first) as i64;
@@ -74,13 +74,13 @@ pub(super) fn egoclip(clock: Clock, span: TimeSpan, frames: u32, compat: Compat,
     let number = |t: f64| (t * EGOVLP_FPS).max(0.0) as u64;
     let clip = NarratedClip::new(span.start_sec, span.end_sec);
     let picked = clip.pick(frames, pick).ok()?;
-    let length = |piece| EGOCLIP_PIECES.frames_of(piece, clock.line.frames());
-    let addresses = clip.addresses(&picked, EGOCLIP_PIECES, length, compat);
-    let shown = addresses.into_iter().map(|address| address.whole(EGOCLIP_PIECES)).collect();
+    let length = |chunk| EGOCLIP_CHUNKS.frames_of(chunk, clock.line.frames());
+    let addresses = clip.addresses(&picked, EGOCLIP_CHUNKS, length, compat);
+    let shown = addresses.into_iter().map(|address| address.whole(EGOCLIP_CHUNKS)).collect();
     filled(clock, shown, frames, number(span.start_sec)..number(span.end_sec))
 }
 
-/// The window of equal stretches; `None` where the original finds no frame.
+/// The window of equal segments; `None` where the original finds no frame.
 pub(super) fn segments(
     clock: Clock,
     span: TimeSpan,
@@ -119,15 +119,15 @@ fn rounded(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick
     let end = if ends_with(clock.line, span) { end.min(clock.end()) } else { end };
     let list: Vec<i64> = match pick {
         Pick::Uniform => rounded_frame_list(start, end, frames),
-        Pick::Random(draw) => rounded_stretches(start, end, frames)
-            .map(|(low, high)| draw(low..high.max(low).saturating_add(1)))
-            .collect(),
+        Pick::Random(draw) => {
+            rounded_segments(start, end, frames).map(|(low, high)| draw(low..high.max(low).saturating_add(1))).collect()
+        }
     };
     let cover = start.round_ties_even() as u64..end.ceil() as u64;
     filled(clock, list.into_iter().map(|number| number.max(0) as u64).collect(), frames, cover)
 }
 
-/// As the samplers are meant: the middles of equal stretches of the clip, by the file's timestamps.
+/// As the samplers are meant: the middles of equal segments of the clip, by the file's timestamps.
 fn evenly(clock: Clock, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
     // A thousandth of a frame absorbs the rounding of decimal seconds.
     let number = |t: f64| (clock.position(t) + 1e-3) as u64;
@@ -144,7 +144,7 @@ fn evenly(clock: Clock, span: TimeSpan, frames: u32, pick: Pick<'_>) -> Window {
 }
 
 /// OSCC's window: frames are named by their numbers on a clock of 30 a second, so those of other rates and those of a
-/// clip's own picture files are found too. `None` where the clip has fewer frames than are wanted.
+/// clip's own image files are found too. `None` where the clip has fewer frames than are wanted.
 pub(super) fn keyframes(clock: Clock, span: TimeSpan, frames: u32) -> Option<Window> {
     let number = |t: f64| (t * EGOVLP_FPS).round().max(0.0) as u64;
     // The middle of a frame's time: its ends are rounded to the container's ticks.

@@ -151,8 +151,8 @@ fn a_uniform_grid_on_a_variable_rate_shows_what_was_on_screen() {
     assert_eq!(picked, [0, 2, 2, 3]);
 }
 
-/// A line of milliseconds: stretches of so many frames at so many a second, and before each a pause of so many seconds.
-fn stretches(parts: &[(u64, f64, f64)]) -> Timeline {
+/// A line of milliseconds: segments of so many frames at so many a second, and before each a pause of so many seconds.
+fn segments(parts: &[(u64, f64, f64)]) -> Timeline {
     let (mut pts, mut sec) = (Vec::new(), 0.0);
     for &(frames, fps, pause) in parts {
         sec += pause;
@@ -166,10 +166,10 @@ fn stretches(parts: &[(u64, f64, f64)]) -> Timeline {
 fn uneven() -> [Timeline; 4] {
     let wandering: Vec<_> = (0..40).map(|i| (10, [24.0, 30.0, 12.0, 50.0][i % 4], 0.0)).collect();
     [
-        stretches(&[(150, 15.0, 0.0), (300, 30.0, 0.0)]),
-        stretches(&[(60, 30.0, 0.0), (60, 30.0, 58.0)]),
-        stretches(&wandering),
-        stretches(&[(30, 5.0, 0.0), (20, 1.0, 0.0), (30, 3.0, 2.0)]),
+        segments(&[(150, 15.0, 0.0), (300, 30.0, 0.0)]),
+        segments(&[(60, 30.0, 0.0), (60, 30.0, 58.0)]),
+        segments(&wandering),
+        segments(&[(30, 5.0, 0.0), (20, 1.0, 0.0), (30, 3.0, 2.0)]),
     ]
 }
 

@@ -97,7 +97,7 @@ impl NlqLabel {
     }
 }
 
-/// The positions `(first, last)` whose stretch of time overlaps `[s_time, e_time]` best, among all pairs of `positions`
+/// The positions `(first, last)` whose interval of time overlaps `[s_time, e_time]` best, among all pairs of `positions`
 /// equal steps of `duration` seconds; the first of equals, row by row. A window of no length overlaps nothing: `(0, 0)`.
 /// Steps are in single precision, as the original's are.
 pub fn window_indices(s_time: f64, e_time: f64, positions: usize, duration: f64) -> (usize, usize) {

@@ -279,7 +279,7 @@ pub enum RejectReason {
         duration_sec: f64,
     },
     /// A clip uid that already means something else.
-    #[error("clip_uid {clip_uid} already names {} of video {video_uid} in {place}", stretch(.span))]
+    #[error("clip_uid {clip_uid} already names {} of video {video_uid} in {place}", interval(.span))]
     ClipConflict {
         /// The uid.
         clip_uid: ClipUid,
@@ -300,7 +300,7 @@ pub enum RejectReason {
     },
 }
 
-fn stretch(span: &Option<TimeSpan>) -> String {
+fn interval(span: &Option<TimeSpan>) -> String {
     span.map_or_else(|| "the whole".to_owned(), |span| format!("{}..{} s", span.start_sec, span.end_sec))
 }
 

@@ -1,7 +1,7 @@
 //! Where the videos of a manifest lie.
 //!
 //! Videos are named `<video_uid>.<extension>` somewhere below a few folders, or are folders of that name: with a JPEG file
-//! for each frame, or with pieces `0.mp4`, `1.mp4`, ... as `egofx chunk` makes them. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
+//! for each frame, or with chunks `0.mp4`, `1.mp4`, ... as `egofx chunk` makes them. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
 //! two places is never decided by chance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,7 +21,7 @@ const EXTENSIONS: [&str; 19] = [
 /// Extensions of files that are taken for frames of a video, in lower case.
 const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// What UT-Ego's folders of pictures are called behind the video's name.
+/// What UT-Ego's folders of images are called behind the video's name.
 const PICTURE_FOLDER_ENDING: &str = "-moviepy";
 
 /// Fills the paths of `videos` that have none with what is found below `roots`.
@@ -30,9 +30,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
     let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
     let mut found: HashMap<usize, PathBuf> = HashMap::new();
     for root in roots {
-        let Found { files, pieces, folders } = Found::below(root)?;
+        let Found { files, chunks, folders } = Found::below(root)?;
         let named = files.into_iter().map(|path| (uid_of(&path).map(str::to_owned), path));
-        let named = named.chain(pieces.into_iter().map(|path| (uid_of_pieces(&path).map(str::to_owned), path)));
+        let named = named.chain(chunks.into_iter().map(|path| (uid_of_pieces(&path).map(str::to_owned), path)));
         let named = named.chain(folders.into_iter().map(|path| (uid_of_folder(&path).map(str::to_owned), path)));
         for (uid, path) in named {
             let Some(&at) = uid.and_then(|uid| wanted.get(&uid)) else { continue };
@@ -58,11 +58,11 @@ pub(crate) const UNFINISHED: &str = ".egofx";
 /// What lies below a folder: absolute paths in order, links followed.
 #[derive(Default)]
 struct Found {
-    /// Files whose extension is a video's, and that are no pieces of one.
+    /// Files whose extension is a video's, and that are no chunks of one.
     files: Vec<PathBuf>,
-    /// Folders with the pieces of a video.
-    pieces: Vec<PathBuf>,
-    /// Folders with pictures directly in them.
+    /// Folders with the chunks of a video.
+    chunks: Vec<PathBuf>,
+    /// Folders with images directly in them.
     folders: Vec<PathBuf>,
 }
 
@@ -99,7 +99,7 @@ impl Found {
         let is_whole = |names: &BTreeSet<String>| (0..names.len()).all(|k| names.contains(&format!("{k}.mp4")));
         names.retain(|_, names| is_whole(names));
         self.files.retain(|file| file.parent().is_none_or(|folder| !names.contains_key(folder)));
-        self.pieces = names.into_keys().collect();
+        self.chunks = names.into_keys().collect();
     }
 
     fn add(&mut self, file: PathBuf) {
@@ -112,39 +112,39 @@ impl Found {
     }
 }
 
-/// All files below `root` whose extension is a video's, and all folders of pieces of a video: absolute, in order of their
+/// All files below `root` whose extension is a video's, and all folders of chunks of a video: absolute, in order of their
 /// paths, links followed.
 ///
 /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
 pub(crate) fn videos_below(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
-    let Found { mut files, pieces, .. } = Found::below(root)?;
-    files.extend(pieces);
+    let Found { mut files, chunks, .. } = Found::below(root)?;
+    files.extend(chunks);
     files.sort();
     Ok(files)
 }
 
-/// All folders below `root` with pictures directly in them: absolute, in order of their paths, links followed.
-pub(crate) fn picture_folders(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+/// All folders below `root` with images directly in them: absolute, in order of their paths, links followed.
+pub(crate) fn image_folders(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     Ok(Found::below(root)?.folders)
 }
 
-/// Whether a file's extension is a picture's.
-pub(crate) fn is_picture(path: &Path) -> bool {
+/// Whether a file's extension is an image's.
+pub(crate) fn is_image(path: &Path) -> bool {
     is_one_of(path, &PICTURES)
 }
 
-/// The uid that the name of a folder of pictures holds, unchecked; `None` where it is not UTF-8.
+/// The uid that the name of a folder of images holds, unchecked; `None` where it is not UTF-8.
 fn uid_of_folder(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     Some(name.strip_suffix(PICTURE_FOLDER_ENDING).unwrap_or(name))
 }
 
-/// The uid that the name of a folder of pieces holds, unchecked; `None` where it is not UTF-8.
+/// The uid that the name of a folder of chunks holds, unchecked; `None` where it is not UTF-8.
 fn uid_of_pieces(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-/// The uid that the name of a file or of a folder of pieces holds, unchecked; `None` where the name is not UTF-8.
+/// The uid that the name of a file or of a folder of chunks holds, unchecked; `None` where the name is not UTF-8.
 pub(crate) fn uid_of(path: &Path) -> Option<&str> {
     if is_one_of(path, &EXTENSIONS) { path.file_stem()?.to_str() } else { uid_of_pieces(path) }
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_pictures_are_videos_too() {
+    fn folders_of_images_are_videos_too() {
         let dir = tree(&[
             "x/P01-moviepy/1.jpg",
             "x/P01-moviepy/2.JPG",
@@ -228,11 +228,11 @@ mod tests {
         let text = locate(&mut videos, &[dir.path().to_owned()]).map(|()| videos[0].path.clone());
         assert_eq!(text.unwrap(), Some(dir.path().join("x/P01-moviepy")));
         assert_eq!(videos[1].path, Some(dir.path().join("rgb/P01/P01_01")));
-        assert_eq!(videos[2].path, None, "a folder without pictures");
+        assert_eq!(videos[2].path, None, "a folder without images");
     }
 
     #[test]
-    fn a_video_file_and_a_folder_of_its_pictures_are_two_places() {
+    fn a_video_file_and_a_folder_of_its_images_are_two_places() {
         let dir = tree(&["a.mp4", "frames/a/1.jpg"]);
         let text = locate(&mut videos(&["a"]), &[dir.path().to_owned()]).unwrap_err().to_string();
         assert!(text.contains("two places") && text.contains("frames/a"), "{text}");

@@ -25,7 +25,7 @@ use crate::time::{Fps, TimeSpan};
 
 pub use duration::{bounded, duration_sec, ends_far_beyond};
 pub use error::{ManifestError, Place, RejectReason, Rejected};
-pub(crate) use locate::{UNFINISHED, is_picture, picture_folders, same_file, uid_of, videos_below};
+pub(crate) use locate::{UNFINISHED, image_folders, is_image, same_file, uid_of, videos_below};
 
 /// The further column of manifests and queries that says to which split (train, val, test) a line belongs.
 pub const SPLIT: &str = "split";
@@ -46,7 +46,7 @@ pub struct Manifest {
 pub struct Video {
     /// Its name, which is the stem of its file as well.
     pub uid: VideoUid,
-    /// Its file, absolute, or what names its pictures (a folder, or a pattern such as `%d.jpeg`); `None` until it is located. Nobody has looked whether an explicit path exists.
+    /// Its file, absolute, or what names its images (a folder, or a pattern such as `%d.jpeg`); `None` until it is located. Nobody has looked whether an explicit path exists.
     pub path: Option<PathBuf>,
     /// Length in seconds, finite and positive.
     pub duration_sec: Option<f64>,
@@ -58,7 +58,7 @@ pub struct Video {
     pub clips: Vec<Clip>,
 }
 
-/// A stretch of a video that becomes one entry of a feature set.
+/// An interval of a video that becomes one entry of a feature set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
     /// Its name, once in a manifest.

@@ -71,7 +71,7 @@ impl Window {
         (self.end_sec.min(other.end_sec) - self.start_sec.max(other.start_sec)).max(0.0)
     }
 
-    /// Intersection over the stretch from the first start to the last end: `compute_IoU` of the NLQ evaluator and `iou`
+    /// Intersection over the interval from the first start to the last end: `compute_IoU` of the NLQ evaluator and `iou`
     /// of MQ's retrieval. NaN for two empty windows at one instant.
     pub fn iou_by_hull(self, other: Self) -> f64 {
         let hull_sec = self.end_sec.max(other.end_sec) - self.start_sec.min(other.start_sec);

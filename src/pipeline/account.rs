@@ -46,7 +46,7 @@ pub struct Counters {
     pub planned_rows: AtomicU64,
     /// Frames that decoders went through.
     pub frames_decoded: AtomicU64,
-    /// Frames that decoders would go through if each needed stretch of each video were decoded exactly once.
+    /// Frames that decoders would go through if each needed interval of each video were decoded exactly once.
     pub frames_needed: AtomicU64,
     /// Frames converted and piped.
     pub frames_piped: AtomicU64,
@@ -236,7 +236,7 @@ pub struct Report {
     pub frames_decoded: u64,
     /// Frames converted and piped.
     pub frames_piped: u64,
-    /// Frames decoded, divided by those that one pass per needed stretch takes: 1 unless a stream had to begin again.
+    /// Frames decoded, divided by those that one pass per needed interval takes: 1 unless a stream had to begin again.
     pub decode_multiplicity: f64,
     /// Streams that hardware was to decode and software did.
     pub decode_fallbacks: u64,

@@ -1,6 +1,6 @@
 //! The decode stage: takes videos one at a time, and turns their frames into the clips that all units want.
 //!
-//! Not for choosing windows (`plan`) or collecting frames (`sample`). Invariant: each stretch of a video that some unit
+//! Not for choosing windows (`plan`) or collecting frames (`sample`). Invariant: each segment of a video that some unit
 //! needs is decoded once, for all units and recipes together.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::decode::{Fault, Transform, VideoInfo};
 use crate::digest;
 use crate::plan::{Fills, Job, Layout};
 use crate::recipe::Recipe;
-use crate::sample::{Clip, Sampled, Sampler, Wish};
+use crate::sample::{Clip, Sampled, Sampler, WindowRequest};
 use crate::store::UnitHeader;
 
 /// What a decoder knows of its run.
@@ -25,18 +25,18 @@ pub struct Context<'a> {
 }
 
 /// Windows that belong together: those of a clip.
-struct Piece {
+struct WindowRun {
     task: usize,
     first_window: u64,
     /// The frames of each; none where the window is missing.
     frames: Vec<Vec<u64>>,
 }
 
-/// A stretch of a video that is decoded in one go, and the windows in it.
-struct Stretch {
+/// A segment of a video that is decoded in one go, and the windows in it.
+struct Segment {
     first: u64,
     last: u64,
-    pieces: Vec<Piece>,
+    window_runs: Vec<WindowRun>,
 }
 
 /// A video that was opened.
@@ -72,23 +72,23 @@ impl Context<'_> {
         };
         let video = &opened.video;
         log::debug!("{}: {} frames of {}", job.video_uid, video.timeline.frames(), video.codec);
-        let (mut pieces, mut waiting) = (Vec::new(), BTreeMap::new());
+        let (mut window_runs, mut waiting) = (Vec::new(), BTreeMap::new());
         for &task in &job.tasks {
             let Some(mut layout) = self.lay_out(task, video, sinks)? else { continue };
-            pieces.extend(self.pieces(task, std::mem::take(&mut layout.frames)));
+            window_runs.extend(self.window_runs(task, std::mem::take(&mut layout.frames)));
             waiting.insert(task, layout);
         }
-        for stretch in stretches(pieces, video) {
+        for segment in segments(window_runs, video) {
             if self.control.stopping() {
                 break;
             }
             // A file is opened when its first frames come, not before: a video may have hundreds of clips.
-            for piece in &stretch.pieces {
-                if let Some(layout) = waiting.remove(&piece.task) {
-                    self.begin(piece.task, layout, &opened, sinks)?;
+            for window_run in &segment.window_runs {
+                if let Some(layout) = waiting.remove(&window_run.task) {
+                    self.begin(window_run.task, layout, &opened, sinks)?;
                 }
             }
-            self.stretch(stretch, video, sinks)?;
+            self.segment(segment, video, sinks)?;
         }
         // What is left wants no frame at all, unless the run was stopped before.
         for (task, layout) in waiting.into_iter().filter(|(_, layout)| layout.zeros == layout.rows.len() as u64) {
@@ -102,8 +102,8 @@ impl Context<'_> {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
         let video = self.run.source.probe(path, job.fps).map_err(|e| e.to_string())?;
-        let source_sha256 = match &video.pictures {
-            Some(pictures) => digest::text(&pictures.listing()),
+        let source_sha256 = match &video.images {
+            Some(images) => digest::text(&images.listing()),
             None => digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?,
         };
         Ok(Opened { video, source_sha256 })
@@ -134,7 +134,7 @@ impl Context<'_> {
     fn begin(&self, task: usize, layout: Layout, opened: &Opened, sinks: Sinks) -> Result<(), Closed> {
         let planned = &self.run.plan.tasks[task];
         let Layout { rows, zeros, shortfall, notes, .. } = layout;
-        let rows = planned.rows(rows, |query| self.run.questions.id_of(query));
+        let rows = planned.rows(rows, |query| self.run.text_inputs.id_of(query));
         let notes: Vec<String> = notes.into_iter().chain(shortfall).collect();
         let header =
             |unit| UnitHeader { rows: rows.len() as u64, notes: notes.clone(), ..self.header(task, unit, opened) };
@@ -143,27 +143,27 @@ impl Context<'_> {
     }
 
     /// The windows of a clip belong together; where each is a clip of its own, they may lie far apart.
-    fn pieces(&self, task: usize, frames: Vec<Vec<u64>>) -> Vec<Piece> {
+    fn window_runs(&self, task: usize, frames: Vec<Vec<u64>>) -> Vec<WindowRun> {
         if let [_] = &self.run.plan.tasks[task].clips[..] {
-            return vec![Piece { task, first_window: 0, frames }];
+            return vec![WindowRun { task, first_window: 0, frames }];
         }
-        (0..).zip(frames).map(|(first_window, frames)| Piece { task, first_window, frames: vec![frames] }).collect()
+        (0..).zip(frames).map(|(first_window, frames)| WindowRun { task, first_window, frames: vec![frames] }).collect()
     }
 
-    fn stretch(&self, stretch: Stretch, video: &VideoInfo, sinks: Sinks) -> Result<(), Closed> {
+    fn segment(&self, segment: Segment, video: &VideoInfo, sinks: Sinks) -> Result<(), Closed> {
         let transform_of = |task: usize| self.recipe(task).body.transform;
-        let transforms: BTreeSet<Transform> = stretch.pieces.iter().filter_map(|p| transform_of(p.task)).collect();
+        let transforms: BTreeSet<Transform> = segment.window_runs.iter().filter_map(|p| transform_of(p.task)).collect();
         let transforms: Vec<Transform> = transforms.into_iter().collect();
-        let mut wishes = Vec::new();
-        for Piece { task, first_window, frames } in stretch.pieces {
+        let mut requests = Vec::new();
+        for WindowRun { task, first_window, frames } in segment.window_runs {
             let size = transforms.iter().position(|own| Some(*own) == transform_of(task)).unwrap_or(0);
             let present = (first_window..).zip(frames).filter(|(_, frames)| !frames.is_empty());
-            wishes.extend(present.map(|(window, frames)| Wish { task, window, size, frames }));
+            requests.extend(present.map(|(window, frames)| WindowRequest { task, window, size, frames }));
         }
-        let decoded = stretch.last + 1 - video.start_before(stretch.first);
+        let decoded = segment.last + 1 - video.start_before(segment.first);
         Counters::add(&self.control.counters.frames_needed, decoded);
         Counters::add(&self.control.counters.frames_decoded, decoded);
-        self.decode(video, Sampler::new(wishes), &transforms, sinks)
+        self.decode(video, Sampler::new(requests), &transforms, sinks)
     }
 
     /// Pulls frames through the sampler; faults are kept for the units that lose rows by them.
@@ -175,7 +175,8 @@ impl Context<'_> {
         sinks: Sinks,
     ) -> Result<(), Closed> {
         let counters = &self.control.counters;
-        let mut fate = Fate { why: String::new(), crashed: false, failed: BTreeSet::new(), context: self, video };
+        let mut outcomes =
+            WindowOutcomes { why: String::new(), crashed: false, failed: BTreeSet::new(), context: self, video };
         let wanted = sampler.wanted();
         let mut seen_ms = wanted.first().map_or(0, |&first| ms(video, first));
         let mut stream = counters.time(Stage::Decode, || self.run.source.open(video, &wanted, transforms));
@@ -186,12 +187,12 @@ impl Context<'_> {
                     let now_ms = ms(video, frame.index + 1);
                     Counters::add(&counters.video_ms, now_ms.saturating_sub(seen_ms));
                     seen_ms = now_ms;
-                    fate.hand_on(sampler.take(frame), sinks)?;
+                    outcomes.hand_on(sampler.take(frame), sinks)?;
                 }
-                Err(fault) => fate.note(fault),
+                Err(fault) => outcomes.note(fault),
             }
         }
-        fate.hand_on(sampler.finish(), sinks)
+        outcomes.hand_on(sampler.finish(), sinks)
     }
 
     fn recipe(&self, task: usize) -> &Recipe {
@@ -200,14 +201,14 @@ impl Context<'_> {
 
     /// What a unit's file says of where it comes from.
     fn header(&self, task: usize, unit: usize, Opened { video, source_sha256 }: &Opened) -> UnitHeader {
-        let (planned, questions) = (&self.run.plan.tasks[task], self.run.questions);
+        let (planned, text_inputs) = (&self.run.plan.tasks[task], self.run.text_inputs);
         let clip = planned.clips.first().filter(|_| !self.run.kinds[planned.recipe].names_clips());
         let query = if let Fills::Fused(units) = &planned.fills { Some(units[unit].1) } else { None };
         UnitHeader {
             clip_uid: clip.map(|clip| clip.clip_uid.clone()),
-            query_id: query.map(|query| questions.id_of(query).to_string()),
-            query_text: query.map(|query| questions.text_of(query).to_owned()),
-            split: query.and_then(|query| questions.split_of(query)).map(str::to_owned).or_else(|| planned.split()),
+            query_id: query.map(|query| text_inputs.id_of(query).to_string()),
+            query_text: query.map(|query| text_inputs.text_of(query).to_owned()),
+            split: query.and_then(|query| text_inputs.split_of(query)).map(str::to_owned).or_else(|| planned.split()),
             span: planned.span(),
             source_name: video.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             source_bytes: video.bytes,
@@ -228,7 +229,7 @@ impl Context<'_> {
 }
 
 /// What becomes of windows and of the units that they belong to.
-struct Fate<'a> {
+struct WindowOutcomes<'a> {
     /// The first fault that cost frames, or the decoder's crash.
     why: String,
     /// Whether the decoder crashed for good: what did not come by then says nothing of the video.
@@ -238,7 +239,7 @@ struct Fate<'a> {
     video: &'a VideoInfo,
 }
 
-impl Fate<'_> {
+impl WindowOutcomes<'_> {
     fn note(&mut self, fault: Fault) {
         let path = self.video.path.display();
         let counters = &self.context.control.counters;
@@ -292,24 +293,24 @@ fn ms(video: &VideoInfo, index: u64) -> u64 {
     ((video.timeline.sec(index) - video.timeline.start_sec()) * 1e3) as u64
 }
 
-/// Groups windows whose frames are decoded in one go: a stretch ends where the next one can begin at a later key frame.
-fn stretches(pieces: Vec<Piece>, video: &VideoInfo) -> Vec<Stretch> {
-    let bounds = |piece: &Piece| {
-        let wanted = || piece.frames.iter().flatten().copied();
+/// Groups windows whose frames are decoded in one go: a segment ends where the next one can begin at a later key frame.
+fn segments(window_runs: Vec<WindowRun>, video: &VideoInfo) -> Vec<Segment> {
+    let bounds = |window_run: &WindowRun| {
+        let wanted = || window_run.frames.iter().flatten().copied();
         Some((wanted().min()?, wanted().max()?))
     };
-    let placed = pieces.into_iter().filter_map(|piece| Some((bounds(&piece)?, piece)));
+    let placed = window_runs.into_iter().filter_map(|window_run| Some((bounds(&window_run)?, window_run)));
     let mut placed: Vec<_> = placed.collect();
-    placed.sort_by_key(|((first, last), piece)| (*first, *last, piece.task, piece.first_window));
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for ((first, last), piece) in placed {
-        match stretches.last_mut() {
+    placed.sort_by_key(|((first, last), window_run)| (*first, *last, window_run.task, window_run.first_window));
+    let mut segments: Vec<Segment> = Vec::new();
+    for ((first, last), window_run) in placed {
+        match segments.last_mut() {
             Some(open) if video.start_before(first) <= open.last => {
                 open.last = open.last.max(last);
-                open.pieces.push(piece);
+                open.window_runs.push(window_run);
             }
-            _ => stretches.push(Stretch { first, last, pieces: vec![piece] }),
+            _ => segments.push(Segment { first, last, window_runs: vec![window_run] }),
         }
     }
-    stretches
+    segments
 }

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use super::account::{Counters, Stage};
 use super::message::{Batch, Content, RowKey, WindowKey, Write};
 use super::{PipelineError, Run};
-use crate::backbone::{Asked, Backbone, BackboneError, ClipBatch, Input};
+use crate::backbone::{Backbone, BackboneError, ClipBatch, Input, PairedSentence};
 use crate::pixels::Pixels;
 use crate::plan::Target;
 
@@ -64,8 +64,8 @@ fn windows(
     for group in targets.chunk_by(|a, b| asks_the_same(a, b)) {
         let queries = group[0].iter().enumerate().filter_map(|(place, target)| Some((place, target.query?)));
         for (place, query) in queries {
-            let sentence = run.questions.sentences[recipe][query].clone();
-            asked.push(Asked { windows: first..first + group.len(), sentence });
+            let sentence = run.text_inputs.sentences[recipe][query].clone();
+            asked.push(PairedSentence { windows: first..first + group.len(), sentence });
             keys.extend((first..).zip(group).map(|(i, targets)| key(i, &targets[place])));
         }
         first += group.len();

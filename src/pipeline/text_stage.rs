@@ -26,7 +26,7 @@ struct Read<'r> {
 
 /// Hands on all sentences that no frames are wanted for.
 pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Control) -> Result<(), PipelineError> {
-    for &task in &run.plan.readings {
+    for &task in &run.plan.text_tasks {
         if control.stopping() || read(run, task, batches, rows, &control.counters).is_err() {
             break;
         }
@@ -46,7 +46,7 @@ fn read(
     let recipe = planned.recipe;
     let (mut reads, mut meta) = (Vec::new(), Vec::new());
     for (query, clip) in asked {
-        let sentence = &run.questions.sentences[recipe][*query];
+        let sentence = &run.text_inputs.sentences[recipe][*query];
         let first = meta.len() as u64;
         meta.extend(rows_of(run, *query, clip, sentence, run.kinds[recipe]));
         reads.push(Read { sentence, rows: first..meta.len() as u64 });
@@ -65,7 +65,7 @@ fn read(
 
 /// One row for a sentence, or one for each of its tokens.
 fn rows_of(run: Run, query: QueryRow, clip: &ClipUid, sentence: &Sentence, kind: RowKind) -> Vec<RowMeta> {
-    let query_id = Some(run.questions.id_of(query));
+    let query_id = Some(run.text_inputs.id_of(query));
     let row = |padded: bool| RowMeta {
         padded,
         clip_uid: Some(clip.clone()),
@@ -87,12 +87,12 @@ fn by_length(reads: Vec<Read>) -> BTreeMap<usize, Vec<Read>> {
 }
 
 fn header(run: Run, task: usize, rows: u64, asked: &[(QueryRow, ClipUid)]) -> UnitHeader {
-    let texts: Vec<&str> = asked.iter().map(|(query, _)| run.questions.text_of(*query)).collect();
+    let texts: Vec<&str> = asked.iter().map(|(query, _)| run.text_inputs.text_of(*query)).collect();
     let content = texts.join("\n");
     UnitHeader {
-        split: Task::common_split(asked.iter().map(|(query, _)| run.questions.split_of(*query))),
+        split: Task::common_split(asked.iter().map(|(query, _)| run.text_inputs.split_of(*query))),
         rows,
-        source_name: run.questions.name.clone(),
+        source_name: run.text_inputs.name.clone(),
         source_bytes: content.len() as u64,
         source_sha256: digest::text(&content),
         ..run.header(task, 0)

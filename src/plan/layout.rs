@@ -3,7 +3,7 @@
 //! Not for reading frames. Invariant: a row that cannot be true is marked as missing here or fails later; it is never
 //! computed from other frames than its own.
 
-use super::Stretch;
+use super::ClipInterval;
 use crate::compat::Compat;
 use crate::decode::VideoInfo;
 use crate::grid::END_TOLERANCE_SEC;
@@ -85,7 +85,7 @@ impl Layout {
         video: &VideoInfo,
         frames: &Frames,
         compat: Compat,
-        clips: &[Stretch],
+        clips: &[ClipInterval],
     ) -> Result<Self, LayoutError> {
         if let ([clip], false) = (clips, frames.grid.is_single()) {
             return Self::new(video, frames, compat, clip.span);

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 pub use layout::{Layout, LayoutError};
-pub use task::{Fills, QueryRow, Stretch, Target, Task};
+pub use task::{ClipInterval, Fills, QueryRow, Target, Task};
 
 use crate::ids::{ClipUid, IdError, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
@@ -31,7 +31,7 @@ pub struct Job {
     pub video_uid: VideoUid,
     /// Its file; `None` if none was found.
     pub path: Option<PathBuf>,
-    /// Its rate by the manifest; a folder of pictures has no other.
+    /// Its rate by the manifest; a folder of images has no other.
     pub fps: Option<Fps>,
     /// Positions in [`Plan::tasks`].
     pub tasks: Vec<usize>,
@@ -62,7 +62,7 @@ pub struct Plan {
     /// Jobs, longest first.
     pub jobs: Vec<Job>,
     /// Tasks of sentences alone, by position in `tasks`.
-    pub readings: Vec<usize>,
+    pub text_tasks: Vec<usize>,
     /// Units that the tasks fill.
     pub units: usize,
     /// Units of this shard that the stores hold already.
@@ -113,7 +113,7 @@ impl Plan {
             if open == 0 {
                 continue;
             }
-            let place = if task.clips.is_empty() { &mut self.readings } else { &mut job.tasks };
+            let place = if task.clips.is_empty() { &mut self.text_tasks } else { &mut job.tasks };
             place.push(self.tasks.len());
             self.tasks.push(task);
         }
@@ -214,12 +214,12 @@ struct Request<'v> {
 }
 
 impl Request<'_> {
-    fn task(&self, clips: Vec<Stretch>, fills: Fills, estimated_rows: u64) -> Task {
+    fn task(&self, clips: Vec<ClipInterval>, fills: Fills, estimated_rows: u64) -> Task {
         Task { recipe: self.recipe, video_uid: self.video.uid.clone(), clips, fills, estimated_rows }
     }
 
     fn windows(&self, clip: &Clip) -> Task {
-        self.task(vec![stretch(clip)], Fills::Windows((&clip.uid).into()), self.estimated_windows(clip))
+        self.task(vec![interval(clip)], Fills::Windows((&clip.uid).into()), self.estimated_windows(clip))
     }
 
     fn fused(&self, clip: &Clip) -> Result<Option<Task>, PlanError> {
@@ -230,7 +230,7 @@ impl Request<'_> {
             units.push((uid, query));
         }
         let rows = self.estimated_windows(clip).saturating_mul(units.len() as u64);
-        Ok((!units.is_empty()).then(|| self.task(vec![stretch(clip)], Fills::Fused(units), rows)))
+        Ok((!units.is_empty()).then(|| self.task(vec![interval(clip)], Fills::Fused(units), rows)))
     }
 
     fn clips(&self) -> Task {
@@ -240,8 +240,8 @@ impl Request<'_> {
     }
 
     fn pairs(&self) -> Option<Task> {
-        let asked_of = |clip: &Stretch| self.asked.get(&clip.clip_uid).cloned().unwrap_or_default();
-        let (clips, asked): (Vec<Stretch>, Vec<Vec<QueryRow>>) = self
+        let asked_of = |clip: &ClipInterval| self.asked.get(&clip.clip_uid).cloned().unwrap_or_default();
+        let (clips, asked): (Vec<ClipInterval>, Vec<Vec<QueryRow>>) = self
             .in_order_of_time()
             .into_iter()
             .map(|clip| (asked_of(&clip), clip))
@@ -268,9 +268,10 @@ impl Request<'_> {
         (rows > 0).then(|| self.task(Vec::new(), Fills::Sentences { unit_uid, asked }, rows))
     }
 
-    fn in_order_of_time(&self) -> Vec<Stretch> {
-        let bounds = |clip: &Stretch| clip.span.map_or((0.0, f64::INFINITY), |span| (span.start_sec, span.end_sec));
-        let mut clips: Vec<Stretch> = self.video.clips.iter().map(stretch).collect();
+    fn in_order_of_time(&self) -> Vec<ClipInterval> {
+        let bounds =
+            |clip: &ClipInterval| clip.span.map_or((0.0, f64::INFINITY), |span| (span.start_sec, span.end_sec));
+        let mut clips: Vec<ClipInterval> = self.video.clips.iter().map(interval).collect();
         clips.sort_by(|a, b| {
             let ((start, end), (other_start, other_end)) = (bounds(a), bounds(b));
             start.total_cmp(&other_start).then(end.total_cmp(&other_end)).then_with(|| a.clip_uid.cmp(&b.clip_uid))
@@ -287,8 +288,8 @@ impl Request<'_> {
     }
 }
 
-fn stretch(clip: &Clip) -> Stretch {
-    Stretch { clip_uid: clip.uid.clone(), span: clip.span, split: clip.extra.get(SPLIT).cloned() }
+fn interval(clip: &Clip) -> ClipInterval {
+    ClipInterval { clip_uid: clip.uid.clone(), span: clip.span, split: clip.extra.get(SPLIT).cloned() }
 }
 
 /// Seconds covered by at least one span; a span of `None` is the whole.

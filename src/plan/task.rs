@@ -18,7 +18,7 @@ pub struct Task {
     /// The video.
     pub video_uid: VideoUid,
     /// What is seen: one clip; or, where a row is a clip, all of them in order of time; none for sentences alone.
-    pub clips: Vec<Stretch>,
+    pub clips: Vec<ClipInterval>,
     /// The units that it fills, and how.
     pub fills: Fills,
     /// Rows that it will make, as far as the manifest tells.
@@ -27,7 +27,7 @@ pub struct Task {
 
 /// A clip, as a part of its video.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
+pub struct ClipInterval {
     /// The clip.
     pub clip_uid: ClipUid,
     /// Its part of the video; `None` for all of it.
@@ -166,13 +166,13 @@ impl Task {
         match &self.fills {
             Fills::Windows(unit_uid) if self.is_one_clip(unit_uid) => vec![promise(unit_uid, Vec::new())],
             Fills::Windows(unit_uid) => {
-                vec![promise(unit_uid, self.clips.iter().map(Stretch::described).collect())]
+                vec![promise(unit_uid, self.clips.iter().map(ClipInterval::described).collect())]
             }
             Fills::Fused(units) => {
                 units.iter().map(|(unit_uid, query)| promise(unit_uid, vec![sentence(*query)])).collect()
             }
             Fills::Pairs { unit_uid, asked } => {
-                let pair = |(clip, queries): (&Stretch, &Vec<QueryRow>)| {
+                let pair = |(clip, queries): (&ClipInterval, &Vec<QueryRow>)| {
                     let described = clip.described();
                     queries.iter().map(|&query| format!("{described} {}", sentence(query))).collect::<Vec<_>>()
                 };
@@ -190,7 +190,7 @@ impl Task {
     }
 }
 
-impl Stretch {
+impl ClipInterval {
     fn described(&self) -> String {
         let span = self.span.map_or_else(|| "whole".to_owned(), |span| format!("{}..{}", span.start_sec, span.end_sec));
         format!("{} {span}", self.clip_uid)

@@ -90,7 +90,7 @@ fn penalty(m: usize, shots: usize, vmax: f64) -> f64 {
     vmax * m / (2.0 * n) * ((n / m).ln() + 1.0)
 }
 
-/// How far shots are from their mean, for every stretch of them.
+/// How far shots are from their mean, for every interval of them.
 struct Scatter {
     /// `sums[i, j]`: the kernel's sum over rows `..=i` and columns `..=j`.
     sums: Array2<f64>,

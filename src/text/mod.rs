@@ -11,7 +11,7 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
-pub use rule::{MODEL_MAX, Padding, RULES, TextModel, TextRule};
+pub use rule::{MODEL_MAX, Padding, RULES, TextModel, TokenizationRule};
 pub use sentence::{Preparation, question, stripped};
 pub use tokenizer::{Encoded, Tokenizer};
 pub use vocabulary::Specials;

@@ -91,7 +91,7 @@ pub enum Padding {
 
 /// How one stage of the original code treats the sentences of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextRule {
+pub struct TokenizationRule {
     /// The stage; unique among the rules of one model.
     pub name: &'static str,
     /// The model.
@@ -108,7 +108,7 @@ pub struct TextRule {
 
 /// All rules. EgoVLP pads to the longest row everywhere. Which file and which function each follows, and what was compared,
 /// is in `docs/book/src/appendix/fidelity.md`.
-pub const RULES: &[TextRule] = &[
+pub const RULES: &[TokenizationRule] = &[
     longest("pretrain", TextModel::EgoVlp, "EgoClip pretraining"),
     longest("egomcq", TextModel::EgoVlp, "EgoMCQ; one question is a batch"),
     longest("nlq", TextModel::EgoVlp, "NLQ text features (run/test_nlq.py); one query is a batch"),
@@ -125,25 +125,28 @@ pub const RULES: &[TextRule] = &[
     longest("epic", TextModel::EgoVlpV2, "EPIC-Kitchens MIR evaluation"),
     fixed("charades-train", 15, "Charades-Ego fine-tuning"),
     fixed("charades", 30, "Charades-Ego evaluation"),
-    TextRule { preparation: Preparation::Stripped, ..fixed("egotaskqa", 30, "EgoTaskQA, training and evaluation") },
+    TokenizationRule {
+        preparation: Preparation::Stripped,
+        ..fixed("egotaskqa", 30, "EgoTaskQA, training and evaluation")
+    },
 ];
 
-const fn longest(name: &'static str, model: TextModel, about: &'static str) -> TextRule {
+const fn longest(name: &'static str, model: TextModel, about: &'static str) -> TokenizationRule {
     let (padding, max_length) = (Padding::Longest, MODEL_MAX);
-    TextRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
+    TokenizationRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
 }
 
-const fn fixed(name: &'static str, length: usize, about: &'static str) -> TextRule {
+const fn fixed(name: &'static str, length: usize, about: &'static str) -> TokenizationRule {
     let (model, padding, max_length) = (TextModel::EgoVlpV2, Padding::Fixed(length), length);
-    TextRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
+    TokenizationRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
 }
 
 /// `rule`, of sentences out of VSLNet's prepared files.
-const fn asked(name: &'static str, rule: TextRule) -> TextRule {
-    TextRule { name, preparation: Preparation::Question, ..rule }
+const fn asked(name: &'static str, rule: TokenizationRule) -> TokenizationRule {
+    TokenizationRule { name, preparation: Preparation::Question, ..rule }
 }
 
-impl TextRule {
+impl TokenizationRule {
     /// The rule of that name for `model`; the error lists all of the model's.
     pub fn find(name: &str, model: TextModel) -> Result<&'static Self, TextError> {
         let rules = || RULES.iter().filter(|rule| rule.model == model);
@@ -169,7 +172,7 @@ mod tests {
         let names: BTreeSet<_> = RULES.iter().map(|rule| (rule.model.name(), rule.name)).collect();
         assert_eq!(names.len(), RULES.len());
         for rule in RULES {
-            assert_eq!(TextRule::find(rule.name, rule.model).unwrap(), rule);
+            assert_eq!(TokenizationRule::find(rule.name, rule.model).unwrap(), rule);
             assert_eq!(rule.model.name().parse::<TextModel>().unwrap(), rule.model);
             assert!((3..=MODEL_MAX).contains(&rule.max_length) && !rule.about.is_empty(), "{rule:?}");
             assert!(matches!(rule.padding, Padding::Longest) || rule.padding == Padding::Fixed(rule.max_length));
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_original_code() {
-        let length = |name, model| TextRule::find(name, model).unwrap().padding;
+        let length = |name, model| TokenizationRule::find(name, model).unwrap().padding;
         for (name, expected) in
             [("pretrain", 15), ("nlq", 30), ("qfvs", 15), ("epic-train", 30), ("charades-train", 15)]
         {
@@ -200,13 +203,13 @@ mod tests {
         };
         assert_eq!(of(Preparation::Question), [("egovlp", "nlq-vslnet"), ("egovlpv2", "nlq")]);
         assert_eq!(of(Preparation::Stripped), [("egovlpv2", "egotaskqa")]);
-        let [raw, vslnet] = ["nlq", "nlq-vslnet"].map(|name| TextRule::find(name, TextModel::EgoVlp).unwrap());
+        let [raw, vslnet] = ["nlq", "nlq-vslnet"].map(|name| TokenizationRule::find(name, TextModel::EgoVlp).unwrap());
         assert_eq!((&*raw.prepare("Did I\n"), &*vslnet.prepare("Did I")), ("Did I\n", "did i?"));
     }
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let text = TextRule::find("mq", TextModel::EgoVlp).unwrap_err().to_string();
+        let text = TokenizationRule::find("mq", TextModel::EgoVlp).unwrap_err().to_string();
         assert!(
             text.starts_with("no rule of egovlp is called \"mq\", expected one of pretrain, egomcq, nlq"),
             "{text}"

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use tokenizers::Tokenizer as Inner;
 
 use super::vocabulary::{Files, Specials};
-use super::{Padding, TextError, TextModel, TextRule, cache};
+use super::{Padding, TextError, TextModel, TokenizationRule, cache};
 use crate::digest;
 use crate::foreign;
 
@@ -63,7 +63,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TextError::OtherModel`] if the rule is another model's.
-    pub fn encode(&self, rule: &TextRule, texts: &[impl AsRef<str>]) -> Result<Encoded, TextError> {
+    pub fn encode(&self, rule: &TokenizationRule, texts: &[impl AsRef<str>]) -> Result<Encoded, TextError> {
         if rule.model != self.model {
             let (rule, model) = (rule.name, rule.model);
             return Err(TextError::OtherModel { rule, model, path: self.path.clone(), found: self.model });

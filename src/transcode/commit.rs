@@ -24,24 +24,24 @@ pub(super) fn empty(folder: &Path) -> Result<(), TranscodeError> {
 pub(super) struct Workplace {
     partial: Partial,
     target: PathBuf,
-    pieces: PathBuf,
+    chunks: PathBuf,
     is_folder: bool,
 }
 
 impl Workplace {
-    /// Makes it for the output `name` in `out`, a folder of pieces or a file, and removes what killed runs left of the same.
+    /// Makes it for the output `name` in `out`, a folder of chunks or a file, and removes what killed runs left of the same.
     pub fn new(out: &Path, name: &str, is_folder: bool) -> Result<Self, TranscodeError> {
         let (all, target) = (record::temporaries(out), out.join(name));
         let partial = Partial::begin_in(&all, &target);
         let partial = partial.map_err(|error| StoreError::io("create a folder in", &all, error))?;
-        let pieces = if is_folder { partial.path() } else { partial.folder() };
-        disk::create_folder(&pieces)?;
-        Ok(Self { partial, target, pieces, is_folder })
+        let chunks = if is_folder { partial.path() } else { partial.folder() };
+        disk::create_folder(&chunks)?;
+        Ok(Self { partial, target, chunks, is_folder })
     }
 
     /// Where files are made.
-    pub fn pieces(&self) -> &Path {
-        &self.pieces
+    pub fn chunks(&self) -> &Path {
+        &self.chunks
     }
 
     /// Records the files and gives them their place, away from what had it.
@@ -49,7 +49,7 @@ impl Workplace {
         record.write(out)?;
         let refused = |error| StoreError::io("write", &self.target, error);
         if !self.is_folder {
-            fs::rename(self.pieces.join("0.mp4"), self.partial.path()).map_err(refused)?;
+            fs::rename(self.chunks.join("0.mp4"), self.partial.path()).map_err(refused)?;
         }
         Ok(self.partial.commit(Existing::as_found(&self.target)).map_err(refused)?)
     }

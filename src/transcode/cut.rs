@@ -1,34 +1,34 @@
-//! Which frames of a video a piece holds.
+//! Which frames of a video a chunk holds.
 //!
-//! Not for cutting. Invariant: pieces are disjoint, in order, together the whole video, and none is empty.
+//! Not for cutting. Invariant: chunks are disjoint, in order, together the whole video, and none is empty.
 
 use std::ops::Range;
 
-use crate::grid::egoclip::Pieces;
+use crate::grid::egoclip::ChunkLength;
 use crate::time::Timeline;
 
-/// One piece to be.
+/// One chunk to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     /// Its number, which is its file's name.
-    pub piece: u64,
+    pub chunk: u64,
     /// Its frames, by their index in the video.
     pub frames: Range<u64>,
 }
 
-/// Piece k holds the frames shown at seconds `[k * sec, (k + 1) * sec)`: 18000 of them at 30 frames a second and 600
-/// seconds. A piece without frames, in the middle of a gap, does not exist; nor does one after the end, where the original
-/// makes a file without frames if the length is a multiple of 600 s. Without `pieces` all is one.
-pub fn cuts(timeline: &Timeline, pieces: Option<Pieces>) -> Vec<Cut> {
-    let Some(pieces) = pieces else { return vec![Cut { piece: 0, frames: 0..timeline.frames() }] };
-    // Frames before second 0 belong to piece 0: the cast gives it.
-    let holding = |frame: u64| (timeline.sec(frame) / f64::from(pieces.sec)) as u64;
+/// ChunkFile k holds the frames shown at seconds `[k * sec, (k + 1) * sec)`: 18000 of them at 30 frames a second and 600
+/// seconds. A chunk without frames, in the middle of a gap, does not exist; nor does one after the end, where the original
+/// makes a file without frames if the length is a multiple of 600 s. Without `chunks` all is one.
+pub fn cuts(timeline: &Timeline, chunks: Option<ChunkLength>) -> Vec<Cut> {
+    let Some(chunks) = chunks else { return vec![Cut { chunk: 0, frames: 0..timeline.frames() }] };
+    // Frames before second 0 belong to chunk 0: the cast gives it.
+    let holding = |frame: u64| (timeline.sec(frame) / f64::from(chunks.sec)) as u64;
     let mut cuts: Vec<Cut> = Vec::new();
     for frame in 0..timeline.frames() {
-        let piece = holding(frame);
+        let chunk = holding(frame);
         match cuts.last_mut() {
-            Some(cut) if cut.piece == piece => cut.frames.end = frame + 1,
-            _ => cuts.push(Cut { piece, frames: frame..frame + 1 }),
+            Some(cut) if cut.chunk == chunk => cut.frames.end = frame + 1,
+            _ => cuts.push(Cut { chunk, frames: frame..frame + 1 }),
         }
     }
     cuts
@@ -40,7 +40,7 @@ mod tests {
     use crate::time::{Fps, TimeBase};
 
     fn of(timeline: &Timeline) -> Vec<(u64, Range<u64>)> {
-        cuts(timeline, Some(Pieces { sec: 600 })).into_iter().map(|cut| (cut.piece, cut.frames)).collect()
+        cuts(timeline, Some(ChunkLength { sec: 600 })).into_iter().map(|cut| (cut.chunk, cut.frames)).collect()
     }
 
     fn constant(frames: u64, num: u32, den: u32) -> Timeline {
@@ -48,11 +48,11 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_600_seconds_hold_18000_frames() {
+    fn chunks_of_600_seconds_hold_18000_frames() {
         assert_eq!(of(&constant(36_001, 30, 1)), [(0, 0..18_000), (1, 18_000..36_000), (2, 36_000..36_001)]);
-        assert_eq!(of(&constant(18_000, 30, 1)), [(0, 0..18_000)], "no empty piece at a multiple");
+        assert_eq!(of(&constant(18_000, 30, 1)), [(0, 0..18_000)], "no empty chunk at a multiple");
         assert_eq!(of(&constant(20_000, 30_000, 1001)), [(0, 0..17_983), (1, 17_983..20_000)]);
-        assert_eq!(cuts(&constant(36_001, 30, 1), None), [Cut { piece: 0, frames: 0..36_001 }]);
+        assert_eq!(cuts(&constant(36_001, 30, 1), None), [Cut { chunk: 0, frames: 0..36_001 }]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::Command;
 use super::cut::Cut;
 use super::size::Size;
 use crate::decode::{Tools, VideoInfo, file_url, read_video};
-use crate::grid::egoclip::Pieces;
+use crate::grid::egoclip::ChunkLength;
 
 /// x264's presets, fastest first.
 pub const PRESETS: [&str; 9] =
@@ -33,10 +33,10 @@ pub const AUDIO: [(&str, Audio); 3] = [("copy", Audio::Copy), ("aac", Audio::Aac
 /// What decides the bytes of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The size of the picture.
+    /// The size of the image.
     pub size: Size,
-    /// Length of pieces; `None` makes one file of each video.
-    pub pieces: Option<Pieces>,
+    /// Length of chunks; `None` makes one file of each video.
+    pub chunks: Option<ChunkLength>,
     /// x264's constant rate factor, 0 to 51; lower is better and larger.
     pub crf: u8,
     /// One of [`PRESETS`].
@@ -53,7 +53,7 @@ impl Settings {
         let audio = AUDIO.iter().find(|(_, audio)| *audio == self.audio).map_or("", |(name, _)| name);
         let fields = [
             ("size", self.size.to_string()),
-            ("piece_sec", self.pieces.map_or("none".into(), |pieces| pieces.sec.to_string())),
+            ("piece_sec", self.chunks.map_or("none".into(), |chunks| chunks.sec.to_string())),
             ("crf", self.crf.to_string()),
             ("preset", self.preset.to_owned()),
             ("keyint", self.keyint.map_or("default".into(), |n| n.to_string())),
@@ -62,9 +62,9 @@ impl Settings {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Whether `video` needs no encoding: it is one piece in the size that it has.
+    /// Whether `video` needs no encoding: it is one chunk in the size that it has.
     pub(super) fn copies(&self, cuts: &[Cut]) -> bool {
-        self.pieces.is_some() && self.size == Size::Keep && cuts.len() == 1
+        self.chunks.is_some() && self.size == Size::Keep && cuts.len() == 1
     }
 
     /// Width and height of what is made of `video`.
@@ -89,7 +89,7 @@ impl Settings {
             command.arg("-start_at_zero");
         }
         if video.counted {
-            // Filters that were set up anew where pictures change their size would count from 0 again.
+            // Filters that were set up anew where images change their size would count from 0 again.
             command.args(["-reinit_filter", "0"]);
         }
         read_video(&mut command, &video.path);
@@ -145,7 +145,7 @@ impl Settings {
 /// One decode, one encode, a new file at each cut: counted in frames, so that timestamps cannot move it.
 fn segment(command: &mut Command, cuts: &[Cut], folder: &Path) {
     let starts: Vec<String> = cuts[1..].iter().map(|cut| cut.frames.start.to_string()).collect();
-    // Reordered frames begin below 0 when they are decoded; shifted as a whole, the first piece would begin late.
+    // Reordered frames begin below 0 when they are decoded; shifted as a whole, the first chunk would begin late.
     command.args(["-avoid_negative_ts", "disabled", "-f", "segment", "-segment_format", "mp4"]);
     command.args(["-segment_frames", &starts.join(","), "-reset_timestamps", "1"]);
     command.arg(file_url(&pattern(folder)));

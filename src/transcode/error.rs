@@ -88,12 +88,12 @@ pub enum TranscodeError {
         first: String,
     },
     /// The output has other frames than the source.
-    #[error("{}: piece {piece} has {found} frames, expected {expected}", path.display())]
+    #[error("{}: chunk {chunk} has {found} frames, expected {expected}", path.display())]
     Frames {
         /// The source.
         path: PathBuf,
-        /// Number of the piece; 0 for a whole video.
-        piece: u64,
+        /// Number of the chunk; 0 for a whole video.
+        chunk: u64,
         /// Frames of the source there.
         expected: u64,
         /// Frames of the output.
@@ -101,27 +101,27 @@ pub enum TranscodeError {
     },
     /// A frame of the output is shown at another time than in the source.
     #[error(
-        "{}: frame {frame} of piece {piece} is shown at {found_sec:.4} s, expected {expected_sec:.4} s",
+        "{}: frame {frame} of chunk {chunk} is shown at {found_sec:.4} s, expected {expected_sec:.4} s",
         path.display()
     )]
     Time {
         /// The source.
         path: PathBuf,
-        /// Number of the piece; 0 for a whole video.
-        piece: u64,
-        /// The frame, counted within the piece.
+        /// Number of the chunk; 0 for a whole video.
+        chunk: u64,
+        /// The frame, counted within the chunk.
         frame: u64,
         /// When it should be shown.
         expected_sec: f64,
         /// When it is.
         found_sec: f64,
     },
-    /// The output's picture has another size than asked for.
+    /// The output's image has another size than asked for.
     #[error(
         "{}: the output is {}x{}, turned by {rotation} degrees, expected {}x{} upright",
         path.display(), found.0, found.1, expected.0, expected.1
     )]
-    Picture {
+    Image {
         /// The source.
         path: PathBuf,
         /// Width and height asked for.

@@ -1,4 +1,4 @@
-//! Videos made smaller or cut into pieces: encoded by ffmpeg, proved against their sources, and put in place whole.
+//! Videos made smaller or cut into chunks: encoded by ffmpeg, proved against their sources, and put in place whole.
 //!
 //! Not needed for feature extraction, which reads original files; it is for training code that wants files as EgoVLP's
 //! scripts made them. Invariant: a name under which anybody looks points to a complete output whose frames have been
@@ -18,6 +18,6 @@ pub use batch::{Control, Counters, Failure, Report, check_settings, run};
 pub use cut::{Cut, cuts};
 pub use encoding::{AUDIO, Audio, PRESETS, Settings};
 pub use error::TranscodeError;
-pub use record::{Piece, Record};
+pub use record::{ChunkFile, Record};
 pub use size::Size;
 pub use task::{Outcome, Standing, Task, Transcoder, tasks};

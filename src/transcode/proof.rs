@@ -18,9 +18,9 @@ pub(super) struct Claim<'a> {
     pub video: &'a VideoInfo,
     /// Width and height.
     pub size: (u32, u32),
-    /// Whether the picture is upright by itself.
+    /// Whether the image is upright by itself.
     pub upright: bool,
-    /// Whether the first frame of each piece but the first is shown at second 0.
+    /// Whether the first frame of each chunk but the first is shown at second 0.
     pub restarts: bool,
 }
 
@@ -32,11 +32,11 @@ impl Claim<'_> {
         let path = || self.video.path.clone();
         let (found, rotation) = ((made.width, made.height), made.rotation);
         if found != self.size || (self.upright && rotation != 0) {
-            return Err(TranscodeError::Picture { path: path(), expected: self.size, found, rotation });
+            return Err(TranscodeError::Image { path: path(), expected: self.size, found, rotation });
         }
         let (expected, found) = (cut.frames.end - cut.frames.start, made.timeline.frames());
         if found != expected {
-            return Err(TranscodeError::Frames { path: path(), piece: cut.piece, expected, found });
+            return Err(TranscodeError::Frames { path: path(), chunk: cut.chunk, expected, found });
         }
         if let Some(declared_sec) = made.declared_end_sec {
             return Err(TranscodeError::Truncated { path: made.path, declared_sec, end_sec: made.timeline.end_sec() });
@@ -50,8 +50,8 @@ impl Claim<'_> {
         for (frame, of_video) in (0..).zip(cut.frames.clone()) {
             let (expected_sec, found_sec) = (line.sec(of_video) - origin_sec, made.timeline.sec(frame));
             if (expected_sec - found_sec).abs() > TOLERANCE_SEC {
-                let (path, piece) = (self.video.path.clone(), cut.piece);
-                return Err(TranscodeError::Time { path, piece, frame, expected_sec, found_sec });
+                let (path, chunk) = (self.video.path.clone(), cut.chunk);
+                return Err(TranscodeError::Time { path, chunk, frame, expected_sec, found_sec });
             }
         }
         Ok(())

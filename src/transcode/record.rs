@@ -17,11 +17,12 @@ use crate::store::StoreError;
 
 /// One file of an output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct ChunkFile {
     /// Relative to the output folder, with `/`.
     pub file: String,
     /// Its number; 0 for a whole video.
-    pub piece: u64,
+    #[serde(alias = "piece")]
+    pub chunk: u64,
     /// Index of its first frame in the source.
     pub first_frame: u64,
     /// Number of its frames.
@@ -56,7 +57,8 @@ pub struct Record {
     /// Our version.
     pub egofx: String,
     /// Its files, in order.
-    pub pieces: Vec<Piece>,
+    #[serde(alias = "pieces")]
+    pub chunks: Vec<ChunkFile>,
 }
 
 impl Record {
@@ -94,27 +96,27 @@ impl Record {
 
     /// Whether all of its files are in `out`, byte for byte.
     pub(super) fn holds(&self, out: &Path) -> bool {
-        self.pieces.iter().all(|piece| {
-            let path = out.join(&piece.file);
+        self.chunks.iter().all(|chunk| {
+            let path = out.join(&chunk.file);
             // The length first: it costs nothing.
-            std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == piece.bytes)
-                && digest::file(&path).is_ok_and(|(_, sha256)| sha256 == piece.sha256)
+            std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == chunk.bytes)
+                && digest::file(&path).is_ok_and(|(_, sha256)| sha256 == chunk.sha256)
         })
     }
 
     /// Bytes of all its files.
     pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.bytes).sum()
+        self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
     /// Frames of all its files.
     pub fn frames(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.frames).sum()
+        self.chunks.iter().map(|chunk| chunk.frames).sum()
     }
 
     /// Seconds of video.
     pub fn video_sec(&self) -> f64 {
-        self.pieces.iter().map(|piece| piece.end_sec - piece.start_sec).sum()
+        self.chunks.iter().map(|chunk| chunk.end_sec - chunk.start_sec).sum()
     }
 }
 

@@ -1,10 +1,10 @@
-//! What size a picture becomes.
+//! What size an image becomes.
 //!
 //! Not for scaling. Invariant: both sides are even, as 4:2:0 chroma wants them, and at least 2.
 
 use std::fmt;
 
-/// A rule for the size of a picture. Pixels are taken for square, as in the original.
+/// A rule for the size of an image. Pixels are taken for square, as in the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// As it is; an odd side loses a pixel.
@@ -17,7 +17,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// Width and height of a picture that is `width * height` pixels as shown.
+    /// Width and height of an image that is `width * height` pixels as shown.
     pub fn of(self, width: u32, height: u32) -> (u32, u32) {
         match self {
             Size::Keep => ((width & !1).max(2), (height & !1).max(2)),

@@ -8,7 +8,7 @@ use super::commit::{self, Workplace};
 use super::cut::{Cut, cuts};
 use super::encoding::Settings;
 use super::proof::Claim;
-use super::record::{Piece, Record};
+use super::record::{ChunkFile, Record};
 use super::{Audio, TranscodeError};
 use crate::child;
 use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
@@ -73,9 +73,9 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Where the output of `video_uid` lies, relative to the output folder: a file, or a folder of pieces.
+    /// Where the output of `video_uid` lies, relative to the output folder: a file, or a folder of chunks.
     pub fn name_of(&self, video_uid: &VideoUid) -> String {
-        if self.settings.pieces.is_some() { video_uid.to_string() } else { format!("{video_uid}.mp4") }
+        if self.settings.chunks.is_some() { video_uid.to_string() } else { format!("{video_uid}.mp4") }
     }
 
     /// What is to be done about `task`.
@@ -128,19 +128,19 @@ impl Transcoder {
         }
         let source = task.path.as_deref().ok_or(TranscodeError::NotLocated)?;
         let video = self.probe(source)?;
-        let cuts = cuts(&video.timeline, self.settings.pieces);
+        let cuts = cuts(&video.timeline, self.settings.chunks);
         let name = self.name_of(&task.video_uid);
-        let workplace = Workplace::new(&self.out, &name, self.settings.pieces.is_some())?;
+        let workplace = Workplace::new(&self.out, &name, self.settings.chunks.is_some())?;
         let total = video.timeline.frames();
-        self.write(&video, &cuts, workplace.pieces(), &mut |done| encoded(done.min(total), total))?;
+        self.write(&video, &cuts, workplace.chunks(), &mut |done| encoded(done.min(total), total))?;
         let copies = self.settings.copies(&cuts);
         let size = self.settings.size_of(&video, &cuts);
         let claim = Claim { video: &video, size, upright: !copies, restarts: cuts.len() > 1 };
         let mut record = self.record(task, source, size)?;
         for (at, cut) in cuts.iter().enumerate() {
-            let part = workplace.pieces().join(format!("{at}.part"));
+            let part = workplace.chunks().join(format!("{at}.part"));
             claim.prove(&self.tools, &part, cut)?;
-            record.pieces.push(self.piece(task, &video, cut, &part)?);
+            record.chunks.push(self.chunk(task, &video, cut, &part)?);
         }
         workplace.commit(&record, &self.out)?;
         Ok(Outcome::Made(Box::new(record)))
@@ -198,19 +198,19 @@ impl Transcoder {
             size,
             ffmpeg: self.tools.version.clone(),
             egofx: env!("CARGO_PKG_VERSION").to_owned(),
-            pieces: Vec::new(),
+            chunks: Vec::new(),
         })
     }
 
-    fn piece(&self, task: &Task, video: &VideoInfo, cut: &Cut, part: &Path) -> Result<Piece, TranscodeError> {
-        let named = part.with_file_name(format!("{}.mp4", cut.piece));
+    fn chunk(&self, task: &Task, video: &VideoInfo, cut: &Cut, part: &Path) -> Result<ChunkFile, TranscodeError> {
+        let named = part.with_file_name(format!("{}.mp4", cut.chunk));
         let (bytes, sha256) = commit::settle(part, &named)?;
         let name = self.name_of(&task.video_uid);
-        let file = if self.settings.pieces.is_some() { format!("{name}/{}.mp4", cut.piece) } else { name };
+        let file = if self.settings.chunks.is_some() { format!("{name}/{}.mp4", cut.chunk) } else { name };
         let line = &video.timeline;
-        Ok(Piece {
+        Ok(ChunkFile {
             file,
-            piece: cut.piece,
+            chunk: cut.chunk,
             first_frame: cut.frames.start,
             frames: cut.frames.end - cut.frames.start,
             start_sec: line.sec(cut.frames.start),
@@ -230,7 +230,7 @@ fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<
             LogLine::Opened => open = true,
             LogLine::Encoded(frames) => encoded(frames),
             LogLine::Complaint(complaint) => {
-                // Where a stream begins between key frames, pictures miss others that are never shown, nor are they.
+                // Where a stream begins between key frames, images miss others that are never shown, nor are they.
                 let natural = complaint.about == About::Reference && !begun;
                 let ours = matches!(complaint.about, About::Output | About::System);
                 let counts = ours || (complaint.is_news(open) && !natural);

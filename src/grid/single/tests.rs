@@ -6,7 +6,7 @@ use super::*;
 use crate::grid::Grid;
 use crate::time::{Fps, TimeBase};
 
-/// Frames of a whole piece of 600 seconds.
+/// Frames of a whole chunk of 600 seconds.
 const CHUNK_FRAMES: u64 = 18_000;
 
 fn golden(text: &str) -> Vec<Value> {
@@ -98,7 +98,7 @@ fn truncated_edges_cover_a_whole_video_and_a_clip_of_it() {
 
 /// `frame_%010d.jpg` counts from 1: a file's number is one more than its frame's index.
 #[test]
-fn epic_frame_numbers_name_picture_files_that_count_from_one() {
+fn epic_frame_numbers_name_image_files_that_count_from_one() {
     let grid = Grid::Segments { frames: 16, edges: Edges::Truncated };
     let window = one(grid, &at(60, 6000), span(24.97, 26.20), Compat::AsReleased);
     let files: Vec<i64> = window.frames.iter().map(|&f| f as i64 + 1).collect();
@@ -148,9 +148,9 @@ fn keyframes_are_multiples_of_the_step_in_the_whole_video() {
     assert_eq!(Grid::Keyframes { frames: 16 }.windows(&at(30, 900), span(1.0, 1.2), Compat::Fixed), []);
 }
 
-/// A folder with the pictures of one clip has the numbers of the whole video, and starts late on its clock.
+/// A folder with the images of one clip has the numbers of the whole video, and starts late on its clock.
 #[test]
-fn keyframes_are_found_in_a_clips_own_pictures() {
+fn keyframes_are_found_in_a_clips_own_images() {
     let line = Timeline::new((1000..1240).collect(), TimeBase { num: 1, den: 30 }, 0).unwrap();
     let window = one(Grid::Keyframes { frames: 16 }, &line, span(1000.0 / 30.0, 1240.0 / 30.0), Compat::Fixed);
     assert_eq!((window.frames[0], window.frames[15]), (5, 230), "frames 1005 and 1230 of the video");
@@ -186,16 +186,16 @@ fn one_row_is_estimated_whatever_the_length() {
     assert!(!Grid::Egovlp { frames: 4 }.is_single());
 }
 
-/// First and last frame that can be drawn from each stretch.
+/// First and last frame that can be drawn from each segment.
 fn drawable(grid: Grid, line: &Timeline, span: TimeSpan, compat: Compat) -> Option<[Vec<u64>; 2]> {
     let lowest = grid.drawn(line, span, compat, &mut |range| range.start)?;
     let highest = grid.drawn(line, span, compat, &mut |range| range.end - 1)?;
     Some([lowest.frames, highest.frames])
 }
 
-/// The original never draws the last frame of a stretch, and has none to draw where a stretch is a single frame.
+/// The original never draws the last frame of a segment, and has none to draw where a segment is a single frame.
 #[test]
-fn frames_are_drawn_from_each_stretch_and_as_released_not_the_last_one() {
+fn frames_are_drawn_from_each_segment_and_as_released_not_the_last_one() {
     let (line, clip, short) = (at(30, 18_000), span(10.0, 12.0), span(10.0, 10.2));
     let egoclip = Grid::Egoclip { frames: 4 };
     let frames = |low: [u64; 4], high: [u64; 4]| Some([low.to_vec(), high.to_vec()]);
@@ -210,9 +210,9 @@ fn frames_are_drawn_from_each_stretch_and_as_released_not_the_last_one() {
     assert_eq!(drawable(truncated, &line, clip, Compat::Fixed), fixed);
 }
 
-/// EgoVLPv2's EPIC-KITCHENS: neighbours share a frame, and every frame of a stretch can be drawn.
+/// EgoVLPv2's EPIC-KITCHENS: neighbours share a frame, and every frame of a segment can be drawn.
 #[test]
-fn rounded_stretches_share_their_ends() {
+fn rounded_segments_share_their_ends() {
     let (line, grid) = (at(30, 18_000), Grid::Segments { frames: 4, edges: Edges::Rounded });
     let expected = Some([vec![300, 315, 330, 344], vec![315, 330, 344, 359]]);
     assert_eq!(drawable(grid, &line, span(10.0, 12.0), Compat::AsReleased), expected);

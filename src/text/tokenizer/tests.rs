@@ -51,8 +51,8 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn rule(name: &str, model: TextModel) -> &'static TextRule {
-    TextRule::find(name, model).unwrap()
+fn rule(name: &str, model: TextModel) -> &'static TokenizationRule {
+    TokenizationRule::find(name, model).unwrap()
 }
 
 fn rows(array: &Array2<i64>) -> Vec<Vec<i64>> {
@@ -84,8 +84,9 @@ fn agrees_with_transformers(of: impl Fn(TextModel) -> Tokenizer) {
 /// Two rules of one model that treat sentences alike give the same ids; one of each kind is compared with the original.
 #[test]
 fn every_treatment_of_sentences_is_compared_with_the_original() {
-    let treatment = |rule: &TextRule| (rule.model.name(), rule.preparation.name(), rule.padding == Padding::Longest);
-    let length = |rule: &TextRule| rule.max_length;
+    let treatment =
+        |rule: &TokenizationRule| (rule.model.name(), rule.preparation.name(), rule.padding == Padding::Longest);
+    let length = |rule: &TokenizationRule| rule.max_length;
     let cases = expected().cases;
     let compared: Vec<_> = cases.iter().map(|case| rule(&case.rule, case.model.parse().unwrap())).collect();
     for rule in RULES {

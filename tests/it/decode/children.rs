@@ -62,7 +62,7 @@ fn recovers(shop: &Workshop, words: &str) {
     fs::remove_dir_all(shop.path("out")).unwrap();
 }
 
-/// Ways in which a decoder ends before its time, with what is said of it: half of the pictures have come by then.
+/// Ways in which a decoder ends before its time, with what is said of it: half of the images have come by then.
 const ENDS: [(&str, &str); 4] = [
     ("REAL \"$@\" | head -c 14000000; kill -9 $$", "killed by signal 9 (out of memory?)"),
     ("REAL \"$@\" | head -c 14000000; kill -11 $$", "killed by signal 11 (a fault of the program)"),

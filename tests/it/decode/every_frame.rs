@@ -18,8 +18,8 @@ use crate::support::videos::{all, data, ffmpeg, ffprobe, indices, make, split, t
 const SMALL: Transform = Transform::centred(64, 64, Filter::Bilinear);
 const EGOVLP: Transform = Transform::centred(256, 256, Filter::Bilinear);
 
-/// Moving, noisy pictures, so that no two frames are alike and no picture is a few bytes.
-fn pictures(size: &str, rate: &str, frames: u64) -> String {
+/// Moving, noisy images, so that no two frames are alike and no image is a few bytes.
+fn images(size: &str, rate: &str, frames: u64) -> String {
     format!("-f lavfi -i testsrc2=s={size}:r={rate},noise=alls=12:allf=t -frames:v {frames}")
 }
 
@@ -158,7 +158,7 @@ fn no_wanted_frames_or_sizes_are_no_frames_and_no_faults() {
 /// decode. Where there is an index and GOPs are closed, the first seek finds it.
 fn assert_seeks(name: &str, codec: &str) {
     let folder = folder();
-    let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", pictures("96x64", "30", 600)));
+    let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", images("96x64", "30", 600)));
     let video = probe(&path);
     assert!(video.keyframes.len() >= 20, "{name}: {:?}", video.keyframes);
     let reference = reference(&video, SMALL);
@@ -212,7 +212,7 @@ fn a_stream_that_refreshes_without_key_frames_is_exact() {
     let folder = folder();
     let codec = "-pix_fmt yuv420p -c:v libx264 -preset veryfast -bf 0 -g 30 -x264-params intra-refresh=1";
     for name in ["refresh.mp4", "refresh.mkv", "refresh.ts"] {
-        let video = probe(&make(folder.path(), name, &format!("{} {codec}", pictures("96x64", "30", 200))));
+        let video = probe(&make(folder.path(), name, &format!("{} {codec}", images("96x64", "30", 200))));
         let reference = reference(&video, SMALL);
         for first in [31, 61, 100] {
             let (frames, _) = open(&video, &[first, first + 5], &[SMALL]);
@@ -254,7 +254,7 @@ fn a_variable_rate_keeps_each_frame_and_its_time() {
     let folder = folder();
     let uneven = "-vf select='gt(mod(n\\,7)\\,2)',setpts='PTS+random(0)*0.4/30/TB' -fps_mode vfr -pix_fmt yuv420p";
     for (name, codec) in [("v.mp4", X264), ("v.mkv", X264), ("v2.mkv", MPEG4)] {
-        let path = make(folder.path(), name, &format!("{} {uneven} {codec}", pictures("96x64", "30", 150)));
+        let path = make(folder.path(), name, &format!("{} {uneven} {codec}", images("96x64", "30", 150)));
         let video = probe(&path);
         let times = times(&path);
         assert_whole(&path, times.len(), SMALL);
@@ -270,7 +270,7 @@ fn a_variable_rate_keeps_each_frame_and_its_time() {
 #[test]
 fn broadcast_streams_start_at_second_0() {
     let folder = folder();
-    let args = format!("{} -pix_fmt yuv420p {X264} -output_ts_offset 36000", pictures("96x64", "25", 200));
+    let args = format!("{} -pix_fmt yuv420p {X264} -output_ts_offset 36000", images("96x64", "25", 200));
     let video = assert_whole(&make(folder.path(), "late.ts", &args), 200, SMALL);
     assert!(video.timeline.container_sec(0) > 36_000.0);
     assert!((video.timeline.sec(0), video.timeline.sec(100)) == (0.0, 4.0), "{}", video.timeline.sec(0));
@@ -280,7 +280,7 @@ fn broadcast_streams_start_at_second_0() {
 #[test]
 fn a_late_start_and_an_edit_list_are_kept() {
     let folder = folder();
-    let whole = make(folder.path(), "whole.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 300)));
+    let whole = make(folder.path(), "whole.mp4", &format!("{} -pix_fmt yuv420p {X264}", images("96x64", "30", 300)));
     let whole = whole.display();
     let late = make(folder.path(), "late.mp4", &format!("-itsoffset 1.5 -i {whole} -c copy"));
     let video = assert_whole(&late, 300, SMALL);
@@ -318,7 +318,7 @@ fn rotated_videos_are_shown_upright() {
     assert_eq!((video.width, video.height), (270, 480));
     assert_eq!(video.rotation % 180, 90);
     let folder = folder();
-    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 10)));
+    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", images("96x64", "30", 10)));
     for degrees in [90, 180, 270] {
         let args = format!("-i {} -c copy -metadata:s:v:0 rotate={degrees}", plain.display());
         let video = assert_whole(&make(folder.path(), &format!("r{degrees}.mp4"), &args), 10, SMALL);
@@ -330,7 +330,7 @@ fn rotated_videos_are_shown_upright() {
 fn portrait_and_odd_sizes_are_decoded() {
     let folder = folder();
     for (size, pixels) in [("61x37", "yuv444p"), ("37x61", "yuv444p"), ("64x96", "yuv420p"), ("98x66", "yuv422p")] {
-        let args = format!("{} -pix_fmt {pixels} {X264}", pictures(size, "30", 12));
+        let args = format!("{} -pix_fmt {pixels} {X264}", images(size, "30", 12));
         let path = make(folder.path(), &format!("{size}.mp4"), &args);
         for transform in [SMALL, EGOVLP, Transform::centred(20, 17, Filter::Area)] {
             assert_whole(&path, 12, transform);
@@ -344,7 +344,7 @@ fn ten_bit_videos_are_decoded() {
     for (name, codec) in
         [("a.mp4", format!("-pix_fmt yuv420p10 {X264}")), ("b.mov", "-pix_fmt yuv422p10 -c:v prores_ks".to_owned())]
     {
-        assert_whole(&make(folder.path(), name, &format!("{} {codec}", pictures("96x64", "30", 12))), 12, SMALL);
+        assert_whole(&make(folder.path(), name, &format!("{} {codec}", images("96x64", "30", 12))), 12, SMALL);
     }
 }
 
@@ -360,7 +360,7 @@ fn other_codecs_and_containers_are_decoded() {
         ("g.flv", "-c:v flv -q:v 4"),
         ("h.mp4", "-c:v libsvtav1 -preset 12 -g 30"),
     ] {
-        let args = format!("{} -pix_fmt yuv420p {codec}", pictures("96x64", "30", 100));
+        let args = format!("{} -pix_fmt yuv420p {codec}", images("96x64", "30", 100));
         let video = assert_whole(&make(folder.path(), name, &args), 100, SMALL);
         assert_exact(&video, &[66, 67, 99], &reference(&video, SMALL), SMALL);
     }
@@ -369,7 +369,7 @@ fn other_codecs_and_containers_are_decoded() {
 #[test]
 fn packets_without_times_are_listed_by_decoding() {
     let folder = folder();
-    let path = make(folder.path(), "b.avi", &format!("{} {MPEG4}", pictures("96x64", "30", 100)));
+    let path = make(folder.path(), "b.avi", &format!("{} {MPEG4}", images("96x64", "30", 100)));
     let video = probe(&path);
     let reference = reference(&video, SMALL);
     // The last frame comes out of the decoder's delay, without a time even there: frames are counted.
@@ -380,10 +380,10 @@ fn packets_without_times_are_listed_by_decoding() {
 }
 
 #[test]
-fn a_cover_picture_is_no_video() {
+fn a_cover_image_is_no_video() {
     let folder = folder();
     let cover = make(folder.path(), "cover.png", "-f lavfi -i color=red:s=800x600 -frames:v 1");
-    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 10)));
+    let plain = make(folder.path(), "plain.mp4", &format!("{} -pix_fmt yuv420p {X264}", images("96x64", "30", 10)));
     let args = format!(
         "-i {} -i {} -map 1 -map 0 -c copy -c:v:0 png -disposition:v:0 attached_pic",
         plain.display(),
@@ -435,7 +435,7 @@ fn files_that_are_no_video_are_told_apart() {
     fs::write(at("noise.mp4"), noise(1, 50_000)).unwrap();
     assert!(matches!(error(&at("noise.mp4")), ProbeError::NotMedia { .. } | ProbeError::Format { .. }));
     // The index is at the end of this file: without it nothing can be read.
-    let tail = make(folder.path(), "tail.mp4", &format!("{} -pix_fmt yuv420p {X264}", pictures("96x64", "30", 60)));
+    let tail = make(folder.path(), "tail.mp4", &format!("{} -pix_fmt yuv420p {X264}", images("96x64", "30", 60)));
     let whole = fs::read(&tail).unwrap();
     fs::write(&tail, &whole[..whole.len() / 2]).unwrap();
     let ProbeError::NotMedia { why, .. } = error(&tail) else { panic!("no index") };
@@ -485,7 +485,7 @@ fn by_pts(path: &Path) -> (BTreeMap<i64, Frame>, Vec<Fault>) {
 /// differs from the undamaged file's; and that damage does not cost everything.
 fn assert_unharmed(name: &str, codec: &str, sizes: &[usize]) {
     let folder = folder();
-    let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", pictures("192x128", "30", 240)));
+    let path = make(folder.path(), name, &format!("{} -pix_fmt yuv420p {codec}", images("192x128", "30", 240)));
     let (sound, faults) = by_pts(&path);
     assert_eq!((sound.len(), faults), (240, vec![]), "{name}");
     let bytes = fs::read(&path).unwrap();
@@ -511,8 +511,8 @@ fn assert_unharmed(name: &str, codec: &str, sizes: &[usize]) {
 /// Places of damage per file.
 const DAMAGES: u64 = 10;
 
-/// Bytes of damage that H.264 and HEVC decoders notice: more than one coded picture. Within a picture, other bytes of an
-/// arithmetic code are often the valid code of another picture, and these formats have no checksums that would tell.
+/// Bytes of damage that H.264 and HEVC decoders notice: more than one coded picture. Within an image, other bytes of an
+/// arithmetic code are often the valid code of another image, and these formats have no checksums that would tell.
 const NOTICED: &[usize] = &[8192, 20_000];
 
 #[test]
@@ -542,7 +542,7 @@ fn no_harmed_frame_is_delivered_of_hevc() {
 fn a_truncated_file_gives_what_it_holds() {
     let folder = folder();
     for (name, flags) in [("cut.mp4", "-movflags +faststart"), ("cut.mkv", ""), ("cut.ts", "")] {
-        let args = format!("{} -pix_fmt yuv420p {X264} {flags}", pictures("96x64", "30", 240));
+        let args = format!("{} -pix_fmt yuv420p {X264} {flags}", images("96x64", "30", 240));
         let path = make(folder.path(), name, &args);
         let sound = by_pts(&path).0;
         let bytes = fs::read(&path).unwrap();

@@ -83,13 +83,13 @@ fn frames_may_be_closer_than_the_rate_says() {
     assert_whole(&odd("cfr_30.05.mp4"), 320, 0.0);
     assert_whole(&odd("two_close.mp4"), 5, 0.0);
     let folder = tempfile::tempdir().unwrap();
-    let pictures = "-f lavfi -i testsrc2=s=96x64:r=30 -frames:v 90 -pix_fmt yuv420p";
+    let images = "-f lavfi -i testsrc2=s=96x64:r=30 -frames:v 90 -pix_fmt yuv420p";
     let uneven = "-vf settb=1/90000,setpts='(N/30+0.004*mod(N\\,3)-0.02*eq(mod(N\\,7)\\,3))/TB' -fps_mode passthrough -enc_time_base 1:90000";
     for name in ["a.mp4", "a.mov", "a.mkv"] {
         let codec = "-c:v libx264 -preset veryfast -bf 2 -g 20 -video_track_timescale 90000";
         let codec =
             if name.ends_with("mkv") { codec.replace(" -video_track_timescale 90000", "") } else { codec.into() };
-        let video = assert_whole(&make(folder.path(), name, &format!("{pictures} {uneven} {codec}")), 90, 0.0);
+        let video = assert_whole(&make(folder.path(), name, &format!("{images} {uneven} {codec}")), 90, 0.0);
         assert!(!video.timeline.is_constant() && !video.counted, "{name}");
     }
     let fast = "-f lavfi -i testsrc2=s=96x64:r=2500 -frames:v 60 -pix_fmt yuv420p -fps_mode passthrough";
@@ -104,7 +104,7 @@ fn frames_without_a_time_of_their_own_are_counted() {
         assert!(video.counted && (video.timeline.mean_fps() - rate).abs() < 1e-6, "{name}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let pictures = "-f lavfi -i testsrc2=s=96x64:r=25 -frames:v 60 -pix_fmt yuv420p";
+    let images = "-f lavfi -i testsrc2=s=96x64:r=25 -frames:v 60 -pix_fmt yuv420p";
     let x264 = "-c:v libx264 -preset veryfast -bf 3 -g 15";
     for (name, codec, is_counted) in [
         ("a.avi", x264, true),
@@ -119,7 +119,7 @@ fn frames_without_a_time_of_their_own_are_counted() {
         ("a.mjpeg", "-c:v mjpeg", true),
         ("a.gif", "-pix_fmt rgb8", true),
     ] {
-        let video = assert_whole(&make(folder.path(), name, &format!("{pictures} {codec}")), 60, 0.0);
+        let video = assert_whole(&make(folder.path(), name, &format!("{images} {codec}")), 60, 0.0);
         assert_eq!(video.counted, is_counted, "{name}");
         assert!((video.timeline.mean_fps() - 25.0).abs() < 0.05, "{name}: {} fps", video.timeline.mean_fps());
     }
@@ -141,7 +141,7 @@ fn a_seek_in_an_elementary_stream_is_not_believed() {
 }
 
 #[test]
-fn frames_are_counted_on_where_pictures_change_their_size() {
+fn frames_are_counted_on_where_images_change_their_size() {
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str, size: &str| {
         let args = format!("-f lavfi -i testsrc2=s={size}:r=25 -frames:v 20 -pix_fmt yuv420p -c:v libx264 -bf 2 -g 10");
@@ -171,13 +171,13 @@ fn streams_may_begin_between_key_frames() {
     let video = assert_whole(&odd("mid_gop.ts"), 60, 1.5);
     assert!((video.timeline.end_sec() - 3.5).abs() < 1e-3);
     let folder = tempfile::tempdir().unwrap();
-    let pictures = "-f lavfi -i testsrc2=s=96x64:r=30 -frames:v 150 -pix_fmt yuv420p";
+    let images = "-f lavfi -i testsrc2=s=96x64:r=30 -frames:v 150 -pix_fmt yuv420p";
     for (codec, name) in [
         ("-c:v libx264 -preset veryfast -bf 3 -g 30 -keyint_min 30 -sc_threshold 0 -x264-params open-gop=1", "h264"),
         ("-c:v mpeg2video -bf 2 -g 15 -q:v 4", "mpeg2"),
         ("-c:v libx265 -preset ultrafast -x265-params log-level=error:bframes=3:keyint=30:scenecut=0", "hevc"),
     ] {
-        let whole = make(folder.path(), &format!("{name}.mp4"), &format!("{pictures} {codec}"));
+        let whole = make(folder.path(), &format!("{name}.mp4"), &format!("{images} {codec}"));
         for end in ["mp4", "mov", "mkv"] {
             let cut =
                 make(folder.path(), &format!("cut-{name}.{end}"), &format!("-ss 1.25 -i {} -c copy", whole.display()));
@@ -249,7 +249,7 @@ fn a_list_that_ends_long_before_the_file_is_not_believed() {
     assert!(error.contains("the list of its frames broke off: its last packet ends at byte"), "{error}");
 }
 
-/// One picture's bytes are overwritten. The decoder notices some pictures later, and conceals what it does not understand.
+/// One image's bytes are overwritten. The decoder notices some images later, and conceals what it does not understand.
 #[test]
 fn harm_is_taken_to_begin_at_the_key_frame_before_a_complaint() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Frames as the originals' readers give them, bit for bit: `tests/data/readers` holds small clips and pictures of every kind
+//! Frames as the originals' readers give them, bit for bit: `tests/data/readers` holds small clips and images of every kind
 //! and the digests of what decord, OpenCV, PyAV and Pillow made of them (its README says how).
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn is_defined(name: &str) -> bool {
     !name.contains("10bit") || (1..8).contains(&videos::tools().major())
 }
 
-/// The file as a video: pictures lie in a folder of their own.
+/// The file as a video: images lie in a folder of their own.
 fn opened(name: &str, folder: &std::path::Path) -> VideoInfo {
     let path = videos::data("readers").join(name);
     if is_video(name) {
@@ -123,9 +123,9 @@ fn the_square_of_a_prepared_file_is_the_middle_of_the_readers_frame() {
     }
 }
 
-/// What a reader gave is scaled in red, green and blue, whether it came out of a video or a picture.
+/// What a reader gave is scaled in red, green and blue, whether it came out of a video or an image.
 #[test]
-fn frames_of_a_reader_are_scaled_by_the_same_arithmetic_as_pictures() {
+fn frames_of_a_reader_are_scaled_by_the_same_arithmetic_as_images() {
     let folder = tempfile::tempdir().unwrap();
     let lossless = folder.path().join("lossless.mkv");
     let frames_of = folder.path().join("frames");
@@ -136,11 +136,11 @@ fn frames_of_a_reader_are_scaled_by_the_same_arithmetic_as_pictures() {
     videos::ffmpeg(args.into_iter().map(Into::into).chain([videos::url(&lossless)]));
     fs::copy(videos::data("readers/rgb.png"), frames_of.join("1.png")).unwrap();
     let video = source().probe(&lossless, None).unwrap();
-    let picture = source().probe(&frames_of, Fps::new(1, 1)).unwrap();
+    let image = source().probe(&frames_of, Fps::new(1, 1)).unwrap();
     for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
         for side in [24, 80] {
             let transform = Transform::centred(side, side - 4, filter).read_by(Reader::Decord);
-            let [a, b] = [&video, &picture].map(|info| frames(info, &[transform]));
+            let [a, b] = [&video, &image].map(|info| frames(info, &[transform]));
             assert_eq!(a[0].pixels[0], b[0].pixels[0], "{filter:?} {side}");
             let is_rounded = matches!(*a[0].pixels[0], Pixels::U8(_));
             assert_eq!(is_rounded, filter != Filter::BilinearAliased, "{filter:?}");

@@ -6,4 +6,4 @@ mod every_frame;
 mod files;
 mod frames;
 mod hostile_videos;
-mod pictures;
+mod images;

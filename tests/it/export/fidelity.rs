@@ -32,7 +32,7 @@ struct Case {
     recipe: String,
     graph: String,
     output: String,
-    /// A video, or a folder of pictures, below `tests/data`.
+    /// A video, or a folder of images, below `tests/data`.
     source: String,
     /// Frames of each row.
     windows: Vec<Vec<u64>>,

@@ -160,7 +160,7 @@ fn temporal_rows(model: &str, frames: usize) -> Vec<Vec<f32>> {
     (0..frames).map(|f| patch(f).iter().zip(patch(0)).map(|(a, b)| a - b).collect()).collect()
 }
 
-/// EgoVLP gives frames beyond its table no embedding; EgoVLPv2 cuts its table or stretches it, linearly and with its ends
+/// EgoVLP gives frames beyond its table no embedding; EgoVLPv2 cuts its table or intervals it, linearly and with its ends
 /// at the ends.
 #[test]
 fn temporal_tables_are_cut_continued_and_stretched_as_the_original_loads_them() {

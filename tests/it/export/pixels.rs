@@ -169,7 +169,7 @@ fn transformed(film: &Path, size: &Size, transform: Transform) -> Pixels {
     }
 }
 
-/// `bilinear` averages where it makes a picture smaller, which the original transforms do not. They only ever met videos
+/// `bilinear` averages where it makes an image smaller, which the original transforms do not. They only ever met videos
 /// whose shorter side was 256 already, scaled down by ffmpeg, where both filters leave the frames as they are.
 #[test]
 fn what_is_scaled_and_the_graph_are_the_original_transforms_and_ffmpeg_within_a_level() {

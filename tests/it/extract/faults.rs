@@ -301,7 +301,7 @@ fn variable_rates_and_late_starts_keep_their_times() {
 }
 
 #[test]
-fn turned_pictures_are_turned_back() {
+fn turned_images_are_turned_back() {
     let shop = Workshop::with_recipe();
     shop.clip("plain.mp4", 60);
     shop.ffmpeg("-i plain.mp4 -c copy -metadata:s:v:0 rotate=90 turned.mp4");
@@ -311,7 +311,7 @@ fn turned_pictures_are_turned_back() {
     let of = |name: &str, ending| shop.unit(&format!("out-{name}.{ending}/rows"), name);
     let (turned, upright) = (of("turned", "mp4"), of("upright", "mkv"));
     let far = turned.features.iter().zip(&upright.features).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(far < 1e-4, "a lossless copy of the turned picture gives rows that differ by {far}");
+    assert!(far < 1e-4, "a lossless copy of the turned image gives rows that differ by {far}");
     fs::copy(media("nasa_13013_rotated.mp4"), shop.path("nasa.mp4")).unwrap();
     succeeds(&shop, "nasa.mp4", "v:0");
 }

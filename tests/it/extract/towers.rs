@@ -7,7 +7,7 @@ use egofx::backbone::{Card, Device, Feed, GraphSession, Precision, Provider, Ses
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
 use egofx::recipe::Recipe;
 use egofx::store::Unit;
-use egofx::text::{TextModel, TextRule, Tokenizer};
+use egofx::text::{TextModel, TokenizationRule, Tokenizer};
 
 use crate::support;
 use crate::support::graphs::RUNTIME;
@@ -71,7 +71,7 @@ fn whole_tower(shop: &Workshop, unit: &Unit, row: usize, graph: &mut GraphSessio
         .iter()
         .flat_map(|frame| shown.iter().find(|shown| shown.index == *frame).unwrap().pixels[0].levels().into_owned());
     let tokenizer = Tokenizer::open(&shop.path("words")).unwrap();
-    let rule = TextRule::find("nlq", TextModel::EgoVlpV2).unwrap();
+    let rule = TokenizationRule::find("nlq", TextModel::EgoVlpV2).unwrap();
     let text = tokenizer.encode(rule, &[unit.header.query_text.as_ref().unwrap()]).unwrap();
     let feeds = [
         Feed::Bytes("frames", pixels.collect(), vec![1, 4, 256, 256, 3]),

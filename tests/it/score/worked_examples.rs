@@ -99,7 +99,7 @@ fn mq_for_vsgn_and_actionformer() {
 }
 
 #[test]
-fn qfvs_from_pictures_to_the_summary_head() {
+fn qfvs_from_images_to_the_summary_head() {
     let shop = Workshop::new();
     support::write_vocabulary(&shop, "words");
     for (name, seconds) in [("P01-moviepy", 33), ("P02-moviepy", 27)] {

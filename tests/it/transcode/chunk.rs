@@ -1,5 +1,5 @@
-//! `egofx chunk` on videos whose frames show their numbers: each frame is in its piece, and a clip of EgoClip has the same
-//! frames from pieces and from the whole file.
+//! `egofx chunk` on videos whose frames show their numbers: each frame is in its chunk, and a clip of EgoClip has the same
+//! frames from chunks and from the whole file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use egofx::compat::Compat;
 use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Transform};
-use egofx::grid::egoclip::{Address, EGOCLIP_PIECES, NarratedClip, Pick, Pieces, fill};
+use egofx::grid::egoclip::{Address, ChunkLength, EGOCLIP_CHUNKS, NarratedClip, Pick, fill};
 use serde_json::Value;
 
 use crate::support;
 use crate::support::videos;
 use crate::support::{H264, Outcome, Workshop, ffprobe, finish, json, media, packet_times, signal, tool, wait_for};
 
-/// Fast, and the same bytes each time; good enough to read numbers off the pictures.
+/// Fast, and the same bytes each time; good enough to read numbers off the images.
 const FAST: &str = "--preset ultrafast --threads 1 --crf 12";
 const CODED: Transform = Transform::centred(32, 32, Filter::Bilinear);
 
@@ -58,11 +58,11 @@ fn code(rgb: &[u8]) -> u64 {
     (0..16).map(|bit| u64::from(light(bit)) << bit).sum()
 }
 
-fn piece(shop: &Workshop, uid: &str, k: u64) -> PathBuf {
+fn chunk_file(shop: &Workshop, uid: &str, k: u64) -> PathBuf {
     shop.path(&format!("out/{uid}/{k}.mp4"))
 }
 
-/// Number of frames of each piece of a video, in the order of their numbers.
+/// Number of frames of each chunk of a video, in the order of their numbers.
 fn counts(shop: &Workshop, uid: &str) -> Vec<(u64, usize)> {
     let files = fs::read_dir(shop.path("out").join(uid)).unwrap().map(|entry| entry.unwrap().path());
     let number = |path: &Path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
@@ -75,42 +75,42 @@ fn record(shop: &Workshop, uid: &str) -> Value {
     json(&fs::read_to_string(shop.path(&format!("out/.egofx/records/{uid}.json"))).unwrap())
 }
 
-/// The numbers read at `addresses` from pieces, and from the whole file.
-fn read_both_ways(shop: &Workshop, uid: &str, addresses: &[Address], pieces: Pieces) -> (Vec<u64>, Vec<u64>) {
-    let from_pieces = addresses.iter().map(|a| codes(&piece(shop, uid, a.piece), &[a.frame()])[0]).collect();
-    let whole: Vec<u64> = addresses.iter().map(|a| a.whole(pieces)).collect();
-    (from_pieces, codes(&shop.path(&format!("videos/{uid}.mp4")), &whole))
+/// The numbers read at `addresses` from chunks, and from the whole file.
+fn read_both_ways(shop: &Workshop, uid: &str, addresses: &[Address], chunks: ChunkLength) -> (Vec<u64>, Vec<u64>) {
+    let from_chunks = addresses.iter().map(|a| codes(&chunk_file(shop, uid, a.chunk), &[a.frame()])[0]).collect();
+    let whole: Vec<u64> = addresses.iter().map(|a| a.whole(chunks)).collect();
+    (from_chunks, codes(&shop.path(&format!("videos/{uid}.mp4")), &whole))
 }
 
 #[test]
-fn clips_have_the_same_frames_from_pieces_and_from_the_whole_file() {
+fn clips_have_the_same_frames_from_chunks_and_from_the_whole_file() {
     let shop = shop();
     coded(&shop, "videos/v.mp4", 200, "30");
     chunk(&shop, "--length 2").ends_with(0);
     assert_eq!(counts(&shop, "v"), [(0, 60), (1, 60), (2, 60), (3, 20)]);
-    let pieces = Pieces { sec: 2 };
+    let chunks = ChunkLength { sec: 2 };
     for (start, end, frames) in
         [(0.0, 0.2, 4), (0.5, 1.5, 4), (1.5, 2.5, 16), (1.9, 2.1, 4), (3.7, 4.4, 4), (6.0, 7.5, 4)]
     {
         let clip = NarratedClip::new(start, end);
         let picked = clip.pick(frames, Pick::Uniform).unwrap();
         for compat in [Compat::Fixed, Compat::AsReleased] {
-            let addresses = clip.addresses(&picked, pieces, |k| pieces.frames_of(k, 200), compat);
-            let (from_pieces, from_whole) = read_both_ways(&shop, "v", &fill(addresses, frames), pieces);
-            assert_eq!(from_pieces, from_whole, "{start} to {end} {compat:?}");
+            let addresses = clip.addresses(&picked, chunks, |k| chunks.frames_of(k, 200), compat);
+            let (from_chunks, from_whole) = read_both_ways(&shop, "v", &fill(addresses, frames), chunks);
+            assert_eq!(from_chunks, from_whole, "{start} to {end} {compat:?}");
             let named = |&i: &i64| match compat {
                 Compat::Fixed => (i as u64).min(199),
-                // Off by one, the first frame twice; the first frame of the second piece is that of the first piece.
+                // Off by one, the first frame twice; the first frame of the second chunk is that of the first chunk.
                 Compat::AsReleased if i == 60 => 0,
                 Compat::AsReleased => (i as u64).min(200).saturating_sub(1),
             };
-            assert_eq!(from_pieces, picked.iter().map(named).collect::<Vec<_>>(), "{start} to {end} {compat:?}");
+            assert_eq!(from_chunks, picked.iter().map(named).collect::<Vec<_>>(), "{start} to {end} {compat:?}");
         }
     }
 }
 
 #[test]
-fn pieces_of_600_seconds_hold_18000_frames_and_a_multiple_has_no_empty_last_one() {
+fn chunks_of_600_seconds_hold_18000_frames_and_a_multiple_has_no_empty_last_one() {
     let shop = shop();
     coded(&shop, "videos/long.mp4", 36_030, "30");
     shop.ffmpeg("-i videos/long.mp4 -frames:v 36000 -c copy videos/even.mp4");
@@ -118,16 +118,16 @@ fn pieces_of_600_seconds_hold_18000_frames_and_a_multiple_has_no_empty_last_one(
     assert_eq!(counts(&shop, "long"), [(0, 18_000), (1, 18_000), (2, 30)]);
     assert_eq!(counts(&shop, "even"), [(0, 18_000), (1, 18_000)]);
     for (k, wanted) in [(0, [0, 17_999]), (1, [18_000, 35_999]), (2, [36_000, 36_029])] {
-        assert_eq!(codes(&piece(&shop, "long", k), &[0, wanted[1] - wanted[0]]), wanted);
-        let times = packet_times(&piece(&shop, "long", k), "v:0");
-        assert!(times[0].abs() < 1e-6, "piece {k} begins at {}", times[0]);
+        assert_eq!(codes(&chunk_file(&shop, "long", k), &[0, wanted[1] - wanted[0]]), wanted);
+        let times = packet_times(&chunk_file(&shop, "long", k), "v:0");
+        assert!(times[0].abs() < 1e-6, "chunk {k} begins at {}", times[0]);
         let ideal = |(i, &sec): (usize, &f64)| (sec - i as f64 / 30.0).abs() < 1e-3;
-        assert!(times.iter().enumerate().all(ideal), "piece {k}");
+        assert!(times.iter().enumerate().all(ideal), "chunk {k}");
     }
     let clip = NarratedClip::new(599.9, 600.1);
     let picked = clip.pick(4, Pick::Uniform).unwrap();
-    let addresses = clip.addresses(&picked, EGOCLIP_PIECES, |_| 18_000, Compat::Fixed);
-    let both = read_both_ways(&shop, "long", &addresses, EGOCLIP_PIECES);
+    let addresses = clip.addresses(&picked, EGOCLIP_CHUNKS, |_| 18_000, Compat::Fixed);
+    let both = read_both_ways(&shop, "long", &addresses, EGOCLIP_CHUNKS);
     assert_eq!(both, (vec![17_997, 17_998, 18_000, 18_001], vec![17_997, 17_998, 18_000, 18_001]));
 }
 
@@ -142,11 +142,11 @@ fn odd_rates_gaps_and_late_starts_are_cut_by_the_frames_own_times() {
     assert_eq!(counts(&shop, "ntsc"), [(0, 60), (1, 60), (2, 60), (3, 20)]);
     assert_eq!(counts(&shop, "late"), [(0, 15), (1, 60), (2, 60), (3, 60), (4, 5)]);
     let gap = counts(&shop, "gap");
-    assert_eq!(gap.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [0, 3, 4, 5], "pieces 1 and 2 have no frames");
+    assert_eq!(gap.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [0, 3, 4, 5], "chunks 1 and 2 have no frames");
     for uid in ["ntsc", "late", "gap"] {
         let mut next = 0;
         for (k, frames) in counts(&shop, uid) {
-            let shown = codes(&piece(&shop, uid, k), &(0..frames as u64).collect::<Vec<_>>());
+            let shown = codes(&chunk_file(&shop, uid, k), &(0..frames as u64).collect::<Vec<_>>());
             assert_eq!(shown, (next..next + frames as u64).collect::<Vec<_>>(), "{uid} {k}");
             next += frames as u64;
             let source = packet_times(
@@ -160,13 +160,13 @@ fn odd_rates_gaps_and_late_starts_are_cut_by_the_frames_own_times() {
             assert!(shown.iter().all(|&n| (source[n as usize] / 2.0) as u64 == k), "{uid} {k}");
         }
         assert_eq!(next, 200, "{uid}");
-        let first = record(&shop, uid)["pieces"][1].clone();
+        let first = record(&shop, uid)["chunks"][1].clone();
         assert!(first["start_sec"].as_f64().unwrap() >= 2.0 && first["first_frame"].as_u64().unwrap() > 0, "{first}");
     }
 }
 
 #[test]
-fn a_folder_of_pieces_is_read_as_the_video_that_it_was() {
+fn a_folder_of_chunks_is_read_as_the_video_that_it_was() {
     let shop = shop();
     for (name, rate) in [("v", "30"), ("ntsc", "30000/1001")] {
         coded(&shop, &format!("videos/{name}.mp4"), 200, rate);
@@ -175,32 +175,32 @@ fn a_folder_of_pieces_is_read_as_the_video_that_it_was() {
     let source = FfmpegSource { tools: videos::tools(), threads: 1, hwaccel: HwAccel::None };
     for name in ["v", "ntsc"] {
         let (folder, file) = (shop.path(&format!("out/{name}")), shop.path(&format!("videos/{name}.mp4")));
-        let (pieces, whole) = (source.probe(&folder, None).unwrap(), source.probe(&file, None).unwrap());
-        assert_eq!((pieces.timeline.frames(), pieces.files().len()), (200, 4));
-        let far = |i| (pieces.timeline.sec(i) - whole.timeline.sec(i)).abs();
+        let (chunks, whole) = (source.probe(&folder, None).unwrap(), source.probe(&file, None).unwrap());
+        assert_eq!((chunks.timeline.frames(), chunks.files().len()), (200, 4));
+        let far = |i| (chunks.timeline.sec(i) - whole.timeline.sec(i)).abs();
         assert!((0..200).all(|i| far(i) < 1e-4), "{name}");
         for wanted in [(0..200).collect::<Vec<_>>(), vec![59, 60, 119, 120, 199], vec![61], vec![10, 150]] {
             assert_eq!(codes(&folder, &wanted), wanted, "{name}");
         }
     }
     shop.recipe("rows", support::EGOVLP, "hdf5", "f32");
-    for (list, path) in [("pieces", "out/v"), ("whole", "videos/v.mp4")] {
+    for (list, path) in [("chunks", "out/v"), ("whole", "videos/v.mp4")] {
         shop.write(&format!("{list}.csv"), format!("video_uid,path,clip_uid,start_sec,end_sec\nv,{path},c,0.5,6.2\n"));
         shop.egofx(&format!("extract -m {list}.csv -p rows.toml -o features-{list}")).ends_with(0);
         shop.egofx(&format!("verify features-{list}")).ends_with(0);
     }
-    let (pieces, whole) = (shop.unit("features-pieces/rows", "c"), shop.unit("features-whole/rows", "c"));
-    assert_eq!((pieces.meta.len(), &pieces.meta), (10, &whole.meta), "the same frames at the same times");
-    shop.egofx("audit -m pieces.csv").ends_with(0);
+    let (chunks, whole) = (shop.unit("features-chunks/rows", "c"), shop.unit("features-whole/rows", "c"));
+    assert_eq!((chunks.meta.len(), &chunks.meta), (10, &whole.meta), "the same frames at the same times");
+    shop.egofx("audit -m chunks.csv").ends_with(0);
     let refused =
-        |words: &str| shop.egofx("extract -m pieces.csv -p rows.toml -o new").ends_with(1).says(&["out/v", words]);
-    let moved = fs::read(piece(&shop, "v", 1)).unwrap();
-    fs::remove_file(piece(&shop, "v", 1)).unwrap();
-    refused("the pieces do not make one video: 1.mp4 is missing, there is a piece 3");
-    fs::copy(piece(&shop, "v", 3), piece(&shop, "v", 1)).unwrap();
+        |words: &str| shop.egofx("extract -m chunks.csv -p rows.toml -o new").ends_with(1).says(&["out/v", words]);
+    let moved = fs::read(chunk_file(&shop, "v", 1)).unwrap();
+    fs::remove_file(chunk_file(&shop, "v", 1)).unwrap();
+    refused("the chunks do not make one video: 1.mp4 is missing, there is a chunk 3");
+    fs::copy(chunk_file(&shop, "v", 3), chunk_file(&shop, "v", 1)).unwrap();
     refused("1.mp4 ends at 0.67 s and is not the last one, 0.mp4 ends at 2.00 s");
-    fs::write(piece(&shop, "v", 1), moved).unwrap();
-    shop.egofx("extract -m pieces.csv -p rows.toml -o new").ends_with(0);
+    fs::write(chunk_file(&shop, "v", 1), moved).unwrap();
+    shop.egofx("extract -m chunks.csv -p rows.toml -o new").ends_with(0);
 }
 
 #[test]
@@ -222,22 +222,22 @@ fn one_decode_resizes_and_cuts_and_the_sound_comes_along() {
         "one process for each video: {starts}"
     );
     assert_eq!(counts(&shop, "nasa").iter().map(|(_, frames)| frames).sum::<usize>(), 390);
-    assert_eq!(ffprobe(&piece(&shop, "nasa", 1), "v:0", "stream=width,height"), ["112,64"]);
-    assert_eq!(ffprobe(&piece(&shop, "portrait", 1), "v:0", "stream=width,height"), ["64,106"]);
+    assert_eq!(ffprobe(&chunk_file(&shop, "nasa", 1), "v:0", "stream=width,height"), ["112,64"]);
+    assert_eq!(ffprobe(&chunk_file(&shop, "portrait", 1), "v:0", "stream=width,height"), ["64,106"]);
     let packets = |path: &Path| ffprobe(path, "a", "packet=size").len();
-    let sound: usize = (0..5).map(|k| packets(&piece(&shop, "nasa", k))).sum();
+    let sound: usize = (0..5).map(|k| packets(&chunk_file(&shop, "nasa", k))).sum();
     assert_eq!(sound, packets(&shop.path("videos/nasa.mp4")), "no packet of sound is lost at a cut");
 }
 
 #[test]
-fn a_video_of_one_piece_is_copied_as_it_is() {
+fn a_video_of_one_chunk_is_copied_as_it_is() {
     let shop = shop();
     shop.clip("videos/a.mp4", 50);
     shop.ffmpeg("-i videos/a.mp4 -c copy videos/b.mkv");
     chunk(&shop, "").ends_with(0);
-    assert_eq!(fs::read(piece(&shop, "a", 0)).unwrap(), fs::read(shop.path("videos/a.mp4")).unwrap());
+    assert_eq!(fs::read(chunk_file(&shop, "a", 0)).unwrap(), fs::read(shop.path("videos/a.mp4")).unwrap());
     assert_eq!(
-        ffprobe(&piece(&shop, "b", 0), "v:0", "packet=size"),
+        ffprobe(&chunk_file(&shop, "b", 0), "v:0", "packet=size"),
         ffprobe(&shop.path("videos/b.mkv"), "v:0", "packet=size")
     );
     assert_eq!((counts(&shop, "a"), counts(&shop, "b")), (vec![(0, 50)], vec![(0, 50)]));
@@ -263,14 +263,14 @@ fn faulty_videos_are_named_and_the_others_cut() {
     ]);
     assert_eq!(counts(&shop, "good"), [(0, 50), (1, 50)]);
     assert!(!shop.path("out/cut").exists() && !shop.path("out/sound").exists());
-    assert_eq!(fs::read(piece(&shop, "taken", 0)).unwrap(), b"precious");
+    assert_eq!(fs::read(chunk_file(&shop, "taken", 0)).unwrap(), b"precious");
     chunk(&shop, "--length 2 --force").ends_with(1).says(&["1 video made, 1 done before, 2 failed"]);
     assert_eq!(counts(&shop, "taken"), [(0, 50), (1, 50)]);
     chunk(&shop, "--length 3")
         .ends_with(2)
         .says(&["was made here with piece_sec = 2, this run would make it with piece_sec = 3"]);
     let words = "0 videos made, 2 done before";
-    fs::remove_file(piece(&shop, "good", 1)).unwrap();
+    fs::remove_file(chunk_file(&shop, "good", 1)).unwrap();
     chunk(&shop, "--length 2").ends_with(1).says(&["good: made anew", "1 video made, 1 done before"]);
     chunk(&shop, "--length 2").ends_with(1).says(&[words]);
     chunk(&shop, "--length 3 --force").ends_with(1).says(&["2 videos made"]);
@@ -302,7 +302,7 @@ fn a_killed_run_is_finished_by_the_same_command() {
         signal(&run, "KILL");
         finish(run);
         wait_for("all processes have ended", 10, || shop.live_processes().is_empty());
-        assert!(files("out").iter().all(|(name, bytes)| wanted[name] == *bytes), "a half-made piece has its name");
+        assert!(files("out").iter().all(|(name, bytes)| wanted[name] == *bytes), "a half-made chunk has its name");
     }
     assert!(within > 0);
     chunk(&shop, "--length 5").ends_with(0);

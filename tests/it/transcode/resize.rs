@@ -23,8 +23,8 @@ fn shop() -> Workshop {
     shop
 }
 
-/// `WIDTHxHEIGHT` of a file's picture, as stored, and whether players turn it.
-fn picture(path: &Path) -> (String, bool) {
+/// `WIDTHxHEIGHT` of a file's image, as stored, and whether players turn it.
+fn image(path: &Path) -> (String, bool) {
     let size = ffprobe(path, "v:0", "stream=width,height").remove(0).replace(',', "x");
     let turned = ffprobe(path, "v:0", "stream_side_data=rotation").iter().any(|line| !line.is_empty());
     (size, turned)
@@ -44,7 +44,7 @@ fn leftovers(shop: &Workshop, out: &str) -> Vec<PathBuf> {
 /// Asserts that `out/<name>.mp4` is `size`, upright, with the frames of its source at their times.
 fn is_copy(shop: &Workshop, source: &Path, stream: &str, name: &str, size: &str) {
     let made = shop.path("out").join(format!("{name}.mp4"));
-    assert_eq!(picture(&made), (size.to_owned(), false), "{name}");
+    assert_eq!(image(&made), (size.to_owned(), false), "{name}");
     let (wanted, found) = (packet_times(source, stream), packet_times(&made, "v:0"));
     assert_eq!(found.len(), wanted.len(), "{name}");
     let far = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -57,7 +57,7 @@ fn every_frame_is_in_the_copy_at_its_time() {
     shop.ffmpeg(
         "-f lavfi -i testsrc=s=61x37 -frames:v 40 -c:v libx264 -preset ultrafast -pix_fmt yuv444p videos/odd.mp4",
     );
-    assert_eq!(picture(&shop.path("videos/odd.mp4")).0, "61x37");
+    assert_eq!(image(&shop.path("videos/odd.mp4")).0, "61x37");
     shop.encode("videos/portrait.mkv", "48x80", 40, H264);
     shop.encode("videos/ten_bit.mp4", "96x64", 40, "-c:v libx264 -preset ultrafast -pix_fmt yuv420p10le");
     shop.ffmpeg(&format!(
@@ -173,7 +173,7 @@ fn the_success_of_ffmpeg_is_no_evidence() {
     let shop = shop();
     shop.clip("videos/a.mp4", 60);
     for (meddle, words) in [
-        ("[ \"$a\" = -sn ] && set -- \"$@\" -frames:v 10", ["piece 0 has 10 frames, expected 60"]),
+        ("[ \"$a\" = -sn ] && set -- \"$@\" -frames:v 10", ["chunk 0 has 10 frames, expected 60"]),
         ("[ \"$a\" = -sn ] && set -- \"$@\" -output_ts_offset 0.5", ["is shown at 0.5000 s, expected 0.0000 s"]),
         ("case \"$a\" in *scale=*) a=scale=32:32,format=yuv420p;; esac", ["the output is 32x32, turned by 0 degrees"]),
     ] {

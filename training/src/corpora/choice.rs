@@ -3,7 +3,7 @@
 //! Not for decoding. Invariant: a clip has as many frames as were asked for, all of them in its video, or it is an error.
 
 use egofx::decode::VideoInfo;
-use egofx::grid::egoclip::{EGOCLIP_PIECES, EgoclipError, NarratedClip, Pick, fill};
+use egofx::grid::egoclip::{EGOCLIP_CHUNKS, EgoclipError, NarratedClip, Pick, fill};
 use egofx::grid::segments::{draws, egoclip_edges, middles};
 use egofx::grid::{Edges, Grid};
 use egofx::time::TimeSpan;
@@ -76,9 +76,9 @@ fn narrated(
             picked => picked,
         },
     };
-    let length = |piece: u64| EGOCLIP_PIECES.frames_of(piece, total);
-    let addresses = narrated.addresses(&picked?, EGOCLIP_PIECES, length, behaviour.compat());
-    let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_PIECES).min(total - 1);
+    let length = |piece: u64| EGOCLIP_CHUNKS.frames_of(piece, total);
+    let addresses = narrated.addresses(&picked?, EGOCLIP_CHUNKS, length, behaviour.compat());
+    let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_CHUNKS).min(total - 1);
     Ok(fill(addresses, frames).iter().map(whole).collect())
 }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use egofx::ndarray::Array2;
-use egofx::text::{TextModel, TextRule, Tokenizer};
+use egofx::text::{TextModel, TokenizationRule, Tokenizer};
 use tch::Tensor;
 
 use crate::error::TrainError;
@@ -39,7 +39,7 @@ impl Words {
     /// # Errors
     /// [`TrainError::Text`].
     pub fn encode(&self, rule: &str, sentences: &[&str]) -> Result<(Tensor, Tensor), TrainError> {
-        let encoded = self.tokenizer.encode(TextRule::find(rule, self.tokenizer.model)?, sentences)?;
+        let encoded = self.tokenizer.encode(TokenizationRule::find(rule, self.tokenizer.model)?, sentences)?;
         let tensor = |rows: &Array2<i64>| {
             let size = rows.shape().iter().map(|&size| size as i64).collect::<Vec<_>>();
             Tensor::from_slice(rows.as_slice().unwrap_or_default()).view(&size[..])

@@ -58,8 +58,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "scoring", file: "said.json.scoring.json", seeds: scoring_seeds, read: scoring },
     Target { name: "recipe", file: "r.toml", seeds: recipes, read: recipe },
     Target { name: "card", file: "x.toml", seeds: cards, read: card },
-    Target { name: "png", file: "0.png", seeds: |data| files(data, &["png"]), read: picture },
-    Target { name: "jpeg", file: "0.jpg", seeds: |data| files(&data.join("readers"), &["jpg"]), read: picture },
+    Target { name: "png", file: "0.png", seeds: |data| files(data, &["png"]), read: image },
+    Target { name: "jpeg", file: "0.jpg", seeds: |data| files(&data.join("readers"), &["jpg"]), read: image },
     Target { name: "tools", file: "answer", seeds: tools::answers, read: tools::replay },
     Target { name: "ledger", file: "1-of-1.jsonl", seeds: ledgers, read: ledger },
 ];
@@ -308,7 +308,7 @@ fn card(input: &Input) {
 }
 
 /// As the first frame of a video in files, whole.
-fn picture(input: &Input) {
+fn image(input: &Input) {
     let path = input.path;
     let tools = Tools {
         ffmpeg: "ffmpeg".into(),

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::picture::{self, Orientation};
+use super::image::{self, Orientation};
 use super::{ProbeError, VideoInfo};
 use crate::time::{Fps, TimeBase, Timeline};
 
@@ -31,18 +31,18 @@ const MOST_LOST_FRAMES: u64 = 108_000;
 
 /// The files of a video's frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pictures {
+pub struct ImageSequence {
     /// By index in presentation order; lost ones are absent.
     files: BTreeMap<u64, PathBuf>,
 }
 
-impl Pictures {
+impl ImageSequence {
     /// The file of frame `index`.
     pub fn file(&self, index: u64) -> Option<&Path> {
         self.files.get(&index).map(PathBuf::as_path)
     }
 
-    /// Names and sizes of all files, one a line: what tells one set of pictures from another.
+    /// Names and sizes of all files, one a line: what tells one set of images from another.
     pub fn listing(&self) -> String {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -50,15 +50,15 @@ impl Pictures {
     }
 }
 
-/// Whether `path` names pictures: a folder that holds some, or a pattern for their numbers.
+/// Whether `path` names images: a folder that holds some, or a pattern for their numbers.
 pub fn are_named_by(path: &Path) -> bool {
     let holds_some =
-        || fs::read_dir(path).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| is_picture(&e.path()))));
+        || fs::read_dir(path).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| is_image(&e.path()))));
     Pattern::of(path).is_some() || holds_some()
 }
 
-/// Whether a file's name is that of a picture.
-pub fn is_picture(path: &Path) -> bool {
+/// Whether a file's name is that of an image.
+pub fn is_image(path: &Path) -> bool {
     is_one_of(path, &EXTENSIONS)
 }
 
@@ -67,7 +67,7 @@ fn is_one_of(path: &Path, extensions: &[&str]) -> bool {
     extension.is_some_and(|found| extensions.iter().any(|known| known.eq_ignore_ascii_case(found)))
 }
 
-/// What is said of a folder that holds neither pieces of a video nor pictures.
+/// What is said of a folder that holds neither chunks of a video nor images.
 pub fn refused(folder: &Path) -> ProbeError {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.sort();
@@ -80,7 +80,7 @@ pub fn refused(folder: &Path) -> ProbeError {
     ProbeError::Folder { path: folder.to_owned(), found }
 }
 
-/// Lists the pictures that `path` names, shown at `fps`.
+/// Lists the images that `path` names, shown at `fps`.
 ///
 /// # Errors
 /// A [`ProbeError`] if there are none, if they have no rate, or if none has a size.
@@ -120,24 +120,24 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         damage: None,
         lost,
         notes,
-        pieces: Vec::new(),
-        pictures: Some(Arc::new(Pictures { files })),
+        chunks: Vec::new(),
+        images: Some(Arc::new(ImageSequence { files })),
     })
 }
 
 fn gap(lost: &[u64], there: usize) -> Option<String> {
     let (first, count) = (lost.first()?, lost.len());
-    Some(format!("{count} of {} pictures are missing, the first is frame {first}", count + there))
+    Some(format!("{count} of {} images are missing, the first is frame {first}", count + there))
 }
 
-/// Size and orientation of the first picture that has them: all are to have the same size.
+/// Size and orientation of the first image that has them: all are to have the same size.
 fn outline_of<'f>(
     path: &Path,
     files: impl Iterator<Item = &'f PathBuf>,
 ) -> Result<((u32, u32), Orientation), ProbeError> {
     let mut why = String::new();
     for file in files {
-        match picture::outline(file) {
+        match image::outline(file) {
             Ok(outline) => return Ok(outline),
             Err(words) if why.is_empty() => {
                 why = format!("{}: {words}", file.file_name().unwrap_or_default().to_string_lossy());
@@ -148,14 +148,14 @@ fn outline_of<'f>(
     Err(ProbeError::NotMedia { path: path.to_owned(), why })
 }
 
-/// The pictures directly in `folder` that are not empty, in order of their names. Errors name `path`.
+/// The images directly in `folder` that are not empty, in order of their names. Errors name `path`.
 fn files_of(folder: &Path, path: &Path) -> Result<Vec<PathBuf>, ProbeError> {
     let fault = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => ProbeError::Missing(path.to_owned()),
         _ => ProbeError::Unreadable { path: path.to_owned(), why: e.to_string() },
     };
     let entries = fs::read_dir(folder).map_err(fault)?.collect::<Result<Vec<_>, _>>().map_err(fault)?;
-    let files = entries.into_iter().map(|entry| entry.path()).filter(|file| is_picture(file));
+    let files = entries.into_iter().map(|entry| entry.path()).filter(|file| is_image(file));
     let mut files: Vec<PathBuf> = files.filter(|file| has_bytes(file)).collect();
     files.sort();
     Ok(files)
@@ -175,18 +175,17 @@ fn in_order(files: Vec<PathBuf>) -> (BTreeMap<u64, PathBuf>, Vec<String>) {
     let numbered: Option<BTreeMap<u64, PathBuf>> =
         files.iter().map(|file| Some((number_of(file)?, file.clone()))).collect();
     let Some(numbered) = numbered.filter(|numbered| numbered.len() == files.len()) else {
-        let note = "file names have no numbers of their own; pictures are in order of their names, gaps are unknown";
+        let note = "file names have no numbers of their own; images are in order of their names, gaps are unknown";
         return (by_name(files), vec![note.to_owned()]);
     };
     let mut notes = Vec::new();
     if !numbered.values().eq(&files) {
-        notes
-            .push("file numbers are not padded; pictures are in order of their numbers, not of their names".to_owned());
+        notes.push("file numbers are not padded; images are in order of their numbers, not of their names".to_owned());
     }
     match places(&numbered.keys().copied().collect::<Vec<_>>()) {
         Some(places) => (places.into_iter().zip(numbered.into_values()).collect(), notes),
         None => {
-            notes.push("file numbers are uneven; pictures are taken to follow one another".to_owned());
+            notes.push("file numbers are uneven; images are taken to follow one another".to_owned());
             (by_name(numbered.into_values().collect()), notes)
         }
     }
@@ -228,7 +227,7 @@ impl<'p> Pattern<'p> {
         let padded = digits.is_empty() || (digits.starts_with('0') && digits.len() > 1);
         let digits = if digits.is_empty() { 0 } else { digits.parse().ok()? };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (padded && is_picture(Path::new(name))).then_some(Self { folder, before, after, digits })
+        (padded && is_image(Path::new(name))).then_some(Self { folder, before, after, digits })
     }
 
     /// The files that fit, by number.
@@ -260,9 +259,9 @@ mod tests {
     }
 
     fn shown(info: &VideoInfo) -> Vec<(u64, String)> {
-        let pictures = info.pictures.as_ref().unwrap();
+        let images = info.images.as_ref().unwrap();
         let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        pictures.files.iter().map(|(&index, path)| (index, name(path))).collect()
+        images.files.iter().map(|(&index, path)| (index, name(path))).collect()
     }
 
     fn rate(fps: u32) -> Option<Fps> {
@@ -274,13 +273,13 @@ mod tests {
         let folder =
             folder(&["frame_0000000003.jpg", "frame_0000000001.jpg", "frame_0000000006.JPG", "frame_0000000002.jpg"]);
         fs::write(folder.path().join("frame_0000000004.jpg"), "").unwrap();
-        fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
+        fs::write(folder.path().join("notes.txt"), "no image").unwrap();
         let info = probe(folder.path(), rate(2)).unwrap();
         let indices: Vec<u64> = shown(&info).into_iter().map(|(index, _)| index).collect();
         assert_eq!((indices, info.lost.clone()), (vec![0, 1, 2, 5], vec![3, 4]));
         assert_eq!((info.width, info.height, info.timeline.frames()), (8, 6, 6));
         assert_eq!((info.timeline.sec(2), info.timeline.end_sec()), (1.0, 3.0));
-        assert_eq!(info.notes, ["2 of 6 pictures are missing, the first is frame 3"]);
+        assert_eq!(info.notes, ["2 of 6 images are missing, the first is frame 3"]);
     }
 
     #[test]
@@ -289,7 +288,7 @@ mod tests {
         let info = probe(&folder.path().join("%d.jpeg"), rate(10)).unwrap();
         assert_eq!(info.timeline.start_sec(), 100.0);
         assert_eq!(info.lost, [2]);
-        assert_eq!(info.pictures.unwrap().file(3).unwrap(), folder.path().join("1003.jpeg"));
+        assert_eq!(info.images.unwrap().file(3).unwrap(), folder.path().join("1003.jpeg"));
     }
 
     #[test]

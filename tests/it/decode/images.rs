@@ -1,4 +1,4 @@
-//! Videos that lie there as folders of pictures: the same rows as from the file that they were made of, and every picture that
+//! Videos that lie there as folders of images: the same rows as from the file that they were made of, and every image that
 //! is missing or damaged costs its own rows only.
 
 use std::fs;
@@ -12,7 +12,7 @@ use egofx::time::Fps;
 use crate::support;
 use crate::support::{Workshop, media, row_bits, tool};
 
-/// Shots of five pictures at five a second.
+/// Shots of five images at five a second.
 const SHOTS: &str = "kind = \"uniform\"\nfps = \"5\"\nframes = 5\nstride = 5\ntail = \"drop\"";
 
 /// A workshop with 32 real frames as `NAME0001.jpg` and on in `folder`, and `clip.mkv`, made of them at 5 a second.
@@ -82,15 +82,15 @@ fn a_folder_of_something_else_is_called_what_it_is() {
         fs::create_dir(shop.path(folder)).unwrap();
         files.iter().for_each(|file| drop(shop.write(&format!("{folder}/{file}"), "x")));
         shop.write("all.csv", format!("video_uid,path,fps\n{folder},{folder},30\n"));
-        let expected = "expected one video's file, or a folder of the pieces of one";
+        let expected = "expected one video's file, or a folder of the chunks of one";
         shop.egofx("audit -m all.csv").ends_with(1);
         shop.extract(&format!("out_{folder}"), "").ends_with(1).says(&[words, expected]);
     }
 }
 
-/// `imread` turns a picture by its EXIF orientation and Pillow does not, so that a folder has two shapes.
+/// `imread` turns an image by its EXIF orientation and Pillow does not, so that a folder has two shapes.
 #[test]
-fn pictures_that_lie_on_their_side_are_turned_for_opencv_alone() {
+fn images_that_lie_on_their_side_are_turned_for_opencv_alone() {
     let folder = tempfile::tempdir().unwrap();
     let turned = support::checkout().join("tests/data/readers/turned_6.jpg");
     fs::copy(turned, folder.path().join("1.jpg")).unwrap();
@@ -105,17 +105,17 @@ fn pictures_that_lie_on_their_side_are_turned_for_opencv_alone() {
     assert_eq!((frames.len(), faults), (2, vec![]), "as stored, both are of one size");
     let (frames, faults) = open(&video, &[0, 1], &[Transform::whole(Reader::Opencv)]);
     let words = faults[0].to_string();
-    assert!(frames.len() == 1 && words.contains("2.jpg: the picture is 203x117, the first one of its folder 117x203"));
+    assert!(frames.len() == 1 && words.contains("2.jpg: the image is 203x117, the first one of its folder 117x203"));
 }
 
 #[test]
-fn a_damaged_picture_costs_its_own_row_and_is_named() {
+fn a_damaged_image_costs_its_own_row_and_is_named() {
     let shop = shop("frames", "frame_");
     shop.recipe("rows", SHOTS, "hdf5", "f32");
     shop.write("all.csv", "video_uid,path,fps\nwhole,frames,5\n");
     shop.extract("whole", "").ends_with(0);
     let whole = shop.unit("whole/rows", "whole");
-    for what in ["cut", "overwritten", "no_picture", "another_size"] {
+    for what in ["cut", "overwritten", "no_image", "another_size"] {
         let folder = shop.path("bad");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
@@ -131,11 +131,11 @@ fn a_damaged_picture_costs_its_own_row_and_is_named() {
                 let zeros = vec![0; 3000];
                 drop(shop.write("bad/frame_0008.jpg", [&bytes[..middle], &zeros, &bytes[middle + 3000..]].concat()));
             }
-            "no_picture" => drop(shop.write("bad/frame_0008.jpg", "this is a text")),
+            "no_image" => drop(shop.write("bad/frame_0008.jpg", "this is a text")),
             _ => shop.ffmpeg("-f lavfi -i testsrc2=s=64x48 -frames:v 1 -update 1 bad/frame_0008.jpg"),
         }
         let words = match what {
-            "another_size" => "frame_0008.jpg: the picture is 64x48, the first one of its folder 480x270",
+            "another_size" => "frame_0008.jpg: the image is 64x48, the first one of its folder 480x270",
             _ => "frame_0008.jpg",
         };
         shop.write("all.csv", "video_uid,path,fps\nbad,bad,5\n");
@@ -144,14 +144,14 @@ fn a_damaged_picture_costs_its_own_row_and_is_named() {
         shop.extract(&partial, "--on-error partial").ends_with(0);
         let bad = shop.unit(&format!("{partial}/rows"), "bad");
         let missing: Vec<usize> = (0..bad.meta.len()).filter(|&row| bad.meta[row].missing).collect();
-        assert_eq!(missing, [1], "{what}: picture 8 is in the second shot");
+        assert_eq!(missing, [1], "{what}: image 8 is in the second shot");
         let (found, expected) = (row_bits(&bad), row_bits(&whole));
         assert!((0..6).all(|row| row == 1 || found[row] == expected[row]), "{what}: other rows are untouched");
     }
 }
 
 #[test]
-fn a_missing_picture_leaves_a_gap_and_moves_nothing() {
+fn a_missing_image_leaves_a_gap_and_moves_nothing() {
     let shop = shop("frames", "frame_");
     shop.recipe("rows", SHOTS, "hdf5", "f32");
     shop.write("all.csv", "video_uid,path,fps\nbad,frames,5\n");
@@ -162,7 +162,7 @@ fn a_missing_picture_leaves_a_gap_and_moves_nothing() {
     shop.extract("out", "").ends_with(1).says(&["1 of 6 rows cannot be had"]);
     shop.extract("partial", "--on-error partial").ends_with(0);
     let bad = shop.unit("partial/rows", "bad");
-    assert!(bad.header.notes.iter().any(|note| note.contains("2 of 32 pictures are missing, the first is frame 12")));
+    assert!(bad.header.notes.iter().any(|note| note.contains("2 of 32 images are missing, the first is frame 12")));
     let missing: Vec<usize> = (0..bad.meta.len()).filter(|&row| bad.meta[row].missing).collect();
     assert_eq!(missing, [2]);
     assert_eq!(row_bits(&bad)[5], row_bits(&whole)[5]);
@@ -173,7 +173,7 @@ fn without_a_rate_a_folder_is_no_video() {
     let shop = shop("frames", "frame_");
     shop.recipe("rows", SHOTS, "hdf5", "f32");
     shop.write("all.csv", "video_uid,path\nfolder,frames\n");
-    shop.extract("out", "").ends_with(1).says(&["a folder of pictures has no rate", "column fps"]);
+    shop.extract("out", "").ends_with(1).says(&["a folder of images has no rate", "column fps"]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn names_of_any_kind_are_read() {
     assert_eq!((frames.len(), faults), (3, vec![]));
 }
 
-/// EgoVLP's reader of EPIC-KITCHENS' pictures took a flag of colour conversion for one of reading, so blue came first.
+/// EgoVLP's reader of EPIC-KITCHENS' images took a flag of colour conversion for one of reading, so blue came first.
 #[test]
 fn bgr_puts_blue_first() {
     let shop = shop("frames", "frame_");
@@ -209,7 +209,7 @@ fn bgr_puts_blue_first() {
 }
 
 #[test]
-fn benchmarks_find_folders_of_pictures() {
+fn benchmarks_find_folders_of_images() {
     let shop = shop("videos/P01-moviepy", "f");
     shop.recipe("rows", SHOTS.replace("\"5\"", "\"1\"").as_str(), "hdf5", "f32");
     let annotations = support::checkout().join("tests/data/annotations/qfvs");
@@ -222,9 +222,9 @@ fn benchmarks_find_folders_of_pictures() {
     assert_eq!((unit.meta.len(), unit.meta[5].start_sec, unit.meta[5].end_sec), (6, 25.0, 30.0));
 }
 
-/// A clip's own pictures have the numbers of the whole video, and the clip its seconds.
+/// A clip's own images have the numbers of the whole video, and the clip its seconds.
 #[test]
-fn oscc_looks_at_multiples_of_the_step_in_pictures_of_the_clip() {
+fn oscc_looks_at_multiples_of_the_step_in_images_of_the_clip() {
     let shop = Workshop::new();
     fs::create_dir_all(shop.path("videos/clip-1")).unwrap();
     let made = "-f lavfi -i testsrc2=s=64x48:r=30 -frames:v 240 -start_number 300 videos/clip-1/%d.jpeg";

@@ -1,6 +1,6 @@
-//! One picture file as Pillow and OpenCV decode it: libjpeg's arithmetic for JPEG, 8 bits of red, green and blue for PNG.
+//! One image file as Pillow and OpenCV decode it: libjpeg's arithmetic for JPEG, 8 bits of red, green and blue for PNG.
 //!
-//! Not for lists of files. Invariant: a picture of which its decoder has anything to complain is an error and never pixels,
+//! Not for lists of files. Invariant: an image of which its decoder has anything to complain is an error and never pixels,
 //! and what a file declares asks for memory only within bounds.
 
 use std::fs;
@@ -12,25 +12,25 @@ use png::{BitDepth, ColorType, Transformations};
 
 use crate::foreign;
 
-/// Most pixels of a picture: Pillow refuses more as a decompression bomb.
+/// Most pixels of an image: Pillow refuses more as a decompression bomb.
 const MOST_PIXELS: u64 = 178_956_970;
 
 /// Most pixels for each byte of a JPEG file: a block of 64 takes a bit at the least.
 const JPEG_PIXELS: u64 = 512;
 
-/// The largest file that is read into memory, in bytes: more than any picture of [`MOST_PIXELS`] takes.
+/// The largest file that is read into memory, in bytes: more than any image of [`MOST_PIXELS`] takes.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// What a JPEG file begins with.
 const JPEG: &[u8] = &[0xFF, 0xD8, 0xFF];
-/// What its picture ends with. libjpeg makes one up where there is none.
+/// What its image ends with. libjpeg makes one up where there is none.
 const END_OF_JPEG: &[u8] = &[0xFF, 0xD9];
 /// What a PNG file begins with.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// A decoded picture.
+/// A decoded image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// Pixels of a row.
     pub width: u32,
     /// Rows.
@@ -41,7 +41,7 @@ pub struct Picture {
     pub orientation: Orientation,
 }
 
-/// Where the first row and the first column of a picture are to be seen: the values 1 to 8 of EXIF's tag.
+/// Where the first row and the first column of an image are to be seen: the values 1 to 8 of EXIF's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orientation(u8);
 
@@ -62,7 +62,7 @@ impl Orientation {
         self.0 >= 5
     }
 
-    /// Clockwise degrees that a viewer turns the picture by, apart from mirroring.
+    /// Clockwise degrees that a viewer turns the image by, apart from mirroring.
     pub fn degrees(self) -> i32 {
         match self.0 {
             3 | 4 => 180,
@@ -72,7 +72,7 @@ impl Orientation {
         }
     }
 
-    /// Where the pixel of a turned picture comes from: column and row out of `(x, y)`, in a picture of `width * height`.
+    /// Where the pixel of a turned image comes from: column and row out of `(x, y)`, in an image of `width * height`.
     fn source(self, (x, y): (u32, u32), (width, height): (u32, u32)) -> (u32, u32) {
         let (right, below) = (width - 1, height - 1);
         match self.0 {
@@ -88,10 +88,10 @@ impl Orientation {
     }
 }
 
-/// Why a file is no picture.
+/// Why a file is no image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
-    /// The system does not let us read it: nothing is known of the picture by that.
+pub enum ImageError {
+    /// The system does not let us read it: nothing is known of the image by that.
     #[error("{0}")]
     Unreadable(String),
     /// It is no JPEG or PNG file, it is damaged or cut, or too large.
@@ -99,18 +99,18 @@ pub enum PictureError {
     Damaged(String),
 }
 
-impl Picture {
+impl Image {
     /// Decodes `file`.
     ///
     /// # Errors
     /// What is wrong with it, without its name.
-    pub fn read(file: &Path) -> Result<Self, PictureError> {
-        let unreadable = |error: std::io::Error| PictureError::Unreadable(error.to_string());
+    pub fn read(file: &Path) -> Result<Self, ImageError> {
+        let unreadable = |error: std::io::Error| ImageError::Unreadable(error.to_string());
         let bytes = fs::metadata(file).map_err(unreadable)?.len();
         if bytes > MOST_BYTES {
-            return Err(PictureError::Damaged(format!("the file has {bytes} bytes, at most {MOST_BYTES} are read")));
+            return Err(ImageError::Damaged(format!("the file has {bytes} bytes, at most {MOST_BYTES} are read")));
         }
-        Self::decode(&fs::read(file).map_err(unreadable)?).map_err(PictureError::Damaged)
+        Self::decode(&fs::read(file).map_err(unreadable)?).map_err(ImageError::Damaged)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
@@ -141,7 +141,7 @@ impl Picture {
     }
 }
 
-/// Width and height of a picture file as stored, and its orientation, by its first bytes.
+/// Width and height of an image file as stored, and its orientation, by its first bytes.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -152,7 +152,7 @@ pub fn outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
 fn parsed_outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
     let size = imagesize::size(file).map_err(|e| e.to_string())?;
     let side = |n: usize| u32::try_from(n).ok().filter(|&n| n > 0);
-    let size = side(size.width).zip(side(size.height)).ok_or("a picture without pixels")?;
+    let size = side(size.width).zip(side(size.height)).ok_or("an image without pixels")?;
     let bytes = fs::metadata(file).map_err(|e| e.to_string())?.len();
     let orientation = if bytes > MOST_BYTES {
         Orientation::UPRIGHT
@@ -162,28 +162,28 @@ fn parsed_outline(file: &Path) -> Result<((u32, u32), Orientation), String> {
     Ok((size, orientation))
 }
 
-/// Refuses what would take more memory than a picture may, and what a file of `bytes` bytes, `held` of something for each
+/// Refuses what would take more memory than an image may, and what a file of `bytes` bytes, `held` of something for each
 /// of them, is too short for: so many as `needed` says of the pixels.
 fn check_pixels(width: u64, height: u64, (bytes, held): (usize, u64), needed: fn(u64) -> u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(1..=MOST_PIXELS) => {}
-        _ => return Err(format!("the picture claims to be {width}x{height}, at most {MOST_PIXELS} pixels are read")),
+        _ => return Err(format!("the image claims to be {width}x{height}, at most {MOST_PIXELS} pixels are read")),
     }
     if needed(width * height) > (bytes as u64).saturating_mul(held) {
-        return Err(format!("the picture claims to be {width}x{height}, for which its {bytes} bytes are too few"));
+        return Err(format!("the image claims to be {width}x{height}, for which its {bytes} bytes are too few"));
     }
     Ok(())
 }
 
 /// libjpeg with its defaults: the accurate integer DCT and fancy upsampling, as Pillow and OpenCV use it.
-fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
+fn jpeg(bytes: &[u8]) -> Result<Image, String> {
     // libjpeg's errors unwind, and here its warnings do: of a damaged file it would fill in what is not there.
     catch_unwind(AssertUnwindSafe(|| unwinding_jpeg(bytes))).unwrap_or_else(|why| {
         Err(why.downcast_ref::<String>().cloned().unwrap_or_else(|| "libjpeg gave up".to_owned()))
     })
 }
 
-fn unwinding_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+fn unwinding_jpeg(bytes: &[u8]) -> Result<Image, String> {
     let words = |e: std::io::Error| e.to_string();
     let decoder = mozjpeg::Decompress::builder().with_err(complaints::manager()).from_mem(bytes).map_err(words)?;
     let (width, height) = decoder.size();
@@ -198,12 +198,12 @@ fn unwinding_jpeg(bytes: &[u8]) -> Result<Picture, String> {
         return Err("the JPEG file is cut: it has no end".to_owned());
     }
     let rgb = pixels.into_flattened();
-    Ok(Picture { width: width as u32, height: height as u32, rgb, orientation: Orientation::of(bytes) })
+    Ok(Image { width: width as u32, height: height as u32, rgb, orientation: Orientation::of(bytes) })
 }
 
 /// What Pillow's `convert("RGB")` and `imread` make of a PNG file: grey is spread over the three channels, palettes are looked
 /// up, alpha is dropped, of 16 bits the upper 8 count.
-fn png(bytes: &[u8]) -> Result<Picture, String> {
+fn png(bytes: &[u8]) -> Result<Image, String> {
     let words = |e: png::DecodingError| e.to_string();
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_limits(png::Limits { bytes: usize::MAX });
@@ -221,13 +221,13 @@ fn png(bytes: &[u8]) -> Result<Picture, String> {
         );
     }
     let mut reader = decoder.read_info().map_err(words)?;
-    let bytes_out = reader.output_buffer_size().ok_or("a picture that does not fit into memory")?;
+    let bytes_out = reader.output_buffer_size().ok_or("an image that does not fit into memory")?;
     let mut values = vec![0; bytes_out];
     let shown = reader.next_frame(&mut values).map_err(words)?;
     reader.finish().map_err(words)?;
     if (shown.width, shown.height, shown.bit_depth) != (width, height, BitDepth::Eight) {
         return Err(format!(
-            "an animated PNG whose first picture is {}x{} of {width}x{height}",
+            "an animated PNG whose first image is {}x{} of {width}x{height}",
             shown.width, shown.height
         ));
     }
@@ -238,7 +238,7 @@ fn png(bytes: &[u8]) -> Result<Picture, String> {
         ColorType::GrayscaleAlpha => values.chunks_exact(2).flat_map(|pixel| [pixel[0]; 3]).collect(),
         ColorType::Indexed => return Err("a palette that cannot be looked up".to_owned()),
     };
-    Ok(Picture { width, height, rgb, orientation: Orientation::of(bytes) })
+    Ok(Image { width, height, rgb, orientation: Orientation::of(bytes) })
 }
 
 /// libjpeg's ways to complain.
@@ -296,14 +296,14 @@ mod complaints {
 mod tests {
     use super::*;
 
-    /// A picture of 3 by 2 pixels whose values are 1 to 6.
-    fn small(orientation: u8) -> Picture {
+    /// An image of 3 by 2 pixels whose values are 1 to 6.
+    fn small(orientation: u8) -> Image {
         let rgb = (1..=6).flat_map(|value| [value; 3]).collect();
-        Picture { width: 3, height: 2, rgb, orientation: Orientation(orientation) }
+        Image { width: 3, height: 2, rgb, orientation: Orientation(orientation) }
     }
 
     #[test]
-    fn pictures_are_turned_as_exif_says() {
+    fn images_are_turned_as_exif_says() {
         for (orientation, width, shown) in [
             (1, 3, [1, 2, 3, 4, 5, 6]),
             (2, 3, [3, 2, 1, 6, 5, 4]),
@@ -338,16 +338,16 @@ mod tests {
         let noise: Vec<u8> = (0..64 * 48 * 3_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for progressive in [false, true] {
             let whole = encoded(&noise, 64, progressive);
-            let picture = Picture::decode(&whole).unwrap();
-            assert_eq!((picture.width, picture.height, picture.rgb.len()), (64, 48, 64 * 48 * 3));
-            assert!(Picture::decode(&[&whole[..], b"more"].concat()).is_ok(), "what follows the end is no part of it");
+            let image = Image::decode(&whole).unwrap();
+            assert_eq!((image.width, image.height, image.rgb.len()), (64, 48, 64 * 48 * 3));
+            assert!(Image::decode(&[&whole[..], b"more"].concat()).is_ok(), "what follows the end is no part of it");
             for end in [3, 200, whole.len() / 2, whole.len() - 2, whole.len() - 1] {
-                assert!(Picture::decode(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
+                assert!(Image::decode(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
             }
             let mut harmed = whole.clone();
             let middle = whole.len() / 2;
             harmed[middle..middle + 300].fill(0);
-            let error = Picture::decode(&harmed).unwrap_err();
+            let error = Image::decode(&harmed).unwrap_err();
             assert!(error.contains("Corrupt JPEG data"), "{error}");
         }
     }
@@ -357,15 +357,15 @@ mod tests {
         let mut jpeg = encoded(&[0; 8 * 8 * 3], 8, false);
         let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a baseline frame");
         jpeg[frame + 5..frame + 9].fill(0xFF);
-        let error = Picture::decode(&jpeg).unwrap_err();
+        let error = Image::decode(&jpeg).unwrap_err();
         assert!(error.contains("65535x65535") || error.contains("image dimension"), "{error}");
         jpeg[frame + 5..frame + 9].copy_from_slice(&[0x30, 0, 0x30, 0]);
-        let error = Picture::decode(&jpeg).unwrap_err();
+        let error = Image::decode(&jpeg).unwrap_err();
         assert!(error.contains("claims to be 12288x12288, for which its ") && error.ends_with("too few"), "{error}");
         let png = png_of(ColorType::Rgb, BitDepth::Eight, &[1, 2, 3, 4, 5, 6]);
-        let error = Picture::decode(&enlarged(png, 0x3000)).unwrap_err();
+        let error = Image::decode(&enlarged(png, 0x3000)).unwrap_err();
         assert!(error.contains("claims to be 12288x12288, for which its "), "{error}");
-        let error = Picture::decode(b"GIF89a").unwrap_err();
+        let error = Image::decode(b"GIF89a").unwrap_err();
         assert!(error.contains("neither a JPEG nor a PNG"), "{error}");
     }
 
@@ -408,14 +408,14 @@ mod tests {
             (ColorType::GrayscaleAlpha, Sixteen, &[7, 255, 1, 1, 200, 0, 1, 1], [7, 7, 7, 200, 200, 200]),
         ] {
             let bytes = png_of(color, depth, values);
-            assert_eq!(Picture::decode(&bytes).unwrap().rgb, expected, "{color:?} {depth:?}");
-            assert!(Picture::decode(&bytes[..bytes.len() - 20]).is_err(), "{color:?} {depth:?}, cut");
+            assert_eq!(Image::decode(&bytes).unwrap().rgb, expected, "{color:?} {depth:?}");
+            assert!(Image::decode(&bytes[..bytes.len() - 20]).is_err(), "{color:?} {depth:?}, cut");
             let mut harmed = bytes;
             let data = harmed.windows(4).position(|name| name == b"IDAT").unwrap() + 8;
             harmed[data] ^= 0x10;
-            assert!(Picture::decode(&harmed).is_err(), "{color:?} {depth:?}, harmed");
+            assert!(Image::decode(&harmed).is_err(), "{color:?} {depth:?}, harmed");
         }
         let grey = png_of(ColorType::Grayscale, Sixteen, &[7, 255, 200, 0]);
-        assert!(Picture::decode(&grey).unwrap_err().contains("expected 8 bits"));
+        assert!(Image::decode(&grey).unwrap_err().contains("expected 8 bits"));
     }
 }

@@ -1,22 +1,22 @@
-//! Videos that a benchmark's users have as pictures: which folder is whose, and how many pictures a second has.
+//! Videos that a benchmark's users have as images: which folder is whose, and how many images a second has.
 //!
-//! Not for reading pictures. Invariant: only videos whose path leads to pictures get a rate here; files know their own.
+//! Not for reading images. Invariant: only videos whose path leads to images get a rate here; files know their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::ids::VideoUid;
-use crate::manifest::{Clip, Manifest, ManifestError, Video, is_picture, picture_folders};
+use crate::manifest::{Clip, Manifest, ManifestError, Video, image_folders, is_image};
 use crate::time::Fps;
 
 /// Rates may be off by so much when they are read off one annotated frame.
 const RATE_TOLERANCE: f64 = 0.0004;
 
-/// What a benchmark says about pictures.
+/// What a benchmark says about images.
 #[derive(Default)]
-pub(super) struct Pictures {
-    /// The rate that its pictures are cut at, if its authors say so.
+pub(super) struct ImageSequence {
+    /// The rate that its images are cut at, if its authors say so.
     pub fps: Option<Fps>,
     /// Whether each clip has a folder of its own, with the frame numbers of the whole video.
     pub of_clips: bool,
@@ -24,7 +24,7 @@ pub(super) struct Pictures {
     latest: HashMap<VideoUid, (f64, f64)>,
 }
 
-impl Pictures {
+impl ImageSequence {
     /// Notes that frame `number` of a video is shown at `second`: from the latest such frame its rate is read.
     pub(super) fn note(&mut self, video_uid: &str, number: f64, second: f64) {
         let Ok(video_uid) = VideoUid::parse(video_uid) else { return };
@@ -34,7 +34,7 @@ impl Pictures {
         }
     }
 
-    /// Gives clips their own folders and videos of pictures their rates.
+    /// Gives clips their own folders and videos of images their rates.
     pub(super) fn settle(&self, manifest: &mut Manifest, roots: &[PathBuf]) -> Result<(), ManifestError> {
         if self.of_clips {
             give_folders(manifest, roots)?;
@@ -61,7 +61,7 @@ fn rate((number, second): (f64, f64)) -> Option<Fps> {
 fn give_folders(manifest: &mut Manifest, roots: &[PathBuf]) -> Result<(), ManifestError> {
     let mut folders: BTreeMap<String, PathBuf> = BTreeMap::new();
     for root in roots {
-        for folder in picture_folders(root)? {
+        for folder in image_folders(root)? {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             folders.entry(name).or_insert(folder);
         }
@@ -81,7 +81,7 @@ fn give_folders(manifest: &mut Manifest, roots: &[PathBuf]) -> Result<(), Manife
     Ok(())
 }
 
-/// The video that a clip's own pictures are. Its clip keeps its place in the whole video.
+/// The video that a clip's own images are. Its clip keeps its place in the whole video.
 fn of_clip(clip: &Clip, parent: &VideoUid, folder: &Path) -> Option<Video> {
     let uid = VideoUid::parse(clip.uid.as_str()).ok()?;
     let mut clip = clip.clone();
@@ -93,7 +93,7 @@ fn of_clip(clip: &Clip, parent: &VideoUid, folder: &Path) -> Option<Video> {
 /// `%d.jpeg` for a folder with `1000.jpeg`, `frame_%010d.jpg` for one with `frame_0000001000.jpg`.
 fn pattern(folder: &Path) -> Option<String> {
     let entries = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let name = entries.filter(|path| is_picture(path)).min()?.file_name()?.to_str()?.to_owned();
+    let name = entries.filter(|path| is_image(path)).min()?.file_name()?.to_str()?.to_owned();
     let stem = name.rsplit_once('.')?.0;
     let digits = stem.len() - stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (before, number) = stem.split_at(stem.len() - digits);
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn clips_with_pictures_of_their_own_become_videos_and_keep_their_seconds() {
+    fn clips_with_images_of_their_own_become_videos_and_keep_their_seconds() {
         let dir = tree(&["pos/c1/300.jpeg", "pos/c1/301.jpeg", "neg/c2/0007.jpg", "neg/c3/x.jpg"]);
         let mut manifest = manifest("v", &["c1", "c2", "c3"]);
-        let pictures = Pictures { fps: Fps::new(30, 1), of_clips: true, ..Pictures::default() };
-        pictures.settle(&mut manifest, &[dir.path().to_owned()]).unwrap();
+        let images = ImageSequence { fps: Fps::new(30, 1), of_clips: true, ..ImageSequence::default() };
+        images.settle(&mut manifest, &[dir.path().to_owned()]).unwrap();
         let paths: Vec<_> = manifest.videos.iter().map(|video| video.path.clone()).collect();
         let at = |file: &str| Some(dir.path().join(file));
         assert_eq!(paths, [None, at("pos/c1/%d.jpeg"), at("neg/c2/%04d.jpg")], "x.jpg has no number");
@@ -142,9 +142,9 @@ mod tests {
         let dir = tree(&["P01_01/frame_0000000001.jpg"]);
         let mut manifest = manifest("P01_01", &["c"]);
         manifest.locate(&[dir.path().to_owned()]).unwrap();
-        let mut pictures = Pictures::default();
-        [(8.0, 0.14), (216_090.0, 3601.5), (202.0, 3.37)].iter().for_each(|&(n, sec)| pictures.note("P01_01", n, sec));
-        pictures.settle(&mut manifest, &[]).unwrap();
+        let mut images = ImageSequence::default();
+        [(8.0, 0.14), (216_090.0, 3601.5), (202.0, 3.37)].iter().for_each(|&(n, sec)| images.note("P01_01", n, sec));
+        images.settle(&mut manifest, &[]).unwrap();
         assert_eq!(manifest.videos[0].fps, Fps::new(60, 1));
     }
 
@@ -153,7 +153,7 @@ mod tests {
         let dir = tree(&["v.mp4"]);
         let mut manifest = manifest("v", &["c"]);
         manifest.locate(&[dir.path().to_owned()]).unwrap();
-        Pictures { fps: Fps::new(1, 1), ..Pictures::default() }.settle(&mut manifest, &[]).unwrap();
+        ImageSequence { fps: Fps::new(1, 1), ..ImageSequence::default() }.settle(&mut manifest, &[]).unwrap();
         assert_eq!(manifest.videos[0].fps, None);
     }
 }
