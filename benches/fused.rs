@@ -40,12 +40,12 @@ fn main() -> Fallible {
     let card = Card::read(&models, "egovlpv2_fused")?;
     let mut whole = GraphSession::open(&runtime, &card.graph_path(&models), options)?;
     let (windows, sentences) = (windows(), (0..SENTENCES).map(sentence).collect::<Vec<_>>());
-    let asked: Vec<PairedSentence> =
+    let pairs: Vec<PairedSentence> =
         sentences.iter().map(|sentence| PairedSentence { windows: 0..WINDOWS, sentence: sentence.clone() }).collect();
 
     let (mut ratio, mut apart) = (Spread::default(), 0.0_f32);
     for round in 0..=ROUNDS {
-        let (rows, once) = timed(|| split.forward(&Input::Pairs(&windows, &asked)));
+        let (rows, once) = timed(|| split.forward(&Input::Pairs(&windows, &pairs)));
         let (again, each) = timed(|| sentences.iter().map(|s| whole_tower(&mut whole, &windows, s)).collect());
         let again: Fallible<Vec<Vec<f32>>> = again;
         let (rows, again) = (rows?, again?.concat());

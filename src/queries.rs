@@ -153,7 +153,7 @@ impl Queries {
 
     /// The clips that a row is asked of: the choices of a multiple-choice question (column `choices`, uids separated by
     /// blanks), else the one clip that it is about. Uids that could not name a clip are left out.
-    pub fn asked_of(&self, row: usize) -> Vec<ClipUid> {
+    pub fn clips_of(&self, row: usize) -> Vec<ClipUid> {
         let choices = self.cell(CHOICES, row).unwrap_or_default();
         let choices: Vec<ClipUid> = choices.split_whitespace().filter_map(|uid| ClipUid::parse(uid).ok()).collect();
         if choices.is_empty() { self.clips.get(row).cloned().into_iter().collect() } else { choices }

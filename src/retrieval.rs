@@ -145,7 +145,7 @@ impl Choices {
     pub fn new(queries: &Queries) -> Self {
         let mut choices = Self { places: HashMap::new(), count: Vec::new(), ids: HashMap::new() };
         for (question, query) in queries.iter().enumerate() {
-            let offered = queries.asked_of(question);
+            let offered = queries.clips_of(question);
             choices.count.push(offered.len());
             choices.ids.insert(query.id.into(), question);
             for (place, clip) in offered.into_iter().enumerate() {

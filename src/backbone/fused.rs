@@ -50,12 +50,12 @@ impl FusedTowers {
     pub(super) fn forward(
         &mut self,
         windows: &ClipBatch,
-        asked: &[PairedSentence],
+        pairs: &[PairedSentence],
     ) -> Result<Array2<f32>, BackboneError> {
         let dim = self.cards.feature.dim;
         let video = self.video_tokens(windows)?;
         let mut values = Vec::new();
-        for PairedSentence { windows, sentence } in asked {
+        for PairedSentence { windows, sentence } in pairs {
             let text = self.text_tokens(sentence)?;
             let tokens = &video.values[windows.start * video.each..windows.end * video.each];
             values.extend(self.meet(tokens, video.each, &text, sentence)?);

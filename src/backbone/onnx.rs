@@ -88,7 +88,7 @@ impl Backbone for OnnxBackbone {
         match (&mut self.loaded, input) {
             (Loaded::Video(video), Input::Windows(batch)) => video.forward(batch),
             (Loaded::Text(text), Input::Sentences(sentences)) => text.forward(sentences),
-            (Loaded::Fused(fused), Input::Pairs(batch, asked)) => fused.forward(batch, asked),
+            (Loaded::Fused(fused), Input::Pairs(batch, pairs)) => fused.forward(batch, pairs),
             _ => {
                 Err(self.towers.last().refuse("it was given another kind of input than it takes; this is a bug".into()))
             }

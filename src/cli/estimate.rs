@@ -89,12 +89,12 @@ fn row_sec(mut backbone: Box<dyn Backbone>, frames: usize, clips: usize) -> anyh
     // Not zeros: some kernels are faster on them.
     let batch = ClipBatch { clips, frames, pixels: Pixels::U8((0..pixels).map(|i| (i % 251) as u8).collect()) };
     let sentences: Vec<Arc<Sentence>> = (0..clips).map(sentence).collect();
-    let asked: Vec<PairedSentence> =
+    let pairs: Vec<PairedSentence> =
         (0..SENTENCES).map(|i| PairedSentence { windows: 0..clips, sentence: sentence(i) }).collect();
     let input = match backbone.towers() {
         Towers::Video(_) => Input::Windows(&batch),
         Towers::Text(_) => Input::Sentences(&sentences),
-        Towers::Fused(_) => Input::Pairs(&batch, &asked),
+        Towers::Fused(_) => Input::Pairs(&batch, &pairs),
     };
     let mut rows = backbone.forward(&input)?.nrows();
     let started = Instant::now();

@@ -60,20 +60,20 @@ fn windows(
         let keys = targets.iter().enumerate().flat_map(|(i, targets)| targets.iter().map(move |target| key(i, target)));
         return Ok((keys.collect(), backbone.forward(&Input::Windows(input))?));
     }
-    let (mut keys, mut asked, mut first) = (Vec::new(), Vec::new(), 0);
+    let (mut keys, mut pairs, mut first) = (Vec::new(), Vec::new(), 0);
     for group in targets.chunk_by(|a, b| asks_the_same(a, b)) {
         let queries = group[0].iter().enumerate().filter_map(|(place, target)| Some((place, target.query?)));
         for (place, query) in queries {
             let sentence = run.text_inputs.sentences[recipe][query].clone();
-            asked.push(PairedSentence { windows: first..first + group.len(), sentence });
+            pairs.push(PairedSentence { windows: first..first + group.len(), sentence });
             keys.extend((first..).zip(group).map(|(i, targets)| key(i, &targets[place])));
         }
         first += group.len();
     }
-    Ok((keys, backbone.forward(&Input::Pairs(input, &asked))?))
+    Ok((keys, backbone.forward(&Input::Pairs(input, &pairs))?))
 }
 
-/// Whether the windows that make these rows are asked the same queries in the same order.
+/// Whether the windows that make these rows meet the same queries in the same order.
 fn asks_the_same(a: &[Target], b: &[Target]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.unit, a.query) == (b.unit, b.query))
 }

@@ -42,10 +42,10 @@ fn read(
     counters: &Counters,
 ) -> Result<(), Closed> {
     let planned = &run.plan.tasks[task];
-    let Fills::Sentences { asked, .. } = &planned.fills else { return Ok(()) };
+    let Fills::Sentences { query_rows, .. } = &planned.fills else { return Ok(()) };
     let recipe = planned.recipe;
     let (mut reads, mut meta) = (Vec::new(), Vec::new());
-    for (query, clip) in asked {
+    for (query, clip) in query_rows {
         let sentence = &run.text_inputs.sentences[recipe][*query];
         let first = meta.len() as u64;
         meta.extend(rows_of(run, *query, clip, sentence, run.kinds[recipe]));
@@ -53,7 +53,7 @@ fn read(
     }
     Counters::add(&counters.planned_rows, meta.len() as u64);
     counters.planned_rows.fetch_sub(planned.estimated_rows, Relaxed);
-    let header = header(run, task, meta.len() as u64, asked);
+    let header = header(run, task, meta.len() as u64, query_rows);
     rows.send(Write::Begin { task, headers: vec![header], rows: meta, zeros: 0 }).map_err(|_| Closed)?;
     for reads in by_length(reads).values().flat_map(|reads| reads.chunks(run.options.batch_size)) {
         let keys = reads.iter().flat_map(|read| read.rows.clone()).map(|row| RowKey { task, unit: 0, row }).collect();
@@ -86,11 +86,11 @@ fn by_length(reads: Vec<Read>) -> BTreeMap<usize, Vec<Read>> {
     lengths
 }
 
-fn header(run: Run, task: usize, rows: u64, asked: &[(QueryRow, ClipUid)]) -> UnitHeader {
-    let texts: Vec<&str> = asked.iter().map(|(query, _)| run.text_inputs.text_of(*query)).collect();
+fn header(run: Run, task: usize, rows: u64, query_rows: &[(QueryRow, ClipUid)]) -> UnitHeader {
+    let texts: Vec<&str> = query_rows.iter().map(|(query, _)| run.text_inputs.text_of(*query)).collect();
     let content = texts.join("\n");
     UnitHeader {
-        split: Task::common_split(asked.iter().map(|(query, _)| run.text_inputs.split_of(*query))),
+        split: Task::common_split(query_rows.iter().map(|(query, _)| run.text_inputs.split_of(*query))),
         rows,
         source_name: run.text_inputs.name.clone(),
         source_bytes: content.len() as u64,

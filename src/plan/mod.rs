@@ -140,51 +140,51 @@ impl Wanted<'_> {
     /// As for [`Plan::new`].
     pub fn promised(&self) -> Result<Vec<Vec<PlannedUnit>>, PlanError> {
         let mut promised = vec![Vec::new(); self.recipes.len()];
-        let asked_of = |row| self.queries.and_then(|queries| queries.get(row)).map_or(("", ""), |q| (q.id, q.text));
+        let query = |row| self.queries.and_then(|queries| queries.get(row)).map_or(("", ""), |q| (q.id, q.text));
         for task in self.jobs()?.into_iter().flat_map(|(_, tasks)| tasks) {
-            promised[task.recipe].extend(task.promises(asked_of));
+            promised[task.recipe].extend(task.promises(query));
         }
         Ok(promised)
     }
 
     fn jobs(&self) -> Result<Vec<(Job, Vec<Task>)>, PlanError> {
-        let asked = self.asked()?;
+        let query_rows = self.queries_by_clip()?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut jobs = Vec::new();
         for video in &self.manifest.videos {
             let clips = video.clips.len().min(left);
             left -= clips;
             if clips > 0 {
-                jobs.push(self.job(video, clips, &asked)?);
+                jobs.push(self.job(video, clips, &query_rows)?);
             }
         }
         Ok(jobs)
     }
 
-    fn asked(&self) -> Result<HashMap<ClipUid, Vec<QueryRow>>, PlanError> {
+    fn queries_by_clip(&self) -> Result<HashMap<ClipUid, Vec<QueryRow>>, PlanError> {
         let reader = (self.recipes.iter()).find(|recipe| recipe.rule().is_some() && self.queries.is_none());
         if let Some(recipe) = reader {
             return Err(PlanError::NoQueries { recipe: recipe.name.clone() });
         }
-        let mut asked: HashMap<ClipUid, Vec<QueryRow>> = HashMap::new();
+        let mut query_rows: HashMap<ClipUid, Vec<QueryRow>> = HashMap::new();
         for (queries, row) in self.queries.iter().flat_map(|queries| (0..queries.len()).map(move |row| (queries, row)))
         {
-            for clip in queries.asked_of(row) {
-                asked.entry(clip).or_default().push(row);
+            for clip in queries.clips_of(row) {
+                query_rows.entry(clip).or_default().push(row);
             }
         }
-        Ok(asked)
+        Ok(query_rows)
     }
 
     fn job(
         &self,
         video: &Video,
         clips: usize,
-        asked: &HashMap<ClipUid, Vec<QueryRow>>,
+        query_rows: &HashMap<ClipUid, Vec<QueryRow>>,
     ) -> Result<(Job, Vec<Task>), PlanError> {
         let mut tasks = Vec::new();
         for recipe in 0..self.recipes.len() {
-            let about = Request { wanted: self, video, recipe, asked };
+            let about = Request { wanted: self, video, recipe, query_rows };
             match self.kinds[recipe] {
                 RowKind::Window => tasks.extend(video.clips[..clips].iter().map(|clip| about.windows(clip))),
                 RowKind::FusedWindow => {
@@ -210,7 +210,7 @@ struct Request<'v> {
     wanted: &'v Wanted<'v>,
     video: &'v Video,
     recipe: usize,
-    asked: &'v HashMap<ClipUid, Vec<QueryRow>>,
+    query_rows: &'v HashMap<ClipUid, Vec<QueryRow>>,
 }
 
 impl Request<'_> {
@@ -224,7 +224,7 @@ impl Request<'_> {
 
     fn fused(&self, clip: &Clip) -> Result<Option<Task>, PlanError> {
         let mut units = Vec::new();
-        for &query in self.asked.get(&clip.uid).into_iter().flatten() {
+        for &query in self.query_rows.get(&clip.uid).into_iter().flatten() {
             let id = self.wanted.queries.and_then(|queries| queries.get(query)).map_or("", |query| query.id);
             let uid = UnitUid::parse(id).map_err(|source| PlanError::QueryId { id: id.to_owned(), source })?;
             units.push((uid, query));
@@ -240,32 +240,32 @@ impl Request<'_> {
     }
 
     fn pairs(&self) -> Option<Task> {
-        let asked_of = |clip: &ClipInterval| self.asked.get(&clip.clip_uid).cloned().unwrap_or_default();
-        let (clips, asked): (Vec<ClipInterval>, Vec<Vec<QueryRow>>) = self
+        let rows_about = |clip: &ClipInterval| self.query_rows.get(&clip.clip_uid).cloned().unwrap_or_default();
+        let (clips, query_rows): (Vec<ClipInterval>, Vec<Vec<QueryRow>>) = self
             .in_order_of_time()
             .into_iter()
-            .map(|clip| (asked_of(&clip), clip))
-            .filter(|(asked, _)| !asked.is_empty())
-            .map(|(asked, clip)| (clip, asked))
+            .map(|clip| (rows_about(&clip), clip))
+            .filter(|(query_rows, _)| !query_rows.is_empty())
+            .map(|(query_rows, clip)| (clip, query_rows))
             .unzip();
-        let rows = asked.iter().map(Vec::len).sum::<usize>() as u64;
+        let rows = query_rows.iter().map(Vec::len).sum::<usize>() as u64;
         let unit_uid = (&self.video.uid).into();
-        (rows > 0).then(|| self.task(clips, Fills::Pairs { unit_uid, asked }, rows))
+        (rows > 0).then(|| self.task(clips, Fills::Pairs { unit_uid, query_rows }, rows))
     }
 
     fn sentences(&self) -> Option<Task> {
         let own = |clip: &Clip| {
             let queries = self.wanted.queries;
             let is_own = |row: &QueryRow| queries.and_then(|q| q.get(*row)).is_some_and(|q| *q.clip_uid == clip.uid);
-            let rows = self.asked.get(&clip.uid).into_iter().flatten().copied();
+            let rows = self.query_rows.get(&clip.uid).into_iter().flatten().copied();
             rows.filter(is_own).map(|row| (row, clip.uid.clone())).collect::<Vec<_>>()
         };
-        let mut asked: Vec<(QueryRow, ClipUid)> = self.video.clips.iter().flat_map(own).collect();
-        asked.sort_by_key(|(row, _)| *row);
+        let mut query_rows: Vec<(QueryRow, ClipUid)> = self.video.clips.iter().flat_map(own).collect();
+        query_rows.sort_by_key(|(row, _)| *row);
         let each = if self.wanted.kinds[self.recipe] == RowKind::Token { TOKENS } else { 1 };
-        let rows = asked.len() as u64 * each;
+        let rows = query_rows.len() as u64 * each;
         let unit_uid = (&self.video.uid).into();
-        (rows > 0).then(|| self.task(Vec::new(), Fills::Sentences { unit_uid, asked }, rows))
+        (rows > 0).then(|| self.task(Vec::new(), Fills::Sentences { unit_uid, query_rows }, rows))
     }
 
     fn in_order_of_time(&self) -> Vec<ClipInterval> {

@@ -46,19 +46,19 @@ pub enum Fills {
     Windows(UnitUid),
     /// A unit for each query; each window meets all queries, and its row in each unit is its own number.
     Fused(Vec<(UnitUid, QueryRow)>),
-    /// One unit; window `i` meets the queries `asked[i]`, and each of these pairs is a row.
+    /// One unit; window `i` meets the queries `query_rows[i]`, and each of these pairs is a row.
     Pairs {
         /// The unit.
         unit_uid: UnitUid,
         /// For each clip the queries that are asked of it.
-        asked: Vec<Vec<QueryRow>>,
+        query_rows: Vec<Vec<QueryRow>>,
     },
     /// One unit of sentences alone.
     Sentences {
         /// The unit.
         unit_uid: UnitUid,
         /// The queries, each with the clip that it is about.
-        asked: Vec<(QueryRow, ClipUid)>,
+        query_rows: Vec<(QueryRow, ClipUid)>,
     },
 }
 
@@ -111,8 +111,8 @@ impl Task {
                 };
                 units.iter().enumerate().map(of).collect()
             }
-            Fills::Pairs { asked, .. } => {
-                let (before, from) = asked.split_at(window as usize);
+            Fills::Pairs { query_rows, .. } => {
+                let (before, from) = query_rows.split_at(window as usize);
                 let first = before.iter().map(Vec::len).sum::<usize>() as u64;
                 let queries = from.first().into_iter().flatten();
                 (first..).zip(queries).map(|(row, query)| Target { unit: 0, row, query: Some(*query) }).collect()
@@ -123,11 +123,11 @@ impl Task {
 
     /// The rows of each unit, from those of the windows; `id_of` names queries.
     pub fn rows(&self, windows: Vec<RowMeta>, id_of: impl Fn(QueryRow) -> Arc<str>) -> Vec<RowMeta> {
-        let Fills::Pairs { asked, .. } = &self.fills else { return windows };
+        let Fills::Pairs { query_rows, .. } = &self.fills else { return windows };
         let paired = |(window, queries): (RowMeta, &Vec<QueryRow>)| -> Vec<RowMeta> {
             queries.iter().map(|&query| RowMeta { query_id: Some(id_of(query)), ..window.clone() }).collect()
         };
-        windows.into_iter().zip(asked).flat_map(paired).collect()
+        windows.into_iter().zip(query_rows).flat_map(paired).collect()
     }
 
     /// The part of the video that all of its units cover; `None` where that is all of it, or each row says its own.
@@ -151,8 +151,8 @@ impl Task {
         Self::common_split(self.clips.iter().map(|clip| clip.split.as_deref()))
     }
 
-    /// What the store is promised; `asked_of` gives id and text of a query.
-    pub fn promises<'q>(&self, asked_of: impl Fn(QueryRow) -> (&'q str, &'q str)) -> Vec<PlannedUnit> {
+    /// What the store is promised; `query_of` gives id and text of a query.
+    pub fn promises<'q>(&self, query_of: impl Fn(QueryRow) -> (&'q str, &'q str)) -> Vec<PlannedUnit> {
         let promise = |unit_uid: &UnitUid, content: Vec<String>| PlannedUnit {
             unit_uid: unit_uid.clone(),
             video_uid: self.video_uid.clone(),
@@ -160,7 +160,7 @@ impl Task {
             content_sha256: (!content.is_empty()).then(|| digest::text(&content.join("\n"))),
         };
         let sentence = |query: QueryRow| {
-            let (id, text) = asked_of(query);
+            let (id, text) = query_of(query);
             format!("{id:?} {text:?}")
         };
         match &self.fills {
@@ -171,15 +171,15 @@ impl Task {
             Fills::Fused(units) => {
                 units.iter().map(|(unit_uid, query)| promise(unit_uid, vec![sentence(*query)])).collect()
             }
-            Fills::Pairs { unit_uid, asked } => {
+            Fills::Pairs { unit_uid, query_rows } => {
                 let pair = |(clip, queries): (&ClipInterval, &Vec<QueryRow>)| {
                     let described = clip.described();
                     queries.iter().map(|&query| format!("{described} {}", sentence(query))).collect::<Vec<_>>()
                 };
-                vec![promise(unit_uid, self.clips.iter().zip(asked).flat_map(pair).collect())]
+                vec![promise(unit_uid, self.clips.iter().zip(query_rows).flat_map(pair).collect())]
             }
-            Fills::Sentences { unit_uid, asked } => {
-                vec![promise(unit_uid, asked.iter().map(|(query, _)| sentence(*query)).collect())]
+            Fills::Sentences { unit_uid, query_rows } => {
+                vec![promise(unit_uid, query_rows.iter().map(|(query, _)| sentence(*query)).collect())]
             }
         }
     }

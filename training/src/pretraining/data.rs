@@ -275,7 +275,7 @@ fn asked(listed: &Listed) -> Vec<Question> {
         key: listed.query(row).id.to_owned(),
         answer: usize::from(number("answer", row)),
         kind: number("types", row),
-        choices: listed.queries.asked_of(row).iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
+        choices: listed.queries.clips_of(row).iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
     };
     (0..listed.queries.len()).map(question).collect()
 }
