@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::builder::{Builder, Extent, NO_CLIP, Unit, name_of, split_of};
 use super::json::{self, Cell};
+use super::record::{Record, RecordError, Row};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::manifest::{uid_of, videos_below};
@@ -29,6 +30,23 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 /// The order of [`Question::cells`], `split` first.
 const COLUMNS: [&str; 8] =
     ["answer", "answer_encode", "type", "category", "semantic", "structural", "reference", "reasoning_type"];
+
+/// The answer of a question, and the keys by which its accuracy is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its class, from 0; `None` where the answer is not published.
+    pub class: Option<usize>,
+    /// Reasoning types, as annotated.
+    pub reasoning_types: Vec<String>,
+}
+
+impl Record for Answer {
+    fn read(row: Row<'_>) -> Result<Self, RecordError> {
+        let keys = row.text("reasoning_type")?.split('$').filter(|key| !key.is_empty());
+        let class = row.optional("answer_encode", "the number of a class or nothing")?;
+        Ok(Self { class, reasoning_types: keys.map(str::to_owned).collect() })
+    }
+}
 
 #[derive(Deserialize, Default)]
 #[serde(default)]

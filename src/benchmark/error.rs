@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::record::RecordError;
 use super::tally::Finding;
 use crate::manifest::ManifestError;
 
@@ -51,6 +52,9 @@ pub enum BenchmarkError {
         /// The header.
         found: String,
     },
+    /// A row of a table that does not say what the benchmark's rows say.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// More files than the benchmark can put together.
     #[error("benchmark {benchmark} takes one annotation file, {given} were given")]
     OneFile {

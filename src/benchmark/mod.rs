@@ -7,8 +7,8 @@ mod builder;
 mod charades;
 mod ego4d;
 mod egoclip;
-mod egomcq;
-pub(crate) mod egotaskqa;
+pub mod egomcq;
+pub mod egotaskqa;
 mod epic;
 pub(crate) mod episodic;
 mod error;
@@ -17,9 +17,10 @@ mod images;
 pub(crate) mod json;
 mod mq;
 pub(crate) mod nlq;
-pub(crate) mod oscc;
+pub mod oscc;
 mod pnr;
 mod qfvs;
+mod record;
 #[cfg(test)]
 mod samples;
 pub(crate) mod table;
@@ -34,6 +35,7 @@ use crate::manifest::{Manifest, ManifestError, SPLIT};
 use crate::queries::Queries;
 
 pub use error::BenchmarkError;
+pub use record::{Record, RecordError, Row, record, records};
 pub use tally::{Finding, Tally};
 
 /// All benchmarks, in the order in which they are listed to people.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::json::{self, Cell};
+use super::record::{Record, RecordError, Row};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
@@ -66,6 +67,32 @@ impl Entry {
     /// First and last second in the video.
     pub(crate) fn seconds(&self) -> Option<(f64, f64)> {
         self.parent_start_sec.zip(self.parent_end_sec)
+    }
+}
+
+/// What a clip is labelled with: whether the state of an object changes in it, and at which frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StateChange {
+    /// Whether there is a change; `None` where it is not published.
+    pub state_change: Option<bool>,
+    /// First frame of the clip in its video, at 30 a second.
+    pub start_frame: Option<f64>,
+    /// Last frame of the clip in its video.
+    pub end_frame: Option<f64>,
+    /// The frame of the change in the video (point of no return).
+    pub pnr_frame: Option<f64>,
+}
+
+impl Record for StateChange {
+    fn read(row: Row<'_>) -> Result<Self, RecordError> {
+        let [change, start, end, pnr] = COLUMNS;
+        let number = |column| row.optional(column, "the number of a frame or nothing");
+        Ok(Self {
+            state_change: row.optional(change, "true, false or nothing")?,
+            start_frame: number(start)?,
+            end_frame: number(end)?,
+            pnr_frame: number(pnr)?,
+        })
     }
 }
 
@@ -131,6 +158,7 @@ fn add_label(builder: &mut Builder, at: &str, clip_uid: &ClipUid, entry: &Entry,
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::records;
     use super::super::samples::{built, dropped, kept, lines};
     use super::*;
 
@@ -150,10 +178,10 @@ mod tests {
             ]
         );
         let queries = built.queries.as_ref().unwrap();
-        let labels: Vec<_> =
-            queries.column("state_change").unwrap().zip(queries.column("pnr_frame").unwrap()).collect();
-        let none = ("false", "");
-        assert_eq!(labels, [("true", "420"), none, none, none, ("true", ""), ("true", "75"), ("", "")]);
+        let labels: Vec<StateChange> = records(queries).unwrap();
+        let labels: Vec<_> = labels.iter().map(|label| (label.state_change, label.pnr_frame)).collect();
+        let (yes, no) = (Some(true), (Some(false), None));
+        assert_eq!(labels, [(yes, Some(420.0)), no, no, no, (yes, None), (yes, Some(75.0)), (None, None)]);
         assert_eq!(
             dropped(&built),
             [

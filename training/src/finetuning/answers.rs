@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
+use egofx::benchmark::egotaskqa;
 use egofx::metric::egotaskqa::QaScore;
 use egofx::text::TextModel;
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,7 @@ pub struct Answers<N> {
     kind: PhantomData<N>,
 }
 
+/// Its answer's class; 0 in a file without answers, which is predicted for and neither learnt from nor scored.
 fn class(row: Row) -> usize {
     row.cell("answer_encode").parse().unwrap_or(0)
 }
@@ -150,7 +152,12 @@ impl<N: Answering> Learner for Answers<N> {
         let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), behaviour)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;
         let fold = splits.fold();
-        let highest = fold.train.iter().chain(&fold.validation).map(|&sample| class(splits.row(sample))).max();
+        let answers: Vec<egotaskqa::Answer> = splits.records()?;
+        if let Some(&sample) = fold.train.iter().find(|&&sample| answers[sample].class.is_none()) {
+            let why = format!("question {:?} has no answer_encode to learn", splits.row(sample).id());
+            return Err(TrainError::Batch { head: N::NAME, why });
+        }
+        let highest = answers.iter().filter_map(|answer| answer.class).max();
         match highest.filter(|&class| class as i64 >= settings.answers) {
             None => Ok(Data { splits, words, behaviour }),
             Some(class) => Err(TrainError::Batch {

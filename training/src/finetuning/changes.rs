@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
+use egofx::benchmark::oscc::StateChange;
 use egofx::grid::keyframe_list;
 use egofx::metric::{oscc, pnr};
 use egofx::ndarray::Array2;
@@ -180,6 +181,8 @@ impl<K: Kind> Learner for Changes<K> {
         let clips = (&settings.clips, settings.video.image);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
         let splits = Splits::open(K::NAME, about, sources, clips, None, behaviour)?;
+        // A label that means nothing is an error here and now, not no label later.
+        splits.records::<StateChange>()?;
         Ok(Data { splits, frames: settings.clips.frames, behaviour })
     }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use egofx::benchmark::{BenchmarkError, Record, records};
 use rand_xoshiro::rand_core::Rng;
 use tch::Tensor;
 
@@ -98,6 +99,17 @@ impl Splits {
         let first = self.num_train();
         let validation = (first..first + self.other.queries.len()).collect();
         Fold { name: String::new(), train: (0..first).collect(), validation }
+    }
+
+    /// What the further columns say of each sample, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`TrainError::Annotations`] for a cell that means nothing in its column.
+    pub fn records<R: Record>(&self) -> Result<Vec<R>, TrainError> {
+        let of = |listed: &Listed| records::<R>(&listed.queries).map_err(BenchmarkError::from);
+        let mut all = self.train.as_ref().map_or(Ok(Vec::new()), of)?;
+        all.extend(of(&self.other)?);
+        Ok(all)
     }
 
     /// A sample.

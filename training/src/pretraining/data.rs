@@ -3,6 +3,7 @@
 //! Not for losses. What is drawn for a sample depends on the batch and on the sample, not on which rank or in which order
 //! it is made.
 
+use egofx::benchmark::{BenchmarkError, egomcq, records};
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
@@ -140,7 +141,7 @@ impl Corpus {
         Ok(Self {
             scenes: narrations.as_ref().zip(window).map(|(narrations, window)| narrations.scenes(window)),
             narrations,
-            asked: asked(&questions),
+            asked: asked(&questions)?,
             questions,
             clips: Clips::new(clips, side, behaviour, sources)?.with_cache(&sources.clip_caches, Choice::Narrated)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
@@ -269,15 +270,16 @@ fn left_out<'l>(what: &str, listed: impl IntoIterator<Item = &'l (usize, String)
 }
 
 /// The questions of a list that has them all with their clips.
-fn asked(listed: &Listed) -> Vec<Question> {
-    let number = |name: &str, row: usize| listed.cell(name, row).parse::<u8>().unwrap_or(0);
-    let question = |row: usize| Question {
+fn asked(listed: &Listed) -> Result<Vec<Question>, TrainError> {
+    let records: Vec<egomcq::Question> = records(&listed.queries).map_err(BenchmarkError::from)?;
+    let question = |(row, record): (usize, &egomcq::Question)| Question {
         key: listed.query(row).id.to_owned(),
-        answer: usize::from(number("answer", row)),
-        kind: number("types", row),
-        choices: listed.queries.clips_of(row).iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
+        answer: usize::from(record.answer),
+        // The evaluator takes 1 and 2 and refuses 0.
+        kind: record.kind.map_or(0, |kind| kind as u8),
+        choices: record.choices.iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
     };
-    (0..listed.queries.len()).map(question).collect()
+    Ok(records.iter().enumerate().map(question).collect())
 }
 
 impl Batch {
