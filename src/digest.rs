@@ -38,6 +38,9 @@ pub fn text(text: &str) -> String {
 }
 
 /// Length in bytes and digest of a file.
+///
+/// # Errors
+/// Those of the file system.
 pub fn file(path: &Path) -> io::Result<(u64, String)> {
     let mut hasher = Hasher::default();
     let length = io::copy(&mut File::open(path)?, &mut hasher)?;
@@ -45,6 +48,9 @@ pub fn file(path: &Path) -> io::Result<(u64, String)> {
 }
 
 /// Digest over a file's length and its first and last MiB: enough to tell downloads apart without reading hours of video.
+///
+/// # Errors
+/// Those of the file system.
 pub fn ends(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -56,6 +62,9 @@ pub fn ends(path: &Path) -> io::Result<String> {
 }
 
 /// [`ends`] of a video in one or several files: of several, the digest of their digests.
+///
+/// # Errors
+/// Those of the file system.
 pub fn ends_of(paths: &[&Path]) -> io::Result<String> {
     if let [path] = paths {
         return ends(path);

@@ -167,6 +167,9 @@ impl Grid {
     }
 
     /// Checks what no type can: windows of at least one frame that move on.
+    ///
+    /// # Errors
+    /// The field, what it is and what was expected.
     pub fn validate(&self) -> Result<(), String> {
         let (frames, stride) = match *self {
             Grid::Egovlp { frames } | Grid::EgovlpV2 { frames } | Grid::Egoclip { frames } => (frames, 1),

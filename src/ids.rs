@@ -81,6 +81,9 @@ macro_rules! uid {
 
         impl $name {
             /// Accepts ASCII letters, digits, `-`, `_` and `.` (not first); anything else is an [`IdError`].
+            ///
+            /// # Errors
+            /// [`IdError`] says which character or length could not be in the name of a file.
             pub fn parse(name: &str) -> Result<Self, IdError> {
                 check(name).map(|()| Self(name.into()))
             }

@@ -197,6 +197,9 @@ impl Queries {
 
     /// Writes a header and one row for each query: `query_id`, `clip_uid`, `text`, `start_sec`, `end_sec` and the further
     /// columns. [`Self::read`] gives them back to the bit.
+    ///
+    /// # Errors
+    /// [`QueriesError::Write`].
     pub fn write_csv(&self, out: impl io::Write) -> Result<(), QueriesError> {
         let refused = |cause| QueriesError::Write { cause };
         let mut writer = csv::Writer::from_writer(out);
@@ -212,6 +215,10 @@ impl Queries {
     }
 
     /// Reads what [`Self::write_csv`] wrote.
+    ///
+    /// # Errors
+    /// [`QueriesError`] for a file that cannot be read, other first columns, a cell that is no number, a name that could not be a
+    /// file's, or an id that occurred before.
     pub fn read(path: &Path) -> Result<Self, QueriesError> {
         let error = |cause| QueriesError::Read { path: path.to_owned(), cause };
         let mut reader = csv::Reader::from_path(path).map_err(error)?;

@@ -110,6 +110,9 @@ pub struct Feature {
 
 impl Card {
     /// Reads `<models>/<name>.toml` and checks that the files beside it are the ones that the card describes.
+    ///
+    /// # Errors
+    /// [`BackboneError`]: no such card, no card at all, a value that it cannot have, or a graph of another hash.
     pub fn read(models: &Path, name: &str) -> Result<Self, BackboneError> {
         let path = models.join(format!("{name}.toml"));
         let text = match fs::read_to_string(&path) {

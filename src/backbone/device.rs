@@ -78,6 +78,9 @@ impl Provider {
 
 impl Device {
     /// An error unless the device computes in `precision`.
+    ///
+    /// # Errors
+    /// [`BackboneError::Device`] for a precision that the provider does not compute in.
     pub fn check_precision(self, precision: Precision) -> Result<(), BackboneError> {
         let offered = self.provider.precisions();
         if offered.contains(&precision.on_device()) {

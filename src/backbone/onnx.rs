@@ -54,6 +54,9 @@ impl OnnxBackbone {
     }
 
     /// Runs the golden inputs of all cards; for each its card and the largest difference from its golden output.
+    ///
+    /// # Errors
+    /// [`BackboneError::Run`], [`BackboneError::Shape`].
     pub fn golden_errors(&mut self) -> Result<Vec<(&Card, f32)>, BackboneError> {
         let graphs = match &mut self.loaded {
             Loaded::Video(video) => vec![video.graph.session()?],

@@ -91,6 +91,9 @@ impl Runtime {
     }
 
     /// The minor version of the library at `path`, if it is an ONNX Runtime that we can use; else why not.
+    ///
+    /// # Errors
+    /// What the loader said, as text.
     pub fn probe(path: &Path) -> Result<u32, String> {
         if !path.is_file() {
             return Err(format!("{} is not a file", path.display()));

@@ -118,6 +118,9 @@ pub fn write_torch_value<W: Write + Seek, E: From<io::Error>>(
 }
 
 /// For values without announced tensors.
+///
+/// # Errors
+/// Never.
 pub fn none_announced() -> io::Result<Option<Tensor>> {
     Ok(None)
 }

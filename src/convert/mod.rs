@@ -119,6 +119,9 @@ pub const CONSUMERS: &[Consumer] = &[
 
 impl Consumer {
     /// The consumer called `name`, or [`ConvertError::Unknown`].
+    ///
+    /// # Errors
+    /// [`ConvertError::Unknown`].
     pub fn named(name: &str) -> Result<&'static Self, ConvertError> {
         let known = || CONSUMERS.iter().map(|consumer| consumer.name).collect::<Vec<_>>().join(", ");
         let unknown = || ConvertError::Unknown { found: name.to_owned(), known: known() };

@@ -46,6 +46,9 @@ pub(super) fn is_of_mq(queries: &Queries) -> bool {
 
 impl<'q> Moments<'q> {
     /// Of the table, for the consumer `format`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Labels`] if the table lacks a column.
     pub fn of(format: &'static str, job: &'q Job, queries: &'q Queries) -> Result<Self, ConvertError> {
         let (splits, primary) = (cells(format, queries, "split")?, cells(format, queries, "primary")?);
         let mut found = Self { clips: BTreeMap::new(), secondary: 0, open: 0 };
@@ -73,6 +76,9 @@ impl<'q> Moments<'q> {
     }
 
     /// Numbers of the classes: from 0 in the order of the names that occur, or as the job's file says.
+    ///
+    /// # Errors
+    /// [`ConvertError::Classes`], [`ConvertError::NoClass`].
     pub fn classes(&self, job: &Job) -> Result<BTreeMap<String, i64>, ConvertError> {
         let names: Vec<&str> = self.clips.values().flat_map(|clip| clip.moments.iter().map(|m| m.label)).collect();
         let Some(path) = &job.classes else {

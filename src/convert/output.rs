@@ -36,6 +36,9 @@ impl Output {
     }
 
     /// Where `name` is written for now; folders in it are made.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`] if a folder above it cannot be made.
     pub fn path(&self, name: &str) -> Result<PathBuf, ConvertError> {
         let path = self.partial.path().join(name);
         if let Some(folder) = path.parent().filter(|_| name.contains('/')) {
@@ -45,6 +48,9 @@ impl Output {
     }
 
     /// Writes the file `name`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`].
     pub fn file(
         &self,
         name: &str,
@@ -60,16 +66,25 @@ impl Output {
     }
 
     /// Writes `value` as the JSON file `name`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`].
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<(), ConvertError> {
         self.file(name, |file| Ok(serde_json::to_writer(file, value)?))
     }
 
     /// Writes `value` as the file `name`, which `torch.load(weights_only=True)` opens.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`].
     pub fn torch(&self, name: &str, value: &Value) -> Result<(), ConvertError> {
         self.file(name, |file| write_torch_value(file, value, none_announced))
     }
 
     /// Gives the folder its name, once all of it is on the device.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`]; what was there before is then still there.
     pub fn finish(self) -> Result<(), ConvertError> {
         self.partial.commit(self.existing).map_err(ConvertError::io("write", &self.target))
     }

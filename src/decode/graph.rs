@@ -94,6 +94,9 @@ impl Sizes {
 
     /// The pixels of image file `index` in each size; or the size that the image has and the one that it is to have, if
     /// they differ.
+    ///
+    /// # Errors
+    /// The size of the image and the one that was expected, if they differ.
     pub fn pixels_of(&self, image: &Image, index: u64) -> Result<Vec<Arc<Pixels>>, [(u32, u32); 2]> {
         let upright = self.sizes.iter().any(|size| size.transform.reader.turns_images()).then(|| image.turned());
         let finish = |size: &Size| {

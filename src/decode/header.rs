@@ -121,6 +121,9 @@ fn tidy(line: &str, path: &Path) -> String {
 impl Header {
     /// The stream that players choose: marked as default first, then the largest image, then the first one. Cover
     /// images are no video.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if there is no video stream.
     pub fn best_stream(&self, path: &Path) -> Result<&Stream, ProbeError> {
         let is_video = |s: &&Stream| {
             s.codec_type.as_deref() == Some("video") && s.disposition.attached_pic == 0 && s.width.unwrap_or(0) > 0

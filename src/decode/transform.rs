@@ -65,6 +65,9 @@ impl Transform {
     }
 
     /// Checks what no type can: sizes within reason, and a crop that fits.
+    ///
+    /// # Errors
+    /// The key, what it is and what was expected.
     pub fn check(self) -> Result<(), String> {
         let (crop, most) = (
             self.crop,

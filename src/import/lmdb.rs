@@ -46,6 +46,9 @@ type Fault = String;
 
 impl Lmdb {
     /// Keys and values of the map in `path`, in the order of the keys.
+    ///
+    /// # Errors
+    /// What is wrong with the environment, as text.
     pub fn list(path: &Path) -> Result<Vec<(Vec<u8>, Value)>, Fault> {
         let said = |error: io::Error| error.to_string();
         let file = File::open(path).map_err(said)?;

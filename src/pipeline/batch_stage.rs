@@ -13,6 +13,9 @@ use crate::plan::Plan;
 use crate::sample::Clip;
 
 /// Runs until the decoders are done; a closed `batches` ends it quietly, because who closed it says why.
+///
+/// # Errors
+/// None: a stage that cannot hand on ends, and the one that failed tells why.
 pub fn run(
     plan: &Plan,
     recipes: usize,

@@ -54,6 +54,9 @@ struct Sinks<'s> {
 
 impl Context<'_> {
     /// Decodes jobs until there are none. Faults of a video are booked on its units.
+    ///
+    /// # Errors
+    /// [`PipelineError`]; faults of single videos go to their units instead.
     pub fn run(self, jobs: &Receiver<&Job>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
         for job in jobs {
             if self.job(job, Sinks { clips, rows }).is_err() {

@@ -25,6 +25,9 @@ struct Read<'r> {
 }
 
 /// Hands on all sentences that no frames are wanted for.
+///
+/// # Errors
+/// None: a stage that cannot hand on ends, and the one that failed tells why.
 pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Control) -> Result<(), PipelineError> {
     for &task in &run.plan.text_tasks {
         if control.stopping() || read(run, task, batches, rows, &control.counters).is_err() {

@@ -81,6 +81,9 @@ pub enum LayoutError {
 impl Layout {
     /// Lays the grid over clips of a video: over one, window by window; over several, or by a grid that makes one window of
     /// a clip, a row for each, which bears its name. A clip that cannot be had is then a missing row.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), of the first clip that has no layout.
     pub fn of_clips(
         video: &VideoInfo,
         frames: &Frames,
@@ -120,6 +123,10 @@ impl Layout {
     }
 
     /// Lays the grid over `span` (the whole video if `None`) of `video`.
+    ///
+    /// # Errors
+    /// [`LayoutError`] for a span that begins after the video, ends absurdly far after it, is too short for a window, or has more
+    /// rows than its frames can mean.
     pub fn new(
         video: &VideoInfo,
         frames: &Frames,

@@ -61,6 +61,9 @@ pub enum KtsError {
 /// segments; here they have fewer segments.)
 ///
 /// Takes `8 shots^2` bytes and `shots^2 dim` multiplications: 3588 shots take 103 MB.
+///
+/// # Errors
+/// [`KtsError`]: no shots, a feature that is not finite, or more shots than the segments hold.
 pub fn segment(features: ArrayView2<'_, f64>, limits: Limits) -> Result<Segmentation, KtsError> {
     let shots = features.nrows();
     if shots == 0 {

@@ -47,6 +47,9 @@ pub enum LayoutError {
 }
 
 /// The shots of each segment. `change_points` ascend and lie between the first and the last shot.
+///
+/// # Errors
+/// [`LayoutError::Point`].
 pub fn bounds(change_points: &[usize], shots: usize) -> Result<Vec<Range<usize>>, LayoutError> {
     let mut start = 0;
     let mut segments = Vec::new();
@@ -62,6 +65,9 @@ pub fn bounds(change_points: &[usize], shots: usize) -> Result<Vec<Range<usize>>
 }
 
 /// Packs `rows` `[shots, dim]`, which are cut at `change_points`.
+///
+/// # Errors
+/// [`LayoutError`] for points that are none, too many segments, or one that is too long.
 pub fn pack(rows: ArrayView2<'_, f32>, change_points: &[usize]) -> Result<Packed, LayoutError> {
     let segments = bounds(change_points, rows.nrows())?;
     if segments.len() > SEGMENTS {

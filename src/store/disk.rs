@@ -12,27 +12,42 @@ use super::error::{StoreError, io_error};
 use crate::durable;
 
 /// Creates `path` and what is missing above it.
+///
+/// # Errors
+/// [`StoreError`] of the device.
 pub fn create_folder(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(io_error("create the folder", path))
 }
 
 /// Makes renames and new names inside `folder` survive a power cut.
+///
+/// # Errors
+/// [`StoreError`] of the device.
 pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     durable::sync_folder(folder).map_err(io_error("sync the folder", folder))
 }
 
 /// Waits until the bytes of `path` are on the device; this is where a late "disk full" shows.
+///
+/// # Errors
+/// [`StoreError`] of the device.
 pub fn sync_file(path: &Path) -> Result<(), StoreError> {
     durable::sync_file(path).map_err(io_error("sync", path))
 }
 
 /// Gives the synced file `temporary` its final name, replacing what had it.
+///
+/// # Errors
+/// [`StoreError`] of the device.
 pub fn rename(temporary: &Path, target: &Path) -> Result<(), StoreError> {
     fs::rename(temporary, target).map_err(io_error("rename a temporary file to", target))?;
     target.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Writes `bytes` as `target` by way of `temporary`, which lies on the same file system.
+///
+/// # Errors
+/// [`StoreError`] of the device; the target is then as it was.
 pub fn write_atomically(target: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let written = File::create(temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -54,11 +69,17 @@ pub fn remove_quietly(path: &Path) {
 }
 
 /// Length in bytes and sha256 in lower-case hex of a file.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn checksum(path: &Path) -> Result<(u64, String), StoreError> {
     crate::digest::file(path).map_err(io_error("read", path))
 }
 
 /// The names of the entries of `folder`, sorted; empty if the folder is not there.
+///
+/// # Errors
+/// [`StoreError::Io`]; a folder that is not there is none.
 pub fn names_in(folder: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -27,6 +27,9 @@ const NOT_TEXT: [&str; 12] = [
 const FPS: &str = "fps";
 
 /// Every field of the contract, then every field of the header; a unit without a span has no `start_sec` and `end_sec`.
+///
+/// # Errors
+/// Those of serde.
 pub fn of(contract: &Contract, header: &UnitHeader) -> serde_json::Result<Map<String, Value>> {
     let mut fields = of_contract(contract)?;
     if let Value::Object(own) = serde_json::to_value(header)? {
@@ -36,6 +39,9 @@ pub fn of(contract: &Contract, header: &UnitHeader) -> serde_json::Result<Map<St
 }
 
 /// Every field of the contract, under the names of its schema.
+///
+/// # Errors
+/// Those of serde.
 pub fn of_contract(contract: &Contract) -> serde_json::Result<Map<String, Value>> {
     // A struct is an object; serde has no way to say so.
     let Value::Object(fields) = serde_json::to_value(contract)? else { return Ok(Map::new()) };
@@ -44,6 +50,9 @@ pub fn of_contract(contract: &Contract) -> serde_json::Result<Map<String, Value>
 }
 
 /// The reverse of [`of`]; fields of neither are ignored, a missing or mistyped one is an error.
+///
+/// # Errors
+/// A field that is missing or has another type.
 pub fn parse(fields: Map<String, Value>) -> serde_json::Result<(Contract, UnitHeader)> {
     let fields = Value::Object(fields);
     Ok((serde_json::from_value(fields.clone())?, serde_json::from_value(fields)?))
@@ -55,6 +64,9 @@ pub fn to_text(value: &Value) -> String {
 }
 
 /// The value of field `name` from its text.
+///
+/// # Errors
+/// A text that is no JSON where the field is no text.
 pub fn from_text(name: &str, text: &str) -> serde_json::Result<Value> {
     if NOT_TEXT.contains(&name) { serde_json::from_str(text) } else { Ok(Value::String(text.to_owned())) }
 }

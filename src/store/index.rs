@@ -26,6 +26,9 @@ use crate::foreign;
 use crate::ids::ClipUid;
 
 /// Writes the rows of `committed`, in the order of their uids, to a new file at `path`.
+///
+/// # Errors
+/// [`StoreError::Write`], [`StoreError::DiskFull`].
 pub fn write(path: &Path, contract: &Contract, committed: &Committed) -> Result<(), StoreError> {
     let file = File::create(path).map_err(io_error("create", path))?;
     let entries: Vec<&LedgerEntry> = committed.iter().collect();
@@ -99,6 +102,9 @@ fn seconds(entries: &[&LedgerEntry], value: fn(&LedgerEntry) -> Option<f64>) -> 
 }
 
 /// What is wrong with the index at `path`, in words that follow its name.
+///
+/// # Errors
+/// [`StoreError::Io`] if the file system fails; what is wrong with the table is no error.
 pub fn fault(path: &Path, committed: &Committed) -> Result<Option<String>, StoreError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some("is absent".to_owned())),
@@ -140,6 +146,9 @@ fn read(file: File) -> Result<Vec<(String, String)>, String> {
 }
 
 /// Rows of the index at `path`, that is, how many units were committed when it was written.
+///
+/// # Errors
+/// [`StoreError::Io`], [`StoreError::Corrupt`].
 pub fn count_rows(path: &Path) -> Result<u64, StoreError> {
     let file = File::open(path).map_err(io_error("open", path))?;
     let corrupt = |error: ParquetError| StoreError::Corrupt { path: path.to_owned(), why: error.to_string() };

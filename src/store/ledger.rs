@@ -93,6 +93,9 @@ impl Committed {
 /// Reads all ledgers in the folder `ledgers`; a last line without newline was never committed and is passed over.
 ///
 /// `file_of` says where the file of a unit must be. [`StoreError::Ledger`] if any other line is not an entry.
+///
+/// # Errors
+/// [`StoreError::Ledger`], [`StoreError::Io`].
 pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<Committed, StoreError> {
     let mut committed = Committed::default();
     for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
@@ -111,6 +114,9 @@ pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<
 
 /// Units of which two lines of the ledgers in the folder `ledgers` say different things, and of which revision: two runs
 /// wrote at a time, where locks lock nothing, or somebody else did.
+///
+/// # Errors
+/// [`StoreError::Ledger`], [`StoreError::Io`].
 pub fn contradictions(ledgers: &Path) -> Result<Vec<(UnitUid, u32)>, StoreError> {
     let (mut first, mut found) = (BTreeMap::new(), Vec::new());
     for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
@@ -128,6 +134,9 @@ pub fn contradictions(ledgers: &Path) -> Result<Vec<(UnitUid, u32)>, StoreError>
 }
 
 /// Whether the file at `path` ends within a line.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn is_cut(path: &Path) -> Result<bool, StoreError> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -174,6 +183,9 @@ pub struct LedgerWriter {
 
 impl LedgerWriter {
     /// Opens or creates the ledger of `shard` in the folder `ledgers`.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], or an error of the device.
     pub fn open(ledgers: &Path, shard: Shard) -> Result<Self, StoreError> {
         let path = ledgers.join(shard.stem() + EXTENSION);
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -188,6 +200,9 @@ impl LedgerWriter {
     }
 
     /// Appends `entry`; when this returns, the unit is committed. After an error it is not.
+    ///
+    /// # Errors
+    /// An error of the device; the entry is then absent.
     pub fn append(&mut self, entry: &LedgerEntry) -> Result<(), StoreError> {
         let line = line_of(&self.path, entry)?;
         self.write(line.as_bytes()).map_err(io_error("write", &self.path))?;

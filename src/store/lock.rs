@@ -33,6 +33,7 @@ pub struct ShardLock {
 impl ShardLock {
     /// Whether this run still is the one that holds the shard, for before anything of it is written.
     ///
+    /// # Errors
     /// [`StoreError::TakenOver`] if another run was given the same lock.
     pub fn check(&self) -> Result<(), StoreError> {
         let found = fs::read_to_string(&self.path).map_err(io_error("read", &self.path))?;
@@ -45,6 +46,7 @@ impl ShardLock {
 
 /// Takes the lock of `shard` in the folder `locks` and then makes sure that no live run shards the store otherwise.
 ///
+/// # Errors
 /// [`StoreError::Locked`] if this shard, or any shard of another count, is live.
 pub fn take_shard(locks: &Path, shard: Shard) -> Result<ShardLock, StoreError> {
     let path = locks.join(shard.stem() + EXTENSION);
@@ -63,6 +65,9 @@ pub fn take_shard(locks: &Path, shard: Shard) -> Result<ShardLock, StoreError> {
 }
 
 /// Waits for the lock that guards what all shards write: `store.json`, `planned.jsonl`, the index.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn take_index(locks: &Path) -> Result<Lock, StoreError> {
     let path = locks.join(format!("index{EXTENSION}"));
     let file = open(&path)?;

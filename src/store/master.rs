@@ -34,6 +34,9 @@ struct Master {
 }
 
 /// Writes a master file; `links` are uids and the paths of their files relative to it.
+///
+/// # Errors
+/// [`StoreError::Write`], [`StoreError::DiskFull`].
 pub fn write<'a>(
     path: &Path,
     contract: &Contract,
@@ -51,6 +54,9 @@ pub fn write<'a>(
 }
 
 /// What is wrong with the master file at `path`, in words that follow its name.
+///
+/// # Errors
+/// [`StoreError::Io`] if the file system fails; what is wrong with the file is no error.
 pub fn fault(path: &Path, contract: &Contract, committed: &Committed) -> Result<Option<String>, StoreError> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some("is absent".to_owned())),

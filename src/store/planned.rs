@@ -48,6 +48,9 @@ impl PlannedUnit {
 pub type PlannedUnits = BTreeMap<UnitUid, PlannedUnit>;
 
 /// Reads `planned.jsonl`; empty if it is not there.
+///
+/// # Errors
+/// [`StoreError::Ledger`], [`StoreError::Io`].
 pub fn read(path: &Path) -> Result<PlannedUnits, StoreError> {
     let units = ledger::read_lines::<PlannedUnit>(path)?;
     Ok(units.into_iter().map(|unit| (unit.unit_uid.clone(), unit)).collect())
@@ -55,6 +58,7 @@ pub fn read(path: &Path) -> Result<PlannedUnits, StoreError> {
 
 /// Adds `units` to the file at `path`, by way of `temporary`; the caller holds the index lock.
 ///
+/// # Errors
 /// [`StoreError::DifferentPlan`] if one of them is on record as something else; then nothing is added.
 pub fn add(path: &Path, temporary: &Path, units: &[PlannedUnit]) -> Result<(), StoreError> {
     let mut plan = read(path)?;

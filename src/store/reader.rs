@@ -120,6 +120,7 @@ fn look_at(root: &Path, contract: &Contract, entry: &LedgerEntry) -> Result<Opti
 impl StoreReader {
     /// Opens the store in the folder `path`.
     ///
+    /// # Errors
     /// [`StoreError::NotAStore`] without `store.json`, [`StoreError::Corrupt`] if that is damaged or of a version that
     /// this program does not know.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
@@ -154,11 +155,17 @@ impl StoreReader {
     }
 
     /// All units that were promised. [`StoreError::Ledger`] if a line of `planned.jsonl` is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Io`].
     pub fn planned(&self) -> Result<PlannedUnits, StoreError> {
         planned::read(&self.root.join(PLAN_FILE))
     }
 
     /// All units that are committed. [`StoreError::Ledger`] if a line of a ledger is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Io`].
     pub fn committed(&self) -> Result<Committed, StoreError> {
         ledger::read_all(&self.root.join(LEDGER), |uid| self.format.file_of(uid))
     }
@@ -197,12 +204,16 @@ impl StoreReader {
     }
 
     /// Whether a committed unit still counts: `None`, or why not. Reads the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the file system fails; a file that is gone is no error.
     pub fn check_committed(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
         check_file(&self.root, &self.contract, entry)
     }
 
     /// Reads a committed unit.
     ///
+    /// # Errors
     /// [`StoreError::NotCommitted`], and as [`read_entry`](Self::read_entry).
     pub fn read_unit(&self, unit_uid: &UnitUid) -> Result<Unit, StoreError> {
         let committed = self.committed()?;
@@ -213,6 +224,7 @@ impl StoreReader {
     /// Reads a committed unit whose entry is at hand, without reading ledgers again. Its file is hashed before anything
     /// parses it, once for each reader as long as it is not touched; then its header is compared with what was asked for.
     ///
+    /// # Errors
     /// [`StoreError::Io`] if the file is gone, [`StoreError::Checksum`] if it is another, [`StoreError::Corrupt`].
     pub fn read_entry(&self, entry: &LedgerEntry) -> Result<Unit, StoreError> {
         self.prove(entry)?;
@@ -228,6 +240,7 @@ impl StoreReader {
 
     /// What precedes the rows of a committed unit, its file hashed as by [`read_entry`](Self::read_entry).
     ///
+    /// # Errors
     /// As [`read_entry`](Self::read_entry).
     pub fn read_header(&self, entry: &LedgerEntry) -> Result<UnitHeader, StoreError> {
         self.prove(entry)?;
@@ -318,6 +331,9 @@ pub fn schema_of(path: &Path) -> u32 {
 }
 
 /// The stores at or directly below `out`, sorted; none is an error only if `out` cannot be listed.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn feature_sets(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
     if out.join(STORE_FILE).is_file() {
         return Ok(vec![out.to_owned()]);
@@ -328,6 +344,9 @@ pub fn feature_sets(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 /// Folders at or directly below `out` that were stores, for ledgers, units or a promise are there, and have no `store.json`.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn without_contract(out: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let is_one = |folder: &Path| {
         let parts = [PLAN_FILE, LEDGER, UNITS].iter().filter(|part| folder.join(part).exists()).count();

@@ -79,6 +79,7 @@ impl OpenUnit {
     /// Takes the next rows, `block.features` of shape `[block.meta.len(), dim]`; rows flagged missing are stored as NaN
     /// whatever they hold.
     ///
+    /// # Errors
     /// [`StoreError::OutOfOrder`], [`StoreError::Shape`], [`StoreError::RowCount`] for a row too many,
     /// [`StoreError::NotFinite`], [`StoreError::Overflow`], or an error of the device. After an error the unit cannot be
     /// committed any more, unless nothing of the block was taken.

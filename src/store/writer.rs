@@ -38,6 +38,7 @@ pub struct Store {
 impl Store {
     /// Opens `<out>/<feature-set>` for `shard`, and creates it if need be.
     ///
+    /// # Errors
     /// [`StoreError::Locked`] if a live run writes this shard or divides the store otherwise;
     /// [`StoreError::DifferentContract`] if the store holds rows of another kind; [`StoreError::ReadOnly`];
     /// [`StoreError::UnknownFormat`]; [`StoreError::FeatureSetName`]; [`StoreError::Ledger`].
@@ -69,6 +70,7 @@ impl Store {
 
     /// Adds `units` to what the store is meant to hold in the end.
     ///
+    /// # Errors
     /// [`StoreError::DifferentPlan`] if one was promised with another video or span; then none is added.
     pub fn promise(&self, units: &[PlannedUnit]) -> Result<(), StoreError> {
         let _lock = self.lock_index()?;
@@ -76,11 +78,17 @@ impl Store {
     }
 
     /// All units that any shard has committed up to now.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Io`].
     pub fn committed(&self) -> Result<Committed, StoreError> {
         ledger::read_all(&self.root.join(LEDGER), |uid| self.format.file_of(uid))
     }
 
     /// Whether a committed unit still counts: `None`, or why it has to be made anew. Reads the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the file system fails; a file that is gone is no error.
     pub fn check_committed(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
         reader::check_file(&self.root, &self.contract, entry)
     }
@@ -90,6 +98,7 @@ impl Store {
     /// Meant for units that are not committed or no longer count: should the run die while it replaces one whose bytes
     /// differ, that one no longer counts either.
     ///
+    /// # Errors
     /// [`StoreError::NoRows`], [`StoreError::AlreadyBegun`], [`StoreError::TakenOver`], or an error of the device.
     pub fn begin(&self, header: UnitHeader) -> Result<OpenUnit, StoreError> {
         self.lock.check()?;
@@ -102,6 +111,7 @@ impl Store {
 
     /// Makes a unit part of the store; when this returns, it stays, whatever happens.
     ///
+    /// # Errors
     /// [`StoreError::RowCount`] if rows are wanting, [`StoreError::TakenOver`], or an error of the device. After an error the
     /// unit is absent.
     pub fn commit(&mut self, mut unit: OpenUnit) -> Result<LedgerEntry, StoreError> {
@@ -134,6 +144,9 @@ impl Store {
     }
 
     /// Writes the index and, for HDF5, the master file, from what all shards have committed up to now.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the device; the former index is then still there.
     pub fn finish(&self) -> Result<(), StoreError> {
         let _lock = self.lock_index()?;
         let committed = self.committed()?;

@@ -148,6 +148,9 @@ const fn asked(name: &'static str, rule: TokenizationRule) -> TokenizationRule {
 
 impl TokenizationRule {
     /// The rule of that name for `model`; the error lists all of the model's.
+    ///
+    /// # Errors
+    /// [`TextError::UnknownRule`], which lists the rules of the model.
     pub fn find(name: &str, model: TextModel) -> Result<&'static Self, TextError> {
         let rules = || RULES.iter().filter(|rule| rule.model == model);
         let known = || rules().map(|rule| rule.name).collect();

@@ -79,6 +79,9 @@ pub struct Report {
 }
 
 /// [`TranscodeError::Settings`] if an output of a task was made with other settings: found before anything is begun.
+///
+/// # Errors
+/// [`TranscodeError::Settings`] for the first output that was made with others, or an unreadable record.
 pub fn check_settings(transcoder: &Transcoder, tasks: &[Task]) -> Result<(), TranscodeError> {
     tasks.iter().try_for_each(|task| transcoder.check_settings(task))
 }

@@ -30,6 +30,9 @@ pub(super) struct Workplace {
 
 impl Workplace {
     /// Makes it for the output `name` in `out`, a folder of chunks or a file, and removes what killed runs left of the same.
+    ///
+    /// # Errors
+    /// [`TranscodeError::File`].
     pub fn new(out: &Path, name: &str, is_folder: bool) -> Result<Self, TranscodeError> {
         let (all, target) = (record::temporaries(out), out.join(name));
         let partial = Partial::begin_in(&all, &target);
@@ -45,6 +48,9 @@ impl Workplace {
     }
 
     /// Records the files and gives them their place, away from what had it.
+    ///
+    /// # Errors
+    /// [`TranscodeError::File`], [`TranscodeError::Exists`].
     pub fn commit(self, record: &Record, out: &Path) -> Result<(), TranscodeError> {
         record.write(out)?;
         let refused = |error| StoreError::io("write", &self.target, error);

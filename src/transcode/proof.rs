@@ -26,6 +26,9 @@ pub(super) struct Claim<'a> {
 
 impl Claim<'_> {
     /// Proves that `file` is `cut`.
+    ///
+    /// # Errors
+    /// [`TranscodeError::Frames`], [`TranscodeError::Time`], [`TranscodeError::Image`], or what probing says.
     pub fn prove(&self, tools: &Tools, file: &Path, cut: &Cut) -> Result<(), TranscodeError> {
         let source = FfmpegSource { tools: tools.clone(), threads: 1, hwaccel: HwAccel::None };
         let made = source.probe(file, None)?;

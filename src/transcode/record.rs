@@ -63,6 +63,9 @@ pub struct Record {
 
 impl Record {
     /// The record of `video_uid` in the output folder `out`, if there is one.
+    ///
+    /// # Errors
+    /// [`TranscodeError::Record`] for a file that is no record, [`TranscodeError::File`].
     pub fn read(out: &Path, video_uid: &VideoUid) -> Result<Option<Self>, TranscodeError> {
         let path = path(out, video_uid);
         let bytes = match std::fs::read(&path) {

@@ -121,11 +121,17 @@ impl VerifyReport {
 ///
 /// An error if ledgers or plan are damaged ([`StoreError::Ledger`]) or the device fails; everything else is in the
 /// report.
+///
+/// # Errors
+/// [`StoreError`] where it cannot be told whether the store is sound; what is wrong with it is in the report.
 pub fn verify(store: &StoreReader, options: VerifyOptions) -> Result<VerifyReport, StoreError> {
     verify_metered(store, options, &Meter::default())
 }
 
 /// [`verify`], counting units and rows on `meter`.
+///
+/// # Errors
+/// As [`verify`].
 pub fn verify_metered(store: &StoreReader, options: VerifyOptions, meter: &Meter) -> Result<VerifyReport, StoreError> {
     let mut report = judge(store, options, |_| true, Some(meter))?;
     report.check_store(store)?;
@@ -147,6 +153,9 @@ pub fn verify_without_contract(folder: &Path) -> VerifyReport {
 }
 
 /// Checks only the units of which `chosen` is true: those of one run or shard, while others may still be at work.
+///
+/// # Errors
+/// As [`verify`].
 pub fn verify_some(
     store: &StoreReader,
     options: VerifyOptions,

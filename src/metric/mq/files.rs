@@ -66,6 +66,9 @@ struct Converted {
 
 impl Annotations {
     /// Reads the clips of `split`, or all of them where the file holds one split only.
+    ///
+    /// # Errors
+    /// [`MetricError`] for files that cannot be read, or that hold something else.
     pub fn read(path: &Path, split: Option<&str>) -> Result<Self, MetricError> {
         let listed = match keys(path)?.iter().any(|key| key == "videos") {
             true => as_published(read_json(path)?),
@@ -178,6 +181,9 @@ struct SubmissionFile {
 
 impl Submission {
     /// Reads a submission, or a file of one track and perhaps a second one of the other.
+    ///
+    /// # Errors
+    /// [`MetricError`] for files that cannot be read, or that hold something else.
     pub fn read(path: &Path, retrieval: Option<&Path>) -> Result<Self, MetricError> {
         let file: SubmissionFile = read_json(path)?;
         if let Some(found) = file.challenge.filter(|found| found != "ego4d_moment_queries") {

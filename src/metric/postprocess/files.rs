@@ -40,6 +40,9 @@ impl Proposals {
     /// Reads a folder of `<clip_uid>.csv` (`xmin,xmax,score,label`: seconds and the class's number, for which
     /// `moment_classes_idx.json` is needed), or a JSON file (`{"results": {clip_uid: [{"label", "score",
     /// "segment"}]}}`).
+    ///
+    /// # Errors
+    /// [`MetricError`] for files that cannot be read, or that hold something else.
     pub fn read(path: &Path, classes: Option<&Path>) -> Result<Self, MetricError> {
         let names = classes.map(read_classes).transpose()?;
         match path.is_dir() {

@@ -61,6 +61,9 @@ pub struct Summaries {
 
 impl Summaries {
     /// Reads a folder or a JSON file.
+    ///
+    /// # Errors
+    /// [`MetricError`] for files that cannot be read, or that hold something else.
     pub fn read(path: &Path) -> Result<Self, MetricError> {
         let summaries = if path.is_dir() { Self::from_folder(path)? } else { Self::from_json(path)? };
         if summaries.names().next().is_none() {
