@@ -190,8 +190,8 @@ impl Npy {
             _ => self.bytes.as_chunks().0.iter().map(|b| double(f64::from_le_bytes(*b))).collect(),
         };
         let shape = IxDyn(self.shape());
-        // As many values as the shape says: the bytes were counted by it.
-        let array = ArrayD::from_shape_vec(shape.set_f(self.header.fortran_order), values).unwrap_or_default();
+        let array = ArrayD::from_shape_vec(shape.set_f(self.header.fortran_order), values);
+        let array = array.expect("as many values as the shape says: the bytes were counted by it");
         if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() }
     }
 }

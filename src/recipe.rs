@@ -264,8 +264,7 @@ impl Recipe {
     /// The cards as they are hashed: schema 2 calls their precision `arithmetic`.
     fn cards(&self, towers: &Towers) -> Vec<serde_json::Value> {
         let named = |card: &Card| {
-            // A card is plain data, with no map whose keys are no texts.
-            let card = serde_json::to_value(card).unwrap_or_default();
+            let card = serde_json::to_value(card).expect("a derived Serialize of plain data");
             let serde_json::Value::Object(fields) = card else { return card };
             let name = |name: String| if self.schema == 2 && name == "precision" { "arithmetic".into() } else { name };
             fields.into_iter().map(|(key, value)| (name(key), value)).collect()

@@ -85,7 +85,9 @@ fn read_test(builder: &mut Builder, path: &Path, mut table: Table, actions: usiz
             listed.iter().for_each(|_| builder.tally.drop(NO_CLIP, &row));
             continue;
         };
-        builder.duration(name, length_sec.unwrap_or_default());
+        if let Some(length_sec) = length_sec {
+            builder.duration(name, length_sec);
+        }
         add_actions(builder, &row, &clip_uid, &listed, (split, length_sec));
     }
     Ok(())

@@ -236,7 +236,8 @@ impl Saved {
                 let held =
                     held.ok_or_else(|| self.damaged("an array has other bytes than its shape asks for".to_owned()))?;
                 let strides = strides(&info.shape, *fortran);
-                let elements = picked(&held, size, 0, &info.shape, &strides, bytes).unwrap_or_default();
+                let elements = picked(&held, size, 0, &info.shape, &strides, bytes);
+                let elements = elements.ok_or_else(|| self.damaged("an array is shorter than its shape".to_owned()))?;
                 Ok(little_endian(elements, size, *big_endian))
             }
         }

@@ -62,7 +62,8 @@ fn open_zip(path: &Path) -> Result<(Pickle, Storages), CheckpointError> {
         return Err(CheckpointError::NotACheckpoint { path: path.to_owned(), found });
     };
     let root = name.trim_end_matches("data.pkl").to_owned();
-    let bytes = entry(path, &name)?.unwrap_or_default();
+    let absent = || CheckpointError::Damaged { path: path.to_owned(), why: format!("{name} cannot be found again") };
+    let bytes = entry(path, &name)?.ok_or_else(absent)?;
     let order = entry(path, &format!("{root}byteorder"))?;
     let big_endian = order.is_some_and(|order| order.starts_with(b"big"));
     Ok((Pickle::read(&bytes).map_err(CheckpointError::damaged(path))?, Storages::Zip { root, big_endian }))

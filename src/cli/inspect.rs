@@ -113,7 +113,7 @@ fn store(path: &Path) -> anyhow::Result<Value> {
 
 /// The contract, but for the recipe's text.
 fn contract(contract: &Contract) -> Value {
-    let mut shown = serde_json::to_value(contract).unwrap_or_default();
+    let mut shown = serde_json::to_value(contract).expect("a derived Serialize of plain data");
     if let Some(fields) = shown.as_object_mut() {
         fields.shift_remove("recipe");
     }

@@ -52,7 +52,7 @@ pub(super) fn tensor(features: &Features) -> Value {
 /// A tensor of the same shape.
 pub(super) fn tensor_of(values: &ndarray::Array2<f32>) -> Tensor {
     let values = values.as_standard_layout();
-    Tensor::from_f32(values.shape().to_vec(), values.as_slice().unwrap_or_default())
+    Tensor::from_f32(values.shape().to_vec(), values.as_slice().expect("standard layout"))
 }
 
 impl Written {

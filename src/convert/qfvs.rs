@@ -138,5 +138,5 @@ fn packed(source: &Source, video: &Video, prompt: &str) -> Result<Tensor, Conver
     let failed = |error: LayoutError| LabelError::Shots { video: video.uid.clone(), why: error.to_string() };
     let packed = pack(rows.view(), &video.change_points).map_err(failed)?;
     let view: ArrayView3<f32> = packed.features.view();
-    Ok(Tensor::from_f32(view.shape().to_vec(), view.as_slice().unwrap_or_default()))
+    Ok(Tensor::from_f32(view.shape().to_vec(), view.as_slice().expect("packed in standard layout")))
 }

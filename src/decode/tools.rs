@@ -26,7 +26,7 @@ impl Tools {
     /// Finds both programs: the one that the user named, else `.runtime/ffmpeg/` below one of `bases`, else the `PATH`.
     ///
     /// # Errors
-    /// [`ToolsError`] if one of the two is not there, does not run, or is too old.
+    /// [`ToolsError`] if one of the two is not there or does not run.
     pub fn find(ffmpeg: Option<&Path>, ffprobe: Option<&Path>, bases: &[PathBuf]) -> Result<Self, ToolsError> {
         // Side by side: each takes a tenth of a second to say its version.
         let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg, bases), || locate("ffprobe", ffprobe, bases));

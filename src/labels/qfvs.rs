@@ -90,8 +90,7 @@ impl Video {
 
     /// The shots of each segment.
     pub fn segments(&self) -> Vec<Range<usize>> {
-        // Points of a segmentation are points of these shots.
-        bounds(&self.change_points, self.shots).unwrap_or_default()
+        bounds(&self.change_points, self.shots).expect("points of a segmentation of these shots")
     }
 
     /// Whether that shot, from 0, shows a concept.

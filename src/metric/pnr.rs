@@ -95,7 +95,7 @@ enum Said {
 impl Said {
     fn slot(&self) -> usize {
         match self {
-            Self::Scores(scores) => rank::argmax(scores.iter().copied()).unwrap_or_default(),
+            Self::Scores(scores) => rank::argmax(scores.iter().copied()).expect("there are slots"),
             Self::Slot(slot) => *slot,
         }
     }

@@ -64,7 +64,7 @@ impl Scoring {
 
     /// The note as text: one line of JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default() + "\n"
+        serde_json::to_string(self).expect("a derived Serialize of plain data") + "\n"
     }
 
     /// The note beside `predictions`; `None` where there is none, as beside everybody else's predictions.

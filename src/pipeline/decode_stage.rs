@@ -159,7 +159,8 @@ impl Context<'_> {
         let transforms: Vec<Transform> = transforms.into_iter().collect();
         let mut requests = Vec::new();
         for WindowRun { task, first_window, frames } in segment.window_runs {
-            let size = transforms.iter().position(|own| Some(*own) == transform_of(task)).unwrap_or(0);
+            let size = transforms.iter().position(|own| Some(*own) == transform_of(task));
+            let size = size.expect("collected from the same tasks, which all see frames");
             let present = (first_window..).zip(frames).filter(|(_, frames)| !frames.is_empty());
             requests.extend(present.map(|(window, frames)| WindowRequest { task, window, size, frames }));
         }

@@ -75,7 +75,7 @@ impl Contract {
     /// The first field in which `self` differs from a stored contract, with the stored and the own value as text; `None`
     /// if all fields are equal. Fields that only the stored one has are ignored: `schema_version` guards those.
     pub fn first_difference(&self, stored: &Value) -> Option<Difference> {
-        let own = of_contract(self).unwrap_or_default();
+        let own = of_contract(self).expect("a derived Serialize of plain data");
         own.iter().filter(|(field, wanted)| stored.get(field) != Some(wanted)).map(Difference::new(stored)).next()
     }
 }

@@ -154,7 +154,8 @@ pub fn count_rows(path: &Path) -> Result<u64, StoreError> {
     let corrupt = |error: ParquetError| StoreError::Corrupt { path: path.to_owned(), why: error.to_string() };
     let opened = foreign::parse(|| SerializedFileReader::new(file));
     let opened = opened.unwrap_or_else(|panicked| Err(ParquetError::General(panicked.to_string())));
-    Ok(opened.map_err(corrupt)?.metadata().file_metadata().num_rows().try_into().unwrap_or(0))
+    let rows = opened.map_err(corrupt)?.metadata().file_metadata().num_rows();
+    u64::try_from(rows).map_err(|_| corrupt(ParquetError::General(format!("{rows} rows"))))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub fn answer(what: &str, path: &Path) -> Option<Result<Vec<u8>, String>> {
 
 impl Master {
     fn difference(&self, contract: &Contract, committed: &Committed) -> Option<String> {
-        for (name, expected) in fields::of_contract(contract).unwrap_or_default() {
+        for (name, expected) in fields::of_contract(contract).expect("a derived Serialize of plain data") {
             let (expected, found) = (fields::to_text(&expected), self.attributes.get(&name).map(fields::to_text));
             if found.as_ref() != Some(&expected) {
                 let found = found.unwrap_or_else(|| "nothing".to_owned());

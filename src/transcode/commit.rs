@@ -50,7 +50,7 @@ impl Workplace {
     /// Records the files and gives them their place, away from what had it.
     ///
     /// # Errors
-    /// [`TranscodeError::File`], [`TranscodeError::Exists`].
+    /// [`TranscodeError::File`]; what had the place is then still there.
     pub fn commit(self, record: &Record, out: &Path) -> Result<(), TranscodeError> {
         record.write(out)?;
         let refused = |error| StoreError::io("write", &self.target, error);

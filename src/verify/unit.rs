@@ -62,7 +62,7 @@ pub(super) fn contract_problem(expected: &Contract, found: &Contract) -> Option<
     if found == expected {
         return None;
     }
-    let stored = serde_json::to_value(found).unwrap_or_default();
+    let stored = serde_json::to_value(found).expect("a derived Serialize of plain data");
     let difference = expected.first_difference(&stored)?;
     Some(format!("its file has {} = {}, expected {}", difference.field, difference.stored, difference.wanted))
 }
