@@ -466,7 +466,7 @@ dtype = "f32"
     #[test]
     fn a_seed_draws_random_crops_and_is_written_as_read() {
         let random = read(&GOOD.replace("short_side = 256", "seed = 7")).unwrap();
-        assert_eq!(random.body.transform.unwrap().place, Place::Random { seed: 7 });
+        assert_eq!(random.body.transform.unwrap().place, crate::decode::Place::Random { seed: 7 });
         let again: Body = toml::from_str(&toml::to_string(&random.body).unwrap()).unwrap();
         assert_eq!(again, random.body);
     }

@@ -54,7 +54,7 @@ fn fused(source: &Source, asked: &NlqQuery) -> Result<Features, ConvertError> {
     let absent = || FeatureError::NoQuery { path: source.path().to_owned(), query_id: query_id.to_owned() };
     let features = source.read(source.find_query(query_id)?.ok_or_else(absent)?)?;
     match &features.query_id {
-        Some(found) if found != query_id => Err(absent()),
+        Some(found) if found != query_id => Err(absent().into()),
         _ => Ok(features),
     }
 }

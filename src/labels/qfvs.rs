@@ -121,7 +121,7 @@ impl Video {
 pub fn prompted<'s>(source: &'s Source, video: &ClipUid, prompt: &str) -> Result<Option<&'s LedgerEntry>, LabelError> {
     match source.rows() {
         RowKind::Window => Ok(source.find(&UnitUid::from(video))),
-        _ => source.find_query(prompt),
+        _ => Ok(source.find_query(prompt)?),
     }
 }
 

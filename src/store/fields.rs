@@ -142,4 +142,30 @@ mod tests {
         listed.sort();
         assert_eq!(found, listed);
     }
+
+    #[test]
+    fn contracts_differ_in_their_first_differing_field() {
+        let wanted = samples::contract("hdf5", Dtype::F32);
+        let stored = |change: fn(&mut Contract)| {
+            let mut other = wanted.clone();
+            change(&mut other);
+            serde_json::to_value(other).unwrap()
+        };
+        let differing = |stored: &Value| wanted.first_difference(stored).map(|found| found.field);
+        assert_eq!(differing(&stored(|_| ())), None);
+        assert_eq!(differing(&stored(|c| c.fingerprint = "x".into())).unwrap(), "fingerprint");
+        let both = stored(|c| (c.fingerprint, c.dim) = ("x".into(), 7));
+        assert_eq!(differing(&both).unwrap(), "dim");
+        assert_eq!(differing(&Value::Null).unwrap(), "schema_version");
+    }
+
+    #[test]
+    fn of_a_long_text_the_first_differing_line_is_named() {
+        let wanted = samples::contract("hdf5", Dtype::F32);
+        let mut stored = wanted.clone();
+        stored.recipe = "a = 1\nb = 3\n".into();
+        let found = wanted.first_difference(&serde_json::to_value(stored).unwrap()).unwrap();
+        assert_eq!((found.stored.as_str(), found.wanted.as_str()), ("b = 3", "b = 2"));
+        assert_eq!(first_differing_line("a\n", "a").0, "\"a\\n\"");
+    }
 }

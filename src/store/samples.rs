@@ -9,6 +9,7 @@ use ndarray::Array2;
 
 use super::*;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::shard::Shard;
 
 /// Rows of [`unit`].
 pub const ROWS: usize = 6;

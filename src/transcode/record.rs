@@ -138,3 +138,25 @@ pub(super) fn temporaries(out: &Path) -> PathBuf {
 pub(super) fn locks(out: &Path) -> PathBuf {
     out.join(UNFINISHED).join("locks")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Version 0.1 called the files of an output pieces.
+    #[test]
+    fn older_records_are_read() {
+        let file = serde_json::json!({
+            "file": "v/0.mp4", "piece": 3, "first_frame": 7, "frames": 5, "start_sec": 0.5, "end_sec": 1.5, "bytes": 9, "sha256": "ab"
+        });
+        let older = serde_json::json!({
+            "video_uid": "v", "settings": {"piece_sec": "600"}, "source": "v.mp4", "source_bytes": 1, "source_ends_sha256": "cd",
+            "size": [4, 2], "ffmpeg": "7", "egofx": "0.1.0", "pieces": [file]
+        });
+        let record: Record = serde_json::from_value(older.clone()).unwrap();
+        assert_eq!((record.chunks[0].chunk, record.chunks[0].frames), (3, 5));
+        let again = serde_json::to_value(&record).unwrap();
+        assert!(again["chunks"][0]["chunk"] == 3 && again.get("pieces").is_none());
+        assert_eq!(serde_json::from_value::<Record>(again).unwrap(), record);
+    }
+}

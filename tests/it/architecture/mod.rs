@@ -4,6 +4,7 @@
 //! with the change that needs it.
 
 mod imports;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fs;
