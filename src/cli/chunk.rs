@@ -1,6 +1,6 @@
-//! `egofx chunk`: videos cut into pieces of equal length.
+//! `egofx chunk`: videos cut into chunks of equal length.
 //!
-//! Not for features, which are made from original files. Invariant: each frame of the source is in one piece.
+//! Not for features, which are made from original files. Invariant: each frame of the source is in one chunk.
 
 use std::process::ExitCode;
 
@@ -15,17 +15,17 @@ use super::transcode::{Transcode, side};
 ///
 /// Writes <OUT>/<video_uid>/0.mp4, 1.mp4, ...: what EgoClip pretraining and EgoMCQ read in EgoVLP's code. Piece k holds the frames shown from second 600 k to second
 /// 600 (k + 1), 18000 of them at 30 frames a second, and begins at second 0. A video is decoded once, however long it is.
-/// There is no empty last piece where the length is a multiple of 600 s (the original makes one). A video of one piece is
+/// There is no empty last chunk where the length is a multiple of 600 s (the original makes one). A video of one chunk is
 /// copied as it is, unless a size is asked for.
 ///
 /// Checks, resume, failures and exit codes are those of `egofx resize`, which is not needed before: --short-side resizes in
 /// the same pass.
 #[derive(Args)]
 pub struct Chunk {
-    /// Length of a piece in seconds. EgoVLP's code wants 600.
+    /// Length of a chunk in seconds. EgoVLP's code wants 600.
     #[arg(long, value_name = "SEC", default_value_t = EGOCLIP_CHUNKS.sec, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     length: u32,
-    /// Also resize: pixels of the shorter side (256 for EgoVLP). Without a size, pictures stay as they are.
+    /// Also resize: pixels of the shorter side (256 for EgoVLP). Without a size, frames stay as they are.
     #[arg(long, value_name = "PX", value_parser = side)]
     short_side: Option<u32>,
     /// Also resize: pixels of the height whatever the orientation, as EgoVLP's script does.

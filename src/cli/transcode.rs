@@ -90,14 +90,14 @@ pub fn side(text: &str) -> Result<u32, String> {
 }
 
 impl Transcode {
-    /// Runs it: with pictures of `size`, in `pieces`.
-    pub fn run(self, size: Size, pieces: Option<ChunkLength>) -> anyhow::Result<ExitCode> {
+    /// Runs it: with frames of `size`, in `chunks`.
+    pub fn run(self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<ExitCode> {
         let manifest = self.read_manifest()?;
         self.check_out()?;
         let tasks = tasks(&manifest, self.shard, self.limit);
         let transcoder = Transcoder {
             tools: self.ffmpeg.tools()?,
-            settings: self.settings(size, pieces)?,
+            settings: self.settings(size, chunks)?,
             out: self.out.clone(),
             threads: self.threads.map_or(0, NonZeroUsize::get),
             force: self.force,
@@ -139,10 +139,10 @@ impl Transcode {
         Ok(())
     }
 
-    fn settings(&self, size: Size, pieces: Option<ChunkLength>) -> anyhow::Result<Settings> {
+    fn settings(&self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<Settings> {
         let preset = PRESETS.into_iter().find(|preset| *preset == self.preset).context("an unknown preset")?;
         let audio = AUDIO.into_iter().find(|(name, _)| *name == self.audio).context("an unknown --audio")?;
-        Ok(Settings { size, pieces, crf: self.crf, preset, keyint: self.keyint, audio: audio.1 })
+        Ok(Settings { size, chunks, crf: self.crf, preset, keyint: self.keyint, audio: audio.1 })
     }
 
     /// What would be done: a line for each video.
@@ -236,8 +236,8 @@ fn forecast(transcoder: &Transcoder, task: &Task) -> Value {
             line["from"] = json!([of.width, of.height]);
             line["to"] = json!(settings.size.of(of.width, of.height));
             line["duration_sec"] = json!(of.duration_sec);
-            let pieces = |sec: f64, pieces: ChunkLength| (sec / f64::from(pieces.sec)).ceil().max(1.0) as u64;
-            line["pieces"] = json!(of.duration_sec.zip(settings.pieces).map(|(sec, of)| pieces(sec, of)));
+            let chunks = |sec: f64, chunks: ChunkLength| (sec / f64::from(chunks.sec)).ceil().max(1.0) as u64;
+            line["chunks"] = json!(of.duration_sec.zip(settings.chunks).map(|(sec, of)| chunks(sec, of)));
         }
         Err(error) => {
             line["state"] = json!("error");
@@ -256,9 +256,9 @@ fn line_of(line: &Value) -> String {
         (None, from) => {
             let (to, sec) = (&line["to"], line["duration_sec"].as_f64());
             let sec = sec.map_or("unknown length".into(), |sec| format!("{sec:.1} s"));
-            let pieces =
-                line["pieces"].as_u64().map_or(String::new(), |n| format!(", {}", plural(n as usize, "piece")));
-            format!("{output}  {}x{} to {}x{}, {sec}{pieces}", from[0], from[1], to[0], to[1])
+            let chunks =
+                line["chunks"].as_u64().map_or(String::new(), |n| format!(", {}", plural(n as usize, "chunk")));
+            format!("{output}  {}x{} to {}x{}, {sec}{chunks}", from[0], from[1], to[0], to[1])
         }
     };
     format!("{state:<5}  {uid}  {more}\n")

@@ -9,11 +9,11 @@ use egofx::backbone::{Card, Dim, Element, Feed, Outputs};
 use egofx::export::{self, MODELS, Model, Scale};
 use egofx::recipe::Recipe;
 
+use crate::support::checkout;
 use crate::support::graphs::{
     Golden, batch, egovlp, egovlpv2, exported_into, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch,
     session, usual,
 };
-use crate::support::{checkout, videos};
 
 /// Largest difference between ways to the same output that add in another order.
 const EQUAL: f32 = 2e-6;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support;
 use crate::support::{H264, Outcome, Workshop, media, packet_times, row_bits};
 
 /// Frames of the undamaged clip that damaged ones are made of; 19 rows of [`support::DENSE`].
