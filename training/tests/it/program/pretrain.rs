@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use egofx::benchmark::{Benchmark, Sources};
-use egofx::grid::egoclip::EGOCLIP_PIECES;
+use egofx::grid::egoclip::EGOCLIP_CHUNKS;
 use egofx::shard::Shard;
 use egofx::transcode::{AUDIO, PRESETS, Settings, Size, Transcoder, run, tasks};
 use egofx_train::checkpoint;
@@ -306,7 +306,7 @@ fn chunked(out: &Path) {
     let shard: Shard = "1/1".parse().unwrap();
     let settings = Settings {
         size: Size::Keep,
-        pieces: Some(EGOCLIP_PIECES),
+        chunks: Some(EGOCLIP_CHUNKS),
         crf: 23,
         preset: PRESETS[0],
         keyint: None,
