@@ -6,6 +6,7 @@
 mod architecture;
 mod cli;
 mod decode;
+mod docs;
 mod export;
 mod extract;
 mod fuzz;

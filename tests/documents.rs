@@ -1,4 +1,0 @@
-//! What README and book tell people to type, and what they point at.
-
-#[path = "it/docs/mod.rs"]
-mod docs;
