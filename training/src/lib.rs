@@ -6,7 +6,7 @@
 //! [`schedule`], [`evaluate`] predicts the validation split, the [`metrics_log`] keeps what was measured and [`checkpoint`] what is
 //! needed to go on. [`predict`] makes a submission, which `egofx eval` scores. Whatever is drawn at random comes out of [`rng`].
 //!
-//! Modules stand below in the order of the data, in groups; `tests/it/architecture/mod.rs` says which may use which.
+//! Modules stand below in the order of the data, in groups; `tests/it/architecture.rs` says which may use which.
 
 // What everything stands on: errors, libtorch, the device, random draws.
 pub mod behaviour;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use egofx::store::Shard;
+use egofx::shard::Shard;
 use egofx_train::clip_cache::Request;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;

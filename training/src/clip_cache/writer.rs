@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use egofx::durable::{Existing, Partial};
-use egofx::store::Shard;
+use egofx::shard::Shard;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use egofx::decode::Reader;
 use egofx::grid::segments::{edges, middles};
-use egofx::recipe::Reader;
 use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use serde::{Deserialize, Serialize};

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use egofx::benchmark::{Benchmark, Built, Sources};
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
+use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Tools, Transform};
 use egofx::metric::{EVALUATORS, Inputs};
-use egofx::recipe::{Filter, Transform};
-use egofx::text::{TextModel, TextRule, Tokenizer};
+use egofx::text::{TextModel, TokenizationRule, Tokenizer};
 use egofx_train::synthetic::{QaPaths, ShapesDataset, ShapesPaths, SyntheticError};
 use serde_json::{Value, json};
 
@@ -438,12 +437,14 @@ fn both_vocabularies_know_every_word() {
     // Where RoBERTa has them: positions begin behind the padding's id.
     assert_eq!([specials.start, specials.pad, specials.end, specials.unknown], [0, 1, 2, 3]);
     for (tokenizer, blank) in [(&egovlp, ""), (&egovlpv2, "Ġ")] {
-        for rule in ["pretrain", "egotaskqa"].iter().filter_map(|name| TextRule::find(name, tokenizer.model).ok()) {
+        for rule in
+            ["pretrain", "egotaskqa"].iter().filter_map(|name| TokenizationRule::find(name, tokenizer.model).ok())
+        {
             let encoded = tokenizer.encode(rule, &texts).unwrap();
             assert_eq!(encoded.cut.iter().sum::<usize>(), 0, "some sentence is too long");
             assert!(encoded.ids.iter().all(|id| *id != tokenizer.specials.unknown));
         }
-        let rule = TextRule::find("pretrain", tokenizer.model).unwrap();
+        let rule = TokenizationRule::find("pretrain", tokenizer.model).unwrap();
         let ids = tokenizer.encode(rule, &["#C C slides the yellow triangle to the right"]).unwrap().ids;
         let tokens: Vec<String> = ids.iter().map(|&id| tokenizer.token(id).unwrap()).skip(3).take(8).collect();
         let words = ["slides", "the", "yellow", "triangle", "to", "the", "right"];
