@@ -1,7 +1,7 @@
 //! Batches made ahead of the steps that take them, on threads of their own.
 //!
 //! Not for what is in a batch. Batches come in the order in which they were asked for, however many threads make them, and
-//! at most [`AHEAD`] of them wait for each thread, so that memory does not depend on the length of an epoch.
+//! at most `AHEAD` of them wait for each thread, so that memory does not depend on the length of an epoch.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -34,7 +34,7 @@ pub struct Plan<'p> {
     pub shard: Shard,
 }
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Debug, Default)]
 pub struct Written {
     /// Files that were made.

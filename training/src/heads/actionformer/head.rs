@@ -1,6 +1,6 @@
 //! ActionFormer as a head for MQ: its samples, its crops, its points as proposals.
 //!
-//! Not for the network. Events shorter than [`SHORTEST_SEC`] are never learnt, as in the authors' preparation of Ego4D,
+//! Not for the network. Events shorter than `SHORTEST_SEC` are never learnt, as in the authors' preparation of Ego4D,
 //! and always scored.
 
 use egofx::metric::postprocess::Proposal;
