@@ -1,4 +1,4 @@
-//! What both programs' command lines have in common: commands listed in groups, manual pages, a reference, colours.
+//! What both programs' command lines have in common: commands listed in groups, manual pages, colours.
 //!
 //! Knows no command of either. `egofx-train` compiles this file into its own command line.
 
@@ -60,28 +60,6 @@ pub fn manual(command: &Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
         waiting.extend(below.cloned());
     }
     Ok(pages)
-}
-
-/// The help of `command` and of all commands below it as one page of Markdown: a heading for each, and what `--help` prints.
-pub fn reference(command: &Command) -> String {
-    let mut command = command.clone().term_width(100).disable_help_subcommand(true).color(ColorChoice::Never);
-    command.build();
-    let mut page = format!("# {}\n", command.get_name());
-    describe(&command, 2, &mut page);
-    page
-}
-
-fn describe(command: &Command, level: usize, page: &mut String) {
-    let visible = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
-    let mut own = command.clone();
-    let help = own.render_long_help().to_string();
-    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    *page += &format!("\n```text\n{}\n```\n", lines.join("\n").trim_end());
-    for below in command.get_subcommands().filter(visible) {
-        let name = below.get_bin_name().unwrap_or_else(|| below.get_name());
-        *page += &format!("\n{} {name}\n", "#".repeat(level));
-        describe(below, level + 1, page);
-    }
 }
 
 #[cfg(test)]

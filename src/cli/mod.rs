@@ -26,6 +26,7 @@ mod plan;
 mod postprocess;
 mod progress;
 mod recipes;
+mod reference;
 mod resize;
 mod setup;
 mod shell;

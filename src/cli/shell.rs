@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::outputs::{Output, write_all};
-use super::{help, say};
+use super::{help, reference, say};
 
 /// Print a completion script for a shell.
 ///
@@ -60,8 +60,7 @@ pub struct CheckArgs {
 impl CheckArgs {
     /// Ends with 2 and the parser's words where it does not.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let arguments = std::iter::once("egofx".into()).chain(self.arguments);
-        super::command().try_get_matches_from(arguments)?;
+        reference::check(super::command(), self.arguments)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -70,7 +69,7 @@ impl Man {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if self.markdown {
-            say(&help::reference(&super::command()))?;
+            say(&reference::markdown(&super::command()))?;
             return Ok(ExitCode::SUCCESS);
         }
         let pages = help::manual(&super::command())?;

@@ -9,10 +9,13 @@ mod export;
 mod heartbeat;
 mod predict;
 mod progress;
+#[path = "../../../src/cli/reference.rs"]
+mod reference;
 mod synthetic;
 mod table;
 mod train;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use clap::{Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches, value_parser};
 
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
@@ -65,6 +68,26 @@ fn command() -> Command {
         .subcommand(export::Export::augment_args(Command::new("export")))
         .subcommand(cache_clips::CacheClips::augment_args(Command::new("cache-clips").alias("store")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
+        .subcommands(for_documents())
+}
+
+/// As those of `egofx`: the book's page of commands, and whether a command line is understood.
+fn for_documents() -> [Command; 2] {
+    let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).required(true);
+    let arguments = Arg::new("arguments").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+    [
+        Command::new("man").hide(true).about("Print the help of all commands as one page of Markdown").arg(markdown),
+        Command::new("check-args")
+            .hide(true)
+            .about("Say whether a command line is understood, and run nothing")
+            .disable_help_flag(true)
+            .arg(arguments.value_parser(value_parser!(OsString))),
+    ]
+}
+
+fn check_args(matches: &clap::ArgMatches) -> anyhow::Result<()> {
+    let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten().cloned();
+    Ok(reference::check(command(), arguments)?)
 }
 
 /// Runs the command that was asked for.
@@ -76,6 +99,8 @@ pub fn run() -> anyhow::Result<()> {
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
         Some(("cache-clips", matches)) => cache_clips::CacheClips::from_arg_matches(matches)?.run(),
         Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
+        Some(("man", _)) => Ok(io::stdout().write_all(reference::markdown(&command()).as_bytes())?),
+        Some(("check-args", matches)) => check_args(matches),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
         None => Ok(()),
     }
