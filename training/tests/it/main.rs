@@ -7,6 +7,7 @@
 mod architecture;
 mod backbones;
 mod configs;
+mod documents;
 mod heads;
 mod losses;
 mod program;
