@@ -21,6 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes `output` and gives the number of its tensors. Names and shapes are read at once, values one tensor at a time.
+///
+/// # Errors
+/// A checkpoint that cannot be read, or a file that cannot be written.
 pub fn converted(input: &Path, output: &Path) -> Result<usize, Box<dyn Error>> {
     let checkpoint = Checkpoint::open(input)?;
     // `format` is what loaders for PyTorch look for.

@@ -160,6 +160,9 @@ pub struct Sources {
 
 impl Benchmark {
     /// The benchmark of that name; the error lists all names.
+    ///
+    /// # Errors
+    /// [`ManifestError::UnknownBenchmark`].
     pub fn find(name: &str) -> Result<&'static Self, ManifestError> {
         let known = || BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
         let found = BENCHMARKS.iter().find(|benchmark| benchmark.name == name);

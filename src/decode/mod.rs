@@ -226,6 +226,9 @@ pub type FrameStream = Box<dyn Iterator<Item = Result<Frame, Fault>> + Send>;
 pub trait FrameSource: Sync {
     /// Looks at a file (or a folder of chunks or images) without decoding it. `fps` is the rate of images; files have
     /// their own.
+    ///
+    /// # Errors
+    /// [`ProbeError`] says why nothing can be decoded.
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError>;
 
     /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.

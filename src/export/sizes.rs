@@ -39,6 +39,9 @@ impl Sizes<'_> {
     }
 
     /// Attention heads of `head_dim` numbers in tokens of `width`; no tensor's shape tells.
+    ///
+    /// # Errors
+    /// [`ExportError`] if the width is no multiple of a head's.
     pub fn heads(&self, width: usize, head_dim: usize) -> Result<usize, ExportError> {
         if head_dim == 0 || !width.is_multiple_of(head_dim) {
             let why =

@@ -84,6 +84,9 @@ impl Manifest {
     /// Entries that cannot be used are collected in `rejected`; metadata that cannot be used is ignored with a
     /// warning. An error means that there is nothing to work with: an unreadable, empty or non-UTF-8 file, no column
     /// that names a video, malformed JSON, or no usable entry.
+    ///
+    /// # Errors
+    /// [`ManifestError`] for a file that cannot be read or is none of the known lists.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text = text_of(path)?;
         let parsed = if is_json(path, &text) { metadata::read(path, &text) } else { table::read(path, &text) }?;
@@ -100,6 +103,9 @@ impl Manifest {
     /// Reading it gives equal videos, except that `Clip::line` counts the lines of the new file. Neither the name nor
     /// the rejected entries are written. Fails on a path that is not UTF-8, on a further column whose name would not
     /// read back, and where `out` does.
+    ///
+    /// # Errors
+    /// [`ManifestError`] of the output.
     pub fn write_csv(&self, out: impl io::Write) -> Result<(), ManifestError> {
         write::write(&self.videos, out)
     }
@@ -108,6 +114,9 @@ impl Manifest {
     ///
     /// A video that is not found keeps `None`. Fails, with nothing changed, on a root that is not a readable folder
     /// and on a video that lies in two places (two ways to one file are one place).
+    ///
+    /// # Errors
+    /// [`ManifestError`] for a folder that cannot be searched, or two files of one video.
     pub fn locate(&mut self, roots: &[PathBuf]) -> Result<(), ManifestError> {
         locate::locate(&mut self.videos, roots)
     }

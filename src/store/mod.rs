@@ -67,9 +67,15 @@ const TMP: &str = "tmp";
 /// hold, and all but the last have [`Contract::chunk_rows`] rows.
 pub trait FeatureSink: Send {
     /// Writes the next rows. [`StoreError::DiskFull`], or [`StoreError::Write`] with what the library says.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the device or of the format's library.
     fn append(&mut self, block: &RowBlock) -> Result<(), StoreError>;
 
     /// Hands everything to the operating system and closes the file; errors as for [`append`](Self::append).
+    ///
+    /// # Errors
+    /// [`StoreError`] of the device or of the format's library.
     fn finish(self: Box<Self>) -> Result<(), StoreError>;
 }
 
@@ -98,6 +104,9 @@ pub const FORMATS: &[Format] = &[hdf5::FORMAT, parquet::FORMAT];
 
 impl Format {
     /// The format called `name`, or [`StoreError::UnknownFormat`].
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownFormat`].
     pub fn named(name: &str) -> Result<&'static Self, StoreError> {
         let names = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
         let unknown = || StoreError::UnknownFormat { found: name.to_owned(), known: names() };
