@@ -3,9 +3,10 @@
 //! A [`manifest`] says which videos and clips there are ([`queries`]: what is asked about them), a [`recipe`] how their
 //! features are computed. [`plan`] sets one against the other and against what is already in the [`store`]; [`audit`]
 //! says beforehand what is wrong with a video; [`decode`] turns each video into frames, once; [`sample`] cuts them into
-//! clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`] maps them to rows; [`store`]
-//! makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the stages. A
-//! [`checkpoint`] becomes a backbone by [`export`], and [`text`] turns sentences into what a text tower takes.
+//! clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`] maps them to rows;
+//! [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the
+//! stages. A [`checkpoint`] becomes a backbone by [`export`], which reads off [`arch`] what each backbone is made of,
+//! and [`text`] turns sentences into what a text tower takes.
 //!
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
@@ -39,6 +40,7 @@ pub mod grid;
 pub mod sample;
 
 // Models: checkpoints, text, graphs and what runs them.
+pub mod arch;
 pub mod backbone;
 pub mod batch;
 pub mod checkpoint;

@@ -45,7 +45,7 @@ pub fn egovlp() -> Fallible<Model> {
 
 fn make(model: &Model) -> Fallible {
     let known = MODELS.iter().find(|known| known.name == NAME).ok_or("the model is gone")?;
-    let checkpoint = Checkpoint::seeded("random weights", 0, (known.sized)(Scale::Full).layout.parameters);
+    let checkpoint = Checkpoint::seeded("random weights", 0, known.sized(Scale::Full).parameters);
     let runtime = support::runtime()?;
     let judge =
         Judge { runtime: &runtime, threads: support::cores().len(), windows: Vec::new(), meter: Default::default() };

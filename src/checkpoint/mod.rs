@@ -27,7 +27,7 @@ pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use numpy::write_numpy_dict;
 pub use saved::Saved;
-pub use seeded::Parameter;
+pub use seeded::{Init, ParamSpec};
 pub use single::read_one_tensor;
 pub use sniff::Container;
 pub use tensor::{Tensor, TensorInfo, Value, first_non_finite};
@@ -69,7 +69,7 @@ pub struct About {
 enum Source {
     Torch { path: PathBuf, file: torch::Torch },
     SafeTensors { path: PathBuf, file: safetensors::SafeTensors },
-    Seeded { seed: u64, parameters: BTreeMap<String, Parameter> },
+    Seeded { seed: u64, parameters: BTreeMap<String, ParamSpec> },
 }
 
 impl Checkpoint {
@@ -106,11 +106,11 @@ impl Checkpoint {
         Ok(Self { name, about, tensors, source })
     }
 
-    /// Random f32 weights that depend on `seed` and on each parameter's name, mean and deviation, and on nothing else:
+    /// Random f32 weights that depend on `seed` and on each parameter's name and distribution, and on nothing else:
     /// the same on every machine. Made when they are read.
-    pub fn seeded(label: &str, seed: u64, parameters: Vec<Parameter>) -> Self {
-        let info = |p: &Parameter| TensorInfo { dtype: Dtype::F32, shape: p.shape.clone() };
-        let parameters: BTreeMap<String, Parameter> = parameters.into_iter().map(|p| (p.name.clone(), p)).collect();
+    pub fn seeded(label: &str, seed: u64, parameters: Vec<ParamSpec>) -> Self {
+        let info = |p: &ParamSpec| TensorInfo { dtype: Dtype::F32, shape: p.shape.clone() };
+        let parameters: BTreeMap<String, ParamSpec> = parameters.into_iter().map(|p| (p.name.clone(), p)).collect();
         Self {
             name: label.to_owned(),
             about: About::new(Container::Seeded),

@@ -12,32 +12,46 @@ use crate::digest;
 
 const SQRT_3: f32 = 1.732_050_8;
 
-/// A tensor of random f32, uniform within `mean ± sqrt(3) * std`.
+/// A tensor that a model has, f32, and how it is drawn where there is no checkpoint.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Parameter {
-    /// Name of the tensor.
+pub struct ParamSpec {
+    /// Its name in the state dict.
     pub name: String,
-    /// Extents.
+    /// Its dims, outermost first.
     pub shape: Vec<usize>,
-    /// Centre of its values.
+    /// The distribution of its values.
+    pub init: Init,
+}
+
+/// A uniform distribution within `mean ± sqrt(3) * std`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Init {
+    /// Mean of the values.
     pub mean: f32,
-    /// Standard deviation of its values.
+    /// Standard deviation of the values.
     pub std: f32,
 }
 
-/// The values of `parameter` under `seed`.
-pub(super) fn tensor(parameter: &Parameter, seed: u64) -> Tensor {
-    let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(&parameter.name).finalize();
+impl ParamSpec {
+    /// Number of values; 1 for a scalar.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The values of the parameter `spec` under `seed`.
+pub(super) fn tensor(spec: &ParamSpec, seed: u64) -> Tensor {
+    let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(&spec.name).finalize();
     let mut generator = Xoshiro256PlusPlus::from_seed(key.into());
-    let elements: usize = parameter.shape.iter().product();
-    let reach = SQRT_3 * parameter.std;
+    let (elements, Init { mean, std }) = (spec.elements(), spec.init);
+    let reach = SQRT_3 * std;
     let mut values = Vec::with_capacity(elements + 1);
     while values.len() < elements {
         let bits = generator.next_u64();
-        values.extend([bits as u32, (bits >> 32) as u32].map(|half| parameter.mean + reach * unit(half)));
+        values.extend([bits as u32, (bits >> 32) as u32].map(|half| mean + reach * unit(half)));
     }
     values.truncate(elements);
-    Tensor::from_f32(parameter.shape.clone(), &values)
+    Tensor::from_f32(spec.shape.clone(), &values)
 }
 
 /// `[-1, 1)` in steps of 2^-23, each of which an f32 holds exactly.
@@ -46,8 +60,11 @@ fn unit(bits: u32) -> f32 {
 }
 
 /// Identity of a set of random weights.
-pub(super) fn identity<'a>(label: &str, seed: u64, parameters: impl Iterator<Item = &'a Parameter>) -> String {
-    let line = |p: &Parameter| format!("{:?} {:?} {:08x} {:08x}\n", p.name, p.shape, p.mean.to_bits(), p.std.to_bits());
+pub(super) fn identity<'a>(label: &str, seed: u64, parameters: impl Iterator<Item = &'a ParamSpec>) -> String {
+    let line = |p: &ParamSpec| {
+        let Init { mean, std } = p.init;
+        format!("{:?} {:?} {:08x} {:08x}\n", p.name, p.shape, mean.to_bits(), std.to_bits())
+    };
     let lines: String = parameters.map(line).collect();
     digest::text(&format!("seeded {label:?} {seed}\n{lines}"))
 }
@@ -56,8 +73,8 @@ pub(super) fn identity<'a>(label: &str, seed: u64, parameters: impl Iterator<Ite
 mod tests {
     use super::*;
 
-    fn parameter(name: &str, elements: usize) -> Parameter {
-        Parameter { name: name.to_owned(), shape: vec![elements], mean: 0.5, std: 0.02 }
+    fn parameter(name: &str, elements: usize) -> ParamSpec {
+        ParamSpec { name: name.to_owned(), shape: vec![elements], init: Init { mean: 0.5, std: 0.02 } }
     }
 
     /// The expected bits were computed by xoshiro256++ written anew in Python.

@@ -112,7 +112,7 @@ impl Recognised {
             Ok(plan) => (None, model.differences(checkpoint, &plan)),
             Err(error) => (Some(error.to_string()), Differences::default()),
         };
-        let fits = fault.is_none() && differences == Differences::default();
+        let fits = fault.is_none() && differences.is_empty();
         Some(Self { name: model.name, about: model.about, fits, fault, differences })
     }
 }
@@ -157,7 +157,7 @@ fn summary(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<Value> {
 
 /// Numbers in tensors that are buffers, or in those that are parameters.
 fn elements(checkpoint: &Checkpoint, buffers: bool) -> usize {
-    let ignored = Model::recognise(checkpoint).map_or(&[][..], |model| model.ignored);
+    let ignored = Model::recognise(checkpoint).map_or(&[][..], |model| model.buffers);
     let counted = |(name, info): &(&String, &TensorInfo)| {
         (ignored.contains(&name.as_str()) || is_buffer(name, info.dtype.is_float())) == buffers
     };

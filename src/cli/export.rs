@@ -128,7 +128,7 @@ impl ExportCommand {
         progress.finish();
         if self.json {
             let Export { model, plan, cards } = &made;
-            say_json(&Report { model: model.name, parameters: plan.parameters(), costs: &plan.costs, cards })?;
+            say_json(&Report { model: model.name, parameters: plan.num_parameters(), costs: &plan.costs, cards })?;
         } else {
             say(&shown(&made, &self.out))?;
         }
@@ -146,7 +146,7 @@ impl ExportCommand {
         let model: &Model = model.with_context(|| format!("unknown model {name:?} (known: {})", known()))?;
         let (scale, label) = if self.tiny { (Scale::Tiny, "tiny ") } else { (Scale::Full, "") };
         let label = format!("{label}{name}, random weights of seed {}", self.seed);
-        Ok(Checkpoint::seeded(&label, self.seed, (model.sized)(scale).layout.parameters))
+        Ok(Checkpoint::seeded(&label, self.seed, model.sized(scale).parameters))
     }
 
     /// Windows of consecutive-looking frames, spread over `video`.
@@ -187,7 +187,7 @@ impl ExportCommand {
 
 /// Graphs, parameters and cost, for people.
 fn shown(made: &Export, out: &Path) -> String {
-    let mut text = format!("{}: {:.1} M parameters\n", made.model.about, made.plan.parameters() as f64 / 1e6);
+    let mut text = format!("{}: {:.1} M parameters\n", made.model.about, made.plan.num_parameters() as f64 / 1e6);
     for cost in &made.plan.costs {
         text += &format!("  {:>8.2} GMACs  {}\n", cost.macs as f64 / 1e9, cost.what);
     }

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::model::Differences;
+use crate::arch::{Differences, ShapeError, listed};
 use crate::backbone::BackboneError;
 use crate::checkpoint::CheckpointError;
-
-/// Most names that a message lists; the rest are counted.
-const LISTED: usize = 12;
 
 /// Why there is no graph.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +36,8 @@ pub enum ExportError {
         differences: Differences,
     },
     /// The model's sizes contradict each other or the request.
-    #[error("{0}")]
-    Size(String),
+    #[error(transparent)]
+    Shapes(#[from] ShapeError),
     /// A weight is not a finite number.
     #[error(
         "tensor {tensor} holds {value} at position {position}, a finite number was expected: the checkpoint is damaged or its training diverged"
@@ -114,24 +111,5 @@ impl ExportError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
-    }
-}
-
-impl std::fmt::Display for Differences {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds = [("missing", &self.missing), ("unknown", &self.unknown), ("of another shape", &self.shapes)];
-        for (what, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
-            write!(f, "\n  {} {what}: {}", names.len(), listed(names))?;
-        }
-        Ok(())
-    }
-}
-
-/// Some of `names`, and how many more there are.
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(LISTED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }

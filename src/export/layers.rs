@@ -1,7 +1,7 @@
 //! Layers that all towers share: linear maps, norms, masks and attention over heads.
 //!
-//! Not for any one model. Invariant: a layer's weights are named as in the checkpoint, and its arithmetic is that of the
-//! original PyTorch module.
+//! Not for any one model. Invariant: a layer's weights are named as in the checkpoint, and its arithmetic is that of
+//! the original PyTorch module.
 
 use std::ops::Range;
 
@@ -15,12 +15,12 @@ pub fn linear(g: &mut Graph, key: &str, x: &Value) -> Value {
 }
 
 /// [`linear`] without a bias.
-pub fn linear_unbiased(g: &mut Graph, key: &str, x: &Value) -> Value {
+pub fn linear_no_bias(g: &mut Graph, key: &str, x: &Value) -> Value {
     linear_rows(g, key, None, false, x)
 }
 
 /// The part of a [`linear`] map that gives the outputs `rows`.
-pub fn linear_part(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -> Value {
+pub fn linear_rows_of(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -> Value {
     linear_rows(g, key, Some(rows), true, x)
 }
 
@@ -44,13 +44,13 @@ fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: boo
 }
 
 /// PyTorch's `LayerNorm` over the last axis, named `key`.
-pub fn layer_norm(g: &mut Graph, key: &str, eps: f32, x: &Value) -> Value {
+pub fn layer_norm(g: &mut Graph, key: &str, eps: f64, x: &Value) -> Value {
     let weight = g.weight(Weight::plain(&format!("{key}.weight")));
     let bias = g.weight(Weight::plain(&format!("{key}.bias")));
     g.op(
         "LayerNormalization",
         &[x, &weight, &bias],
-        &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps))],
+        &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps as f32))],
     )
 }
 
@@ -83,23 +83,31 @@ pub fn concat(g: &mut Graph, axis: i64, parts: &[&Value]) -> Value {
     g.op("Concat", parts, &[("axis", Attribute::Int(axis))])
 }
 
-/// Attention of `q` (`[B, N, heads * head_dim]`) to `k` and `v` (`[B, M, heads * head_dim]`): `[B, N, heads * head_dim]`.
-/// `mask` is added to the scores.
-pub fn attention(g: &mut Graph, [q, k, v]: [&Value; 3], heads: usize, head_dim: usize, mask: Option<&Value>) -> Value {
+/// `softmax(q k^T / sqrt(head_dim) + mask) v` in each head (Vaswani et al., 2017, equation 1): `[B, N, num_heads *
+/// head_dim]` of `q`, of the same shape, and `k` and `v` `[B, M, num_heads * head_dim]`. `mask` is broadcast over `[B,
+/// num_heads, N, M]`.
+pub fn attention(
+    g: &mut Graph,
+    [q, k, v]: [&Value; 3],
+    num_heads: usize,
+    head_dim: usize,
+    mask: Option<&Value>,
+) -> Value {
     let scale = g.float((head_dim as f32).powf(-0.5));
     let q = g.op("Mul", &[q, &scale], &[]);
-    let [q, k, v] = [&q, k, v].map(|x| reshape(g, x, &[0, 0, heads as i64, head_dim as i64]));
+    let [q, k, v] = [&q, k, v].map(|x| reshape(g, x, &[0, 0, num_heads as i64, head_dim as i64]));
     let q = transpose(g, &q, &[0, 2, 1, 3]);
     let (k, v) = (transpose(g, &k, &[0, 2, 3, 1]), transpose(g, &v, &[0, 2, 1, 3]));
     let scores = g.op("MatMul", &[&q, &k], &[]);
     let scores = mask.map_or(scores.clone(), |mask| g.op("Add", &[&scores, mask], &[]));
-    let shares = g.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
-    let mixed = g.op("MatMul", &[&shares, &v], &[]);
-    let mixed = transpose(g, &mixed, &[0, 2, 1, 3]);
-    reshape(g, &mixed, &[0, 0, (heads * head_dim) as i64])
+    let attn_weights = g.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
+    let context = g.op("MatMul", &[&attn_weights, &v], &[]);
+    let context = transpose(g, &context, &[0, 2, 1, 3]);
+    reshape(g, &context, &[0, 0, (num_heads * head_dim) as i64])
 }
 
-/// What is added to scores so that padding has no share: `[B, 1, 1, L]` of a mask `[B, L]` that is 1 on words.
+/// What is added to scores so that padding has no weight: `[B, 1, 1, L]` of a mask `[B, L]` that is 1 on tokens and 0
+/// on padding.
 pub fn additive_mask(g: &mut Graph, mask: &Value) -> Value {
     let mask = g.op("Cast", &[mask], &[("to", Attribute::Int(g.float_type() as i64))]);
     let (one, lowest) = (g.float(1.0), g.lowest());
@@ -115,7 +123,7 @@ pub fn lookup(g: &mut Graph, key: &str, ids: &Value) -> Value {
     g.op("Gather", &[&table, ids], &[])
 }
 
-/// The first of `[B, L, width]`: `[B, width]`.
+/// The first token of `[B, L, D]`: `[B, D]`.
 pub fn first(g: &mut Graph, x: &Value) -> Value {
     let one = slice(g, x, 1, 0..1);
     let axis = g.ints(&[1]);

@@ -10,10 +10,10 @@ mod model;
 mod models;
 mod occupied;
 pub mod onnx;
+mod options;
 mod pixels;
 mod proof;
 mod signature;
-mod sizes;
 mod towers;
 mod weights;
 mod write;
@@ -23,31 +23,18 @@ use std::path::{Path, PathBuf};
 
 pub use error::ExportError;
 pub use graph::{Arithmetic, Graph, Value, Variant};
-pub use model::{Cost, Differences, GraphPlan, Model, Plan, Scale};
+pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale};
 pub use models::MODELS;
+pub use options::Options;
 pub use pixels::frame_side;
 pub use proof::{Judge, LEAST_COSINE_FP16, LEAST_COSINE_INT8, check};
-pub use sizes::{Layout, Sizes};
+
+pub use crate::arch::Differences;
 
 use crate::backbone::Card;
 use crate::checkpoint::Checkpoint;
 use crate::durable::Partial;
 use write::Writer;
-
-/// What an export is to make.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Numbers of an attention head; no tensor's shape tells.
-    pub head_size: usize,
-    /// Graphs of these arithmetics are made beside the fp32 ones.
-    pub further: Vec<Arithmetic>,
-    /// Makes graphs for comparison with the original code too: float pixels in, inner states out.
-    pub debug: bool,
-    /// Licence of the weights, for the cards.
-    pub licence: String,
-    /// Replaces cards and graphs of the same names that were made of another checkpoint.
-    pub force: bool,
-}
 
 /// What an export made.
 pub struct Export {
@@ -59,9 +46,9 @@ pub struct Export {
     pub cards: Vec<Card>,
 }
 
-/// Exports `checkpoint` into `folder`. Cards of this model that are there are replaced if they are of the same checkpoint.
-/// Of another one they are refused, all of them, for a recipe finds a graph by its name alone; with `options.force` they
-/// go, with their graphs.
+/// Exports `checkpoint` into `folder`. Cards of this model that are there are replaced if they are of the same
+/// checkpoint. Of another one they are refused, all of them, for a recipe finds a graph by its name alone; with
+/// `options.force` they go, with their graphs.
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left in `folder` then, and what was there before is still there.
@@ -82,8 +69,8 @@ pub fn export(checkpoint: &Checkpoint, options: &Options, judge: &Judge, folder:
     Ok(Export { model, plan, cards })
 }
 
-/// The files in `made`, in the order in which they get their names: weights first, cards last, so that a card never speaks
-/// of a file that is not there yet.
+/// The files in `made`, in the order in which they get their names: weights first, cards last, so that a card never
+/// speaks of a file that is not there yet.
 fn published(made: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let entries = fs::read_dir(made).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(ExportError::io(made))?;
     let mut names: Vec<PathBuf> = entries.into_iter().map(|entry| entry.file_name().into()).collect();

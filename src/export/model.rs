@@ -1,30 +1,38 @@
-//! What the exporter must know of a model, and how a checkpoint finds its own.
+//! A backbone as the exporter sees it: its tensors, its graphs and what they cost.
 //!
-//! Not for writing files. Invariant: a checkpoint is loaded whole or not at all: every tensor that the model expects is
-//! there in its shape, and every tensor that is there is one that the model expects.
-
-use std::collections::BTreeSet;
+//! Not for the list of models (`models`), nor for writing files. A backbone is exported by implementing [`Exported`]
+//! for its config; everything else follows from [`Architecture`].
 
 use super::error::ExportError;
 use super::graph::Graph;
-use super::models::MODELS;
-use super::sizes::{Layout, Sizes};
-use crate::checkpoint::{Checkpoint, TensorInfo};
+use super::pixels;
+use crate::arch::{Architecture, Differences, ParamSpec, ShapeError, Shapes, VideoConfig, strict_differences};
+use crate::checkpoint::Checkpoint;
 
-/// A model that egofx exports.
+/// A backbone that egofx exports.
 pub struct Model {
-    /// Its name, the stem of its graphs' names.
+    /// Its name, with which the names of its graphs begin.
     pub name: &'static str,
-    /// What it is, and where it is from.
+    /// Its publication and repository.
     pub about: &'static str,
-    /// Tensors by which its checkpoints are told from others.
-    pub marks: &'static [&'static str],
-    /// Tensors that a checkpoint may hold though no graph uses them: buffers.
-    pub ignored: &'static [&'static str],
-    /// What a checkpoint of these sizes holds and becomes; heads are of the given size, which no tensor tells.
-    pub read: fn(&Sizes, usize) -> Result<Plan, ExportError>,
-    /// The same without a checkpoint: the published model, or a tiny one.
-    pub sized: fn(Scale) -> Plan,
+    /// Tensors that all its checkpoints have, and those of no other model.
+    pub signature_tensors: &'static [&'static str],
+    /// Tensors that a checkpoint may hold though no graph uses them.
+    pub buffers: &'static [&'static str],
+    from_shapes: fn(&Shapes, usize) -> Result<Plan, ShapeError>,
+    sized: fn(Scale) -> Plan,
+}
+
+/// What an architecture is exported to.
+pub trait Exported: Architecture {
+    /// The sizes of its video tower.
+    fn video(&self) -> &VideoConfig;
+
+    /// Its graphs.
+    fn graphs(&self) -> Vec<GraphPlan>;
+
+    /// What its forward passes cost.
+    fn costs(&self) -> Vec<Cost>;
 }
 
 /// How large a model without a checkpoint is.
@@ -39,12 +47,12 @@ pub enum Scale {
 /// What a checkpoint holds and what is made of it.
 pub struct Plan {
     /// Every tensor.
-    pub layout: Layout,
+    pub parameters: Vec<ParamSpec>,
     /// The graphs.
     pub graphs: Vec<GraphPlan>,
     /// What they cost.
     pub costs: Vec<Cost>,
-    /// Pixels of the side of the frames that video graphs take.
+    /// Height and width of the frames that video graphs take, in pixels.
     pub frame_side: usize,
 }
 
@@ -59,22 +67,11 @@ pub struct GraphPlan {
     /// Frames of a window in the golden input.
     pub frames: u32,
     /// Video tokens of a window of so many frames.
-    pub tokens: usize,
-    /// Words that ids may be.
-    pub vocabulary: usize,
-    /// The id that fills up.
-    pub pad: i64,
-}
-
-/// Where a checkpoint's tensors differ from those of a model.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Differences {
-    /// Expected, not found.
-    pub missing: Vec<String>,
-    /// Found, not expected.
-    pub unknown: Vec<String>,
-    /// Found with another shape: name, shape found, shape expected.
-    pub shapes: Vec<String>,
+    pub num_tokens: usize,
+    /// Token ids of its texts are less than this.
+    pub vocab_size: usize,
+    /// The id that pads its texts.
+    pub pad_id: i64,
 }
 
 /// Arithmetic for one window.
@@ -87,61 +84,51 @@ pub struct Cost {
 }
 
 impl Model {
-    /// The model that `checkpoint` is of, and its plan.
-    ///
-    /// # Errors
-    /// [`ExportError::UnknownModel`], or [`ExportError::Mismatch`] if anything is missing, unknown or of another shape.
-    pub fn of(checkpoint: &Checkpoint, head_size: usize) -> Result<(&'static Self, Plan), ExportError> {
-        let model = Self::recognise(checkpoint).ok_or_else(|| ExportError::UnknownModel {
-            checkpoint: checkpoint.name().to_owned(),
-            known: MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", "),
-            found: checkpoint.tensors().keys().cloned().collect(),
-        })?;
-        let plan = model.plan(checkpoint, head_size)?;
-        let differences = model.differences(checkpoint, &plan);
-        if differences == Differences::default() {
-            return Ok((model, plan));
+    /// The model of an architecture.
+    pub const fn new<A: Exported>() -> Self {
+        Self {
+            name: A::NAME,
+            about: A::ABOUT,
+            signature_tensors: A::SIGNATURE_TENSORS,
+            buffers: A::BUFFERS,
+            from_shapes: |shapes, head_dim| Ok(Plan::of(&A::from_shapes(shapes, head_dim)?)),
+            sized: |scale| Plan::of(&if scale == Scale::Full { A::published() } else { A::tiny() }),
         }
-        let (checkpoint, model) = (checkpoint.name().to_owned(), model.name.to_owned());
-        Err(ExportError::Mismatch { checkpoint, model, differences })
     }
 
-    /// The model that `checkpoint` claims to be of, whether or not its tensors fit.
-    pub fn recognise(checkpoint: &Checkpoint) -> Option<&'static Self> {
-        let tensors = checkpoint.tensors();
-        MODELS.iter().find(|model| model.marks.iter().all(|mark| tensors.contains_key(*mark)))
+    /// The plan of a model of this kind without a checkpoint.
+    pub fn sized(&self, scale: Scale) -> Plan {
+        (self.sized)(scale)
     }
 
-    /// The plan of a model of this kind and of the sizes that `checkpoint` has.
+    /// Whether `checkpoint` claims to be of this model, whether or not its tensors fit.
+    pub fn detect(&self, checkpoint: &Checkpoint) -> bool {
+        self.signature_tensors.iter().all(|name| checkpoint.tensors().contains_key(*name))
+    }
+
+    /// The plan of a model of this kind and of the sizes that `checkpoint` has, with attention heads of `head_dim`.
     ///
     /// # Errors
-    /// [`ExportError::Size`] if no sizes can be read off its tensors.
-    pub fn plan(&self, checkpoint: &Checkpoint, head_size: usize) -> Result<Plan, ExportError> {
-        let sizes = Sizes { checkpoint: checkpoint.name(), model: self.name, tensors: checkpoint.tensors() };
-        (self.read)(&sizes, head_size)
+    /// [`ExportError::Shapes`] if no sizes can be read off its tensors.
+    pub fn plan(&self, checkpoint: &Checkpoint, head_dim: usize) -> Result<Plan, ExportError> {
+        let shapes = Shapes { checkpoint: checkpoint.name(), architecture: self.name, tensors: checkpoint.tensors() };
+        Ok((self.from_shapes)(&shapes, head_dim)?)
     }
 
     /// Where the tensors of `checkpoint` are not those of `plan`.
     pub fn differences(&self, checkpoint: &Checkpoint, plan: &Plan) -> Differences {
-        let tensors = checkpoint.tensors();
-        let expected = &plan.layout.parameters;
-        let missing = expected.iter().filter(|p| !tensors.contains_key(&p.name)).map(|p| p.name.clone()).collect();
-        let names: BTreeSet<&str> =
-            expected.iter().map(|p| p.name.as_str()).chain(self.ignored.iter().copied()).collect();
-        let unknown = tensors.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
-        let other = |found: &TensorInfo, wanted: &[usize]| found.shape != wanted;
-        let shapes = expected
-            .iter()
-            .filter_map(|p| tensors.get(&p.name).filter(|found| other(found, &p.shape)).map(|found| (p, found)))
-            .map(|(p, found)| format!("{} is {:?}, expected {:?}", p.name, found.shape, p.shape))
-            .collect();
-        Differences { missing, unknown, shapes }
+        strict_differences(checkpoint.tensors(), &plan.parameters, self.buffers)
     }
 }
 
 impl Plan {
-    /// Parameters in all.
-    pub fn parameters(&self) -> usize {
-        self.layout.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    fn of<A: Exported>(config: &A) -> Self {
+        let frame_side = pixels::frame_side(config.video().image_size);
+        Self { parameters: config.parameters(), graphs: config.graphs(), costs: config.costs(), frame_side }
+    }
+
+    /// Values in all parameters.
+    pub fn num_parameters(&self) -> usize {
+        self.parameters.iter().map(ParamSpec::elements).sum()
     }
 }

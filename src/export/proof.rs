@@ -136,7 +136,7 @@ impl GraphPlan {
             "B" if alone => GOLDEN_SENTENCES,
             "F" => self.frames as usize,
             "L" => GOLDEN_TOKENS,
-            "N" => self.tokens,
+            "N" => self.num_tokens,
             _ => 1,
         };
         let dims = named.filter_map(|dim| match dim {
@@ -144,7 +144,7 @@ impl GraphPlan {
             Dim::Fixed(_) => None,
         });
         let words = inputs.iter().any(|input| input.name == "ids");
-        let (vocabulary, pad) = (words.then_some(self.vocabulary as i64), words.then_some(self.pad));
+        let (vocabulary, pad) = (words.then_some(self.vocab_size as i64), words.then_some(self.pad_id));
         Golden::new(dims.collect(), vocabulary, pad)
     }
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::Options;
 use super::error::ExportError;
 use super::graph::{Arithmetic, Graph, Ranges, Variant};
 use super::model::{GraphPlan, Model, Plan};
 use super::onnx::{self, DataType, ValueInfoProto};
+use super::options::Options;
 use super::proof::Judge;
 use super::weights::WeightFile;
 use crate::backbone::{Card, Dim, Element, Golden, Preprocessing, Tensor};

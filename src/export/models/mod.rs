@@ -1,11 +1,40 @@
-//! The models that egofx exports: one file and one line each.
+//! The models that egofx exports, one line each, and how a checkpoint finds its own.
 //!
-//! Not for towers that models share. Invariant: a checkpoint is of at most one of them.
+//! A checkpoint is of at most one of them, and is loaded whole or not at all.
 
 mod egovlp;
 mod egovlpv2;
 
-use super::model::Model;
+use super::error::ExportError;
+use super::model::{Model, Plan};
+use crate::arch::{EgoVlpConfig, EgoVlpV2Config};
+use crate::checkpoint::Checkpoint;
 
 /// Every model that egofx knows.
-pub const MODELS: &[Model] = &[egovlp::MODEL, egovlpv2::MODEL];
+pub const MODELS: &[Model] = &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>()];
+
+impl Model {
+    /// The model that `checkpoint` is of, and its plan.
+    ///
+    /// # Errors
+    /// [`ExportError::UnknownModel`], or [`ExportError::Mismatch`] if anything is missing, unknown or of another shape.
+    pub fn of(checkpoint: &Checkpoint, head_dim: usize) -> Result<(&'static Self, Plan), ExportError> {
+        let model = Self::recognise(checkpoint).ok_or_else(|| ExportError::UnknownModel {
+            checkpoint: checkpoint.name().to_owned(),
+            known: MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", "),
+            found: checkpoint.tensors().keys().cloned().collect(),
+        })?;
+        let plan = model.plan(checkpoint, head_dim)?;
+        let differences = model.differences(checkpoint, &plan);
+        if differences.is_empty() {
+            return Ok((model, plan));
+        }
+        let (checkpoint, model) = (checkpoint.name().to_owned(), model.name.to_owned());
+        Err(ExportError::Mismatch { checkpoint, model, differences })
+    }
+
+    /// The model that `checkpoint` claims to be of, whether or not its tensors fit.
+    pub fn recognise(checkpoint: &Checkpoint) -> Option<&'static Self> {
+        MODELS.iter().find(|model| model.detect(checkpoint))
+    }
+}

@@ -1,132 +1,79 @@
-//! What stands above the towers: projections into the shared space, matching and masked-word heads.
+//! What stands above the towers: projectors into the shared space, the heads of video-text matching and masked language
+//! modelling, and EgoTaskQA's answers.
 //!
-//! Not for towers. Invariant: heads compute in single precision in an int8 graph, for they are small and their results are
-//! what is compared.
+//! Not for towers. Heads compute in single precision in an int8 graph, for they are small and their results are what is
+//! compared.
 
+use crate::arch::{AnswerHeadConfig, FusionHeadsConfig, MLM_LAYER_NORM_EPS, Projector};
 use crate::export::graph::{Graph, Value};
-use crate::export::layers::{first, layer_norm, linear, linear_unbiased};
-use crate::export::sizes::{Layout, Sizes};
+use crate::export::layers::{first, layer_norm, linear, linear_no_bias};
+use crate::export::onnx::Attribute;
 use crate::export::weights::Weight;
-use crate::export::{ExportError, onnx};
 
-use onnx::Attribute;
-
-/// Epsilon of the masked-word head's LayerNorm: transformers' default, not RoBERTa's.
-const MLM_EPS: f32 = 1e-12;
-
-/// From a tower's width to the space that both modalities share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Projection {
-    /// One map; the text's has a ReLU before it (EgoVLP, and EgoVLPv2's small projectors).
-    Linear {
-        /// Length of an embedding.
-        dim: usize,
-    },
-    /// Three maps with ReLU between, the first without bias (EgoVLPv2).
-    Mlp {
-        /// Length of the inner states.
-        inner: usize,
-        /// Length of an embedding.
-        dim: usize,
-    },
+/// From a tower's class token to the space that both modalities share.
+#[derive(Debug, Clone, Copy)]
+pub struct Projection {
+    /// What it is made of.
+    pub projector: Projector,
+    /// Dims of a class token.
+    pub embed_dim: usize,
 }
 
 impl Projection {
-    /// Reads the sizes off `vid_proj.*`.
-    pub fn read(sizes: &Sizes) -> Result<Self, ExportError> {
-        if sizes.tensors.contains_key("vid_proj.4.weight") {
-            let [dim, inner] = sizes.shape("vid_proj.4.weight")?;
-            return Ok(Self::Mlp { inner, dim });
-        }
-        let [dim, _] = sizes.shape("vid_proj.0.weight")?;
-        Ok(Self::Linear { dim })
-    }
-
-    /// Length of an embedding.
+    /// Dims of an embedding.
     pub fn dim(self) -> usize {
-        match self {
-            Self::Linear { dim } | Self::Mlp { dim, .. } => dim,
-        }
+        self.projector.dim(self.embed_dim)
     }
 
-    /// Every tensor of both projections, for towers of `width`.
-    pub fn layout(self, layout: &mut Layout, width: usize) {
-        match self {
-            Self::Linear { dim } => {
-                layout.linear("txt_proj.1", dim, width);
-                layout.linear("vid_proj.0", dim, width);
-            }
-            Self::Mlp { inner, dim } => {
-                for name in ["txt_proj", "vid_proj"] {
-                    layout.matrix(&format!("{name}.0"), inner, width);
-                    layout.linear(&format!("{name}.2"), inner, inner);
-                    layout.linear(&format!("{name}.4"), dim, inner);
-                }
-            }
-        }
-    }
-
-    /// The embedding of a video's class token.
+    /// The embedding `[B, dim]` of a video's class token `[B, D]`.
     pub fn video(self, g: &mut Graph, class: &Value) -> Value {
-        g.precisely(|g| match self {
-            Self::Linear { .. } => linear(g, "vid_proj.0", class),
-            Self::Mlp { .. } => mlp(g, "vid_proj", class),
+        g.precisely(|g| match self.projector {
+            Projector::Small { .. } => linear(g, "vid_proj.0", class),
+            Projector::Full { .. } => mlp(g, "vid_proj", class),
+            Projector::None => class.clone(),
         })
     }
 
-    /// The embedding of a text's token, or of each.
+    /// The embedding `[.., dim]` of a text's token, or of each, `[.., D]`.
     pub fn text(self, g: &mut Graph, token: &Value) -> Value {
-        g.precisely(|g| match self {
-            Self::Linear { .. } => {
+        g.precisely(|g| match self.projector {
+            Projector::Small { .. } => {
                 let token = g.op("Relu", &[token], &[]);
                 linear(g, "txt_proj.1", &token)
             }
-            Self::Mlp { .. } => mlp(g, "txt_proj", token),
+            Projector::Full { .. } => mlp(g, "txt_proj", token),
+            Projector::None => token.clone(),
         })
     }
 
     /// Multiply-accumulates of one embedding.
-    pub fn macs(self, width: usize) -> u64 {
-        (match self {
-            Self::Linear { dim } => width * dim,
-            Self::Mlp { inner, dim } => width * inner + inner * inner + inner * dim,
+    pub fn macs(self) -> u64 {
+        (match self.projector {
+            Projector::Small { dim } => self.embed_dim * dim,
+            Projector::Full { dim, hidden_dim } => {
+                let hidden = hidden_dim.unwrap_or(dim);
+                self.embed_dim * hidden + hidden * hidden + hidden * dim
+            }
+            Projector::None => 0,
         }) as u64
     }
 }
 
 fn mlp(g: &mut Graph, name: &str, x: &Value) -> Value {
-    let x = linear_unbiased(g, &format!("{name}.0"), x);
+    let x = linear_no_bias(g, &format!("{name}.0"), x);
     let x = g.op("Relu", &[&x], &[]);
     let x = linear(g, &format!("{name}.2"), &x);
     let x = g.op("Relu", &[&x], &[]);
     linear(g, &format!("{name}.4"), &x)
 }
 
-/// EgoTaskQA's head on the fused class token: two maps with ReLU between, one number per answer.
+/// EgoTaskQA's head on the fused class token: two linear maps with ReLU between, one logit per answer.
 #[derive(Debug, Clone, Copy)]
-pub struct AnswerHead {
-    /// Answers to choose from.
-    pub answers: usize,
-}
+pub struct AnswerHead(pub AnswerHeadConfig);
 
 impl AnswerHead {
-    /// Reads the size off `projector_1.*`, if the checkpoint has it.
-    pub fn read(sizes: &Sizes) -> Result<Option<Self>, ExportError> {
-        if !sizes.tensors.contains_key("projector_1.weight") {
-            return Ok(None);
-        }
-        let [answers, _] = sizes.shape("projector_1.weight")?;
-        Ok(Some(Self { answers }))
-    }
-
-    /// Every tensor of the head, for towers of `width`.
-    pub fn layout(self, layout: &mut Layout, width: usize) {
-        layout.linear("projector_1", self.answers, width);
-        layout.linear("projector_2", self.answers, self.answers);
-    }
-
-    /// Logits `[B, answers]` of a fused class token.
-    pub fn answers(g: &mut Graph, class: &Value) -> Value {
+    /// Logits `[B, num_answers]` of a fused class token `[B, D]`.
+    pub fn forward(g: &mut Graph, class: &Value) -> Value {
         g.precisely(|g| {
             let x = linear(g, "projector_1", class);
             let x = g.op("Relu", &[&x], &[]);
@@ -135,39 +82,22 @@ impl AnswerHead {
     }
 }
 
-/// EgoVLPv2's heads on the fused towers: does the text belong to the video, and which words are behind the masks.
+/// EgoVLPv2's heads on the fused towers: video-text matching and masked language modelling.
 #[derive(Debug, Clone, Copy)]
-pub struct FusionHeads {
-    /// Length of a token.
-    pub width: usize,
-    /// Words of the vocabulary.
-    pub vocabulary: usize,
-}
+pub struct FusionHeads(pub FusionHeadsConfig);
 
-/// What [`FusionHeads::matching`] gives.
-pub struct Matching {
-    /// `[B, width]`: the video's class token after `cross_modal_video_transform`, the QFVS feature.
+/// What [`FusionHeads::vtm`] gives.
+pub struct Vtm {
+    /// `[B, D]`: the video's class token after `cross_modal_video_transform`, the QFVS feature.
     pub video: Value,
     /// `[B, 2]`: not matched, matched.
     pub logits: Value,
 }
 
 impl FusionHeads {
-    /// Every tensor of the heads.
-    pub fn layout(&self, layout: &mut Layout) {
-        let width = self.width;
-        for name in ["text_transform", "video_transform", "text_pooler.dense", "video_pooler.dense"] {
-            layout.linear(&format!("cross_modal_{name}"), width, width);
-        }
-        layout.linear("mlm_score.transform.dense", width, width);
-        layout.norm("mlm_score.transform.LayerNorm", width);
-        layout.matrix("mlm_score.decoder", self.vocabulary, width);
-        layout.bias("mlm_score", self.vocabulary);
-        layout.linear("itm_score.fc", 2, 2 * width);
-    }
-
-    /// The match of video `class` (`[B, width]`) and `text` (`[B, L, width]`): text first in the last map.
-    pub fn matching(&self, g: &mut Graph, class: &Value, text: &Value) -> Matching {
+    /// Video-text matching of a video's `class` token `[B, D]` and a `text` `[B, L, D]`: `itm_score` takes the text
+    /// first.
+    pub fn vtm(&self, g: &mut Graph, class: &Value, text: &Value) -> Vtm {
         g.precisely(|g| {
             let text = first(g, text);
             let text = linear(g, "cross_modal_text_transform", &text);
@@ -181,29 +111,29 @@ impl FusionHeads {
                 x
             });
             let both = g.op("Concat", &[&text, &pooled], &[("axis", Attribute::Int(-1))]);
-            Matching { video, logits: linear(g, "itm_score.fc", &both) }
+            Vtm { video, logits: linear(g, "itm_score.fc", &both) }
         })
     }
 
-    /// `[B, width]`: a video's class token as the match sees it.
+    /// `[B, D]`: a video's class token as video-text matching takes it.
     pub fn video_transform(g: &mut Graph, class: &Value) -> Value {
         g.precisely(|g| linear(g, "cross_modal_video_transform", class))
     }
 
-    /// Logits `[B, L, vocabulary]` of the word behind each token of `text`.
-    pub fn words(&self, g: &mut Graph, text: &Value) -> Value {
+    /// Masked language modelling: logits `[B, L, vocab_size]` of the token at each position of `text` `[B, L, D]`.
+    pub fn mlm(&self, g: &mut Graph, text: &Value) -> Value {
         let x = linear(g, "cross_modal_text_transform", text);
         let x = linear(g, "mlm_score.transform.dense", &x);
         let x = g.op("Gelu", &[&x], &[]);
-        let x = layer_norm(g, "mlm_score.transform.LayerNorm", MLM_EPS, &x);
-        let logits = linear_unbiased(g, "mlm_score.decoder", &x);
+        let x = layer_norm(g, "mlm_score.transform.LayerNorm", MLM_LAYER_NORM_EPS, &x);
+        let logits = linear_no_bias(g, "mlm_score.decoder", &x);
         let bias = g.weight(Weight::plain("mlm_score.bias"));
         g.op("Add", &[&logits, &bias], &[])
     }
 
-    /// Multiply-accumulates of a match, and of the words behind `length` tokens.
+    /// Multiply-accumulates of video-text matching, and of masked language modelling of `length` tokens.
     pub fn macs(&self, length: usize) -> (u64, u64) {
-        let (width, vocabulary) = (self.width, self.vocabulary);
-        ((4 * width * width + 4 * width) as u64, (length * (2 * width * width + width * vocabulary)) as u64)
+        let FusionHeadsConfig { embed_dim: dim, vocab_size } = self.0;
+        ((4 * dim * dim + 4 * dim) as u64, (length * (2 * dim * dim + dim * vocab_size)) as u64)
     }
 }

@@ -25,7 +25,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use egofx::checkpoint::{
-    Checkpoint, CheckpointError, Container, Dtype, Parameter, Tensor, TensorInfo, write_safetensors, write_torch,
+    Checkpoint, CheckpointError, Container, Dtype, Init, ParamSpec, Tensor, TensorInfo, write_safetensors, write_torch,
 };
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -452,8 +452,10 @@ fn no_damaged_byte_and_no_cut_brings_the_reader_down() {
 
 #[test]
 fn seeded_weights_are_made_when_they_are_read() {
-    let parameter =
-        |name: &str, shape: &[usize], mean| Parameter { name: name.into(), shape: shape.into(), mean, std: 0.02 };
+    let parameter = |name: &str, shape: &[usize], mean| {
+        let init = Init { mean, std: 0.02 };
+        ParamSpec { name: name.into(), shape: shape.into(), init }
+    };
     let make =
         |seed| Checkpoint::seeded("random", seed, vec![parameter("w", &[3, 4], 0.0), parameter("norm", &[4], 1.0)]);
     let checkpoint = make(1);

@@ -153,10 +153,9 @@ fn requests_that_cannot_be_met_are_refused() {
     let shop = shop();
     let tiny = tiny().display().to_string();
     let heads = "which heads of 24 do not divide: see --head-size";
-    let message = format!("egovlp_tiny.pth is no egovlp checkpoint: its tokens have 32 numbers, {heads}");
+    let message = format!("egovlp_tiny.pth is no egovlp checkpoint: its tokens have 32 dims, {heads}");
     refused(&shop, &format!("{tiny} --head-size 24"), &message);
-    let message =
-        "egovlp_tiny.pth is no egovlp checkpoint: its tokens have 32 numbers, which heads of 64 do not divide";
+    let message = "egovlp_tiny.pth is no egovlp checkpoint: its tokens have 32 dims, which heads of 64 do not divide";
     refused(&shop, &tiny, &format!("{message}: see --head-size"));
     refused(&shop, "--random egovlp3 --tiny", "unknown model \"egovlp3\" (known: egovlp, egovlpv2)");
     shop.egofx("export --out out").ends_with(2).says(&["<CHECKPOINT>"]);

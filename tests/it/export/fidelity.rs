@@ -84,7 +84,7 @@ fn rows(backbone: &mut impl Backbone, clips: &[Clip]) -> Array2<f32> {
 
 fn export(model: &str, folder: &Path) {
     let model = MODELS.iter().find(|known| known.name == model).unwrap();
-    let checkpoint = Checkpoint::seeded("random", 1, (model.sized)(Scale::Tiny).layout.parameters);
+    let checkpoint = Checkpoint::seeded("random", 1, model.sized(Scale::Tiny).parameters);
     let options =
         Options { head_size: 16, further: vec![Arithmetic::Int8], debug: false, licence: "MIT".into(), force: false };
     export::export(&checkpoint, &options, &judge(), folder).unwrap();

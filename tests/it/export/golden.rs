@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use egofx::backbone::{Feed, Outputs};
-use egofx::checkpoint::{Checkpoint, Parameter, Tensor};
+use egofx::checkpoint::{Checkpoint, Init, ParamSpec, Tensor};
 use egofx::export::{self, Options};
 use tempfile::TempDir;
 
@@ -334,8 +334,8 @@ fn the_lower_half_of_the_video_tower_gives_its_class_token() {
 #[test]
 fn checkpoints_fine_tuned_on_egotaskqa_have_an_answer_head() {
     let work = tempfile::tempdir().unwrap();
-    let parameter =
-        |name: &str, shape: &[usize]| Parameter { name: name.into(), shape: shape.into(), mean: 0.0, std: 0.3 };
+    let init = Init { mean: 0.0, std: 0.3 };
+    let parameter = |name: &str, shape: &[usize]| ParamSpec { name: name.into(), shape: shape.into(), init };
     let head = Checkpoint::seeded(
         "answers",
         1,

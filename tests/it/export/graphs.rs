@@ -185,8 +185,8 @@ fn temporal_tables_are_cut_continued_and_stretched_as_the_original_loads_them() 
 #[test]
 fn the_published_models_have_the_published_numbers_of_parameters() {
     let sizes = |model: &Model| {
-        let plan = (model.sized)(Scale::Full);
-        (model.name, plan.layout.parameters.len(), plan.parameters())
+        let plan = model.sized(Scale::Full);
+        (model.name, plan.parameters.len(), plan.num_parameters())
     };
     let found: Vec<_> = MODELS.iter().map(sizes).collect();
     assert_eq!(found, [("egovlp", 327, 180_934_400), ("egovlpv2", 557, 381_611_623)]);

@@ -94,7 +94,7 @@ fn cases() -> Cases {
 
 /// The part of an exported video graph that comes before its tower: frames of 256x256 to `[B * F, 3, 224, 224]`.
 fn pixel_graph(folder: &Path) -> GraphSession {
-    let parameters = (MODELS[0].sized)(Scale::Tiny).layout.parameters;
+    let parameters = MODELS[0].sized(Scale::Tiny).parameters;
     let checkpoint = Checkpoint::seeded("random", 1, parameters);
     let options = Options { head_size: 16, further: vec![], debug: false, licence: "MIT".into(), force: false };
     export::export(&checkpoint, &options, &judge(), folder).unwrap();

@@ -1,0 +1,106 @@
+//! What every backbone says of itself.
+//!
+//! To add one: a config of its sizes in a file beside this one, an implementation of [`Architecture`] for it, its
+//! graphs in `export::models`. CONTRIBUTING has the steps.
+
+use std::collections::BTreeMap;
+
+use super::error::{ConfigError, ShapeError};
+use super::shapes::Shapes;
+use crate::checkpoint::{ParamSpec, TensorInfo};
+
+/// The architecture of one backbone, at some size.
+pub trait Architecture: Clone + Send + Sync + 'static {
+    /// Its name, with which the names of its graphs begin.
+    const NAME: &'static str;
+    /// Its publication and the repository whose state dicts it reads.
+    const ABOUT: &'static str;
+    /// Tensors that all its state dicts have, and those of no other architecture.
+    const SIGNATURE_TENSORS: &'static [&'static str];
+    /// Buffers that a state dict may hold and no computation reads.
+    const BUFFERS: &'static [&'static str];
+
+    /// The published sizes.
+    fn published() -> Self;
+
+    /// Sizes for trying things out: tokens of 32 values, the published depth.
+    fn tiny() -> Self;
+
+    /// Whether a network has such sizes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first key that no network has.
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// The sizes that a state dict has. `head_dim`, the values of one attention head, is in no tensor's shape
+    /// (published: 64). What no shape tells at all (dropout, first weights) is as published.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if a tensor from which a size is read is not there or has no such shape, or if sizes contradict
+    /// each other.
+    fn from_shapes(shapes: &Shapes, head_dim: usize) -> Result<Self, ShapeError>;
+
+    /// Every tensor of the state dict, buffers aside.
+    fn parameters(&self) -> Vec<ParamSpec>;
+
+    /// Whether these tensors claim to be of this architecture, whether or not their shapes fit.
+    fn detect(tensors: &BTreeMap<String, TensorInfo>) -> bool {
+        Self::SIGNATURE_TENSORS.iter().all(|name| tensors.contains_key(*name))
+    }
+
+    /// Values in all parameters.
+    fn num_parameters(&self) -> usize {
+        self.parameters().iter().map(ParamSpec::elements).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{AnswerHeadConfig, EgoVlpConfig, EgoVlpV2Config, Projector};
+    use crate::checkpoint::Dtype;
+
+    fn tensors(config: &impl Architecture) -> BTreeMap<String, TensorInfo> {
+        let info = |p: ParamSpec| (p.name, TensorInfo { dtype: Dtype::F32, shape: p.shape });
+        config.parameters().into_iter().map(info).collect()
+    }
+
+    #[track_caller]
+    fn read_back<A: Architecture + PartialEq + std::fmt::Debug>(config: &A, head_dim: usize) {
+        config.check().unwrap();
+        let tensors = tensors(config);
+        assert!(A::detect(&tensors));
+        assert_eq!(tensors.len(), config.parameters().len(), "no name stands twice");
+        let shapes = Shapes { checkpoint: "some.pth", architecture: A::NAME, tensors: &tensors };
+        assert_eq!(A::from_shapes(&shapes, head_dim).as_ref(), Ok(config));
+    }
+
+    #[test]
+    fn sizes_are_read_back_off_the_shapes_of_the_parameters() {
+        read_back(&EgoVlpConfig::published(), 64);
+        read_back(&EgoVlpConfig::tiny(), 16);
+        read_back(&EgoVlpV2Config::published(), 64);
+        let full = Projector::Full { dim: 5, hidden_dim: Some(6) };
+        for (projector, num_fused_layers) in [(full, 0), (Projector::Small { dim: 3 }, 12), (Projector::full(7), 1)] {
+            let answers = (num_fused_layers == 1).then_some(AnswerHeadConfig { num_answers: 9 });
+            read_back(&EgoVlpV2Config { projector, num_fused_layers, answers, ..EgoVlpV2Config::tiny() }, 16);
+        }
+    }
+
+    #[test]
+    fn a_state_dict_is_of_one_architecture() {
+        assert!(!EgoVlpV2Config::detect(&tensors(&EgoVlpConfig::tiny())));
+        assert!(!EgoVlpConfig::detect(&tensors(&EgoVlpV2Config::tiny())));
+    }
+
+    #[test]
+    fn towers_that_contradict_each_other_are_refused() {
+        let mut tensors = tensors(&EgoVlpV2Config::tiny());
+        tensors.remove("text_model.encoder.layer.6.alpha_t2i").unwrap();
+        let shapes = Shapes { checkpoint: "some.pth", architecture: "egovlpv2", tensors: &tensors };
+        let error = EgoVlpV2Config::from_shapes(&shapes, 16).unwrap_err().to_string();
+        let [video, text] = [6, 5].map(|fused| format!("embed_dim 32, depth 12, {fused} fused"));
+        let why = format!("the video tower has {video}; the text tower {text}");
+        assert_eq!(error, format!("some.pth is no egovlpv2 checkpoint: {why}"));
+    }
+}
