@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings};
+use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Config, Projector, TextConfig, TimeInit, VideoConfig};
 use egofx_train::device::{Choice, find};
 use egofx_train::losses::{classification, cosine, egonce, mlm_loss};
 use egofx_train::optimizer::{LrMult, Optimizer, OptimizerKind, OptimizerSettings, ParamGroup};
@@ -33,7 +33,7 @@ const TOKENS: i64 = 16;
 
 /// What is computed, and how.
 struct Case {
-    settings: EgoVlpV2Settings,
+    settings: EgoVlpV2Config,
     batch: i64,
     precision: Option<Precision>,
     activation_checkpointing: bool,
@@ -43,43 +43,41 @@ struct Case {
 impl Case {
     fn of(device: Device) -> Self {
         let is_full = device != Device::Cpu;
-        let pick = |full: i64, small: i64| if is_full { full } else { small };
-        let (width, depth, hidden) = (pick(768, 192), pick(12, 6), pick(3072, 768));
-        let video = VideoSettings {
-            image: pick(224, 96),
-            patch: 16,
-            width,
+        let pick = |full: usize, small: usize| if is_full { full } else { small };
+        let (embed_dim, depth, mlp_dim) = (pick(768, 192), pick(12, 6), pick(3072, 768));
+        let video = VideoConfig {
+            image_size: pick(224, 96),
+            patch_size: 16,
+            embed_dim,
             depth,
-            heads: pick(12, 4),
-            hidden,
-            frames: FRAMES,
+            num_heads: pick(12, 4),
+            mlp_dim,
+            num_frames: FRAMES as usize,
             time_init: TimeInit::Rand,
             initializer_range: 0.02,
         };
-        let text = TextSettings {
-            vocabulary: pick(50265, 2000),
-            positions: pick(514, 34),
-            width,
-            layers: depth,
-            heads: pick(12, 4),
-            hidden,
+        let text = TextConfig {
+            embed_dim,
+            num_heads: pick(12, 4),
+            mlp_dim,
             // Both sides have the same loss without it.
             dropout: 0.0,
-            initializer_range: 0.02,
+            ..TextConfig::base(pick(50265, 2000), pick(514, 34), depth)
         };
-        let projector = Projector::Full { width: pick(4096, 512) };
-        let settings = EgoVlpV2Settings { video, text, projector, fused: depth / 2, gate: 0.5 };
+        let (projector, num_fused_layers) = (Projector::full(pick(4096, 512)), depth / 2);
+        let settings =
+            EgoVlpV2Config { video, text, projector, num_fused_layers, cross_attn_gate_init: 0.5, answers: None };
         let precision = is_full.then_some(Precision::Bf16);
-        Self { settings, batch: pick(32, 8), precision, activation_checkpointing: is_full, device }
+        Self { settings, batch: pick(32, 8) as i64, precision, activation_checkpointing: is_full, device }
     }
 
     /// Multiplications and additions of a step: three passes through both towers, forward once and backward twice.
     fn operations(&self) -> f64 {
-        let EgoVlpV2Settings { video, text, fused, .. } = &self.settings;
-        let [width, hidden, depth, fused] = [video.width, video.hidden, video.depth, *fused].map(|n| n as f64);
-        let (patches, words, frames) = (video.patches() as f64, TOKENS as f64, FRAMES as f64);
+        let EgoVlpV2Config { video, text, num_fused_layers: fused, .. } = &self.settings;
+        let [width, hidden, depth, fused] = [video.embed_dim, video.mlp_dim, video.depth, *fused].map(|n| n as f64);
+        let (patches, words, frames) = (video.num_patches() as f64, TOKENS as f64, FRAMES as f64);
         let tokens = 1.0 + frames * patches;
-        let pixels = 3.0 * (video.patch * video.patch) as f64;
+        let pixels = 3.0 * (video.patch_size * video.patch_size) as f64;
         // Two attentions of four maps each, and the MLP.
         let block = tokens * (8.0 * width * width + 2.0 * width * hidden)
             + 2.0 * tokens * width * (patches + frames + 2.0)
@@ -91,7 +89,7 @@ impl Case {
             + tokens * 2.0 * width * width
             + 4.0 * tokens * words * width;
         let pass = depth * (block + layer) + tokens * pixels * width;
-        let heads = words * width * (width + text.vocabulary as f64);
+        let heads = words * width * (width + text.vocab_size as f64);
         2.0 * 3.0 * self.batch as f64 * (3.0 * pass + 2.0 * fused * meeting + heads)
     }
 }
@@ -109,9 +107,9 @@ fn main() -> Fallible<()> {
     let own = used_mib(case.device);
     let settings = json!({
         "depth": case.settings.video.depth,
-        "heads": case.settings.video.heads,
-        "fused": case.settings.fused,
-        "patch": case.settings.video.patch,
+        "heads": case.settings.video.num_heads,
+        "fused": case.settings.num_fused_layers,
+        "patch": case.settings.video.patch_size,
         "recompute": case.activation_checkpointing,
         "bf16": case.precision.is_some(),
         "device": if case.device == Device::Cpu { "cpu" } else { "cuda" },
@@ -141,9 +139,9 @@ fn report(case: &Case, rounds: &[(f64, f64)]) {
         (median(rounds.iter().map(|round| rate(round.0))), median(rounds.iter().map(|round| rate(round.1))));
     let ratios: Vec<f64> = rounds.iter().map(|round| round.1 / round.0).collect();
     let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-    let VideoSettings { width, depth, image, .. } = case.settings.video;
+    let VideoConfig { embed_dim, depth, image_size, .. } = case.settings.video;
     println!(
-        "EgoVLPv2, width {width}, depth {depth}, {FRAMES} frames of {image}, batch {}, {:?}",
+        "EgoVLPv2, embed_dim {embed_dim}, depth {depth}, {FRAMES} frames of {image_size}, batch {}, {:?}",
         case.batch, case.device
     );
     println!("clips per second: {ours:.1} here, {theirs:.1} in PyTorch; ratio {:.2}", median(ratios.iter().copied()));
@@ -232,11 +230,11 @@ impl<'c> Ours<'c> {
             let sim = cosine(&texts, &self.model.video(frames, true));
             let egonce_loss = egonce(&sim, &self.get("positives").ne(0), 0.05);
             let fused = self.model.fused(frames, self.get("hidden_ids"), mask, true);
-            let words = mlm_loss(&self.model.words(&fused), self.get("hidden_labels"));
+            let words = mlm_loss(&self.model.mlm(&fused), self.get("hidden_labels"));
             let [video, text] = ["video_index", "text_index"].map(|name| self.get(name));
             let row = |rows: &Tensor, index: &Tensor| rows.index_select(0, index);
             let fused = self.model.fused(&row(frames, video), &row(ids, text), &row(mask, text), true);
-            Ok(egonce_loss + words + 2.0 * classification(&self.model.matching(&fused), self.get("match")))
+            Ok(egonce_loss + words + 2.0 * classification(&self.model.vtm(&fused), self.get("match")))
         })?)
     }
 
@@ -259,11 +257,11 @@ impl<'c> Ours<'c> {
 
 /// A batch as EgoClip's are: sentences of different lengths, a hidden word in seven, half of the pairs right.
 fn batch(case: &Case) -> Vec<(&'static str, Tensor)> {
-    let (int, count, image) = ((Kind::Int64, Device::Cpu), case.batch, case.settings.video.image);
+    let (int, count, image) = ((Kind::Int64, Device::Cpu), case.batch, case.settings.video.image_size as i64);
     let lengths = Tensor::from_slice(&(0..count).map(|row| TOKENS - row % 8).collect::<Vec<_>>());
     let mask = Tensor::arange(TOKENS, int).lt_tensor(&lengths.unsqueeze(1)).to_kind(Kind::Int64);
     // Above all specials; padding is 1.
-    let ids = Tensor::randint_low(10, case.settings.text.vocabulary, [count, TOKENS], int);
+    let ids = Tensor::randint_low(10, case.settings.text.vocab_size as i64, [count, TOKENS], int);
     let ids: Tensor = &ids * &mask + mask.eq(0).to_kind(Kind::Int64);
     let is_hidden = Tensor::arange(count * TOKENS, int).view([count, TOKENS]).remainder(7).eq(3) * mask.ne(0);
     let rows = Tensor::arange(count, int);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use egofx::arch::{CheckpointFormat, Differences, Matched};
 use egofx::checkpoint as files;
 use egofx::checkpoint::{CheckpointError, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -245,33 +246,38 @@ impl Saved {
 /// file cannot be read.
 pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), TrainError> {
     let file = files::Checkpoint::open(path)?;
-    let prefix = "model.";
     // A checkpoint of ours has the optimiser beside the weights.
-    let ours = file.tensors().keys().any(|name| name.starts_with(prefix));
-    if ours {
+    if file.tensors().keys().any(|name| name.starts_with("model.")) {
         check_digest(path, &file, &header(path)?)?;
     }
-    let in_file = |name: &str| if ours { format!("{prefix}{name}") } else { name.to_owned() };
-    let mut wrong = Vec::new();
-    for (name, tensor) in into {
-        let (expected, found) = (info(tensor)?.shape, file.tensors().get(&in_file(name)));
-        match found {
-            None => wrong.push(format!("{name} is missing")),
-            Some(found) if found.shape != expected => {
-                wrong.push(format!("{name} is {:?}, expected {expected:?}", found.shape));
-            }
-            Some(_) => {}
-        }
-    }
-    let known = |name: &&String| into.contains_key(name.as_str());
-    let unknown = file.tensors().keys().filter(|name| !ours && !known(name));
-    wrong.extend(unknown.map(|name| format!("{name} is unknown")));
-    refuse(path, head, &wrong)?;
-    into.iter().try_for_each(|(name, tensor)| overwrite(tensor, &file.read(&in_file(name))?))
+    let matched = matched(path, &file, (&CheckpointFormat::run(), head), &[], into)?;
+    matched.sources.iter().try_for_each(|(name, stored)| overwrite(&into[name], &file.read(stored)?))
+}
+
+/// Which tensors of a `file` of some format those of the network `into` are taken from; `about` says what it should be.
+///
+/// # Errors
+/// [`TrainError::Weights`] with the names that are missing, of other shapes or unknown.
+pub(crate) fn matched(
+    path: &Path,
+    file: &files::Checkpoint,
+    (format, about): (&CheckpointFormat, &str),
+    fresh: &[&str],
+    into: &Tensors,
+) -> Result<Matched, TrainError> {
+    let shape = |tensor: &Tensor| tensor.size().iter().map(|&size| size as usize).collect::<Vec<usize>>();
+    let shapes: BTreeMap<&str, Vec<usize>> = into.iter().map(|(name, tensor)| (name.as_str(), shape(tensor))).collect();
+    let expected: Vec<(&str, &[usize])> = shapes.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
+    let matched = format.matched(file.tensors(), &expected, fresh);
+    let Differences { missing, unknown, shapes: misfits } = &matched.differences;
+    let missing = missing.iter().map(|name| format!("{name} {:?} is missing", shapes[name.as_str()]));
+    let unknown = unknown.iter().map(|name| format!("{name} is unknown"));
+    refuse(path, about, &unknown.chain(missing).chain(misfits.iter().cloned()).collect::<Vec<_>>())?;
+    Ok(matched)
 }
 
 /// [`TrainError::Weights`] with the first of what is `wrong` with a file as the weights of `head`; nothing if nothing is.
-pub(crate) fn refuse(path: &Path, head: &str, wrong: &[String]) -> Result<(), TrainError> {
+fn refuse(path: &Path, head: &str, wrong: &[String]) -> Result<(), TrainError> {
     if wrong.is_empty() {
         return Ok(());
     }
@@ -384,7 +390,7 @@ mod tests {
         let other = Tensors::from([("v".into(), wanted["w"].shallow_clone())]);
         write(&plain, &other, &BTreeMap::new()).unwrap();
         let error = load_weights(&plain, "vslnet", &wanted).unwrap_err().to_string();
-        assert!(error.ends_with("w is missing, v is unknown"), "{error}");
+        assert!(error.ends_with("v is unknown, w [1, 2] is missing"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod behaviour;
 pub mod device;
 pub mod error;
 pub mod native;
+pub mod nn;
 pub mod precision;
 pub mod rng;
 pub mod tensors;

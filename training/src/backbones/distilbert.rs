@@ -2,42 +2,41 @@
 //!
 //! Not for tokenizing. Invariant: norms come after the residual sums, with an epsilon of 1e-12.
 
+use egofx::arch::TextConfig;
+use egofx::arch::distilbert::{LAYER_NORM_EPS, PAD_ID};
 use tch::Tensor;
 use tch::nn::{self, Module};
 
-use super::layers::{First, Mlp, Shared, Table, attend, keys_that_count, linear, norm, run_one};
-use super::settings::TextSettings;
-
-/// Of every layer norm.
-const EPS: f64 = 1e-12;
-/// The token that fills up.
-const PAD: i64 = 0;
+use super::blocks::{Shared, run_one};
+use crate::nn::{Embedding, Mlp, WeightInit, attention, key_mask, layer_norm, linear};
 
 #[derive(Debug)]
 pub(super) struct DistilBert {
-    words: Table,
-    positions: Table,
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
     norm: nn::LayerNorm,
     layers: Vec<Shared<Layer>>,
     dropout: f64,
 }
 
 impl DistilBert {
-    pub fn new(path: &nn::Path, settings: &TextSettings) -> Self {
-        let (embeddings, width, spread) = (path / "embeddings", settings.width, settings.initializer_range);
-        let layer = |i| Shared::new(Layer::new(&(path / "transformer" / "layer" / i), settings));
+    pub fn new(path: &nn::Path, config: &TextConfig) -> Self {
+        let (embeddings, dim, std) = (path / "embeddings", config.embed_dim as i64, config.initializer_range);
+        let (vocab_size, positions) = (config.vocab_size as i64, config.max_position_embeddings as i64);
+        let table = |name: &str, rows, pad| Embedding::new(&(&embeddings / name), [rows, dim], std, pad);
+        let layer = |i| Shared::new(Layer::new(&(path / "transformer" / "layer" / i), config));
         Self {
-            words: Table::new(&(&embeddings / "word_embeddings"), [settings.vocabulary, width], spread, Some(PAD)),
-            positions: Table::new(&(&embeddings / "position_embeddings"), [settings.positions, width], spread, None),
-            norm: norm(&embeddings / "LayerNorm", width, EPS),
-            layers: (0..settings.layers).map(layer).collect(),
-            dropout: settings.dropout,
+            word_embeddings: table("word_embeddings", vocab_size, Some(PAD_ID)),
+            position_embeddings: table("position_embeddings", positions, None),
+            norm: layer_norm(&embeddings / "LayerNorm", dim, LAYER_NORM_EPS),
+            layers: (0..config.depth).map(layer).collect(),
+            dropout: config.dropout,
         }
     }
 
-    /// The last hidden state `[B, L, W]` of `ids` and `mask` `[B, L]`.
+    /// The last hidden state `[B, L, D]` of `ids` and `mask` `[B, L]`.
     pub fn forward(&self, ids: &Tensor, mask: &Tensor, train: bool, recompute: bool) -> Tensor {
-        let mask = keys_that_count(mask);
+        let mask = key_mask(mask);
         let layer = |x: Tensor, layer: &Shared<Layer>| {
             let layer = layer.clone();
             run_one(recompute, &[&x, &mask], move |x| layer.with(|layer| layer.forward(&x[0], &x[1], train)))
@@ -46,43 +45,45 @@ impl DistilBert {
     }
 
     fn embed(&self, ids: &Tensor, train: bool) -> Tensor {
-        let sum = self.words.rows(ids) + self.positions.first(ids.size()[1]);
+        let sum = self.word_embeddings.rows(ids) + self.position_embeddings.first(ids.size()[1]);
         self.norm.forward(&sum).dropout(self.dropout, train)
     }
 }
 
 #[derive(Debug)]
 struct Layer {
+    /// Of queries, keys and values.
     maps: [nn::Linear; 3],
     out: nn::Linear,
     attention_norm: nn::LayerNorm,
     mlp: Mlp,
     norm: nn::LayerNorm,
-    heads: i64,
+    num_heads: i64,
     dropout: f64,
 }
 
 impl Layer {
-    fn new(path: &nn::Path, settings: &TextSettings) -> Self {
-        let TextSettings { width, heads, hidden, dropout, .. } = *settings;
-        let (attention, ffn) = (path / "attention", path / "ffn");
-        let map = |name: &str| linear(&attention / name, width, width, First::Normal(settings.initializer_range));
+    fn new(path: &nn::Path, config: &TextConfig) -> Self {
+        let [dim, mlp_dim] = [config.embed_dim, config.mlp_dim].map(|size| size as i64);
+        let (self_attn, ffn, init) = (path / "attention", path / "ffn", WeightInit::Normal(config.initializer_range));
+        let map = |name: &str| linear(&self_attn / name, dim, dim, init);
         Self {
             maps: ["q_lin", "k_lin", "v_lin"].map(map),
             out: map("out_lin"),
-            attention_norm: norm(path / "sa_layer_norm", width, EPS),
-            mlp: Mlp::new([&ffn / "lin1", &ffn / "lin2"], [width, hidden], First::Normal(settings.initializer_range)),
-            norm: norm(path / "output_layer_norm", width, EPS),
-            heads,
-            dropout,
+            attention_norm: layer_norm(path / "sa_layer_norm", dim, LAYER_NORM_EPS),
+            mlp: Mlp::new([&ffn / "lin1", &ffn / "lin2"], [dim, mlp_dim], init),
+            norm: layer_norm(path / "output_layer_norm", dim, LAYER_NORM_EPS),
+            num_heads: config.num_heads as i64,
+            dropout: config.dropout,
         }
     }
 
+    /// `x` `[B, L, D]` after the layer; `mask` is a [`key_mask`].
     fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         let [q, k, v] = [0, 1, 2].map(|i| self.maps[i].forward(x));
         let dropout = if train { self.dropout } else { 0.0 };
-        let mixed = self.out.forward(&attend([&q, &k, &v], self.heads, Some(mask), dropout));
-        let x = self.attention_norm.forward(&(x + mixed));
+        let context = self.out.forward(&attention([&q, &k, &v], self.num_heads, Some(mask), dropout));
+        let x = self.attention_norm.forward(&(x + context));
         self.norm.forward(&(&x + self.mlp.forward(&x).dropout(self.dropout, train)))
     }
 }

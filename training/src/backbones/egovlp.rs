@@ -3,17 +3,17 @@
 //! Not for losses. Invariant: names are those of the original state dict, and a text's embedding does not depend on how
 //! far its batch is padded, beyond rounding.
 
+use egofx::arch::{Architecture, ConfigError, EgoVlpConfig, Projector, VideoConfig};
 use tch::{Tensor, nn};
 
+use super::blocks::{Fusion, class_token};
 use super::distilbert::DistilBert;
 use super::error::{BackboneError, check_frames, check_text};
 use super::heads::Projection;
-use super::layers::{Fusion, first};
-use super::settings::{EgoVlpSettings, Projector, VideoSettings, positive};
 use super::video::VideoTower;
 
 /// Of the video tower's norms.
-const EPS: f64 = 1e-6;
+const EPS: f64 = EgoVlpConfig::VIDEO_LAYER_NORM_EPS;
 
 /// EgoVLP.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct EgoVlp {
     text_model: DistilBert,
     video_projection: Projection,
     text_projection: Projection,
-    settings: EgoVlpSettings,
+    config: EgoVlpConfig,
     recompute: bool,
 }
 
@@ -31,16 +31,15 @@ impl EgoVlp {
     /// what is in them again in the backward pass.
     ///
     /// # Errors
-    /// [`BackboneError::Setting`] for settings that no network has.
-    pub fn new(path: &nn::Path, settings: &EgoVlpSettings, recompute: bool) -> Result<Self, BackboneError> {
-        settings.check()?;
-        let projector = Projector::Small { width: settings.projection };
+    /// [`BackboneError::Config`] for sizes that no network has.
+    pub fn new(path: &nn::Path, config: &EgoVlpConfig, recompute: bool) -> Result<Self, BackboneError> {
+        config.check()?;
         Ok(Self {
-            video_model: VideoTower::new(&(path / "video_model"), &settings.video, EPS, Fusion::NONE),
-            text_model: DistilBert::new(&(path / "text_model"), &settings.text),
-            video_projection: Projection::video(path, settings.video.width, projector),
-            text_projection: Projection::text(path, settings.text.width, projector),
-            settings: settings.clone(),
+            video_model: VideoTower::new(&(path / "video_model"), &config.video, EPS, Fusion::NONE),
+            text_model: DistilBert::new(&(path / "text_model"), &config.text),
+            video_projection: Projection::video(path, config.video.embed_dim, config.projector()),
+            text_projection: Projection::text(path, config.text.embed_dim, config.projector()),
+            config: config.clone(),
             recompute,
         })
     }
@@ -50,7 +49,7 @@ impl EgoVlp {
     /// # Errors
     /// [`BackboneError::Shape`] and [`BackboneError::Type`].
     pub fn check_video(&self, frames: &Tensor) -> Result<(), BackboneError> {
-        check_clip(frames, &self.settings.video)
+        check_clip(frames, &self.config.video)
     }
 
     /// Whether [`text`](Self::text) takes `ids` and `mask`; ids themselves are not looked at.
@@ -58,30 +57,30 @@ impl EgoVlp {
     /// # Errors
     /// [`BackboneError::Shape`] and [`BackboneError::Type`].
     pub fn check_text(&self, ids: &Tensor, mask: &Tensor) -> Result<(), BackboneError> {
-        check_text(ids, mask, self.settings.text.positions)
+        check_text(ids, mask, self.config.text.max_position_embeddings)
     }
 
-    /// Embeddings `[B, D]` of texts, from `ids` and `mask` `[B, L]`.
+    /// Embeddings `[B, projection_dim]` of texts, from `ids` and `mask` `[B, L]`.
     pub fn text(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {
-        self.text_projection.forward(&first(&self.text_hidden(ids, mask, train)))
+        self.text_projection.forward(&class_token(&self.text_hidden(ids, mask, train)))
     }
 
-    /// The last hidden state `[B, L, W]` of texts.
+    /// The last hidden state `[B, L, D]` of texts.
     pub fn text_hidden(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         self.text_model.forward(ids, mask, train, self.recompute && train)
     }
 
-    /// Embeddings `[B, D]` of clips, from `frames` `[B, F, 3, image, image]`.
+    /// Embeddings `[B, projection_dim]` of clips, from `frames` `[B, F, 3, image_size, image_size]`.
     pub fn video(&self, frames: &Tensor, train: bool) -> Tensor {
         self.video_projection.forward(&self.video_class(frames, train))
     }
 
-    /// Class tokens `[B, W]` of clips, after the last norm.
+    /// Class tokens `[B, D]` of clips, after the last norm.
     pub fn video_class(&self, frames: &Tensor, train: bool) -> Tensor {
         self.video_model.class(frames, self.recompute && train)
     }
 
-    /// The embedded tokens of clips and those after each block, `[B, 1 + F * P, W]`.
+    /// The embedded tokens of clips and those after each block, `[B, 1 + F * P, D]`.
     pub fn video_states(&self, frames: &Tensor) -> Vec<Tensor> {
         self.video_model.states(frames)
     }
@@ -92,7 +91,7 @@ impl EgoVlp {
 pub struct EgoVlpClasses {
     video_model: VideoTower,
     classes: Projection,
-    settings: VideoSettings,
+    config: VideoConfig,
     recompute: bool,
 }
 
@@ -101,19 +100,14 @@ impl EgoVlpClasses {
     /// `vid_proj.0`.
     ///
     /// # Errors
-    /// [`BackboneError::Setting`] for settings that no network has.
-    pub fn new(
-        path: &nn::Path,
-        settings: &VideoSettings,
-        classes: i64,
-        recompute: bool,
-    ) -> Result<Self, BackboneError> {
-        settings.check()?;
-        positive([("classes", classes)])?;
+    /// [`BackboneError::Config`] for sizes that no network has.
+    pub fn new(path: &nn::Path, config: &VideoConfig, classes: i64, recompute: bool) -> Result<Self, BackboneError> {
+        config.check()?;
+        ConfigError::unless(classes > 0, "classes", classes as f64, "1 or more")?;
         Ok(Self {
-            video_model: VideoTower::new(&(path / "video_model"), settings, EPS, Fusion::NONE),
-            classes: Projection::video(path, settings.width, Projector::Small { width: classes }),
-            settings: settings.clone(),
+            video_model: VideoTower::new(&(path / "video_model"), config, EPS, Fusion::NONE),
+            classes: Projection::video(path, config.embed_dim, Projector::Small { dim: classes as usize }),
+            config: config.clone(),
             recompute,
         })
     }
@@ -123,16 +117,16 @@ impl EgoVlpClasses {
     /// # Errors
     /// [`BackboneError::Shape`] and [`BackboneError::Type`].
     pub fn check_video(&self, frames: &Tensor) -> Result<(), BackboneError> {
-        check_clip(frames, &self.settings)
+        check_clip(frames, &self.config)
     }
 
-    /// Logits `[B, classes]` of clips, from `frames` `[B, F, 3, image, image]`.
+    /// Logits `[B, classes]` of clips, from `frames` `[B, F, 3, image_size, image_size]`.
     pub fn logits(&self, frames: &Tensor, train: bool) -> Tensor {
         self.classes.forward(&self.video_model.class(frames, self.recompute && train))
     }
 }
 
-fn check_clip(frames: &Tensor, settings: &VideoSettings) -> Result<(), BackboneError> {
-    let most = settings.frames;
-    check_frames(frames, settings.image, |count| (1..=most).contains(&count), &format!("1 to {most}"))
+fn check_clip(frames: &Tensor, config: &VideoConfig) -> Result<(), BackboneError> {
+    let most = config.num_frames as i64;
+    check_frames(frames, config.image_size, |count| (1..=most).contains(&count), &format!("1 to {most}"))
 }

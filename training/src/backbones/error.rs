@@ -3,21 +3,15 @@
 //! Not for files of weights, nor for what libtorch says. Invariant: what passes here makes no operation of a network
 //! panic, token ids aside, which are not looked at.
 
+use egofx::arch::ConfigError;
 use tch::{Kind, Tensor};
 
 /// What is wrong with settings or a batch.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BackboneError {
-    /// A setting that no network has.
-    #[error("backbone: {name} = {found}, expected {expected}")]
-    Setting {
-        /// What it is called.
-        name: &'static str,
-        /// What was asked for.
-        found: f64,
-        /// What it may be.
-        expected: &'static str,
-    },
+    /// A size that no network has.
+    #[error("backbone: {0}")]
+    Config(#[from] ConfigError),
     /// A tensor of another shape than the network or its companions have.
     #[error("backbone: {name} has shape {found:?}, expected {expected}")]
     Shape {
@@ -40,15 +34,15 @@ pub enum BackboneError {
     },
 }
 
-/// Of frames `[B, F, 3, image, image]`; `fits` says which numbers of frames the network takes, `counts` says it in
-/// words.
+/// Of frames `[B, F, 3, image_size, image_size]`; `fits` says which numbers of frames the network takes, `counts` says
+/// it in words.
 pub(super) fn check_frames(
     frames: &Tensor,
-    image: i64,
+    image_size: usize,
     fits: impl Fn(i64) -> bool,
     counts: &str,
 ) -> Result<(), BackboneError> {
-    let found = frames.size();
+    let (found, image) = (frames.size(), image_size as i64);
     let holds = found.len() == 5 && found[0] > 0 && fits(found[1]) && found[2..] == [3, image, image];
     if !holds {
         let expected = format!("[B, {counts}, 3, {image}, {image}]");
@@ -58,9 +52,9 @@ pub(super) fn check_frames(
 }
 
 /// Of token ids and their mask `[B, L]`, at most `longest` tokens.
-pub(super) fn check_text(ids: &Tensor, mask: &Tensor, longest: i64) -> Result<(), BackboneError> {
+pub(super) fn check_text(ids: &Tensor, mask: &Tensor, longest: usize) -> Result<(), BackboneError> {
     let found = ids.size();
-    if found.len() != 2 || found[0] == 0 || !(1..=longest).contains(&found[1]) {
+    if found.len() != 2 || found[0] == 0 || !(1..=longest as i64).contains(&found[1]) {
         return Err(BackboneError::Shape { name: "ids", found, expected: format!("[B, 1 to {longest}]") });
     }
     if mask.size() != found {

@@ -1,16 +1,16 @@
-//! What stands above the towers: projections into the shared space, matching, masked words, answers.
+//! What stands above the towers: projectors into the shared space, video-text matching, masked language modelling,
+//! answers.
 //!
 //! Not for towers. Invariant: names are those of the original state dicts, whose numbers count the ReLUs between the
 //! maps.
 
+use egofx::arch::{MLM_LAYER_NORM_EPS, Projector, TextConfig};
 use tch::Tensor;
 use tch::nn::{self, Module};
 
-use super::layers::{First, first, linear, matrix, norm};
-use super::settings::{Projector, TextSettings};
+use super::blocks::class_token;
+use crate::nn::{WeightInit, layer_norm, linear, linear_no_bias};
 
-/// Of the masked-word head's norm: transformers' default, not RoBERTa's.
-const WORDS_EPS: f64 = 1e-12;
 /// Of the answer head.
 const ANSWER_DROPOUT: f64 = 0.2;
 
@@ -27,30 +27,33 @@ pub(super) enum Projection {
 
 impl Projection {
     /// Of a video's class token, at `vid_proj`.
-    pub fn video(path: &nn::Path, width: i64, projector: Projector) -> Self {
-        Self::new(&(path / "vid_proj"), width, projector, false)
+    pub fn video(path: &nn::Path, embed_dim: usize, projector: Projector) -> Self {
+        Self::new(&(path / "vid_proj"), embed_dim, projector, false)
     }
 
     /// Of a text's, at `txt_proj`.
-    pub fn text(path: &nn::Path, width: i64, projector: Projector) -> Self {
-        Self::new(&(path / "txt_proj"), width, projector, true)
+    pub fn text(path: &nn::Path, embed_dim: usize, projector: Projector) -> Self {
+        Self::new(&(path / "txt_proj"), embed_dim, projector, true)
     }
 
-    fn new(path: &nn::Path, width: i64, projector: Projector, is_text: bool) -> Self {
-        let uniform = First::Uniform;
+    fn new(path: &nn::Path, embed_dim: usize, projector: Projector, is_text: bool) -> Self {
+        let (embed_dim, init) = (embed_dim as i64, WeightInit::PyTorch);
         match projector {
-            Projector::Full { width: inner } => {
-                let [second, third] = [2, 4].map(|i| linear(path / i, inner, inner, uniform));
-                Self::Mlp { maps: [matrix(path / 0, width, inner, uniform), second, third] }
+            Projector::Full { dim, hidden_dim } => {
+                let (dim, hidden) = (dim as i64, hidden_dim.unwrap_or(dim) as i64);
+                // Drawn in this order.
+                let [second, third] =
+                    [(2, hidden), (4, dim)].map(|(i, outputs)| linear(path / i, hidden, outputs, init));
+                Self::Mlp { maps: [linear_no_bias(path / 0, embed_dim, hidden, init), second, third] }
             }
-            Projector::Small { width: dim } => {
-                Self::Linear { map: linear(path / i64::from(is_text), width, dim, uniform), is_text }
+            Projector::Small { dim } => {
+                Self::Linear { map: linear(path / i64::from(is_text), embed_dim, dim as i64, init), is_text }
             }
             Projector::None => Self::Identity,
         }
     }
 
-    /// `[.., W]` to `[.., D]`.
+    /// `[.., D]` to `[.., dim]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match self {
             Self::Linear { map, is_text: true } => map.forward(&x.relu()),
@@ -68,7 +71,7 @@ pub(super) struct FusionHeads {
     video_transform: nn::Linear,
     text_pooler: nn::Linear,
     video_pooler: nn::Linear,
-    matching: nn::Linear,
+    itm_score: nn::Linear,
     dense: nn::Linear,
     norm: nn::LayerNorm,
     decoder: nn::Linear,
@@ -76,33 +79,35 @@ pub(super) struct FusionHeads {
 }
 
 impl FusionHeads {
-    pub fn new(path: &nn::Path, text: &TextSettings) -> Self {
-        let TextSettings { width, vocabulary, initializer_range, .. } = *text;
-        let normal = First::Normal(initializer_range);
-        let map = |path: nn::Path| linear(path, width, width, normal);
+    /// First weights are normal with `text.initializer_range`.
+    pub fn new(path: &nn::Path, text: &TextConfig) -> Self {
+        let (dim, vocab_size) = (text.embed_dim as i64, text.vocab_size as i64);
+        let normal = WeightInit::Normal(text.initializer_range);
+        let map = |path: nn::Path| linear(path, dim, dim, normal);
         let (score, transform) = (path / "mlm_score", path / "mlm_score" / "transform");
         Self {
             text_transform: map(path / "cross_modal_text_transform"),
             video_transform: map(path / "cross_modal_video_transform"),
             text_pooler: map(path / "cross_modal_text_pooler" / "dense"),
             video_pooler: map(path / "cross_modal_video_pooler" / "dense"),
-            matching: linear(path / "itm_score" / "fc", 2 * width, 2, normal),
+            itm_score: linear(path / "itm_score" / "fc", 2 * dim, 2, normal),
             dense: map(&transform / "dense"),
-            norm: norm(&transform / "LayerNorm", width, WORDS_EPS),
-            decoder: matrix(&score / "decoder", width, vocabulary, normal),
-            bias: score.zeros("bias", &[vocabulary]),
+            norm: layer_norm(&transform / "LayerNorm", dim, MLM_LAYER_NORM_EPS),
+            decoder: linear_no_bias(&score / "decoder", dim, vocab_size, normal),
+            bias: score.zeros("bias", &[vocab_size]),
         }
     }
 
-    /// Logits `[B, 2]` of no match and match of a fused video's class token `[B, W]` and a text `[B, L, W]`.
-    pub fn matching(&self, class: &Tensor, text: &Tensor) -> Tensor {
-        let text = self.text_pooler.forward(&self.text_transform.forward(&first(text))).tanh();
+    /// Video-text matching: logits `[B, 2]` (no match, match) of a fused video's class token `[B, D]` and a text `[B,
+    /// L, D]`.
+    pub fn vtm(&self, class: &Tensor, text: &Tensor) -> Tensor {
+        let text = self.text_pooler.forward(&self.text_transform.forward(&class_token(text))).tanh();
         let video = self.video_pooler.forward(&self.video_transform.forward(class)).tanh();
-        self.matching.forward(&Tensor::cat(&[text, video], -1))
+        self.itm_score.forward(&Tensor::cat(&[text, video], -1))
     }
 
-    /// Logits `[B, L, V]` of the word behind each token of a fused text.
-    pub fn words(&self, text: &Tensor) -> Tensor {
+    /// Masked language modelling: logits `[B, L, V]` of the token at each position of a fused text `[B, L, D]`.
+    pub fn mlm(&self, text: &Tensor) -> Tensor {
         let x = self.dense.forward(&self.text_transform.forward(text)).gelu("none");
         self.norm.forward(&x).linear(&self.decoder.ws, Some(&self.bias))
     }
@@ -116,14 +121,14 @@ pub(super) struct AnswerHead {
 }
 
 impl AnswerHead {
-    pub fn new(path: &nn::Path, width: i64, answers: i64) -> Self {
+    pub fn new(path: &nn::Path, embed_dim: usize, answers: i64) -> Self {
         Self {
-            enter: linear(path / "projector_1", width, answers, First::Uniform),
-            leave: linear(path / "projector_2", answers, answers, First::Uniform),
+            enter: linear(path / "projector_1", embed_dim as i64, answers, WeightInit::PyTorch),
+            leave: linear(path / "projector_2", answers, answers, WeightInit::PyTorch),
         }
     }
 
-    /// Logits `[B, A]` of a class token `[B, W]`.
+    /// Logits `[B, A]` of a class token `[B, D]`.
     pub fn forward(&self, class: &Tensor, train: bool) -> Tensor {
         self.leave.forward(&self.enter.forward(class).relu().dropout(ANSWER_DROPOUT, train))
     }

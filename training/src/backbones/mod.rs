@@ -4,21 +4,20 @@
 //! precision, normalised by ImageNet's mean and deviation; token ids and masks are `[B, L]` of 64-bit integers.
 //! Invariant: names, shapes and results are those of the original code.
 
+mod blocks;
 mod distilbert;
 mod divided;
 mod egovlp;
 mod egovlpv2;
 pub mod error;
 mod heads;
-mod layers;
 pub mod load;
 mod ppsa;
 mod roberta;
-mod settings;
 mod video;
 
+pub use egofx::arch::{EgoVlpConfig, EgoVlpV2Config, Projector, TextConfig, TimeInit, VideoConfig};
 pub use egovlp::{EgoVlp, EgoVlpClasses};
 pub use egovlpv2::{EgoVlpV2, EgoVlpV2Answers, Fused, Text};
 pub use error::BackboneError;
 pub use ppsa::Ppsa;
-pub use settings::{EgoVlpSettings, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings};

@@ -9,7 +9,7 @@ use tch::no_grad;
 use egofx::places::{bases, hub_caches};
 use egofx::text::TextModel;
 use egofx_train::attention_maps::{self as maps, FrameStrip};
-use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Settings};
+use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Config};
 use egofx_train::corpora::choice::Choice;
 use egofx_train::corpora::frames::Clips;
 use egofx_train::corpora::listed::Clip;
@@ -69,12 +69,12 @@ impl AttentionMaps {
             Learning::NAME
         );
         let in_file = || format!("{}", self.config.display());
-        let settings: Settings<EgoVlpV2Settings> =
+        let settings: Settings<EgoVlpV2Config> =
             experiment.settings().map_err(anyhow::Error::msg).with_context(in_file)?;
         let words = Words::open(self.tokenizer.as_deref(), TextModel::EgoVlpV2, &hub_caches())?;
         let clips = Clips::new(
             &settings.clips,
-            settings.backbone.video.image,
+            settings.backbone.video.image_size as i64,
             experiment.behaviour,
             &Sources { bases: bases(), ..Sources::default() },
         )?;
@@ -89,9 +89,9 @@ impl AttentionMaps {
         let (ids, mask) = words.encode("egomcq", &[&self.text])?;
         let [batch, ids_there, mask] =
             [frames.unsqueeze(0), ids.shallow_clone(), mask].map(|t| t.to_device(found.device));
-        let weights = no_grad(|| learner.backbone().attention(&batch, &ids_there, &mask));
+        let weights = no_grad(|| learner.backbone().cross_attn_weights(&batch, &ids_there, &mask));
         let spelled = words.spelled(&Vec::<i64>::try_from(ids.view(-1))?);
-        let depth = settings.backbone.video.depth as usize;
+        let depth = settings.backbone.video.depth;
         maps::AttentionMaps::of(spelled, &weights, frames.size()[0], depth).write(
             &FrameStrip::of(&frames, times_sec)?,
             &self.text,

@@ -19,6 +19,28 @@ const RENAMED: &[(&str, &str, &str)] = &[
     ("train", "clip", "max_grad_norm"),
     ("train", "select", "monitor"),
     ("train.optimizer", "heads_lr", "head_lr_mult"),
+    ("backbone", "fused", "num_fused_layers"),
+    ("backbone", "gate", "cross_attn_gate_init"),
+    ("backbone", "projection", "projection_dim"),
+    ("backbone.projector", "width", "dim"),
+    ("backbone.video", "image", "image_size"),
+    ("backbone.video", "patch", "patch_size"),
+    ("backbone.video", "width", "embed_dim"),
+    ("backbone.video", "heads", "num_heads"),
+    ("backbone.video", "hidden", "mlp_dim"),
+    ("backbone.video", "frames", "num_frames"),
+    ("video", "image", "image_size"),
+    ("video", "patch", "patch_size"),
+    ("video", "width", "embed_dim"),
+    ("video", "heads", "num_heads"),
+    ("video", "hidden", "mlp_dim"),
+    ("video", "frames", "num_frames"),
+    ("backbone.text", "vocabulary", "vocab_size"),
+    ("backbone.text", "positions", "max_position_embeddings"),
+    ("backbone.text", "width", "embed_dim"),
+    ("backbone.text", "layers", "depth"),
+    ("backbone.text", "heads", "num_heads"),
+    ("backbone.text", "hidden", "mlp_dim"),
     ("features", "fps", "rows_per_sec"),
     ("tokens", "fps", "rows_per_sec"),
     ("shots", "fps", "rows_per_sec"),
@@ -92,6 +114,15 @@ mod tests {
             format!("{new}\n[clips]\nhflip = true\n[losses]\nmlm_probability = 0.15\n[losses.weights]\nmlm = 1.0\n");
         let [old, new] = [old, new].map(|text| Experiment::parse(&text).unwrap());
         assert_eq!((old.train.max_grad_norm, old.train.grad_accum_steps), (Some(0.5), Some(2)));
+        assert_eq!((&old, old.to_toml()), (&new, new.to_toml()));
+    }
+
+    #[test]
+    fn sizes_of_a_backbone_in_the_words_of_version_0_1_are_todays() {
+        let old = "fused = 2\nprojector = { kind = \"small\", width = 8 }\n[backbone.video]\nwidth = 4\nframes = 2\n";
+        let new = "num_fused_layers = 2\nprojector = { kind = \"small\", dim = 8 }\n[backbone.video]\nembed_dim = 4\n\
+                   num_frames = 2\n";
+        let [old, new] = [old, new].map(|text| Experiment::parse(&format!("{TEXT}\n[backbone]\n{text}")).unwrap());
         assert_eq!((&old, old.to_toml()), (&new, new.to_toml()));
     }
 

@@ -15,7 +15,7 @@ use tch::{Device, Tensor, nn};
 
 use super::splits::{Row, Splits, stacked};
 use crate::backbones::load::{EGOVLPV2, load};
-use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Settings, Ppsa};
+use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Config, Ppsa};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
@@ -97,7 +97,7 @@ pub struct Settings {
     /// How clips are shown.
     pub clips: ClipSettings,
     /// The network below the answers.
-    pub backbone: EgoVlpV2Settings,
+    pub backbone: EgoVlpV2Config,
     /// How many answers there are: the lines of answer_set.txt.
     pub answers: i64,
     /// Compute the inner values of blocks again in the backward pass.
@@ -147,7 +147,7 @@ impl<N: Answering> Learner for Answers<N> {
     type Prediction = usize;
 
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
-        let clips = (&settings.clips, settings.backbone.video.image);
+        let clips = (&settings.clips, settings.backbone.video.image_size as i64);
         let about = "questions: formatted_train_qas_encode.json and _val_ or _test_, as published";
         let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), behaviour)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;

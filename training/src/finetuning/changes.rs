@@ -16,7 +16,7 @@ use tch::{Device, Kind as Type, Tensor, nn};
 
 use super::splits::{Row, Splits, stacked};
 use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
-use crate::backbones::{EgoVlpClasses, VideoSettings};
+use crate::backbones::{EgoVlpClasses, VideoConfig};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::error::ClipError;
@@ -78,7 +78,7 @@ pub struct Settings {
     /// How clips are shown; PNR has 16 frames.
     pub clips: ClipSettings,
     /// The video tower.
-    pub video: VideoSettings,
+    pub video: VideoConfig,
     /// Compute the inner values of blocks again in the backward pass.
     pub activation_checkpointing: bool,
 }
@@ -178,7 +178,7 @@ impl<K: Kind> Learner for Changes<K> {
     type Prediction = Vec<f64>;
 
     fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
-        let clips = (&settings.clips, settings.video.image);
+        let clips = (&settings.clips, settings.video.image_size as i64);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
         let splits = Splits::open(K::NAME, about, sources, clips, None, behaviour)?;
         // A label that means nothing is an error here and now, not no label later.

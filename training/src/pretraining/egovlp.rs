@@ -7,8 +7,8 @@ use tch::{Tensor, nn};
 
 use super::data::{LossSettings, Pairs};
 use super::{Backbone, Compared, Step};
-use crate::backbones::load::{DISTILBERT, EGOVLP, Origin, VIT};
-use crate::backbones::{BackboneError, EgoVlp, EgoVlpSettings, VideoSettings};
+use crate::backbones::load::{CheckpointFormat, DISTILBERT, EGOVLP, VIT};
+use crate::backbones::{BackboneError, EgoVlp, EgoVlpConfig, VideoConfig};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::loss_sums::Losses;
@@ -19,20 +19,16 @@ impl Backbone for EgoVlp {
     const NAME: &'static str = "egovlp";
     const ABOUT: &'static str = "EgoVLP: EgoNCE between two towers";
     const TEXT: TextModel = TextModel::EgoVlp;
-    const OWN: &'static Origin = &EGOVLP;
-    const STARTS: &'static [&'static Origin] = &[&EGOVLP, &VIT, &DISTILBERT];
+    const OWN: &'static CheckpointFormat = &EGOVLP;
+    const STARTS: &'static [&'static CheckpointFormat] = &[&EGOVLP, &VIT, &DISTILBERT];
 
-    type Settings = EgoVlpSettings;
+    type Settings = EgoVlpConfig;
 
-    fn video_settings(settings: &EgoVlpSettings) -> &VideoSettings {
+    fn video_config(settings: &EgoVlpConfig) -> &VideoConfig {
         &settings.video
     }
 
-    fn build(
-        path: &nn::Path,
-        settings: &EgoVlpSettings,
-        activation_checkpointing: bool,
-    ) -> Result<Self, BackboneError> {
+    fn build(path: &nn::Path, settings: &EgoVlpConfig, activation_checkpointing: bool) -> Result<Self, BackboneError> {
         Self::new(path, settings, activation_checkpointing)
     }
 

@@ -10,8 +10,8 @@ use tch::{Kind, Tensor, nn};
 
 use super::data::{Asked, Pairs};
 use super::{Backbone, Compared, Step};
-use crate::backbones::load::{EGOVLPV2, Origin, ROBERTA, VIT};
-use crate::backbones::{BackboneError, EgoVlpV2, EgoVlpV2Settings, VideoSettings};
+use crate::backbones::load::{CheckpointFormat, EGOVLPV2, ROBERTA, VIT};
+use crate::backbones::{BackboneError, EgoVlpV2, EgoVlpV2Config, VideoConfig};
 use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::loss_sums::Losses;
@@ -23,18 +23,18 @@ impl Backbone for EgoVlpV2 {
     const NAME: &'static str = "egovlpv2";
     const ABOUT: &'static str = "EgoVLPv2: EgoNCE, MLM and VTM, fused in the backbone";
     const TEXT: TextModel = TextModel::EgoVlpV2;
-    const OWN: &'static Origin = &EGOVLPV2;
-    const STARTS: &'static [&'static Origin] = &[&EGOVLPV2, &VIT, &ROBERTA];
+    const OWN: &'static CheckpointFormat = &EGOVLPV2;
+    const STARTS: &'static [&'static CheckpointFormat] = &[&EGOVLPV2, &VIT, &ROBERTA];
 
-    type Settings = EgoVlpV2Settings;
+    type Settings = EgoVlpV2Config;
 
-    fn video_settings(settings: &EgoVlpV2Settings) -> &VideoSettings {
+    fn video_config(settings: &EgoVlpV2Config) -> &VideoConfig {
         &settings.video
     }
 
     fn build(
         path: &nn::Path,
-        settings: &EgoVlpV2Settings,
+        settings: &EgoVlpV2Config,
         activation_checkpointing: bool,
     ) -> Result<Self, BackboneError> {
         Self::new(path, settings, activation_checkpointing)
@@ -56,7 +56,7 @@ impl Backbone for EgoVlpV2 {
         // Each sentence meets its five clips.
         let [ids, mask] =
             [&asked.ids, &asked.mask].map(|rows| rows.repeat_interleave_self_int(CHOICES as i64, Some(0), None));
-        let logits = self.matching(&self.fused(&asked.frames, &ids, &mask, false));
+        let logits = self.vtm(&self.fused(&asked.frames, &ids, &mask, false));
         Some(logits.softmax(-1, Kind::Float).select(1, 1))
     }
 
@@ -82,7 +82,7 @@ impl Backbone for EgoVlpV2 {
 /// sums travel.
 fn mlm(model: &EgoVlpV2, pairs: &Pairs, masked: &Masked, step: &Step) -> Result<Tensor, TrainError> {
     let fused = model.fused(&pairs.frames, &masked.ids, &pairs.mask, true);
-    let mean = mlm_loss(&model.words(&fused), &masked.labels);
+    let mean = mlm_loss(&model.mlm(&fused), &masked.labels);
     let count = masked.labels.ne(IGNORED).sum(Kind::Float);
     let total = |scalar: &Tensor| Ok::<_, TrainError>(step.all_gather(&scalar.view(1))?.sum(Kind::Float));
     Ok(total(&(mean * &count))? / total(&count)?.clamp_min(1.0))
@@ -93,7 +93,7 @@ fn vtm(model: &EgoVlpV2, pairs: &Pairs, compared: &Compared, step: &Step) -> Res
     let row = |rows: &Tensor, index: &Tensor| Ok::<_, TrainError>(step.all_gather(rows)?.index_select(0, index));
     let frames = row(&pairs.frames, &vtm_pairs.video_index)?;
     let (ids, mask) = (row(&pairs.ids, &vtm_pairs.text_index)?, row(&pairs.mask, &vtm_pairs.text_index)?);
-    let logits = model.matching(&model.fused(&frames, &ids, &mask, true));
+    let logits = model.vtm(&model.fused(&frames, &ids, &mask, true));
     Ok(classification(&step.all_gather(&logits)?, &step.all_gather(&vtm_pairs.labels)?))
 }
 

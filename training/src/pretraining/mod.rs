@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use crate::backbones::load::{Origin, load_any};
-use crate::backbones::{BackboneError, VideoSettings};
+use crate::backbones::load::{CheckpointFormat, load_any};
+use crate::backbones::{BackboneError, VideoConfig};
 use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
@@ -58,14 +58,14 @@ pub trait Backbone: Sized + 'static {
     /// What reads its sentences.
     const TEXT: TextModel;
     /// Files of its own weights.
-    const OWN: &'static Origin;
+    const OWN: &'static CheckpointFormat;
     /// Files that it may start from, its own among them.
-    const STARTS: &'static [&'static Origin];
+    const STARTS: &'static [&'static CheckpointFormat];
     /// Its sizes.
     type Settings: Serialize + DeserializeOwned + Clone + Sync;
 
     /// The sizes of the video tower.
-    fn video_settings(settings: &Self::Settings) -> &VideoSettings;
+    fn video_config(settings: &Self::Settings) -> &VideoConfig;
 
     /// The network.
     ///
@@ -182,7 +182,7 @@ impl<B: Backbone> Learner for Pretraining<B> {
     type Prediction = Scores;
 
     fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Corpus, TrainError> {
-        let clips = (&settings.clips, B::video_settings(&settings.backbone).image);
+        let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
         Corpus::open(sources, B::TEXT, clips, &settings.losses, behaviour)
     }
 

@@ -5,7 +5,7 @@
 
 use tch::Tensor;
 
-/// `x` `[B, 1 + F * side², W]` pooled two by two: `[B, 1 + F * side² / 4, W]`.
+/// `x` `[B, 1 + F * side², D]` pooled two by two: `[B, 1 + F * side² / 4, D]`.
 pub(super) fn halved(x: &Tensor, side: i64) -> Tensor {
     on_patches(x, |patches| {
         let (batch, width) = (patches.size()[0], patches.size()[2]);
@@ -14,7 +14,7 @@ pub(super) fn halved(x: &Tensor, side: i64) -> Tensor {
     })
 }
 
-/// `x` `[B, 1 + F * side² / 4, W]` with each patch four times: `[B, 1 + F * side², W]`.
+/// `x` `[B, 1 + F * side² / 4, D]` with each patch four times: `[B, 1 + F * side², D]`.
 pub(super) fn doubled(x: &Tensor, side: i64) -> Tensor {
     on_patches(x, |patches| spread(patches, side))
 }
@@ -26,7 +26,7 @@ pub(super) fn spread(patches: &Tensor, side: i64) -> Tensor {
     apart.expand([-1, half, 2, half, 2, width], false).reshape([batch, -1, width])
 }
 
-/// `x` `[B, 1 + F * patches, W]` with one token per frame: `[B, 1 + F, W]`.
+/// `x` `[B, 1 + F * patches, D]` with one token per frame: `[B, 1 + F, D]`.
 pub(super) fn of_frames(x: &Tensor, patches: i64) -> Tensor {
     on_patches(x, |all| {
         let size = all.size();
@@ -34,7 +34,7 @@ pub(super) fn of_frames(x: &Tensor, patches: i64) -> Tensor {
     })
 }
 
-/// `x` `[B, N, W]` with one token beside the class token: `[B, 2, W]`.
+/// `x` `[B, N, D]` with one token beside the class token: `[B, 2, D]`.
 pub(super) fn of_clip(x: &Tensor) -> Tensor {
     on_patches(x, |all| all.amax([1], true))
 }

@@ -34,9 +34,9 @@ impl Selection {
     /// before it. So does `compat`.
     pub fn scores(self, fine: &Tensor, coarse: &Tensor) -> Tensor {
         let patches = self.side * self.side;
-        let shares = |scores: &Tensor| scores.reshape([scores.size()[0], -1, patches]).softmax(2, None);
+        let weights = |scores: &Tensor| scores.reshape([scores.size()[0], -1, patches]).softmax(2, None);
         let coarse = spread(&self.of_patches(coarse).unsqueeze(2), self.side);
-        shares(&self.of_patches(fine)) + shares(&coarse)
+        weights(&self.of_patches(fine)) + weights(&coarse)
     }
 
     fn of_patches(self, scores: &Tensor) -> Tensor {
@@ -75,7 +75,7 @@ impl Selection {
 }
 
 /// What is added to the scores of all tokens as keys, `[B, 1 + F * P]`, where `kept` `[B, F, P]` is 1 or 0.
-pub(super) fn keys(kept: &Tensor) -> Tensor {
+pub(super) fn key_bias(kept: &Tensor) -> Tensor {
     let dropped = -DROPPED.exp();
     let patches = kept.flatten(1, 2) * (KEPT - dropped) + dropped;
     Tensor::cat(&[patches.narrow(1, 0, 1).full_like(KEPT), patches], 1)
@@ -125,12 +125,12 @@ mod tests {
 
     #[test]
     fn the_mask_has_the_public_codes_values() {
-        let (golden, keys) = (golden(), keys(&golden_kept()));
+        let (golden, bias) = (golden(), key_bias(&golden_kept()));
         let number = |name: &str| golden[name].as_f64().unwrap();
-        assert_eq!(keys.size(), [2, number("output_length") as i64]);
-        assert_eq!(keys.double_value(&[0, 0]), number("cls_entry_value"));
-        assert_eq!(keys.max().double_value(&[]), number("kept_additive_value"));
-        assert_eq!(keys.double_value(&[0, 1]), number("dropped_additive_value"));
+        assert_eq!(bias.size(), [2, number("output_length") as i64]);
+        assert_eq!(bias.double_value(&[0, 0]), number("cls_entry_value"));
+        assert_eq!(bias.max().double_value(&[]), number("kept_additive_value"));
+        assert_eq!(bias.double_value(&[0, 1]), number("dropped_additive_value"));
     }
 
     /// The start of a grid in rows of characters.

@@ -3,34 +3,27 @@
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
-use super::super::settings::{Projector, TextSettings, TimeInit, VideoSettings};
+use egofx::arch::{Projector, TextConfig, TimeInit, VideoConfig};
+
 use super::*;
 use crate::backbones::divided::{Divided, Groups};
-use crate::backbones::layers::First;
+use crate::nn::WeightInit;
 
-fn settings() -> EgoVlpV2Settings {
-    let video = VideoSettings {
-        image: 32,
-        patch: 8,
-        width: 16,
+fn config() -> EgoVlpV2Config {
+    let video = VideoConfig {
+        image_size: 32,
+        patch_size: 8,
+        embed_dim: 16,
         depth: 6,
-        heads: 2,
-        hidden: 24,
-        frames: 3,
+        num_heads: 2,
+        mlp_dim: 24,
+        num_frames: 3,
         time_init: TimeInit::Zeros,
         initializer_range: 0.02,
     };
-    let text = TextSettings {
-        vocabulary: 20,
-        positions: 12,
-        width: 16,
-        layers: 6,
-        heads: 2,
-        hidden: 24,
-        dropout: 0.0,
-        initializer_range: 0.02,
-    };
-    EgoVlpV2Settings { video, text, projector: Projector::None, fused: 4, gate: 0.0 }
+    let text = TextConfig { embed_dim: 16, num_heads: 2, mlp_dim: 24, dropout: 0.0, ..TextConfig::base(20, 12, 6) };
+    let (projector, num_fused_layers) = (Projector::None, 4);
+    EgoVlpV2Config { video, text, projector, num_fused_layers, cross_attn_gate_init: 0.0, answers: None }
 }
 
 /// A tensor that looks random, the same on every run.
@@ -44,7 +37,7 @@ fn noise(shape: &[i64], seed: i64) -> Tensor {
 /// A network none of whose weights are special: time attention speaks, factors and places are not zero.
 fn network(behaviour: Behaviour) -> (VarStore, Ppsa) {
     let store = VarStore::new(Device::Cpu);
-    let model = Ppsa::new(&store.root(), &settings(), 5, behaviour, false).unwrap();
+    let model = Ppsa::new(&store.root(), &config(), 5, behaviour, false).unwrap();
     let variables: Tensors = store.variables().into_iter().collect();
     for (seed, (name, mut weight)) in variables.into_iter().enumerate() {
         let spread = if name.contains("norm") || name.contains("Norm") { 0.1 } else { 0.4 };
@@ -81,7 +74,7 @@ fn without_the_coarse_stream_the_lower_half_is_egovlpv2s() {
     let plain = ppsa.model.lower_video(&frames(), false);
     let fine = || ppsa.partition(&frames(), false).0;
     assert!(off(&fine(), &plain) > 1e-2);
-    zero(&[&ppsa.places]);
+    zero(&[&ppsa.coarse_embed]);
     assert!(off(&fine(), &plain) > 1e-2, "the coarse stream speaks");
     zero(&[&ppsa.factors[0]]);
     assert!(off(&fine(), &plain) < 1e-5);
@@ -103,9 +96,9 @@ fn factors_take_from_what_the_other_stream_was_before_it_took() {
 #[test]
 fn a_mask_that_keeps_all_changes_nothing_and_one_that_drops_a_frame_is_as_if_it_were_not_there() {
     let store = VarStore::new(Device::Cpu);
-    let attention = Divided::new(&store.root(), 16, 2, [First::Uniform, First::Uniform]);
+    let attention = Divided::new(&store.root(), 16, 2, [WeightInit::PyTorch, WeightInit::PyTorch]);
     let x = noise(&[2, 1 + 3 * 4, 16], 7);
-    let masked = |kept: &Tensor| attention.forward(&x, Groups::Space, 4, Some(&keys(kept)), Wanted::All);
+    let masked = |kept: &Tensor| attention.forward(&x, Groups::Space, 4, Some(&key_bias(kept)), Wanted::All);
     let ones = Tensor::ones([2, 3, 4], (Kind::Float, Device::Cpu));
     let plain = attention.forward(&x, Groups::Space, 4, None, Wanted::All);
     assert!(off(&masked(&ones), &plain) < 1e-5);
@@ -123,7 +116,7 @@ fn scores_are_the_logits_of_the_class_tokens_attention() {
     let (_store, ppsa) = network(Behaviour::Compat);
     let x = noise(&[2, 1 + 3 * 4, 16], 8);
     let store = VarStore::new(Device::Cpu);
-    let attention = Divided::new(&store.root(), 16, 1, [First::Uniform, First::Uniform]);
+    let attention = Divided::new(&store.root(), 16, 1, [WeightInit::PyTorch, WeightInit::PyTorch]);
     let weights: Tensors = store.variables().into_iter().collect();
     let values = x.linear(&weights["qkv.weight"].narrow(0, 32, 16), Some(&weights["qkv.bias"].narrow(0, 32, 16)));
     let mixed = attention.class_scores(&x).softmax(1, None).unsqueeze(1).matmul(&values);
@@ -141,12 +134,12 @@ fn the_last_three_blocks_see_quarters_then_frames_then_one_token() {
     let tokens = noise(&[2, 1 + 3 * 16, 16], 11);
     let kept = Tensor::zeros([2, 3, 16], (Kind::Float, Device::Cpu));
     let _ = kept.narrow(1, 1, 1).narrow(2, 5, 1).fill_(1.0);
-    let mut clip = Clip { tokens, keys: keys(&kept), patches: 16 };
+    let mut clip = Clip { tokens, key_bias: key_bias(&kept), num_patches: 16 };
     let mut seen = vec![];
     for i in 2..6 {
         clip = ppsa.aggregate(clip, i);
-        let kept = clip.keys.get(0).gt(0.0).sum(Kind::Int64).int64_value(&[]);
-        seen.push((clip.tokens.size()[1], clip.keys.size()[1], clip.patches, kept));
+        let kept = clip.key_bias.get(0).gt(0.0).sum(Kind::Int64).int64_value(&[]);
+        seen.push((clip.tokens.size()[1], clip.key_bias.size()[1], clip.num_patches, kept));
     }
     assert_eq!(seen, [(49, 49, 16, 2), (13, 13, 4, 2), (4, 4, 1, 2), (2, 2, 1, 2)]);
 }
@@ -178,17 +171,17 @@ fn rows_do_not_depend_on_their_batch_and_gradients_reach_both_streams() {
 fn answers_come_from_the_patches_that_were_selected() {
     let (_store, ppsa) = network(Behaviour::Compat);
     let [ids, mask] = question();
-    let words = keys_that_count(&mask);
+    let words = key_mask(&mask);
     let answers = |kept: &Tensor| {
         let (tokens, _) = ppsa.partition(&frames(), false);
         let mut text = ppsa.model.lower_text(&ids, &words, 0..2, false);
-        let mut clip = Clip { tokens, keys: keys(kept), patches: 16 };
+        let mut clip = Clip { tokens, key_bias: key_bias(kept), num_patches: 16 };
         for i in 2..6 {
             clip = ppsa.aggregate(clip, i);
             let state = [&clip.tokens, &text, &words];
-            [clip.tokens, text] = ppsa.model.step(i, state, clip.patches, Some(&clip.keys), false);
+            [clip.tokens, text] = ppsa.model.forward_fused(i, state, clip.num_patches, Some(&clip.key_bias), false);
         }
-        ppsa.head.forward(&ppsa.model.norm.forward(&first(&clip.tokens)), false)
+        ppsa.head.forward(&ppsa.model.norm.forward(&class_token(&clip.tokens)), false)
     };
     let (found, kept) = (ppsa.answers(&frames(), &ids, &mask, false), ppsa.selected(&frames()));
     assert!(off(&found, &answers(&kept)) < 1e-6);
@@ -200,12 +193,12 @@ fn compat_starts_coarse_blocks_at_random_and_fixed_as_copies_of_the_trained_ones
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("egovlpv2.safetensors");
     let store = VarStore::new(Device::Cpu);
-    EgoVlpV2::new(&store.root(), &settings(), false).unwrap();
+    EgoVlpV2::new(&store.root(), &config(), false).unwrap();
     let trained: Tensors = store.variables().into_iter().collect();
     crate::checkpoint::write(&path, &trained, &Default::default()).unwrap();
     for behaviour in [Behaviour::Compat, Behaviour::Fixed] {
         let store = VarStore::new(Device::Cpu);
-        Ppsa::new(&store.root(), &settings(), 5, behaviour, false).unwrap();
+        Ppsa::new(&store.root(), &config(), 5, behaviour, false).unwrap();
         let variables: Tensors = store.variables().into_iter().collect();
         let loaded = Ppsa::start(&path, behaviour, &variables).unwrap();
         assert_eq!(loaded.taken, trained.len());
@@ -219,21 +212,21 @@ fn compat_starts_coarse_blocks_at_random_and_fixed_as_copies_of_the_trained_ones
 #[test]
 fn the_published_grid_works_and_odd_ones_and_too_few_fused_blocks_are_refused() {
     let store = VarStore::new(Device::Cpu);
-    let mut published = settings();
-    (published.video.image, published.video.patch) = (224, 16);
+    let mut published = config();
+    (published.video.image_size, published.video.patch_size) = (224, 16);
     let model = Ppsa::new(&store.root(), &published, 5, Behaviour::Compat, false).unwrap();
     let clip = noise(&[1, 3, 3, 224, 224], 12);
     let counts = model.selected(&clip).sum_dim_intlist(2, false, Kind::Int64).max().int64_value(&[]);
     assert!((100..=103).contains(&counts), "{counts}");
     let [ids, mask] = question().map(|x| x.narrow(0, 0, 1));
     assert!(model.answers(&clip, &ids, &mask, true).isfinite().all().int64_value(&[]) == 1);
-    let refused = |change: fn(&mut EgoVlpV2Settings)| {
-        let (mut settings, store) = (settings(), VarStore::new(Device::Cpu));
-        change(&mut settings);
-        Ppsa::new(&store.root(), &settings, 5, Behaviour::Compat, false).unwrap_err().to_string()
+    let refused = |change: fn(&mut EgoVlpV2Config)| {
+        let (mut config, store) = (config(), VarStore::new(Device::Cpu));
+        change(&mut config);
+        Ppsa::new(&store.root(), &config, 5, Behaviour::Compat, false).unwrap_err().to_string()
     };
-    let error = refused(|s| (s.video.image, s.video.patch) = (48, 16));
-    assert_eq!(error, "backbone: video.patch = 16, expected an even number of patches on a side");
-    let error = refused(|s| s.fused = 2);
-    assert_eq!(error, "backbone: fused = 2, expected 3 or more, and less than the number of layers");
+    let error = refused(|s| (s.video.image_size, s.video.patch_size) = (48, 16));
+    assert_eq!(error, "backbone: video.patch_size = 16, expected an even number of patches on a side");
+    let error = refused(|s| s.num_fused_layers = 2);
+    assert_eq!(error, "backbone: num_fused_layers = 2, expected 3 or more, and less than the number of layers");
 }

@@ -98,7 +98,7 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
 
     fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data<K>, TrainError> {
         let words = Words::open(sources.tokenizer.as_deref(), B::TEXT, &sources.caches)?;
-        let clips = (&settings.clips, B::video_settings(&settings.backbone).image);
+        let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
         Data::open(sources, words, clips, Choice::Segments(settings.edges), behaviour)
     }
 

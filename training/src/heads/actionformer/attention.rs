@@ -6,8 +6,9 @@
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{ChannelNorm, MaskedConv, Shape, conv};
+use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv};
 use super::settings::Settings;
+use crate::nn::{ChannelNorm, Conv};
 
 /// Added to the scores of keys that the mask excludes.
 const EXCLUDED: f64 = -1e4;
@@ -22,11 +23,11 @@ struct Projection {
 
 impl Projection {
     fn new(path: &nn::Path, name: &str, width: i64, stride: i64) -> Self {
-        let depthwise = Shape { stride, groups: width, ..Shape::THREE };
+        let depthwise = Conv { stride, groups: width, ..THREE };
         Self {
-            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), width, width, depthwise),
-            norm: ChannelNorm::new(&(path / format!("{name}_norm")), width),
-            point: conv(&(path / name), width, width, Shape::POINT),
+            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), width, width, depthwise, 0.0),
+            norm: channel_norm(&(path / format!("{name}_norm")), width),
+            point: conv(path / name, width, width, POINT, 0.0),
         }
     }
 
@@ -55,7 +56,7 @@ impl LocalAttention {
             query: projection("query"),
             key: projection("key"),
             value: projection("value"),
-            output: conv(&(path / "proj"), settings.width, settings.width, Shape::POINT),
+            output: conv(path / "proj", settings.width, settings.width, POINT, 0.0),
             band: band(settings.window / 2, path.device()),
             heads: settings.heads,
             dropout: settings.dropout,
@@ -94,8 +95,8 @@ fn windowed(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor, band: &
     let value = around(&by_head(value), 0.0).permute([0, 1, 3, 4, 2]);
     let excluded = mask.logical_not().to_kind(query.kind()) * EXCLUDED;
     let excluded = around(&excluded, f64::NEG_INFINITY).unsqueeze(3);
-    let weights = (query.matmul(&key) + band + excluded).softmax(-1, None::<Kind>);
-    weights.matmul(&value).permute([0, 1, 4, 2, 3]).reshape([batch, channels, length])
+    let attn_weights = (query.matmul(&key) + band + excluded).softmax(-1, None::<Kind>);
+    attn_weights.matmul(&value).permute([0, 1, 4, 2, 3]).reshape([batch, channels, length])
 }
 
 #[cfg(test)]

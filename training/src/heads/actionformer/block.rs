@@ -6,8 +6,9 @@ use tch::Tensor;
 use tch::nn::{self, Module};
 
 use super::attention::LocalAttention;
-use super::layers::{ChannelNorm, DropPath, Shape, conv};
+use super::layers::{DropPath, POINT, channel_norm, conv};
 use super::settings::Settings;
+use crate::nn::ChannelNorm;
 
 /// The hidden layer is this many times as wide as the block.
 const EXPANSION: i64 = 4;
@@ -27,10 +28,10 @@ impl Block {
     pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
         let width = settings.width;
         Self {
-            norms: ["ln1", "ln2"].map(|name| ChannelNorm::new(&(path / name), width)),
+            norms: ["ln1", "ln2"].map(|name| channel_norm(&(path / name), width)),
             attention: LocalAttention::new(&(path / "attn"), settings, stride),
-            hidden: conv(&(path / "mlp" / 0), width, EXPANSION * width, Shape::POINT),
-            output: conv(&(path / "mlp" / 3), EXPANSION * width, width, Shape::POINT),
+            hidden: conv(path / "mlp" / 0, width, EXPANSION * width, POINT, 0.0),
+            output: conv(path / "mlp" / 3, EXPANSION * width, width, POINT, 0.0),
             drop_paths: ["drop_path_attn", "drop_path_mlp"]
                 .map(|name| DropPath::new(&(path / name), width, settings.drop_path)),
             dropout: settings.dropout,

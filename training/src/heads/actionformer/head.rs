@@ -44,9 +44,9 @@ pub struct Tables {
 
 /// Where the rows of a clip lie in time.
 ///
-/// As released, where the configuration says: a row for every 16 of 30 frames a second. EgoVLP's features have 1.87 rows a
-/// second and not 1.875, so that the last rows of a clip of eight minutes are taken to be 1.6 s before what they show.
-/// Fixed, all rows of a clip share its length evenly; a row sees as many strides as the configuration says.
+/// As released, where the configuration says: a row for every 16 of 30 frames a second. EgoVLP's features have 1.87
+/// rows a second and not 1.875, so that the last rows of a clip of eight minutes are taken to be 1.6 s before what they
+/// show. Fixed, all rows of a clip share its length evenly; a row sees as many strides as the configuration says.
 pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, behaviour: Behaviour) -> FeatureGrid {
     if behaviour == Behaviour::Compat {
         return nominal;

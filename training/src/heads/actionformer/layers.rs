@@ -1,46 +1,25 @@
-//! The small layers of ActionFormer: masked convolution, norm over channels, stochastic depth.
+//! The small layers of ActionFormer: masked convolution, its channel norm's epsilon, stochastic depth.
 //!
 //! Not for attention. All take `[B, C, T]`, and all start with the weights that the original starts with.
 
+use tch::Tensor;
 use tch::nn::{self, Init, Module};
-use tch::{Kind, Tensor};
+
+use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d};
 
 /// Added to the variance in [`ChannelNorm`].
 const NORM_EPS: f64 = 1e-5;
 /// What a residual branch under stochastic depth is multiplied by at first.
 const FIRST_RESIDUAL_SCALE: f64 = 1e-4;
 
-/// What a convolution has besides its channels.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub kernel: i64,
-    pub stride: i64,
-    pub groups: i64,
-    /// The first value of the bias; `None` for a convolution without one.
-    pub bias: Option<f64>,
-}
+/// One step wide, with a bias.
+pub(super) const POINT: Conv = Conv::same(1);
+/// Three steps wide, without a bias because a norm follows.
+pub(super) const THREE: Conv = Conv { has_bias: false, ..Conv::same(3) };
 
-impl Shape {
-    /// One step wide, with a bias that starts at zero.
-    pub const POINT: Self = Self { kernel: 1, stride: 1, groups: 1, bias: Some(0.0) };
-    /// Three steps wide, without a bias because a norm follows.
-    pub const THREE: Self = Self { kernel: 3, stride: 1, groups: 1, bias: None };
-}
-
-/// `nn.Conv1d`, padded to keep the length (over the stride), with PyTorch's first weights:
-/// uniform within `1 / sqrt(fan_in)`.
-pub(super) fn conv(path: &nn::Path, channels_in: i64, channels_out: i64, shape: Shape) -> nn::Conv1D {
-    let bound = 1.0 / ((channels_in / shape.groups * shape.kernel) as f64).sqrt();
-    let config = nn::ConvConfig {
-        stride: shape.stride,
-        padding: shape.kernel / 2,
-        groups: shape.groups,
-        bias: shape.bias.is_some(),
-        ws_init: Init::Uniform { lo: -bound, up: bound },
-        bs_init: Init::Const(shape.bias.unwrap_or(0.0)),
-        ..nn::ConvConfig::default()
-    };
-    nn::conv1d(path, channels_in, channels_out, shape.kernel, config)
+/// `nn.Conv1d` with PyTorch's own first weights and a bias that starts at `bias`.
+pub(super) fn conv(path: nn::Path, inputs: i64, outputs: i64, conv: Conv, bias: f64) -> nn::Conv1D {
+    conv1d(path, inputs, outputs, conv, WeightInit::PyTorchWithBias(bias))
 }
 
 /// A convolution whose output is zero outside a mask. Its weights lie under `conv`.
@@ -48,8 +27,9 @@ pub(super) fn conv(path: &nn::Path, channels_in: i64, channels_out: i64, shape: 
 pub(super) struct MaskedConv(nn::Conv1D);
 
 impl MaskedConv {
-    pub fn new(path: &nn::Path, channels_in: i64, channels_out: i64, shape: Shape) -> Self {
-        Self(conv(&(path / "conv"), channels_in, channels_out, shape))
+    /// Its bias, if `shape` has one, starts at `bias`.
+    pub fn new(path: &nn::Path, channels_in: i64, channels_out: i64, shape: Conv, bias: f64) -> Self {
+        Self(conv(path / "conv", channels_in, channels_out, shape, bias))
     }
 
     /// `mask` is that of the output, `[B, 1, T / stride]`.
@@ -58,24 +38,9 @@ impl MaskedConv {
     }
 }
 
-/// Layer norm over the channels of `[B, C, T]`.
-#[derive(Debug)]
-pub(super) struct ChannelNorm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl ChannelNorm {
-    pub fn new(path: &nn::Path, channels: i64) -> Self {
-        let shape = [1, channels, 1];
-        Self { weight: path.var("weight", &shape, Init::Const(1.0)), bias: path.var("bias", &shape, Init::Const(0.0)) }
-    }
-
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let centred = x - x.mean_dim([1_i64].as_slice(), true, None::<Kind>);
-        let variance = centred.square().mean_dim([1_i64].as_slice(), true, None::<Kind>);
-        centred / (variance + NORM_EPS).sqrt() * &self.weight + &self.bias
-    }
+/// A layer norm over the channels of `[B, C, T]`.
+pub(super) fn channel_norm(path: &nn::Path, channels: i64) -> ChannelNorm {
+    ChannelNorm::new(path, channels, NORM_EPS)
 }
 
 /// Masked convolutions of three steps, each with norm and ReLU: the embedding, and the towers of the heads.
@@ -86,7 +51,7 @@ impl Tower {
     pub fn new(convs: &nn::Path, norms: &nn::Path, channels_in: i64, width: i64, layers: i64) -> Self {
         let layer = |index: i64| {
             let from = if index == 0 { channels_in } else { width };
-            (MaskedConv::new(&(convs / index), from, width, Shape::THREE), ChannelNorm::new(&(norms / index), width))
+            (MaskedConv::new(&(convs / index), from, width, THREE, 0.0), channel_norm(&(norms / index), width))
         };
         Self((0..layers).map(layer).collect())
     }
@@ -125,7 +90,7 @@ impl DropPath {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 
@@ -148,7 +113,7 @@ mod tests {
     #[test]
     fn first_weights_are_pytorchs() {
         let store = nn::VarStore::new(Device::Cpu);
-        let layer = conv(&store.root(), 16, 64, Shape { bias: Some(-2.0), ..Shape::THREE });
+        let layer = conv(store.root(), 16, 64, Conv::same(3), -2.0);
         let bound = 1.0 / 48_f64.sqrt();
         let most = layer.ws.abs().max().double_value(&[]);
         assert!(most <= bound && most > 0.95 * bound, "{most} of {bound}");

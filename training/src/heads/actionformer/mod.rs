@@ -17,8 +17,9 @@ pub mod targets;
 use tch::nn;
 use tch::{Device, Kind, Tensor};
 
+use crate::nn::{ChannelNorm, Conv};
 use block::Block;
-use layers::{ChannelNorm, MaskedConv, Shape, Tower};
+use layers::{MaskedConv, Tower, channel_norm};
 pub use settings::{ActionFormerError, Settings};
 
 /// What is predicted at one level of the pyramid, with `T` points.
@@ -101,9 +102,8 @@ impl ActionFormer {
         let tower =
             |head: &nn::Path| Tower::new(&(head / "head"), &(head / "norm"), width, width, settings.head_layers - 1);
         let prior = -((1.0 - settings.prior_probability) / settings.prior_probability).ln();
-        let output = |path: nn::Path, channels: i64, bias: f64| {
-            MaskedConv::new(&path, width, channels, Shape { bias: Some(bias), ..Shape::THREE })
-        };
+        let output =
+            |path: nn::Path, channels: i64, bias: f64| MaskedConv::new(&path, width, channels, Conv::same(3), bias);
         let scale = |level: i64| (&offset_head / "scale" / level).var("scale", &[], nn::Init::Const(1.0));
         let (convs, norms) = (&backbone / "embd", &backbone / "embd_norm");
         Ok(Self {
@@ -112,7 +112,7 @@ impl ActionFormer {
             positions: points::positions(settings.max_length, width, path.device()),
             stem: blocks("stem", settings.stem_blocks, 1),
             branch: blocks("branch", settings.branch_blocks, 2),
-            norms: (0..levels).map(|level| ChannelNorm::new(&(path / "neck" / "fpn_norms" / level), width)).collect(),
+            norms: (0..levels).map(|level| channel_norm(&(path / "neck" / "fpn_norms" / level), width)).collect(),
             class_tower: tower(&class_head),
             class_output: output(&class_head / "cls_head", settings.classes, prior),
             offset_tower: tower(&offset_head),

@@ -3,59 +3,16 @@
 //!
 //! Not for scores. Invariant: in a network of [`Behaviour::Fixed`] a place without a shot changes nothing elsewhere.
 
-use tch::nn::{self, Init};
+use tch::nn;
 use tch::{Kind, Tensor};
 
 use super::mask::is_shot;
 use super::settings::Settings;
 use crate::behaviour::Behaviour;
+use crate::nn::{Affine, WeightInit, attention};
 
 /// `eps` of `torch.nn.LayerNorm`.
 const NORM_EPS: f64 = 1e-5;
-
-/// A weight and a bias: of a linear map, or of a norm.
-#[derive(Debug)]
-pub(super) struct Affine {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Affine {
-    /// Weights of `shape` `[out, in]`, or `[width]` for a norm, and as many biases as the first axis has.
-    pub(super) fn new(
-        path: &nn::Path,
-        [weight, bias]: [&str; 2],
-        shape: &[i64],
-        init: (Init, Init),
-        trainable: bool,
-    ) -> Self {
-        let add = |name: &str, shape: &[i64], init| path.add(name, nn::init(init, shape, path.device()), trainable);
-        Self { weight: add(weight, shape, init.0), bias: add(bias, &shape[..1], init.1) }
-    }
-
-    /// A linear map `[out, in]` with the first values of `torch.nn.Linear`: all uniform within `1 / sqrt(in)`.
-    pub(super) fn linear(path: &nn::Path, shape: [i64; 2], trainable: bool) -> Self {
-        let init = within(1.0 / (shape[1] as f64).sqrt());
-        Self::new(path, ["weight", "bias"], &shape, (init, init), trainable)
-    }
-
-    fn norm(path: &nn::Path, width: i64, trainable: bool) -> Self {
-        Self::new(path, ["weight", "bias"], &[width], (Init::Const(1.0), Init::Const(0.0)), trainable)
-    }
-
-    /// As a linear map.
-    pub(super) fn apply(&self, xs: &Tensor) -> Tensor {
-        xs.linear(&self.weight, Some(&self.bias))
-    }
-
-    fn normalise(&self, xs: &Tensor) -> Tensor {
-        xs.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), NORM_EPS, true)
-    }
-}
-
-fn within(bound: f64) -> Init {
-    Init::Uniform { lo: -bound, up: bound }
-}
 
 /// One layer: attention, feed-forward, each added to its input and normalised.
 #[derive(Debug)]
@@ -73,18 +30,18 @@ impl Layer {
     /// First values as in `torch.nn.MultiheadAttention` and `torch.nn.Linear`.
     fn new(path: &nn::Path, settings: &Settings, trainable: bool) -> Self {
         let &Settings { width, heads, feed_forward, dropout, .. } = settings;
-        let attention = path / "self_attn";
-        let xavier = within((6.0 / (4 * width) as f64).sqrt());
-        let qkv_names = ["in_proj_weight", "in_proj_bias"];
-        let out_init = (within(1.0 / (width as f64).sqrt()), Init::Const(0.0));
+        let self_attn = path / "self_attn";
+        let qkv_init = WeightInit::Xavier.of(width, 3 * width);
+        let (qkv_names, out_init, pytorch) =
+            (["in_proj_weight", "in_proj_bias"], WeightInit::PyTorchWithBias(0.0), WeightInit::PyTorch);
         Self {
             heads,
             dropout,
-            qkv: Affine::new(&attention, qkv_names, &[3 * width, width], (xavier, Init::Const(0.0)), trainable),
-            out: Affine::new(&(attention / "out_proj"), ["weight", "bias"], &[width, width], out_init, trainable),
-            wide: Affine::linear(&(path / "linear1"), [feed_forward, width], trainable),
-            narrow: Affine::linear(&(path / "linear2"), [width, feed_forward], trainable),
-            norms: ["norm1", "norm2"].map(|name| Affine::norm(&(path / name), width, trainable)),
+            qkv: Affine::new(&self_attn, qkv_names, &[3 * width, width], qkv_init, trainable),
+            out: Affine::linear(&(self_attn / "out_proj"), [width, width], out_init, trainable),
+            wide: Affine::linear(&(path / "linear1"), [feed_forward, width], pytorch, trainable),
+            narrow: Affine::linear(&(path / "linear2"), [width, feed_forward], pytorch, trainable),
+            norms: ["norm1", "norm2"].map(|name| Affine::layer_norm(&(path / name), width, trainable)),
         }
     }
 
@@ -93,29 +50,22 @@ impl Layer {
         [&self.qkv, &self.out, &self.wide, &self.narrow, first, second]
     }
 
-    fn copy(&mut self, from: &Self) {
-        let copy = |to: &Tensor, from: &Tensor| to.shallow_clone().copy_(from);
-        for (to, from) in self.parts().into_iter().zip(from.parts()) {
-            copy(&to.weight, &from.weight);
-            copy(&to.bias, &from.bias);
-        }
+    fn copy(&self, from: &Self) {
+        self.parts().into_iter().zip(from.parts()).for_each(|(to, from)| to.copy(from));
     }
 
     /// `xs` `[N, L, width]`, `mask` `[N, 1, 1, L]`.
     fn forward(&self, xs: &Tensor, mask: &Tensor, drop: bool) -> Tensor {
         let dropped = |xs: Tensor| xs.dropout(self.dropout, drop);
-        let xs = self.norms[0].normalise(&(xs + dropped(self.attend(xs, mask, drop))));
+        let xs = self.norms[0].normalise(&(xs + dropped(self.attend(xs, mask, drop))), NORM_EPS);
         let wide = dropped(self.wide.apply(&xs).relu());
-        self.norms[1].normalise(&(&xs + dropped(self.narrow.apply(&wide))))
+        self.norms[1].normalise(&(&xs + dropped(self.narrow.apply(&wide))), NORM_EPS)
     }
 
     fn attend(&self, xs: &Tensor, mask: &Tensor, drop: bool) -> Tensor {
-        let (n, shots, width) = (xs.size()[0], xs.size()[1], xs.size()[2]);
-        let qkv = self.qkv.apply(xs).view([n, shots, 3, self.heads, width / self.heads]).permute([2, 0, 3, 1, 4]);
-        let [q, k, v] = [0, 1, 2].map(|part| qkv.select(0, part));
+        let qkv = self.qkv.apply(xs).chunk(3, -1);
         let dropout = if drop { self.dropout } else { 0.0 };
-        let met = Tensor::scaled_dot_product_attention(&q, &k, &v, Some(mask), dropout, false, None, false);
-        self.out.apply(&met.transpose(1, 2).reshape([n, shots, width]))
+        self.out.apply(&attention([&qkv[0], &qkv[1], &qkv[2]], self.heads, Some(mask), dropout))
     }
 }
 
@@ -131,8 +81,8 @@ impl Encoder {
         let copied = Layer::new(&(path / "encoder_layer"), settings, false);
         let layers = path / "transformer_encoder" / "layers";
         let layer = |number: usize| {
-            let mut layer = Layer::new(&(&layers / number), settings, true);
-            tch::no_grad(|| layer.copy(&copied));
+            let layer = Layer::new(&(&layers / number), settings, true);
+            layer.copy(&copied);
             layer
         };
         Self { layers: (0..settings.layers).map(layer).collect() }

@@ -16,7 +16,8 @@ use tch::Tensor;
 use tch::nn::{self, Init};
 
 use crate::behaviour::Behaviour;
-use encoder::{Affine, Encoder};
+use crate::nn::{Affine, WeightInit};
+use encoder::Encoder;
 
 pub use encoder::positions;
 pub use settings::Settings;
@@ -76,13 +77,13 @@ impl Summariser {
         if heads < 1 || width < 2 || width % heads != 0 || width % 2 != 0 {
             return Err(QfvsError::Width { width, heads });
         }
-        let first = (Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS));
+        let first = [Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS)];
         Ok(Self {
             settings: settings.clone(),
             behaviour,
             positions: positions(SHOTS as i64, width, behaviour).to_device(path.device()),
             encoder: Encoder::new(path, settings),
-            projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], true),
+            projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], WeightInit::PyTorch, true),
             score: Affine::new(&(path / "summ_head"), ["weight", "bias"], &[1, PROJECTED], first, true),
         })
     }

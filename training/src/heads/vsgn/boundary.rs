@@ -6,6 +6,7 @@ use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
 use super::layers;
+use crate::nn::Conv;
 
 /// An end is read at itself and this fraction of the box's length to either side.
 const FRACTION: f64 = 8.0;
@@ -19,11 +20,15 @@ struct EndShift {
 
 impl EndShift {
     fn new(path: &nn::Path, width: i64) -> Self {
-        Self { hidden: layers::conv(path / 0, width, width, 3, 2, 0), out: layers::conv(path / 2, width, 1, 1, 1, 0) }
+        let taps = Conv { stride: 2, padding: 0, ..Conv::same(3) };
+        Self {
+            hidden: layers::conv(path / 0, width, width, taps),
+            out: layers::conv(path / 2, width, 1, Conv::same(1)),
+        }
     }
 
-    /// `[B, A]`, of cells `[B, T, C]` at three places `[B, A]`. Cells are multiplied before they are read out: there are
-    /// fewer of them than of anchors.
+    /// `[B, A]`, of cells `[B, T, C]` at three places `[B, A]`. Cells are multiplied before they are read out: there
+    /// are fewer of them than of anchors.
     fn forward(&self, cells: &Tensor, places: [Tensor; 3]) -> Tensor {
         let width = cells.size()[2];
         let tap = |(tap, place): (i64, &Tensor)| {

@@ -1,13 +1,14 @@
 //! Messages between cells whose features are close: the graph half of an encoder's level.
 //!
 //! Not for edges that are weighted, averaged or differences, which the original has as options that are off. Neighbours
-//! come from a matrix product in double precision: a good deal faster than differences in single precision, and nearer to
-//! the true distances; a product in single precision would swap neighbours where features change little.
+//! come from a matrix product in double precision: a good deal faster than differences in single precision, and nearer
+//! to the true distances; a product in single precision would swap neighbours where features change little.
 
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
 use super::layers;
+use crate::nn::{WeightInit, linear};
 
 /// `cdist` by a matrix product.
 const BY_PRODUCT: i64 = 1;
@@ -48,7 +49,7 @@ pub(super) struct GraphLevel {
 impl GraphLevel {
     pub(super) fn new(path: &nn::Path, width: i64, neighbours: i64, halves: bool) -> Self {
         let conv = layers::conv3(path / "tconv1", width, width);
-        let message = layers::linear(path / "nconv1" / "mlp", 2 * width, width);
+        let message = linear(path / "nconv1" / "mlp", 2 * width, width, WeightInit::PyTorch);
         Self { conv, message, width, neighbours, halves }
     }
 

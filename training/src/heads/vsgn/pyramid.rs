@@ -8,6 +8,7 @@ use tch::nn::{self, Module};
 use super::graph::GraphLevel;
 use super::layers;
 use super::settings::Settings;
+use crate::nn::{Conv, conv_transpose1d};
 
 #[derive(Debug)]
 enum Level {
@@ -33,7 +34,7 @@ impl Pyramid {
         Self {
             entry: layers::conv3(path / "conv0" / 0, input_dim, width),
             encoder: all.clone().map(|level| encoder_level(path, settings, level)).collect(),
-            up: between.clone().map(|place| layers::upsampling(path / "levels_dec" / place / 0, width)).collect(),
+            up: between.clone().map(|place| conv_transpose1d(path / "levels_dec" / place / 0, width)).collect(),
             merged: all.map(|place| conv("levels1", place)).collect(),
             lateral: between.map(|place| conv("levels2", place)).collect(),
         }
@@ -84,7 +85,10 @@ fn encoder_level(path: &nn::Path, settings: &Settings, level: usize) -> Level {
     let (path, width, halves) = (path / "levels_enc" / level, settings.width, level > 0);
     match settings.graph {
         true => Level::Graph(GraphLevel::new(&path, width, settings.neighbours, halves)),
-        false => Level::Plain(layers::conv(path / 0, width, width, 3, if halves { 2 } else { 1 }, 1)),
+        false => {
+            let conv = Conv { stride: if halves { 2 } else { 1 }, ..Conv::same(3) };
+            Level::Plain(layers::conv(path / 0, width, width, conv))
+        }
     }
 }
 

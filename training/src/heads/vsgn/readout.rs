@@ -7,6 +7,7 @@ use tch::nn::{self, Module};
 
 use super::layers;
 use super::settings::Settings;
+use crate::nn::Conv;
 
 /// Convolutions, each with group norm and ReLU.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub(super) struct CurveHead {
 
 impl CurveHead {
     pub(super) fn new(path: &nn::Path, width: i64) -> Self {
-        Self { hidden: layers::conv3(path / 0, width, width), out: layers::conv(path / 2, width, 1, 1, 1, 0) }
+        Self { hidden: layers::conv3(path / 0, width, width), out: layers::conv(path / 2, width, 1, Conv::same(1)) }
     }
 
     /// `[B, C, T]` to `[B, T]` within 0 and 1.

@@ -29,8 +29,8 @@ impl Span {
 /// The likeliest spans of each row of the logits `[B, L]`, likeliest first; of equals the one that starts first, then
 /// the one that ends first. `lengths` are the positions of each clip.
 ///
-/// A clip of one or two positions has fewer than [`SPANS`] spans, and what fills up the list are spans into the padding,
-/// cut to the clip; the original fails there. A batch of so few positions gives as many as there are.
+/// A clip of one or two positions has fewer than [`SPANS`] spans, and what fills up the list are spans into the
+/// padding, cut to the clip; the original fails there. A batch of so few positions gives as many as there are.
 pub fn top_spans(start_logits: &Tensor, end_logits: &Tensor, lengths: &[usize]) -> Vec<Vec<Span>> {
     let [starts, ends] = [start_logits, end_logits].map(probabilities);
     let rows = starts.iter().zip(&ends).zip(lengths);

@@ -6,8 +6,9 @@
 use tch::Tensor;
 use tch::nn::{self, Init};
 
-use super::layers::{Depthwise, Dropout, Linear, Mask, norm};
+use super::layers::{Dropout, KERNEL, Mask, norm};
 use super::settings::Settings;
+use crate::nn::{DepthwiseConv, PointwiseLinear};
 
 /// Convolution blocks of an encoder.
 const BLOCKS: i64 = 4;
@@ -55,8 +56,8 @@ impl Encoder {
 #[derive(Debug)]
 struct ConvBlock {
     norm: nn::LayerNorm,
-    depthwise: Depthwise,
-    pointwise: Linear,
+    depthwise: DepthwiseConv,
+    pointwise: PointwiseLinear,
     dropout: Dropout,
 }
 
@@ -65,8 +66,8 @@ impl ConvBlock {
         let (width, layers) = (settings.width, path / "depthwise_separable_conv" / block);
         Self {
             norm: norm(path / "layer_norms" / block, width),
-            depthwise: Depthwise::new(&(&layers / 0), width),
-            pointwise: Linear::pointwise(&(&layers / 1), width, width),
+            depthwise: DepthwiseConv::new(&(&layers / 0), width, KERNEL),
+            pointwise: PointwiseLinear::new(&(&layers / 1), width, width),
             dropout: settings.dropout(),
         }
     }
@@ -82,10 +83,10 @@ impl ConvBlock {
 #[derive(Debug)]
 struct Attention {
     norms: [nn::LayerNorm; 2],
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
+    query: PointwiseLinear,
+    key: PointwiseLinear,
+    value: PointwiseLinear,
+    out: PointwiseLinear,
     heads: i64,
     dropout: Dropout,
 }
@@ -93,7 +94,7 @@ struct Attention {
 impl Attention {
     fn new(path: &nn::Path, settings: &Settings) -> Self {
         let width = settings.width;
-        let linear = |name: &str| Linear::pointwise(&(path / name / "conv1d"), width, width);
+        let linear = |name: &str| PointwiseLinear::new(&(path / name / "conv1d"), width, width);
         Self {
             norms: ["layer_norm1", "layer_norm2"].map(|name| norm(path / name, width)),
             query: linear("query"),

@@ -5,8 +5,9 @@
 
 use tch::{Tensor, nn};
 
-use super::layers::{Dropout, Linear, Mask, xavier};
+use super::layers::{Dropout, Mask};
 use super::settings::Settings;
+use crate::nn::{PointwiseLinear, xavier};
 
 /// Context-query attention with trilinear scores (Seo et al., 2017; as in QANet).
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(super) struct CqAttention {
     of_query: Tensor,
     /// `[1, 1, C]`.
     of_both: Tensor,
-    out: Linear,
+    out: PointwiseLinear,
     dropout: Dropout,
 }
 
@@ -28,7 +29,7 @@ impl CqAttention {
             of_video: xavier(path, "w4C", &[width, 1]),
             of_query: xavier(path, "w4Q", &[width, 1]),
             of_both: xavier(path, "w4mlu", &[1, 1, width]),
-            out: Linear::pointwise(&(path / "cqa_linear" / "conv1d"), 4 * width, width),
+            out: PointwiseLinear::new(&(path / "cqa_linear" / "conv1d"), 4 * width, width),
             dropout: settings.dropout(),
         }
     }
@@ -59,7 +60,7 @@ impl CqAttention {
 pub(super) struct CqConcat {
     /// `[C, 1]`.
     pool: Tensor,
-    out: Linear,
+    out: PointwiseLinear,
 }
 
 impl CqConcat {
@@ -67,7 +68,7 @@ impl CqConcat {
         let width = settings.width;
         Self {
             pool: xavier(&(path / "weighted_pool"), "weight", &[width, 1]),
-            out: Linear::pointwise(&(path / "conv1d" / "conv1d"), 2 * width, width),
+            out: PointwiseLinear::new(&(path / "conv1d" / "conv1d"), 2 * width, width),
         }
     }
 

@@ -9,8 +9,8 @@ use egofx::labels::nlq::NlqLabel;
 /// How far the highlight reaches beyond either end of the window, as a part of the window's length.
 const EXTENSION: f64 = 0.1;
 
-/// The positions to highlight for a window `first..=last` in a clip of `length` positions. The extension is rounded half
-/// to even, as Python does: a window of 5 has none, one of 15 and one of 25 have 2.
+/// The positions to highlight for a window `first..=last` in a clip of `length` positions. The extension is rounded
+/// half to even, as Python does: a window of 5 has none, one of 15 and one of 25 have 2.
 pub fn highlight(first: usize, last: usize, length: usize) -> RangeInclusive<usize> {
     let extension = (EXTENSION * (last - first + 1) as f64).round_ties_even() as usize;
     first.saturating_sub(extension)..=(last + extension).min(length - 1)

@@ -1,85 +1,23 @@
-//! The layers that VSLNet is made of, on `[B, L, C]`.
+//! What VSLNet's parts share, on `[B, L, C]`: the epsilon of its norms, dropout, masks of padding.
 //!
-//! Not for attention; see `encoder` and `fusion`. Invariant: a layer's output lies in memory as `[B, L, C]`, so that the
-//! next one copies nothing.
+//! Not for attention; see `encoder` and `fusion`. A layer's output lies in memory as `[B, L, C]`, so that the next one
+//! copies nothing.
 
-use tch::nn::{self, Init};
+use tch::nn;
 use tch::{Device, Kind, Tensor};
+
+use crate::nn::layer_norm;
 
 /// What is added to the scores of padded positions.
 const PADDED: f64 = -1e30;
 /// Of all of VSLNet's layer norms; PyTorch's default is another.
 const NORM_EPS: f64 = 1e-6;
 /// Positions that a depthwise convolution sees.
-const KERNEL: i64 = 7;
+pub(super) const KERNEL: i64 = 7;
 
-/// A weight of shape `dims`, uniform in ±√(6 / (fan in + fan out)) (Glorot and Bengio, 2010).
-pub(super) fn xavier(path: &nn::Path, name: &str, dims: &[i64]) -> Tensor {
-    let receptive: i64 = dims[2..].iter().product();
-    let bound = (6.0 / ((dims[0] + dims[1]) * receptive) as f64).sqrt();
-    path.var(name, dims, Init::Uniform { lo: -bound, up: bound })
-}
-
-/// A layer norm over the last dimension.
+/// A layer norm over the last dim.
 pub(super) fn norm(path: nn::Path, width: i64) -> nn::LayerNorm {
-    nn::layer_norm(path, vec![width], nn::LayerNormConfig { eps: NORM_EPS, ..Default::default() })
-}
-
-/// A linear map of the last dimension; a 1×1 convolution is one.
-#[derive(Debug)]
-pub(super) struct Linear {
-    /// `[out, in]`, or `[out, in, 1]`.
-    weight: Tensor,
-    /// `[out]`.
-    bias: Tensor,
-}
-
-impl Linear {
-    /// Of a weight `[out, in]`.
-    pub fn dense(path: &nn::Path, input: i64, output: i64) -> Self {
-        Self { weight: xavier(path, "weight", &[output, input]), bias: path.zeros("bias", &[output]) }
-    }
-
-    /// Of a weight `[out, in, 1]`, as a 1×1 convolution has it.
-    pub fn pointwise(path: &nn::Path, input: i64, output: i64) -> Self {
-        Self { weight: xavier(path, "weight", &[output, input, 1]), bias: path.zeros("bias", &[output]) }
-    }
-
-    /// `[..., in]` to `[..., out]`. A matrix product on rows, where a convolution would first bring channels to the front.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.flatten(1, -1), Some(&self.bias))
-    }
-
-    /// The map of `[x, row]`, where `row` `[B, 1, R]` is the same at all positions of `x` `[B, L, in - R]`: what it adds
-    /// is computed once, not at each position.
-    pub fn forward_with_row(&self, x: &Tensor, row: &Tensor) -> Tensor {
-        let width = x.size()[2];
-        let parts = self.weight.flatten(1, -1).split_with_sizes([width, row.size()[2]], 1);
-        x.linear(&parts[0], None::<Tensor>) + row.linear(&parts[1], Some(&self.bias))
-    }
-}
-
-/// A convolution of each channel by itself, without bias, that keeps the length.
-#[derive(Debug)]
-pub(super) struct Depthwise {
-    /// `[C, 1, 7]`.
-    weight: Tensor,
-}
-
-impl Depthwise {
-    pub fn new(path: &nn::Path, width: i64) -> Self {
-        Self { weight: xavier(path, "weight", &[width, 1, KERNEL]) }
-    }
-
-    /// `[B, L, C]` to `[B, L, C]`. As a convolution of `[B, C, 1, L]`, whose kernels take channels last as they lie;
-    /// one of `[B, C, L]` would copy channels to the front and back.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let picture = x.transpose(1, 2).unsqueeze(2);
-        let weight = self.weight.unsqueeze(2);
-        let padding = [0, KERNEL / 2];
-        let out = picture.conv2d(&weight, None::<Tensor>, [1, 1], padding, [1, 1], self.weight.size()[0]);
-        out.squeeze_dim(2).transpose(1, 2)
-    }
+    layer_norm(path, width, NORM_EPS)
 }
 
 /// Dropout.

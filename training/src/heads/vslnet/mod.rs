@@ -14,12 +14,14 @@ pub mod loss;
 mod predictor;
 mod settings;
 
-use tch::{Kind, Tensor, nn};
+use tch::nn::{self, Module};
+use tch::{Kind, Tensor};
 
 use crate::behaviour::Behaviour;
+use crate::nn::{PointwiseLinear, WeightInit, linear};
 use encoder::Encoder;
 use fusion::{CqAttention, CqConcat};
-use layers::{Linear, Mask};
+use layers::Mask;
 use predictor::Predictor;
 
 pub use error::VslnetError;
@@ -83,12 +85,12 @@ pub struct Vslnet {
     dims: Dims,
     settings: Settings,
     behaviour: Behaviour,
-    video_affine: Linear,
-    query_affine: Linear,
+    video_affine: PointwiseLinear,
+    query_affine: nn::Linear,
     encoder: Encoder,
     cq_attention: Option<CqAttention>,
     cq_concat: CqConcat,
-    highlight: Linear,
+    highlight: PointwiseLinear,
     predictor: Predictor,
 }
 
@@ -106,12 +108,12 @@ impl Vslnet {
             dims,
             settings: settings.clone(),
             behaviour,
-            query_affine: Linear::dense(&(path / "query_affine"), dims.query, width),
-            video_affine: Linear::pointwise(&(path / "video_affine" / "linear" / "conv1d"), dims.video, width),
+            query_affine: linear(path / "query_affine", dims.query, width, WeightInit::Xavier),
+            video_affine: PointwiseLinear::new(&(path / "video_affine" / "linear" / "conv1d"), dims.video, width),
             encoder: Encoder::new(&(path / "feature_encoder"), settings),
             cq_attention: (!settings.small).then(attention),
             cq_concat: CqConcat::new(&(path / "cq_concat"), settings),
-            highlight: Linear::pointwise(&(path / "highlight_layer" / "conv1d" / "conv1d"), width, 1),
+            highlight: PointwiseLinear::new(&(path / "highlight_layer" / "conv1d" / "conv1d"), width, 1),
             predictor: Predictor::new(&(path / "predictor"), settings),
         })
     }
@@ -171,8 +173,9 @@ impl Vslnet {
         }
     }
 
-    /// What the ends are predicted from. EgoVLPv2's small head predicts from the gated features and then overwrites that
-    /// by what it predicts from the encoded video, so that a query changes its ends only where features are fused with it.
+    /// What the ends are predicted from. EgoVLPv2's small head predicts from the gated features and then overwrites
+    /// that by what it predicts from the encoded video, so that a query changes its ends only where features are fused
+    /// with it.
     fn predicted<'t>(&self, encoded: &'t Tensor, gated: &'t Tensor) -> &'t Tensor {
         if self.settings.small && self.behaviour == Behaviour::Compat { encoded } else { gated }
     }

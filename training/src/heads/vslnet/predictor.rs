@@ -6,8 +6,9 @@ use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
 use super::encoder::Encoder;
-use super::layers::{Linear, Mask, norm};
+use super::layers::{Mask, norm};
 use super::settings::{PredictorKind, Settings};
+use crate::nn::PointwiseLinear;
 
 /// The predictor.
 #[derive(Debug)]
@@ -104,11 +105,11 @@ impl Lstm {
 
 /// Two layers that make logits of the features of one end and those of the video.
 #[derive(Debug)]
-struct Block([Linear; 2]);
+struct Block([PointwiseLinear; 2]);
 
 impl Block {
     fn new(path: &nn::Path, width: i64) -> Self {
-        let linear = |layer: i64, input, output| Linear::pointwise(&(path / layer / "conv1d"), input, output);
+        let linear = |layer: i64, input, output| PointwiseLinear::new(&(path / layer / "conv1d"), input, output);
         Self([linear(0, 2 * width, width), linear(2, width, 1)])
     }
 

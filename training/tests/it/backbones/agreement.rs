@@ -110,7 +110,7 @@ fn egovlpv2_the_graphs_and_the_original_agree() {
         let feeds = [floats("pixels", video), ints("ids", ids), ints("mask", mask)];
         let outputs = graphs.run("egovlpv2_fused_debug", &feeds);
         let (name, fused) = (format!("fused.video_f{frames}.{text}"), model.fused(video, ids, mask, false));
-        let matching = model.matching(&fused);
+        let matching = model.vtm(&fused);
         agree(&name, &fused.class, &outputs, "class", expected(&format!("{name}.cls")));
         agree(&name, &fused.tokens, &outputs, "text", expected(&format!("{name}.text")));
         agree(&name, &matching, &outputs, "match_logits", expected(&format!("{name}.itm_logits")));
@@ -118,7 +118,7 @@ fn egovlpv2_the_graphs_and_the_original_agree() {
     let (_, model) = egovlpv2(4, FULL);
     let (video, ids, mask) = (golden.input("video_f4"), golden.input("text_pt.mlm_ids"), golden.input("text_pt.mask"));
     let outputs = graphs.run("egovlpv2_fused_debug", &[floats("pixels", video), ints("ids", ids), ints("mask", mask)]);
-    let words = model.words(&model.fused(video, ids, mask, false));
+    let words = model.mlm(&model.fused(video, ids, mask, false));
     let name = "fused.video_f4.text_pt.mlm_logits";
     agree(name, &words, &outputs, "mlm_logits", &golden.expected[name]);
 }

@@ -98,7 +98,7 @@ fn fused_towers_compute_what_the_original_computes() {
         let name = format!("fused.video_f{frames}.text_{text}");
         golden.compare(&format!("{name}.cls"), &fused.class, OUTPUT);
         golden.compare(&format!("{name}.text"), &fused.tokens, OUTPUT);
-        golden.compare(&format!("{name}.itm_logits"), &model.matching(&fused), OUTPUT);
+        golden.compare(&format!("{name}.itm_logits"), &model.vtm(&fused), OUTPUT);
     }
 }
 
@@ -108,7 +108,7 @@ fn masked_words_are_guessed_as_the_original_does() {
     let (_store, model) = egovlpv2(4, FULL);
     let (ids, mask) = (golden.input("text_pt.mlm_ids"), golden.input("text_pt.mask"));
     let fused = model.fused(golden.input("video_f4"), ids, mask, false);
-    golden.compare("fused.video_f4.text_pt.mlm_logits", &model.words(&fused), OUTPUT);
+    golden.compare("fused.video_f4.text_pt.mlm_logits", &model.mlm(&fused), OUTPUT);
 }
 
 #[test]
@@ -133,9 +133,9 @@ fn egovlpv2s_epsilons_are_the_originals() {
     let fused = model.fused(video, ids, mask, false);
     golden.compare("fused.video_f4.text_pt.cls", &fused.class, OUTPUT);
     golden.compare("fused.video_f4.text_pt.text", &fused.tokens, OUTPUT);
-    golden.compare("fused.video_f4.text_pt.itm_logits", &model.matching(&fused), OUTPUT);
+    golden.compare("fused.video_f4.text_pt.itm_logits", &model.vtm(&fused), OUTPUT);
     let masked = model.fused(video, golden.input("text_pt.mlm_ids"), mask, false);
-    golden.compare("fused.video_f4.text_pt.mlm_logits", &model.words(&masked), OUTPUT);
+    golden.compare("fused.video_f4.text_pt.mlm_logits", &model.mlm(&masked), OUTPUT);
 }
 
 #[test]
@@ -157,11 +157,11 @@ fn a_row_does_not_depend_on_its_batch() {
 }
 
 #[test]
-fn words_look_at_videos_with_shares_that_sum_to_one() {
+fn cross_attention_weights_of_a_text_to_a_video_sum_to_one() {
     let golden = Golden::open("egovlpv2", "expected");
     let (_store, model) = egovlpv2(4, FULL);
     let [ids, mask] = golden.text("text_padded");
-    let maps = model.attention(golden.input("video_f4"), ids, mask);
+    let maps = model.cross_attn_weights(golden.input("video_f4"), ids, mask);
     assert_eq!(maps.len(), 6);
     for maps in maps {
         assert_eq!(maps.size(), [2, 2, 7, 17]);

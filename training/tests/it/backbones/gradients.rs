@@ -140,11 +140,11 @@ fn egovlps_gradients_and_steps_are_the_originals() {
 fn egovlpv2_losses(batch: &Batch, model: &EgoVlpV2) -> [Tensor; 3] {
     let (video, ids, mask) = (batch.get("video"), batch.get("ids"), batch.get("mask"));
     let egonce = batch.egonce(&model.text(ids, mask, false).pooled, &model.video(video, false));
-    let words = model.words(&model.fused(video, batch.get("mlm_ids"), mask, false)).flatten(0, 1);
+    let words = model.mlm(&model.fused(video, batch.get("mlm_ids"), mask, false)).flatten(0, 1);
     let labels = batch.get("mlm_labels").flatten(0, 1);
     let mlm = words.cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0);
     let [ids, mask] = ["ids", "mask"].map(|name| batch.rows(name, "text_index"));
-    let logits = model.matching(&model.fused(&batch.rows("video", "video_index"), &ids, &mask, false));
+    let logits = model.vtm(&model.fused(&batch.rows("video", "video_index"), &ids, &mask, false));
     let labels = batch.indices("labels");
     let itm = logits.cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0);
     [egonce, mlm, itm]

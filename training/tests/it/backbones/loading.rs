@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use egofx::checkpoint::Checkpoint;
-use egofx::export::{MODELS, Model, Scale};
-use egofx_train::backbones::load::{DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, Origin, ROBERTA, VIT, load};
-use egofx_train::backbones::{EgoVlp, EgoVlpClasses, EgoVlpV2, EgoVlpV2Answers, Projector, VideoSettings};
+use egofx::arch::{AnswerHeadConfig, Architecture, EgoVlpConfig, EgoVlpV2Config};
+use egofx::checkpoint::{Checkpoint, ParamSpec};
+use egofx::export::Model;
+use egofx_train::backbones::load::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT, load};
+use egofx_train::backbones::{EgoVlp, EgoVlpClasses, EgoVlpV2, EgoVlpV2Answers, Projector};
 use egofx_train::checkpoint::{Tensors, write};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use super::support::{
-    FULL, Golden, OUTPUT, SMALL, egovlp, egovlp_settings, egovlpv2, egovlpv2_settings, fill, off, root, variables,
-    video,
+    FULL, Golden, OUTPUT, SMALL, egovlp, egovlp_config, egovlpv2, egovlpv2_config, fill, off, root, variables, video,
 };
 use crate::support::device::device;
 
@@ -28,19 +28,19 @@ fn renamed(tensors: &Tensors, rename: impl Fn(&str) -> Option<String>) -> Tensor
 }
 
 /// What loading says that is wrong.
-fn refused(path: &Path, origin: &Origin, fresh: &[&str], into: &VarStore) -> String {
-    load(path, origin, fresh, &variables(into)).unwrap_err().to_string()
+fn refused(path: &Path, format: &CheckpointFormat, fresh: &[&str], into: &VarStore) -> String {
+    load(path, format, fresh, &variables(into)).unwrap_err().to_string()
 }
 
 fn fresh_egovlp(frames: i64) -> (VarStore, EgoVlp) {
     let store = VarStore::new(device());
-    let model = EgoVlp::new(&store.root(), &egovlp_settings(frames), false).unwrap();
+    let model = EgoVlp::new(&store.root(), &egovlp_config(frames), false).unwrap();
     (store, model)
 }
 
 fn fresh_egovlpv2(projector: Projector) -> (VarStore, EgoVlpV2) {
     let store = VarStore::new(device());
-    let model = EgoVlpV2::new(&store.root(), &egovlpv2_settings(4, projector), false).unwrap();
+    let model = EgoVlpV2::new(&store.root(), &egovlpv2_config(4, projector), false).unwrap();
     (store, model)
 }
 
@@ -64,10 +64,10 @@ fn loading_says_what_it_did() {
     let loaded = fill(&store, &root("checkpoints/egovlpv2_tiny_smallproj.pth"), &EGOVLPV2, &[]);
     assert_eq!(loaded.taken, variables(&store).len());
     assert_eq!(loaded.left_out, ["text_model.embeddings.position_ids"]);
-    assert_eq!((loaded.kept, loaded.times), (vec![], None));
+    assert_eq!((loaded.kept, loaded.temporal_rows), (vec![], None));
     let (store, _) = fresh_egovlp(4);
     let loaded = fill(&store, &root("checkpoints/egovlp_tiny.pth"), &EGOVLP, &[]);
-    assert_eq!(loaded.times, Some([16, 4]));
+    assert_eq!(loaded.temporal_rows, Some([16, 4]));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn texts_start_from_files_of_transformers() {
         (&DISTILBERT, ["distilbert.", ""], "vocab_projector.bias", variables(&distilbert), &own),
         (&ROBERTA, ["roberta.", ""], "lm_head.dense.bias", variables(&roberta), &own2),
     ];
-    for (origin, prefixes, extra, from, into) in cases {
+    for (format, prefixes, extra, from, into) in cases {
         for prefix in prefixes {
             let inside =
                 |name: &str| name.strip_prefix("text_model.").filter(|name| !name.contains("_t2i")).map(str::to_owned);
@@ -167,7 +167,7 @@ fn texts_start_from_files_of_transformers() {
             let mut file = renamed(&text, |name| Some(format!("{prefix}{name}")));
             file.insert(extra.to_owned(), ones());
             write_to(&path, &file);
-            let loaded = fill(into, &path, origin, &[]);
+            let loaded = fill(into, &path, format, &[]);
             assert_eq!((loaded.taken, loaded.left_out.as_slice()), (text.len(), &[extra.to_owned()][..]));
             let now = variables(into);
             assert!(text.keys().all(|name| now[&format!("text_model.{name}")].equal(&text[name])));
@@ -233,11 +233,9 @@ fn first_weights_are_those_of_the_original() {
     assert_eq!(words.get(1).abs().max().double_value(&[]), 0.0, "padding");
 }
 
-/// The names and shapes of the root package's plan of a model of the given scale.
-fn planned(name: &str, scale: Scale) -> BTreeMap<String, Vec<i64>> {
-    let model: &Model = MODELS.iter().find(|model| model.name == name).unwrap();
-    let parameters = (model.sized)(scale).layout.parameters.into_iter();
-    parameters.map(|p| (p.name, p.shape.iter().map(|&size| size as i64).collect())).collect()
+fn listed(config: &impl Architecture) -> BTreeMap<String, Vec<i64>> {
+    let shape = |p: &ParamSpec| p.shape.iter().map(|&size| size as i64).collect();
+    config.parameters().iter().map(|p| (p.name.clone(), shape(p))).collect()
 }
 
 fn shapes(store: &VarStore) -> BTreeMap<String, Vec<i64>> {
@@ -245,21 +243,22 @@ fn shapes(store: &VarStore) -> BTreeMap<String, Vec<i64>> {
 }
 
 #[test]
-fn names_and_shapes_are_those_that_are_exported() {
-    let wide = |frames| VideoSettings { image: 224, ..video(frames) };
-    let (store, mut settings) = (VarStore::new(device()), egovlpv2_settings(4, FULL));
-    settings.video = wide(4);
-    (settings.text.vocabulary, settings.text.positions) = (50265, 514);
-    EgoVlpV2::new(&store.root(), &settings, false).unwrap();
-    assert_eq!(shapes(&store), planned("egovlpv2", Scale::Tiny));
-    assert_eq!(planned("egovlpv2", Scale::Full).values().map(|s| s.iter().product::<i64>()).sum::<i64>(), 381_611_623);
-    let (store, mut settings) = (VarStore::new(device()), egovlp_settings(16));
-    settings.video = wide(16);
-    (settings.text.vocabulary, settings.text.positions) = (30522, 512);
-    let planned = planned("egovlp", Scale::Tiny);
-    settings.projection = planned["vid_proj.0.bias"][0];
-    EgoVlp::new(&store.root(), &settings, false).unwrap();
-    assert_eq!(shapes(&store), planned);
+fn a_network_has_the_tensors_that_its_config_lists() {
+    let config = EgoVlpConfig { projection_dim: 5, ..EgoVlpConfig::tiny() };
+    let store = VarStore::new(device());
+    EgoVlp::new(&store.root(), &config, false).unwrap();
+    assert_eq!(shapes(&store), listed(&config));
+    let full = Projector::Full { dim: 5, hidden_dim: Some(6) };
+    for (projector, num_fused_layers) in [(FULL, 6), (SMALL, 0), (Projector::None, 12), (full, 1)] {
+        let config = EgoVlpV2Config { projector, num_fused_layers, ..EgoVlpV2Config::tiny() };
+        let store = VarStore::new(device());
+        EgoVlpV2::new(&store.root(), &config, false).unwrap();
+        assert_eq!(shapes(&store), listed(&config));
+    }
+    let config = EgoVlpV2Config { answers: Some(AnswerHeadConfig { num_answers: 7 }), ..EgoVlpV2Config::tiny() };
+    let store = VarStore::new(device());
+    EgoVlpV2Answers::new(&store.root(), &config, 7, false).unwrap();
+    assert_eq!(shapes(&store), listed(&config));
 }
 
 #[test]
@@ -269,25 +268,34 @@ fn what_is_written_is_a_checkpoint_that_is_exported() {
     let mut models =
         vec![("egovlp", egovlp(16).0), ("egovlpv2", egovlpv2(4, FULL).0), ("egovlpv2", egovlpv2(4, SMALL).0)];
     let store = VarStore::new(device());
-    EgoVlpV2Answers::new(&store.root(), &egovlpv2_settings(4, FULL), 7, false).unwrap();
+    EgoVlpV2Answers::new(&store.root(), &egovlpv2_config(4, FULL), 7, false).unwrap();
     models.push(("egovlpv2", store));
     for (name, store) in models {
         write_to(&path, &variables(&store));
         let (model, plan) = Model::of(&Checkpoint::open(&path).unwrap(), 16).unwrap();
-        assert_eq!((model.name, plan.layout.parameters.len()), (name, variables(&store).len()));
+        assert_eq!((model.name, plan.parameters.len()), (name, variables(&store).len()));
     }
 }
 
 #[test]
-fn settings_that_no_network_has_are_refused() {
-    let refused = |change: fn(&mut egofx_train::backbones::EgoVlpV2Settings)| {
-        let mut settings = egovlpv2_settings(4, FULL);
-        change(&mut settings);
+fn sizes_that_no_network_has_are_refused() {
+    let refused = |change: fn(&mut egofx_train::backbones::EgoVlpV2Config)| {
+        let mut config = egovlpv2_config(4, FULL);
+        change(&mut config);
         let store = VarStore::new(device());
-        EgoVlpV2::new(&store.root(), &settings, false).unwrap_err().to_string()
+        EgoVlpV2::new(&store.root(), &config, false).unwrap_err().to_string()
     };
-    assert_eq!(refused(|s| s.video.patch = 15), "backbone: video.patch = 15, expected a divisor of the image");
-    assert_eq!(refused(|s| s.fused = 13), "backbone: fused = 13, expected 0 to the number of layers");
-    assert_eq!(refused(|s| s.text.width = 64), "backbone: text.width = 64, expected the video tower's width");
-    assert_eq!(refused(|s| s.text.heads = 3), "backbone: text.heads = 3, expected a divisor of the width");
+    assert_eq!(
+        refused(|s| s.video.patch_size = 15),
+        "backbone: video.patch_size = 15, expected a divisor of image_size"
+    );
+    assert_eq!(
+        refused(|s| s.num_fused_layers = 13),
+        "backbone: num_fused_layers = 13, expected 0 to the number of layers"
+    );
+    assert_eq!(
+        refused(|s| s.text.embed_dim = 64),
+        "backbone: text.embed_dim = 64, expected the video tower's embed_dim"
+    );
+    assert_eq!(refused(|s| s.text.num_heads = 3), "backbone: text.num_heads = 3, expected a divisor of embed_dim");
 }

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use egofx_train::backbones::load::{self, Origin};
-use egofx_train::backbones::{
-    EgoVlp, EgoVlpSettings, EgoVlpV2, EgoVlpV2Settings, Projector, TextSettings, TimeInit, VideoSettings,
-};
+use egofx_train::backbones::load::{self, CheckpointFormat};
+use egofx_train::backbones::{EgoVlp, EgoVlpConfig, EgoVlpV2, EgoVlpV2Config, Projector, TextConfig, VideoConfig};
 use egofx_train::checkpoint::Tensors;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor, no_grad};
@@ -68,63 +66,35 @@ pub fn off(a: &Tensor, b: &Tensor) -> f64 {
     if off.is_nan() { f64::INFINITY } else { off }
 }
 
-pub fn video(frames: i64) -> VideoSettings {
-    VideoSettings {
-        image: 32,
-        patch: 16,
-        width: 32,
-        depth: 12,
-        heads: 2,
-        hidden: 64,
-        frames,
-        time_init: TimeInit::Zeros,
-        initializer_range: 0.02,
-    }
+pub fn video(frames: i64) -> VideoConfig {
+    VideoConfig { image_size: 32, ..VideoConfig::tiny(frames as usize) }
 }
 
-pub fn egovlp_settings(frames: i64) -> EgoVlpSettings {
-    let text = TextSettings {
-        vocabulary: 200,
-        positions: 40,
-        width: 32,
-        layers: 6,
-        heads: 2,
-        hidden: 64,
-        dropout: 0.1,
-        initializer_range: 0.02,
-    };
-    EgoVlpSettings { video: video(frames), text, projection: 8 }
+pub fn egovlp_config(frames: i64) -> EgoVlpConfig {
+    EgoVlpConfig { video: video(frames), text: TextConfig::base(200, 40, 6).into_tiny(), projection_dim: 8 }
 }
 
-pub fn egovlpv2_settings(frames: i64, projector: Projector) -> EgoVlpV2Settings {
-    let text = TextSettings {
-        vocabulary: 200,
-        positions: 42,
-        width: 32,
-        layers: 12,
-        heads: 2,
-        hidden: 64,
-        dropout: 0.1,
-        initializer_range: 0.02,
-    };
-    EgoVlpV2Settings { video: video(frames), text, projector, fused: 6, gate: 0.0 }
+pub fn egovlpv2_config(frames: i64, projector: Projector) -> EgoVlpV2Config {
+    let text = TextConfig::base(200, 42, 12).into_tiny();
+    let (video, num_fused_layers) = (video(frames), 6);
+    EgoVlpV2Config { video, text, projector, num_fused_layers, cross_attn_gate_init: 0.0, answers: None }
 }
 
-pub const FULL: Projector = Projector::Full { width: 16 };
-pub const SMALL: Projector = Projector::Small { width: 256 };
+pub const FULL: Projector = Projector::full(16);
+pub const SMALL: Projector = Projector::Small { dim: 256 };
 
 pub fn variables(store: &VarStore) -> Tensors {
     store.variables().into_iter().collect()
 }
 
-pub fn fill(store: &VarStore, path: &Path, origin: &Origin, fresh: &[&str]) -> load::Loaded {
-    load::load(path, origin, fresh, &variables(store)).unwrap()
+pub fn fill(store: &VarStore, path: &Path, format: &CheckpointFormat, fresh: &[&str]) -> load::Loaded {
+    load::load(path, format, fresh, &variables(store)).unwrap()
 }
 
 /// EgoVLP for `frames` frames with the weights of the original checkpoint.
 pub fn egovlp(frames: i64) -> (VarStore, EgoVlp) {
     let store = VarStore::new(device());
-    let model = EgoVlp::new(&store.root(), &egovlp_settings(frames), false).unwrap();
+    let model = EgoVlp::new(&store.root(), &egovlp_config(frames), false).unwrap();
     fill(&store, &root("checkpoints/egovlp_tiny.pth"), &load::EGOVLP, &[]);
     (store, model)
 }
@@ -132,7 +102,7 @@ pub fn egovlp(frames: i64) -> (VarStore, EgoVlp) {
 /// EgoVLPv2, likewise; its large projectors are in a file of their own.
 pub fn egovlpv2(frames: i64, projector: Projector) -> (VarStore, EgoVlpV2) {
     let store = VarStore::new(device());
-    let model = EgoVlpV2::new(&store.root(), &egovlpv2_settings(frames, projector), false).unwrap();
+    let model = EgoVlpV2::new(&store.root(), &egovlpv2_config(frames, projector), false).unwrap();
     let kept: &[&str] = if projector == SMALL { &[] } else { &["txt_proj.", "vid_proj."] };
     fill(&store, &root("checkpoints/egovlpv2_tiny_smallproj.pth"), &load::EGOVLPV2, kept);
     if projector == FULL {

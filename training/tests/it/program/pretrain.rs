@@ -34,17 +34,16 @@ fn dataset() -> &'static ShapesPaths {
 /// The experiment with `changes`, each of which must find its place.
 fn config(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
     let small = [
-        ("image = 48", "image = 24"),
-        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
-        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
-        ("fused = 2", "fused = 1"),
-        ("width = 64 }", "width = 16 }"),
+        ("image_size = 48", "image_size = 24"),
+        ("embed_dim = 64\ndepth = 4", "embed_dim = 32\ndepth = 2"),
+        ("num_fused_layers = 2", "num_fused_layers = 1"),
+        ("dim = 64 }", "dim = 16 }"),
         ("epochs = 30", "epochs = 2"),
         ("dropout = 0.0", "dropout = 0.1"),
         // First weights as published: rounding grows less from step to step than by larger ones.
         ("initializer_range = 0.5", "initializer_range = 0.02"),
         ("initializer_range = 0.07", "initializer_range = 0.02"),
-        ("gate = 1.0", "gate = 0.1"),
+        ("cross_attn_gate_init = 1.0", "cross_attn_gate_init = 0.1"),
         ("batch = 32", "batch = 16"),
     ];
     let mut text = CONFIG.to_owned();

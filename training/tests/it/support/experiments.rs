@@ -7,10 +7,9 @@ pub fn smaller(folder: &Path, name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
     let mut text = std::fs::read_to_string(path).unwrap();
     for (from, to) in [
-        ("image = 48", "image = 24"),
-        ("width = 64\ndepth = 4", "width = 32\ndepth = 2"),
-        ("width = 64\nlayers = 4", "width = 32\nlayers = 2"),
-        ("fused = 2", "fused = 1"),
+        ("image_size = 48", "image_size = 24"),
+        ("embed_dim = 64\ndepth = 4", "embed_dim = 32\ndepth = 2"),
+        ("num_fused_layers = 2", "num_fused_layers = 1"),
         ("batch = 32", "batch = 8"),
     ] {
         assert!(text.contains(from), "{name} has no {from}");

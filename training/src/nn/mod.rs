@@ -1,0 +1,23 @@
+//! Layers as PyTorch has them: linear maps, norms, convolutions, embeddings, attention, with the first weights that the
+//! caller chooses ([`WeightInit`]).
+//!
+//! tch's own layers start otherwise than PyTorch's, and some official state dicts store a layer under other names or
+//! shapes than tch gives it. Layers that one network alone has stay with that network.
+
+mod affine;
+mod attention;
+mod conv;
+mod embedding;
+mod init;
+mod linear;
+mod mlp;
+mod norm;
+
+pub use affine::Affine;
+pub use attention::{attention, attn_weights, key_mask, split_heads};
+pub use conv::{Conv, DepthwiseConv, conv_transpose1d, conv1d, patch_embed};
+pub use embedding::Embedding;
+pub use init::{WeightInit, xavier};
+pub use linear::{PointwiseLinear, linear, linear_no_bias};
+pub use mlp::Mlp;
+pub use norm::{ChannelNorm, layer_norm};

@@ -1,0 +1,32 @@
+//! Layer norms (Ba et al., 2016). The epsilon is that of each network: PyTorch's default is 1e-5.
+
+use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
+
+/// `nn.LayerNorm(dim, eps)` over the last dim; weight 1 and bias 0 at first.
+pub fn layer_norm(path: nn::Path, dim: i64, eps: f64) -> nn::LayerNorm {
+    nn::layer_norm(path, vec![dim], nn::LayerNormConfig { eps, ..Default::default() })
+}
+
+/// A layer norm over the channels of `[B, C, T]`, its weight and bias `[1, C, 1]`.
+#[derive(Debug)]
+pub struct ChannelNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl ChannelNorm {
+    /// Over `channels`; weight 1 and bias 0 at first.
+    pub fn new(path: &nn::Path, channels: i64, eps: f64) -> Self {
+        let tensor = |name, value| path.var(name, &[1, channels, 1], Init::Const(value));
+        Self { weight: tensor("weight", 1.0), bias: tensor("bias", 0.0), eps }
+    }
+
+    /// `[B, C, T]` to `[B, C, T]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let centred = x - x.mean_dim([1_i64].as_slice(), true, None::<Kind>);
+        let variance = centred.square().mean_dim([1_i64].as_slice(), true, None::<Kind>);
+        centred / (variance + self.eps).sqrt() * &self.weight + &self.bias
+    }
+}
