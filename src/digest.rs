@@ -15,6 +15,11 @@ const MIB: u64 = 1 << 20;
 pub struct Hasher(Sha256);
 
 impl Hasher {
+    /// Takes in `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     /// The digest of everything that was written.
     pub fn finish(self) -> String {
         hex(self.0.finalize().as_slice())
@@ -23,7 +28,7 @@ impl Hasher {
 
 impl Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        self.update(bytes);
         Ok(bytes.len())
     }
 

@@ -4,6 +4,7 @@
 
 #include <ATen/autocast_mode.h>
 #include <dlfcn.h>
+#include <torch/version.h>
 
 using egofx::list;
 using egofx::without_gradient;
@@ -11,6 +12,9 @@ using egofx::without_gradient;
 extern "C" {
 
 void egofx_free(char* text) { free(text); }
+
+// The version of libtorch; the caller does not free it.
+const char* egofx_libtorch_version() { return TORCH_VERSION; }
 
 // libtorch's CUDA half, which nothing links: it must be in the process before the first call that asks for CUDA.
 char* egofx_load_cuda() {

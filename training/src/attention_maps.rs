@@ -128,8 +128,8 @@ impl AttentionMaps {
 fn mixed(pixel: &[u8], heat: f32) -> [u8; 3] {
     let heat = heat.clamp(0.0, 1.0);
     let grey = 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
-    let colours = [255.0, 200.0 * heat.powi(2), 0.0];
-    colours.map(|colour| (grey + OPACITY * heat * (colour - grey)).round() as u8)
+    let colour = colorous::INFERNO.eval_continuous(f64::from(heat)).into_array();
+    colour.map(|level| (grey + OPACITY * heat * (f32::from(level) - grey)).round() as u8)
 }
 
 fn image(name: &str, words: &str) -> String {

@@ -10,8 +10,8 @@ use std::path::Path;
 use egofx::arch::{CheckpointFormat, Differences, Matched};
 use egofx::checkpoint as files;
 use egofx::checkpoint::{CheckpointError, TensorInfo};
+use egofx::digest::Hasher;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::TrainError;
@@ -113,15 +113,15 @@ fn digest(
     infos: &BTreeMap<String, TensorInfo>,
     read: &mut dyn FnMut(&str) -> Result<files::Tensor, CheckpointError>,
 ) -> Result<String, TrainError> {
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::default();
     for (key, value) in metadata.iter().filter(|(key, _)| *key != SHA256) {
-        hasher.update(format!("{key:?} {value:?}\n"));
+        hasher.update(format!("{key:?} {value:?}\n").as_bytes());
     }
     for (name, info) in infos {
-        hasher.update(format!("{name:?} {:?} {:?}\n", info.dtype, info.shape));
+        hasher.update(format!("{name:?} {:?} {:?}\n", info.dtype, info.shape).as_bytes());
         hasher.update(&read(name)?.bytes);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher.finish())
 }
 
 /// Refuses a file that is not what was written. One without a digest is of a release before there was one.

@@ -41,6 +41,7 @@ pub mod loss_sums;
 pub mod metrics_log;
 pub mod scores;
 pub mod submission;
+pub mod tensorboard;
 
 // What is learnt: benchmarks with their networks.
 pub mod finetuning;

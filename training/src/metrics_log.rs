@@ -4,15 +4,15 @@
 //! if the run had never been interrupted; TensorBoard's files are only ever added to.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use egofx::durable;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use syntaxdot_summary::SummaryWriter;
 
 use crate::error::TrainError;
+use crate::tensorboard::EventWriter;
 
 /// The file of JSON lines.
 pub const METRICS_FILE: &str = "metrics.jsonl";
@@ -42,7 +42,7 @@ impl Entry {
 pub struct MetricsLog {
     path: PathBuf,
     lines: File,
-    board: SummaryWriter<BufWriter<File>>,
+    events: EventWriter,
 }
 
 impl MetricsLog {
@@ -57,9 +57,8 @@ impl MetricsLog {
         let text: String = kept.iter().map(line).collect();
         durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))?;
         let lines = fs::OpenOptions::new().append(true).open(&path).map_err(TrainError::io("open", &path))?;
-        let prefix = folder.join("events");
-        let board = SummaryWriter::from_prefix(&prefix).map_err(TrainError::io("create", &prefix))?;
-        Ok(Self { path, lines, board })
+        let events = EventWriter::create(folder).map_err(TrainError::io("create TensorBoard's events in", folder))?;
+        Ok(Self { path, lines, events })
     }
 
     /// Notes a measurement.
@@ -71,8 +70,8 @@ impl MetricsLog {
         for (name, value) in &entry.metrics {
             let value = value.as_f64().unwrap_or(f64::NAN) as f32;
             let tag = format!("{}/{name}", entry.split);
-            let noted = self.board.write_scalar(tag, i64::try_from(entry.step).unwrap_or(i64::MAX), value);
-            noted.map_err(TrainError::io("write TensorBoard's events beside", &self.path))?;
+            let noted = self.events.scalar(&tag, entry.step, value);
+            noted.map_err(TrainError::io("write", self.events.path()))?;
         }
         Ok(())
     }

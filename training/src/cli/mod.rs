@@ -7,15 +7,20 @@ mod cache_clips;
 mod common;
 mod export;
 mod heartbeat;
+#[path = "../../../src/cli/help.rs"]
+mod help;
 mod predict;
 mod progress;
 #[path = "../../../src/cli/reference.rs"]
 mod reference;
+mod shell;
+mod summary;
 mod synthetic;
+#[path = "../../../src/cli/table.rs"]
 mod table;
 mod train;
+mod version;
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -24,7 +29,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use clap::{Arg, ArgAction, Args, Command, FromArgMatches, value_parser};
+use clap::builder::EnumValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Args, ColorChoice, Command, FromArgMatches};
 
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
@@ -37,11 +44,21 @@ A typical session, from features to a scored submission:
       --tokens features/egovlp_nlq_tokens --train nlq_train.json --val nlq_val.json -o runs/nlq
   egofx-train predict runs/nlq --features features/egovlp_nlq --tokens features/egovlp_nlq_tokens \\
       --annotations nlq_val.json -o submission.json
-  egofx eval nlq -p submission.json -a nlq_val.json
+  egofx eval nlq --predictions submission.json -a nlq_val.json
 
 A run that was stopped goes on from its last checkpoint: give the same command again with --resume.";
 
-fn command() -> Command {
+/// The commands, in the groups and the order in which `egofx-train --help` lists them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Heads, on features", &["nlq", "mq", "qfvs"]),
+    ("Backbones, on videos", &["pretrain", "mir", "charades", "oscc", "pnr", "egotaskqa"]),
+    ("With what was trained", &["predict", "export", "attention-maps"]),
+    ("Data", &["cache-clips", "synthetic"]),
+    ("Shell", &["completions", "man", "help"]),
+];
+
+/// The command line of `egofx-train`.
+fn command(color: ColorChoice) -> Command {
     let mut tasks: Vec<&str> = LEARNERS.iter().map(|head| head.task).collect();
     tasks.dedup();
     let task = |task: &&'static str| {
@@ -55,12 +72,14 @@ fn command() -> Command {
             })
             .after_help(format!("Learners, as `learner` in the experiment file:\n{}", list.join("\n")))
     };
-    Command::new("egofx-train")
-        .version(env!("CARGO_PKG_VERSION"))
+    let command = Command::new("egofx-train")
+        .color(color)
+        .disable_version_flag(true)
+        .args(global_options())
         .about(ABOUT)
         .after_help(EXAMPLE)
         .max_term_width(110)
-        .subcommand_required(true)
+        .override_usage("egofx-train [OPTIONS] <COMMAND>")
         .arg_required_else_help(true)
         .subcommands(tasks.iter().map(task))
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
@@ -68,49 +87,71 @@ fn command() -> Command {
         .subcommand(export::Export::augment_args(Command::new("export")))
         .subcommand(cache_clips::CacheClips::augment_args(Command::new("cache-clips").alias("store")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
-        .subcommands(for_documents())
+        .subcommand(shell::Completions::augment_args(Command::new("completions")))
+        .subcommand(shell::Man::augment_args(Command::new("man")))
+        .subcommand(shell::CheckArgs::augment_args(Command::new("check-args")));
+    help::grouped(command, GROUPS)
 }
 
-/// As those of `egofx`: the book's page of commands, and whether a command line is understood.
-fn for_documents() -> [Command; 2] {
-    let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).required(true);
-    let arguments = Arg::new("arguments").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+fn global_options() -> [Arg; 3] {
     [
-        Command::new("man").hide(true).about("Print the help of all commands as one page of Markdown").arg(markdown),
-        Command::new("check-args")
-            .hide(true)
-            .about("Say whether a command line is understood, and run nothing")
-            .disable_help_flag(true)
-            .arg(arguments.value_parser(value_parser!(OsString))),
+        Arg::new("color")
+            .long("color")
+            .value_name("WHEN")
+            .global(true)
+            .display_order(901)
+            .default_value("auto")
+            .value_parser(EnumValueParser::<ColorChoice>::new())
+            .help("Whether help is coloured; auto: on a terminal, unless NO_COLOR is set"),
+        Arg::new("version")
+            .short('V')
+            .long("version")
+            .display_order(902)
+            .action(ArgAction::SetTrue)
+            .help("Print the version; with -v also the commit, and the versions of libtorch, ffmpeg and HDF5"),
+        Arg::new("verbose")
+            .short('v')
+            .long("verbose")
+            .display_order(903)
+            .action(ArgAction::SetTrue)
+            .requires("version")
+            .help("With --version: say more"),
     ]
-}
-
-fn check_args(matches: &clap::ArgMatches) -> anyhow::Result<()> {
-    let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten().cloned();
-    Ok(reference::check(command(), arguments)?)
 }
 
 /// Runs the command that was asked for.
 pub fn run() -> anyhow::Result<()> {
-    let matches = command().get_matches();
+    let matches = command(help::color_asked(std::env::args_os())).get_matches();
+    if matches.get_flag("version") {
+        return version::show(matches.get_flag("verbose"));
+    }
     match matches.subcommand() {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
         Some(("attention-maps", matches)) => attention_maps::AttentionMaps::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
         Some(("cache-clips", matches)) => cache_clips::CacheClips::from_arg_matches(matches)?.run(),
         Some(("synthetic", matches)) => synthetic::Synthetic::from_arg_matches(matches)?.run(),
-        Some(("man", _)) => Ok(io::stdout().write_all(reference::markdown(&command()).as_bytes())?),
-        Some(("check-args", matches)) => check_args(matches),
+        Some(("completions", matches)) => shell::Completions::from_arg_matches(matches)?.run(),
+        Some(("check-args", matches)) => shell::CheckArgs::from_arg_matches(matches)?.run(),
+        Some(("man", matches)) => shell::Man::from_arg_matches(matches)?.run(),
         Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
-        None => Ok(()),
+        None => command(ColorChoice::Auto)
+            .error(ErrorKind::MissingSubcommand, "a command is needed: `egofx-train --help` lists them")
+            .exit(),
     }
 }
 
+/// An error that ended a run after it had begun.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Failed(TrainError);
+
 /// What ends a run that had begun is 1, what ends it before that 2, Ctrl-C 130.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<TrainError>() {
+    let failed = error.downcast_ref::<Failed>().map(|Failed(error)| error);
+    match failed.or_else(|| error.downcast_ref()) {
         Some(TrainError::Interrupted { .. }) => 130,
-        _ if progress::has_begun() => 1,
+        _ if failed.is_some() => 1,
         _ => 2,
     }
 }

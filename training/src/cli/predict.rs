@@ -67,7 +67,7 @@ impl Predict {
         };
         let request =
             Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
-        let prediction = (head.predict)(&request)?;
+        let prediction = (head.predict)(&request).map_err(|error| progress.failure(error))?;
         let written = prediction.write(&self.out)?;
         tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
         if let Some(names) = written.names {

@@ -1,28 +1,23 @@
 //! What a person sees while a run goes: a bar for the steps, a line for each validation and epoch, and without a terminal a
 //! line a minute.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::{Cell, RefCell};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use egofx_train::error::TrainError;
 use egofx_train::scores::{LOSS, lower_is_better};
 use egofx_train::trainer::context::Event;
 
 use super::heartbeat::{Heartbeat, MINUTE, Status};
-use super::{tell, tell_without_terminal};
+use super::{Failed, tell, tell_without_terminal};
 
 const STYLE: &str = "{prefix} [{bar:30}] step {pos}/{len} {msg} {eta}";
 
-static BEGUN: AtomicBool = AtomicBool::new(false);
-
-/// Whether a run has begun in this process.
-pub fn has_begun() -> bool {
-    BEGUN.load(Ordering::SeqCst)
-}
-
 /// The bar of the epoch at hand.
 pub struct Progress {
+    /// Whether a run has begun.
+    begun: Cell<bool>,
     bar: RefCell<ProgressBar>,
     heartbeat: Option<Heartbeat>,
     /// The epoch at hand, as `epoch 3/30`; empty before the first.
@@ -36,7 +31,7 @@ impl Progress {
     pub fn new(select: &str, speaks: bool) -> Self {
         let heartbeat = speaks.then(|| Heartbeat::every(MINUTE, tell_without_terminal));
         let bar = RefCell::new(ProgressBar::hidden());
-        Self { bar, heartbeat, epoch: RefCell::default(), select: select.to_owned() }
+        Self { begun: Cell::new(false), bar, heartbeat, epoch: RefCell::default(), select: select.to_owned() }
     }
 
     /// Announces a run.
@@ -47,11 +42,16 @@ impl Progress {
     /// Notes what happened, and shows it where this process speaks.
     pub fn show(&self, event: &Event) {
         if matches!(event, Event::Started { .. }) {
-            BEGUN.store(true, Ordering::SeqCst);
+            self.begun.set(true);
         }
         if self.heartbeat.is_some() {
             self.tell(event);
         }
+    }
+
+    /// `error` as what ends the command: of a run that had begun, or of one that could not begin.
+    pub fn failure(&self, error: TrainError) -> anyhow::Error {
+        if self.begun.get() { Failed(error).into() } else { error.into() }
     }
 
     fn tell(&self, event: &Event) {

@@ -13,7 +13,7 @@ use egofx_train::trainer::context::Surroundings;
 
 use super::common::{self, BackendChoice, Data, Log, Place};
 use super::progress::Progress;
-use super::{say, table, tell};
+use super::{say, summary, tell};
 
 /// Arguments of every task.
 #[derive(Args)]
@@ -91,7 +91,7 @@ impl Train {
             init: &self.init,
             begin: &begin,
         };
-        let finished = (head.train)(&request)?;
+        let finished = (head.train)(&request).map_err(|error| progress.failure(error))?;
         progress.finish();
         if !world.is_rank0() {
             return Ok(());
@@ -99,7 +99,7 @@ impl Train {
         if self.json {
             return say(&(serde_json::to_string_pretty(&finished.json())? + "\n"));
         }
-        say(&table::of(&finished))
+        say(&summary::of(&finished))
     }
 
     fn head(&self, task: &str, experiment: &Experiment) -> Result<&'static Entry, TrainError> {

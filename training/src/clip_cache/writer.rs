@@ -12,7 +12,6 @@ use egofx::shard::Shard;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use sha2::{Digest, Sha256};
 
 use crate::corpora::cached::{Header, MADE_OF, MadeOf, NAME, name_of};
 use crate::corpora::choice::Choice;
@@ -67,15 +66,14 @@ pub fn write(
     let mut written = Written::default();
     for (so_far, (number, list)) in own.iter().enumerate() {
         let path = plan.folder.join(format!("{}{number:06}{}", NAME.0, NAME.1));
-        let mut digest = Sha256::new();
-        list.iter().for_each(|(name, _)| digest.update(format!("{name}\n")));
+        let names: String = list.iter().map(|(name, _)| format!("{name}\n")).collect();
         let made_of = MadeOf {
             choice: choice.name(),
             behaviour: clips.behaviour(),
             frames: plan.frames,
             short_side: clips.short_side(),
             reader: clips.reader(),
-            clips: format!("{:x}", digest.finalize()),
+            clips: egofx::digest::text(&names),
         };
         if path.is_file() && Header::read(&path).is_ok_and(|header| header.made_of == made_of) {
             written.there += 1;

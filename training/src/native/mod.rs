@@ -11,7 +11,7 @@ pub use error::NativeError;
 pub use process_group::{ProcessGroup, Rendezvous};
 pub use recompute::recomputed;
 
-use std::ffi::{c_char, c_double, c_int};
+use std::ffi::{CStr, c_char, c_double, c_int};
 
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
@@ -19,6 +19,7 @@ use torch_sys::C_tensor;
 use error::{pointers, taken};
 
 unsafe extern "C" {
+    fn egofx_libtorch_version() -> *const c_char;
     fn egofx_load_cuda() -> *mut c_char;
     fn egofx_adam(
         decoupled: c_int,
@@ -38,6 +39,12 @@ unsafe extern "C" {
     fn egofx_zero_grad(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
     fn egofx_autocast(cuda: c_int, enabled: c_int, dtype: i8) -> *mut c_char;
     fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
+}
+
+/// The version of libtorch that this was compiled with.
+pub fn libtorch_version() -> String {
+    // SAFETY: a constant text of the library.
+    unsafe { CStr::from_ptr(egofx_libtorch_version()) }.to_string_lossy().into_owned()
 }
 
 /// Loads the driver and libtorch's CUDA half. Must come before the first call that asks libtorch for CUDA, seeding

@@ -3,18 +3,19 @@
 use egofx_train::sweep::{Finished, Spread};
 
 use super::progress::number;
+use super::table::Column::{Left, Right};
+use super::table::Table;
 
 /// A block for each point of the grid, a row for each score.
 pub fn of(finished: &Finished) -> String {
     let blocks = finished.points().into_iter().map(|(point, scores)| {
         let head = if point.is_empty() { String::new() } else { format!("{point}\n") };
-        let width = scores.keys().map(String::len).max().unwrap_or_default().max(5);
-        let title = format!("  {:<width$}  {:>16}  {:>16}\n", "", "best epoch", "last epoch");
-        let rows = scores.iter().map(|(name, (best, last))| {
+        let mut table = Table::new(&[Left(""), Right("best epoch"), Right("last epoch")]);
+        for (name, (best, last)) in &scores {
             let mark = if *name == finished.select { "*" } else { " " };
-            format!("{mark} {name:<width$}  {:>16}  {:>16}\n", shown(name, best), shown(name, last))
-        });
-        head + &title + &rows.collect::<String>()
+            table.row([format!("{mark} {name}"), shown(name, best), shown(name, last)]);
+        }
+        head + &table.to_string()
     });
     blocks.collect::<Vec<_>>().join("\n")
 }
