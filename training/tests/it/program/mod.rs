@@ -3,5 +3,6 @@
 mod cli;
 mod clip_cache;
 mod crash;
+mod faults;
 mod pretrain;
 mod renamed;
