@@ -214,6 +214,7 @@ dist-train: setup ## the same for egofx-train: the program, its experiment files
 	for lib in $$(ldd $(EGOFX_TRAIN) | awk '$$3 ~ "/[.]runtime/libtorch/" { print $$3 }'); do \
 		install -D "$$lib" "dist/$(TRAIN_NAME)/.runtime$${lib##*/.runtime}"; \
 	done
+	$(call shell_files,$(EGOFX_TRAIN),dist/$(TRAIN_NAME))
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
 
 clean: ## away with what was built; features and .runtime/ stay
@@ -273,7 +274,7 @@ book: ## the book alone, from docs/book into target/book; a dead link fails
 
 reference: build ## the book's pages of commands, from what the programs say
 	$(EGOFX) man --markdown > docs/book/src/reference/egofx.md
-	$(EGOFX)-train man --markdown > docs/book/src/reference/egofx-train.md
+	$(EGOFX_TRAIN) man --markdown > docs/book/src/reference/egofx-train.md
 
 gpu-check: setup-gpu $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT
