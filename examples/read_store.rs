@@ -18,6 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// A line for the feature set, and one for each unit: its rows, which of them are missing, when the first one begins and
 /// the mean norm of those that are there.
+///
+/// # Errors
+/// The store cannot be read.
 pub fn described(path: &Path) -> Result<String, Box<dyn Error>> {
     let store = StoreReader::open(path)?;
     let contract = store.contract();

@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The report of NLQ's evaluator, as released; predictions may leave queries out.
+///
+/// # Errors
+/// A file that cannot be read, or that is not what the evaluator reads.
 pub fn scored(predictions: &Path, annotations: &Path) -> Result<Report, Box<dyn Error>> {
     let nlq = EVALUATORS.iter().find(|evaluator| evaluator.name == "nlq").ok_or("no evaluator of NLQ")?;
     let mut inputs = Inputs::default().file("predictions", predictions).file("annotations", annotations);

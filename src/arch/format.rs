@@ -136,7 +136,7 @@ impl CheckpointFormat {
     /// Whether a file's `name` is left out.
     pub(super) fn leaves_out(&self, name: &str) -> bool {
         let stands_for = |entry: &&str| if entry.ends_with('.') { name.starts_with(*entry) } else { name == *entry };
-        self.left_out.iter().any(|entry| stands_for(entry))
+        self.left_out.iter().any(stands_for)
     }
 
     /// Whether a file has a tensor for the network's `name`.

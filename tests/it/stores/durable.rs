@@ -312,7 +312,7 @@ fn cases_of_summaries(shop: &Workshop) -> Vec<Case> {
         fs::create_dir_all(shop.path(folder)).unwrap();
     }
     shop.write("oracle/P01/Cupglass_Desk_oracle.txt", "1\n3\n12\n");
-    let tags = |shot: usize| if shot % 3 == 0 { "Desk,Hat\n" } else { "Cupglass\n" };
+    let tags = |shot: usize| if shot.is_multiple_of(3) { "Desk,Hat\n" } else { "Cupglass\n" };
     shop.write("tags/P01/P01.txt", (0..12).map(tags).collect::<String>());
     shop.egofx("manifest qfvs --annotations oracle -o qfvs.csv").ends_with(0);
     let video = Made::windows("P01", "P01", None, 12);
