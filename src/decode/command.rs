@@ -22,7 +22,7 @@ pub enum HwAccel {
     Cuda(u32),
 }
 
-/// A [`FrameSource`] that runs one ffmpeg per stream of frames, and decodes images of a folder by itself.
+/// A [`FrameSource`](super::FrameSource) that runs one ffmpeg per stream of frames, and decodes images of a folder by itself.
 #[derive(Debug, Clone)]
 pub struct FfmpegSource {
     /// The programs.
