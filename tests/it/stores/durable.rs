@@ -332,9 +332,10 @@ fn cases_of_scores(shop: &Workshop) -> Vec<Case> {
     use Promise::Files;
     let data = |name: &str| checkout().join("tests/data/metrics/mq").join(name).display().to_string();
     let names = ["c_0", "c_1", "c_2", "c_3", "c_4"];
-    let clips = names.map(|clip| Made::windows(clip, "v", Some((0.0, 1.0)), 1));
+    let row = |id: &str| (Some(id.to_owned()), false);
+    let clips = names.map(|clip| Made { rows: vec![row(clip)], ..Made::windows(clip, "v", Some((0.0, 1.0)), 1) });
     store(&shop.path("in"), &contract("pooled", RowKind::Clip, 4, 0.0), &clips);
-    let rows = ["7", "9"].map(|id| (Some(id.to_owned()), false)).to_vec();
+    let rows = ["7", "9"].map(row).to_vec();
     let asked = Made { clip: None, rows, ..Made::windows("v", "v", None, 0) };
     store(&shop.path("in"), &contract("asked", RowKind::Query, 4, 0.0), &[asked]);
     let table = "query_id,clip_uid,text,start_sec,end_sec,split,types,answer,choices\n";

@@ -85,7 +85,7 @@ pub fn store(out: &Path, contract: &Contract, units: &[Made]) {
     for made in units {
         let mut unit = store.begin(header(made)).unwrap();
         let features = values(&made.unit, made.rows.len(), contract.dim);
-        unit.append(&RowBlock { first_row: 0, meta: meta(made, contract.rows_per_sec), features }).unwrap();
+        unit.append(&RowBlock { first_row: 0, meta: meta(made, contract), features }).unwrap();
         store.commit(unit).unwrap();
     }
     store.finish().unwrap();
@@ -114,7 +114,10 @@ fn header(made: &Made) -> UnitHeader {
     }
 }
 
-fn meta(made: &Made, rows_per_sec: f64) -> Vec<RowMeta> {
+fn meta(made: &Made, contract: &Contract) -> Vec<RowMeta> {
+    let rows_per_sec = contract.rows_per_sec;
+    let some_clip = if contract.row_kind == RowKind::Clip { made.clip.as_deref() } else { None };
+    let some_clip = some_clip.unwrap_or("some-clip");
     let start = made.span.map_or(0.0, |(start, _)| start);
     let at = |row: usize| if rows_per_sec > 0.0 { start + row as f64 / rows_per_sec } else { 0.0 };
     let row = |(row, (query, padded)): (usize, &(Option<String>, bool))| RowMeta {
@@ -124,7 +127,7 @@ fn meta(made: &Made, rows_per_sec: f64) -> Vec<RowMeta> {
         end_sec: if rows_per_sec > 0.0 { at(row + 1) } else { 0.0 },
         padded: *padded,
         missing: made.missing.contains(&row),
-        clip_uid: query.as_ref().map(|_| ClipUid::parse("some-clip").unwrap()),
+        clip_uid: query.as_ref().map(|_| ClipUid::parse(some_clip).unwrap()),
         query_id: query.as_deref().map(Into::into),
     };
     made.rows.iter().enumerate().map(row).collect()
