@@ -36,6 +36,9 @@ use clap::{Arg, ArgAction, Args, ColorChoice, Command, FromArgMatches};
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
 
+/// The system's number of an input/output error, which has no kind.
+const EIO: i32 = 5;
+
 const ABOUT: &str = "Train and score heads on features that egofx extracted, and backbones on videos.";
 const EXAMPLE: &str = "\
 A typical session, from features to a scored submission:
@@ -146,14 +149,21 @@ pub fn run() -> anyhow::Result<()> {
 #[error(transparent)]
 struct Failed(TrainError);
 
-/// What ends a run that had begun is 1, what ends it before that 2, Ctrl-C 130.
+/// What ends a run that had begun is 1, what ends it before that 2 unless a device failed, Ctrl-C 130.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let failed = error.downcast_ref::<Failed>().map(|Failed(error)| error);
     match failed.or_else(|| error.downcast_ref()) {
         Some(TrainError::Interrupted { .. }) => 130,
         _ if failed.is_some() => 1,
+        Some(TrainError::Io { cause, .. }) if is_of_device(cause) => 1,
         _ => 2,
     }
+}
+
+/// Whether a device failed or has no room, for which no request is to blame.
+fn is_of_device(cause: &io::Error) -> bool {
+    let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    cause.raw_os_error() == Some(EIO) || no_room.contains(&cause.kind())
 }
 
 /// Writes an error for people, causes included; many an error quotes its cause already.
