@@ -53,7 +53,7 @@ use egofx::import::ImportError;
 use egofx::labels::LabelError;
 use egofx::metric::qfvs;
 use egofx::store::StoreError;
-use egofx::{foreign, text};
+use egofx::{durable, foreign, text};
 
 /// Exit code: something failed, units or a device.
 pub const FAILED: u8 = 1;
@@ -104,8 +104,8 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The command line of `egofx`.
-pub fn command() -> clap::Command {
-    help::grouped(Cli::command(), GROUPS)
+pub fn command(color: ColorChoice) -> clap::Command {
+    help::grouped(Cli::command().color(color), GROUPS)
 }
 
 #[derive(Subcommand)]
@@ -138,8 +138,7 @@ enum Command {
 impl Cli {
     /// The command line that the program was given; ends the program where it is wrong, or asks for help.
     pub fn read() -> Self {
-        let color = help::color_asked(std::env::args_os());
-        let matches = help::grouped(Self::command().color(color), GROUPS).get_matches();
+        let matches = command(help::color_asked(std::env::args_os())).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
@@ -150,7 +149,9 @@ impl Cli {
             return version::show(self.verbose > 0);
         }
         let Some(asked) = self.command else {
-            command().error(ErrorKind::MissingSubcommand, "a command is needed: `egofx --help` lists them").exit()
+            command(self.color)
+                .error(ErrorKind::MissingSubcommand, "a command is needed: `egofx --help` lists them")
+                .exit()
         };
         match asked {
             Command::Export(command) => command.run(),
@@ -199,8 +200,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 
 fn is_failure(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<io::Error>() {
-        let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
-        return error.raw_os_error() == Some(libc::EIO) || no_room.contains(&error.kind());
+        return durable::is_of_device(error);
     }
     let of_store = |error: &StoreError| {
         matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. })

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ColorChoice};
 
 use super::outputs::{Output, write_all};
 use super::{help, reference, say};
@@ -24,7 +24,7 @@ impl Completions {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::command(), "egofx", &mut script);
+        clap_complete::generate(self.shell, &mut super::command(ColorChoice::Auto), "egofx", &mut script);
         say(&String::from_utf8(script)?)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -60,7 +60,7 @@ pub struct CheckArgs {
 impl CheckArgs {
     /// Ends with 2 and the parser's words where it does not.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        reference::check(super::command(), self.arguments)?;
+        reference::check(super::command(ColorChoice::Auto), self.arguments)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -69,20 +69,21 @@ impl Man {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if self.markdown {
-            say(&reference::markdown(&super::command()))?;
+            say(&reference::markdown(&super::command(ColorChoice::Auto)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let pages = help::manual(&super::command())?;
+        let pages = help::manual(&super::command(ColorChoice::Auto))?;
         let Some(folder) = &self.out else {
             let (_, first) = pages.first().context("no manual page")?;
             say(&String::from_utf8_lossy(first))?;
             return Ok(ExitCode::SUCCESS);
         };
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        for (name, page) in &pages {
-            let write = |file: &mut dyn Write| Ok(file.write_all(page)?);
-            write_all(&[Output { path: &folder.join(name), write: &write }], self.force)?;
-        }
+        let paths: Vec<PathBuf> = pages.iter().map(|(name, _)| folder.join(name)).collect();
+        let write = |page| move |file: &mut dyn Write| anyhow::Ok(file.write_all(page)?);
+        let writes: Vec<_> = pages.iter().map(|(_, page)| write(page)).collect();
+        let outputs = paths.iter().zip(&writes).map(|(path, write)| Output { path, write });
+        write_all(&outputs.collect::<Vec<_>>(), self.force)?;
         Ok(ExitCode::SUCCESS)
     }
 }

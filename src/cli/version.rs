@@ -7,23 +7,18 @@ use clap::{Args, Command};
 use egofx::backbone::{Provider, Runtime};
 
 use super::args::{Ffmpeg, OnnxRuntime};
-use super::say;
+use super::{help, say};
 
 /// Prints the version, and with `verbose` the commit and the versions of ffmpeg, HDF5 and ONNX Runtime as they are found
 /// without options.
 pub fn show(verbose: bool) -> anyhow::Result<ExitCode> {
-    say(&format!("egofx {}\n", env!("CARGO_PKG_VERSION")))?;
+    let mut with = Vec::new();
     if verbose {
-        // Set by the Makefile; cargo compiles this file anew when it changes.
-        let commit = option_env!("EGOFX_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("not recorded");
-        let lines = [
-            ("commit", commit.to_owned()),
-            ("ffmpeg", ffmpeg()?),
-            ("HDF5", egofx::store::hdf5_version()),
-            ("ONNX Runtime", onnx_runtime()?),
-        ];
-        say(&lines.map(|(what, version)| format!("{what:<14}{version}\n")).concat())?;
+        with.push(("ffmpeg", ffmpeg()?));
+        with.push(("HDF5", egofx::store::hdf5_version()));
+        with.push(("ONNX Runtime", onnx_runtime()?));
     }
+    say(&help::versions("egofx", &with))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -180,6 +180,12 @@ pub fn clean(target: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a device failed or has no room, for which no request is to blame.
+pub fn is_of_device(error: &io::Error) -> bool {
+    let no_room = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
+    error.raw_os_error() == Some(libc::EIO) || no_room.contains(&error.kind())
+}
+
 fn name_of(target: &Path) -> Cow<'_, str> {
     target.file_name().unwrap_or_default().to_string_lossy()
 }

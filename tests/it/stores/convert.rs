@@ -49,11 +49,7 @@ fn nlq() -> Workshop {
     store(&shop.path("out"), &contract("windows", RowKind::Window, 5, 1.87), &clips);
     let queries = egofx::queries::Queries::read(&shop.path("nlq.queries.csv")).unwrap();
     let of = |clip: &str| clips.iter().find(|made| made.unit == clip).unwrap().clone();
-    let fused = queries.iter().map(|query| Made {
-        unit: query.id.to_owned(),
-        query: Some(query.id.to_owned()),
-        ..of(query.clip_uid.as_str())
-    });
+    let fused = queries.iter().map(|query| of(query.clip_uid.as_str()).fused(query.id));
     store(&shop.path("out"), &contract("fused", RowKind::FusedWindow, 6, 1.87), &fused.collect::<Vec<_>>());
     let tokens = ["vid-aaaa", "vid-bbbb"].map(|video| {
         let about = queries.iter().filter(|query| of(query.clip_uid.as_str()).video == video);
@@ -528,8 +524,8 @@ fn qfvs_gets_packed_shots_for_each_pair_of_concepts() {
     store(&shop.path("out"), &contract("shots", RowKind::Window, 4, 0.2), &videos);
     let queries = egofx::queries::Queries::read(&shop.path("qfvs.queries.csv")).unwrap();
     let fused = queries.iter().map(|query| {
-        let video = videos.iter().find(|made| made.unit == query.clip_uid.as_str()).unwrap().clone();
-        Made { unit: query.id.to_owned(), query: Some(query.id.to_owned()), ..video }
+        let video = videos.iter().find(|made| made.unit == query.clip_uid.as_str()).unwrap();
+        video.clone().fused(query.id)
     });
     store(&shop.path("out"), &contract("fused", RowKind::FusedWindow, 6, 0.2), &fused.collect::<Vec<_>>());
     let command = "convert out/fused --to qfvs-pt --shots out/shots --tags tags -m qfvs.csv -o pt";

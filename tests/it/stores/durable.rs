@@ -284,10 +284,7 @@ fn cases_of_queries(shop: &Workshop) -> Vec<Case> {
     store(&shop.path("in"), &contract("tokens", RowKind::Token, 4, 0.0), &tokens);
     let videos = [Made::windows("vid-aaaa", "vid-aaaa", None, 1801), Made::windows("vid-bbbb", "vid-bbbb", None, 300)];
     store(&shop.path("in"), &contract("whole", RowKind::Window, 3, 1.875), &videos);
-    let fused = queries.iter().map(|query| {
-        let (unit, query_id) = (query.id.to_owned(), Some(query.id.to_owned()));
-        Made { unit, query: query_id, ..of(query.clip_uid.as_str()) }
-    });
+    let fused = queries.iter().map(|query| of(query.clip_uid.as_str()).fused(query.id));
     store(&shop.path("in"), &contract("fused", RowKind::FusedWindow, 6, 1.87), &fused.collect::<Vec<_>>());
     let tables = "--queries nlq.queries.csv -m nlq.csv -o @/made";
     let convert = |set: &str, format: &'static str, more: &str| {
@@ -318,10 +315,7 @@ fn cases_of_summaries(shop: &Workshop) -> Vec<Case> {
     let video = Made::windows("P01", "P01", None, 12);
     store(&shop.path("in"), &contract("shots", RowKind::Window, 4, 0.2), std::slice::from_ref(&video));
     let queries = egofx::queries::Queries::read(&shop.path("qfvs.queries.csv")).unwrap();
-    let fused = queries.iter().map(|query| {
-        let (unit, query_id) = (query.id.to_owned(), Some(query.id.to_owned()));
-        Made { unit, query: query_id, ..video.clone() }
-    });
+    let fused = queries.iter().map(|query| video.clone().fused(query.id));
     store(&shop.path("in"), &contract("prompted", RowKind::FusedWindow, 6, 0.2), &fused.collect::<Vec<_>>());
     let command = "convert in/prompted --to qfvs-pt --shots in/shots --tags tags -m qfvs.csv -o @/made";
     vec![case("qfvs-pt", Promise::Whole, command)]

@@ -37,6 +37,11 @@ impl Made {
             missing: vec![],
         }
     }
+
+    /// The same windows after they have met a query: a unit of the query's own.
+    pub fn fused(self, query_id: &str) -> Self {
+        Self { unit: query_id.to_owned(), query: Some(query_id.to_owned()), ..self }
+    }
 }
 
 /// The value in a row and column of a unit: different everywhere.

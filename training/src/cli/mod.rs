@@ -33,11 +33,9 @@ use clap::builder::EnumValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, ColorChoice, Command, FromArgMatches};
 
+use egofx::durable;
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
-
-/// The system's number of an input/output error, which has no kind.
-const EIO: i32 = 5;
 
 const ABOUT: &str = "Train and score heads on features that egofx extracted, and backbones on videos.";
 const EXAMPLE: &str = "\
@@ -155,15 +153,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     match failed.or_else(|| error.downcast_ref()) {
         Some(TrainError::Interrupted { .. }) => 130,
         _ if failed.is_some() => 1,
-        Some(TrainError::Io { cause, .. }) if is_of_device(cause) => 1,
+        Some(TrainError::Io { cause, .. }) if durable::is_of_device(cause) => 1,
         _ => 2,
     }
-}
-
-/// Whether a device failed or has no room, for which no request is to blame.
-fn is_of_device(cause: &io::Error) -> bool {
-    let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
-    cause.raw_os_error() == Some(EIO) || no_room.contains(&cause.kind())
 }
 
 /// Writes an error for people, causes included; many an error quotes its cause already.

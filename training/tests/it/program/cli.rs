@@ -10,12 +10,12 @@ use egofx::metric::{EVALUATORS, Inputs};
 const CONFIG: &str = include_str!("../../../configs/synthetic_nlq.toml");
 
 /// A synthetic NLQ and what is written beside it.
-struct Workshop {
+pub struct Workshop {
     folder: tempfile::TempDir,
 }
 
 impl Workshop {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shop = Self { folder };
         let made = shop.run(&["synthetic", "nlq", "-o", "."]);
@@ -23,11 +23,11 @@ impl Workshop {
         shop
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
         command.args(arguments).current_dir(&self.folder).env("OMP_NUM_THREADS", "1");
         command
@@ -38,13 +38,13 @@ impl Workshop {
     }
 
     /// Writes an experiment of so many epochs.
-    fn config(&self, epochs: u32) {
+    pub fn config(&self, epochs: u32) {
         std::fs::write(self.path("nlq.toml"), CONFIG.replace("epochs = 20", &format!("epochs = {epochs}"))).unwrap();
     }
 }
 
-const DATA: [&str; 6] = ["--features", "nlq-windows", "--tokens", "nlq-tokens", "--device", "cpu"];
-const TRAIN: [&str; 7] = ["nlq", "-c", "nlq.toml", "--train", "nlq_train.json", "--val", "nlq_val.json"];
+pub const DATA: [&str; 6] = ["--features", "nlq-windows", "--tokens", "nlq-tokens", "--device", "cpu"];
+pub const TRAIN: [&str; 7] = ["nlq", "-c", "nlq.toml", "--train", "nlq_train.json", "--val", "nlq_val.json"];
 
 fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&TRAIN[..], &DATA[..], &["-o", "run"], more].concat()

@@ -9,43 +9,34 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const CONFIG: &str = include_str!("../../../configs/synthetic_nlq.toml");
+use super::cli::{DATA, TRAIN, Workshop};
+
 /// Ways to go wrong, as `faults.c` calls them.
 const WAYS: [&str; 4] = ["kill", "torn", "enospc", "eio"];
 
 /// A synthetic NLQ, an experiment of two epochs, and the library of faults.
 struct Campaign {
-    folder: tempfile::TempDir,
+    shop: Workshop,
 }
 
 impl Campaign {
     fn new() -> Self {
-        let campaign = Self { folder: tempfile::tempdir().unwrap() };
-        let made = campaign.program(&["synthetic", "nlq", "-o", "."]).output().unwrap();
-        assert!(made.status.success(), "{}", told(&made));
-        fs::write(campaign.path("nlq.toml"), CONFIG.replace("epochs = 20", "epochs = 2")).unwrap();
+        let shop = Workshop::new();
+        shop.config(2);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/support/faults.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(campaign.path("faults.so")).arg(source).arg("-ldl");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(shop.path("faults.so")).arg(source).arg("-ldl");
         assert!(compiler.status().unwrap().success());
-        campaign
+        Self { shop }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
-        command.args(arguments).current_dir(&self.folder).env("OMP_NUM_THREADS", "1");
-        command
+        self.shop.path(name)
     }
 
     /// Trains into `out`.
     fn train(&self, out: &str, more: &[&str]) -> Command {
-        let data = ["--features", "nlq-windows", "--tokens", "nlq-tokens", "--device", "cpu"];
-        let task = ["nlq", "-c", "nlq.toml", "--train", "nlq_train.json", "--val", "nlq_val.json", "-o", out];
-        self.program(&[&task[..], &data[..], more].concat())
+        self.shop.command(&[&TRAIN[..], &DATA[..], &["-o", out], more].concat())
     }
 
     /// The files that every run of the experiment has alike.
