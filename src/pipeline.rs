@@ -70,7 +70,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     /// A store failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A bug.
     #[error("the {0} stage panicked; this is a bug")]

@@ -21,7 +21,7 @@ const LEAST_NORM: f32 = 1e-8;
 #[derive(Debug, thiserror::Error)]
 pub enum RetrievalError {
     /// A store cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A store of other rows.
     #[error("{}: its rows are of the kind {found}, expected {expected}", path.display())]

@@ -48,9 +48,6 @@ use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use egofx::convert::ConvertError;
-use egofx::features::FeatureError;
-use egofx::import::ImportError;
-use egofx::labels::LabelError;
 use egofx::metric::qfvs;
 use egofx::store::StoreError;
 use egofx::{durable, foreign, text};
@@ -202,27 +199,9 @@ fn is_failure(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         return durable::is_of_device(error);
     }
-    let of_store = |error: &StoreError| {
-        matches!(error, StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. })
-    };
-    matches!(cause.downcast_ref(), Some(ConvertError::Write { .. })) || store_error(cause).is_some_and(of_store)
-}
-
-/// The error of a store that `cause` is or passes on: transparent errors are not links of a chain.
-fn store_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e StoreError> {
-    let of_features = |error: &'e FeatureError| match error {
-        FeatureError::Store(error) => Some(error),
-        _ => None,
-    };
-    let of_labels = |error: &'e LabelError| match error {
-        LabelError::Features(error) => of_features(error),
-        _ => None,
-    };
     match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(ConvertError::Features(error)), _) => of_features(error),
-        (Some(ConvertError::Labels(error)), _) => of_labels(error),
-        (_, Some(ImportError::Store(error))) => Some(error),
-        _ => cause.downcast_ref().and_then(of_features).or_else(|| cause.downcast_ref()),
+        (Some(StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. }), _) => true,
+        (_, convert) => matches!(convert, Some(ConvertError::Write { .. })),
     }
 }
 
@@ -269,4 +248,44 @@ fn plural(n: usize, thing: &str) -> String {
 /// Bytes for people.
 fn bytes(n: u64) -> String {
     indicatif::BinaryBytes(n).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use egofx::features::FeatureError;
+    use egofx::import::ImportError;
+    use egofx::labels::LabelError;
+    use egofx::pipeline::PipelineError;
+    use egofx::retrieval::RetrievalError;
+    use egofx::transcode::TranscodeError;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_a_command_with_1_whatever_passes_it_on() {
+        let full = || StoreError::DiskFull { path: PathBuf::from("o/tmp") };
+        let of_features = || FeatureError::Store(full());
+        let errors: [anyhow::Error; 8] = [
+            full().into(),
+            of_features().into(),
+            LabelError::Features(of_features()).into(),
+            ConvertError::Features(of_features()).into(),
+            ConvertError::Labels(LabelError::Features(of_features())).into(),
+            ImportError::Store(full()).into(),
+            TranscodeError::File(full()).into(),
+            RetrievalError::Store(full()).into(),
+        ];
+        for error in errors.into_iter().chain([PipelineError::Store(full()).into()]) {
+            assert_eq!(code_of(&error), FAILED, "{error:?}");
+            assert_eq!(with_causes(&error), full().to_string());
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_met_ends_with_2() {
+        let missing = StoreError::io("read", "o".as_ref(), io::ErrorKind::NotFound.into());
+        assert_eq!(code_of(&TranscodeError::File(missing).into()), BAD_REQUEST);
+    }
 }

@@ -15,10 +15,10 @@ use crate::store::RowKind;
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// Features could not be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Features(#[from] FeatureError),
     /// The table of queries does not say what the format needs.
-    #[error(transparent)]
+    #[error("{0}")]
     Labels(#[from] LabelError),
     /// No consumer bears this name.
     #[error("no format is called {found:?}, expected one of {known}")]

@@ -9,7 +9,7 @@ use crate::store::{RowKind, StoreError};
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureError {
     /// The store could not be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A folder that holds no feature set, or several.
     #[error("{}: expected one feature set, found {}; name its folder", path.display(), if found.is_empty() { "none" } else { found })]

@@ -19,7 +19,7 @@ pub enum ImportError {
     #[error(transparent)]
     Torch(#[from] CheckpointError),
     /// The store could not be written.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A file whose features the store does not take.
     #[error("{}: {source}", path.display())]

@@ -10,7 +10,7 @@ use crate::ids::ClipUid;
 #[derive(Debug, thiserror::Error)]
 pub enum LabelError {
     /// The features that they are about could not be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Features(#[from] FeatureError),
     /// The table of queries lacks a column.
     #[error("{reader} needs a table of queries with the column {column:?}, found {found}")]

@@ -132,7 +132,7 @@ pub enum TranscodeError {
         rotation: i32,
     },
     /// A file operation failed.
-    #[error(transparent)]
+    #[error("{0}")]
     File(#[from] StoreError),
 }
 
