@@ -9,7 +9,7 @@ mod side;
 use std::path::Path;
 use std::time::Instant;
 
-use egofx_train::behaviour::Behaviour;
+use egofx::compat::Compat;
 use egofx_train::heads::vslnet::loss::{Targets, losses};
 use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, decays};
 use egofx_train::native::{self, AdamStep, Decay};
@@ -100,7 +100,7 @@ impl Ours {
         let settings = Settings { width: 128, heads: 8, positions: POSITIONS, dropout: 0.2, predictor, small: false };
         tch::manual_seed(1);
         let store = VarStore::new(Device::Cpu);
-        let head = Vslnet::new(&store.root(), Dims { video: dim, query: dim }, &settings, Behaviour::Compat)?;
+        let head = Vslnet::new(&store.root(), Dims { video: dim, query: dim }, &settings, Compat::AsReleased)?;
         let batch = batch(dim);
         let part = |at: usize| batch[at].1.shallow_clone();
         let input = head.input(part(0), &part(1), part(2), &part(3))?;

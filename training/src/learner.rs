@@ -5,12 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Device;
 use tch::nn::{self, VarStore};
 
-use crate::behaviour::Behaviour;
 use crate::checkpoint::{self, Tensors};
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::Clips;
@@ -63,7 +63,7 @@ pub trait Learner: Sized + 'static {
     ///
     /// # Errors
     /// Files or stores that are missing, damaged, or not what the settings say.
-    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Self::Data, TrainError>;
+    fn open(settings: &Self::Settings, compat: Compat, sources: &Sources) -> Result<Self::Data, TrainError>;
 
     /// Whether the samples can be learnt from: looks for what predictions do without.
     ///
@@ -96,13 +96,13 @@ pub trait Learner: Sized + 'static {
     ///
     /// # Errors
     /// Settings that no network has, in words.
-    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String>;
+    fn new(path: &nn::Path, settings: &Self::Settings, compat: Compat) -> Result<Self, String>;
 
     /// Starts from the weights in a file, which may be those of another task: by default [`Self::load`].
     ///
     /// # Errors
     /// As for [`Self::load`].
-    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
         Self::load(path, into)
     }
 
@@ -169,17 +169,17 @@ pub trait Learner: Sized + 'static {
     }
 }
 
-/// The network of an experiment with its first weights.
+/// The network of an experiment with its first weights, drawn from `seed`; where others are loaded over them, any seed will do.
 ///
 /// # Errors
 /// Settings that are none of the learner's.
-pub fn network<H: Learner>(experiment: &Experiment, device: Device) -> Result<(VarStore, H), String> {
+pub fn network<H: Learner>(experiment: &Experiment, seed: u64, device: Device) -> Result<(VarStore, H), String> {
     let settings: H::Settings = experiment.settings()?;
-    rng::seed_torch(experiment.seeds[0], Purpose::Weights);
+    rng::seed_torch(seed, Purpose::Weights);
     let build = |device| {
         let variables = VarStore::new(device);
         // libtorch panics where there is no memory for a network of absurd size.
-        let built = egofx::foreign::parse(|| H::new(&variables.root(), &settings, experiment.behaviour));
+        let built = egofx::foreign::parse(|| H::new(&variables.root(), &settings, experiment.compat));
         built
             .map_err(|panicked| format!("no network can be made of these settings: {}", panicked.words()))?
             .map(|head| (variables, head))

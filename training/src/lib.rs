@@ -9,7 +9,6 @@
 //! Modules stand below in the order of the data, in groups; `tests/it/architecture.rs` says which may use which.
 
 // What everything stands on: errors, libtorch, the device, random draws.
-pub mod behaviour;
 pub mod device;
 pub mod error;
 pub mod native;

@@ -5,10 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
 use egofx::metric::{EVALUATORS, Scoring};
 use tch::Device;
-
-use crate::behaviour::Behaviour;
 
 use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
@@ -53,7 +52,7 @@ pub struct Prediction {
     /// The evaluator of the benchmark, as `egofx eval` names it.
     pub evaluator: &'static str,
     /// Whether faults of the originals were reproduced, and are to be in the scores.
-    pub behaviour: Behaviour,
+    pub compat: Compat,
     /// What the predictions are scored with, by the names of the evaluator's inputs.
     pub truths: Vec<(&'static str, PathBuf)>,
     /// Whether something of the annotations was left out.
@@ -79,7 +78,7 @@ impl Prediction {
     /// [`TrainError::Io`], [`TrainError::Metric`].
     pub fn write(&self, path: &Path) -> Result<Written, TrainError> {
         let (mut made, names) = self.submission.make(path)?;
-        let mut note = Scoring::of(&made[0].path(), self.evaluator, self.behaviour.compat())?;
+        let mut note = Scoring::of(&made[0].path(), self.evaluator, self.compat)?;
         let mut files = vec![("predictions", path.to_owned())];
         files.extend(self.truths.iter().cloned());
         if let (Submission::Matrix { list, .. }, Some(names)) = (&self.submission, &names) {
@@ -99,7 +98,7 @@ impl Prediction {
         }
         let has_fixes = EVALUATORS.iter().any(|found| found.name == self.evaluator && found.fixes.is_some());
         if has_fixes {
-            words.extend(["--compat".to_owned(), self.behaviour.compat().name().to_owned()]);
+            words.extend(["--compat".to_owned(), self.compat.name().to_owned()]);
         }
         words.extend(self.is_partial.then(|| "--allow-missing".to_owned()));
         words
@@ -124,8 +123,8 @@ pub fn run<L: Learner>(request: &Request) -> Result<Prediction, TrainError> {
     let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
     let settings: L::Settings = experiment.settings().map_err(why)?;
     // Settings that no network has are found before anything is read.
-    learner::network::<L>(experiment, Device::Cpu).map_err(why)?;
-    let data = L::open(&settings, experiment.behaviour, sources)?;
+    learner::network::<L>(experiment, 0, Device::Cpu).map_err(why)?;
+    let data = L::open(&settings, experiment.compat, sources)?;
     let mut predictions = Vec::new();
     for one in weights {
         predictions.extend(with_weights::<L>(request, &data, one)?);
@@ -134,7 +133,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Prediction, TrainError> {
         submission: L::submission(&data, &predictions)?,
         samples: predictions.len(),
         evaluator: L::EVALUATOR,
-        behaviour: experiment.behaviour,
+        compat: experiment.compat,
         truths: L::truths(sources),
         is_partial: sources.allow_missing || predictions.len() < L::samples(&data).len(),
     })
@@ -147,7 +146,7 @@ fn with_weights<L: Learner>(
 ) -> Result<Vec<(usize, L::Prediction)>, TrainError> {
     let Request { experiment, surroundings, .. } = *request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
-    let (variables, head) = learner::network::<L>(experiment, surroundings.device).map_err(why)?;
+    let (variables, head) = learner::network::<L>(experiment, 0, surroundings.device).map_err(why)?;
     load::<L>(&weights.path, &learner::weights(&variables))?;
     let samples = if weights.fold.is_empty() {
         L::samples(data)

@@ -69,7 +69,7 @@ impl Entry {
             train: sweep::run::<L>,
             predict: predict::run::<L>,
             cache_clips: clip_cache::run::<L>,
-            check: |experiment| network::<L>(experiment, Device::Cpu).map(|_| ()),
+            check: |experiment| network::<L>(experiment, 0, Device::Cpu).map(|_| ()),
         }
     }
 

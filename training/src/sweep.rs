@@ -108,7 +108,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
         // Samples depend on the learner's own tables only: runs that share these share the samples.
         let key = toml::to_string(&member.experiment.own).unwrap_or_default();
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
-            let data = L::open(&settings, member.experiment.behaviour, request.sources)?;
+            let data = L::open(&settings, member.experiment.compat, request.sources)?;
             L::expect_truths(&data)?;
             expect_score::<L>(&member.experiment, &data).map_err(why)?;
             world.on_rank0(|| keep::<L>(request, &data))?;
@@ -152,7 +152,7 @@ fn one<L: Learner>(
     folder: &Path,
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
-    let outcome = Run::<L>::open(surroundings, &member.experiment, data, fold, folder, resume, init)?.train()?;
+    let outcome = Run::<L>::open(surroundings, member, data, fold, folder, resume, init)?.train()?;
     surroundings.world.on_rank0(|| draw(&[folder], &member.experiment.train.monitor, folder))?;
     Ok(outcome)
 }
@@ -167,7 +167,7 @@ fn draw(runs: &[&Path], select: &str, folder: &Path) -> Result<(), TrainError> {
 fn done(member: &Member, fold: &Fold, folder: PathBuf, outcome: Outcome) -> Done {
     let lines = member.point.iter().map(|(key, value)| format!("{key} = {value}"));
     let point = lines.collect::<Vec<_>>().join(", ");
-    Done { folder, point, seed: member.experiment.seeds[0], fold: fold.name.clone(), outcome }
+    Done { folder, point, seed: member.seed, fold: fold.name.clone(), outcome }
 }
 
 fn run_folder(folder: &Path, member: &Member, fold: &Fold) -> PathBuf {

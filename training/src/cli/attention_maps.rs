@@ -75,7 +75,7 @@ impl AttentionMaps {
         let clips = Clips::new(
             &settings.clips,
             settings.backbone.video.image_size as i64,
-            experiment.behaviour,
+            experiment.compat,
             &Sources { bases: bases(), ..Sources::default() },
         )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
@@ -84,7 +84,7 @@ impl AttentionMaps {
         let times_sec = clips.times_sec(wanted, Choice::Narrated)?;
         let (found, _) = self.place.find()?;
         let (variables, learner) =
-            learner::network::<Learning>(&experiment, found.device).map_err(anyhow::Error::msg)?;
+            learner::network::<Learning>(&experiment, 0, found.device).map_err(anyhow::Error::msg)?;
         Learning::load(&self.weights, &learner::weights(&variables))?;
         let (ids, mask) = words.encode("egomcq", &[&self.text])?;
         let [batch, ids_there, mask] =

@@ -56,7 +56,7 @@ impl Predict {
         sources.annotations = vec![(Split::Whole, self.annotations.clone())];
         sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
         let (found, threads) = self.place.find()?;
-        tell(format_args!("{} for {}, {}", head.name, head.task, experiment.behaviour.name()));
+        tell(format_args!("{} for {}, {}", head.name, head.task, experiment.compat.name()));
         let progress = Progress::new(&experiment.train.monitor, true);
         let surroundings = Surroundings {
             device: found.device,

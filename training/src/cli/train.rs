@@ -70,7 +70,7 @@ impl Train {
         let (found, threads, world) = self.place.join(self.backend)?;
         world.on_rank0(|| if self.force { clear(&self.out) } else { Ok(()) })?;
         if world.is_rank0() {
-            tell(format_args!("{} for {task}, {}", head.name, experiment.behaviour.name()));
+            tell(format_args!("{} for {task}, {}", head.name, experiment.compat.name()));
         }
         let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);

@@ -41,7 +41,7 @@ pub fn run<L: Learner>(request: &Request) -> Result<Written, TrainError> {
     let Request { experiment, sources, folder, frames_per_segment, per_file, shard, done } = *request;
     let why = |why| TrainError::Experiment { path: "the experiment".into(), why };
     let settings: L::Settings = experiment.settings().map_err(why)?;
-    let data = L::open(&settings, experiment.behaviour, sources)?;
+    let data = L::open(&settings, experiment.compat, sources)?;
     let no_clips = || why(format!("{} has no clips that could be decoded beforehand", L::NAME));
     let (clips, choice, list) = L::clips(&data).ok_or_else(no_clips)?;
     let frames = clips.frames().saturating_mul(frames_per_segment.max(1));

@@ -69,7 +69,7 @@ pub fn write(
         let names: String = list.iter().map(|(name, _)| format!("{name}\n")).collect();
         let made_of = MadeOf {
             choice: choice.name(),
-            behaviour: clips.behaviour(),
+            compat: clips.compat(),
             frames: plan.frames,
             short_side: clips.short_side(),
             reader: clips.reader(),

@@ -11,17 +11,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use egofx::compat::Compat;
 use egofx::decode::Reader;
 use egofx::grid::segments::{edges, middles};
 use rayon::prelude::*;
 use safetensors::tensor::Metadata;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::choice::Choice;
 use super::error::ClipError;
 use super::listed::ClipRef;
 use super::pixels::Picture;
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::rng::{Generator, within};
 
@@ -36,7 +37,9 @@ pub(crate) const MADE_OF: &str = "egofx-clips";
 pub(crate) struct MadeOf {
     /// The rule that frames were chosen by.
     pub(crate) choice: String,
-    pub(crate) behaviour: Behaviour,
+    /// Whether faults of the originals are reproduced in it.
+    #[serde(alias = "behaviour", deserialize_with = "compat_of_any_version")]
+    pub(crate) compat: Compat,
     /// Frames of a clip.
     pub(crate) frames: u32,
     /// What larger frames were scaled to.
@@ -46,6 +49,16 @@ pub(crate) struct MadeOf {
     pub(crate) reader: Reader,
     /// A hash of the names of the clips that were asked for.
     pub(crate) clips: String,
+}
+
+/// The switch; files of version 0.1 call reproduced faults `compat`.
+fn compat_of_any_version<'de, D: Deserializer<'de>>(from: D) -> Result<Compat, D::Error> {
+    let name = String::deserialize(from)?;
+    let today = if name == "compat" { Compat::AsReleased.name() } else { &name };
+    Compat::named(today).ok_or_else(|| {
+        let expected = Compat::ALL.map(Compat::name).join(" or ");
+        D::Error::custom(format!("compat is {name:?}, expected {expected}"))
+    })
 }
 
 /// What is in the files of some folders.
@@ -111,7 +124,7 @@ impl CachedClips {
     ///
     /// # Errors
     /// Folders that cannot be read or hold no clips; files that are damaged, or of other rules.
-    pub fn open(folders: &[PathBuf], choice: Choice, behaviour: Behaviour, reader: Reader) -> Result<Self, TrainError> {
+    pub fn open(folders: &[PathBuf], choice: Choice, compat: Compat, reader: Reader) -> Result<Self, TrainError> {
         let mut files = Vec::new();
         for folder in folders {
             let entries = fs::read_dir(folder).map_err(TrainError::io("read the folder", folder))?;
@@ -125,13 +138,13 @@ impl CachedClips {
         }
         files.sort();
         let headers: Vec<Header> = files.par_iter().map(|path| Header::read(path)).collect::<Result<_, _>>()?;
-        let rules = |choice: &str, behaviour: Behaviour, reader: Reader| {
-            format!("clips by the rule \"{choice}\", {}, read as {}", behaviour.name(), reader.name())
+        let rules = |choice: &str, compat: Compat, reader: Reader| {
+            format!("clips by the rule \"{choice}\", {}, read as {}", compat.name(), reader.name())
         };
-        let expected = rules(&choice.name(), behaviour, reader);
+        let expected = rules(&choice.name(), compat, reader);
         let mut clips = HashMap::new();
         for (file, Header { made_of, clips: found }) in headers.into_iter().enumerate() {
-            let rules = rules(&made_of.choice, made_of.behaviour, made_of.reader);
+            let rules = rules(&made_of.choice, made_of.compat, made_of.reader);
             if rules != expected {
                 return Err(TrainError::unexpected(&files[file], expected, rules));
             }
@@ -189,5 +202,23 @@ impl CachedClips {
             Ok(Picture { width: place.width, height: place.height, bytes: Arc::new(bytes) })
         };
         chosen.iter().map(picture).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_version_0_1_say_what_they_were_made_of_in_their_own_words() {
+        let of = |switch: &str| {
+            let rest = r#""choice": "narrated", "frames": 4, "short_side": 8, "clips": "x""#;
+            serde_json::from_str::<MadeOf>(&format!("{{{rest}, {switch}}}")).map(|made_of| made_of.compat)
+        };
+        assert_eq!(of(r#""behaviour": "compat""#).unwrap(), Compat::AsReleased);
+        assert_eq!(of(r#""behaviour": "fixed""#).unwrap(), Compat::Fixed);
+        assert_eq!(of(r#""compat": "as-released""#).unwrap(), Compat::AsReleased);
+        let error = of(r#""compat": "both""#).unwrap_err().to_string();
+        assert!(error.starts_with("compat is \"both\", expected as-released or fixed"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Not for decoding. Invariant: a clip has as many frames as were asked for, all of them in its video, or it is an error.
 
+use egofx::compat::Compat;
 use egofx::decode::VideoInfo;
 use egofx::grid::egoclip::{EGOCLIP_CHUNKS, EgoclipError, NarratedClip, Pick, fill};
 use egofx::grid::segments::{draws, egoclip_edges, middles};
@@ -10,7 +11,6 @@ use egofx::time::TimeSpan;
 
 use super::error::ClipError;
 use super::listed::ClipRef;
-use crate::behaviour::Behaviour;
 use crate::rng::Generator;
 use crate::rng::within;
 
@@ -45,14 +45,14 @@ impl Choice {
         video: &VideoInfo,
         wanted: ClipRef,
         frames: u32,
-        behaviour: Behaviour,
+        compat: Compat,
         draw: Option<&mut Generator>,
     ) -> Result<Vec<u64>, ClipError> {
         let span = wanted.clip.span.unwrap_or([0.0, video.timeline.end_sec()]);
         match self {
-            Self::Narrated => narrated(video, span, frames, behaviour, draw)
+            Self::Narrated => narrated(video, span, frames, compat, draw)
                 .map_err(|why| ClipError::Place { path: wanted.path.to_owned(), why }),
-            Self::Segments(edges) => segments(video, span, Grid::Segments { frames, edges }, behaviour, draw)
+            Self::Segments(edges) => segments(video, span, Grid::Segments { frames, edges }, compat, draw)
                 .map_err(|why| ClipError::Video { path: wanted.path.to_owned(), why }),
             Self::Whole => Ok(whole(video, frames, draw)),
         }
@@ -63,7 +63,7 @@ fn narrated(
     video: &VideoInfo,
     [start, end]: [f64; 2],
     frames: u32,
-    behaviour: Behaviour,
+    compat: Compat,
     draw: Option<&mut Generator>,
 ) -> Result<Vec<u64>, EgoclipError> {
     let total = video.timeline.frames();
@@ -72,12 +72,12 @@ fn narrated(
     let picked = match draw {
         None => middles(),
         Some(draw) => match narrated.pick(frames, Pick::Random(&mut |range| within(draw, range))) {
-            Err(EgoclipError::TooShort { .. }) if behaviour == Behaviour::Fixed => middles(),
+            Err(EgoclipError::TooShort { .. }) if compat == Compat::Fixed => middles(),
             picked => picked,
         },
     };
     let length = |piece: u64| EGOCLIP_CHUNKS.frames_of(piece, total);
-    let addresses = narrated.addresses(&picked?, EGOCLIP_CHUNKS, length, behaviour.compat());
+    let addresses = narrated.addresses(&picked?, EGOCLIP_CHUNKS, length, compat);
     let whole = |address: &egofx::grid::egoclip::Address| address.whole(EGOCLIP_CHUNKS).min(total - 1);
     Ok(fill(addresses, frames).iter().map(whole).collect())
 }
@@ -86,11 +86,10 @@ fn segments(
     video: &VideoInfo,
     [start, end]: [f64; 2],
     grid: Grid,
-    behaviour: Behaviour,
+    compat: Compat,
     draw: Option<&mut Generator>,
 ) -> Result<Vec<u64>, String> {
     let (line, total) = (&video.timeline, video.timeline.frames());
-    let compat = behaviour.compat();
     let window = TimeSpan::new(start, end).and_then(|span| match draw {
         Some(draw) => grid.drawn(line, span, compat, &mut |range| within(draw, range)),
         None => grid.windows(line, span, compat).into_iter().next(),

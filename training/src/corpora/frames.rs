@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use egofx::compat::Compat;
 use egofx::decode::{
     Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo, random_region,
 };
@@ -19,7 +20,6 @@ use super::error::{ClipError, of_probe};
 use super::listed::ClipRef;
 use super::pixels::{Picture, Planes};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::rng::Generator;
 use crate::rng::unit;
@@ -90,7 +90,7 @@ pub struct Clips {
     source: FfmpegSource,
     settings: ClipSettings,
     side: usize,
-    behaviour: Behaviour,
+    compat: Compat,
     known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
     kept: Kept,
     cached: CachedClips,
@@ -128,12 +128,7 @@ impl Clips {
     ///
     /// # Errors
     /// [`TrainError::Tools`]: there is no ffmpeg.
-    pub fn new(
-        settings: &ClipSettings,
-        side: i64,
-        behaviour: Behaviour,
-        sources: &Sources,
-    ) -> Result<Self, TrainError> {
+    pub fn new(settings: &ClipSettings, side: i64, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
         let tools = Tools::find(None, None, &sources.bases)?;
         let patience = sources.patience.unwrap_or(tools.patience);
         let tools = Tools { patience, ..tools };
@@ -143,7 +138,7 @@ impl Clips {
             source,
             settings: settings.clone(),
             side: side as usize,
-            behaviour,
+            compat,
             known: Mutex::default(),
             kept: Kept { room_bytes: Mutex::new(sources.memory_bytes), videos: Mutex::default() },
             cached: CachedClips::default(),
@@ -158,7 +153,7 @@ impl Clips {
         let cached = if folders.is_empty() {
             CachedClips::default()
         } else {
-            CachedClips::open(folders, choice, self.behaviour, self.reader())?
+            CachedClips::open(folders, choice, self.compat, self.reader())?
         };
         Ok(Self { cached, ..self })
     }
@@ -175,7 +170,7 @@ impl Clips {
             Some(cached) => cached?,
             None => {
                 let video = self.video(wanted.path)?;
-                let indices = choice.indices(&video, wanted, frames, self.behaviour, draw.as_deref_mut())?;
+                let indices = choice.indices(&video, wanted, frames, self.compat, draw.as_deref_mut())?;
                 self.decode(&video, &indices)?
             }
         };
@@ -188,7 +183,7 @@ impl Clips {
     /// [`ClipError`].
     pub fn pictures_of(&self, wanted: ClipRef, choice: Choice, frames: u32) -> Result<Vec<Picture>, ClipError> {
         let video = self.video(wanted.path)?;
-        let indices = choice.indices(&video, wanted, frames, self.behaviour, None)?;
+        let indices = choice.indices(&video, wanted, frames, self.compat, None)?;
         let side = self.settings.short_side;
         Ok(self.decode(&video, &indices)?.into_iter().map(|picture| picture.at_most(side)).collect())
     }
@@ -209,13 +204,13 @@ impl Clips {
     /// [`ClipError`].
     pub fn times_sec(&self, wanted: ClipRef, choice: Choice) -> Result<Vec<f64>, ClipError> {
         let video = self.video(wanted.path)?;
-        let indices = choice.indices(&video, wanted, self.settings.frames, self.behaviour, None)?;
+        let indices = choice.indices(&video, wanted, self.settings.frames, self.compat, None)?;
         Ok(indices.into_iter().map(|index| video.timeline.sec(index)).collect())
     }
 
     /// Whether faults of the originals are reproduced.
-    pub fn behaviour(&self) -> Behaviour {
-        self.behaviour
+    pub fn compat(&self) -> Compat {
+        self.compat
     }
 
     /// Frames of a clip.

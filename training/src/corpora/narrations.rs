@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
+
 use super::listed::ClipRef;
 use super::listed::{Clip, Listed};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::rng::Generator;
 use crate::rng::below;
@@ -124,9 +125,9 @@ pub struct Scenes {
 impl Scenes {
     /// A narration of the scene of `row`, any of them alike. As released that may be the row itself; `fixed` gives another
     /// one where there is any.
-    pub fn negative(&self, row: usize, behaviour: Behaviour, draw: &mut Generator) -> usize {
+    pub fn negative(&self, row: usize, compat: Compat, draw: &mut Generator) -> usize {
         let scene = &self.rows[self.of_row[row] as usize];
-        if behaviour == Behaviour::Compat || scene.len() == 1 {
+        if compat == Compat::AsReleased || scene.len() == 1 {
             return scene[below(draw, scene.len())] as usize;
         }
         // The last one stands in for the row itself.
@@ -169,13 +170,12 @@ mod tests {
         let found = narrations(&[("a", 1.0), ("a", 59.9), ("a", 60.0), ("b", 1.0), ("a", 30.0)]);
         let scenes = found.scenes(60.0);
         let mut draw = generator(1, Purpose::Weights);
-        let mut drawn = |row, behaviour| -> BTreeSet<usize> {
-            (0..60).map(|_| scenes.negative(row, behaviour, &mut draw)).collect()
-        };
-        assert_eq!(drawn(0, Behaviour::Compat), [0, 1, 4].into(), "as released a row may be its own negative");
-        assert_eq!(drawn(0, Behaviour::Fixed), [1, 4].into());
-        assert_eq!(drawn(4, Behaviour::Fixed), [0, 1].into());
-        assert_eq!(drawn(3, Behaviour::Fixed), [3].into());
-        assert_eq!(drawn(2, Behaviour::Compat), [2].into());
+        let mut drawn =
+            |row, compat| -> BTreeSet<usize> { (0..60).map(|_| scenes.negative(row, compat, &mut draw)).collect() };
+        assert_eq!(drawn(0, Compat::AsReleased), [0, 1, 4].into(), "as released a row may be its own negative");
+        assert_eq!(drawn(0, Compat::Fixed), [1, 4].into());
+        assert_eq!(drawn(4, Compat::Fixed), [0, 1].into());
+        assert_eq!(drawn(3, Compat::Fixed), [3].into());
+        assert_eq!(drawn(2, Compat::AsReleased), [2].into());
     }
 }

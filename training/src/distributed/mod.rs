@@ -7,11 +7,11 @@ pub mod launch;
 
 use std::net::ToSocketAddrs;
 
+use egofx::compat::Compat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::native::{NativeError, ProcessGroup};
 
@@ -114,20 +114,20 @@ impl World {
 
     /// Rows `[n, ...]` of all ranks as `[ranks n, ...]`. The gradient reaches the rank's own rows only, and is averaged over
     /// ranks with all others: for a loss over all rows that leaves the true gradient divided by the number of ranks, as in
-    /// the original ([`Behaviour::Compat`]); [`Behaviour::Fixed`] gives the true one.
+    /// the original ([`Compat::AsReleased`]); [`Compat::Fixed`] gives the true one.
     ///
     /// # Errors
     /// [`TrainError::Rank`].
-    pub fn all_gather(&self, rows: &Tensor, behaviour: Behaviour) -> Result<Tensor, TrainError> {
+    pub fn all_gather(&self, rows: &Tensor, compat: Compat) -> Result<Tensor, TrainError> {
         let Some(group) = &self.group else { return Ok(rows.shallow_clone()) };
         let all = group.all_gather(rows).map_err(|cause| self.lost(cause))?;
         let count = rows.size()[0];
         let first = self.place.rank as i64 * count;
-        let own = match behaviour {
-            Behaviour::Compat => rows.shallow_clone(),
+        let own = match compat {
+            Compat::AsReleased => rows.shallow_clone(),
             // Adds nothing to the values, and to the gradient what averaging will take away.
-            Behaviour::Fixed if rows.requires_grad() => rows.detach() + (rows - rows.detach()) * self.place.size as f64,
-            Behaviour::Fixed => rows.shallow_clone(),
+            Compat::Fixed if rows.requires_grad() => rows.detach() + (rows - rows.detach()) * self.place.size as f64,
+            Compat::Fixed => rows.shallow_clone(),
         };
         let parts = [all.narrow(0, 0, first), own, all.narrow(0, first + count, all.size()[0] - first - count)];
         Ok(Tensor::cat(&parts, 0))
@@ -233,7 +233,7 @@ mod tests {
     fn a_process_on_its_own_changes_nothing() {
         let world = World::single();
         let rows = Tensor::from_slice(&[1.0f32, 2.0]);
-        assert!(world.all_gather(&rows, Behaviour::Fixed).unwrap().equal(&rows));
+        assert!(world.all_gather(&rows, Compat::Fixed).unwrap().equal(&rows));
         world.all_reduce_mean(std::slice::from_ref(&rows)).unwrap();
         assert_eq!(world.all_reduce_sum(&[3.0]).unwrap(), [3.0]);
         assert_eq!(world.all_gather_object(vec![(1usize, f64::INFINITY)]).unwrap(), [[(1, f64::INFINITY)]]);

@@ -8,11 +8,11 @@ mod renamed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::optimizer::OptimizerSettings;
 use crate::precision::Precision;
@@ -23,8 +23,8 @@ use crate::schedule::Schedule;
 pub struct Experiment {
     /// A line of [`LEARNERS`](crate::registry::LEARNERS).
     pub learner: String,
-    /// Whether faults of the original are reproduced.
-    pub behaviour: Behaviour,
+    /// Whether faults of the originals are reproduced, in training and by the evaluators.
+    pub compat: Compat,
     /// One run for each.
     pub seeds: Vec<u64>,
     /// How it is trained.
@@ -118,7 +118,9 @@ pub struct Member {
     pub folder: PathBuf,
     /// The values that the grid gave it.
     pub point: Vec<(String, Value)>,
-    /// Its settings; `seeds` has one entry and `grid` none.
+    /// Whatever it draws is drawn from this.
+    pub seed: u64,
+    /// Its settings; `seeds` has this seed alone and `grid` is empty.
     pub experiment: Experiment,
 }
 
@@ -205,7 +207,7 @@ impl Experiment {
         let mut table = Table::try_from(&plain).map_err(|error| error.to_string())?;
         let mut folder = PathBuf::new();
         for (key, value) in point {
-            set(&mut table, &renamed::key(key), value)?;
+            set(&mut table, &renamed::key(key), &renamed::value(key, value))?;
             folder.push(folder_name(key, value));
         }
         if self.seeds.len() > 1 {
@@ -213,7 +215,7 @@ impl Experiment {
         }
         let experiment: Self = table.try_into().map_err(|error: toml::de::Error| error.to_string())?;
         experiment.check()?;
-        Ok(Member { folder, point: point.to_vec(), experiment })
+        Ok(Member { folder, point: point.to_vec(), seed, experiment })
     }
 
     /// The file that says the same.
@@ -253,7 +255,7 @@ pub(crate) mod tests {
     /// An experiment of a head that has one table.
     pub(crate) const TEXT: &str = r#"
         learner = "vslnet"
-        behaviour = "compat"
+        compat = "as-released"
         seeds = [1]
         [model]
         width = 4
@@ -303,7 +305,7 @@ pub(crate) mod tests {
         assert_eq!(members.len(), 8);
         let last = &members[7];
         assert_eq!(last.folder, PathBuf::from("width-8/lr-0.01/seed-2"));
-        assert_eq!((last.experiment.train.optimizer.lr, &last.experiment.seeds[..]), (0.01, &[2][..]));
+        assert_eq!((last.experiment.train.optimizer.lr, last.seed, &last.experiment.seeds[..]), (0.01, 2, &[2][..]));
         assert!(last.experiment.grid.is_empty());
     }
 

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 /// Table (dotted; empty for the top), the key's name in version 0.1, and its name today.
 const RENAMED: &[(&str, &str, &str)] = &[
+    ("", "behaviour", "compat"),
     ("", "recompute", "activation_checkpointing"),
     ("clips", "mirrored", "hflip"),
     ("clips", "crop_share", "crop_scale"),
@@ -46,8 +47,12 @@ const RENAMED: &[(&str, &str, &str)] = &[
     ("shots", "fps", "rows_per_sec"),
 ];
 
-/// Scores that experiments may monitor, and that had other names in version 0.1.
-const SCORES: &[(&str, &str)] = &[("words loss", "MLM loss"), ("matching loss", "VTM loss")];
+/// A key in the words of version 0.1, and the values of it that had other names: former, and of today.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("behaviour", "compat", "as-released"),
+    ("train.select", "words loss", "MLM loss"),
+    ("train.select", "matching loss", "VTM loss"),
+];
 
 /// The experiment in `text` with today's keys; `None` if it has no others.
 ///
@@ -59,20 +64,14 @@ pub(super) fn modernised(text: &str) -> Result<Option<Table>, String> {
     let mut is_old = false;
     for (path, old, new) in RENAMED {
         let Some(place) = find(&mut table, path) else { continue };
-        let Some(value) = place.remove(*old) else { continue };
-        if place.insert((*new).to_owned(), value).is_some() {
+        let Some(found) = place.remove(*old) else { continue };
+        if place.insert((*new).to_owned(), value(&joined(path, old), &found)).is_some() {
             return Err(format!(
                 "{} and {} are one setting, expected only the latter",
                 joined(path, old),
                 joined(path, new)
             ));
         }
-        is_old = true;
-    }
-    if let Some(Value::String(score)) = find(&mut table, "train").and_then(|train| train.get_mut("monitor"))
-        && let Some((_, new)) = SCORES.iter().find(|(old, _)| old == score)
-    {
-        *score = (*new).to_owned();
         is_old = true;
     }
     Ok(is_old.then_some(table))
@@ -82,6 +81,12 @@ pub(super) fn modernised(text: &str) -> Result<Option<Table>, String> {
 pub(super) fn key(dotted: &str) -> String {
     let of = |(path, old, new): &(&str, &str, &str)| (joined(path, old) == dotted).then(|| joined(path, new));
     RENAMED.iter().find_map(of).unwrap_or_else(|| dotted.to_owned())
+}
+
+/// Today's name of a value that stands under a dotted key in the words of its file.
+pub(super) fn value(dotted: &str, found: &Value) -> Value {
+    let is_it = |(key, old, _): &&(&str, &str, &str)| *key == dotted && found.as_str() == Some(old);
+    VALUES.iter().find(is_it).map_or_else(|| found.clone(), |(_, _, new)| Value::from(*new))
 }
 
 fn joined(path: &str, key: &str) -> String {
@@ -94,12 +99,15 @@ fn find<'t>(table: &'t mut Table, path: &str) -> Option<&'t mut Table> {
 
 #[cfg(test)]
 mod tests {
+    use egofx::compat::Compat;
+
     use crate::experiment::Experiment;
     use crate::experiment::tests::TEXT;
 
     #[test]
     fn an_experiment_in_the_words_of_version_0_1_says_the_same_as_one_in_todays() {
         let old = TEXT
+            .replace("compat = \"as-released\"", "behaviour = \"compat\"")
             .replace("monitor =", "select =")
             .replace("drop_last = false", "drop_last = false\nclip = 0.5\naccumulate = 2");
         let old = old
@@ -113,6 +121,7 @@ mod tests {
         let new =
             format!("{new}\n[clips]\nhflip = true\n[losses]\nmlm_probability = 0.15\n[losses.weights]\nmlm = 1.0\n");
         let [old, new] = [old, new].map(|text| Experiment::parse(&text).unwrap());
+        assert_eq!(old.compat, Compat::AsReleased);
         assert_eq!((old.train.max_grad_norm, old.train.grad_accum_steps), (Some(0.5), Some(2)));
         assert_eq!((&old, old.to_toml()), (&new, new.to_toml()));
     }
@@ -131,6 +140,15 @@ mod tests {
         let both = TEXT.replace("monitor =", "select = \"loss\"\nmonitor =");
         let why = Experiment::parse(&both).unwrap_err();
         assert_eq!(why, "train.select and train.monitor are one setting, expected only the latter");
+    }
+
+    #[test]
+    fn values_of_a_grid_in_old_words_are_todays() {
+        let old = TEXT.replace("seeds = [1]", "seeds = [1]\ngrid = { behaviour = [\"compat\", \"fixed\"] }");
+        let members = Experiment::parse(&old).unwrap().members().unwrap();
+        let folders: Vec<_> = members.iter().map(|member| member.folder.to_str().unwrap()).collect();
+        assert_eq!(folders, ["behaviour-compat", "behaviour-fixed"]);
+        assert_eq!(members.iter().map(|member| member.experiment.compat).collect::<Vec<_>>(), Compat::ALL);
     }
 
     #[test]

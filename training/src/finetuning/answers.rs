@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use egofx::benchmark::egotaskqa;
+use egofx::compat::Compat;
 use egofx::metric::egotaskqa::QaScore;
 use egofx::text::TextModel;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,6 @@ use tch::{Device, Tensor, nn};
 use super::splits::{Row, Splits, stacked};
 use crate::backbones::load::{EGOVLPV2, load};
 use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Config, Ppsa};
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
@@ -44,7 +44,7 @@ pub trait Answering: Sized + 'static {
     ///
     /// # Errors
     /// Settings that no network has.
-    fn build(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, BackboneError>;
+    fn build(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, BackboneError>;
 
     /// Scores `[B, answers]`.
     fn answers(&self, frames: &Tensor, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor;
@@ -53,14 +53,14 @@ pub trait Answering: Sized + 'static {
     ///
     /// # Errors
     /// As for [`Learner::start`].
-    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError>;
+    fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError>;
 }
 
 impl Answering for EgoVlpV2Answers {
     const NAME: &'static str = "egovlpv2-answers";
     const ABOUT: &'static str = "EgoVLPv2, fused, with two layers that pick an answer";
 
-    fn build(path: &nn::Path, settings: &Settings, _behaviour: Behaviour) -> Result<Self, BackboneError> {
+    fn build(path: &nn::Path, settings: &Settings, _compat: Compat) -> Result<Self, BackboneError> {
         Self::new(path, &settings.backbone, settings.answers, settings.activation_checkpointing)
     }
 
@@ -68,7 +68,7 @@ impl Answering for EgoVlpV2Answers {
         self.answers(frames, ids, mask, train)
     }
 
-    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
         load(path, &EGOVLPV2, &["projector_"], into).map(|_| ())
     }
 }
@@ -77,16 +77,16 @@ impl Answering for Ppsa {
     const NAME: &'static str = "ppsa";
     const ABOUT: &'static str = "PPSA: EgoVLPv2 with selected patches, merged step by step";
 
-    fn build(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, BackboneError> {
-        Self::new(path, &settings.backbone, settings.answers, behaviour, settings.activation_checkpointing)
+    fn build(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, BackboneError> {
+        Self::new(path, &settings.backbone, settings.answers, compat, settings.activation_checkpointing)
     }
 
     fn answers(&self, frames: &Tensor, ids: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         self.answers(frames, ids, mask, train)
     }
 
-    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
-        Self::start(path, behaviour, into).map(|_| ())
+    fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError> {
+        Self::start(path, compat, into).map(|_| ())
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Settings {
 pub struct Data {
     splits: Splits,
     words: Words,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// Questions that are computed together.
@@ -146,10 +146,10 @@ impl<N: Answering> Learner for Answers<N> {
     type Output = Option<Tensor>;
     type Prediction = usize;
 
-    fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
+    fn open(settings: &Settings, compat: Compat, sources: &Sources) -> Result<Data, TrainError> {
         let clips = (&settings.clips, settings.backbone.video.image_size as i64);
         let about = "questions: formatted_train_qas_encode.json and _val_ or _test_, as published";
-        let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), behaviour)?;
+        let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), compat)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;
         let fold = splits.fold();
         let answers: Vec<egotaskqa::Answer> = splits.records()?;
@@ -159,7 +159,7 @@ impl<N: Answering> Learner for Answers<N> {
         }
         let highest = answers.iter().filter_map(|answer| answer.class).max();
         match highest.filter(|&class| class as i64 >= settings.answers) {
-            None => Ok(Data { splits, words, behaviour }),
+            None => Ok(Data { splits, words, compat }),
             Some(class) => Err(TrainError::Batch {
                 head: N::NAME,
                 why: format!("an answer_encode is {class}, expected less than answers = {}", settings.answers),
@@ -179,13 +179,13 @@ impl<N: Answering> Learner for Answers<N> {
         data.splits.fold().validation
     }
 
-    fn new(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, String> {
-        let network = N::build(path, settings, behaviour).map_err(|error| error.to_string())?;
+    fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, String> {
+        let network = N::build(path, settings, compat).map_err(|error| error.to_string())?;
         Ok(Self { network, kind: PhantomData })
     }
 
-    fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
-        <N as Answering>::start(path, behaviour, into)
+    fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError> {
+        <N as Answering>::start(path, compat, into)
     }
 
     fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
@@ -207,10 +207,10 @@ impl<N: Answering> Learner for Answers<N> {
     fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let read = |row: Row, draw: Option<&mut Generator>| -> Result<Tensor, ClipError> {
             let show = |draw| data.splits.clips.clip(row.wanted(), Choice::Whole, draw);
-            match (draw, data.behaviour) {
+            match (draw, data.compat) {
                 (Some(draw), _) => show(Some(draw)),
-                (None, Behaviour::Fixed) => show(None),
-                (None, Behaviour::Compat) => {
+                (None, Compat::Fixed) => show(None),
+                (None, Compat::AsReleased) => {
                     let mut own = rng::generator(row.number() as u64, Purpose::Sample { number: 0 });
                     show(Some(&mut own))
                 }

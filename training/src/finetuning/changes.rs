@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use egofx::benchmark::oscc::StateChange;
+use egofx::compat::Compat;
 use egofx::grid::keyframe_list;
 use egofx::metric::{oscc, pnr};
 use egofx::ndarray::Array2;
@@ -17,7 +18,6 @@ use tch::{Device, Kind as Type, Tensor, nn};
 use super::splits::{Row, Splits, stacked};
 use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
 use crate::backbones::{EgoVlpClasses, VideoConfig};
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::ClipSettings;
@@ -97,7 +97,7 @@ struct Truth {
 pub struct Data {
     splits: Splits,
     frames: u32,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// Clips that are computed together.
@@ -110,7 +110,7 @@ pub struct Batch {
 /// A video tower that tells changes.
 pub struct Changes<K> {
     model: EgoVlpClasses,
-    behaviour: Behaviour,
+    compat: Compat,
     kind: PhantomData<K>,
 }
 
@@ -142,14 +142,14 @@ impl Truth {
     ///
     /// As released the start of the part is drawn from `U(8 - L, 1)`, numpy's uniform with one argument; `fixed` draws it
     /// from `U(0, 8 - L)`.
-    fn seen(self, frames: u32, behaviour: Behaviour, draw: Option<&mut Generator>) -> Seen {
+    fn seen(self, frames: u32, compat: Compat, draw: Option<&mut Generator>) -> Seen {
         let (mut start, mut end) = (self.start, self.end);
         if let Some(draw) = draw {
             let length = LEAST_SEC + (CLIP_SEC - LEAST_SEC) * unit(draw);
             let room = CLIP_SEC - length;
-            let offset = match behaviour {
-                Behaviour::Compat => room + (1.0 - room) * unit(draw),
-                Behaviour::Fixed => room * unit(draw),
+            let offset = match compat {
+                Compat::AsReleased => room + (1.0 - room) * unit(draw),
+                Compat::Fixed => room * unit(draw),
             };
             start = self.start + (offset * FPS) as u64;
             end = (self.start + ((offset + length) * FPS) as u64).min(self.end);
@@ -177,13 +177,13 @@ impl<K: Kind> Learner for Changes<K> {
     type Output = Option<Tensor>;
     type Prediction = Vec<f64>;
 
-    fn open(settings: &Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data, TrainError> {
+    fn open(settings: &Settings, compat: Compat, sources: &Sources) -> Result<Data, TrainError> {
         let clips = (&settings.clips, settings.video.image_size as i64);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
-        let splits = Splits::open(K::NAME, about, sources, clips, None, behaviour)?;
+        let splits = Splits::open(K::NAME, about, sources, clips, None, compat)?;
         // A label that means nothing is an error here and now, not no label later.
         splits.records::<StateChange>()?;
-        Ok(Data { splits, frames: settings.clips.frames, behaviour })
+        Ok(Data { splits, frames: settings.clips.frames, compat })
     }
 
     fn remarks(data: &Data) -> Vec<String> {
@@ -198,16 +198,16 @@ impl<K: Kind> Learner for Changes<K> {
         data.splits.fold().validation
     }
 
-    fn new(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, String> {
         if K::IS_FRAME && i64::from(settings.clips.frames) != K::CLASSES {
             return Err(format!("clips.frames is {}, expected {}", settings.clips.frames, K::CLASSES));
         }
         let model = EgoVlpClasses::new(path, &settings.video, K::CLASSES, settings.activation_checkpointing);
-        Ok(Self { model: model.map_err(|error| error.to_string())?, behaviour, kind: PhantomData })
+        Ok(Self { model: model.map_err(|error| error.to_string())?, compat, kind: PhantomData })
     }
 
     /// A backbone of EgoVLP brings no classifier of this task.
-    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
         load_any(path, &[&EGOVLP_VIDEO, &VIT], &["vid_proj."], into).map(|_| ())
     }
 
@@ -222,7 +222,7 @@ impl<K: Kind> Learner for Changes<K> {
     fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
         let read = |row: Row, mut draw: Option<&mut Generator>| -> Result<(Tensor, usize), ClipError> {
             let truth = Truth::of(row);
-            let seen = truth.seen(data.frames, data.behaviour, draw.as_deref_mut());
+            let seen = truth.seen(data.frames, data.compat, draw.as_deref_mut());
             let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
             Ok((data.splits.clips.numbered(row.wanted().path, &seen.frames, draw)?, class))
         };
@@ -248,7 +248,7 @@ impl<K: Kind> Learner for Changes<K> {
             Some(logits) if K::IS_FRAME => {
                 // Clips without a change are of the other task.
                 let changes = Tensor::ones_like(&batch.labels).to_kind(Type::Float);
-                key_frame(logits, &batch.labels, &changes, self.behaviour)
+                key_frame(logits, &batch.labels, &changes, self.compat)
             }
             Some(logits) => classification(logits, &batch.labels),
         };
@@ -267,7 +267,7 @@ impl<K: Kind> Learner for Changes<K> {
             let errors = predictions.iter().filter_map(|(sample, scores)| {
                 let Truth { start, end, pnr, fps, .. } = truth(*sample);
                 let change = pnr::Change { start_frame: start as f64, end_frame: end as f64, pnr_frame: pnr?, fps };
-                Some(pnr::error_sec(best(scores), &change, data.behaviour.compat()))
+                Some(pnr::error_sec(best(scores), &change, data.compat))
             });
             let errors: Vec<f64> = errors.collect();
             let mean = errors.iter().sum::<f64>() / errors.len() as f64;
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_whole_clip_has_the_frames_and_the_label_of_the_original() {
-        let seen = TRUTH.seen(16, Behaviour::Compat, None);
+        let seen = TRUTH.seen(16, Compat::AsReleased, None);
         assert_eq!(seen.frames, (0..16).map(|k| 1005 + 15 * k).collect::<Vec<u64>>());
         assert_eq!(seen.class, 5);
     }
@@ -308,26 +308,26 @@ mod tests {
     #[test]
     fn parts_hold_the_change_and_start_where_numpy_or_the_authors_meant() {
         let mut draw = generator(1, Purpose::Weights);
-        for behaviour in [Behaviour::Compat, Behaviour::Fixed] {
+        for compat in [Compat::AsReleased, Compat::Fixed] {
             for pnr in [1001.0, 1120.0, 1239.0] {
                 let truth = Truth { pnr: Some(pnr), ..TRUTH };
                 for _ in 0..300 {
-                    let seen = truth.seen(16, behaviour, Some(&mut draw));
+                    let seen = truth.seen(16, compat, Some(&mut draw));
                     assert_eq!(seen.frames.len(), 16);
                     let off = seen.frames.iter().map(|frame| (*frame as f64 - pnr).abs()).fold(f64::MAX, f64::min);
                     // The frames are sixteen multiples of a step, behind which up to a step and a bit may be left.
-                    assert!(off <= 30.0, "{behaviour:?}: {pnr} is {off} frames from {:?}", seen.frames);
+                    assert!(off <= 30.0, "{compat:?}: {pnr} is {off} frames from {:?}", seen.frames);
                 }
             }
         }
         // Without a change to hold, the first frame tells where parts begin: up to three seconds in, or always by one.
-        let first = |behaviour| {
+        let first = |compat| {
             let truth = Truth { pnr: None, ..TRUTH };
             let mut draw = generator(1, Purpose::Weights);
-            let starts = (0..2000).map(|_| truth.seen(16, behaviour, Some(&mut draw)).frames[0]);
+            let starts = (0..2000).map(|_| truth.seen(16, compat, Some(&mut draw)).frames[0]);
             starts.fold((u64::MAX, 0), |(least, most), start| (least.min(start), most.max(start)))
         };
-        let (fixed, compat) = (first(Behaviour::Fixed), first(Behaviour::Compat));
+        let (fixed, compat) = (first(Compat::Fixed), first(Compat::AsReleased));
         assert!(fixed.0 < 1012 && fixed.1 > 1075, "{fixed:?}");
         assert!(compat.1 > 1075, "{compat:?}");
     }

@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use egofx::benchmark::{BenchmarkError, Record, records};
+use egofx::compat::Compat;
 use rand_xoshiro::rand_core::Rng;
 use tch::Tensor;
 
-use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::{ClipSettings, Clips};
@@ -74,10 +74,10 @@ impl Splits {
         sources: &Sources,
         (clips, side): (&ClipSettings, i64),
         choice: Option<Choice>,
-        behaviour: Behaviour,
+        compat: Compat,
     ) -> Result<Self, TrainError> {
         let (train, other) = both(sources, about, |path| Listed::read(name, &[path], &sources.videos))?;
-        let clips = Clips::new(clips, side, behaviour, sources)?;
+        let clips = Clips::new(clips, side, compat, sources)?;
         let clips = match (choice, sources.clip_caches.first()) {
             (Some(choice), _) => clips.with_cache(&sources.clip_caches, choice)?,
             (None, None) => clips,

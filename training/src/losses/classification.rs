@@ -2,9 +2,8 @@
 //!
 //! Not for who of them is right; see `egofx::metric`. Labels are numbers of classes, 64-bit integers.
 
+use egofx::compat::Compat;
 use tch::{Kind, Reduction, Tensor};
-
-use crate::behaviour::Behaviour;
 
 /// The mean cross-entropy of logits `[n, C]` with labels `[n]`: whether a pair matches (C = 2, 1 is a match), whether
 /// an object changes its state (OSCC, C = 2), which answer is right (EgoTaskQA).
@@ -17,10 +16,10 @@ pub fn classification(logits: &Tensor, labels: &Tensor) -> Tensor {
 ///
 /// The original takes the mean of `changes` times a cross-entropy that is the mean over the batch already: clips
 /// without a change, whose label means nothing, count in the latter. `fixed` multiplies clip by clip before the mean.
-pub fn key_frame(logits: &Tensor, labels: &Tensor, changes: &Tensor, behaviour: Behaviour) -> Tensor {
-    let reduction = match behaviour {
-        Behaviour::Compat => Reduction::Mean,
-        Behaviour::Fixed => Reduction::None,
+pub fn key_frame(logits: &Tensor, labels: &Tensor, changes: &Tensor, compat: Compat) -> Tensor {
+    let reduction = match compat {
+        Compat::AsReleased => Reduction::Mean,
+        Compat::Fixed => Reduction::None,
     };
     let entropy = logits.cross_entropy_loss::<Tensor>(labels, None, reduction, -100, 0.0);
     (changes * entropy).mean(None::<Kind>)

@@ -2,10 +2,9 @@
 //!
 //! Not for losses. Rows are sentences and columns clips; sentence and clip `i` belong together.
 
+use egofx::compat::Compat;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
-
-use crate::behaviour::Behaviour;
 
 /// Verbs that EgoClip's tags number.
 pub const VERBS: i64 = 118;
@@ -35,9 +34,9 @@ pub enum Rule {
 impl Rule {
     /// What EgoVLP's code (v1) makes of the rule: with both of its switches off it falls back to verbs, where EgoVLPv2
     /// has no other positives. `fixed` keeps the rule.
-    pub fn in_egovlp(self, behaviour: Behaviour) -> Self {
-        match (self, behaviour) {
-            (Self::None, Behaviour::Compat) => Self::Verb,
+    pub fn in_egovlp(self, compat: Compat) -> Self {
+        match (self, compat) {
+            (Self::None, Compat::AsReleased) => Self::Verb,
             (rule, _) => rule,
         }
     }

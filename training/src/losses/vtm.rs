@@ -5,10 +5,10 @@
 //! Not for the loss, which is [`classification`](super::classification), nor for the rows themselves: pairs are numbers
 //! of gathered rows. A negative replaces the clip or the sentence of a local row, never both.
 
+use egofx::compat::Compat;
 use rand_xoshiro::rand_core::Rng;
 use tch::{Kind, Tensor};
 
-use crate::behaviour::Behaviour;
 use crate::rng::{shuffle, unit};
 
 /// What every row weighs at least: if all are positives, one of them is drawn after all.
@@ -55,10 +55,10 @@ pub fn mine_hard_negatives(
     first: usize,
     count: usize,
     temperature: f64,
-    behaviour: Behaviour,
+    compat: Compat,
     draw: &mut impl Rng,
 ) -> VtmPairs {
-    let [videos, texts] = fetched(&negative_weights(sim, positives, first, count, temperature, behaviour));
+    let [videos, texts] = fetched(&negative_weights(sim, positives, first, count, temperature, compat));
     let mut permutation: Vec<usize> = (0..count).collect();
     shuffle(&mut permutation, draw);
     let columns = videos.len().checked_div(count).unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn negative_weights(
     first: usize,
     count: usize,
     temperature: f64,
-    behaviour: Behaviour,
+    compat: Compat,
 ) -> NegativeWeights {
     let table = |sim: &Tensor, positives: &Tensor| {
         let [sim, positives] = [sim, positives].map(|table| table.narrow(0, first as i64, count as i64));
@@ -95,9 +95,9 @@ pub fn negative_weights(
     };
     let of_sentences = table(sim, positives);
     let of_clips = table(&sim.tr(), &positives.tr());
-    match behaviour {
-        Behaviour::Compat => NegativeWeights { videos: of_clips, texts: of_sentences },
-        Behaviour::Fixed => NegativeWeights { videos: of_sentences, texts: of_clips },
+    match compat {
+        Compat::AsReleased => NegativeWeights { videos: of_clips, texts: of_sentences },
+        Compat::Fixed => NegativeWeights { videos: of_sentences, texts: of_clips },
     }
 }
 

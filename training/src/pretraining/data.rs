@@ -4,13 +4,13 @@
 //! it is made.
 
 use egofx::benchmark::{BenchmarkError, egomcq, records};
+use egofx::compat::Compat;
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
 use crate::corpora::listed::ClipRef;
@@ -60,7 +60,7 @@ pub struct Corpus {
     words: Words,
     account: Account,
     losses: LossSettings,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// What is asked in EgoMCQ.
@@ -123,7 +123,7 @@ impl Corpus {
         model: TextModel,
         (clips, side): (&ClipSettings, i64),
         losses: &LossSettings,
-        behaviour: Behaviour,
+        compat: Compat,
     ) -> Result<Self, TrainError> {
         sources.expect_videos(VIDEOS_ABOUT)?;
         let only_asked = sources.split(Split::Whole);
@@ -143,11 +143,11 @@ impl Corpus {
             narrations,
             asked: asked(&questions)?,
             questions,
-            clips: Clips::new(clips, side, behaviour, sources)?.with_cache(&sources.clip_caches, Choice::Narrated)?,
+            clips: Clips::new(clips, side, compat, sources)?.with_cache(&sources.clip_caches, Choice::Narrated)?,
             words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
             account: Account::new(without, "questions have a clip that could not be read, and are left out"),
             losses: losses.clone(),
-            behaviour,
+            compat,
         })
     }
 
@@ -199,7 +199,7 @@ impl Corpus {
         let mut wanted: Vec<(usize, Generator)> = samples.iter().map(|&row| own(row)).collect();
         if let Some(scenes) = &self.scenes {
             let negative = |(row, draw): &mut (usize, Generator)| {
-                let other = scenes.negative(*row, self.behaviour, draw);
+                let other = scenes.negative(*row, self.compat, draw);
                 // Another generator than that of the row itself, which the negative may be.
                 (other, rng::generator(draw.next_u64(), Purpose::Sample { number: other as u64 }))
             };

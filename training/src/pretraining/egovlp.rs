@@ -2,6 +2,7 @@
 //!
 //! Source: Lin et al., "Egocentric Video-Language Pretraining", 2022, equations 1 to 4.
 
+use egofx::compat::Compat;
 use egofx::text::TextModel;
 use tch::{Tensor, nn};
 
@@ -9,7 +10,6 @@ use super::data::{LossSettings, Pairs};
 use super::{Backbone, Compared, Step};
 use crate::backbones::load::{CheckpointFormat, DISTILBERT, EGOVLP, VIT};
 use crate::backbones::{BackboneError, EgoVlp, EgoVlpConfig, VideoConfig};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::loss_sums::Losses;
 use crate::losses::{Rule, egonce};
@@ -50,8 +50,8 @@ impl Backbone for EgoVlp {
         self.video(frames, train)
     }
 
-    fn rule(rule: Rule, behaviour: Behaviour) -> Rule {
-        rule.in_egovlp(behaviour)
+    fn rule(rule: Rule, compat: Compat) -> Rule {
+        rule.in_egovlp(compat)
     }
 
     fn losses(&self, _pairs: &Pairs, compared: &Compared, step: &Step) -> Result<Losses, TrainError> {

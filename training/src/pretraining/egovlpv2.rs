@@ -4,6 +4,7 @@
 //! Source: Pramanick et al., "EgoVLPv2: Egocentric Video-Language Pre-training with Fusion in the Backbone", 2023, section 3.
 //! A step has three passes: each tower on its own, fused with masked tokens (MLM), fused with the pairs of VTM.
 
+use egofx::compat::Compat;
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use tch::{Kind, Tensor, nn};
@@ -12,7 +13,6 @@ use super::data::{Asked, Pairs};
 use super::{Backbone, Compared, Step};
 use crate::backbones::load::{CheckpointFormat, EGOVLPV2, ROBERTA, VIT};
 use crate::backbones::{BackboneError, EgoVlpV2, EgoVlpV2Config, VideoConfig};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::loss_sums::Losses;
 use crate::losses::{IGNORED, LossTerms, Masked, VtmPairs, classification, egonce, mine_hard_negatives, mlm_loss};
@@ -106,9 +106,9 @@ fn vtm_pairs(compared: &Compared, count: i64, step: &Step) -> VtmPairs {
     let mine = |first: usize, count: usize, stream: u64| {
         let mut draw = rng::generator(step.context.seed, Purpose::Sample { number: stream });
         let Compared { sim, positives } = compared;
-        mine_hard_negatives(sim, positives, first, count, temperature, step.behaviour, &mut draw)
+        mine_hard_negatives(sim, positives, first, count, temperature, step.compat, &mut draw)
     };
-    if step.behaviour == Behaviour::Compat {
+    if step.compat == Compat::AsReleased {
         return mine(first, count, place.rank as u64);
     }
     let all = mine(0, count * place.size, 0);

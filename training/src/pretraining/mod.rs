@@ -11,6 +11,7 @@ pub mod questions;
 
 use std::path::Path;
 
+use egofx::compat::Compat;
 use egofx::text::TextModel;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,6 @@ use tch::{Device, Tensor, nn};
 
 use crate::backbones::load::{CheckpointFormat, load_any};
 use crate::backbones::{BackboneError, VideoConfig};
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
@@ -94,7 +94,7 @@ pub trait Backbone: Sized + 'static {
     }
 
     /// The rule of positives that it takes one for.
-    fn rule(rule: Rule, _behaviour: Behaviour) -> Rule {
+    fn rule(rule: Rule, _compat: Compat) -> Rule {
         rule
     }
 
@@ -110,7 +110,7 @@ pub struct Step<'s> {
     /// What is learnt.
     pub losses: &'s LossSettings,
     /// Whether faults of the original are reproduced.
-    pub behaviour: Behaviour,
+    pub compat: Compat,
     /// The other ranks, and what is drawn.
     pub context: &'s Context<'s>,
 }
@@ -121,7 +121,7 @@ impl Step<'_> {
     /// # Errors
     /// Another rank that has gone.
     pub fn all_gather(&self, rows: &Tensor) -> Result<Tensor, TrainError> {
-        self.context.world.all_gather(rows, self.behaviour)
+        self.context.world.all_gather(rows, self.compat)
     }
 }
 
@@ -137,7 +137,7 @@ pub struct Compared {
 pub struct Pretraining<B> {
     backbone: B,
     losses: LossSettings,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// The output for a batch.
@@ -161,8 +161,8 @@ impl<B: Backbone> Pretraining<B> {
         pairs: &Pairs,
         context: &Context,
     ) -> Result<Losses, TrainError> {
-        let step = Step { losses: &self.losses, behaviour: self.behaviour, context };
-        let rule = B::rule(self.losses.positives, self.behaviour);
+        let step = Step { losses: &self.losses, compat: self.compat, context };
+        let rule = B::rule(self.losses.positives, self.compat);
         let positives = positives(&step.all_gather(&pairs.verbs)?, &step.all_gather(&pairs.nouns)?, rule);
         let sim = cosine(&step.all_gather(texts)?, &step.all_gather(videos)?);
         self.backbone.losses(pairs, &Compared { sim, positives }, &step)
@@ -181,9 +181,9 @@ impl<B: Backbone> Learner for Pretraining<B> {
     type Output = Output;
     type Prediction = Scores;
 
-    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Corpus, TrainError> {
+    fn open(settings: &Self::Settings, compat: Compat, sources: &Sources) -> Result<Corpus, TrainError> {
         let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
-        Corpus::open(sources, B::TEXT, clips, &settings.losses, behaviour)
+        Corpus::open(sources, B::TEXT, clips, &settings.losses, compat)
     }
 
     fn remarks(corpus: &Corpus) -> Vec<String> {
@@ -198,16 +198,16 @@ impl<B: Backbone> Learner for Pretraining<B> {
         corpus.fold().validation
     }
 
-    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, settings: &Self::Settings, compat: Compat) -> Result<Self, String> {
         if let Some(why) = B::misses(&settings.losses) {
             return Err(why.to_owned());
         }
         let backbone =
             B::build(path, &settings.backbone, settings.activation_checkpointing).map_err(|error| error.to_string())?;
-        Ok(Self { backbone, losses: settings.losses.clone(), behaviour })
+        Ok(Self { backbone, losses: settings.losses.clone(), compat })
     }
 
-    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
         load_any(path, B::STARTS, &[], into).map(|_| ())
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use egofx::compat::Compat;
 use egofx::durable;
 use egofx::features::Source;
 use egofx::ids::UnitUid;
@@ -18,7 +19,6 @@ use egofx::store::{LedgerEntry, RowKind};
 use ndarray::Array2;
 use serde_json::{Map, Value};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
@@ -56,7 +56,7 @@ pub struct Mq {
     numbers: HashMap<String, usize>,
     features: Source,
     cache: Cache,
-    behaviour: Behaviour,
+    compat: Compat,
     postprocessor: &'static Postprocessor,
 }
 
@@ -67,7 +67,7 @@ pub struct ClipRef<'w> {
     /// Classes of moments that the network tells apart, without background.
     pub classes: usize,
     /// Whether faults of the original's evaluation are reproduced.
-    pub behaviour: Behaviour,
+    pub compat: Compat,
     /// What makes a submission of proposals.
     pub postprocessor: &'static Postprocessor,
 }
@@ -96,8 +96,8 @@ impl Mq {
         };
         let samples = kept.into_iter().filter_map(sample).collect();
         let cache = Cache::new(sources.memory_bytes);
-        let ClipRef { behaviour, postprocessor, .. } = *wanted;
-        Ok(Self { samples, classes, numbers, features, cache, behaviour, postprocessor })
+        let ClipRef { compat, postprocessor, .. } = *wanted;
+        Ok(Self { samples, classes, numbers, features, cache, compat, postprocessor })
     }
 
     /// The sample of that number.
@@ -147,7 +147,7 @@ impl Mq {
     /// The official scores of proposals.
     pub fn score(&self, predictions: &[(usize, Vec<Proposal>)]) -> Vec<(String, f64)> {
         let (annotations, submission) = self.tracks(predictions);
-        official(&annotations, &submission, self.behaviour.compat()).scores().collect()
+        official(&annotations, &submission, self.compat).scores().collect()
     }
 
     /// The challenge's submission.
@@ -162,7 +162,7 @@ impl Mq {
         let named =
             predictions.iter().map(|(number, list)| (self.samples[*number].clip.clip_uid.clone(), list.clone()));
         let proposals = Proposals::new(self.classes.clone(), named);
-        let settings = Settings { compat: self.behaviour.compat(), ..self.postprocessor.defaults };
+        let settings = Settings { compat: self.compat, ..self.postprocessor.defaults };
         let (submission, _) = postprocess(self.postprocessor, &proposals, &annotations, &settings);
         (annotations, submission)
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egofx::benchmark::{Benchmark, BenchmarkError, Built, Sources as Files};
+use egofx::compat::Compat;
 use egofx::features::{FeatureError, Source, TokenReader, Tokens, average};
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
 use egofx::labels::nlq::{NlqLabel, NlqQuery, nlq_queries, rows_in, window_indices};
@@ -19,7 +20,6 @@ use egofx::time::TimeSpan;
 use ndarray::{Array2, s};
 use serde_json::{Value, json};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
@@ -52,7 +52,7 @@ pub struct Nlq {
     tokens: Vec<Tokens>,
     cache: Cache,
     positions: usize,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// What is opened.
@@ -64,7 +64,7 @@ pub struct ClipRef<'w> {
     /// Rows that a clip has at most; longer ones become means of their rows.
     pub positions: usize,
     /// Whether the original's reckoning of time is reproduced.
-    pub behaviour: Behaviour,
+    pub compat: Compat,
 }
 
 /// The shortest window that is learnt from unless faults are reproduced: one frame.
@@ -87,7 +87,7 @@ impl Nlq {
         let samples = with_rows(samples, &features, sources.allow_missing)?;
         let (samples, tokens) = with_tokens(samples, &tokens, sources.allow_missing)?;
         let cache = Cache::new(sources.memory_bytes);
-        Ok(Self { samples, features, tokens, cache, positions: wanted.positions, behaviour: wanted.behaviour })
+        Ok(Self { samples, features, tokens, cache, positions: wanted.positions, compat: wanted.compat })
     }
 
     /// The sample of that number.
@@ -104,7 +104,7 @@ impl Nlq {
     /// overlaps such a window, and the original then teaches the clip's first row.
     pub fn fold(&self) -> Fold {
         let long = |sample: &Sample| sample.window[1] - sample.window[0] > SHORTEST_SEC;
-        let learnt = |&number: &usize| self.behaviour == Behaviour::Compat || long(&self.samples[number]);
+        let learnt = |&number: &usize| self.compat == Compat::AsReleased || long(&self.samples[number]);
         let train = self.of_split(Split::Train).into_iter().filter(learnt).collect();
         Fold { name: String::new(), train, validation: self.of_split(Split::Validation) }
     }
@@ -133,7 +133,7 @@ impl Nlq {
     /// a second; fixed, in seconds.
     pub fn place(&self, number: usize, rows: usize) -> NlqLabel {
         let Sample { window, span, .. } = &self.samples[number];
-        if self.behaviour == Behaviour::Compat {
+        if self.compat == Compat::AsReleased {
             return NlqLabel::new(*window, rows_in(*span), rows);
         }
         let duration = span.duration_sec();
@@ -149,7 +149,7 @@ impl Nlq {
             truth: self.samples[*number].window.into(),
         };
         let answers: Vec<Answer> = predictions.iter().map(answer).collect();
-        let score = metric::score(&answers, 0, self.behaviour.compat());
+        let score = metric::score(&answers, 0, self.compat);
         let mut scores = Vec::new();
         for (rank, row) in metric::RANKS.iter().zip(score.recall) {
             let names = metric::THRESHOLDS.iter().map(|threshold| format!("R@{rank} IoU>{threshold}"));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egofx::benchmark::{Benchmark, BenchmarkError, Sources as Files};
+use egofx::compat::Compat;
 use egofx::features::Source;
 use egofx::ids::{ClipUid, UnitUid};
 use egofx::labels::qfvs::{Pair, Video, pairs, prompted};
@@ -17,7 +18,6 @@ use egofx::store::RowKind;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::sources::Fold;
 use crate::sources::{self, Cache, Expected, Sources, Split};
@@ -54,7 +54,7 @@ pub struct Qfvs {
     tags: Vec<ShotTags>,
     features: Source,
     cache: Cache,
-    behaviour: Behaviour,
+    compat: Compat,
     annotations: PathBuf,
     /// Where labels are from, if they were found.
     shot_tags: Option<PathBuf>,
@@ -67,7 +67,7 @@ pub struct ClipRef<'w> {
     /// The store of shots by whose rows videos are cut.
     pub shots: &'w Expected,
     /// Whether a summary that matches nothing spoils the mean.
-    pub behaviour: Behaviour,
+    pub compat: Compat,
 }
 
 impl Qfvs {
@@ -91,12 +91,12 @@ impl Qfvs {
         let (videos, samples) = numbered(&pairs, &shots, shot_tags.as_deref())?;
         let tags = sources.tags.as_ref().map_or(Ok(vec![]), |path| tags_of_all(path, &videos))?;
         let (cache, annotations) = (Cache::new(sources.memory_bytes), annotations.to_owned());
-        Ok(Self { samples, videos, tags, features, cache, behaviour: wanted.behaviour, annotations, shot_tags })
+        Ok(Self { samples, videos, tags, features, cache, compat: wanted.compat, annotations, shot_tags })
     }
 
     /// Whether faults are reproduced.
-    pub fn behaviour(&self) -> Behaviour {
-        self.behaviour
+    pub fn compat(&self) -> Compat {
+        self.compat
     }
 
     /// The sample of that number.
@@ -187,7 +187,7 @@ impl Qfvs {
             let oracle: Vec<usize> = sample.oracle.iter().map(|shot| shot - 1).collect();
             matches.entry(sample.video).or_default().push(semantic_match(tags, &summary_of(scores), &oracle)?);
         }
-        let videos: Vec<_> = matches.values().map(|matches| score(matches, self.behaviour.compat())).collect();
+        let videos: Vec<_> = matches.values().map(|matches| score(matches, self.compat)).collect();
         let mean = |sum: f64| sum / videos.len() as f64;
         let scores = [
             ("precision", mean(videos.iter().map(|video| video.precision).sum())),

@@ -16,7 +16,7 @@ use tch::nn::VarStore;
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::error::TrainError;
 use crate::evaluate::batches;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Member};
 use crate::learner::{Learner, network, weights};
 use crate::loader::{self, Waited};
 use crate::loss_sums::add;
@@ -74,7 +74,7 @@ impl<'r, L: Learner> Run<'r, L> {
     /// Files that cannot be read, or are of another experiment.
     pub fn open(
         surroundings: &'r Surroundings<'r>,
-        experiment: &'r Experiment,
+        member: &'r Member,
         data: &'r L::Data,
         fold: &'r Fold,
         folder: &Path,
@@ -83,15 +83,16 @@ impl<'r, L: Learner> Run<'r, L> {
     ) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
-        let (variables, learner) = network::<L>(experiment, surroundings.device).map_err(why)?;
-        init.iter().try_for_each(|path| L::start(path, experiment.behaviour, &weights(&variables)))?;
+        let Member { experiment, seed, .. } = member;
+        let (variables, learner) = network::<L>(experiment, *seed, surroundings.device).map_err(why)?;
+        init.iter().try_for_each(|path| L::start(path, experiment.compat, &weights(&variables)))?;
         let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::param_group);
         let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
         let mut run = Self {
             means: experiment.train.ema.map(|_| copies()),
             progress: Progress { fold: fold.name.clone(), ..Progress::default() },
             folder: folder.to_owned(),
-            seed: experiment.seeds[0],
+            seed: *seed,
             last: vec![],
             waited: Waited::default(),
             samples: 0,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
+use egofx::compat::Compat::{self, AsReleased, Fixed};
 use egofx_train::losses::{
     HardNegative, IGNORED, LossTerms, LossWeights, Masking, NOUNS, Picked, Rule, VERBS, VtmPairs, adaptive_max_margin,
     classification, cosine, egonce, infonce, key_frame, max_margin, mine_hard_negatives, mlm_loss, multi_hot,
@@ -150,14 +150,14 @@ fn infonce_is_egonce_without_other_positives() {
 fn without_switches_egovlp_falls_back_to_verbs() {
     for case in golden("egonce.json")["cases"].as_array().unwrap() {
         let (verbs, nouns) = (tags(&case["verbs"], VERBS), tags(&case["nouns"], NOUNS));
-        let loss = |behaviour: Behaviour| {
-            let positives = positives(&verbs, &nouns, Rule::None.in_egovlp(behaviour));
+        let loss = |compat: Compat| {
+            let positives = positives(&verbs, &nouns, Rule::None.in_egovlp(compat));
             number(&egonce(&tensor(&case["sim"]), &positives, TEMPERATURE))
         };
-        near(loss(Compat), &case["egonce"]["neither"]["loss_v1"], LOSS);
+        near(loss(AsReleased), &case["egonce"]["neither"]["loss_v1"], LOSS);
         near(loss(Fixed), &case["egonce"]["neither"]["loss"], LOSS);
     }
-    assert_eq!(Rule::Noun.in_egovlp(Compat), Rule::Noun);
+    assert_eq!(Rule::Noun.in_egovlp(AsReleased), Rule::Noun);
 }
 
 #[test]
@@ -178,8 +178,8 @@ fn max_margins_are_the_original_ones() {
         for kind in ["max_margin", "adaptive"] {
             let sim = leaf(&case["sim"]);
             let loss = match kind {
-                "adaptive" => adaptive_max_margin(&sim, &tensor(&case["weight"]), margin, without, Compat),
-                _ => max_margin(&sim, margin, without, Compat),
+                "adaptive" => adaptive_max_margin(&sim, &tensor(&case["weight"]), margin, without, AsReleased),
+                _ => max_margin(&sim, margin, without, AsReleased),
             };
             match case[kind]["loss"].as_f64() {
                 None => assert!(number(&loss).is_nan()),
@@ -198,13 +198,13 @@ fn max_margins_are_the_original_ones() {
 #[test]
 fn the_margin_of_a_single_pair_is_nothing() {
     let sim = Tensor::from_slice(&[0.3f32]).view([1, 1]).set_requires_grad(true);
-    assert!(number(&max_margin(&sim, 0.2, true, Compat)).is_nan());
+    assert!(number(&max_margin(&sim, 0.2, true, AsReleased)).is_nan());
     let loss = max_margin(&sim, 0.2, true, Fixed);
     assert_eq!(number(&loss), 0.0);
     loss.backward();
     assert_eq!(number(&sim.grad().abs().max()), 0.0);
     let pairs = Tensor::from_slice(&[0.3f32, 0.2, 0.1, 0.4]).view([2, 2]);
-    assert_eq!(number(&max_margin(&pairs, 0.2, true, Compat)), number(&max_margin(&pairs, 0.2, true, Fixed)));
+    assert_eq!(number(&max_margin(&pairs, 0.2, true, AsReleased)), number(&max_margin(&pairs, 0.2, true, Fixed)));
 }
 
 #[test]
@@ -220,14 +220,14 @@ fn clips_without_a_change_weigh_in_the_released_loss_of_key_frames() {
     let case = &golden("margin.json")["cross_entropy"];
     let (logits, target) = (tensor(&case["logits"]), integers(&case["target"]));
     let changes = Tensor::from_slice(&[1f32, 0.0, 1.0, 1.0, 0.0, 0.0]).to_device(device());
-    let loss = |behaviour| number(&key_frame(&logits, &target, &changes, behaviour));
-    assert!((loss(Compat) - case["loss"].as_f64().unwrap() / 2.0).abs() < LOSS);
+    let loss = |compat| number(&key_frame(&logits, &target, &changes, compat));
+    assert!((loss(AsReleased) - case["loss"].as_f64().unwrap() / 2.0).abs() < LOSS);
     let rows = Tensor::from_slice(&[0i64, 2, 3]).to_device(device());
     let changed = classification(&logits.index_select(0, &rows), &target.index_select(0, &rows));
     assert!((loss(Fixed) - number(&changed) / 2.0).abs() < LOSS);
-    assert!((loss(Fixed) - loss(Compat)).abs() > 0.01);
+    assert!((loss(Fixed) - loss(AsReleased)).abs() > 0.01);
     let all = changes.ones_like();
-    let [compat, fixed] = [Compat, Fixed].map(|behaviour| number(&key_frame(&logits, &target, &all, behaviour)));
+    let [compat, fixed] = [AsReleased, Fixed].map(|compat| number(&key_frame(&logits, &target, &all, compat)));
     assert!((compat - fixed).abs() < LOSS);
 }
 
@@ -411,9 +411,8 @@ fn negatives_are_drawn_from_swapped_rows_as_released() {
     for step in steps() {
         for rank in &step.ranks {
             let first = rank.number * step.local;
-            let of =
-                |behaviour| negative_weights(&step.sim(), &step.positives(), first, step.local, TEMPERATURE, behaviour);
-            let (compat, fixed) = (of(Compat), of(Fixed));
+            let of = |compat| negative_weights(&step.sim(), &step.positives(), first, step.local, TEMPERATURE, compat);
+            let (compat, fixed) = (of(AsReleased), of(Fixed));
             for negative in rank.negatives() {
                 let row = negative["local_row"].as_i64().unwrap();
                 let expected = tensor(&negative["weights"]);
@@ -436,14 +435,14 @@ fn negatives_are_drawn_from_swapped_rows_as_released() {
 fn mining_draws_by_the_weights() {
     let step = steps().swap_remove(0);
     let (sim, positives) = (step.sim(), step.positives());
-    for behaviour in [Compat, Fixed] {
+    for compat in [AsReleased, Fixed] {
         let mut draw = generator(3, Purpose::Weights);
         let rows = step.local as i64;
         let mut counts = [Tensor::zeros([rows, rows], (Kind::Double, tch::Device::Cpu)), Tensor::new()];
         counts[1] = counts[0].zeros_like();
         let (mut matched, rounds) = (0, 4000);
         for _ in 0..rounds {
-            let found = mine_hard_negatives(&sim, &positives, 0, step.local, TEMPERATURE, behaviour, &mut draw);
+            let found = mine_hard_negatives(&sim, &positives, 0, step.local, TEMPERATURE, compat, &mut draw);
             let [labels, videos, texts] = [&found.labels, &found.video_index, &found.text_index].map(whole);
             assert_eq!(labels.iter().sum::<i64>(), 3);
             matched += labels[0];
@@ -455,7 +454,7 @@ fn mining_draws_by_the_weights() {
             }
         }
         assert!((matched as f64 / f64::from(rounds) - 0.5).abs() < deviation(0.5, i64::from(rounds)));
-        let expected = negative_weights(&sim, &positives, 0, step.local, TEMPERATURE, behaviour);
+        let expected = negative_weights(&sim, &positives, 0, step.local, TEMPERATURE, compat);
         for (counts, weights) in counts.iter().zip([expected.videos, expected.texts]) {
             let drawn = counts.sum_dim_intlist([1i64].as_slice(), true, Kind::Double);
             let weights = weights.to_device(tch::Device::Cpu).to_kind(Kind::Double);
@@ -469,7 +468,8 @@ fn mining_draws_by_the_weights() {
 #[test]
 fn a_pair_alone_does_not_match_and_keeps_its_row() {
     let one = Tensor::ones([1, 1], (Kind::Float, device()));
-    let found = mine_hard_negatives(&one, &one.gt(0.0), 0, 1, TEMPERATURE, Compat, &mut generator(1, Purpose::Weights));
+    let found =
+        mine_hard_negatives(&one, &one.gt(0.0), 0, 1, TEMPERATURE, AsReleased, &mut generator(1, Purpose::Weights));
     assert_eq!([found.labels, found.video_index, found.text_index].map(|t| whole(&t)), [[0], [0], [0]]);
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use egofx::compat::Compat;
 use egofx::metric::qfvs::{Summaries, read_tags, semantic_match};
-use egofx_train::behaviour::Behaviour;
 use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
@@ -96,7 +96,7 @@ impl Shop {
     /// What a run does before it trains.
     fn open(&self) -> Result<<QfvsHead as Learner>::Data, TrainError> {
         let experiment = Experiment::parse(EXPERIMENT).unwrap();
-        let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &self.sources)?;
+        let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.compat, &self.sources)?;
         QfvsHead::expect_truths(&data).map(|()| data)
     }
 }
@@ -195,8 +195,8 @@ fn it_learns_nothing_where_there_is_nothing_to_learn() {
 fn it_learns_as_released_too() {
     let shop = Shop::new(&qfvs());
     let mut experiment = Experiment::parse(EXPERIMENT).unwrap();
-    experiment.behaviour = Behaviour::Compat;
-    let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.behaviour, &shop.sources).unwrap();
+    experiment.compat = Compat::AsReleased;
+    let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.compat, &shop.sources).unwrap();
     let interrupted = AtomicBool::new(false);
     let surroundings = Surroundings {
         device: device(),
@@ -205,8 +205,8 @@ fn it_learns_as_released_too() {
         interrupted: &interrupted,
         watch: &sweep::unwatched,
     };
-    let fold = &data.folds()[3];
-    let run = Run::<QfvsHead>::open(&surroundings, &experiment, &data, fold, &shop.path("run"), false, &[]).unwrap();
+    let (fold, member) = (&data.folds()[3], &experiment.members().unwrap()[0]);
+    let run = Run::<QfvsHead>::open(&surroundings, member, &data, fold, &shop.path("run"), false, &[]).unwrap();
     let best = run.train().unwrap().best.unwrap();
     assert!(best.score >= 0.9, "{best:?}");
 }
@@ -251,12 +251,12 @@ fn the_published_setting_makes_a_network() {
     (head().check)(&experiment).unwrap();
     let store = VarStore::new(device());
     let mut settings: Tables = experiment.settings().unwrap();
-    QfvsHead::new(&store.root(), &settings, experiment.behaviour).unwrap();
+    QfvsHead::new(&store.root(), &settings, experiment.compat).unwrap();
     let rate = |step| experiment.train.optimizer.lr * experiment.train.schedule.factor(step, 35, 700);
     assert_eq!((rate(0), rate(70)), (0.0, 1e-5));
     assert!((rate(700) - 1e-8).abs() < 1e-15);
     settings.features.dim = 256;
-    let why = QfvsHead::new(&store.root(), &settings, experiment.behaviour).err().unwrap();
+    let why = QfvsHead::new(&store.root(), &settings, experiment.compat).err().unwrap();
     assert_eq!(why, "model.width is 768, expected features.dim = 256");
 }
 

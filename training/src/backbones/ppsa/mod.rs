@@ -14,10 +14,10 @@ mod selection;
 use std::path::Path;
 
 use egofx::arch::{Architecture, ConfigError, EgoVlpV2Config};
+use egofx::compat::Compat;
 use tch::nn::{self, Module};
 use tch::{Tensor, no_grad};
 
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
 use crate::nn::key_mask;
@@ -73,7 +73,7 @@ impl Ppsa {
         path: &nn::Path,
         config: &EgoVlpV2Config,
         answers: i64,
-        behaviour: Behaviour,
+        compat: Compat,
         recompute: bool,
     ) -> Result<Self, BackboneError> {
         check(config, answers)?;
@@ -87,19 +87,19 @@ impl Ppsa {
             coarse: (0..config.first_fused()).map(block).collect(),
             coarse_embed: video.randn("coarse_embed", &[1, side * side / 4, dim as i64], 0.0, std),
             factors: ["alpha", "beta"].map(|name| video.zeros(name, &[1])),
-            selection: Selection { side, behaviour },
+            selection: Selection { side, compat },
         })
     }
 
     /// Starts `into`, the variables of such a network, from a checkpoint of EgoVLPv2. The public code makes the coarse
-    /// blocks before it loads the checkpoint, which leaves them at random; so does `compat`. In `fixed` they begin as
+    /// blocks before it loads the checkpoint, which leaves them at random; so does `as-released`. In `fixed` they begin as
     /// copies of the trained ones.
     ///
     /// # Errors
     /// Those of [`load`].
-    pub fn start(path: &Path, behaviour: Behaviour, into: &Tensors) -> Result<Loaded, TrainError> {
+    pub fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<Loaded, TrainError> {
         let loaded = load(path, &EGOVLPV2, &FRESH, into)?;
-        if behaviour == Behaviour::Fixed {
+        if compat == Compat::Fixed {
             for (name, twin) in into.iter().filter(|(name, _)| name.contains(".coarse_blocks.")) {
                 let fine = &into[&name.replace(".coarse_blocks.", ".blocks.")];
                 no_grad(|| twin.shallow_clone().f_copy_(fine))?;

@@ -4,9 +4,8 @@
 //! Not for how scores come about in a block. Invariant: nothing here is differentiable, and a frame's patches are those
 //! of the frame before with one more at most.
 
+use egofx::compat::Compat;
 use tch::Tensor;
-
-use crate::behaviour::Behaviour;
 
 use super::pyramid::spread;
 
@@ -23,7 +22,7 @@ const DROPPED: f64 = 12.0;
 pub(super) struct Selection {
     /// Patches of a frame's side; even.
     pub side: i64,
-    pub behaviour: Behaviour,
+    pub compat: Compat,
 }
 
 impl Selection {
@@ -31,7 +30,7 @@ impl Selection {
     /// over all tokens.
     ///
     /// The public code means to cut the class token off and cuts off the last patch: a patch has the score of the token
-    /// before it. So does `compat`.
+    /// before it. So does `as-released`.
     pub fn scores(self, fine: &Tensor, coarse: &Tensor) -> Tensor {
         let patches = self.side * self.side;
         let weights = |scores: &Tensor| scores.reshape([scores.size()[0], -1, patches]).softmax(2, None);
@@ -40,7 +39,7 @@ impl Selection {
     }
 
     fn of_patches(self, scores: &Tensor) -> Tensor {
-        let from = i64::from(self.behaviour == Behaviour::Fixed);
+        let from = i64::from(self.compat == Compat::Fixed);
         scores.narrow(1, from, scores.size()[1] - 1)
     }
 
@@ -88,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    const SELECTION: Selection = Selection { side: 14, behaviour: Behaviour::Compat };
+    const SELECTION: Selection = Selection { side: 14, compat: Compat::AsReleased };
 
     fn golden() -> Value {
         serde_json::from_str(include_str!("../../../tests/data/backbones/ppsa_selection.json")).unwrap()
@@ -153,21 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn compat_gives_each_patch_the_score_of_the_token_before_it() {
+    fn as_released_gives_each_patch_the_score_of_the_token_before_it() {
         // One frame of 2 x 2; the class token looks at itself, then at the last patch.
         let (fine, coarse) = (
             Tensor::from_slice(&[9.0f32, 0.0, 0.0, 0.0, 8.0]).unsqueeze(0),
             Tensor::from_slice(&[0f32, 0.0]).unsqueeze(0),
         );
-        let best =
-            |behaviour| Selection { side: 2, behaviour }.scores(&fine, &coarse).argmax(2, false).int64_value(&[0, 0]);
-        assert_eq!(best(Behaviour::Compat), 0, "the class token's score of itself");
-        assert_eq!(best(Behaviour::Fixed), 3);
+        let best = |compat| Selection { side: 2, compat }.scores(&fine, &coarse).argmax(2, false).int64_value(&[0, 0]);
+        assert_eq!(best(Compat::AsReleased), 0, "the class token's score of itself");
+        assert_eq!(best(Compat::Fixed), 3);
     }
 
     #[test]
     fn scores_are_shares_of_the_patch_and_of_what_covers_it() {
-        let selection = Selection { side: 2, behaviour: Behaviour::Fixed };
+        let selection = Selection { side: 2, compat: Compat::Fixed };
         let fine = Tensor::from_slice(&[7.0f32, 0.0, 0.0, 0.0, 3f32.ln(), 0.0, 0.0, 0.0, 0.0]).unsqueeze(0);
         let coarse = Tensor::from_slice(&[7.0f32, 1.0, 5.0]).unsqueeze(0);
         let scores = selection.scores(&fine, &coarse);

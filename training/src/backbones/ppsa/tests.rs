@@ -35,9 +35,9 @@ fn noise(shape: &[i64], seed: i64) -> Tensor {
 }
 
 /// A network none of whose weights are special: time attention speaks, factors and places are not zero.
-fn network(behaviour: Behaviour) -> (VarStore, Ppsa) {
+fn network(compat: Compat) -> (VarStore, Ppsa) {
     let store = VarStore::new(Device::Cpu);
-    let model = Ppsa::new(&store.root(), &config(), 5, behaviour, false).unwrap();
+    let model = Ppsa::new(&store.root(), &config(), 5, compat, false).unwrap();
     let variables: Tensors = store.variables().into_iter().collect();
     for (seed, (name, mut weight)) in variables.into_iter().enumerate() {
         let spread = if name.contains("norm") || name.contains("Norm") { 0.1 } else { 0.4 };
@@ -70,7 +70,7 @@ fn off(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn without_the_coarse_stream_the_lower_half_is_egovlpv2s() {
-    let (_store, ppsa) = network(Behaviour::Compat);
+    let (_store, ppsa) = network(Compat::AsReleased);
     let plain = ppsa.model.lower_video(&frames(), false);
     let fine = || ppsa.partition(&frames(), false).0;
     assert!(off(&fine(), &plain) > 1e-2);
@@ -82,7 +82,7 @@ fn without_the_coarse_stream_the_lower_half_is_egovlpv2s() {
 
 #[test]
 fn factors_take_from_what_the_other_stream_was_before_it_took() {
-    let (_store, ppsa) = network(Behaviour::Compat);
+    let (_store, ppsa) = network(Compat::AsReleased);
     let fine = noise(&[1, 1 + 3 * 16, 16], 1);
     let coarse = halved(&fine, 4);
     let both = ppsa.advance(0, &[fine.shallow_clone(), coarse.shallow_clone()], false);
@@ -113,7 +113,7 @@ fn a_mask_that_keeps_all_changes_nothing_and_one_that_drops_a_frame_is_as_if_it_
 
 #[test]
 fn scores_are_the_logits_of_the_class_tokens_attention() {
-    let (_store, ppsa) = network(Behaviour::Compat);
+    let (_store, ppsa) = network(Compat::AsReleased);
     let x = noise(&[2, 1 + 3 * 4, 16], 8);
     let store = VarStore::new(Device::Cpu);
     let attention = Divided::new(&store.root(), 16, 1, [WeightInit::PyTorch, WeightInit::PyTorch]);
@@ -130,7 +130,7 @@ fn scores_are_the_logits_of_the_class_tokens_attention() {
 
 #[test]
 fn the_last_three_blocks_see_quarters_then_frames_then_one_token() {
-    let (_store, ppsa) = network(Behaviour::Compat);
+    let (_store, ppsa) = network(Compat::AsReleased);
     let tokens = noise(&[2, 1 + 3 * 16, 16], 11);
     let kept = Tensor::zeros([2, 3, 16], (Kind::Float, Device::Cpu));
     let _ = kept.narrow(1, 1, 1).narrow(2, 5, 1).fill_(1.0);
@@ -146,7 +146,7 @@ fn the_last_three_blocks_see_quarters_then_frames_then_one_token() {
 
 #[test]
 fn rows_do_not_depend_on_their_batch_and_gradients_reach_both_streams() {
-    let (store, ppsa) = network(Behaviour::Compat);
+    let (store, ppsa) = network(Compat::AsReleased);
     let [ids, mask] = question();
     let kept = ppsa.selected(&frames());
     assert_eq!(kept.size(), [2, 3, 16]);
@@ -169,7 +169,7 @@ fn rows_do_not_depend_on_their_batch_and_gradients_reach_both_streams() {
 
 #[test]
 fn answers_come_from_the_patches_that_were_selected() {
-    let (_store, ppsa) = network(Behaviour::Compat);
+    let (_store, ppsa) = network(Compat::AsReleased);
     let [ids, mask] = question();
     let words = key_mask(&mask);
     let answers = |kept: &Tensor| {
@@ -189,23 +189,23 @@ fn answers_come_from_the_patches_that_were_selected() {
 }
 
 #[test]
-fn compat_starts_coarse_blocks_at_random_and_fixed_as_copies_of_the_trained_ones() {
+fn as_released_starts_coarse_blocks_at_random_and_fixed_as_copies_of_the_trained_ones() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("egovlpv2.safetensors");
     let store = VarStore::new(Device::Cpu);
     EgoVlpV2::new(&store.root(), &config(), false).unwrap();
     let trained: Tensors = store.variables().into_iter().collect();
     crate::checkpoint::write(&path, &trained, &Default::default()).unwrap();
-    for behaviour in [Behaviour::Compat, Behaviour::Fixed] {
+    for compat in [Compat::AsReleased, Compat::Fixed] {
         let store = VarStore::new(Device::Cpu);
-        Ppsa::new(&store.root(), &config(), 5, behaviour, false).unwrap();
+        Ppsa::new(&store.root(), &config(), 5, compat, false).unwrap();
         let variables: Tensors = store.variables().into_iter().collect();
-        let loaded = Ppsa::start(&path, behaviour, &variables).unwrap();
+        let loaded = Ppsa::start(&path, compat, &variables).unwrap();
         assert_eq!(loaded.taken, trained.len());
         let [fine, coarse] =
             ["blocks", "coarse_blocks"].map(|name| &variables[&format!("video_model.{name}.1.attn.qkv.weight")]);
         assert!(fine.equal(&trained["video_model.blocks.1.attn.qkv.weight"]));
-        assert_eq!(fine.equal(coarse), behaviour == Behaviour::Fixed);
+        assert_eq!(fine.equal(coarse), compat == Compat::Fixed);
     }
 }
 
@@ -214,7 +214,7 @@ fn the_published_grid_works_and_odd_ones_and_too_few_fused_blocks_are_refused() 
     let store = VarStore::new(Device::Cpu);
     let mut published = config();
     (published.video.image_size, published.video.patch_size) = (224, 16);
-    let model = Ppsa::new(&store.root(), &published, 5, Behaviour::Compat, false).unwrap();
+    let model = Ppsa::new(&store.root(), &published, 5, Compat::AsReleased, false).unwrap();
     let clip = noise(&[1, 3, 3, 224, 224], 12);
     let counts = model.selected(&clip).sum_dim_intlist(2, false, Kind::Int64).max().int64_value(&[]);
     assert!((100..=103).contains(&counts), "{counts}");
@@ -223,7 +223,7 @@ fn the_published_grid_works_and_odd_ones_and_too_few_fused_blocks_are_refused() 
     let refused = |change: fn(&mut EgoVlpV2Config)| {
         let (mut config, store) = (config(), VarStore::new(Device::Cpu));
         change(&mut config);
-        Ppsa::new(&store.root(), &config, 5, Behaviour::Compat, false).unwrap_err().to_string()
+        Ppsa::new(&store.root(), &config, 5, Compat::AsReleased, false).unwrap_err().to_string()
     };
     let error = refused(|s| (s.video.image_size, s.video.patch_size) = (48, 16));
     assert_eq!(error, "backbone: video.patch_size = 16, expected an even number of patches on a side");

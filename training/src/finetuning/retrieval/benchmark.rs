@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
 use egofx::ndarray::Array2;
 
-use crate::behaviour::Behaviour;
 use crate::corpora::listed::Listed;
 use crate::error::TrainError;
 use crate::pretraining::Backbone;
@@ -45,12 +45,7 @@ pub trait Benchmark: Sized + Sync + 'static {
     ///
     /// # Errors
     /// A matrix of another shape.
-    fn score(
-        &self,
-        clips: &[&str],
-        cosines: Array2<f64>,
-        behaviour: Behaviour,
-    ) -> Result<Vec<(String, f64)>, TrainError>;
+    fn score(&self, clips: &[&str], cosines: Array2<f64>, compat: Compat) -> Result<Vec<(String, f64)>, TrainError>;
 }
 
 /// Annotations and their file.

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use egofx::compat::Compat;
 use egofx::metric::Coverage;
 use egofx::metric::charades::{self, NUM_CLASSES};
 use egofx::ndarray::Array2;
 
 use super::benchmark::{Benchmark, On, Source};
 use crate::backbones::{EgoVlp, EgoVlpV2};
-use crate::behaviour::Behaviour;
 use crate::corpora::listed::Listed;
 use crate::error::TrainError;
 use crate::rng::Generator;
@@ -85,12 +85,7 @@ impl Benchmark for Charades {
         &self.sentences
     }
 
-    fn score(
-        &self,
-        clips: &[&str],
-        cosines: Array2<f64>,
-        _behaviour: Behaviour,
-    ) -> Result<Vec<(String, f64)>, TrainError> {
+    fn score(&self, clips: &[&str], cosines: Array2<f64>, _compat: Compat) -> Result<Vec<(String, f64)>, TrainError> {
         let mut labels = Array2::from_elem(cosines.dim(), false);
         for (row, clip) in clips.iter().enumerate() {
             self.happening.get(*clip).into_iter().flatten().for_each(|&class| labels[(row, class)] = true);
@@ -134,7 +129,7 @@ mod tests {
         assert!(!charades.happening.contains_key("CCCC1EGO"), "nothing happens in it");
         let mut cosines = Array2::from_elem((3, 157), 0.1);
         (cosines[(0, 1)], cosines[(0, 2)], cosines[(2, 3)]) = (0.9, 0.9, 0.9);
-        let scores = charades.score(&["BBBB1EGO", "CCCC1EGO", "DDDD1EGO"], cosines, Behaviour::Compat).unwrap();
+        let scores = charades.score(&["BBBB1EGO", "CCCC1EGO", "DDDD1EGO"], cosines, Compat::AsReleased).unwrap();
         assert_eq!(scores[0], ("mAP (classes that occur, EgoVLPv2)".to_owned(), 1.0));
         std::fs::write(&classes, "c001 Opening\nc000 Holding\n").unwrap();
         let text = error(&test, &sources);

@@ -3,12 +3,12 @@
 //!
 //! Not for networks, losses or metrics.
 
+use egofx::compat::Compat;
 use egofx::ndarray::Array2;
 use rand_xoshiro::rand_core::Rng;
 use tch::Tensor;
 
 use super::benchmark::{Benchmark, Source};
-use crate::behaviour::Behaviour;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
 use crate::corpora::listed::ClipRef;
@@ -31,7 +31,7 @@ pub struct Data<K> {
     choice: Choice,
     pub(super) kind: K,
     pub(super) account: Account,
-    pub(super) behaviour: Behaviour,
+    pub(super) compat: Compat,
 }
 
 /// What is computed together.
@@ -71,7 +71,7 @@ impl<K: Benchmark> Data<K> {
         words: Words,
         (clips, side): (&ClipSettings, i64),
         choice: Choice,
-        behaviour: Behaviour,
+        compat: Compat,
     ) -> Result<Self, TrainError> {
         let (train, test) = both(sources, K::ABOUT, |path| {
             let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
@@ -80,14 +80,14 @@ impl<K: Benchmark> Data<K> {
         let account = account(train.iter().chain([&test]).map(|source| &source.listed));
         let kind = K::open(train.as_ref(), &test, sources)?;
         Ok(Self {
-            clips: Clips::new(clips, side, behaviour, sources)?.with_cache(&sources.clip_caches, choice)?,
+            clips: Clips::new(clips, side, compat, sources)?.with_cache(&sources.clip_caches, choice)?,
             train,
             test,
             kind,
             words,
             account,
             choice,
-            behaviour,
+            compat,
         })
     }
 

@@ -8,13 +8,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use egofx::compat::Compat;
 use egofx::metric::Coverage;
 use egofx::metric::mir::{self, Caption, Captions, relevancy};
 use egofx::ndarray::{Array2, Axis};
 
 use super::benchmark::{Benchmark, On, Source};
 use crate::backbones::{EgoVlp, EgoVlpV2};
-use crate::behaviour::Behaviour;
 use crate::corpora::listed::Listed;
 use crate::error::TrainError;
 use crate::rng::Generator;
@@ -143,17 +143,11 @@ impl Benchmark for Epic {
         vec![("annotations", annotations.to_owned()), ("sentences", beside(annotations))]
     }
 
-    fn score(
-        &self,
-        clips: &[&str],
-        cosines: Array2<f64>,
-        behaviour: Behaviour,
-    ) -> Result<Vec<(String, f64)>, TrainError> {
+    fn score(&self, clips: &[&str], cosines: Array2<f64>, compat: Compat) -> Result<Vec<(String, f64)>, TrainError> {
         let Captions { clips: all, sentences, .. } = &self.test.captions;
         let relevancy = self.relevancy.get_or_init(|| relevancy(all, sentences));
         let rows: Vec<usize> = clips.iter().filter_map(|clip| self.test.rows.get(*clip).copied()).collect();
         let relevancy = relevancy.select(Axis(0), &rows);
-        let compat = behaviour.compat();
         let score = mir::score(cosines.view(), relevancy.view(), compat)?;
         Ok(mir::report(&score, Coverage::new("clips"), compat).scores().collect())
     }

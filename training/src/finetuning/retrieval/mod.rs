@@ -10,6 +10,7 @@ pub mod epic;
 
 use std::path::{Path, PathBuf};
 
+use egofx::compat::Compat;
 use egofx::grid::Edges;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
@@ -17,7 +18,6 @@ use tch::{Device, Tensor, nn};
 pub use self::benchmark::{Benchmark, On, Source};
 pub use self::data::{Batch, Data};
 use crate::backbones::load::load_any;
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
@@ -79,7 +79,7 @@ pub struct Embedded {
 pub struct Retrieval<B, K> {
     backbone: B,
     loss: Loss,
-    behaviour: Behaviour,
+    compat: Compat,
     kind: std::marker::PhantomData<K>,
 }
 
@@ -96,10 +96,10 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
     type Output = Embedded;
     type Prediction = Vec<f32>;
 
-    fn open(settings: &Self::Settings, behaviour: Behaviour, sources: &Sources) -> Result<Data<K>, TrainError> {
+    fn open(settings: &Self::Settings, compat: Compat, sources: &Sources) -> Result<Data<K>, TrainError> {
         let words = Words::open(sources.tokenizer.as_deref(), B::TEXT, &sources.caches)?;
         let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
-        Data::open(sources, words, clips, Choice::Segments(settings.edges), behaviour)
+        Data::open(sources, words, clips, Choice::Segments(settings.edges), compat)
     }
 
     fn remarks(data: &Data<K>) -> Vec<String> {
@@ -114,13 +114,13 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         data.fold().validation
     }
 
-    fn new(path: &nn::Path, settings: &Self::Settings, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, settings: &Self::Settings, compat: Compat) -> Result<Self, String> {
         let backbone =
             B::build(path, &settings.backbone, settings.activation_checkpointing).map_err(|error| error.to_string())?;
-        Ok(Self { backbone, loss: settings.loss, behaviour, kind: std::marker::PhantomData })
+        Ok(Self { backbone, loss: settings.loss, compat, kind: std::marker::PhantomData })
     }
 
-    fn start(path: &Path, _behaviour: Behaviour, into: &Tensors) -> Result<(), TrainError> {
+    fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
         load_any(path, B::STARTS, &[], into).map(|_| ())
     }
 
@@ -171,12 +171,12 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         else {
             return Err(TrainError::Batch { head: <B as On<K>>::NAME, why: "it holds no pairs".into() });
         };
-        let gather = |rows: &Tensor| context.world.all_gather(rows, self.behaviour);
+        let gather = |rows: &Tensor| context.world.all_gather(rows, self.compat);
         let sim = cosine(&gather(texts)?, &gather(videos)?);
         let total = match self.loss {
-            Loss::MaxMargin { margin } => max_margin(&sim, margin, true, self.behaviour),
+            Loss::MaxMargin { margin } => max_margin(&sim, margin, true, self.compat),
             Loss::AdaptiveMaxMargin { margin } => {
-                adaptive_max_margin(&sim, &gather(weights)?, margin, true, self.behaviour)
+                adaptive_max_margin(&sim, &gather(weights)?, margin, true, self.compat)
             }
             Loss::Infonce { temperature } => infonce(&sim, temperature),
         };
@@ -195,7 +195,7 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
 
     fn score(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Vec<(String, f64)>, TrainError> {
         let (clips, cosines) = data.cosines(predictions);
-        data.kind.score(&clips, cosines.mapv(f64::from), data.behaviour)
+        data.kind.score(&clips, cosines.mapv(f64::from), data.compat)
     }
 
     fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {

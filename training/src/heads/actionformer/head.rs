@@ -3,6 +3,7 @@
 //! Not for the network. Events shorter than `SHORTEST_SEC` are never learnt, as in the authors' preparation of Ego4D,
 //! and always scored.
 
+use egofx::compat::Compat;
 use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::actionformer::POSTPROCESSOR;
 use ndarray::{Axis, Slice};
@@ -14,7 +15,6 @@ use super::decode::{self, DecodeSettings};
 use super::loss::{losses, next_normaliser};
 use super::targets::{Event, FeatureGrid, Targets};
 use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, points};
-use crate::behaviour::Behaviour;
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
 use crate::learner::{Context, Learner};
@@ -47,8 +47,8 @@ pub struct Tables {
 /// As released, where the configuration says: a row for every 16 of 30 frames a second. EgoVLP's features have 1.87
 /// rows a second and not 1.875, so that the last rows of a clip of eight minutes are taken to be 1.6 s before what they
 /// show. Fixed, all rows of a clip share its length evenly; a row sees as many strides as the configuration says.
-pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, behaviour: Behaviour) -> FeatureGrid {
-    if behaviour == Behaviour::Compat {
+pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, compat: Compat) -> FeatureGrid {
+    if compat == Compat::AsReleased {
         return nominal;
     }
     let stride_frames = (f64::from(nominal.fps) * duration_sec / rows as f64) as f32;
@@ -60,7 +60,7 @@ pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, behaviour: 
 pub struct Clips {
     mq: Mq,
     tables: Tables,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// Clips of one padded length.
@@ -99,10 +99,10 @@ impl Learner for MqHead {
     type Output = Vec<Output>;
     type Prediction = Vec<Proposal>;
 
-    fn open(tables: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Clips, TrainError> {
+    fn open(tables: &Tables, compat: Compat, sources: &Sources) -> Result<Clips, TrainError> {
         let (features, classes) = (&tables.features, tables.model.classes.unsigned_abs() as usize);
-        let wanted = ClipRef { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
-        Ok(Clips { mq: Mq::open(&wanted, sources)?, tables: tables.clone(), behaviour })
+        let wanted = ClipRef { features, classes, compat, postprocessor: &POSTPROCESSOR };
+        Ok(Clips { mq: Mq::open(&wanted, sources)?, tables: tables.clone(), compat })
     }
 
     fn keep(data: &Clips, folder: &std::path::Path) -> Result<(), TrainError> {
@@ -117,7 +117,7 @@ impl Learner for MqHead {
         data.mq.of_split(Split::Whole)
     }
 
-    fn new(path: &nn::Path, tables: &Tables, _behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, tables: &Tables, _compat: Compat) -> Result<Self, String> {
         let Tables { features, model, decode, .. } = tables;
         let network = ActionFormer::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
@@ -205,7 +205,7 @@ impl Clips {
     fn clip(&self, number: usize, draw: Option<&mut Generator>) -> Result<Clip, TrainError> {
         let rows = self.mq.rows(number)?;
         let (count, duration_sec) = (rows.nrows(), self.mq.sample(number).clip.duration_sec);
-        let grid = grid_of(self.tables.frames, count, duration_sec, self.behaviour);
+        let grid = grid_of(self.tables.frames, count, duration_sec, self.compat);
         let events = events(&self.mq.moments(number), &grid);
         let kept = match draw {
             Some(draw) => crop(count, &events, &grid, &self.tables.model, draw),
@@ -249,12 +249,12 @@ mod tests {
 
     #[test]
     fn quirk_rows_of_egovlp_drift_by_three_in_eight_minutes_as_released() {
-        let last = |behaviour| grid_of(NOMINAL, 897, 480.0, behaviour).step_from_sec(480.0);
-        assert_eq!(last(Behaviour::Compat), 899.5);
-        assert!((last(Behaviour::Fixed) - 896.5).abs() < 1e-3);
+        let last = |compat| grid_of(NOMINAL, 897, 480.0, compat).step_from_sec(480.0);
+        assert_eq!(last(Compat::AsReleased), 899.5);
+        assert!((last(Compat::Fixed) - 896.5).abs() < 1e-3);
         let overlapping = FeatureGrid { window_frames: 32.0, ..NOMINAL };
-        let fixed = grid_of(overlapping, 900, 480.0, Behaviour::Fixed);
-        assert_eq!((fixed, grid_of(overlapping, 900, 480.0, Behaviour::Compat)), (overlapping, overlapping));
+        let fixed = grid_of(overlapping, 900, 480.0, Compat::Fixed);
+        assert_eq!((fixed, grid_of(overlapping, 900, 480.0, Compat::AsReleased)), (overlapping, overlapping));
     }
 
     #[test]

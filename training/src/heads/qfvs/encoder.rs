@@ -1,14 +1,14 @@
 //! The transformer of the summary head: `torch.nn.TransformerEncoder` with the norm behind each part, and its
 //! positions.
 //!
-//! Not for scores. Invariant: in a network of [`Behaviour::Fixed`] a place without a shot changes nothing elsewhere.
+//! Not for scores. Invariant: in a network of [`Compat::Fixed`] a place without a shot changes nothing elsewhere.
 
+use egofx::compat::Compat;
 use tch::nn;
 use tch::{Kind, Tensor};
 
 use super::mask::is_shot;
 use super::settings::Settings;
-use crate::behaviour::Behaviour;
 use crate::nn::{Affine, WeightInit, attention};
 
 /// `eps` of `torch.nn.LayerNorm`.
@@ -97,12 +97,12 @@ impl Encoder {
 /// What attention is told of places without a shot, `[N, 1, 1, L]` for lengths `[N]`: to add one to their logits, in
 /// numbers of `kind`, or (as booleans) to leave them out. A segment without any shot sees all its places, for the
 /// softmax over nothing has no value.
-pub(super) fn mask(seg_len: &Tensor, shots: i64, behaviour: Behaviour, kind: Kind) -> Tensor {
+pub(super) fn mask(seg_len: &Tensor, shots: i64, compat: Compat, kind: Kind) -> Tensor {
     let is_shot = is_shot(seg_len, shots);
-    let mask = match behaviour {
+    let mask = match compat {
         // The original hands a float mask to torch, which adds such a mask instead of applying it.
-        Behaviour::Compat => is_shot.logical_not().to_kind(kind),
-        Behaviour::Fixed => is_shot.logical_or(&seg_len.le(0).unsqueeze(-1)),
+        Compat::AsReleased => is_shot.logical_not().to_kind(kind),
+        Compat::Fixed => is_shot.logical_or(&seg_len.le(0).unsqueeze(-1)),
     };
     mask.unsqueeze(1).unsqueeze(1)
 }
@@ -112,10 +112,10 @@ pub(super) fn mask(seg_len: &Tensor, shots: i64, behaviour: Behaviour, kind: Kin
 /// Channel `2k` of the standard table and its neighbour have the frequency `10000^(-2k / width)` (Vaswani et al.,
 /// 2017). The original takes the channel for the pair, so that channel `c` has `10000^(-2c / width)`, the cosines
 /// included.
-pub fn positions(shots: i64, width: i64, behaviour: Behaviour) -> Tensor {
-    let exponent = |channel: i64| match behaviour {
-        Behaviour::Compat => 2 * channel,
-        Behaviour::Fixed => channel - channel % 2,
+pub fn positions(shots: i64, width: i64, compat: Compat) -> Tensor {
+    let exponent = |channel: i64| match compat {
+        Compat::AsReleased => 2 * channel,
+        Compat::Fixed => channel - channel % 2,
     };
     let value = |place: i64, channel: i64| {
         let angle = place as f64 / 10_000f64.powf(exponent(channel) as f64 / width as f64);

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use egofx::compat::Compat;
 use egofx::labels::qfvs::Video;
 use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
 use ndarray::ArrayView2;
@@ -14,7 +15,6 @@ use tch::{Device, Kind, Tensor, nn};
 use super::loss::{Scored, loss};
 use super::summary::{in_order, summary};
 use super::{QfvsError, Settings, Summariser, lr_scale, places};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Learner};
 use crate::loss_sums::Losses;
@@ -71,8 +71,8 @@ impl Learner for QfvsHead {
     /// Scores of all shots of the video, in order of time.
     type Prediction = Vec<f64>;
 
-    fn open(settings: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Qfvs, TrainError> {
-        Qfvs::open(&ClipRef { features: &settings.features, shots: &settings.shots, behaviour }, sources)
+    fn open(settings: &Tables, compat: Compat, sources: &Sources) -> Result<Qfvs, TrainError> {
+        Qfvs::open(&ClipRef { features: &settings.features, shots: &settings.shots, compat }, sources)
     }
 
     fn expect_truths(data: &Qfvs) -> Result<(), TrainError> {
@@ -87,12 +87,12 @@ impl Learner for QfvsHead {
         data.all()
     }
 
-    fn new(path: &nn::Path, settings: &Tables, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
         let (dim, width) = (settings.features.dim, settings.model.width);
         if dim as i64 != width {
             return Err(format!("model.width is {width}, expected features.dim = {dim}"));
         }
-        Summariser::new(path, &settings.model, behaviour).map(Self).map_err(|error| error.to_string())
+        Summariser::new(path, &settings.model, compat).map(Self).map_err(|error| error.to_string())
     }
 
     /// Everything decays, norms and biases included.
@@ -175,7 +175,7 @@ impl Size {
         let videos = || samples.iter().map(|&number| data.video(number).segments());
         let longest = videos().flatten().map(|segment| segment.len()).max().unwrap_or_default();
         let segments = videos().map(|segments| segments.len()).max().unwrap_or_default();
-        Self { segments, places: places(longest, data.behaviour()) }
+        Self { segments, places: places(longest, data.compat()) }
     }
 
     /// Rows `[shots, dim]` of a video as `[S, L, dim]`.

@@ -11,11 +11,11 @@ mod mask;
 mod settings;
 pub mod summary;
 
+use egofx::compat::Compat;
 use egofx::qfvs::SHOTS;
 use tch::Tensor;
 use tch::nn::{self, Init};
 
-use crate::behaviour::Behaviour;
 use crate::nn::{Affine, WeightInit};
 use encoder::Encoder;
 
@@ -56,7 +56,7 @@ pub enum QfvsError {
 #[derive(Debug)]
 pub struct Summariser {
     settings: Settings,
-    behaviour: Behaviour,
+    compat: Compat,
     positions: Tensor,
     encoder: Encoder,
     projector: Affine,
@@ -66,13 +66,13 @@ pub struct Summariser {
 impl Summariser {
     /// A new head with weights below `path`, drawn as the original draws them.
     ///
-    /// With [`Behaviour::Compat`], places without a shot get one added to their attention logits instead of being left
+    /// With [`Compat::AsReleased`], places without a shot get one added to their attention logits instead of being left
     /// out, the exponents of the sinusoids are doubled, and nothing is ever dropped, for the original leaves the
     /// network in evaluation mode before it trains.
     ///
     /// # Errors
     /// [`QfvsError::Width`].
-    pub fn new(path: &nn::Path, settings: &Settings, behaviour: Behaviour) -> Result<Self, QfvsError> {
+    pub fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, QfvsError> {
         let &Settings { width, heads, .. } = settings;
         if heads < 1 || width < 2 || width % heads != 0 || width % 2 != 0 {
             return Err(QfvsError::Width { width, heads });
@@ -80,8 +80,8 @@ impl Summariser {
         let first = [Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS)];
         Ok(Self {
             settings: settings.clone(),
-            behaviour,
-            positions: positions(SHOTS as i64, width, behaviour).to_device(path.device()),
+            compat,
+            positions: positions(SHOTS as i64, width, compat).to_device(path.device()),
             encoder: Encoder::new(path, settings),
             projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], WeightInit::PyTorch, true),
             score: Affine::new(&(path / "summ_head"), ["weight", "bias"], &[1, PROJECTED], first, true),
@@ -108,20 +108,20 @@ impl Summariser {
         let shape = self.shape(features)?;
         expect("seg_len", seg_len, &shape[..2])?;
         let segments = features.flatten(0, 1) + self.positions.narrow(0, 0, shape[2]);
-        let mask = encoder::mask(&seg_len.flatten(0, 1), shape[2], self.behaviour, features.kind());
+        let mask = encoder::mask(&seg_len.flatten(0, 1), shape[2], self.compat, features.kind());
         let encoded = self.encoder.forward(segments, &mask, self.drops(train));
         Ok(encoded.view(shape))
     }
 
     fn drops(&self, train: bool) -> bool {
-        train && self.behaviour == Behaviour::Fixed
+        train && self.compat == Compat::Fixed
     }
 
     fn shape(&self, features: &Tensor) -> Result<[i64; 4], QfvsError> {
         let (width, most, found) = (self.settings.width, SHOTS as i64, features.size());
-        let (least, words) = match self.behaviour {
-            Behaviour::Compat => (most, ""),
-            Behaviour::Fixed => (1, "at most "),
+        let (least, words) = match self.compat {
+            Compat::AsReleased => (most, ""),
+            Compat::Fixed => (1, "at most "),
         };
         match found[..] {
             [b, s, shots, dim] if (least..=most).contains(&shots) && dim == width => Ok([b, s, shots, dim]),
@@ -133,12 +133,12 @@ impl Summariser {
     }
 }
 
-/// Places that a segment must have if the longest of a batch has so many shots. With [`Behaviour::Compat`] places
+/// Places that a segment must have if the longest of a batch has so many shots. With [`Compat::AsReleased`] places
 /// without a shot change the scores of the others, so that there must be as many as the original has.
-pub fn places(longest: usize, behaviour: Behaviour) -> usize {
-    match behaviour {
-        Behaviour::Compat => SHOTS,
-        Behaviour::Fixed => longest,
+pub fn places(longest: usize, compat: Compat) -> usize {
+    match compat {
+        Compat::AsReleased => SHOTS,
+        Compat::Fixed => longest,
     }
 }
 

@@ -14,8 +14,8 @@ pub struct Settings {
     pub layers: usize,
     /// Width of the feed-forward part of a layer (2048).
     pub feed_forward: i64,
-    /// Share of values dropped in the encoder (0.1). Never with `Behaviour::Compat`.
+    /// Share of values dropped in the encoder (0.1). Never with `Compat::AsReleased`.
     pub dropout: f64,
-    /// Share of values dropped before the score (0.2). Never with `Behaviour::Compat`.
+    /// Share of values dropped before the score (0.2). Never with `Compat::AsReleased`.
     pub head_dropout: f64,
 }

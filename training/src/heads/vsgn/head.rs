@@ -2,6 +2,7 @@
 //!
 //! Not for the network. A clip's cells are its rows; rows beyond the grid are cut off, as in the original.
 
+use egofx::compat::Compat;
 use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::vsgn::POSTPROCESSOR;
 use rayon::prelude::*;
@@ -11,7 +12,6 @@ use tch::{Device, Tensor, nn};
 use super::loss::{Truth, losses};
 use super::targets::{self, Grid, Targets};
 use super::{Output, Settings, Vsgn, decode};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Learner};
 use crate::loss_sums::Losses;
@@ -35,7 +35,7 @@ pub struct Tables {
 pub struct Clips {
     mq: Mq,
     model: Settings,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 /// Clips that are computed together.
@@ -53,7 +53,7 @@ pub struct Batch {
 pub struct MqHead {
     network: Vsgn,
     settings: Settings,
-    behaviour: Behaviour,
+    compat: Compat,
 }
 
 impl Learner for MqHead {
@@ -67,12 +67,12 @@ impl Learner for MqHead {
     type Output = Output;
     type Prediction = Vec<Proposal>;
 
-    fn open(tables: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Clips, TrainError> {
+    fn open(tables: &Tables, compat: Compat, sources: &Sources) -> Result<Clips, TrainError> {
         let Tables { features, model } = tables;
         // The network counts background.
         let classes = model.classes.unsigned_abs() as usize - 1;
-        let wanted = ClipRef { features, classes, behaviour, postprocessor: &POSTPROCESSOR };
-        Ok(Clips { mq: Mq::open(&wanted, sources)?, model: model.clone(), behaviour })
+        let wanted = ClipRef { features, classes, compat, postprocessor: &POSTPROCESSOR };
+        Ok(Clips { mq: Mq::open(&wanted, sources)?, model: model.clone(), compat })
     }
 
     fn keep(data: &Clips, folder: &std::path::Path) -> Result<(), TrainError> {
@@ -87,10 +87,10 @@ impl Learner for MqHead {
         data.mq.of_split(Split::Whole)
     }
 
-    fn new(path: &nn::Path, tables: &Tables, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, tables: &Tables, compat: Compat) -> Result<Self, String> {
         let Tables { features, model } = tables;
         let network = Vsgn::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
-        Ok(Self { network, settings: model.clone(), behaviour })
+        Ok(Self { network, settings: model.clone(), compat })
     }
 
     fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
@@ -123,7 +123,7 @@ impl Learner for MqHead {
     }
 
     fn losses(&self, output: &Output, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let losses = losses(output, &batch.truth, self.behaviour);
+        let losses = losses(output, &batch.truth, self.compat);
         let parts = vec![
             ("class loss", losses.class),
             ("regression loss", losses.regression),
@@ -167,10 +167,10 @@ impl Clips {
         let moments = self.mq.moments(number);
         let (cells, targets) = if self.model.stitches(grid.num_cells as i64) {
             let gap = self.model.stitch_gap as usize;
-            let targets = targets::stitched_targets(&moments, &grid, gap, self.behaviour);
+            let targets = targets::stitched_targets(&moments, &grid, gap, self.compat);
             (targets::stitched_features(&values, dim, &grid, gap), targets)
         } else {
-            (targets::features(&values, dim, length), targets::targets(&moments, &grid, self.behaviour))
+            (targets::features(&values, dim, length), targets::targets(&moments, &grid, self.compat))
         };
         let features = Tensor::from_slice(&cells).view([length as i64, dim as i64]).tr();
         Ok(Clip { grid, features, targets })

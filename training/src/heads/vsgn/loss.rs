@@ -2,9 +2,8 @@
 //!
 //! Not for matching. As released, a term is NaN where a mean is taken over nothing; fixed, it is 0 there.
 
+use egofx::compat::Compat;
 use tch::{Kind, Reduction, Tensor};
-
-use crate::behaviour::Behaviour;
 
 use super::matching::{self, Matches, Truths};
 use super::model::Output;
@@ -72,47 +71,47 @@ impl Losses {
 }
 
 /// The loss of a batch.
-pub fn losses(output: &Output, truth: &Truth, behaviour: Behaviour) -> Losses {
+pub fn losses(output: &Output, truth: &Truth, compat: Compat) -> Losses {
     let length = output.curves.start.size()[1];
     let truths = Truths::new(&truth.boxes, &truth.counts, length);
-    let matched = |boxes: &Tensor, overlap: f64| matching::matches(boxes, &truths, overlap, behaviour);
+    let matched = |boxes: &Tensor, overlap: f64| matching::matches(boxes, &truths, overlap, compat);
     let by_anchor = matched(&output.anchors.unsqueeze(0), OVERLAP);
-    let regression = box_loss(&output.boxes, &by_anchor, behaviour);
-    let class = class_loss(&output.scores, &matched(&output.boxes, OVERLAP), behaviour);
-    let boundary = box_loss(&output.adjusted, &matched(&output.boxes, BOUNDARY_OVERLAP), behaviour);
-    let action = curve_loss(&output.curves.action, &truth.action, behaviour);
-    let start = curve_loss(&output.curves.start, &truth.start, behaviour);
-    let end = curve_loss(&output.curves.end, &truth.end, behaviour);
+    let regression = box_loss(&output.boxes, &by_anchor, compat);
+    let class = class_loss(&output.scores, &matched(&output.boxes, OVERLAP), compat);
+    let boundary = box_loss(&output.adjusted, &matched(&output.boxes, BOUNDARY_OVERLAP), compat);
+    let action = curve_loss(&output.curves.action, &truth.action, compat);
+    let start = curve_loss(&output.curves.start, &truth.start, compat);
+    let end = curve_loss(&output.curves.end, &truth.end, compat);
     let total = &class + &regression + (&action + &start + &end) * CURVE_WEIGHT + &boundary;
     Losses { class, regression, action, start, end, boundary, total }
 }
 
 /// How many a mean divides by.
-fn count(mask: &Tensor, behaviour: Behaviour) -> Tensor {
+fn count(mask: &Tensor, compat: Compat) -> Tensor {
     let sum = mask.sum(Kind::Float);
-    match behaviour {
-        Behaviour::Compat => sum,
-        Behaviour::Fixed => sum.clamp_min(1.0),
+    match compat {
+        Compat::AsReleased => sum,
+        Compat::Fixed => sum.clamp_min(1.0),
     }
 }
 
-fn mean_over(losses: &Tensor, mask: &Tensor, behaviour: Behaviour) -> Tensor {
-    losses.masked_fill(&mask.logical_not(), 0.0).sum(losses.kind()) / count(mask, behaviour)
+fn mean_over(losses: &Tensor, mask: &Tensor, compat: Compat) -> Tensor {
+    losses.masked_fill(&mask.logical_not(), 0.0).sum(losses.kind()) / count(mask, compat)
 }
 
 /// Cross entropy of scores `[B, A, classes]`: its mean over anchors that stand for a truth, plus that over all others.
-fn class_loss(scores: &Tensor, matches: &Matches, behaviour: Behaviour) -> Tensor {
+fn class_loss(scores: &Tensor, matches: &Matches, compat: Compat) -> Tensor {
     let labels = matches.classes.flatten(0, 1);
     let no_weights = None::<Tensor>;
     let losses = scores.flatten(0, 1).cross_entropy_loss(&labels, no_weights, Reduction::None, -100, 0.0);
     let positive = matches.positive.flatten(0, 1);
-    mean_over(&losses, &positive, behaviour) + mean_over(&losses, &positive.logical_not(), behaviour)
+    mean_over(&losses, &positive, compat) + mean_over(&losses, &positive.logical_not(), compat)
 }
 
 /// Mean over anchors that stand for a truth of one less the generalised overlap (Rezatofighi et al., 2019) of boxes
 /// `[B, A, 2]` and their truths.
-fn box_loss(boxes: &Tensor, matches: &Matches, behaviour: Behaviour) -> Tensor {
-    mean_over(&(generalised_overlap(boxes, &matches.targets).neg() + 1.0), &matches.positive, behaviour)
+fn box_loss(boxes: &Tensor, matches: &Matches, compat: Compat) -> Tensor {
+    mean_over(&(generalised_overlap(boxes, &matches.targets).neg() + 1.0), &matches.positive, compat)
 }
 
 /// Of boxes, whose ends may be swapped, and targets, `[..., 2]` each.
@@ -128,11 +127,11 @@ fn generalised_overlap(boxes: &Tensor, targets: &Tensor) -> Tensor {
 
 /// Logistic loss of likelihoods `[B, T]`, in which the positive cells of the batch weigh as much as all others: with r
 /// cells for each positive one, `0.5 r` for those and `0.5 r / (r - 1)` for the rest, as in BMN (Lin et al., 2019).
-pub fn curve_loss(likelihoods: &Tensor, labels: &Tensor, behaviour: Behaviour) -> Tensor {
+pub fn curve_loss(likelihoods: &Tensor, labels: &Tensor, compat: Compat) -> Tensor {
     let positive = labels.gt(POSITIVE);
     let negative = positive.logical_not();
     let half = 0.5 * labels.numel() as f64;
-    let weight = |mask: &Tensor| count(mask, behaviour).reciprocal() * half * mask;
+    let weight = |mask: &Tensor| count(mask, compat).reciprocal() * half * mask;
     let (likely, unlikely) = (likelihoods + TINY_LIKELIHOOD, likelihoods.neg() + 1.0 + TINY_LIKELIHOOD);
     let losses = weight(&positive) * likely.log() + weight(&negative) * unlikely.log();
     -losses.mean(likelihoods.kind())

@@ -3,9 +3,8 @@
 //! Not for losses. An anchor stands for the truth that it overlaps most, if it overlaps it enough, or if no anchor
 //! overlaps some truth more. Works on whole batches; no step depends on how many anchors match.
 
+use egofx::compat::Compat;
 use tch::{Kind, Tensor};
-
-use crate::behaviour::Behaviour;
 
 use super::anchors;
 
@@ -58,34 +57,34 @@ pub fn overlaps(anchors: &Tensor, truths: &Tensor) -> Tensor {
 ///
 /// A truth without length overlaps nothing, so all anchors tie as its best. As released, every anchor of the clip then
 /// stands for a truth; fixed, a truth that nothing overlaps has no best anchor.
-pub fn matches(anchors: &Tensor, truths: &Truths, threshold: f64, behaviour: Behaviour) -> Matches {
-    let (positive, which) = tch::no_grad(|| assigned(anchors, truths, threshold, behaviour));
+pub fn matches(anchors: &Tensor, truths: &Truths, threshold: f64, compat: Compat) -> Matches {
+    let (positive, which) = tch::no_grad(|| assigned(anchors, truths, threshold, compat));
     let boxes = truths.boxes.gather(1, &which.unsqueeze(2).expand([-1, -1, 2], false), false);
     Matches {
         classes: truths.classes.gather(1, &which, false) * &positive,
-        targets: targets(boxes, anchors, behaviour),
+        targets: targets(boxes, anchors, compat),
         positive,
     }
 }
 
 /// Whether each anchor stands for a truth, and the truth that it overlaps most, both `[B, A]`.
-fn assigned(anchors: &Tensor, truths: &Truths, threshold: f64, behaviour: Behaviour) -> (Tensor, Tensor) {
+fn assigned(anchors: &Tensor, truths: &Truths, threshold: f64, compat: Compat) -> (Tensor, Tensor) {
     let absent = truths.present.logical_not().unsqueeze(1);
     let overlaps = overlaps(anchors, &truths.boxes).masked_fill(&absent, -1.0);
     let (most, which) = overlaps.max_dim(2, false);
     let best_of_truth = overlaps.amax(1, true);
-    let least = match behaviour {
-        Behaviour::Compat => best_of_truth.ge(0.0),
-        Behaviour::Fixed => best_of_truth.gt(0.0),
+    let least = match compat {
+        Compat::AsReleased => best_of_truth.ge(0.0),
+        Compat::Fixed => best_of_truth.gt(0.0),
     };
     let claimed = overlaps.eq_tensor(&best_of_truth).logical_and(&least).any_dim(2, false);
     (most.ge(threshold).logical_or(&claimed), which)
 }
 
 /// The original takes a truth's box to its anchor's code and back, which cuts it to 62.5 times the anchor's length.
-fn targets(boxes: Tensor, anchors: &Tensor, behaviour: Behaviour) -> Tensor {
-    match behaviour {
-        Behaviour::Compat => anchors::decode(&anchors::encode(&boxes, anchors), anchors),
-        Behaviour::Fixed => boxes,
+fn targets(boxes: Tensor, anchors: &Tensor, compat: Compat) -> Tensor {
+    match compat {
+        Compat::AsReleased => anchors::decode(&anchors::encode(&boxes, anchors), anchors),
+        Compat::Fixed => boxes,
     }
 }

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use crate::behaviour::Behaviour;
+use egofx::compat::Compat;
+
 use crate::tasks::mq::Moment;
 
 /// How many boxes of a clip are kept.
@@ -41,15 +42,15 @@ pub struct Targets {
 type Span = (f64, f64, usize);
 
 /// The labels of a clip. Fixed, moments that have no length within the clip's cells are dropped.
-pub fn targets(moments: &[Moment], grid: &Grid, behaviour: Behaviour) -> Targets {
+pub fn targets(moments: &[Moment], grid: &Grid, compat: Compat) -> Targets {
     let last = grid.num_cells.saturating_sub(1) as f64;
     let part = |sec: f64| (sec * grid.fps).min(last).max(0.0) / grid.length as f64;
     let boxes = moments.iter().map(|moment| (part(moment.start_sec), part(moment.end_sec), moment.class));
-    labels(boxes.collect(), grid.length, behaviour)
+    labels(boxes.collect(), grid.length, compat)
 }
 
 /// The labels of a clip that [`stitched_features`] joined to its copy: each moment twice, in whole cells.
-pub fn stitched_targets(moments: &[Moment], grid: &Grid, gap: usize, behaviour: Behaviour) -> Targets {
+pub fn stitched_targets(moments: &[Moment], grid: &Grid, gap: usize, compat: Compat) -> Targets {
     let copy = copy(grid, gap);
     let box_in = |moment: &Moment, cells: &Range<usize>| {
         let part = |sec: f64| {
@@ -61,11 +62,11 @@ pub fn stitched_targets(moments: &[Moment], grid: &Grid, gap: usize, behaviour: 
     };
     let boxes_in = |cells: Range<usize>| moments.iter().map(move |moment| box_in(moment, &cells));
     let boxes = boxes_in(0..grid.num_cells).chain(boxes_in(copy)).collect();
-    labels(boxes, grid.length, behaviour)
+    labels(boxes, grid.length, compat)
 }
 
-fn labels(mut boxes: Vec<Span>, length: usize, behaviour: Behaviour) -> Targets {
-    if behaviour == Behaviour::Fixed {
+fn labels(mut boxes: Vec<Span>, length: usize, compat: Compat) -> Targets {
+    if compat == Compat::Fixed {
         boxes.retain(|(start, end, _)| end > start);
     }
     Targets {

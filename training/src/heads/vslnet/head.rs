@@ -2,6 +2,7 @@
 //!
 //! Not for the network. A clip's positions are its rows, or means of them where there are more rows than positions.
 
+use egofx::compat::Compat;
 use egofx::labels::nlq::NlqLabel;
 use egofx::metric::Window;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,6 @@ use tch::{Device, Tensor, nn};
 use super::labels::Labels;
 use super::loss::{Targets, losses};
 use super::{Dims, Input, Output, Settings, Vslnet, decays, decode};
-use crate::behaviour::Behaviour;
 use crate::error::TrainError;
 use crate::learner::{Context, Learner};
 use crate::loss_sums::Losses;
@@ -62,9 +62,9 @@ impl Learner for NlqHead {
     type Output = Located;
     type Prediction = Vec<Window>;
 
-    fn open(settings: &Tables, behaviour: Behaviour, sources: &Sources) -> Result<Nlq, TrainError> {
+    fn open(settings: &Tables, compat: Compat, sources: &Sources) -> Result<Nlq, TrainError> {
         let Tables { features, tokens, model } = settings;
-        Nlq::open(&ClipRef { features, tokens, positions: model.positions as usize, behaviour }, sources)
+        Nlq::open(&ClipRef { features, tokens, positions: model.positions as usize, compat }, sources)
     }
 
     fn folds(data: &Nlq) -> Vec<Fold> {
@@ -75,9 +75,9 @@ impl Learner for NlqHead {
         data.of_split(Split::Whole)
     }
 
-    fn new(path: &nn::Path, settings: &Tables, behaviour: Behaviour) -> Result<Self, String> {
+    fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
         let dims = Dims { video: settings.features.dim as i64, query: settings.tokens.dim as i64 };
-        Vslnet::new(path, dims, &settings.model, behaviour).map(Self).map_err(|error| error.to_string())
+        Vslnet::new(path, dims, &settings.model, compat).map(Self).map_err(|error| error.to_string())
     }
 
     fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {

@@ -14,10 +14,10 @@ pub mod loss;
 mod predictor;
 mod settings;
 
+use egofx::compat::Compat;
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
-use crate::behaviour::Behaviour;
 use crate::nn::{PointwiseLinear, WeightInit, linear};
 use encoder::Encoder;
 use fusion::{CqAttention, CqConcat};
@@ -84,7 +84,7 @@ pub struct Stages {
 pub struct Vslnet {
     dims: Dims,
     settings: Settings,
-    behaviour: Behaviour,
+    compat: Compat,
     video_affine: PointwiseLinear,
     query_affine: nn::Linear,
     encoder: Encoder,
@@ -100,14 +100,14 @@ impl Vslnet {
     ///
     /// # Errors
     /// [`VslnetError::Setting`] for settings that no network has.
-    pub fn new(path: &nn::Path, dims: Dims, settings: &Settings, behaviour: Behaviour) -> Result<Self, VslnetError> {
+    pub fn new(path: &nn::Path, dims: Dims, settings: &Settings, compat: Compat) -> Result<Self, VslnetError> {
         error::check_settings(dims, settings)?;
         let width = settings.width;
         let attention = || CqAttention::new(&(path / "cq_attention"), settings);
         Ok(Self {
             dims,
             settings: settings.clone(),
-            behaviour,
+            compat,
             query_affine: linear(path / "query_affine", dims.query, width, WeightInit::Xavier),
             video_affine: PointwiseLinear::new(&(path / "video_affine" / "linear" / "conv1d"), dims.video, width),
             encoder: Encoder::new(&(path / "feature_encoder"), settings),
@@ -177,7 +177,7 @@ impl Vslnet {
     /// that by what it predicts from the encoded video, so that a query changes its ends only where features are fused
     /// with it.
     fn predicted<'t>(&self, encoded: &'t Tensor, gated: &'t Tensor) -> &'t Tensor {
-        if self.settings.small && self.behaviour == Behaviour::Compat { encoded } else { gated }
+        if self.settings.small && self.compat == Compat::AsReleased { encoded } else { gated }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
+use egofx::compat::Compat::{self, AsReleased, Fixed};
 use egofx_train::heads::qfvs::loss::{Scored, loss};
 use egofx_train::heads::qfvs::summary::{in_order, summary};
 use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, places, positions};
@@ -36,9 +36,9 @@ fn expected() -> Value {
 }
 
 /// A head with the original weights.
-fn head(behaviour: Behaviour, tensors: &BTreeMap<String, Tensor>) -> (VarStore, Summariser) {
+fn head(compat: Compat, tensors: &BTreeMap<String, Tensor>) -> (VarStore, Summariser) {
     let store = VarStore::new(device());
-    let head = Summariser::new(&store.root(), &settings(), behaviour).unwrap();
+    let head = Summariser::new(&store.root(), &settings(), compat).unwrap();
     for (name, mut variable) in store.variables() {
         match tensors.get(&format!("w.{name}")) {
             Some(weight) => tch::no_grad(|| variable.copy_(weight)),
@@ -59,7 +59,7 @@ fn close(found: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
 #[test]
 fn parameters_have_the_original_names_and_shapes() {
     let store = VarStore::new(device());
-    Summariser::new(&store.root(), &settings(), Compat).unwrap();
+    Summariser::new(&store.root(), &settings(), AsReleased).unwrap();
     let found: BTreeMap<String, Vec<i64>> =
         store.variables().into_iter().map(|(name, variable)| (name, variable.size())).collect();
     let wanted: BTreeMap<String, Vec<i64>> = serde_json::from_value(expected()["parameters"].clone()).unwrap();
@@ -69,9 +69,9 @@ fn parameters_have_the_original_names_and_shapes() {
 }
 
 #[test]
-fn compat_adds_one_to_the_logits_of_places_without_a_shot() {
+fn as_released_adds_one_to_the_logits_of_places_without_a_shot() {
     let tensors = tensors();
-    let (_store, head) = head(Compat, &tensors);
+    let (_store, head) = head(AsReleased, &tensors);
     let (features, seg_len) = (&tensors["in.features"], &tensors["in.seg_len"]);
     let encoded = head.encode(features, seg_len, false).unwrap();
     close(&encoded.squeeze_dim(0), &tensors["out.encoder_float_mask"], TOLERANCE, "encoder");
@@ -95,13 +95,13 @@ fn fixed_leaves_out_places_without_a_shot() {
 /// The stored values are of the original positions: what a head with the standard ones needs to see to compute the
 /// same.
 fn moved(features: &Tensor) -> Tensor {
-    features + positions(200, 16, Compat) - positions(200, 16, Fixed)
+    features + positions(200, 16, AsReleased) - positions(200, 16, Fixed)
 }
 
 #[test]
-fn compat_doubles_the_exponents_of_positions() {
-    close(&positions(200, 16, Compat), &tensors()["out.pe"].squeeze_dim(0), 1e-6, "width 16");
-    let table = positions(200, 768, Compat);
+fn as_released_doubles_the_exponents_of_positions() {
+    close(&positions(200, 16, AsReleased), &tensors()["out.pe"].squeeze_dim(0), 1e-6, "width 16");
+    let table = positions(200, 768, AsReleased);
     let expected = &expected()["positional_encoding_768"];
     let row = |key: &str| Tensor::from_slice(&serde_json::from_value::<Vec<f32>>(expected[key].clone()).unwrap());
     for place in [1, 7, 199] {
@@ -120,15 +120,15 @@ fn fixed_has_the_standard_positions() {
 
 #[test]
 fn losses_and_gradients_are_those_of_torch() {
-    for (behaviour, name) in [(Compat, "compat"), (Fixed, "fixed")] {
+    for (compat, name) in [(AsReleased, "compat"), (Fixed, "fixed")] {
         let tensors = tensors();
-        let (store, head) = head(behaviour, &tensors);
+        let (store, head) = head(compat, &tensors);
         let one = &tensors["in.features"];
         let two = Tensor::cat(&[one, &one.flip([2])], 0);
         let seg_len = &tensors["label.seg_len"];
-        let see = |features: Tensor| if behaviour == Fixed { moved(&features) } else { features };
+        let see = |features: Tensor| if compat == Fixed { moved(&features) } else { features };
         // A head as it was meant would drop something in training.
-        let train = behaviour == Compat;
+        let train = compat == AsReleased;
         let scores = [two.shallow_clone(), &two * 0.5, -&two].map(|f| head.forward(&see(f), seg_len, train).unwrap());
         let label = |prompt: &str| &tensors[&format!("label.{prompt}")];
         let [first, second, oracle] = &scores;
@@ -169,8 +169,8 @@ fn compare_gradients(store: &VarStore, expected: &Value) {
 #[test]
 fn a_sample_is_scored_alike_alone_and_in_a_batch() {
     let tensors = tensors();
-    for behaviour in [Compat, Fixed] {
-        let (_store, head) = head(behaviour, &tensors);
+    for compat in [AsReleased, Fixed] {
+        let (_store, head) = head(compat, &tensors);
         let one = &tensors["in.features"];
         let batch = Tensor::cat(&[one, &one.flip([1]), &(one * 2.0)], 0);
         let seg_len = Tensor::from_slice(&[200i64, 37, 0, 5, 200, 199, 1, 1, 1]).view([3, 3]);
@@ -183,9 +183,9 @@ fn a_sample_is_scored_alike_alone_and_in_a_batch() {
 }
 
 /// By how much scores of the shots change where the features of a place without a shot do.
-fn leak(behaviour: Behaviour) -> f64 {
+fn leak(compat: Compat) -> f64 {
     let tensors = tensors();
-    let (_store, head) = head(behaviour, &tensors);
+    let (_store, head) = head(compat, &tensors);
     let (features, seg_len) = (&tensors["in.features"], &tensors["in.seg_len"]);
     let other = features.copy();
     let _ = other.narrow(1, 1, 1).narrow(2, 100, 1).fill_(9.0);
@@ -194,17 +194,17 @@ fn leak(behaviour: Behaviour) -> f64 {
 }
 
 #[test]
-fn only_compat_looks_at_places_without_a_shot() {
-    assert!(leak(Compat) > 1e-4, "{}", leak(Compat));
+fn only_as_released_looks_at_places_without_a_shot() {
+    assert!(leak(AsReleased) > 1e-4, "{}", leak(AsReleased));
     assert_eq!(leak(Fixed), 0.0);
 }
 
 #[test]
 fn places_and_segments_without_a_shot_can_be_left_away_where_places_says_so() {
     let tensors = tensors();
-    for (behaviour, kept) in [(Compat, 200), (Fixed, 150)] {
-        assert_eq!(places(150, behaviour), kept);
-        let (_store, head) = head(behaviour, &tensors);
+    for (compat, kept) in [(AsReleased, 200), (Fixed, 150)] {
+        assert_eq!(places(150, compat), kept);
+        let (_store, head) = head(compat, &tensors);
         let (features, seg_len) = (&tensors["in.features"], Tensor::from_slice(&[150i64, 37, 0]).unsqueeze(0));
         let whole = head.forward(features, &seg_len, false).unwrap().narrow(1, 0, 2).narrow(2, 0, 37);
         let features = features.narrow(1, 0, 2).narrow(2, 0, kept as i64);
@@ -217,11 +217,11 @@ fn places_and_segments_without_a_shot_can_be_left_away_where_places_says_so() {
 fn only_fixed_drops_values_and_only_in_training() {
     let tensors = tensors();
     let (features, seg_len) = (&tensors["in.features"], &tensors["in.seg_len"]);
-    for behaviour in [Compat, Fixed] {
-        let (_store, head) = head(behaviour, &tensors);
+    for compat in [AsReleased, Fixed] {
+        let (_store, head) = head(compat, &tensors);
         let scores = |train| head.forward(features, seg_len, train).unwrap();
         assert_eq!(scores(false), scores(false));
-        assert_eq!(scores(false) == scores(true), behaviour == Compat, "{behaviour:?}");
+        assert_eq!(scores(false) == scores(true), compat == AsReleased, "{compat:?}");
     }
 }
 
@@ -262,7 +262,7 @@ fn scores_come_in_order_of_time() {
 fn a_new_head_begins_as_the_original() {
     let store = VarStore::new(device());
     let wide = Settings { width: 768, ..settings() };
-    Summariser::new(&store.root(), &wide, Compat).unwrap();
+    Summariser::new(&store.root(), &wide, AsReleased).unwrap();
     let variables = store.variables();
     let (bias, weight) = (&variables["summ_head.bias"], &variables["summ_head.weight"]);
     assert_eq!(bias.double_value(&[0]), f64::from(-1.91f32));
@@ -300,7 +300,7 @@ fn what_does_not_fit_is_refused() {
     let error = head.forward(&zeros(&[1, 3, 201, 16]), &zeros(&[1, 3]), false).unwrap_err();
     let text = "features: expected shape [batch, segments, at most 200, 16], found [1, 3, 201, 16]";
     assert_eq!(error.to_string(), text);
-    let (_store, compat) = self::head(Compat, &tensors());
+    let (_store, compat) = self::head(AsReleased, &tensors());
     let error = compat.forward(&zeros(&[1, 3, 199, 16]), &zeros(&[1, 3]), false).unwrap_err();
     let text = "features: expected shape [batch, segments, 200, 16], found [1, 3, 199, 16]";
     assert_eq!(error.to_string(), text);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use egofx::checkpoint;
-use egofx_train::behaviour::Behaviour::{self, Compat, Fixed};
+use egofx::compat::Compat::{self, AsReleased, Fixed};
 use egofx_train::checkpoint::load_weights;
 use egofx_train::heads::vsgn::loss::{Losses, Truth, curve_loss, losses};
 use egofx_train::heads::vsgn::matching::{Truths, matches, overlaps};
@@ -244,29 +244,29 @@ fn truths(rows: &[[f32; 3]]) -> Truths {
     Truths::new(&boxes, &Tensor::from_slice(&[rows.len() as i64]), 64)
 }
 
-fn positives(rows: &[[f32; 3]], behaviour: Behaviour) -> i64 {
+fn positives(rows: &[[f32; 3]], compat: Compat) -> i64 {
     let anchors = anchors::tensor(&anchors::table(64, 5, &[1.0, 10.0]), device()).unsqueeze(0);
-    matches(&anchors, &truths(rows), 0.5, behaviour).positive.sum(Kind::Int64).int64_value(&[])
+    matches(&anchors, &truths(rows), 0.5, compat).positive.sum(Kind::Int64).int64_value(&[])
 }
 
 #[test]
 fn quirk_a_truth_without_length_makes_all_anchors_positive() {
     let quirk = &expected()["zero_length_gt_quirk"];
     let (one, both) = ([[10.0, 20.0, 2.0]], [[10.0, 20.0, 2.0], [63.0, 63.0, 3.0]]);
-    assert_eq!(positives(&one, Compat), quirk["positives_without"].as_i64().unwrap());
-    assert_eq!(positives(&both, Compat), quirk["positives_with"].as_i64().unwrap());
+    assert_eq!(positives(&one, AsReleased), quirk["positives_without"].as_i64().unwrap());
+    assert_eq!(positives(&both, AsReleased), quirk["positives_with"].as_i64().unwrap());
     assert_eq!(positives(&both, Fixed), positives(&one, Fixed));
-    assert_eq!(positives(&one, Fixed), positives(&one, Compat));
+    assert_eq!(positives(&one, Fixed), positives(&one, AsReleased));
 }
 
 #[test]
 fn quirk_targets_are_cut_to_the_longest_that_the_code_tells() {
     let (anchors, truths) = (pairs(&serde_json::json!([[9.0, 9.0]])).unsqueeze(0), truths(&[[0.0, 63.0, 1.0]]));
-    let length = |behaviour| {
-        let targets = matches(&anchors, &truths, 0.5, behaviour).targets;
+    let length = |compat| {
+        let targets = matches(&anchors, &truths, 0.5, compat).targets;
         targets.double_value(&[0, 0, 1]) - targets.double_value(&[0, 0, 0])
     };
-    assert!((length(Compat) - 61.5).abs() < 1e-4, "62.5 less one: {}", length(Compat));
+    assert!((length(AsReleased) - 61.5).abs() < 1e-4, "62.5 less one: {}", length(AsReleased));
     assert_eq!(length(Fixed), 63.0);
 }
 
@@ -275,7 +275,7 @@ fn classes_follow_the_truth_that_is_overlapped_most_and_padding_is_nothing() {
     let anchors = pairs(&serde_json::json!([[10.0, 19.0], [30.0, 39.0], [50.0, 51.0]])).unsqueeze(0);
     let mut truths = truths(&[[30.0, 39.0, 1.0], [10.0, 20.0, 2.0], [50.0, 52.0, 3.0]]);
     truths.present = Tensor::from_slice(&[true, true, false]).view([1, 3]);
-    let found = matches(&anchors, &truths, 0.5, Compat).classes;
+    let found = matches(&anchors, &truths, 0.5, AsReleased).classes;
     assert_eq!(Vec::<i64>::try_from(found.reshape([-1])).unwrap(), [2, 1, 0]);
 }
 
@@ -286,7 +286,7 @@ fn term(losses: &Losses, name: &str) -> f64 {
 #[test]
 fn every_term_of_the_loss_is_the_original_one() {
     let (output, _, tensors) = output();
-    let (found, expected) = (losses(&output, &truth(&tensors), Compat), expected());
+    let (found, expected) = (losses(&output, &truth(&tensors), AsReleased), expected());
     let names = [
         ("class", "loss_cls_dec"),
         ("regression", "loss_reg_dec"),
@@ -307,7 +307,7 @@ fn every_term_of_the_loss_is_the_original_one() {
 #[test]
 fn gradients_are_the_original_ones() {
     let (output, store, tensors) = output();
-    losses(&output, &truth(&tensors), Compat).total.backward();
+    losses(&output, &truth(&tensors), AsReleased).total.backward();
     let expected = expected();
     let mut largest: f64 = 0.0;
     for (name, weight) in store.variables() {
@@ -328,7 +328,7 @@ fn gradients_are_the_original_ones() {
 fn the_loss_of_curves_is_the_original_one() {
     let case = &expected()["bi_loss"];
     let of = |name: &str| Tensor::from_slice(&numbers(&case[name])).to_kind(Kind::Float);
-    let found = curve_loss(&of("pred"), &of("gt"), Compat).double_value(&[]);
+    let found = curve_loss(&of("pred"), &of("gt"), AsReleased).double_value(&[]);
     assert!((found - case["value"].as_f64().unwrap()).abs() < 1e-6, "{found}");
 }
 
@@ -340,7 +340,7 @@ fn quirk_terms_without_positives_are_nan_as_released() {
     for labels in [&mut truth.action, &mut truth.start, &mut truth.end] {
         *labels = labels.zeros_like();
     }
-    let released = losses(&output, &truth, Compat);
+    let released = losses(&output, &truth, AsReleased);
     for (name, loss) in released.named() {
         assert!(loss.double_value(&[]).is_nan(), "{name}");
     }
@@ -427,7 +427,7 @@ fn grid(length: usize, clip: &Value) -> Grid {
 #[test]
 fn labels_of_a_long_grid_are_the_original_ones() {
     let case = &expected()["gt_encoding_928"];
-    let found = targets::targets(&moments(case, &Value::Null), &grid(928, case), Compat);
+    let found = targets::targets(&moments(case, &Value::Null), &grid(928, case), AsReleased);
     for (found, expected) in found.boxes.iter().zip(case["gt_bbox"].as_array().unwrap()) {
         let expected: Vec<f32> = numbers(expected).into_iter().map(|number| number as f32).collect();
         assert_eq!(found.as_slice(), expected);
@@ -449,7 +449,7 @@ fn labels_of_the_small_network_are_the_original_ones() {
     let (expected, tensors) = (expected(), tensors());
     for (clip, annotated) in expected["annotations"].as_array().unwrap().iter().enumerate() {
         let grid = grid(64, annotated);
-        let found = targets::targets(&moments(annotated, &expected["classes"]), &grid, Compat);
+        let found = targets::targets(&moments(annotated, &expected["classes"]), &grid, AsReleased);
         let of = |name: &str| tensors[&format!("in.{name}")].get(clip as i64);
         assert_eq!(found.boxes.len() as i64, of("num_gt").int64_value(&[]));
         let boxes = Tensor::from_slice(found.boxes.as_flattened()).view([-1, 3]);
@@ -465,13 +465,13 @@ fn moments_behind_the_cells_are_dropped_when_fixed() {
     let behind = Moment { start_sec: 90.0, end_sec: 95.0, class: 3 };
     let within = Moment { start_sec: 1.0, end_sec: 9.0, class: 2 };
     let grid = Grid { length: 64, num_cells: 50, fps: 1.0 };
-    let released = targets::targets(&[within, behind], &grid, Compat);
+    let released = targets::targets(&[within, behind], &grid, AsReleased);
     assert_eq!((released.boxes.len(), released.boxes[1]), (2, [49.0 / 64.0, 49.0 / 64.0, 3.0]));
     assert_eq!(released.action[49], 3.0);
     let fixed = targets::targets(&[within, behind], &grid, Fixed);
-    assert_eq!(fixed, targets::targets(&[within], &grid, Compat));
+    assert_eq!(fixed, targets::targets(&[within], &grid, AsReleased));
     let many = vec![within; 60];
-    assert_eq!(targets::targets(&many, &grid, Compat).boxes.len(), targets::MOST_MOMENTS);
+    assert_eq!(targets::targets(&many, &grid, AsReleased).boxes.len(), targets::MOST_MOMENTS);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use egofx_train::behaviour::Behaviour;
+use egofx::compat::Compat;
 use egofx_train::heads::vslnet::decode::top_spans;
 use egofx_train::heads::vslnet::loss::{Losses, Targets, losses};
 use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, VslnetError, decays};
@@ -45,7 +45,7 @@ struct Golden {
 }
 
 impl Golden {
-    fn new(name: &str, settings: &Settings, behaviour: Behaviour) -> Self {
+    fn new(name: &str, settings: &Settings, compat: Compat) -> Self {
         let file = data(&format!("{name}.safetensors"));
         let tensors: BTreeMap<String, Tensor> = Tensor::read_safetensors(file)
             .unwrap()
@@ -53,7 +53,7 @@ impl Golden {
             .map(|(name, tensor)| (name, tensor.to_device(device())))
             .collect();
         let store = VarStore::new(device());
-        let head = Vslnet::new(&store.root(), DIMS, settings, behaviour).unwrap();
+        let head = Vslnet::new(&store.root(), DIMS, settings, compat).unwrap();
         tch::no_grad(|| {
             for (name, mut weight) in store.variables() {
                 weight.copy_(&tensors[&format!("w.{name}")]);
@@ -63,16 +63,16 @@ impl Golden {
     }
 
     fn transformer() -> Self {
-        Self::new("transformer", &settings(PredictorKind::Transformer), Behaviour::Compat)
+        Self::new("transformer", &settings(PredictorKind::Transformer), Compat::AsReleased)
     }
 
     fn both() -> [Self; 2] {
-        [Self::transformer(), Self::new("rnn", &settings(PredictorKind::Rnn), Behaviour::Compat)]
+        [Self::transformer(), Self::new("rnn", &settings(PredictorKind::Rnn), Compat::AsReleased)]
     }
 
-    fn small(behaviour: Behaviour) -> Self {
+    fn small(compat: Compat) -> Self {
         let settings = Settings { small: true, ..settings(PredictorKind::Transformer) };
-        Self::new("transformer", &settings, behaviour)
+        Self::new("transformer", &settings, compat)
     }
 
     fn tensor(&self, name: &str) -> Tensor {
@@ -201,7 +201,7 @@ fn weights_have_the_official_names_and_shapes() {
     let official: BTreeMap<String, Vec<i64>> = serde_json::from_value(expected()["state_dict_keys"].take()).unwrap();
     assert_eq!(shapes(&Golden::transformer()), official);
     let rest: BTreeMap<_, _> = official.into_iter().filter(|(name, _)| !name.starts_with("cq_attention")).collect();
-    assert_eq!(shapes(&Golden::small(Behaviour::Compat)), rest);
+    assert_eq!(shapes(&Golden::small(Compat::AsReleased)), rest);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn heads_of_the_official_settings_have_as_many_parameters() {
     ] {
         let settings = Settings { width: 128, heads: 8, positions, dropout: 0.2, predictor, small: false };
         let store = VarStore::new(device());
-        Vslnet::new(&store.root(), Dims { video, query }, &settings, Behaviour::Compat).unwrap();
+        Vslnet::new(&store.root(), Dims { video, query }, &settings, Compat::AsReleased).unwrap();
         let count: usize = store.trainable_variables().iter().map(Tensor::numel).sum();
         assert_eq!(count as u64, counts[name].as_u64().unwrap(), "{name}");
     }
@@ -257,11 +257,11 @@ fn padding_is_no_highlight_and_no_end() {
     }
 }
 
-/// Compat: EgoVLPv2's small head overwrites the ends that it predicted from the gated features.
+/// As released, EgoVLPv2's small head overwrites the ends that it predicted from the gated features.
 #[test]
 fn the_small_head_overwrites_its_ends() {
-    let [compat, fixed] = [Behaviour::Compat, Behaviour::Fixed].map(|behaviour| {
-        let golden = Golden::small(behaviour);
+    let [compat, fixed] = [Compat::AsReleased, Compat::Fixed].map(|compat| {
+        let golden = Golden::small(compat);
         let run = |query: Tensor| {
             let [video, video_mask, query_mask] =
                 ["in.video_features", "in.video_mask", "in.query_mask"].map(|name| golden.tensor(name));
@@ -275,7 +275,7 @@ fn the_small_head_overwrites_its_ends() {
     assert!(distance(&fixed[0].start_logits, &fixed[1].start_logits) > 1e-3);
     assert!(distance(&fixed[0].end_logits, &fixed[1].end_logits) > 1e-3);
     assert_eq!(compat[0].highlights, fixed[0].highlights);
-    let golden = Golden::small(Behaviour::Compat);
+    let golden = Golden::small(Compat::AsReleased);
     let found = golden.head.stages(&golden.input(), false);
     assert!(distance(&found.video_encoded, &golden.tensor("out.video_encoded")) < STAGE);
 }
@@ -293,7 +293,7 @@ fn fresh_weights_are_drawn_as_the_original_draws_them() {
     for predictor in [PredictorKind::Transformer, PredictorKind::Rnn] {
         let settings = Settings { width: 128, heads: 8, positions: 256, dropout: 0.2, predictor, small: false };
         let store = VarStore::new(device());
-        Vslnet::new(&store.root(), Dims { video: 256, query: 256 }, &settings, Behaviour::Compat).unwrap();
+        Vslnet::new(&store.root(), Dims { video: 256, query: 256 }, &settings, Compat::AsReleased).unwrap();
         for (name, weight) in store.variables() {
             let size = weight.size();
             let (low, high) = (weight.min().double_value(&[]), weight.max().double_value(&[]));
@@ -349,7 +349,7 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
     assert_eq!(text, "vslnet: video has 13 positions, expected 1 to 12");
     let settings = Settings { heads: 5, ..settings(PredictorKind::Rnn) };
     let store = VarStore::new(device());
-    let error = Vslnet::new(&store.root(), DIMS, &settings, Behaviour::Compat).unwrap_err();
+    let error = Vslnet::new(&store.root(), DIMS, &settings, Compat::AsReleased).unwrap_err();
     assert_eq!(error, VslnetError::Setting { name: "heads", found: 5.0, expected: "a divisor of the width" });
 }
 

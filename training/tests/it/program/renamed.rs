@@ -23,12 +23,16 @@ fn succeeded(output: &Output) {
 /// The experiment of version 0.1 in today's words.
 fn today() -> String {
     let text = std::fs::read_to_string(old("nlq.toml")).unwrap();
-    [("clip = 1.0", "max_grad_norm = 1.0"), ("select = ", "monitor = "), ("fps = ", "rows_per_sec = ")]
-        .into_iter()
-        .fold(text, |text, (from, to)| {
-            assert!(text.contains(from), "{from}");
-            text.replace(from, to)
-        })
+    let renamed = [
+        ("behaviour = ", "compat = "),
+        ("clip = 1.0", "max_grad_norm = 1.0"),
+        ("select = ", "monitor = "),
+        ("fps = ", "rows_per_sec = "),
+    ];
+    renamed.into_iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
 }
 
 #[test]
@@ -79,7 +83,16 @@ fn shipped_experiments_are_in_todays_words() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        for old in ["clip =", "select =", "accumulate =", "recompute =", "hidden_words =", "heads_lr =", "mirrored ="] {
+        for old in [
+            "behaviour =",
+            "clip =",
+            "select =",
+            "accumulate =",
+            "recompute =",
+            "hidden_words =",
+            "heads_lr =",
+            "mirrored =",
+        ] {
             assert!(!text.lines().any(|line| line.starts_with(old)), "{}: {old}", path.display());
         }
         Experiment::read(&path).unwrap();
