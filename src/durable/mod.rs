@@ -174,7 +174,15 @@ pub fn write_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Those of the file system; a folder that is not there is none.
 pub fn clean(target: &Path) -> io::Result<()> {
-    match private::remove_leftovers(parent(target), &name_of(target)) {
+    clean_in(parent(target), target)
+}
+
+/// [`clean()`] for a target that is made in the folder `all`, see [`Partial::begin_in`].
+///
+/// # Errors
+/// As for [`clean()`].
+pub fn clean_in(all: &Path, target: &Path) -> io::Result<()> {
+    match private::remove_leftovers(all, &name_of(target)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         cleaned => cleaned,
     }

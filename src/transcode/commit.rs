@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::TranscodeError;
 use super::record::{self, Record};
-use crate::durable::{Existing, Partial};
+use crate::durable::{self, Existing, Partial};
+use crate::ids::VideoUid;
 use crate::store::{StoreError, disk};
 
 /// Removes the files that a try left in `folder`.
@@ -59,6 +60,16 @@ impl Workplace {
         }
         Ok(self.partial.commit(Existing::as_found(&self.target)).map_err(refused)?)
     }
+}
+
+/// Removes what killed runs left of the output `name` in `out`, which is made, and of its record.
+///
+/// # Errors
+/// [`TranscodeError::File`].
+pub(super) fn clean(out: &Path, name: &str, video_uid: &VideoUid) -> Result<(), TranscodeError> {
+    let (target, record) = (out.join(name), record::path(out, video_uid));
+    let cleaned = durable::clean_in(&record::temporaries(out), &target).and_then(|()| durable::clean(&record));
+    Ok(cleaned.map_err(|error| StoreError::io("remove what a killed run left of", &target, error))?)
 }
 
 /// Makes what is needed for outputs in `out`.

@@ -123,7 +123,7 @@ impl Record {
     }
 }
 
-fn path(out: &Path, video_uid: &VideoUid) -> PathBuf {
+pub(super) fn path(out: &Path, video_uid: &VideoUid) -> PathBuf {
     records(out).join(format!("{video_uid}.json"))
 }
 

@@ -123,13 +123,14 @@ impl Transcoder {
     /// # Errors
     /// A [`TranscodeError`] for each way in which that fails; nothing is left behind then.
     pub fn make(&self, task: &Task, encoded: &mut dyn FnMut(u64, u64)) -> Result<Outcome, TranscodeError> {
+        let name = self.name_of(&task.video_uid);
         if let Standing::Done(record) = self.standing(task)? {
+            commit::clean(&self.out, &name, &task.video_uid)?;
             return Ok(Outcome::Done(record));
         }
         let source = task.path.as_deref().ok_or(TranscodeError::NotLocated)?;
         let video = self.probe(source)?;
         let cuts = cuts(&video.timeline, self.settings.chunks);
-        let name = self.name_of(&task.video_uid);
         let workplace = Workplace::new(&self.out, &name, self.settings.chunks.is_some())?;
         let total = video.timeline.frames();
         self.write(&video, &cuts, workplace.chunks(), &mut |done| encoded(done.min(total), total))?;
