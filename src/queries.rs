@@ -152,7 +152,7 @@ impl Queries {
     }
 
     /// The clips that a row is asked of: the choices of a multiple-choice question (column `choices`, uids separated by
-    /// blanks), else the one clip that it is about. Uids that could not name a clip are left out.
+    /// blanks), else the one clip that it is about. Uids that could not name a clip, which [`Self::read`] refuses, are left out.
     pub fn clips_of(&self, row: usize) -> Vec<ClipUid> {
         let choices = self.cell(CHOICES, row).unwrap_or_default();
         let choices: Vec<ClipUid> = choices.split_whitespace().filter_map(|uid| ClipUid::parse(uid).ok()).collect();
@@ -248,7 +248,12 @@ impl Queries {
         let clip_uid = &ClipUid::parse(&record[1]).map_err(|cause| QueriesError::Uid { path: path(), row, cause })?;
         let (start_sec, end_sec) = (number(3)?, number(4)?);
         let query = Query { id: &record[0], clip_uid, text: &record[2], start_sec, end_sec };
-        match self.push(query, &record.iter().skip(OURS.len()).collect::<Vec<_>>()) {
+        let further: Vec<&str> = record.iter().skip(OURS.len()).collect();
+        let choices = self.columns().position(|name| name == CHOICES).map_or("", |at| further[at]);
+        for choice in choices.split_whitespace() {
+            ClipUid::parse(choice).map_err(|cause| QueriesError::Uid { path: path(), row, cause })?;
+        }
+        match self.push(query, &further) {
             true => Ok(()),
             false => Err(QueriesError::Taken { path: path(), row, id: record[0].to_owned() }),
         }
@@ -334,6 +339,7 @@ mod tests {
             (&format!("{header}q,c,t,x,\n"), "row 1: start_sec: expected a number or nothing, found \"x\""),
             (&format!("{header}q,../c,t,,\n"), "row 1: uid \"../c\" contains '.'"),
             (&format!("{header}q,c,t,,\nq,c,t,,\n"), "row 2: query_id \"q\" occurs in an earlier row"),
+            ("query_id,clip_uid,text,start_sec,end_sec,choices\nq,c,t,,,c d/e\n", "row 1: uid \"d/e\" contains '/'"),
             (&format!("{header}q,c\n"), "cannot read the queries: CSV error: record 1"),
         ] {
             let error = read(text).unwrap_err().to_string();

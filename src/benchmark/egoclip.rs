@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::builder::{Builder, Extent, NO_CLIP, Unit};
+use super::record::{self, Record, RecordError};
 use super::table::{Row, Table, numbers};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
@@ -18,6 +19,27 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     needs: Needs { annotations: Need::Required("egoclip.csv (--annotations FILE)"), videos: super::PRESENT_ONLY },
     build,
 };
+
+/// What a narration says beside its sentence and its window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Narration {
+    /// Second of the video at which it was spoken; `None` if the file does not say.
+    pub time_sec: Option<f64>,
+    /// Classes of its verbs, below 118.
+    pub verbs: Vec<u16>,
+    /// Classes of its nouns, below 582.
+    pub nouns: Vec<u16>,
+}
+
+impl Record for Narration {
+    fn read(row: record::Row<'_>) -> Result<Self, RecordError> {
+        let [_, time, verbs, nouns] = COLUMNS;
+        let classes = |column| row.list(column, "numbers of classes, separated by blanks");
+        Ok(Self { time_sec: row.optional(time, "seconds or nothing")?, verbs: classes(verbs)?, nouns: classes(nouns)? })
+    }
+}
+
+const COLUMNS: [&str; 4] = ["narration_source", "narration_time", "verbs", "nouns"];
 
 /// Where the columns stand.
 struct Columns {
@@ -54,7 +76,7 @@ impl Columns {
 type Videos = HashMap<String, Option<ClipUid>>;
 
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
-    let mut builder = Builder::new(BENCHMARK.name, &["narration_source", "narration_time", "verbs", "nouns"]);
+    let mut builder = Builder::new(BENCHMARK.name, &COLUMNS);
     let mut videos = Videos::new();
     for path in BENCHMARK.annotations(sources)? {
         let mut table = Table::open(path, b'\t')?;
@@ -80,10 +102,11 @@ fn add_row(builder: &mut Builder, videos: &mut Videos, columns: &Columns, row: &
     builder.note_window(row, Some(start), Some(end), length_sec);
     let number = row.number.to_string();
     let id = Some(row.maybe(columns.clip_idx)).filter(|id| !id.is_empty()).unwrap_or(&number);
+    let time = time(builder, row, columns.time);
     let verbs = tags(builder, row, columns.verb);
     let nouns = tags(builder, row, columns.noun);
     let query = Query { id, clip_uid: &clip_uid, text, start_sec: Some(start), end_sec: Some(end) };
-    builder.query(row, query, &["", row.maybe(columns.source), row.maybe(columns.time), &verbs, &nouns]);
+    builder.query(row, query, &["", row.maybe(columns.source), time, &verbs, &nouns]);
 }
 
 fn video(builder: &mut Builder, videos: &mut Videos, columns: &Columns, row: &Row<'_>) -> Option<ClipUid> {
@@ -99,6 +122,16 @@ fn video(builder: &mut Builder, videos: &mut Videos, columns: &Columns, row: &Ro
     clip_uid
 }
 
+/// When the narrator spoke, as the file has it.
+fn time<'t>(builder: &mut Builder, row: &Row<'t>, column: Option<usize>) -> &'t str {
+    let time = row.maybe(column);
+    if !time.is_empty() && time.parse::<f64>().is_err() {
+        builder.tally.keep("narrations whose time is no number", format_args!("{row}: {time:?}"));
+        return "";
+    }
+    time
+}
+
 fn tags(builder: &mut Builder, row: &Row<'_>, column: Option<usize>) -> String {
     let literal = row.maybe(column);
     numbers(literal).unwrap_or_else(|| {
@@ -111,6 +144,7 @@ fn tags(builder: &mut Builder, row: &Row<'_>, column: Option<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::records;
     use super::super::samples::{built, dropped, kept, lines};
     use super::*;
 
@@ -129,7 +163,10 @@ mod tests {
             ("10", "#unsure walks", 1.0, 2.0),
         ];
         assert_eq!(rows, expected.map(|(id, text, start, end)| (id, text, Some(start), Some(end))));
-        assert_eq!(queries.column("nouns").unwrap().collect::<Vec<_>>(), ["192 115 12", "", "", "7", "3"]);
+        let narrations: Vec<Narration> = records(queries).unwrap();
+        let nouns: Vec<_> = narrations.iter().map(|narration| &narration.nouns[..]).collect();
+        assert_eq!(nouns, [&[192, 115, 12][..], &[], &[], &[7], &[3]]);
+        assert_eq!((narrations[0].time_sec, &narrations[0].verbs[..]), (Some(0.7), &[93][..]));
         assert_eq!(
             dropped(&built),
             [

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
+use super::record::{Record, RecordError, Row};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
@@ -26,6 +27,23 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
     },
     build,
 };
+
+/// What a label says beside its name and its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Whether it is the annotator's choice among labels of the same window, the only ones that heads learn; `None` if the
+    /// file does not say.
+    pub primary: Option<bool>,
+}
+
+impl Record for Moment {
+    fn read(row: Row<'_>) -> Result<Self, RecordError> {
+        let [_, primary] = COLUMNS;
+        Ok(Self { primary: row.optional(primary, "true, false or nothing")? })
+    }
+}
+
+const COLUMNS: [&str; 2] = ["annotator_uid", "primary"];
 
 #[derive(Deserialize)]
 struct Annotation {
@@ -43,7 +61,7 @@ struct Label {
 }
 
 fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
-    let mut builder = Builder::new(BENCHMARK.name, &["annotator_uid", "primary"]);
+    let mut builder = Builder::new(BENCHMARK.name, &COLUMNS);
     // A clip that is listed twice goes on counting.
     let mut numbers = HashMap::new();
     for path in BENCHMARK.annotations(sources)? {
@@ -107,8 +125,8 @@ fn add_labels(
         has_primary |= label.primary == Some(true);
         builder.note_window(at, label.start_time, label.end_time, length_sec);
         let query = Query { id: &id, clip_uid, text, start_sec: label.start_time, end_sec: label.end_time };
-        let primary = label.primary.map(|primary| if primary { "true" } else { "false" }).unwrap_or_default();
-        builder.query(at, query, &[split, annotation.annotator_uid.as_str(), primary]);
+        let primary = label.primary.map_or_else(String::new, |primary| primary.to_string());
+        builder.query(at, query, &[split, annotation.annotator_uid.as_str(), &primary]);
     }
     if !has_primary {
         builder.tally.keep("clips without a primary label", format_args!("{at}: {clip_uid}"));
@@ -120,6 +138,7 @@ fn add_labels(
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::record::records;
     use super::super::samples::{annotations, built, dropped, kept, lines};
     use super::*;
 
@@ -131,17 +150,18 @@ mod tests {
             ["video-1 clip-1 0 480 val", "video-1 clip-2 480 900.5 val", "video-9 clip-9 0 300 test"]
         );
         let queries = built.queries.as_ref().unwrap();
-        let rows: Vec<_> = queries.iter().zip(queries.column("primary").unwrap()).collect();
-        let rows: Vec<_> = rows.iter().map(|(query, primary)| (query.id, query.text, *primary)).collect();
+        let moments: Vec<Moment> = records(queries).unwrap();
+        let rows = queries.iter().zip(moments).map(|(query, moment)| (query.id, query.text, moment.primary));
+        let rows: Vec<_> = rows.collect();
         assert_eq!(
             rows,
             [
-                ("clip-1_0", "wash_dishes_/_utensils", "true"),
-                ("clip-1_1", "use_\"phone\",_(call)", "false"),
-                ("clip-1_3", "read_book", "true"),
-                ("clip-2_0", "read_book", "false"),
-                ("clip-2_1", "read_book", ""),
-                ("clip-1_4", "read_book", "true"),
+                ("clip-1_0", "wash_dishes_/_utensils", Some(true)),
+                ("clip-1_1", "use_\"phone\",_(call)", Some(false)),
+                ("clip-1_3", "read_book", Some(true)),
+                ("clip-2_0", "read_book", Some(false)),
+                ("clip-2_1", "read_book", None),
+                ("clip-1_4", "read_book", Some(true)),
             ]
         );
         assert_eq!(dropped(&built), [("labels without a name", 1), ("clips without start and end", 1)]);
@@ -164,8 +184,8 @@ mod tests {
         let expected: BTreeMap<String, Converted> = json::read(&annotations("mq_converted.json")).unwrap();
         let queries = built(&BENCHMARK, &["mq_golden.json"]).unwrap().queries.unwrap();
         let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for (query, primary) in queries.iter().zip(queries.column("primary").unwrap()) {
-            if primary == "true" {
+        for (query, moment) in queries.iter().zip(records::<Moment>(&queries).unwrap()) {
+            if moment.primary == Some(true) {
                 let rows = found.entry(query.clip_uid.to_string()).or_default();
                 rows.push((query.text.to_owned(), query.start_sec, query.end_sec));
             }

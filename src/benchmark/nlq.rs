@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::builder::{Builder, Extent, Unit, name_of, split_of};
 use super::episodic::{ClipEntry, File, VideoEntry};
 use super::json::{self, Cell};
+use super::record::{Record, RecordError, Row};
 use super::{Benchmark, BenchmarkError, Built, Need, Needs, Sources};
 use crate::ids::ClipUid;
 use crate::queries::Query;
@@ -27,6 +28,25 @@ pub(super) const BENCHMARK: Benchmark = Benchmark {
 
 const COLUMNS: [&str; 8] =
     ["annotation_uid", "query_idx", "template", "slot_x", "verb_x", "slot_y", "verb_y", "answer"];
+
+/// What a query says beside its sentence and its window: where it stands in the file, which the challenge's submissions name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The annotation that it belongs to.
+    pub annotation_uid: String,
+    /// Its number in that annotation, queries without a text counted.
+    pub query_idx: i64,
+}
+
+impl Record for Place {
+    fn read(row: Row<'_>) -> Result<Self, RecordError> {
+        let [annotation_uid, query_idx, ..] = COLUMNS;
+        Ok(Self {
+            annotation_uid: row.text(annotation_uid)?.to_owned(),
+            query_idx: row.value(query_idx, "a whole number")?,
+        })
+    }
+}
 
 #[derive(Deserialize)]
 pub(crate) struct Annotation {
@@ -111,6 +131,7 @@ fn id_of(builder: &Builder, annotation_uid: &str, index: usize, clip_uid: &ClipU
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::record::records;
     use super::super::samples::{annotations, built, dropped, kept, lines};
     use super::*;
 
@@ -173,20 +194,19 @@ mod tests {
         struct Converted {
             exact_times: Vec<[f64; 2]>,
             annotation_uids: Vec<String>,
-            query_idx: Vec<usize>,
+            query_idx: Vec<i64>,
         }
         let expected: BTreeMap<String, Converted> = json::read(&annotations("nlq_converted.json")).unwrap();
         let built = built(&BENCHMARK, &["nlq_golden.json"]).unwrap();
         let queries = built.queries.unwrap();
-        let own = |name| queries.column(name).unwrap();
-        let mut found: BTreeMap<String, Vec<(String, String, [f64; 2])>> = BTreeMap::new();
-        for ((query, annotation), index) in queries.iter().zip(own("annotation_uid")).zip(own("query_idx")) {
+        let mut found: BTreeMap<String, Vec<(String, i64, [f64; 2])>> = BTreeMap::new();
+        for (query, place) in queries.iter().zip(records::<Place>(&queries).unwrap()) {
             let window = [query.start_sec.unwrap(), query.end_sec.unwrap()];
             let rows = found.entry(query.clip_uid.to_string()).or_default();
-            rows.push((annotation.to_owned(), index.to_owned(), window));
+            rows.push((place.annotation_uid, place.query_idx, window));
         }
         let rows = |clip: Converted| -> Vec<_> {
-            let ids = clip.annotation_uids.into_iter().zip(clip.query_idx.iter().map(usize::to_string));
+            let ids = clip.annotation_uids.into_iter().zip(clip.query_idx);
             ids.zip(clip.exact_times).map(|((annotation, index), window)| (annotation, index, window)).collect()
         };
         assert_eq!(found, expected.into_iter().map(|(clip, converted)| (clip, rows(converted))).collect());

@@ -76,6 +76,13 @@ impl<'q> Row<'q> {
         self.optional(column, expected)?.ok_or_else(|| self.error(column, expected, "nothing".to_owned()))
     }
 
+    /// The values of a cell, separated by blanks.
+    pub(super) fn list<T: FromStr>(self, column: &'static str, expected: &'static str) -> Result<Vec<T>, RecordError> {
+        let text = self.text(column)?;
+        let values: Result<Vec<T>, T::Err> = text.split_whitespace().map(str::parse).collect();
+        values.map_err(|_| self.error(column, expected, format!("{text:?}")))
+    }
+
     pub(super) fn error(self, column: &'static str, expected: &'static str, found: String) -> RecordError {
         let query_id =
             self.queries.get(self.row).map_or_else(|| format!("row {}", self.row), |query| query.id.to_owned());

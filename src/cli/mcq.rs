@@ -10,6 +10,8 @@ use ndarray::Array2;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use egofx::benchmark::egomcq::Question;
+use egofx::benchmark::records;
 use egofx::metric::egomcq::{self, Accuracy, McqScore};
 use egofx::queries::Queries;
 use egofx::retrieval::Choices;
@@ -114,7 +116,13 @@ struct Key {
 
 impl Key {
     fn read(path: &Path, queries: &Queries) -> anyhow::Result<Self> {
-        Ok(Self { answers: column(path, queries, "answer")?, types: column(path, queries, "types")? })
+        let questions: Vec<Question> = records(queries).with_context(|| path.display().to_string())?;
+        // The evaluator takes 1 and 2 and refuses 0.
+        let kind = |question: &Question| question.kind.map_or(0, |kind| kind as u8);
+        Ok(Self {
+            answers: questions.iter().map(|question| usize::from(question.answer)).collect(),
+            types: questions.iter().map(kind).collect(),
+        })
     }
 
     fn row(&self, mode: &'static str, scores: &Array2<f64>) -> anyhow::Result<Row> {
@@ -128,15 +136,6 @@ impl Key {
             intra_questions: intra.total,
         })
     }
-}
-
-fn column<T: std::str::FromStr>(path: &Path, queries: &Queries, name: &str) -> anyhow::Result<Vec<T>> {
-    let cells = queries.column(name).with_context(|| format!("{}: no column {name}", path.display()))?;
-    let number = |(row, cell): (usize, &str)| {
-        let found = || format!("{}: row {}: {name}: expected a number, found {cell:?}", path.display(), row + 1);
-        cell.parse().ok().with_context(found)
-    };
-    cells.enumerate().map(number).collect()
 }
 
 fn predictions(queries: &Queries, modes: &[(&'static str, Array2<f64>)]) -> Value {

@@ -79,7 +79,7 @@ fn dict(asked: &NlqQuery, number: i64, place: &NlqLabel, features: &Features, te
         ("s_ind", count(place.s_ind as i64)),
         ("e_ind", count(place.e_ind as i64)),
         ("v_len", count(place.v_len as i64)),
-        ("annotation_uid", Value::Text(asked.annotation_uid.to_owned())),
+        ("annotation_uid", Value::Text(asked.annotation_uid.clone())),
         ("query_idx", count(asked.query_idx)),
         ("text_token", Value::Dict(vec![("attention_mask".to_owned(), mask)])),
     ];

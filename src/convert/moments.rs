@@ -8,8 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use super::{ConvertError, Job};
+use crate::benchmark::mq;
 use crate::ids::ClipUid;
-use crate::labels::cells;
+use crate::labels::{cells, records_of};
 use crate::queries::Queries;
 
 /// What VSGN calls class 0.
@@ -48,14 +49,15 @@ impl<'q> Moments<'q> {
     /// Of the table, for the consumer `format`.
     ///
     /// # Errors
-    /// [`ConvertError::Labels`] if the table lacks a column.
+    /// [`ConvertError::Labels`] if the table lacks a column, or does not say of a label whether it is primary.
     pub fn of(format: &'static str, job: &'q Job, queries: &'q Queries) -> Result<Self, ConvertError> {
-        let (splits, primary) = (cells(format, queries, "split")?, cells(format, queries, "primary")?);
+        let splits = cells(format, queries, "split")?;
+        let labels: Vec<mq::Moment> = records_of(format, queries, &["primary"])?;
         let mut found = Self { clips: BTreeMap::new(), secondary: 0, open: 0 };
-        for ((query, split), primary) in queries.iter().zip(splits).zip(primary) {
+        for ((query, split), label) in queries.iter().zip(splits).zip(labels) {
             let clip = found.clips.entry(query.clip_uid).or_insert(Clip { split, moments: vec![] });
             match (query.start_sec, query.end_sec) {
-                _ if primary != "true" => found.secondary += 1,
+                _ if label.primary != Some(true) => found.secondary += 1,
                 (Some(start_sec), Some(end_sec)) => {
                     clip.moments.push(Moment { label: query.text, start_sec, end_sec });
                 }

@@ -75,7 +75,7 @@ impl Record {
         self.timestamps.push(timestamps(asked.window));
         self.exact_times.push(asked.window);
         self.sentences.push(question(asked.query.text));
-        self.annotation_uids.push(asked.annotation_uid.to_owned());
+        self.annotation_uids.push(asked.annotation_uid.clone());
         self.query_idx.push(asked.query_idx);
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::benchmark::RecordError;
 use crate::features::FeatureError;
 use crate::ids::ClipUid;
 
@@ -22,6 +23,9 @@ pub enum LabelError {
         /// The further columns of the table.
         found: String,
     },
+    /// A row that does not say what the benchmark's rows say.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A cell that means nothing in its column.
     #[error("query {query_id:?}: {column}: expected {expected}, found {found:?}")]
     Cell {

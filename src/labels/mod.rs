@@ -8,4 +8,4 @@ pub mod qfvs;
 mod table;
 
 pub use error::LabelError;
-pub use table::cells;
+pub use table::{cells, records_of};

@@ -4,7 +4,8 @@
 //! among as many steps as the clip has features, over a duration made of 1.875ths of a second.
 
 use super::error::LabelError;
-use super::table::cells;
+use super::table::{cells, records_of};
+use crate::benchmark::nlq::Place;
 use crate::queries::{Queries, Query};
 use crate::time::TimeSpan;
 
@@ -20,7 +21,7 @@ pub struct NlqQuery<'q> {
     /// Its split.
     pub split: &'q str,
     /// The annotation that it belongs to.
-    pub annotation_uid: &'q str,
+    pub annotation_uid: String,
     /// Its number in that annotation, queries without a text counted.
     pub query_idx: i64,
     /// The window as annotated; zeros in a split without annotations.
@@ -30,15 +31,15 @@ pub struct NlqQuery<'q> {
 /// The queries that VSLNet would use, in the order of the table, and notes on those left out.
 ///
 /// # Errors
-/// [`LabelError::NoColumn`], [`LabelError::Cell`]: the table is none of NLQ's.
+/// [`LabelError::NoColumn`], [`LabelError::Record`]: the table is none of NLQ's.
 pub fn nlq_queries<'q>(
     reader: &'static str,
     queries: &'q Queries,
 ) -> Result<(Vec<NlqQuery<'q>>, Vec<String>), LabelError> {
-    let (splits, annotations) = (cells(reader, queries, "split")?, cells(reader, queries, "annotation_uid")?);
-    let indices = cells(reader, queries, "query_idx")?;
+    let splits = cells(reader, queries, "split")?;
+    let places: Vec<Place> = records_of(reader, queries, &["annotation_uid", "query_idx"])?;
     let (mut found, mut halves) = (Vec::new(), 0);
-    for (((query, split), annotation_uid), index) in queries.iter().zip(splits).zip(annotations).zip(indices) {
+    for ((query, split), place) in queries.iter().zip(splits).zip(places) {
         let window = match (query.start_sec, query.end_sec) {
             (Some(start), Some(end)) => [start, end],
             (None, None) => [0.0, 0.0],
@@ -47,12 +48,7 @@ pub fn nlq_queries<'q>(
                 continue;
             }
         };
-        let query_idx = index.parse().map_err(|_| LabelError::Cell {
-            query_id: query.id.to_owned(),
-            column: "query_idx",
-            expected: "a whole number",
-            found: index.to_owned(),
-        })?;
+        let Place { annotation_uid, query_idx } = place;
         found.push(NlqQuery { query, split, annotation_uid, query_idx, window });
     }
     let note = format!("{halves} queries whose window has one end only are left out");

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use egofx::benchmark::egoclip::Narration;
+use egofx::benchmark::{BenchmarkError, record};
 use egofx::compat::Compat;
 
 use super::listed::ClipRef;
@@ -30,13 +32,9 @@ struct Lists {
 }
 
 impl Lists {
-    fn read(cells: &[&str]) -> Self {
-        let mut lists = Self::default();
-        for cell in cells {
-            lists.values.extend(cell.split_whitespace().filter_map(|number| number.parse::<u16>().ok()));
-            lists.ends.push(lists.values.len() as u32);
-        }
-        lists
+    fn push(&mut self, list: &[u16]) {
+        self.values.extend_from_slice(list);
+        self.ends.push(self.values.len() as u32);
     }
 
     fn get(&self, row: usize) -> Vec<i64> {
@@ -54,9 +52,13 @@ impl Narrations {
         let listed = Listed::read("egoclip", &[path], videos)?;
         let of = |row: usize| listed.clip(listed.query(row).clip_uid.as_str()).map_or(u32::MAX, |clip| clip.video);
         let videos = (0..listed.queries.len()).map(of).collect();
-        let time = |cell: &&str| cell.parse().unwrap_or(f64::NAN);
-        let times = listed.column("narration_time").iter().map(time).collect();
-        let (verbs, nouns) = (Lists::read(&listed.column("verbs")), Lists::read(&listed.column("nouns")));
+        let (mut times, mut verbs, mut nouns) = (Vec::new(), Lists::default(), Lists::default());
+        for row in 0..listed.queries.len() {
+            let narration: Narration = record(&listed.queries, row).map_err(BenchmarkError::from)?;
+            times.push(narration.time_sec.unwrap_or(f64::NAN));
+            verbs.push(&narration.verbs);
+            nouns.push(&narration.nouns);
+        }
         Ok(Self { videos, times, verbs, nouns, listed })
     }
 
