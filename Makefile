@@ -55,6 +55,8 @@ FFMPEG   := $(call stamp,ffmpeg,rootless)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 PY       := $(call stamp,py,test)-$(PYTHON_VERSION)
 TORCH    := $(call stamp,torch,torch)-$(PYTHON_VERSION)
+MATURIN  := $(call stamp,maturin,wheel)
+WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
 
 .PHONY: help
@@ -159,9 +161,15 @@ $(PY): | system
 $(TORCH): | system
 	$(call packages,torch,torch)
 
+$(MATURIN): | system
+	$(call packages,maturin,wheel)
+
+$(WHEELED): | system
+	$(call packages,wheeled,test-wheel)
+
 ##@ Building
 
-.PHONY: build build-egofx build-train demo dist dist-egofx dist-train clean FORCE
+.PHONY: build build-egofx build-train demo dist dist-egofx dist-train wheel wheel-train clean FORCE
 build: build-egofx build-train ## both programs, egofx and egofx-train, in target/release
 build-egofx: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
 build-train: ## training: target/release/egofx-train (fetches libtorch once, 0.5 GB)
@@ -217,20 +225,33 @@ dist-train: setup ## the same for egofx-train: the program, its experiment files
 	$(call shell_files,$(EGOFX_TRAIN),dist/$(TRAIN_NAME))
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
 
+# HDF5 is compiled into the program, by a CMake that is fetched for it alone.
+PROFILE ?= release
+MATURIN_BUILD = CMAKE=$(CURDIR)/.runtime/maturin/cmake/data/bin/cmake .runtime/maturin/bin/maturin build \
+	--profile $(PROFILE) --locked --features static-hdf5 --out dist
+wheel: $(MATURIN) ## dist/egofx-*.whl: the program and the reader, for `pip install`
+	env -u HDF5_DIR $(MATURIN_BUILD)
+
 clean: ## away with what was built; features and .runtime/ stay
 	rm -rf dist training/target
 	$(CARGO) clean
 
 ##@ Checking
 
-.PHONY: test test-train test-egofx test-long processor fuzz bench lint doc book reference gpu-check
+.PHONY: test test-train test-wheel test-egofx test-long processor fuzz bench lint doc book reference gpu-check
 # Both packages are tested to their ends whatever fails, and either's failure is this target's. The root package's tests
 # come last, and with them their summary.
 test: setup setup-test processor ## all tests that need no GPU, of both programs
-	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-egofx
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-wheel test-egofx
 
 test-train:
 	$(MAKE) $(IN_TRAINING) test
+# By the profile of the tests, so that of what was compiled for them only HDF5 and what stands on it is compiled again.
+test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
+	$(MAKE) wheel PROFILE=dev
+	$(CARGO) build --locked $(FEATURES) --bin egofx
+	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(CURDIR)/$(TARGET_DIR)/debug/egofx \
+		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
 test-egofx:
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
 	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)

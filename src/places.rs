@@ -22,12 +22,34 @@ pub fn child_timeout_set() -> Option<Duration> {
     child_timeout(&std::env::var(CHILD_TIMEOUT).ok()?)
 }
 
-/// Folders that may hold `.runtime/` and `onnx/`: the working folder, the program's and those above it (in a checkout,
-/// the program lies two folders down).
+/// Folders that may hold `.runtime/`, `onnx/` or the packages that a wheel stands on, in the order in which they are looked at:
+/// the working folder; the program's and those above it (in a checkout, the program lies two folders down); the Python
+/// environment that the program is installed in, active or not; the active one.
 pub fn bases() -> Vec<PathBuf> {
     let program = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
     let above = program.ancestors().skip(1).take(3).map(Path::to_owned);
-    std::env::current_dir().into_iter().chain(above).collect()
+    let own = program.parent().filter(|folder| folder.ends_with("bin")).and_then(Path::parent).map(Path::to_owned);
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let environments = own.into_iter().chain(active).flat_map(|prefix| installed_in(&prefix));
+    std::env::current_dir().into_iter().chain(above).chain(environments).collect()
+}
+
+/// Where the Python environment `prefix` keeps what is installed: a wheel's data, packages, conda's libraries.
+fn installed_in(prefix: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![prefix.join("share/egofx")];
+    for lib in ["lib", "lib64"].map(|name| prefix.join(name)) {
+        let names = std::fs::read_dir(&lib).into_iter().flatten().flatten();
+        let mut versions: Vec<_> =
+            names.filter(|entry| entry.file_name().to_string_lossy().starts_with("python3")).collect();
+        versions.sort_by_key(std::fs::DirEntry::file_name);
+        // Debian's own Python calls them otherwise.
+        let packages =
+            |entry: &std::fs::DirEntry| ["site-packages", "dist-packages"].map(|name| entry.path().join(name));
+        folders.extend(versions.iter().rev().flat_map(packages));
+        folders.push(lib);
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders
 }
 
 /// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
@@ -40,4 +62,27 @@ pub fn hub_caches() -> Vec<PathBuf> {
     ];
     let hubs = homes.into_iter().flatten().map(|home| home.join("hub"));
     given("HF_HUB_CACHE").into_iter().chain(hubs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_an_environment_are_found_newest_python_first() {
+        let prefix = tempfile::tempdir().unwrap();
+        let made = [
+            "share/egofx",
+            "lib/python3.11/site-packages",
+            "lib/python3.12/site-packages",
+            "lib/python3/dist-packages",
+        ];
+        for folder in made.into_iter().chain(["lib/other/site-packages", "bin"]) {
+            std::fs::create_dir_all(prefix.path().join(folder)).unwrap();
+        }
+        let found = installed_in(prefix.path());
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(prefix.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, [made[0], made[2], made[1], made[3], "lib"]);
+    }
 }

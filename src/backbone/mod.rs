@@ -26,7 +26,7 @@ pub use card::{Accuracy, Card, Feature, FrameInput, Preprocessing, VideoCard};
 pub use device::{Device, Precision, Provider};
 pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
-pub use runtime::{LibrarySearch, Runtime};
+pub use runtime::{LibrarySearch, Runtime, remedy};
 pub use session::{Feed, GraphSession, Outputs, SessionOptions};
 pub use tensor::{Dim, Element, Tensor};
 pub use towers::{FusedCards, TextCard, Towers};

@@ -17,42 +17,63 @@ const OLDEST_MINOR: u32 = 24;
 pub struct LibrarySearch {
     /// What the user named; nothing else is tried then.
     pub explicit: Option<PathBuf>,
-    /// Folders that hold a `.runtime/` (the executable's, its parents, the working folder).
+    /// Folders that may hold a `.runtime/`, the package `onnxruntime`, or the library itself.
     pub bases: Vec<PathBuf>,
-    /// `site-packages` folders of the active Python environment.
-    pub site_packages: Vec<PathBuf>,
 }
 
 impl LibrarySearch {
-    /// The library for `provider`: the explicit one, else the first that exists of `.runtime/<kind>/`, the folder itself
-    /// and the active Python environment.
+    /// The library for `provider`: the explicit one, else the first that exists of `.runtime/<kind>/`, the folder itself and the
+    /// Python package in it, for each base in turn.
     pub fn find(&self, provider: Provider) -> Option<PathBuf> {
         if self.explicit.is_some() {
             return self.explicit.clone();
         }
-        self.folders(provider).iter().find_map(|folder| library_in(folder))
+        self.bases.iter().find_map(|base| {
+            let packaged = || library_in(&base.join(PACKAGE), package_version(base, provider).as_deref());
+            folders(base, provider).iter().find_map(|folder| library_in(folder, None)).or_else(packaged)
+        })
     }
 
     /// Every folder that [`find`](Self::find) looks at, in order.
     pub fn folders(&self, provider: Provider) -> Vec<PathBuf> {
-        let kinds: &[&str] = match provider {
-            Provider::Cpu => &["ort", "gpu"],
-            Provider::OpenVino => &["openvino"],
-            Provider::Cuda | Provider::TensorRt => &["gpu"],
-        };
-        let runtime = |base: &PathBuf| kinds.iter().map(|kind| base.join(".runtime").join(kind)).collect::<Vec<_>>();
-        let mut folders: Vec<PathBuf> = self.bases.iter().flat_map(runtime).collect();
-        folders.extend(self.bases.iter().cloned());
-        folders.extend(self.site_packages.iter().map(|site| site.join("onnxruntime/capi")));
-        folders
+        let of = |base: &PathBuf| folders(base, provider).into_iter().chain([base.join(PACKAGE)]);
+        self.bases.iter().flat_map(of).collect()
     }
 }
 
-/// The versioned library in `folder`, the newest name if there are several.
-fn library_in(folder: &Path) -> Option<PathBuf> {
+/// Where the Python packages of ONNX Runtime, all of them, put their libraries.
+const PACKAGE: &str = "onnxruntime/capi";
+
+/// Folders of `base` with libraries alone.
+fn folders(base: &Path, provider: Provider) -> Vec<PathBuf> {
+    let kinds: &[&str] = match provider {
+        Provider::Cpu => &["ort", "gpu"],
+        Provider::OpenVino => &["openvino"],
+        Provider::Cuda | Provider::TensorRt => &["gpu"],
+    };
+    kinds.iter().map(|kind| base.join(".runtime").join(kind)).chain([base.to_owned()]).collect()
+}
+
+/// The version of the Python package with this provider in the `site-packages` folder `base`. The packages lie in one another's
+/// folder, so that the library of each is known by its version alone.
+fn package_version(base: &Path, provider: Provider) -> Option<String> {
+    let package = match provider {
+        Provider::Cpu => return None,
+        Provider::OpenVino => "onnxruntime_openvino-",
+        Provider::Cuda | Provider::TensorRt => "onnxruntime_gpu-",
+    };
+    let names = std::fs::read_dir(base).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let version = |name: String| Some(name.strip_prefix(package)?.strip_suffix(".dist-info")?.to_owned());
+    names.filter_map(version).max()
+}
+
+/// The versioned library in `folder`, the newest name if there are several and no version is asked for.
+fn library_in(folder: &Path, version: Option<&str>) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
     let is_library = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so")) && path.is_file()
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let fits = |version| name.ends_with(&format!(".so.{version}"));
+        name.starts_with("libonnxruntime.so") && version.is_none_or(fits) && path.is_file()
     };
     entries.map(|entry| entry.path()).filter(is_library).max()
 }
@@ -81,7 +102,7 @@ impl Runtime {
         })?;
         let minor = Self::probe(&library).map_err(&fail)?;
         if matches!(provider, Provider::Cuda | Provider::TensorRt) {
-            preload_cuda(&search.site_packages);
+            preload_cuda(&search.bases);
         }
         let shown = library.display();
         let builder = ort::init_from(&library).map_err(|e| fail(format!("{shown}: {e}")))?;
@@ -117,11 +138,10 @@ const CUDA_LIBRARIES: &[&str] = &[
     "cudnn/lib/libcudnn.so.9",
 ];
 
-/// Loads CUDA's libraries from the active Python environment, where PyTorch brings them along. What is not there is left to
-/// the loader's own search; the provider says what it misses in the end.
-fn preload_cuda(site_packages: &[PathBuf]) {
-    let paths =
-        site_packages.iter().flat_map(|site| CUDA_LIBRARIES.iter().map(move |name| site.join("nvidia").join(name)));
+/// Loads CUDA's libraries from the Python environment, where PyTorch brings them along. What is not there is left to the
+/// loader's own search; the provider says what it misses in the end.
+fn preload_cuda(bases: &[PathBuf]) {
+    let paths = bases.iter().flat_map(|site| CUDA_LIBRARIES.iter().map(move |name| site.join("nvidia").join(name)));
     for path in paths.filter(|path| path.exists()) {
         match ort::util::preload_dylib(&path) {
             Ok(()) => log::info!("preloaded {}", path.display()),
@@ -131,10 +151,40 @@ fn preload_cuda(site_packages: &[PathBuf]) {
 }
 
 /// The command that installs what `provider` needs.
-fn remedy(provider: Provider) -> &'static str {
+pub fn remedy(provider: Provider) -> &'static str {
     match provider {
-        Provider::Cpu => "run `make setup`, or name the library with --ort-lib or ORT_DYLIB_PATH",
-        Provider::OpenVino => "run `make setup-openvino`, or name the library with --ort-lib",
-        Provider::Cuda | Provider::TensorRt => "run `make setup-gpu`, or name the library with --ort-lib",
+        Provider::Cpu => {
+            "run `pip install 'onnxruntime>=1.24,<1.32'` (in a checkout `make setup`), or name the library with --ort-lib or \
+             ORT_DYLIB_PATH"
+        }
+        Provider::OpenVino => {
+            "run `pip install 'onnxruntime-openvino>=1.24,<1.32'` (in a checkout `make setup-openvino`), or name the library \
+             with --ort-lib"
+        }
+        Provider::Cuda | Provider::TensorRt => {
+            "run `pip install 'onnxruntime-gpu>=1.24,<1.32'` (in a checkout `make setup-gpu`), or name the library with --ort-lib"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn of_packages_in_one_folder_each_provider_finds_its_own_library() {
+        let site = tempfile::tempdir().unwrap();
+        let capi = site.path().join(PACKAGE);
+        fs::create_dir_all(&capi).unwrap();
+        fs::create_dir(site.path().join("onnxruntime_openvino-1.24.1.dist-info")).unwrap();
+        for version in ["1.24.1", "1.31.1"] {
+            fs::write(capi.join(format!("libonnxruntime.so.{version}")), "").unwrap();
+        }
+        let search = LibrarySearch { explicit: None, bases: vec!["/nowhere".into(), site.path().to_owned()] };
+        let found = |provider| search.find(provider).map(|path| path.strip_prefix(&capi).unwrap().to_owned());
+        assert_eq!(found(Provider::Cpu), Some("libonnxruntime.so.1.31.1".into()));
+        assert_eq!(found(Provider::OpenVino), Some("libonnxruntime.so.1.24.1".into()));
     }
 }

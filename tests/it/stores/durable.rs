@@ -348,22 +348,33 @@ fn cases_of_scores(shop: &Workshop) -> Vec<Case> {
     ]
 }
 
-/// Commands that run a model or decode a video.
-fn slow_cases(shop: &Workshop) -> Vec<Case> {
+/// Commands that run a model, or write one.
+fn cases_of_models(shop: &Workshop) -> Vec<Case> {
     use Promise::{Files, Units};
     shop.recipe("rows", support::DENSE, "hdf5", "f32");
-    fs::create_dir(shop.path("videos")).unwrap();
-    shop.encode("videos/v.mp4", "64x48", 30, support::H264);
+    one_video(shop);
     shop.manifest(&["videos/v.mp4"]);
     let export = |seed: u32| format!("export --random egovlp --tiny --seed {seed} --out @/models");
-    let fast = "--preset ultrafast --threads 1";
     vec![
         case("extract", Units, "extract -m all.csv -p rows.toml -o @"),
-        case("resize", Units, format!("resize --videos videos -o @ {fast}")),
-        case("chunk", Units, format!("chunk --videos videos -o @ --length 1 {fast}")),
         case("export", Files, export(1)),
         case("export --force", Files, export(1)).over(export(2)),
     ]
+}
+
+/// Commands that encode videos.
+fn cases_of_videos(shop: &Workshop) -> Vec<Case> {
+    one_video(shop);
+    let fast = "--preset ultrafast --threads 1";
+    vec![
+        case("resize", Promise::Units, format!("resize --videos videos -o @ {fast}")),
+        case("chunk", Promise::Units, format!("chunk --videos videos -o @ --length 1 {fast}")),
+    ]
+}
+
+fn one_video(shop: &Workshop) {
+    fs::create_dir(shop.path("videos")).unwrap();
+    shop.encode("videos/v.mp4", "64x48", 30, support::H264);
 }
 
 #[test]
@@ -420,7 +431,13 @@ fn every_fault_of_commands_about_scores_leaves_all_or_nothing() {
 }
 
 #[test]
-#[ignore = "long: the same for commands that take a second each"]
-fn every_fault_of_slow_commands_leaves_all_or_nothing() {
-    try_every(slow_cases, 400);
+#[ignore = "long: the same for commands that run a model or write one, a second each"]
+fn every_fault_of_commands_about_models_leaves_all_or_nothing() {
+    try_every(cases_of_models, 400);
+}
+
+#[test]
+#[ignore = "long: the same for commands that encode videos"]
+fn every_fault_of_commands_about_videos_leaves_all_or_nothing() {
+    try_every(cases_of_videos, 300);
 }

@@ -4,5 +4,6 @@ mod convert;
 mod durable;
 mod hostile;
 mod import;
+mod package;
 mod readers;
 mod schema2;

@@ -3,7 +3,7 @@
 use crate::support::{DENSE, EGOVLP, Workshop, checkout, json, python, row_bits};
 
 /// One video with a clip, in both formats and both precisions.
-fn shop() -> Workshop {
+pub fn shop() -> Workshop {
     let shop = Workshop::new();
     let mut flags = String::new();
     for (name, grid, format, dtype) in [
@@ -28,7 +28,7 @@ fn shop() -> Workshop {
 }
 
 /// Rows as the library reads them, in the form that the Python programs print.
-fn rows(shop: &Workshop, set: &str, clip: &str) -> serde_json::Value {
+pub fn rows(shop: &Workshop, set: &str, clip: &str) -> serde_json::Value {
     let unit = shop.unit(&format!("out/{set}"), clip);
     let hex = |row: Vec<u32>| row.iter().map(|bits| format!("{bits:08x}")).collect::<String>();
     let features = row_bits(&unit).into_iter().zip(&unit.meta);
@@ -46,7 +46,7 @@ fn rows(shop: &Workshop, set: &str, clip: &str) -> serde_json::Value {
 }
 
 /// What both Python programs begin with: rows to text, bit for bit.
-const PRELUDE: &str = r#"
+pub const PRELUDE: &str = r#"
 import json, sys
 import numpy as np
 def shown(features, columns):
