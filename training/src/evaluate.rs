@@ -1,4 +1,4 @@
-//! Predictions of a learner over samples: the loop of validations and of submissions.
+//! Predictions of a model over samples: the loop of validations and of submissions.
 //!
 //! Not for changing weights. Invariant: every sample that was asked for is predicted once, in the order asked for.
 
@@ -8,30 +8,31 @@ use tch::no_grad;
 
 use crate::error::TrainError;
 use crate::experiment::Train;
-use crate::learner::Learner;
+use crate::learner::{Batch, Dataset, Model, Predictions, Task};
 use crate::loader;
+use crate::loss_sums::{LossSums, values};
 use crate::precision;
 use crate::trainer::context::{Event, Surroundings};
 
-/// Numbers of the samples of each batch.
-pub(crate) fn batches(samples: &[usize], size: usize, drop_last: bool) -> Vec<Vec<usize>> {
-    let whole = |batch: &&[usize]| !drop_last || batch.len() == size;
-    samples.chunks(size).filter(whole).map(<[usize]>::to_vec).collect()
+/// The samples of each batch.
+pub(crate) fn batches<S: Clone>(samples: &[S], size: usize, drop_last: bool) -> Vec<Vec<S>> {
+    let whole = |batch: &&[S]| !drop_last || batch.len() == size;
+    samples.chunks(size).filter(whole).map(<[S]>::to_vec).collect()
 }
 
-/// Predictions for `samples`, in their order; `see` is shown each output. Ranks take turns with the batches, and all of them
-/// get all predictions.
+/// Predictions for `samples`, in their order; the losses of this rank's batches are added to `losses`. Ranks take turns with the
+/// batches, and all of them get all predictions.
 ///
 /// # Errors
 /// Features that cannot be read, another rank that has gone.
-pub fn predict<L: Learner>(
-    learner: &L,
-    data: &L::Data,
-    samples: &[usize],
+pub fn predict<M: Model>(
+    model: &M,
+    data: &Dataset<M>,
+    samples: &[<M::Task as Task>::Sample],
     train: &Train,
     surroundings: &Surroundings,
-    mut see: impl FnMut(&L, &L::Output, &L::Batch) -> Result<(), TrainError>,
-) -> Result<Vec<(usize, L::Prediction)>, TrainError> {
+    mut losses: Option<&mut LossSums>,
+) -> Result<Predictions<M::Task>, TrainError> {
     let place = surroundings.world.place();
     let batches: Vec<_> = batches(samples, train.validation_batch.unwrap_or(train.batch), false)
         .into_iter()
@@ -41,14 +42,16 @@ pub fn predict<L: Learner>(
     let mut predictions = Vec::with_capacity(samples.len());
     let total = batches.iter().map(Vec::len).sum::<usize>() as u64;
     let mut done = 0;
-    let make = |number: usize| L::batch(data, &batches[number], None);
+    let make = |number: usize| M::eval_batch(&data.task, &data.settings, &batches[number]);
     loader::each(batches.len(), surroundings.threads, make, |number, batch| {
-        let batch = L::to_device(batch, surroundings.device);
+        let batch = batch.to_device(surroundings.device);
         no_grad(|| {
             precision::within(train.precision, surroundings.device, || {
-                let output = learner.forward(&batch, false)?;
-                see(learner, &output, &batch)?;
-                predictions.extend(learner.predictions(&output, &batch));
+                let predicted = model.predict(&batch, losses.is_some())?;
+                if let Some((sums, losses)) = losses.as_mut().zip(predicted.losses) {
+                    sums.add(&values(&losses));
+                }
+                predictions.extend(predicted.predictions);
                 Ok(())
             })
         })?;
@@ -57,6 +60,6 @@ pub fn predict<L: Learner>(
         Ok(())
     })?;
     let of_ranks = surroundings.world.all_gather_object(predictions)?;
-    let mut by_sample: HashMap<usize, L::Prediction> = of_ranks.into_iter().flatten().collect();
+    let mut by_sample: HashMap<_, _> = of_ranks.into_iter().flatten().collect();
     Ok(samples.iter().filter_map(|&sample| Some((sample, by_sample.remove(&sample)?))).collect())
 }

@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Tensors};
 use crate::error::TrainError;
 use crate::evaluate;
 use crate::experiment::Experiment;
-use crate::learner::{self, Learner};
+use crate::learner::{self, Dataset, Model, Predictions, Task};
 use crate::sources::Sources;
 use crate::submission::{self, Submission};
 use crate::sweep::EXPERIMENT_FILE;
@@ -114,56 +114,56 @@ pub fn kept_classes(weights: &Path) -> Option<PathBuf> {
     folders[..=top].iter().map(|folder| folder.join(CLASSES_FILE)).find(|path| path.is_file())
 }
 
-/// Predicts with learner `L`.
+/// Predicts with model `M`.
 ///
 /// # Errors
 /// Weights of another head, stores of other features, annotations that cannot be read.
-pub fn run<L: Learner>(request: &Request) -> Result<Prediction, TrainError> {
+pub fn run<M: Model>(request: &Request) -> Result<Prediction, TrainError> {
     let Request { experiment, weights, sources, .. } = *request;
-    let why = |why| TrainError::Experiment { path: PathBuf::from("the experiment"), why };
-    let settings: L::Settings = experiment.settings().map_err(why)?;
+    let path = Path::new("the experiment");
+    let why = |why| TrainError::Experiment { path: path.to_owned(), why };
     // Settings that no network has are found before anything is read.
-    learner::network::<L>(experiment, 0, Device::Cpu).map_err(why)?;
-    let data = L::open(&settings, experiment.compat, sources)?;
+    learner::network::<M>(experiment, 0, Device::Cpu).map_err(why)?;
+    let data = Dataset::<M>::open(path, experiment, sources)?;
     let mut predictions = Vec::new();
     for one in weights {
-        predictions.extend(with_weights::<L>(request, &data, one)?);
+        predictions.extend(with_weights(request, &data, one)?);
     }
     Ok(Prediction {
-        submission: L::submission(&data, &predictions)?,
+        submission: data.task.submission(&predictions)?,
         samples: predictions.len(),
-        evaluator: L::EVALUATOR,
+        evaluator: M::Task::EVALUATOR,
         compat: experiment.compat,
-        truths: L::truths(sources),
-        is_partial: sources.allow_missing || predictions.len() < L::samples(&data).len(),
+        truths: M::Task::truths(sources),
+        is_partial: sources.allow_missing || predictions.len() < data.task.samples().len(),
     })
 }
 
-fn with_weights<L: Learner>(
+fn with_weights<M: Model>(
     request: &Request,
-    data: &L::Data,
+    data: &Dataset<M>,
     weights: &Weights,
-) -> Result<Vec<(usize, L::Prediction)>, TrainError> {
+) -> Result<Predictions<M::Task>, TrainError> {
     let Request { experiment, surroundings, .. } = *request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
-    let (variables, head) = learner::network::<L>(experiment, 0, surroundings.device).map_err(why)?;
-    load::<L>(&weights.path, &learner::weights(&variables))?;
+    let (variables, model) = learner::network::<M>(experiment, 0, surroundings.device).map_err(why)?;
+    load::<M>(&weights.path, &learner::weights(&variables))?;
     let samples = if weights.fold.is_empty() {
-        L::samples(data)
+        data.task.samples()
     } else {
         let absent = || why(format!("the annotations have no fold {:?}", weights.fold));
-        L::folds(data).into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
+        data.task.folds().into_iter().find(|fold| fold.name == weights.fold).ok_or_else(absent)?.validation
     };
-    evaluate::predict(&head, data, &samples, &experiment.train, surroundings, |_, _, _| Ok(()))
+    evaluate::predict(&model, data, &samples, &experiment.train, surroundings, None)
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.
-fn load<L: Learner>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+fn load<M: Model>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
     match checkpoint::open(path) {
         Ok(saved) if saved.experiment.train.ema.is_some() => {
             let means = checkpoint::prefixed("ema", into.iter().map(|(name, t)| (name.clone(), t.shallow_clone())));
             saved.restore(path, &means)
         }
-        _ => L::load(path, into),
+        _ => M::load(path, into),
     }
 }

@@ -1,6 +1,7 @@
 //! The registry of learners: one line for each in [`LEARNERS`], by which the command line finds them.
 //!
-//! The top of the house: nothing but the command line uses it. To add a learner, write its `impl Learner` and add a line here.
+//! Nothing but the command line uses it. To add a learner, write its `impl Model`, and an `impl Task` if there is none for its
+//! task yet, and add a line here.
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::finetuning::retrieval::Retrieval;
 use crate::finetuning::retrieval::charades::Charades;
 use crate::finetuning::retrieval::epic::Epic;
 use crate::heads;
-use crate::learner::{Learner, network};
+use crate::learner::{Model, Task, network};
 use crate::predict::{self, Prediction};
 use crate::pretraining::Pretraining;
 use crate::sweep::{self, Finished, Request};
@@ -34,13 +35,13 @@ pub const LEARNERS: &[Entry] = &[
     Entry::of::<Retrieval<EgoVlpV2, Charades>>(),
     Entry::of::<Answers<EgoVlpV2Answers>>(),
     Entry::of::<Answers<Ppsa>>(),
-    Entry::of::<heads::vslnet::head::NlqHead>(),
-    Entry::of::<heads::vsgn::head::MqHead>(),
-    Entry::of::<heads::actionformer::head::MqHead>(),
+    Entry::of::<heads::vslnet::head::VslnetHead>(),
+    Entry::of::<heads::vsgn::head::VsgnHead>(),
+    Entry::of::<heads::actionformer::head::ActionFormerHead>(),
     Entry::of::<heads::qfvs::head::QfvsHead>(),
 ];
 
-/// A learner, as the command line knows it.
+/// A learner, which is a model and its task, as the command line knows it.
 #[derive(Clone, Copy)]
 pub struct Entry {
     /// Its name in experiment files.
@@ -60,16 +61,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry of a learner.
-    pub const fn of<L: Learner>() -> Self {
+    /// The entry of a model and its task.
+    pub const fn of<M: Model>() -> Self {
         Self {
-            name: L::NAME,
-            task: L::TASK,
-            about: L::ABOUT,
-            train: sweep::run::<L>,
-            predict: predict::run::<L>,
-            cache_clips: clip_cache::run::<L>,
-            check: |experiment| network::<L>(experiment, 0, Device::Cpu).map(|_| ()),
+            name: M::NAME,
+            task: M::Task::NAME,
+            about: M::ABOUT,
+            train: sweep::run::<M>,
+            predict: predict::run::<M>,
+            cache_clips: clip_cache::run::<M>,
+            check: |experiment| network::<M>(experiment, 0, Device::Cpu).map(|_| ()),
         }
     }
 

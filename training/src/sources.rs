@@ -59,15 +59,15 @@ pub enum Split {
     Whole,
 }
 
-/// Samples to learn from and samples to validate on.
+/// Samples to learn from and samples to validate on, which are counted apart where a task reads them from files of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fold {
+pub struct Fold<S = usize> {
     /// Its name; empty where there is only one.
     pub name: String,
     /// Numbers of the samples to learn from.
     pub train: Vec<usize>,
-    /// Numbers of the samples to validate on.
-    pub validation: Vec<usize>,
+    /// The samples to validate on.
+    pub validation: Vec<S>,
 }
 
 /// What a store must hold: a `[features]` or `[tokens]` table. Keys that are left out are not compared.

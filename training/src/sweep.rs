@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::curves;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
-use crate::learner::Learner;
+use crate::learner::{Dataset, Model, Task};
 use crate::metrics_log::METRICS_FILE;
 use crate::scores::LOSS;
 use crate::sources::{Fold, Sources};
@@ -92,35 +92,35 @@ impl Spread {
     }
 }
 
-/// Trains all runs of an experiment with learner `L`.
+/// Trains all runs of an experiment with model `M`.
 ///
 /// # Errors
 /// The first run's that fails; runs before it are finished and their checkpoints stay.
-pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
+pub fn run<M: Model>(request: &Request) -> Result<Finished, TrainError> {
     let Request { experiment, folder, .. } = request;
-    let why = |why| TrainError::Experiment { path: folder.join(EXPERIMENT_FILE), why };
+    let path = folder.join(EXPERIMENT_FILE);
+    let why = |why| TrainError::Experiment { path: path.clone(), why };
     let members = experiment.members().map_err(why)?;
     let world = request.surroundings.world;
     world.on_rank0(|| expect_room(request))?;
     let (mut runs, mut opened) = (Vec::new(), None);
     for (number, member) in members.iter().enumerate() {
-        let settings: L::Settings = member.experiment.settings().map_err(why)?;
-        // Samples depend on the learner's own tables only: runs that share these share the samples.
-        let key = toml::to_string(&member.experiment.own).unwrap_or_default();
+        // Samples depend on the model's own tables and on the switch only: runs that share these share the samples.
+        let key = (member.experiment.compat, member.experiment.own.clone());
         if opened.as_ref().is_none_or(|(known, _)| *known != key) {
-            let data = L::open(&settings, member.experiment.compat, request.sources)?;
-            L::expect_truths(&data)?;
-            expect_score::<L>(&member.experiment, &data).map_err(why)?;
-            world.on_rank0(|| keep::<L>(request, &data))?;
+            let data = Dataset::<M>::open(&path, &member.experiment, request.sources)?;
+            data.task.expect_truths()?;
+            expect_score(&member.experiment, &data.task).map_err(why)?;
+            world.on_rank0(|| keep(request, &data.task))?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
-        let folds = L::folds(data);
+        let folds = data.task.folds();
         for (place, fold) in folds.iter().enumerate() {
-            let folder = run_folder(request.folder, member, fold);
+            let folder = run_folder(request.folder, member, &fold.name);
             (request.begin)(&folder, number * folds.len() + place + 1, members.len() * folds.len());
-            let outcome = one::<L>(request, member, data, fold, &folder)?;
-            runs.push(done(member, fold, folder, outcome));
+            let outcome = one(request, member, data, fold, &folder)?;
+            runs.push(done(member, &fold.name, folder, outcome));
         }
     }
     let finished = Finished { select: experiment.train.monitor.clone(), runs };
@@ -133,9 +133,9 @@ pub fn run<L: Learner>(request: &Request) -> Result<Finished, TrainError> {
     Ok(finished)
 }
 
-/// The score that picks checkpoints must be one that the learner has, which no predictions at all have by name as well.
-fn expect_score<L: Learner>(experiment: &Experiment, data: &L::Data) -> Result<(), String> {
-    let scores = L::score(data, &[]).map_err(|error| error.to_string())?;
+/// The score that picks checkpoints must be one that the task has, which no predictions at all have by name as well.
+fn expect_score<T: Task>(experiment: &Experiment, task: &T) -> Result<(), String> {
+    let scores = task.score(&[]).map_err(|error| error.to_string())?;
     let known: Vec<&str> = [LOSS].into_iter().chain(scores.iter().map(|(name, _)| name.as_str())).collect();
     let select = experiment.train.monitor.as_str();
     if known.contains(&select) {
@@ -144,15 +144,15 @@ fn expect_score<L: Learner>(experiment: &Experiment, data: &L::Data) -> Result<(
     Err(format!("train.monitor is {select:?}, expected one of {}", known.join(", ")))
 }
 
-fn one<L: Learner>(
+fn one<M: Model>(
     request: &Request,
     member: &Member,
-    data: &L::Data,
-    fold: &Fold,
+    data: &Dataset<M>,
+    fold: &Fold<<M::Task as Task>::Sample>,
     folder: &Path,
 ) -> Result<Outcome, TrainError> {
     let Request { surroundings, resume, init, .. } = *request;
-    let outcome = Run::<L>::open(surroundings, member, data, fold, folder, resume, init)?.train()?;
+    let outcome = Run::open(surroundings, member, data, fold, folder, resume, init)?.train()?;
     surroundings.world.on_rank0(|| draw(&[folder], &member.experiment.train.monitor, folder))?;
     Ok(outcome)
 }
@@ -164,15 +164,15 @@ fn draw(runs: &[&Path], select: &str, folder: &Path) -> Result<(), TrainError> {
     Ok(curves::draw(&runs, select, &folder.join(CURVES_FILE))?)
 }
 
-fn done(member: &Member, fold: &Fold, folder: PathBuf, outcome: Outcome) -> Done {
+fn done(member: &Member, fold: &str, folder: PathBuf, outcome: Outcome) -> Done {
     let lines = member.point.iter().map(|(key, value)| format!("{key} = {value}"));
     let point = lines.collect::<Vec<_>>().join(", ");
-    Done { folder, point, seed: member.seed, fold: fold.name.clone(), outcome }
+    Done { folder, point, seed: member.seed, fold: fold.to_owned(), outcome }
 }
 
-fn run_folder(folder: &Path, member: &Member, fold: &Fold) -> PathBuf {
+fn run_folder(folder: &Path, member: &Member, fold: &str) -> PathBuf {
     let folder = folder.join(&member.folder);
-    if fold.name.is_empty() { folder } else { folder.join(format!("fold-{}", fold.name)) }
+    if fold.is_empty() { folder } else { folder.join(format!("fold-{fold}")) }
 }
 
 /// Refuses a folder that holds a run, unless that is gone on with.
@@ -184,11 +184,11 @@ fn expect_room(request: &Request) -> Result<(), TrainError> {
 }
 
 /// Keeps the experiment, and what predictions need, beside the runs.
-fn keep<L: Learner>(request: &Request, data: &L::Data) -> Result<(), TrainError> {
+fn keep<T: Task>(request: &Request, task: &T) -> Result<(), TrainError> {
     let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
     durable::write_bytes(&path, request.experiment.to_toml().as_bytes()).map_err(TrainError::io("write", &path))?;
-    L::keep(data, request.folder)
+    task.keep(request.folder)
 }
 
 /// Scores by name: best validation's of a run, or its last one's.

@@ -20,6 +20,14 @@ pub struct Padded {
     pub mask: Tensor,
 }
 
+impl Padded {
+    /// The same on a device.
+    #[must_use]
+    pub fn to_device(self, device: Device) -> Self {
+        Self { values: self.values.to_device(device), mask: self.mask.to_device(device) }
+    }
+}
+
 /// Pads `samples`, each `[rows, dim]`, to the longest of them. `is_there` says which rows of
 /// a sample count.
 pub fn padded(samples: &[ArrayView2<f32>], dim: usize, is_there: impl Fn(usize, usize) -> bool) -> Padded {

@@ -16,7 +16,7 @@ use egofx_train::corpora::listed::Clip;
 use egofx_train::corpora::listed::ClipRef;
 use egofx_train::corpora::words::Words;
 use egofx_train::experiment::Experiment;
-use egofx_train::learner::{self, Learner};
+use egofx_train::learner::{self, Model};
 use egofx_train::pretraining::{Pretraining, Settings};
 use egofx_train::sources::Sources;
 

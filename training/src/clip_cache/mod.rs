@@ -10,7 +10,7 @@ use egofx::shard::Shard;
 
 use crate::error::TrainError;
 use crate::experiment::Experiment;
-use crate::learner::Learner;
+use crate::learner::{Dataset, Model, Task};
 use crate::sources::Sources;
 
 use writer::{Plan, Written};
@@ -33,17 +33,17 @@ pub struct Request<'r> {
     pub done: &'r dyn Fn(usize, usize),
 }
 
-/// Decodes and keeps the clips of learner `L`.
+/// Decodes and keeps the clips that model `M` learns from.
 ///
 /// # Errors
 /// Annotations that cannot be read, a learner without clips, a folder that cannot be written.
-pub fn run<L: Learner>(request: &Request) -> Result<Written, TrainError> {
+pub fn run<M: Model>(request: &Request) -> Result<Written, TrainError> {
     let Request { experiment, sources, folder, frames_per_segment, per_file, shard, done } = *request;
-    let why = |why| TrainError::Experiment { path: "the experiment".into(), why };
-    let settings: L::Settings = experiment.settings().map_err(why)?;
-    let data = L::open(&settings, experiment.compat, sources)?;
-    let no_clips = || why(format!("{} has no clips that could be decoded beforehand", L::NAME));
-    let (clips, choice, list) = L::clips(&data).ok_or_else(no_clips)?;
+    let path = Path::new("the experiment");
+    let Dataset { task, .. } = Dataset::<M>::open(path, experiment, sources)?;
+    let why = format!("{} has no clips that could be decoded beforehand", M::NAME);
+    let no_clips = || TrainError::Experiment { path: path.to_owned(), why };
+    let (clips, choice, list) = task.clips().ok_or_else(no_clips)?;
     let frames = clips.frames().saturating_mul(frames_per_segment.max(1));
     writer::write(&Plan { folder, frames, per_file, shard }, clips, choice, &list, done)
 }

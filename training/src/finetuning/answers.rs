@@ -3,7 +3,6 @@
 //! Source: Pramanick et al. (2023) for EgoVLPv2; Zhang et al., "Multi-Factor Adaptive Vision Selection for Egocentric Video
 //! Question Answering" (ICML 2024), whose repository was first published as PPSA.
 
-use std::marker::PhantomData;
 use std::path::Path;
 
 use egofx::benchmark::egotaskqa;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, Tensor, nn};
 
-use super::splits::{Row, Splits, stacked};
+use super::splits::{Row, Splits};
 use crate::backbones::load::{EGOVLPV2, load};
 use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Config, Ppsa};
 use crate::checkpoint::Tensors;
@@ -24,12 +23,11 @@ use crate::corpora::frames::{ClipSettings, Clips};
 use crate::corpora::listed::ClipRef;
 use crate::corpora::words::Words;
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted, Task};
 use crate::loss_sums::Losses;
 use crate::losses::classification;
 use crate::optimizer::{LrMult, ParamGroup};
-use crate::rng::Generator;
-use crate::rng::{self, Purpose};
+use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
 
@@ -52,7 +50,7 @@ pub trait Answering: Sized + 'static {
     /// Puts the weights of a backbone into the network.
     ///
     /// # Errors
-    /// As for [`Learner::start`].
+    /// As for [`Model::start`].
     fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError>;
 }
 
@@ -105,24 +103,51 @@ pub struct Settings {
 }
 
 /// The questions of a run.
-pub struct Data {
+pub struct EgoTaskQa {
     splits: Splits,
     words: Words,
     compat: Compat,
 }
 
-/// Questions that are computed together.
-pub struct Batch {
-    samples: Vec<usize>,
-    inputs: Option<[Tensor; 3]>,
+/// What is opened.
+pub struct TaskSettings {
+    clips: ClipSettings,
+    image_size: i64,
+    answers: i64,
+}
+
+/// Clips with their questions.
+pub struct Questions {
+    /// `[B, F, 3, S, S]`.
+    frames: Tensor,
+    /// Ids and mask, `[B, L]`.
+    words: [Tensor; 2],
+    /// `[B]`.
     labels: Tensor,
 }
 
-/// A network that learns to answer.
-pub struct Answers<N> {
-    network: N,
-    kind: PhantomData<N>,
+/// Questions that are not learnt from.
+pub struct EvalQuestions {
+    /// Those whose clips could be read.
+    samples: Vec<usize>,
+    questions: Option<Questions>,
 }
+
+impl Batch for Questions {
+    fn to_device(self, device: Device) -> Self {
+        let to = |tensor: Tensor| tensor.to_device(device);
+        Self { frames: to(self.frames), words: self.words.map(to), labels: to(self.labels) }
+    }
+}
+
+impl Batch for EvalQuestions {
+    fn to_device(self, device: Device) -> Self {
+        Self { questions: self.questions.map(|questions| questions.to_device(device)), ..self }
+    }
+}
+
+/// A network that learns to answer.
+pub struct Answers<N>(N);
 
 /// Its answer's class; 0 in a file without answers, which is predicted for and neither learnt from nor scored.
 fn class(row: Row) -> usize {
@@ -135,125 +160,68 @@ fn question_id(row: Row<'_>) -> &str {
     own.unwrap_or(row.id())
 }
 
-impl<N: Answering> Learner for Answers<N> {
-    const NAME: &'static str = N::NAME;
-    const TASK: &'static str = "egotaskqa";
-    const ABOUT: &'static str = N::ABOUT;
+impl EgoTaskQa {
+    /// A clip; the picture is never cropped at random.
+    fn show(&self, row: Row, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
+        self.splits.clips.clip(row.wanted(), Choice::Whole, draw)
+    }
 
-    type Settings = Settings;
-    type Data = Data;
-    type Batch = Batch;
-    type Output = Option<Tensor>;
+    fn questions<'s>(&self, found: impl Iterator<Item = (Row<'s>, Tensor)>) -> Result<Questions, TrainError> {
+        let (rows, frames): (Vec<Row>, Vec<Tensor>) = found.unzip();
+        let texts: Vec<&str> = rows.iter().map(|row| row.text()).collect();
+        let labels: Vec<i64> = rows.iter().map(|&row| class(row) as i64).collect();
+        let (ids, mask) = self.words.encode("egotaskqa", &texts)?;
+        Ok(Questions { frames: Tensor::stack(&frames, 0), words: [ids, mask], labels: Tensor::from_slice(&labels) })
+    }
+}
+
+impl Task for EgoTaskQa {
+    const NAME: &'static str = "egotaskqa";
+
+    type Settings = TaskSettings;
+    type Sample = usize;
+    /// The class of the answer.
     type Prediction = usize;
 
-    fn open(settings: &Settings, compat: Compat, sources: &Sources) -> Result<Data, TrainError> {
-        let clips = (&settings.clips, settings.backbone.video.image_size as i64);
+    fn open(settings: &TaskSettings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let clips = (&settings.clips, settings.image_size);
         let about = "questions: formatted_train_qas_encode.json and _val_ or _test_, as published";
         let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), compat)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;
-        let fold = splits.fold();
-        let answers: Vec<egotaskqa::Answer> = splits.records()?;
-        if let Some(&sample) = fold.train.iter().find(|&&sample| answers[sample].class.is_none()) {
-            let why = format!("question {:?} has no answer_encode to learn", splits.row(sample).id());
-            return Err(TrainError::Batch { head: N::NAME, why });
+        let refused = |why| Err(TrainError::Batch { head: Self::NAME, why });
+        let [train, eval]: [Vec<egotaskqa::Answer>; 2] = splits.records()?;
+        if let Some((row, _)) = splits.train_rows().zip(&train).find(|(_, answer)| answer.class.is_none()) {
+            return refused(format!("question {:?} has no answer_encode to learn", row.id()));
         }
-        let highest = answers.iter().filter_map(|answer| answer.class).max();
+        let highest = train.iter().chain(&eval).filter_map(|answer| answer.class).max();
         match highest.filter(|&class| class as i64 >= settings.answers) {
-            None => Ok(Data { splits, words, compat }),
-            Some(class) => Err(TrainError::Batch {
-                head: N::NAME,
-                why: format!("an answer_encode is {class}, expected less than answers = {}", settings.answers),
-            }),
+            None => Ok(Self { splits, words, compat }),
+            Some(class) => {
+                refused(format!("an answer_encode is {class}, expected less than answers = {}", settings.answers))
+            }
         }
     }
 
-    fn remarks(data: &Data) -> Vec<String> {
-        data.splits.remarks()
+    fn remarks(&self) -> Vec<String> {
+        self.splits.remarks()
     }
 
-    fn folds(data: &Data) -> Vec<Fold> {
-        vec![data.splits.fold()]
+    fn folds(&self) -> Vec<Fold> {
+        vec![self.splits.fold()]
     }
 
-    fn samples(data: &Data) -> Vec<usize> {
-        data.splits.fold().validation
+    fn samples(&self) -> Vec<usize> {
+        self.splits.samples()
     }
 
-    fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, String> {
-        let network = N::build(path, settings, compat).map_err(|error| error.to_string())?;
-        Ok(Self { network, kind: PhantomData })
+    fn clips(&self) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
+        Some((&self.splits.clips, Choice::Whole, self.splits.wanted()))
     }
 
-    fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError> {
-        <N as Answering>::start(path, compat, into)
-    }
-
-    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
-        load(path, &EGOVLPV2, &[], into).map(|_| ())
-    }
-
-    fn clips(data: &Data) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
-        let fold = data.splits.fold();
-        let all = fold.train.iter().chain(&fold.validation).map(|&sample| data.splits.row(sample).wanted());
-        Some((&data.splits.clips, Choice::Whole, all.collect()))
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
-    }
-
-    /// As released frames are drawn at random where nothing is learnt as well, which makes scores vary; `fixed` takes the
-    /// middles there. The picture is never cropped at random.
-    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let read = |row: Row, draw: Option<&mut Generator>| -> Result<Tensor, ClipError> {
-            let show = |draw| data.splits.clips.clip(row.wanted(), Choice::Whole, draw);
-            match (draw, data.compat) {
-                (Some(draw), _) => show(Some(draw)),
-                (None, Compat::Fixed) => show(None),
-                (None, Compat::AsReleased) => {
-                    let mut own = rng::generator(row.number() as u64, Purpose::Sample { number: 0 });
-                    show(Some(&mut own))
-                }
-            }
-        };
-        let found = data.splits.each(samples, draw, read)?;
-        let rows: Vec<Row> = found.iter().map(|(sample, _)| data.splits.row(*sample)).collect();
-        let questions: Vec<&str> = rows.iter().map(|row| row.text()).collect();
-        let labels: Vec<i64> = rows.iter().map(|&row| class(row) as i64).collect();
-        let inputs = if found.is_empty() {
-            None
-        } else {
-            let (ids, mask) = data.words.encode("egotaskqa", &questions)?;
-            Some([stacked(found.iter().map(|(_, frames)| frames)), ids, mask])
-        };
-        let samples = found.iter().map(|(sample, _)| *sample).collect();
-        Ok(Batch { samples, inputs, labels: Tensor::from_slice(&labels) })
-    }
-
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let inputs = batch.inputs.map(|inputs| inputs.map(|tensor| tensor.to_device(device)));
-        Batch { inputs, labels: batch.labels.to_device(device), ..batch }
-    }
-
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Option<Tensor>, TrainError> {
-        Ok(batch.inputs.as_ref().map(|[frames, ids, mask]| self.network.answers(frames, ids, mask, train)))
-    }
-
-    fn losses(&self, output: &Option<Tensor>, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let total = output.as_ref().map(|logits| classification(logits, &batch.labels));
-        Ok(Losses { total: total.unwrap_or_else(|| Tensor::from(0f32)), parts: vec![] })
-    }
-
-    fn predictions(&self, output: &Option<Tensor>, batch: &Batch) -> Vec<(usize, usize)> {
-        let Some(logits) = output else { return vec![] };
-        let best = Vec::<i64>::try_from(logits.argmax(1, false).to_device(Device::Cpu)).unwrap_or_default();
-        batch.samples.iter().copied().zip(best.into_iter().map(|class| class as usize)).collect()
-    }
-
-    fn score(data: &Data, predictions: &[(usize, usize)]) -> Result<Vec<(String, f64)>, TrainError> {
+    fn score(&self, predictions: &[(usize, usize)]) -> Result<Vec<(String, f64)>, TrainError> {
         let mut score = QaScore::default();
         for (sample, answer) in predictions {
-            let row = data.splits.row(*sample);
+            let row = self.splits.row(*sample);
             score.add(row.cell("reasoning_type").split('$').filter(|key| !key.is_empty()), *answer == class(row));
         }
         let named = [("open", "query"), ("binary", "verify"), ("direct", "direct"), ("indirect", "indirect")];
@@ -261,8 +229,86 @@ impl<N: Answering> Learner for Answers<N> {
         Ok([("pooled".to_owned(), score.pooled.accuracy())].into_iter().chain(named.map(of)).collect())
     }
 
-    fn submission(data: &Data, predictions: &[(usize, usize)]) -> Result<Submission, TrainError> {
-        let row = |(sample, class): &(usize, usize)| (question_id(data.splits.row(*sample)).to_owned(), json!(class));
+    fn submission(&self, predictions: &[(usize, usize)]) -> Result<Submission, TrainError> {
+        let row = |(sample, class): &(usize, usize)| (question_id(self.splits.row(*sample)).to_owned(), json!(class));
         Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()).into())
+    }
+}
+
+impl<N: Answering> Answers<N> {
+    /// Scores `[B, answers]`.
+    fn logits(&self, questions: &Questions, train: bool) -> Tensor {
+        let Questions { frames, words: [ids, mask], .. } = questions;
+        self.0.answers(frames, ids, mask, train)
+    }
+}
+
+impl<N: Answering> Model for Answers<N> {
+    const NAME: &'static str = N::NAME;
+    const ABOUT: &'static str = N::ABOUT;
+
+    type Task = EgoTaskQa;
+    type Settings = Settings;
+    type TrainBatch = Questions;
+    type EvalBatch = EvalQuestions;
+
+    fn task(settings: &Settings) -> TaskSettings {
+        let (clips, image_size) = (settings.clips.clone(), settings.backbone.video.image_size as i64);
+        TaskSettings { clips, image_size, answers: settings.answers }
+    }
+
+    fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, String> {
+        N::build(path, settings, compat).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn start(path: &Path, compat: Compat, into: &Tensors) -> Result<(), TrainError> {
+        N::start(path, compat, into)
+    }
+
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load(path, &EGOVLPV2, &[], into).map(|_| ())
+    }
+
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
+    }
+
+    fn train_batch(
+        task: &EgoTaskQa,
+        _: &Settings,
+        samples: &[usize],
+        draw: &mut Generator,
+    ) -> Result<Questions, TrainError> {
+        let found = task.splits.to_learn(samples, draw, |row, draw| task.show(row, Some(draw)))?;
+        task.questions(found.into_iter())
+    }
+
+    /// As released frames are drawn at random here as well, which makes scores vary; `fixed` takes the middles.
+    fn eval_batch(task: &EgoTaskQa, _: &Settings, samples: &[usize]) -> Result<EvalQuestions, TrainError> {
+        let found = task.splits.to_predict(samples, |row| match task.compat {
+            Compat::Fixed => task.show(row, None),
+            Compat::AsReleased => {
+                let mut own = rng::generator(row.number() as u64, Purpose::Sample { number: 0 });
+                task.show(row, Some(&mut own))
+            }
+        })?;
+        let samples: Vec<usize> = found.iter().map(|(sample, _)| *sample).collect();
+        let rows = found.into_iter().map(|(sample, frames)| (task.splits.row(sample), frames));
+        let questions = (!samples.is_empty()).then(|| task.questions(rows)).transpose()?;
+        Ok(EvalQuestions { samples, questions })
+    }
+
+    fn training_step(&self, batch: &Questions, _: &Context) -> Result<Losses, TrainError> {
+        Ok(Losses { total: classification(&self.logits(batch, true), &batch.labels), parts: vec![] })
+    }
+
+    fn predict(&self, batch: &EvalQuestions, with_losses: bool) -> Result<Predicted<EgoTaskQa>, TrainError> {
+        let Some(questions) = &batch.questions else { return Ok(Predicted::nothing(with_losses)) };
+        let logits = self.logits(questions, false);
+        let loss = || Losses { total: classification(&logits, &questions.labels), parts: vec![] };
+        let losses = with_losses.then(loss);
+        let best = Vec::<i64>::try_from(logits.argmax(1, false).to_device(Device::Cpu))?;
+        let predictions = batch.samples.iter().copied().zip(best.into_iter().map(|class| class as usize));
+        Ok(Predicted { predictions: predictions.collect(), losses })
     }
 }

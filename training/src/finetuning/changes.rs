@@ -15,19 +15,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind as Type, Tensor, nn};
 
-use super::splits::{Row, Splits, stacked};
+use super::splits::{Row, Splits};
 use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
 use crate::backbones::{EgoVlpClasses, VideoConfig};
 use crate::checkpoint::Tensors;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::ClipSettings;
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted, Task};
 use crate::loss_sums::Losses;
 use crate::losses::{classification, key_frame};
 use crate::optimizer::{LrMult, ParamGroup};
-use crate::rng::Generator;
-use crate::rng::unit;
+use crate::rng::{Generator, unit};
 use crate::scores::KEYFRAME_DISTANCE;
 use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
@@ -40,7 +39,7 @@ const CLIP_SEC: f64 = 8.0;
 const LEAST_SEC: f64 = 5.0;
 
 /// Which of the two it is.
-pub trait Kind: 'static {
+pub trait Kind: Sync + 'static {
     /// The name of task, learner and benchmark.
     const NAME: &'static str;
     /// One line for people.
@@ -94,17 +93,51 @@ struct Truth {
 }
 
 /// The clips of a run.
-pub struct Data {
+pub struct StateChanges<K> {
     splits: Splits,
     frames: u32,
     compat: Compat,
+    kind: PhantomData<K>,
 }
 
-/// Clips that are computed together.
-pub struct Batch {
-    samples: Vec<usize>,
-    frames: Option<Tensor>,
+/// What is opened.
+pub struct TaskSettings {
+    clips: ClipSettings,
+    image_size: i64,
+}
+
+/// Clips with their classes.
+pub struct Labelled {
+    /// `[B, F, 3, S, S]`.
+    frames: Tensor,
+    /// `[B]`.
     labels: Tensor,
+}
+
+/// Clips that are not learnt from.
+pub struct EvalClips {
+    /// Those that could be read.
+    samples: Vec<usize>,
+    clips: Option<Labelled>,
+}
+
+impl Labelled {
+    fn of(found: impl Iterator<Item = (Tensor, usize)>) -> Self {
+        let (frames, labels): (Vec<Tensor>, Vec<i64>) = found.map(|(frames, class)| (frames, class as i64)).unzip();
+        Self { frames: Tensor::stack(&frames, 0), labels: Tensor::from_slice(&labels) }
+    }
+}
+
+impl Batch for Labelled {
+    fn to_device(self, device: Device) -> Self {
+        Self { frames: self.frames.to_device(device), labels: self.labels.to_device(device) }
+    }
+}
+
+impl Batch for EvalClips {
+    fn to_device(self, device: Device) -> Self {
+        Self { clips: self.clips.map(|clips| clips.to_device(device)), ..self }
+    }
 }
 
 /// A video tower that tells changes.
@@ -166,36 +199,93 @@ impl Truth {
     }
 }
 
-impl<K: Kind> Learner for Changes<K> {
-    const NAME: &'static str = K::NAME;
-    const TASK: &'static str = K::NAME;
-    const ABOUT: &'static str = K::ABOUT;
+impl<K: Kind> StateChanges<K> {
+    /// The frames that are seen of a clip, and its class.
+    fn read(&self, row: Row, mut draw: Option<&mut Generator>) -> Result<(Tensor, usize), ClipError> {
+        let truth = Truth::of(row);
+        let seen = truth.seen(self.frames, self.compat, draw.as_deref_mut());
+        let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
+        Ok((self.splits.clips.numbered(row.wanted().path, &seen.frames, draw)?, class))
+    }
+}
 
-    type Settings = Settings;
-    type Data = Data;
-    type Batch = Batch;
-    type Output = Option<Tensor>;
+impl<K: Kind> Task for StateChanges<K> {
+    const NAME: &'static str = K::NAME;
+
+    type Settings = TaskSettings;
+    type Sample = usize;
+    /// Scores of the classes.
     type Prediction = Vec<f64>;
 
-    fn open(settings: &Settings, compat: Compat, sources: &Sources) -> Result<Data, TrainError> {
-        let clips = (&settings.clips, settings.video.image_size as i64);
+    fn open(settings: &TaskSettings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let clips = (&settings.clips, settings.image_size);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
         let splits = Splits::open(K::NAME, about, sources, clips, None, compat)?;
         // A label that means nothing is an error here and now, not no label later.
         splits.records::<StateChange>()?;
-        Ok(Data { splits, frames: settings.clips.frames, compat })
+        Ok(Self { splits, frames: settings.clips.frames, compat, kind: PhantomData })
     }
 
-    fn remarks(data: &Data) -> Vec<String> {
-        data.splits.remarks()
+    fn remarks(&self) -> Vec<String> {
+        self.splits.remarks()
     }
 
-    fn folds(data: &Data) -> Vec<Fold> {
-        vec![data.splits.fold()]
+    fn folds(&self) -> Vec<Fold> {
+        vec![self.splits.fold()]
     }
 
-    fn samples(data: &Data) -> Vec<usize> {
-        data.splits.fold().validation
+    fn samples(&self) -> Vec<usize> {
+        self.splits.samples()
+    }
+
+    fn score(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
+        let truth = |sample: usize| Truth::of(self.splits.row(sample));
+        if K::IS_FRAME {
+            let errors = predictions.iter().filter_map(|(sample, scores)| {
+                let Truth { start, end, pnr, fps, .. } = truth(*sample);
+                let change = pnr::Change { start_frame: start as f64, end_frame: end as f64, pnr_frame: pnr?, fps };
+                Some(pnr::error_sec(best(scores), &change, self.compat))
+            });
+            let errors: Vec<f64> = errors.collect();
+            let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+            return Ok(vec![(KEYFRAME_DISTANCE.to_owned(), mean)]);
+        }
+        let labels: Vec<usize> = predictions.iter().map(|(sample, _)| usize::from(truth(*sample).changes)).collect();
+        let flat: Vec<f64> = predictions.iter().flat_map(|(_, scores)| scores.iter().copied()).collect();
+        let scores = Array2::from_shape_vec((labels.len(), K::CLASSES as usize), flat).unwrap_or_default();
+        Ok(vec![("accuracy".to_owned(), oscc::accuracy(scores.view(), &labels)?)])
+    }
+
+    fn submission(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
+        let row = |(sample, scores): &(usize, Vec<f64>)| (self.splits.row(*sample).id().to_owned(), json!(scores));
+        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()).into())
+    }
+}
+
+impl<K: Kind> Changes<K> {
+    fn losses(&self, logits: &Tensor, labels: &Tensor) -> Losses {
+        let total = if K::IS_FRAME {
+            // Clips without a change are of the other task.
+            let changes = Tensor::ones_like(labels).to_kind(Type::Float);
+            key_frame(logits, labels, &changes, self.compat)
+        } else {
+            classification(logits, labels)
+        };
+        Losses { total, parts: vec![] }
+    }
+}
+
+impl<K: Kind> Model for Changes<K> {
+    const NAME: &'static str = K::NAME;
+    const ABOUT: &'static str = K::ABOUT;
+
+    type Task = StateChanges<K>;
+    type Settings = Settings;
+    type TrainBatch = Labelled;
+    type EvalBatch = EvalClips;
+
+    fn task(settings: &Settings) -> TaskSettings {
+        TaskSettings { clips: settings.clips.clone(), image_size: settings.video.image_size as i64 }
     }
 
     fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, String> {
@@ -219,69 +309,33 @@ impl<K: Kind> Learner for Changes<K> {
         ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Data, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let read = |row: Row, mut draw: Option<&mut Generator>| -> Result<(Tensor, usize), ClipError> {
-            let truth = Truth::of(row);
-            let seen = truth.seen(data.frames, data.compat, draw.as_deref_mut());
-            let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
-            Ok((data.splits.clips.numbered(row.wanted().path, &seen.frames, draw)?, class))
-        };
-        let found = data.splits.each(samples, draw, read)?;
-        let labels: Vec<i64> = found.iter().map(|(_, (_, class))| *class as i64).collect();
-        let frames = (!found.is_empty()).then(|| stacked(found.iter().map(|(_, (frames, _))| frames)));
-        let samples = found.iter().map(|(sample, _)| *sample).collect();
-        Ok(Batch { samples, frames, labels: Tensor::from_slice(&labels) })
+    fn train_batch(
+        task: &Self::Task,
+        _: &Settings,
+        samples: &[usize],
+        draw: &mut Generator,
+    ) -> Result<Labelled, TrainError> {
+        let found = task.splits.to_learn(samples, draw, |row, draw| task.read(row, Some(draw)))?;
+        Ok(Labelled::of(found.into_iter().map(|(_, clip)| clip)))
     }
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let frames = batch.frames.map(|frames| frames.to_device(device));
-        Batch { frames, labels: batch.labels.to_device(device), ..batch }
+    fn eval_batch(task: &Self::Task, _: &Settings, samples: &[usize]) -> Result<EvalClips, TrainError> {
+        let found = task.splits.to_predict(samples, |row| task.read(row, None))?;
+        let (samples, clips): (Vec<usize>, Vec<(Tensor, usize)>) = found.into_iter().unzip();
+        Ok(EvalClips { clips: (!samples.is_empty()).then(|| Labelled::of(clips.into_iter())), samples })
     }
 
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Option<Tensor>, TrainError> {
-        Ok(batch.frames.as_ref().map(|frames| self.model.logits(frames, train)))
+    fn training_step(&self, batch: &Labelled, _: &Context) -> Result<Losses, TrainError> {
+        Ok(self.losses(&self.model.logits(&batch.frames, true), &batch.labels))
     }
 
-    fn losses(&self, output: &Option<Tensor>, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let total = match output {
-            None => Tensor::from(0f32),
-            Some(logits) if K::IS_FRAME => {
-                // Clips without a change are of the other task.
-                let changes = Tensor::ones_like(&batch.labels).to_kind(Type::Float);
-                key_frame(logits, &batch.labels, &changes, self.compat)
-            }
-            Some(logits) => classification(logits, &batch.labels),
-        };
-        Ok(Losses { total, parts: vec![] })
-    }
-
-    fn predictions(&self, output: &Option<Tensor>, batch: &Batch) -> Vec<(usize, Vec<f64>)> {
-        let Some(logits) = output else { return vec![] };
-        let scores = doubles(logits);
-        batch.samples.iter().copied().zip(scores.chunks(K::CLASSES as usize).map(<[f64]>::to_vec)).collect()
-    }
-
-    fn score(data: &Data, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        let truth = |sample: usize| Truth::of(data.splits.row(sample));
-        if K::IS_FRAME {
-            let errors = predictions.iter().filter_map(|(sample, scores)| {
-                let Truth { start, end, pnr, fps, .. } = truth(*sample);
-                let change = pnr::Change { start_frame: start as f64, end_frame: end as f64, pnr_frame: pnr?, fps };
-                Some(pnr::error_sec(best(scores), &change, data.compat))
-            });
-            let errors: Vec<f64> = errors.collect();
-            let mean = errors.iter().sum::<f64>() / errors.len() as f64;
-            return Ok(vec![(KEYFRAME_DISTANCE.to_owned(), mean)]);
-        }
-        let labels: Vec<usize> = predictions.iter().map(|(sample, _)| usize::from(truth(*sample).changes)).collect();
-        let flat: Vec<f64> = predictions.iter().flat_map(|(_, scores)| scores.iter().copied()).collect();
-        let scores = Array2::from_shape_vec((labels.len(), K::CLASSES as usize), flat).unwrap_or_default();
-        Ok(vec![("accuracy".to_owned(), oscc::accuracy(scores.view(), &labels)?)])
-    }
-
-    fn submission(data: &Data, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
-        let row = |(sample, scores): &(usize, Vec<f64>)| (data.splits.row(*sample).id().to_owned(), json!(scores));
-        Ok(Value::Object(predictions.iter().map(row).collect::<Map<_, _>>()).into())
+    fn predict(&self, batch: &EvalClips, with_losses: bool) -> Result<Predicted<Self::Task>, TrainError> {
+        let Some(clips) = &batch.clips else { return Ok(Predicted::nothing(with_losses)) };
+        let logits = self.model.logits(&clips.frames, false);
+        let losses = with_losses.then(|| self.losses(&logits, &clips.labels));
+        let scores = doubles(&logits);
+        let scores = scores.chunks(K::CLASSES as usize).map(<[f64]>::to_vec);
+        Ok(Predicted { predictions: batch.samples.iter().copied().zip(scores).collect(), losses })
     }
 }
 

@@ -1,9 +1,8 @@
 //! Backbones tuned on a task of their own: which object changes its state and when, answers to questions, which sentence is of
 //! which clip.
 //!
-//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`objectives`](crate::losses) and
-//! [`corpora`](crate::corpora) have these. Samples are numbered through: first those of the training split, then the
-//! others.
+//! Not for networks, losses or reading: [`backbones`](crate::backbones), [`losses`](crate::losses) and
+//! [`corpora`](crate::corpora) have these.
 
 pub mod answers;
 pub mod changes;

@@ -7,17 +7,14 @@ use std::path::Path;
 use egofx::benchmark::{BenchmarkError, Record, records};
 use egofx::compat::Compat;
 use rand_xoshiro::rand_core::Rng;
-use tch::Tensor;
 
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::{ClipSettings, Clips};
-use crate::corpora::listed::ClipRef;
-use crate::corpora::listed::Listed;
+use crate::corpora::listed::{ClipRef, Listed};
 use crate::corpora::replaced::Account;
 use crate::error::TrainError;
-use crate::rng::Generator;
-use crate::rng::{self, Purpose};
+use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources, Split};
 
 const VIDEOS_ABOUT: &str = "a folder of the videos";
@@ -46,10 +43,11 @@ pub fn account<'l>(listed: impl Iterator<Item = &'l Listed>) -> Account {
     Account::new(left_out, "clips could not be read, and are left out of the scores")
 }
 
-/// Annotations of both splits; the first is missing where nothing is learnt.
+/// Annotations of both splits, each counted from 0; the first is missing where nothing is learnt.
 pub struct Splits {
     train: Option<Listed>,
-    other: Listed,
+    eval: Listed,
+    about: &'static str,
     /// Reads clips.
     pub clips: Clips,
     account: Account,
@@ -76,7 +74,7 @@ impl Splits {
         choice: Option<Choice>,
         compat: Compat,
     ) -> Result<Self, TrainError> {
-        let (train, other) = both(sources, about, |path| Listed::read(name, &[path], &sources.videos))?;
+        let (train, eval) = both(sources, about, |path| Listed::read(name, &[path], &sources.videos))?;
         let clips = Clips::new(clips, side, compat, sources)?;
         let clips = match (choice, sources.clip_caches.first()) {
             (Some(choice), _) => clips.with_cache(&sources.clip_caches, choice)?,
@@ -86,8 +84,8 @@ impl Splits {
                 return Err(TrainError::unexpected(folder, expected, "one"));
             }
         };
-        let account = account(train.iter().chain([&other]));
-        Ok(Self { train, other, clips, account })
+        let account = account(train.iter().chain([&eval]));
+        Ok(Self { train, eval, about, clips, account })
     }
 
     fn num_train(&self) -> usize {
@@ -96,56 +94,80 @@ impl Splits {
 
     /// The one fold.
     pub fn fold(&self) -> Fold {
-        let first = self.num_train();
-        let validation = (first..first + self.other.queries.len()).collect();
-        Fold { name: String::new(), train: (0..first).collect(), validation }
+        Fold { name: String::new(), train: (0..self.num_train()).collect(), validation: self.samples() }
     }
 
-    /// What the further columns say of each sample, in the order of their numbers.
+    /// What is validated or predicted on.
+    pub fn samples(&self) -> Vec<usize> {
+        (0..self.eval.queries.len()).collect()
+    }
+
+    /// What the further columns say of each sample of both splits, in the order of their numbers.
     ///
     /// # Errors
     /// [`TrainError::Annotations`] for a cell that means nothing in its column.
-    pub fn records<R: Record>(&self) -> Result<Vec<R>, TrainError> {
+    pub fn records<R: Record>(&self) -> Result<[Vec<R>; 2], TrainError> {
         let of = |listed: &Listed| records::<R>(&listed.queries).map_err(BenchmarkError::from);
-        let mut all = self.train.as_ref().map_or(Ok(Vec::new()), of)?;
-        all.extend(of(&self.other)?);
-        Ok(all)
+        Ok([self.train.as_ref().map_or(Ok(Vec::new()), of)?, of(&self.eval)?])
     }
 
-    /// A sample.
+    /// A sample that is validated or predicted on.
     pub fn row(&self, sample: usize) -> Row<'_> {
-        match (&self.train, sample.checked_sub(self.num_train())) {
-            (Some(listed), None) => Row { listed, row: sample },
-            (_, place) => Row { listed: &self.other, row: place.unwrap_or(sample) },
-        }
+        Row { listed: &self.eval, row: sample }
     }
 
-    /// What `read` makes of each sample, with its number. With `draw`, each by a generator of its own, and another sample
-    /// takes the place of one that cannot be read; without it that one is left out, and counted.
+    /// Samples to learn from.
+    pub fn train_rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.train.iter().flat_map(|listed| (0..listed.queries.len()).map(move |row| Row { listed, row }))
+    }
+
+    /// All clips of both splits.
+    pub fn wanted(&self) -> Vec<ClipRef<'_>> {
+        self.train_rows()
+            .chain(self.samples().into_iter().map(|sample| self.row(sample)))
+            .map(|row| row.wanted())
+            .collect()
+    }
+
+    /// What `read` makes of each sample to learn from, by a generator of its own. Another sample takes the place of one that
+    /// cannot be read.
     ///
     /// # Errors
-    /// No sample can be read, or a decoder crashed.
-    pub fn each<T>(
-        &self,
+    /// No sample can be read, or a decoder crashed; nothing was given to learn from.
+    pub fn to_learn<'s, T>(
+        &'s self,
         samples: &[usize],
-        draw: Option<&mut Generator>,
-        read: impl Fn(Row, Option<&mut Generator>) -> Result<T, ClipError>,
-    ) -> Result<Vec<(usize, T)>, TrainError> {
-        let Some(draw) = draw else {
-            let found = samples.iter().filter_map(|&sample| match read(self.row(sample), None) {
-                Ok(found) => Some(Ok((sample, found))),
-                Err(error) => self.account.unread.note(error).err().map(Err),
-            });
-            return found.collect();
-        };
+        draw: &mut Generator,
+        read: impl Fn(Row<'s>, &mut Generator) -> Result<T, ClipError>,
+    ) -> Result<Vec<(Row<'s>, T)>, TrainError> {
+        let needed = TrainError::Needed { name: "train", about: self.about };
+        let listed = self.train.as_ref().ok_or(needed)?;
         let base = draw.next_u64();
-        let own = |sample: usize| rng::generator(base, Purpose::Sample { number: sample as u64 });
+        let row = |row| Row { listed, row };
         let one = |&sample: &usize| {
-            self.account.replaced.or_another(sample, self.num_train(), &mut own(sample), |sample, draw| {
-                read(self.row(sample), Some(draw))
-            })
+            let mut own = rng::generator(base, Purpose::Sample { number: sample as u64 });
+            let read = |sample, draw: &mut Generator| read(row(sample), draw);
+            let (sample, found) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
+            Ok((row(sample), found))
         };
         samples.iter().map(one).collect()
+    }
+
+    /// What `read` makes of each sample to validate or predict on, with its number. One that cannot be read is left out, and
+    /// counted.
+    ///
+    /// # Errors
+    /// A decoder that crashed.
+    pub fn to_predict<'s, T>(
+        &'s self,
+        samples: &[usize],
+        read: impl Fn(Row<'s>) -> Result<T, ClipError>,
+    ) -> Result<Vec<(usize, T)>, TrainError> {
+        let one = |&sample: &usize| match read(self.row(sample)) {
+            Ok(found) => Some(Ok((sample, found))),
+            Err(error) => self.account.unread.note(error).err().map(Err),
+        };
+        samples.iter().filter_map(one).collect()
     }
 
     /// What a person should know of the data that was opened, or read since this was last asked.
@@ -179,9 +201,4 @@ impl<'s> Row<'s> {
     pub fn wanted(&self) -> ClipRef<'s> {
         self.listed.wanted(self.listed.query(self.row).clip_uid.as_str())
     }
-}
-
-/// Frames `[B, F, 3, S, S]` of clips that were read.
-pub fn stacked<'f>(frames: impl Iterator<Item = &'f Tensor>) -> Tensor {
-    Tensor::stack(&frames.collect::<Vec<_>>(), 0)
 }

@@ -3,7 +3,6 @@
 //! Not for losses. What is drawn for a sample depends on the batch and on the sample, not on which rank or in which order
 //! it is made.
 
-use egofx::benchmark::{BenchmarkError, egomcq, records};
 use egofx::compat::Compat;
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
@@ -11,18 +10,19 @@ use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use super::questions::{self, Asked, Question, Scores};
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
-use crate::corpora::listed::ClipRef;
-use crate::corpora::listed::{Clip, Listed};
+use crate::corpora::listed::{Clip, ClipRef, Listed};
 use crate::corpora::narrations::{Narrations, Scenes};
 use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
 use crate::error::TrainError;
+use crate::learner::{Batch, Task};
 use crate::losses::{LossWeights, Masked, NOUNS, Rule, VERBS, multi_hot};
-use crate::rng::Generator;
-use crate::rng::{self, Purpose};
+use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources, Split};
+use crate::submission::Submission;
 
 const VIDEOS_ABOUT: &str = "a folder of the videos, whole ({video_uid}.mp4) or in pieces ({video_uid}/0.mp4, ...)";
 const NARRATIONS_ABOUT: &str = "the narrations to learn from: egoclip.csv, as published";
@@ -63,18 +63,6 @@ pub struct Corpus {
     compat: Compat,
 }
 
-/// What is asked in EgoMCQ.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    /// Its key in the file.
-    pub key: String,
-    /// The right clip.
-    pub answer: usize,
-    /// 1 where clips are of several videos, 2 where they are of one.
-    pub kind: u8,
-    choices: Vec<Clip>,
-}
-
 /// Narrated clips.
 pub struct Pairs {
     /// `[B, F, 3, S, S]`.
@@ -91,106 +79,29 @@ pub struct Pairs {
     pub masked: Option<Masked>,
 }
 
-/// Questions with five clips each.
-pub struct Asked {
-    /// Their numbers among the samples; `None` for one without all of its clips, which counts for nothing.
-    pub samples: Vec<Option<usize>>,
-    /// `[Q]`, the right clips.
-    pub answers: Tensor,
-    /// `[5 Q, F, 3, S, S]`.
-    pub frames: Tensor,
-    /// `[Q, L]`.
-    pub ids: Tensor,
-    /// `[Q, L]`.
-    pub mask: Tensor,
-}
-
-/// What is computed together.
-pub enum Batch {
-    /// To learn from.
-    Pairs(Pairs),
-    /// To validate on.
-    Questions(Asked),
+/// What is opened.
+pub struct CorpusSettings {
+    /// What reads the sentences.
+    pub text: TextModel,
+    /// How clips are shown.
+    pub clips: ClipSettings,
+    /// Height and width of the frames that the network takes, in pixels.
+    pub image_size: i64,
+    /// What is learnt, by which batches are made.
+    pub losses: LossSettings,
 }
 
 impl Corpus {
-    /// Opens narrations (to learn from), questions (to validate or predict on) and the videos of both.
-    ///
-    /// # Errors
-    /// Files that are missing, or that are not what they should be.
-    pub fn open(
-        sources: &Sources,
-        model: TextModel,
-        (clips, side): (&ClipSettings, i64),
-        losses: &LossSettings,
-        compat: Compat,
-    ) -> Result<Self, TrainError> {
-        sources.expect_videos(VIDEOS_ABOUT)?;
-        let only_asked = sources.split(Split::Whole);
-        let needed = |name, about| TrainError::Needed { name, about };
-        let narrations = match (sources.split(Split::Train), only_asked) {
-            (Some(path), _) => Some(Narrations::read(path, &sources.videos)?),
-            (None, Some(_)) => None,
-            (None, None) => return Err(needed("train", NARRATIONS_ABOUT)),
-        };
-        let path = sources.split(Split::Validation).or(only_asked).ok_or(needed("val", QUESTIONS_ABOUT))?;
-        let questions = Listed::read("egomcq", &[path], &sources.videos)?;
-        let window = losses.negatives_within_sec;
-        let mut without = left_out("narrations", narrations.iter().flat_map(Narrations::left_out));
-        without.extend(left_out("questions", &questions.left_out));
-        Ok(Self {
-            scenes: narrations.as_ref().zip(window).map(|(narrations, window)| narrations.scenes(window)),
-            narrations,
-            asked: asked(&questions)?,
-            questions,
-            clips: Clips::new(clips, side, compat, sources)?.with_cache(&sources.clip_caches, Choice::Narrated)?,
-            words: Words::open(sources.tokenizer.as_deref(), model, &sources.caches)?,
-            account: Account::new(without, "questions have a clip that could not be read, and are left out"),
-            losses: losses.clone(),
-            compat,
-        })
-    }
-
-    fn first_question(&self) -> usize {
-        self.narrations.as_ref().map_or(0, Narrations::len)
-    }
-
-    /// The one fold: all narrations, all questions.
-    pub fn fold(&self) -> Fold {
-        let first = self.first_question();
-        let validation = (first..first + self.asked.len()).collect();
-        Fold { name: String::new(), train: (0..first).collect(), validation }
-    }
-
-    /// The question of a sample.
-    pub fn question(&self, sample: usize) -> &Question {
-        &self.asked[sample - self.first_question()]
-    }
-
-    /// All clips, and what reads them.
-    pub fn clips(&self) -> (&Clips, Vec<ClipRef<'_>>) {
-        let narrated = self.narrations.iter().flat_map(|all| (0..all.len()).map(move |row| all.wanted(row)));
-        let asked = self.asked.iter().flat_map(|question| question.choices.iter().map(|clip| self.chosen(clip)));
-        (&self.clips, narrated.chain(asked).collect())
-    }
-
     /// A clip that a question has.
     fn chosen(&self, clip: &Clip) -> ClipRef<'_> {
         ClipRef { path: &self.questions.videos[clip.video as usize], clip: *clip }
     }
 
-    /// A batch of narrations with `draw`, of questions without.
+    /// Narrations with their clips, of each what its own generator draws.
     ///
     /// # Errors
     /// Videos none of which can be read.
-    pub fn batch(&self, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        match draw {
-            Some(draw) => self.pairs(samples, draw).map(Batch::Pairs),
-            None => self.asked(samples).map(Batch::Questions),
-        }
-    }
-
-    fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Pairs, TrainError> {
+    pub fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Pairs, TrainError> {
         let Some(narrations) = &self.narrations else {
             return Err(TrainError::Needed { name: "train", about: NARRATIONS_ABOUT });
         };
@@ -234,12 +145,15 @@ impl Corpus {
         Masked { ids: Tensor::cat(&ids, 0), labels: Tensor::cat(&labels, 0) }
     }
 
-    /// A question without one of its clips is none: nothing can take the place of a choice.
-    fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
+    /// Questions with their clips. One that lacks a clip counts for nothing: nothing can take the place of a choice.
+    ///
+    /// # Errors
+    /// A decoder that has crashed; sentences that cannot be tokenised.
+    pub fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
         let (mut answerable, mut frames) = (Vec::new(), Vec::new());
         for &sample in samples {
             let read = |clip: &Clip| self.clips.clip(self.chosen(clip), Choice::Narrated, None);
-            match self.question(sample).choices.iter().map(read).collect::<Result<Vec<_>, _>>() {
+            match self.asked[sample].choices.iter().map(read).collect::<Result<Vec<_>, _>>() {
                 Ok(clips) => {
                     answerable.push(Some(sample));
                     frames.push(Tensor::stack(&clips, 0));
@@ -251,17 +165,79 @@ impl Corpus {
                 }
             }
         }
-        let first = self.first_question();
-        let texts: Vec<&str> = samples.iter().map(|&sample| self.questions.query(sample - first).text).collect();
+        let texts: Vec<&str> = samples.iter().map(|&sample| self.questions.query(sample).text).collect();
         let (ids, mask) = self.words.encode("egomcq", &texts)?;
-        let answers: Vec<i64> = samples.iter().map(|&sample| self.question(sample).answer as i64).collect();
+        let answers: Vec<i64> = samples.iter().map(|&sample| self.asked[sample].answer as i64).collect();
         let answers = Tensor::from_slice(&answers);
         Ok(Asked { samples: answerable, answers, frames: Tensor::cat(&frames, 0), ids, mask })
     }
+}
 
-    /// What a person should know of the data that was opened, or read since this was last asked.
-    pub fn remarks(&self) -> Vec<String> {
+impl Task for Corpus {
+    const NAME: &'static str = "pretrain";
+    const EVALUATOR: &'static str = "egomcq";
+
+    type Settings = CorpusSettings;
+    type Sample = usize;
+    type Prediction = Scores;
+
+    /// Narrations (to learn from), questions (to validate or predict on) and the videos of both.
+    fn open(settings: &CorpusSettings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let CorpusSettings { text, clips, image_size, losses } = settings;
+        sources.expect_videos(VIDEOS_ABOUT)?;
+        let only_asked = sources.split(Split::Whole);
+        let needed = |name, about| TrainError::Needed { name, about };
+        let narrations = match (sources.split(Split::Train), only_asked) {
+            (Some(path), _) => Some(Narrations::read(path, &sources.videos)?),
+            (None, Some(_)) => None,
+            (None, None) => return Err(needed("train", NARRATIONS_ABOUT)),
+        };
+        let path = sources.split(Split::Validation).or(only_asked).ok_or(needed("val", QUESTIONS_ABOUT))?;
+        let questions = Listed::read("egomcq", &[path], &sources.videos)?;
+        let window = losses.negatives_within_sec;
+        let mut without = left_out("narrations", narrations.iter().flat_map(Narrations::left_out));
+        without.extend(left_out("questions", &questions.left_out));
+        Ok(Self {
+            scenes: narrations.as_ref().zip(window).map(|(narrations, window)| narrations.scenes(window)),
+            narrations,
+            asked: questions::read(&questions)?,
+            questions,
+            clips: Clips::new(clips, *image_size, compat, sources)?
+                .with_cache(&sources.clip_caches, Choice::Narrated)?,
+            words: Words::open(sources.tokenizer.as_deref(), *text, &sources.caches)?,
+            account: Account::new(without, "questions have a clip that could not be read, and are left out"),
+            losses: losses.clone(),
+            compat,
+        })
+    }
+
+    fn remarks(&self) -> Vec<String> {
         self.account.remarks()
+    }
+
+    /// All narrations, all questions, each counted from 0.
+    fn folds(&self) -> Vec<Fold> {
+        let train = (0..self.narrations.as_ref().map_or(0, Narrations::len)).collect();
+        vec![Fold { name: String::new(), train, validation: self.samples() }]
+    }
+
+    /// The questions.
+    fn samples(&self) -> Vec<usize> {
+        (0..self.asked.len()).collect()
+    }
+
+    fn clips(&self) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
+        let narrated = self.narrations.iter().flat_map(|all| (0..all.len()).map(move |row| all.wanted(row)));
+        let asked = self.asked.iter().flat_map(|question| question.choices.iter().map(|clip| self.chosen(clip)));
+        Some((&self.clips, Choice::Narrated, narrated.chain(asked).collect()))
+    }
+
+    fn score(&self, predictions: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
+        questions::score(&self.asked, predictions)
+    }
+
+    fn submission(&self, predictions: &[(usize, Scores)]) -> Result<Submission, TrainError> {
+        Ok(questions::submission(&self.asked, predictions).into())
     }
 }
 
@@ -269,39 +245,16 @@ fn left_out<'l>(what: &str, listed: impl IntoIterator<Item = &'l (usize, String)
     listed.into_iter().map(|(count, why)| format!("{what}: {count} {why} are left out")).collect()
 }
 
-/// The questions of a list that has them all with their clips.
-fn asked(listed: &Listed) -> Result<Vec<Question>, TrainError> {
-    let records: Vec<egomcq::Question> = records(&listed.queries).map_err(BenchmarkError::from)?;
-    let question = |(row, record): (usize, &egomcq::Question)| Question {
-        key: listed.query(row).id.to_owned(),
-        answer: usize::from(record.answer),
-        // The evaluator takes 1 and 2 and refuses 0.
-        kind: record.kind.map_or(0, |kind| kind as u8),
-        choices: record.choices.iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
-    };
-    Ok(records.iter().enumerate().map(question).collect())
-}
-
-impl Batch {
-    /// The batch on a device.
-    pub fn to_device(self, device: Device) -> Self {
+impl Batch for Pairs {
+    fn to_device(self, device: Device) -> Self {
         let to = |tensor: Tensor| tensor.to_device(device);
-        match self {
-            Self::Pairs(Pairs { frames, ids, mask, verbs, nouns, masked }) => Self::Pairs(Pairs {
-                frames: to(frames),
-                ids: to(ids),
-                mask: to(mask),
-                verbs: to(verbs),
-                nouns: to(nouns),
-                masked: masked.map(|Masked { ids, labels }| Masked { ids: to(ids), labels: to(labels) }),
-            }),
-            Self::Questions(Asked { samples, answers, frames, ids, mask }) => Self::Questions(Asked {
-                samples,
-                answers: to(answers),
-                frames: to(frames),
-                ids: to(ids),
-                mask: to(mask),
-            }),
+        Self {
+            frames: to(self.frames),
+            ids: to(self.ids),
+            mask: to(self.mask),
+            verbs: to(self.verbs),
+            nouns: to(self.nouns),
+            masked: self.masked.map(|Masked { ids, labels }| Masked { ids: to(ids), labels: to(labels) }),
         }
     }
 }

@@ -9,7 +9,8 @@ use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use tch::{Kind, Tensor, nn};
 
-use super::data::{Asked, Pairs};
+use super::data::Pairs;
+use super::questions::Asked;
 use super::{Backbone, Compared, Step};
 use crate::backbones::load::{CheckpointFormat, EGOVLPV2, ROBERTA, VIT};
 use crate::backbones::{BackboneError, EgoVlpV2, EgoVlpV2Config, VideoConfig};

@@ -1,8 +1,7 @@
 //! Pretraining on narrated clips (EgoClip), validated on questions with five clips each (EgoMCQ).
 //!
 //! What all backbones have in common; each says in a file of its own what it learns beyond that. Not for networks, losses or
-//! reading: [`backbones`](crate::backbones), [`objectives`](crate::losses) and [`corpora`](crate::corpora) have these.
-//! Samples are numbered through: first the narrations, then the questions.
+//! reading: [`backbones`](crate::backbones), [`losses`](crate::losses) and [`corpora`](crate::corpora) have these.
 
 pub mod data;
 pub mod egovlp;
@@ -15,25 +14,21 @@ use egofx::compat::Compat;
 use egofx::text::TextModel;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 use crate::backbones::load::{CheckpointFormat, load_any};
 use crate::backbones::{BackboneError, VideoConfig};
 use crate::checkpoint::Tensors;
-use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips};
-use crate::corpora::listed::ClipRef;
+use crate::corpora::frames::ClipSettings;
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::losses::{Rule, cosine, positives};
 use crate::optimizer::ParamGroup;
 use crate::rng::Generator;
-use crate::sources::{Fold, Sources};
-use crate::submission::Submission;
 
-use data::{Asked, Batch, Corpus, LossSettings, Pairs};
-use questions::{Answered, Scores};
+use data::{Corpus, CorpusSettings, LossSettings, Pairs};
+use questions::{Answered, Asked};
 
 /// The tables of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,62 +135,25 @@ pub struct Pretraining<B> {
     compat: Compat,
 }
 
-/// The output for a batch.
-pub enum Output {
-    /// Embeddings `[B, D]` of sentences, and of clips.
-    Pairs(Tensor, Tensor),
-    /// Scores of answers.
-    Questions(Answered),
-}
-
 impl<B: Backbone> Pretraining<B> {
     /// The network.
     pub fn backbone(&self) -> &B {
         &self.backbone
     }
-
-    fn of_pairs(
-        &self,
-        texts: &Tensor,
-        videos: &Tensor,
-        pairs: &Pairs,
-        context: &Context,
-    ) -> Result<Losses, TrainError> {
-        let step = Step { losses: &self.losses, compat: self.compat, context };
-        let rule = B::rule(self.losses.positives, self.compat);
-        let positives = positives(&step.all_gather(&pairs.verbs)?, &step.all_gather(&pairs.nouns)?, rule);
-        let sim = cosine(&step.all_gather(texts)?, &step.all_gather(videos)?);
-        self.backbone.losses(pairs, &Compared { sim, positives }, &step)
-    }
 }
 
-impl<B: Backbone> Learner for Pretraining<B> {
+impl<B: Backbone> Model for Pretraining<B> {
     const NAME: &'static str = B::NAME;
-    const TASK: &'static str = "pretrain";
-    const EVALUATOR: &'static str = "egomcq";
     const ABOUT: &'static str = B::ABOUT;
 
+    type Task = Corpus;
     type Settings = Settings<B::Settings>;
-    type Data = Corpus;
-    type Batch = Batch;
-    type Output = Output;
-    type Prediction = Scores;
+    type TrainBatch = Pairs;
+    type EvalBatch = Asked;
 
-    fn open(settings: &Self::Settings, compat: Compat, sources: &Sources) -> Result<Corpus, TrainError> {
-        let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
-        Corpus::open(sources, B::TEXT, clips, &settings.losses, compat)
-    }
-
-    fn remarks(corpus: &Corpus) -> Vec<String> {
-        corpus.remarks()
-    }
-
-    fn folds(corpus: &Corpus) -> Vec<Fold> {
-        vec![corpus.fold()]
-    }
-
-    fn samples(corpus: &Corpus) -> Vec<usize> {
-        corpus.fold().validation
+    fn task(settings: &Self::Settings) -> CorpusSettings {
+        let Settings { clips, backbone, losses, .. } = settings.clone();
+        CorpusSettings { text: B::TEXT, clips, image_size: B::video_config(&backbone).image_size as i64, losses }
     }
 
     fn new(path: &nn::Path, settings: &Self::Settings, compat: Compat) -> Result<Self, String> {
@@ -215,60 +173,39 @@ impl<B: Backbone> Learner for Pretraining<B> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
     }
 
-    fn clips(corpus: &Corpus) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
-        let (clips, all) = corpus.clips();
-        Some((clips, Choice::Narrated, all))
-    }
-
     fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {
         B::param_group(name)
     }
 
-    fn batch(corpus: &Corpus, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        corpus.batch(samples, draw)
+    fn train_batch(
+        corpus: &Corpus,
+        _: &Self::Settings,
+        samples: &[usize],
+        draw: &mut Generator,
+    ) -> Result<Pairs, TrainError> {
+        corpus.pairs(samples, draw)
     }
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        batch.to_device(device)
+    fn eval_batch(corpus: &Corpus, _: &Self::Settings, samples: &[usize]) -> Result<Asked, TrainError> {
+        corpus.asked(samples)
     }
 
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Output, TrainError> {
-        Ok(match batch {
-            Batch::Pairs(pairs) => {
-                let texts = self.backbone.sentences(&pairs.ids, &pairs.mask, train);
-                Output::Pairs(texts, self.backbone.clips(&pairs.frames, train))
-            }
-            Batch::Questions(asked) => {
-                let texts = self.backbone.sentences(&asked.ids, &asked.mask, false);
-                let dual = questions::dual(&texts, &self.backbone.clips(&asked.frames, false));
-                let fusion = self.backbone.matches(asked).map(|matches| matches.view_as(&dual));
-                Output::Questions(Answered { dual, fusion })
-            }
-        })
+    fn training_step(&self, pairs: &Pairs, context: &Context) -> Result<Losses, TrainError> {
+        let texts = self.backbone.sentences(&pairs.ids, &pairs.mask, true);
+        let videos = self.backbone.clips(&pairs.frames, true);
+        let step = Step { losses: &self.losses, compat: self.compat, context };
+        let rule = B::rule(self.losses.positives, self.compat);
+        let positives = positives(&step.all_gather(&pairs.verbs)?, &step.all_gather(&pairs.nouns)?, rule);
+        let sim = cosine(&step.all_gather(&texts)?, &step.all_gather(&videos)?);
+        self.backbone.losses(pairs, &Compared { sim, positives }, &step)
     }
 
-    fn losses(&self, output: &Output, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
-        match (output, batch) {
-            (Output::Pairs(texts, videos), Batch::Pairs(pairs)) => self.of_pairs(texts, videos, pairs, context),
-            (Output::Questions(answered), Batch::Questions(asked)) => {
-                Ok(Losses { total: answered.loss(asked, self.losses.temperature), parts: vec![] })
-            }
-            _ => Err(TrainError::Batch { head: Self::NAME, why: "an output of another batch".into() }),
-        }
-    }
-
-    fn predictions(&self, output: &Output, batch: &Batch) -> Vec<(usize, Scores)> {
-        match (output, batch) {
-            (Output::Questions(answered), Batch::Questions(asked)) => answered.scores(asked),
-            _ => vec![],
-        }
-    }
-
-    fn score(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
-        questions::score(corpus, predictions)
-    }
-
-    fn submission(corpus: &Corpus, predictions: &[(usize, Scores)]) -> Result<Submission, TrainError> {
-        Ok(questions::submission(corpus, predictions).into())
+    fn predict(&self, asked: &Asked, with_losses: bool) -> Result<Predicted<Corpus>, TrainError> {
+        let texts = self.backbone.sentences(&asked.ids, &asked.mask, false);
+        let dual = questions::dual(&texts, &self.backbone.clips(&asked.frames, false));
+        let fusion = self.backbone.matches(asked).map(|matches| matches.view_as(&dual));
+        let answered = Answered { dual, fusion };
+        let loss = || Losses { total: answered.loss(asked, self.losses.temperature), parts: vec![] };
+        Ok(Predicted { predictions: answered.scores(asked), losses: with_losses.then(loss) })
     }
 }

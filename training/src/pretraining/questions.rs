@@ -1,18 +1,71 @@
-//! EgoMCQ during training: scores of the five clips of each question, and how often the right one has the highest.
+//! EgoMCQ during training: its questions, scores of the five clips of each question, and how often the right one has the highest.
 //!
 //! Not for files of scores: `egofx eval egomcq` reads what is written here. Where a model fuses video and text, the score is
 //! the sum of cosine and probability of a match, unweighted, as EgoVLPv2 is reported ("ensemble"); each alone is scored too.
 
+use egofx::benchmark::{BenchmarkError, egomcq as table, records};
 use egofx::metric::egomcq::{self, CHOICES};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::data::{Asked, Corpus};
+use crate::corpora::listed::{Clip, Listed};
 use crate::error::TrainError;
+use crate::learner::Batch;
 use crate::losses::{classification, cosine};
 use crate::tensors::doubles;
+
+/// A sentence that is asked of five clips.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its key in the file.
+    pub key: String,
+    /// The right clip.
+    pub answer: usize,
+    /// 1 where clips are of several videos, 2 where they are of one.
+    pub kind: u8,
+    /// Its five clips.
+    pub choices: Vec<Clip>,
+}
+
+/// Questions with their clips, computed together.
+pub struct Asked {
+    /// Their numbers; `None` for one without all of its clips, which counts for nothing.
+    pub samples: Vec<Option<usize>>,
+    /// `[Q]`, the right clips.
+    pub answers: Tensor,
+    /// `[5 Q, F, 3, S, S]`.
+    pub frames: Tensor,
+    /// `[Q, L]`.
+    pub ids: Tensor,
+    /// `[Q, L]`.
+    pub mask: Tensor,
+}
+
+impl Batch for Asked {
+    fn to_device(self, device: Device) -> Self {
+        let to = |tensor: Tensor| tensor.to_device(device);
+        let Self { samples, answers, frames, ids, mask } = self;
+        Self { samples, answers: to(answers), frames: to(frames), ids: to(ids), mask: to(mask) }
+    }
+}
+
+/// The questions of a list that has them all with their clips.
+///
+/// # Errors
+/// [`TrainError::Annotations`] for a cell that means nothing in its column.
+pub fn read(listed: &Listed) -> Result<Vec<Question>, TrainError> {
+    let records: Vec<table::Question> = records(&listed.queries).map_err(BenchmarkError::from)?;
+    let question = |(row, record): (usize, &table::Question)| Question {
+        key: listed.query(row).id.to_owned(),
+        answer: usize::from(record.answer),
+        // The evaluator takes 1 and 2 and refuses 0.
+        kind: record.kind.map_or(0, |kind| kind as u8),
+        choices: record.choices.iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
+    };
+    Ok(records.iter().enumerate().map(question).collect())
+}
 
 /// Scores of five clips.
 pub type Five = [f64; CHOICES];
@@ -81,7 +134,7 @@ const PARTS: [Part; 3] =
 ///
 /// # Errors
 /// Questions of no known kind.
-pub fn score(corpus: &Corpus, answers: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
+pub fn score(questions: &[Question], answers: &[(usize, Scores)]) -> Result<Vec<(String, f64)>, TrainError> {
     let mut named = Vec::new();
     for (name, part) in PARTS {
         let scored: Vec<(usize, Five)> =
@@ -91,8 +144,8 @@ pub fn score(corpus: &Corpus, answers: &[(usize, Scores)]) -> Result<Vec<(String
         }
         let flat: Vec<f64> = scored.iter().flat_map(|(_, five)| *five).collect();
         let table = Array2::from_shape_vec((scored.len(), CHOICES), flat).unwrap_or_default();
-        let right: Vec<usize> = scored.iter().map(|(sample, _)| corpus.question(*sample).answer).collect();
-        let kinds: Vec<u8> = scored.iter().map(|(sample, _)| corpus.question(*sample).kind).collect();
+        let right: Vec<usize> = scored.iter().map(|(sample, _)| questions[*sample].answer).collect();
+        let kinds: Vec<u8> = scored.iter().map(|(sample, _)| questions[*sample].kind).collect();
         let score = egomcq::score(table.view(), &right, &kinds)?;
         named.push((format!("{name}inter-video"), score.inter.fraction()));
         named.push((format!("{name}intra-video"), score.intra.fraction()));
@@ -101,8 +154,8 @@ pub fn score(corpus: &Corpus, answers: &[(usize, Scores)]) -> Result<Vec<(String
 }
 
 /// Scores by the questions' keys, as `egofx eval egomcq` takes them.
-pub fn submission(corpus: &Corpus, answers: &[(usize, Scores)]) -> Value {
-    let row = |(sample, scores): &(usize, Scores)| (corpus.question(*sample).key.clone(), json!(scores.total()));
+pub fn submission(questions: &[Question], answers: &[(usize, Scores)]) -> Value {
+    let row = |(sample, scores): &(usize, Scores)| (questions[*sample].key.clone(), json!(scores.total()));
     Value::Object(answers.iter().map(row).collect::<Map<_, _>>())
 }
 

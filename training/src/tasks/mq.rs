@@ -11,17 +11,18 @@ use egofx::compat::Compat;
 use egofx::durable;
 use egofx::features::Source;
 use egofx::ids::UnitUid;
-use egofx::metric::mq::{AnnotatedClip, Annotations, Submission, official};
+use egofx::metric::mq::{self as metric, AnnotatedClip, Annotations, official};
 use egofx::metric::postprocess::{
-    BACKGROUND, Postprocessor, Proposal, Proposals, Settings, postprocess, read_classes, submission_json,
+    self, BACKGROUND, Postprocessor, Proposal, Proposals, postprocess, read_classes, submission_json,
 };
 use egofx::store::{LedgerEntry, RowKind};
 use ndarray::Array2;
 use serde_json::{Map, Value};
 
 use crate::error::TrainError;
-use crate::sources::Fold;
-use crate::sources::{self, Cache, Expected, Sources, Split};
+use crate::learner::Task;
+use crate::sources::{self, Cache, Expected, Fold, Sources, Split};
+use crate::submission::Submission;
 
 /// The file of the classes, in the folder of an experiment that made its own.
 pub const CLASSES_FILE: &str = "moment_classes_idx.json";
@@ -61,26 +62,84 @@ pub struct Mq {
 }
 
 /// What is opened.
-pub struct ClipRef<'w> {
+pub struct Settings {
     /// The store of rows.
-    pub features: &'w Expected,
+    pub features: Expected,
     /// Classes of moments that the network tells apart, without background.
     pub classes: usize,
-    /// Whether faults of the original's evaluation are reproduced.
-    pub compat: Compat,
     /// What makes a submission of proposals.
     pub postprocessor: &'static Postprocessor,
 }
 
 impl Mq {
-    /// Opens annotations and the store.
+    /// The sample of that number.
+    pub fn sample(&self, number: usize) -> &Sample {
+        &self.samples[number]
+    }
+
+    /// Numbers of the samples of a split.
+    fn of_split(&self, split: Split) -> Vec<usize> {
+        (0..self.samples.len()).filter(|&number| self.samples[number].split == split).collect()
+    }
+
+    /// A clip's rows `[rows, dim]`.
     ///
     /// # Errors
-    /// Files or stores that are missing, damaged or of other features; clips without features unless those are allowed;
-    /// other classes than the network has; labels that are no classes.
-    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
+    /// Features that cannot be read.
+    pub fn rows(&self, number: usize) -> Result<Arc<Array2<f32>>, TrainError> {
+        let clip_uid = &self.samples[number].clip.clip_uid;
+        let absent = || TrainError::unexpected(self.features.path(), clip_uid, "nothing");
+        let entry = entry(&self.features, clip_uid).ok_or_else(absent)?;
+        self.cache.get(clip_uid, || Ok(self.features.read(entry)?.values))
+    }
+
+    /// Whether faults of the originals are reproduced.
+    pub fn compat(&self) -> Compat {
+        self.compat
+    }
+
+    /// A clip's moments, in the order of the annotations.
+    pub fn moments(&self, number: usize) -> Vec<Moment> {
+        let moments = &self.samples[number].clip.moments;
+        let moment = |moment: &metric::Labelled| Moment {
+            start_sec: moment.window.start_sec,
+            end_sec: moment.window.end_sec,
+            class: self.numbers[&moment.label],
+        };
+        moments.iter().map(moment).collect()
+    }
+
+    /// Rows a second of a clip's features: all of its rows over its length, as the original has it.
+    pub fn fps(&self, number: usize) -> f64 {
+        let Sample { clip, rows, .. } = &self.samples[number];
+        *rows as f64 / clip.duration_sec
+    }
+
+    /// Predicted clips with their truths, and both tracks.
+    fn tracks(&self, predictions: &[(usize, Vec<Proposal>)]) -> (Annotations, metric::Submission) {
+        let clips = predictions.iter().map(|(number, _)| self.samples[*number].clip.clone()).collect();
+        let annotations = Annotations { clips };
+        let named =
+            predictions.iter().map(|(number, list)| (self.samples[*number].clip.clip_uid.clone(), list.clone()));
+        let proposals = Proposals::new(self.classes.clone(), named);
+        let settings = postprocess::Settings { compat: self.compat, ..self.postprocessor.defaults };
+        let (submission, _) = postprocess(self.postprocessor, &proposals, &annotations, &settings);
+        (annotations, submission)
+    }
+}
+
+impl Task for Mq {
+    const NAME: &'static str = "mq";
+
+    type Settings = Settings;
+    type Sample = usize;
+    type Prediction = Vec<Proposal>;
+
+    /// Clips without features are an error unless those are allowed; so are other classes than the network has, and labels that
+    /// are no classes.
+    fn open(wanted: &Settings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
         let about = "the feature set of the clips";
-        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
+        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
         sources::expect_rows(&features, &[RowKind::Window], "windows of clips (egovlp_mq)")?;
         let clips = clips(sources)?;
         let classes = classes(sources, &clips)?;
@@ -96,86 +155,34 @@ impl Mq {
         };
         let samples = kept.into_iter().filter_map(sample).collect();
         let cache = Cache::new(sources.memory_bytes);
-        let ClipRef { compat, postprocessor, .. } = *wanted;
-        Ok(Self { samples, classes, numbers, features, cache, compat, postprocessor })
+        Ok(Self { samples, classes, numbers, features, cache, compat, postprocessor: wanted.postprocessor })
     }
 
-    /// The sample of that number.
-    pub fn sample(&self, number: usize) -> &Sample {
-        &self.samples[number]
-    }
-
-    /// Numbers of the samples of a split.
-    pub fn of_split(&self, split: Split) -> Vec<usize> {
-        (0..self.samples.len()).filter(|&number| self.samples[number].split == split).collect()
-    }
-
-    /// The one fold.
-    pub fn fold(&self) -> Fold {
-        let (train, validation) = (self.of_split(Split::Train), self.of_split(Split::Validation));
-        Fold { name: String::new(), train, validation }
-    }
-
-    /// A clip's rows `[rows, dim]`.
-    ///
-    /// # Errors
-    /// Features that cannot be read.
-    pub fn rows(&self, number: usize) -> Result<Arc<Array2<f32>>, TrainError> {
-        let clip_uid = &self.samples[number].clip.clip_uid;
-        let absent = || TrainError::unexpected(self.features.path(), clip_uid, "nothing");
-        let entry = entry(&self.features, clip_uid).ok_or_else(absent)?;
-        self.cache.get(clip_uid, || Ok(self.features.read(entry)?.values))
-    }
-
-    /// A clip's moments, in the order of the annotations.
-    pub fn moments(&self, number: usize) -> Vec<Moment> {
-        let moments = &self.samples[number].clip.moments;
-        let moment = |moment: &egofx::metric::mq::Labelled| Moment {
-            start_sec: moment.window.start_sec,
-            end_sec: moment.window.end_sec,
-            class: self.numbers[&moment.label],
-        };
-        moments.iter().map(moment).collect()
-    }
-
-    /// Rows a second of a clip's features: all of its rows over its length, as the original has it.
-    pub fn fps(&self, number: usize) -> f64 {
-        let Sample { clip, rows, .. } = &self.samples[number];
-        *rows as f64 / clip.duration_sec
-    }
-
-    /// The official scores of proposals.
-    pub fn score(&self, predictions: &[(usize, Vec<Proposal>)]) -> Vec<(String, f64)> {
-        let (annotations, submission) = self.tracks(predictions);
-        official(&annotations, &submission, self.compat).scores().collect()
-    }
-
-    /// The challenge's submission.
-    pub fn submission(&self, predictions: &[(usize, Vec<Proposal>)]) -> Value {
-        submission_json(&self.tracks(predictions).1)
-    }
-
-    /// Predicted clips with their truths, and both tracks.
-    fn tracks(&self, predictions: &[(usize, Vec<Proposal>)]) -> (Annotations, Submission) {
-        let clips = predictions.iter().map(|(number, _)| self.samples[*number].clip.clone()).collect();
-        let annotations = Annotations { clips };
-        let named =
-            predictions.iter().map(|(number, list)| (self.samples[*number].clip.clip_uid.clone(), list.clone()));
-        let proposals = Proposals::new(self.classes.clone(), named);
-        let settings = Settings { compat: self.compat, ..self.postprocessor.defaults };
-        let (submission, _) = postprocess(self.postprocessor, &proposals, &annotations, &settings);
-        (annotations, submission)
-    }
-
-    /// Writes the classes into `folder`, for predictions of annotations that do not name all of them.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`].
-    pub fn keep_classes(&self, folder: &Path) -> Result<(), TrainError> {
+    /// The classes, for predictions of annotations that do not name all of them.
+    fn keep(&self, folder: &Path) -> Result<(), TrainError> {
         let numbers: Map<String, Value> = self.classes.iter().cloned().zip((0..).map(Value::from)).collect();
         let path = folder.join(CLASSES_FILE);
         let text = serde_json::to_string_pretty(&numbers).unwrap_or_default() + "\n";
         durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))
+    }
+
+    fn folds(&self) -> Vec<Fold> {
+        let (train, validation) = (self.of_split(Split::Train), self.of_split(Split::Validation));
+        vec![Fold { name: String::new(), train, validation }]
+    }
+
+    fn samples(&self) -> Vec<usize> {
+        self.of_split(Split::Whole)
+    }
+
+    fn score(&self, predictions: &[(usize, Vec<Proposal>)]) -> Result<Vec<(String, f64)>, TrainError> {
+        let (annotations, submission) = self.tracks(predictions);
+        Ok(official(&annotations, &submission, self.compat).scores().collect())
+    }
+
+    /// The challenge's form.
+    fn submission(&self, predictions: &[(usize, Vec<Proposal>)]) -> Result<Submission, TrainError> {
+        Ok(submission_json(&self.tracks(predictions).1).into())
     }
 }
 

@@ -21,8 +21,9 @@ use ndarray::{Array2, s};
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-use crate::sources::Fold;
-use crate::sources::{self, Cache, Expected, Sources, Split};
+use crate::learner::Task;
+use crate::sources::{self, Cache, Expected, Fold, Sources, Split};
+use crate::submission::Submission;
 
 /// A query.
 #[derive(Debug, Clone)]
@@ -56,57 +57,27 @@ pub struct Nlq {
 }
 
 /// What is opened.
-pub struct ClipRef<'w> {
+pub struct Settings {
     /// The store of rows.
-    pub features: &'w Expected,
+    pub features: Expected,
     /// The store of tokens.
-    pub tokens: &'w Expected,
+    pub tokens: Expected,
     /// Rows that a clip has at most; longer ones become means of their rows.
     pub positions: usize,
-    /// Whether the original's reckoning of time is reproduced.
-    pub compat: Compat,
 }
 
 /// The shortest window that is learnt from unless faults are reproduced: one frame.
 const SHORTEST_SEC: f64 = 1.0 / 30.0;
 
 impl Nlq {
-    /// Opens annotations and stores.
-    ///
-    /// # Errors
-    /// Files or stores that are missing, damaged or of other features; queries without features unless those are allowed.
-    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
-        let about = "the feature set of the clips, of windows or of windows that have met the query";
-        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
-        let kinds = [RowKind::Window, RowKind::FusedWindow];
-        sources::expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
-        let about = "the feature set of the queries' tokens";
-        let tokens = sources::open(Sources::needed(sources.tokens.as_ref(), "tokens", about)?, wanted.tokens)?;
-        sources::expect_rows(&tokens, &[RowKind::Token], "tokens of queries (egovlp_nlq_tokens)")?;
-        let samples = samples(sources)?;
-        let samples = with_rows(samples, &features, sources.allow_missing)?;
-        let (samples, tokens) = with_tokens(samples, &tokens, sources.allow_missing)?;
-        let cache = Cache::new(sources.memory_bytes);
-        Ok(Self { samples, features, tokens, cache, positions: wanted.positions, compat: wanted.compat })
-    }
-
     /// The sample of that number.
     pub fn sample(&self, number: usize) -> &Sample {
         &self.samples[number]
     }
 
     /// Numbers of the samples of a split.
-    pub fn of_split(&self, split: Split) -> Vec<usize> {
+    fn of_split(&self, split: Split) -> Vec<usize> {
         (0..self.samples.len()).filter(|&number| self.samples[number].split == split).collect()
-    }
-
-    /// The one fold. Queries whose window is shorter than a frame are learnt from only where faults are reproduced: no row
-    /// overlaps such a window, and the original then teaches the clip's first row.
-    pub fn fold(&self) -> Fold {
-        let long = |sample: &Sample| sample.window[1] - sample.window[0] > SHORTEST_SEC;
-        let learnt = |&number: &usize| self.compat == Compat::AsReleased || long(&self.samples[number]);
-        let train = self.of_split(Split::Train).into_iter().filter(learnt).collect();
-        Fold { name: String::new(), train, validation: self.of_split(Split::Validation) }
     }
 
     /// A query's rows `[v_len, dim]`, at most as many as there are positions.
@@ -141,9 +112,46 @@ impl Nlq {
         let (s_ind, e_ind) = window_indices(s_time, e_time, rows, duration);
         NlqLabel { duration, s_time, e_time, v_len: rows, s_ind, e_ind }
     }
+}
 
-    /// The official scores of predicted windows, best first.
-    pub fn score(&self, predictions: &[(usize, Vec<Window>)]) -> Vec<(String, f64)> {
+impl Task for Nlq {
+    const NAME: &'static str = "nlq";
+
+    type Settings = Settings;
+    type Sample = usize;
+    /// Windows in seconds of the clip, best first.
+    type Prediction = Vec<Window>;
+
+    /// Queries without features are an error unless those are allowed.
+    fn open(wanted: &Settings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let about = "the feature set of the clips, of windows or of windows that have met the query";
+        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let kinds = [RowKind::Window, RowKind::FusedWindow];
+        sources::expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
+        let about = "the feature set of the queries' tokens";
+        let tokens = sources::open(Sources::needed(sources.tokens.as_ref(), "tokens", about)?, &wanted.tokens)?;
+        sources::expect_rows(&tokens, &[RowKind::Token], "tokens of queries (egovlp_nlq_tokens)")?;
+        let samples = samples(sources)?;
+        let samples = with_rows(samples, &features, sources.allow_missing)?;
+        let (samples, tokens) = with_tokens(samples, &tokens, sources.allow_missing)?;
+        let cache = Cache::new(sources.memory_bytes);
+        Ok(Self { samples, features, tokens, cache, positions: wanted.positions, compat })
+    }
+
+    /// Queries whose window is shorter than a frame are learnt from only where faults are reproduced: no row
+    /// overlaps such a window, and the original then teaches the clip's first row.
+    fn folds(&self) -> Vec<Fold> {
+        let long = |sample: &Sample| sample.window[1] - sample.window[0] > SHORTEST_SEC;
+        let learnt = |&number: &usize| self.compat == Compat::AsReleased || long(&self.samples[number]);
+        let train = self.of_split(Split::Train).into_iter().filter(learnt).collect();
+        vec![Fold { name: String::new(), train, validation: self.of_split(Split::Validation) }]
+    }
+
+    fn samples(&self) -> Vec<usize> {
+        self.of_split(Split::Whole)
+    }
+
+    fn score(&self, predictions: &[(usize, Vec<Window>)]) -> Result<Vec<(String, f64)>, TrainError> {
         let answer = |(number, windows): &(usize, Vec<Window>)| Answer {
             predicted: windows.clone(),
             truth: self.samples[*number].window.into(),
@@ -157,11 +165,11 @@ impl Nlq {
         }
         let means = [("mean R@1", score.mean_recall(0)), ("mean R@5", score.mean_recall(2)), ("mIoU", score.mean_iou)];
         scores.extend(means.map(|(name, value)| (name.to_owned(), value)));
-        scores
+        Ok(scores)
     }
 
-    /// The challenge's submission.
-    pub fn submission(&self, predictions: &[(usize, Vec<Window>)]) -> Value {
+    /// The challenge's form.
+    fn submission(&self, predictions: &[(usize, Vec<Window>)]) -> Result<Submission, TrainError> {
         let entry = |(number, windows): &(usize, Vec<Window>)| {
             let Sample { clip_uid, annotation_uid, query_idx, .. } = &self.samples[*number];
             json!({
@@ -170,7 +178,7 @@ impl Nlq {
             })
         };
         let results: Vec<Value> = predictions.iter().map(entry).collect();
-        json!({"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": results})
+        Ok(json!({"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": results}).into())
     }
 }
 

@@ -19,8 +19,9 @@ use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
-use crate::sources::Fold;
-use crate::sources::{self, Cache, Expected, Sources, Split};
+use crate::learner::Task;
+use crate::sources::{self, Cache, Expected, Fold, Sources, Split};
+use crate::submission::Submission;
 
 /// The folder of the concepts of each shot, from which the labels of a concept alone are.
 const SHOT_TAGS: &str = "Dense_per_shot_tags";
@@ -61,39 +62,14 @@ pub struct Qfvs {
 }
 
 /// What is opened.
-pub struct ClipRef<'w> {
+pub struct Settings {
     /// The store of shots that met their prompts.
-    pub features: &'w Expected,
+    pub features: Expected,
     /// The store of shots by whose rows videos are cut.
-    pub shots: &'w Expected,
-    /// Whether a summary that matches nothing spoils the mean.
-    pub compat: Compat,
+    pub shots: Expected,
 }
 
 impl Qfvs {
-    /// Opens annotations and stores, and cuts the videos.
-    ///
-    /// # Errors
-    /// Files or stores that are missing, damaged or of other features; videos without shots and pairs without features
-    /// unless those are allowed.
-    pub fn open(wanted: &ClipRef, sources: &Sources) -> Result<Self, TrainError> {
-        let about = "the feature set of the shots after they have met each prompt, or as released without one";
-        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, wanted.features)?;
-        let kinds = [RowKind::FusedWindow, RowKind::Window];
-        sources::expect_rows(&features, &kinds, "fused shots (egovlpv2_qfvs) or shots (egovlpv2_qfvs_released)")?;
-        let about = "the feature set of the shots by which videos are cut into segments";
-        let shots = sources::open(Sources::needed(sources.shots.as_ref(), "shots", about)?, wanted.shots)?;
-        sources::expect_rows(&shots, &[RowKind::Window], "shots (egovlpv2_qfvs_shots)")?;
-        let annotations = annotations(sources)?;
-        let queries = queries(annotations)?;
-        let pairs = with_features(&pairs(&queries)?, &shots, &features, sources.allow_missing)?;
-        let shot_tags = shot_tags(annotations)?;
-        let (videos, samples) = numbered(&pairs, &shots, shot_tags.as_deref())?;
-        let tags = sources.tags.as_ref().map_or(Ok(vec![]), |path| tags_of_all(path, &videos))?;
-        let (cache, annotations) = (Cache::new(sources.memory_bytes), annotations.to_owned());
-        Ok(Self { samples, videos, tags, features, cache, compat: wanted.compat, annotations, shot_tags })
-    }
-
     /// Whether faults are reproduced.
     pub fn compat(&self) -> Compat {
         self.compat
@@ -107,46 +83,6 @@ impl Qfvs {
     /// The video of a sample.
     pub fn video(&self, number: usize) -> &Video {
         &self.videos[self.samples[number].video]
-    }
-
-    /// Numbers of all samples.
-    pub fn all(&self) -> Vec<usize> {
-        (0..self.samples.len()).collect()
-    }
-
-    /// One fold for each video, which is left out of what is learnt from.
-    pub fn folds(&self) -> Vec<Fold> {
-        let fold = |(place, video): (usize, &Video)| {
-            let (validation, train) = self.all().into_iter().partition(|&number| self.samples[number].video == place);
-            Fold { name: video.uid.to_string(), train, validation }
-        };
-        self.videos.iter().enumerate().map(fold).collect()
-    }
-
-    /// Whether there is what samples are learnt from and scored by: labels, tags, summaries within their videos.
-    ///
-    /// # Errors
-    /// What is missing.
-    pub fn expect_truths(&self) -> Result<(), TrainError> {
-        if self.tags.is_empty() {
-            return Err(TrainError::Needed { name: "tags", about: TAGS_ABOUT });
-        }
-        let unexpected = |expected: String, found: String| TrainError::unexpected(&self.annotations, expected, found);
-        if self.shot_tags.is_none() {
-            let expected = format!("the folder {SHOT_TAGS} in it or beside it, with the concepts to learn");
-            return Err(unexpected(expected, "none".to_owned()));
-        }
-        for sample in &self.samples {
-            let Video { uid, shots, .. } = &self.videos[sample.video];
-            let name = format!("{uid}/{}", sample.query());
-            if sample.oracle.is_empty() {
-                return Err(unexpected("at least one shot".to_owned(), format!("none in {name}")));
-            }
-            if let Some(shot) = sample.oracle.iter().find(|shot| !(1..=*shots).contains(shot)) {
-                return Err(unexpected(format!("shots from 1 to {shots}"), format!("{shot} in {name}")));
-            }
-        }
-        Ok(())
     }
 
     /// The shots of a sample's video after they have met its prompt number `prompt`, `[shots, dim]`.
@@ -172,13 +108,74 @@ impl Qfvs {
             f32::from(u8::from(is_asked))
         })
     }
+}
 
-    /// The official scores of summaries out of the scores of all shots: means over the pairs of a video, and over
-    /// videos.
-    ///
-    /// # Errors
-    /// No tags; shots without tags.
-    pub fn score(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
+impl Task for Qfvs {
+    const NAME: &'static str = "qfvs";
+
+    type Settings = Settings;
+    type Sample = usize;
+    /// Scores of all shots of the video, in order of time.
+    type Prediction = Vec<f64>;
+
+    /// Cuts the videos. Videos without shots and pairs without features are an error unless those are allowed.
+    fn open(wanted: &Settings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let about = "the feature set of the shots after they have met each prompt, or as released without one";
+        let features = sources::open(Sources::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let kinds = [RowKind::FusedWindow, RowKind::Window];
+        sources::expect_rows(&features, &kinds, "fused shots (egovlpv2_qfvs) or shots (egovlpv2_qfvs_released)")?;
+        let about = "the feature set of the shots by which videos are cut into segments";
+        let shots = sources::open(Sources::needed(sources.shots.as_ref(), "shots", about)?, &wanted.shots)?;
+        sources::expect_rows(&shots, &[RowKind::Window], "shots (egovlpv2_qfvs_shots)")?;
+        let annotations = annotations(sources)?;
+        let queries = queries(annotations)?;
+        let pairs = with_features(&pairs(&queries)?, &shots, &features, sources.allow_missing)?;
+        let shot_tags = shot_tags(annotations)?;
+        let (videos, samples) = numbered(&pairs, &shots, shot_tags.as_deref())?;
+        let tags = sources.tags.as_ref().map_or(Ok(vec![]), |path| tags_of_all(path, &videos))?;
+        let (cache, annotations) = (Cache::new(sources.memory_bytes), annotations.to_owned());
+        Ok(Self { samples, videos, tags, features, cache, compat, annotations, shot_tags })
+    }
+
+    /// Labels, tags, summaries within their videos.
+    fn expect_truths(&self) -> Result<(), TrainError> {
+        if self.tags.is_empty() {
+            return Err(TrainError::Needed { name: "tags", about: TAGS_ABOUT });
+        }
+        let unexpected = |expected: String, found: String| TrainError::unexpected(&self.annotations, expected, found);
+        if self.shot_tags.is_none() {
+            let expected = format!("the folder {SHOT_TAGS} in it or beside it, with the concepts to learn");
+            return Err(unexpected(expected, "none".to_owned()));
+        }
+        for sample in &self.samples {
+            let Video { uid, shots, .. } = &self.videos[sample.video];
+            let name = format!("{uid}/{}", sample.query());
+            if sample.oracle.is_empty() {
+                return Err(unexpected("at least one shot".to_owned(), format!("none in {name}")));
+            }
+            if let Some(shot) = sample.oracle.iter().find(|shot| !(1..=*shots).contains(shot)) {
+                return Err(unexpected(format!("shots from 1 to {shots}"), format!("{shot} in {name}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// One fold for each video, which is left out of what is learnt from.
+    fn folds(&self) -> Vec<Fold> {
+        let fold = |(place, video): (usize, &Video)| {
+            let (validation, train) =
+                self.samples().into_iter().partition(|&number| self.samples[number].video == place);
+            Fold { name: video.uid.to_string(), train, validation }
+        };
+        self.videos.iter().enumerate().map(fold).collect()
+    }
+
+    fn samples(&self) -> Vec<usize> {
+        (0..self.samples.len()).collect()
+    }
+
+    /// Means over the pairs of a video, and over videos.
+    fn score(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
         let mut matches: BTreeMap<usize, Vec<SemanticMatch>> = BTreeMap::new();
         for (number, scores) in predictions {
             let sample = &self.samples[*number];
@@ -197,15 +194,30 @@ impl Qfvs {
         Ok(scores.map(|(name, value)| (name.to_owned(), value)).into())
     }
 
-    /// Summaries by video and pair, each a list of shots from 1.
-    pub fn submission(&self, summaries: &[(usize, Vec<usize>)]) -> Value {
-        let mut videos: Map<String, Value> = Map::new();
-        for (number, summary) in summaries {
-            let video = videos.entry(self.video(*number).uid.as_str()).or_insert_with(|| json!({}));
-            video[self.samples[*number].query()] = json!(summary);
-        }
-        Value::Object(videos)
+    /// What summaries are scored with: the folder Oracle_Summaries in that of the annotations or below it, and the tags, which
+    /// predictions do without.
+    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+        let Some(given) = sources.split(Split::Whole) else { return vec![] };
+        let oracle = ["Query-Focused_Summaries/Oracle_Summaries", "Oracle_Summaries"].map(|folder| given.join(folder));
+        let oracle = oracle.into_iter().find(|folder| folder.is_dir()).unwrap_or(given.to_owned());
+        vec![("annotations", oracle), ("tags", sources.tags.clone().unwrap_or("Tags.mat".into()))]
     }
+
+    /// Summaries by video and pair.
+    fn submission(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
+        let mut videos: Map<String, Value> = Map::new();
+        for (number, scores) in predictions {
+            let video = videos.entry(self.video(*number).uid.as_str()).or_insert_with(|| json!({}));
+            video[self.samples[*number].query()] = json!(summary(scores));
+        }
+        Ok(Value::Object(videos).into())
+    }
+}
+
+/// The summary of a video by the `scores` of all its shots: the best 2 %, truncated, best first and the first of equal
+/// ones. Shots count from 1.
+pub fn summary(scores: &[f64]) -> Vec<usize> {
+    summary_of(scores).into_iter().map(|shot| shot + 1).collect()
 }
 
 /// The one folder of annotations.
@@ -218,15 +230,6 @@ fn annotations(sources: &Sources) -> Result<&Path, TrainError> {
             Err(TrainError::Needed { name: "annotations", about })
         }
     }
-}
-
-/// What summaries are scored with: the folder Oracle_Summaries in that of the annotations or below it, and the tags, which
-/// predictions do without.
-pub fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
-    let Some(given) = sources.split(Split::Whole) else { return vec![] };
-    let oracle = ["Query-Focused_Summaries/Oracle_Summaries", "Oracle_Summaries"].map(|folder| given.join(folder));
-    let oracle = oracle.into_iter().find(|folder| folder.is_dir()).unwrap_or(given.to_owned());
-    vec![("annotations", oracle), ("tags", sources.tags.clone().unwrap_or("Tags.mat".into()))]
 }
 
 fn queries(annotations: &Path) -> Result<Queries, TrainError> {

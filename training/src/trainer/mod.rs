@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::error::TrainError;
 use crate::evaluate::batches;
 use crate::experiment::{Experiment, Member};
-use crate::learner::{Learner, network, weights};
+use crate::learner::{Dataset, Model, Task, network, weights};
 use crate::loader::{self, Waited};
 use crate::loss_sums::add;
 use crate::metrics_log::MetricsLog;
@@ -47,16 +47,16 @@ pub struct Outcome {
     pub samples: usize,
 }
 
-/// A run of learner `L`.
-pub struct Run<'r, L: Learner> {
+/// A run of model `M`.
+pub struct Run<'r, M: Model> {
     surroundings: &'r Surroundings<'r>,
     experiment: &'r Experiment,
-    data: &'r L::Data,
-    fold: &'r Fold,
+    data: &'r Dataset<M>,
+    fold: &'r Fold<<M::Task as Task>::Sample>,
     folder: PathBuf,
     seed: u64,
     variables: VarStore,
-    learner: L,
+    model: M,
     optimizer: Optimizer,
     /// Running means of the weights, by their names.
     means: Option<Tensors>,
@@ -66,7 +66,7 @@ pub struct Run<'r, L: Learner> {
     samples: usize,
 }
 
-impl<'r, L: Learner> Run<'r, L> {
+impl<'r, M: Model> Run<'r, M> {
     /// A run in `folder`, from its last checkpoint with `resume`, else from the beginning, with the weights in the files
     /// `init`, the later over the earlier.
     ///
@@ -75,8 +75,8 @@ impl<'r, L: Learner> Run<'r, L> {
     pub fn open(
         surroundings: &'r Surroundings<'r>,
         member: &'r Member,
-        data: &'r L::Data,
-        fold: &'r Fold,
+        data: &'r Dataset<M>,
+        fold: &'r Fold<<M::Task as Task>::Sample>,
         folder: &Path,
         resume: bool,
         init: &[PathBuf],
@@ -84,9 +84,9 @@ impl<'r, L: Learner> Run<'r, L> {
         std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let why = |why| TrainError::Experiment { path: folder.to_owned(), why };
         let Member { experiment, seed, .. } = member;
-        let (variables, learner) = network::<L>(experiment, *seed, surroundings.device).map_err(why)?;
-        init.iter().try_for_each(|path| L::start(path, experiment.compat, &weights(&variables)))?;
-        let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, L::param_group);
+        let (variables, model) = network::<M>(experiment, *seed, surroundings.device).map_err(why)?;
+        init.iter().try_for_each(|path| M::start(path, experiment.compat, &weights(&variables)))?;
+        let optimizer = Optimizer::new(&variables, &experiment.train.optimizer, M::param_group);
         let copies = || weights(&variables).into_iter().map(|(name, weight)| (name, weight.detach().copy())).collect();
         let mut run = Self {
             means: experiment.train.ema.map(|_| copies()),
@@ -101,7 +101,7 @@ impl<'r, L: Learner> Run<'r, L> {
             data,
             fold,
             variables,
-            learner,
+            model,
             optimizer,
         };
         if resume {
@@ -136,7 +136,7 @@ impl<'r, L: Learner> Run<'r, L> {
     fn state(&self) -> Tensors {
         let mut state = prefixed("model", weights(&self.variables));
         state.append(&mut prefixed("optimizer", self.optimizer.state()));
-        state.append(&mut prefixed("buffer", self.learner.buffers()));
+        state.append(&mut prefixed("buffer", self.model.buffers()));
         let means = self.means.iter().flatten().map(|(name, mean)| (name.clone(), mean.shallow_clone()));
         state.append(&mut prefixed("ema", means));
         state
@@ -144,7 +144,7 @@ impl<'r, L: Learner> Run<'r, L> {
 
     /// Written by rank 0; the others wait, so that none goes on from a checkpoint that is not there yet.
     fn save(&self, file: &str) -> Result<(), TrainError> {
-        let buffers: Vec<Tensor> = self.learner.buffers().into_values().collect();
+        let buffers: Vec<Tensor> = self.model.buffers().into_values().collect();
         self.surroundings.world.broadcast(&buffers)?;
         let save = || checkpoint::save(&self.folder.join(file), &self.state(), self.experiment, &self.progress);
         self.surroundings.world.on_rank0(save)
@@ -164,7 +164,7 @@ impl<'r, L: Learner> Run<'r, L> {
             validation: self.fold.validation.len(),
             parameters: weights(&self.variables).values().map(|weight| weight.numel() as i64).sum(),
             epoch: self.progress.epoch,
-            remarks: L::remarks(self.data),
+            remarks: self.data.task.remarks(),
         });
         while self.progress.epoch < self.experiment.train.epochs && !self.has_stalled() {
             self.epoch(&mut metrics_log)?;
@@ -199,7 +199,7 @@ impl<'r, L: Learner> Run<'r, L> {
             let each = share.len().div_ceil(parts);
             let part = share.chunks(each).nth(part).unwrap_or(&share);
             let mut draw: Generator = rng::generator(seed, Purpose::Batch { epoch, number: number as u64 });
-            L::batch(data, part, Some(&mut draw))
+            M::train_batch(&data.task, &data.settings, part, &mut draw)
         };
         let count = batches.len();
         let (mut values, mut validating) = (vec![], Duration::ZERO);
@@ -224,7 +224,7 @@ impl<'r, L: Learner> Run<'r, L> {
         self.waited.waiting += waited.waiting;
         let samples = batches[done..].iter().map(Vec::len).sum();
         self.samples += samples;
-        let remarks = L::remarks(data);
+        let remarks = data.task.remarks();
         (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples, remarks });
         Ok(())
     }

@@ -9,17 +9,17 @@ use tch::no_grad;
 use super::context::{Event, Surroundings};
 use super::{LAST_FILE, Run};
 use crate::error::TrainError;
-use crate::learner::{Context, Learner, weights};
+use crate::learner::{Batch, Context, Model, weights};
 use crate::loss_sums::values;
 use crate::native;
 use crate::precision::{self, Precision};
 use crate::rng::{self, Purpose};
 
-impl<L: Learner> Run<'_, L> {
+impl<M: Model> Run<'_, M> {
     /// The gradients of one of `parts` parts of a step, added to those of the parts before; its losses.
     pub(super) fn part(
         &mut self,
-        batch: L::Batch,
+        batch: M::TrainBatch,
         part: usize,
         parts: usize,
     ) -> Result<Vec<(String, f64)>, TrainError> {
@@ -28,11 +28,9 @@ impl<L: Learner> Run<'_, L> {
         let step = self.progress.step * parts as u64 + part as u64;
         rng::seed_torch(self.seed, Purpose::Step { number: step, rank: world.place().rank as u64 });
         let seed = rng::seed(self.seed, Purpose::Loss { number: step });
-        let batch = L::to_device(batch, device);
-        let losses = precision::within(precision, device, || {
-            let output = self.learner.forward(&batch, true)?;
-            self.learner.losses(&output, &batch, &Context { train: true, world, seed })
-        })?;
+        let batch = batch.to_device(device);
+        let step = || self.model.training_step(&batch, &Context { world, seed });
+        let losses = precision::within(precision, device, step)?;
         let share = 1.0 / parts as f64;
         (&losses.total * (share * self.progress.scaler.factor(precision))).f_backward()?;
         let values = values(&losses);

@@ -1,21 +1,20 @@
 //! Validations of a run: scores, and the checkpoint of the best.
 //!
-//! Not for scores themselves, which the learner has.
+//! Not for scores themselves, which the task has.
 
 use tch::no_grad;
 
 use super::context::Event;
 use super::{BEST_FILE, Run};
 use crate::checkpoint::Best;
-use crate::distributed::World;
 use crate::error::TrainError;
 use crate::evaluate::predict;
-use crate::learner::{Context, Learner, weights};
-use crate::loss_sums::{LossSums, values};
+use crate::learner::{Model, Task, weights};
+use crate::loss_sums::LossSums;
 use crate::metrics_log::{Entry, MetricsLog};
 use crate::scores::lower_is_better;
 
-impl<L: Learner> Run<'_, L> {
+impl<M: Model> Run<'_, M> {
     /// Validates if the steps made so far are a whole share of the epoch.
     pub(super) fn validate_after(
         &mut self,
@@ -65,17 +64,11 @@ impl<L: Learner> Run<'_, L> {
     }
 
     fn validate_weights(&self) -> Result<Vec<(String, f64)>, TrainError> {
-        let (mut sum, alone) = (LossSums::default(), World::single());
-        let context = Context { train: false, world: &alone, seed: 0 };
         let (samples, train, surroundings) = (&self.fold.validation, &self.experiment.train, self.surroundings);
-        let predictions = predict(&self.learner, self.data, samples, train, surroundings, |learner, output, batch| {
-            if L::VALIDATION_LOSS {
-                sum.add(&values(&learner.losses(output, batch, &context)?));
-            }
-            Ok(())
-        })?;
-        let mut scores = sum.of_all(surroundings.world)?.means_since_last();
-        scores.extend(L::score(self.data, &predictions)?);
+        let mut losses = LossSums::default();
+        let predictions = predict(&self.model, self.data, samples, train, surroundings, Some(&mut losses))?;
+        let mut scores = losses.of_all(surroundings.world)?.means_since_last();
+        scores.extend(self.data.task.score(&predictions)?);
         Ok(scores)
     }
 

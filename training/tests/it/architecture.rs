@@ -54,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "submission",
         ],
     ),
-    ("tasks", &["error", "sources"]),
+    ("tasks", &["error", "learner", "sources", "submission"]),
     (
         "pretraining",
         &[
@@ -96,21 +96,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "heads",
-        &[
-            "checkpoint",
-            "error",
-            "learner",
-            "loss_sums",
-            "nn",
-            "optimizer",
-            "rng",
-            "sources",
-            "submission",
-            "tasks",
-            "tensors",
-        ],
+        &["checkpoint", "error", "learner", "loss_sums", "nn", "optimizer", "rng", "sources", "tasks", "tensors"],
     ),
-    ("evaluate", &["error", "experiment", "learner", "loader", "precision", "trainer::context"]),
+    ("evaluate", &["error", "experiment", "learner", "loader", "loss_sums", "precision", "trainer::context"]),
     ("clip_cache", &["corpora", "corpora::error", "error", "experiment", "learner", "sources"]),
     (
         "trainer",

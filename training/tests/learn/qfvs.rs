@@ -11,7 +11,7 @@ use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
 use egofx_train::heads::qfvs::head::{QfvsHead, Tables};
-use egofx_train::learner::Learner;
+use egofx_train::learner::{Dataset, Model, Task};
 use egofx_train::predict::{self, Prediction, Weights};
 use egofx_train::registry::Entry;
 use egofx_train::rng::{self, Purpose};
@@ -94,10 +94,10 @@ impl Shop {
     }
 
     /// What a run does before it trains.
-    fn open(&self) -> Result<<QfvsHead as Learner>::Data, TrainError> {
+    fn open(&self) -> Result<<QfvsHead as Model>::Task, TrainError> {
         let experiment = Experiment::parse(EXPERIMENT).unwrap();
-        let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.compat, &self.sources)?;
-        QfvsHead::expect_truths(&data).map(|()| data)
+        let Dataset { task, .. } = Dataset::<QfvsHead>::open(Path::new("experiment.toml"), &experiment, &self.sources)?;
+        task.expect_truths().map(|()| task)
     }
 }
 
@@ -196,7 +196,7 @@ fn it_learns_as_released_too() {
     let shop = Shop::new(&qfvs());
     let mut experiment = Experiment::parse(EXPERIMENT).unwrap();
     experiment.compat = Compat::AsReleased;
-    let data = QfvsHead::open(&experiment.settings().unwrap(), experiment.compat, &shop.sources).unwrap();
+    let data = Dataset::<QfvsHead>::open(Path::new("experiment.toml"), &experiment, &shop.sources).unwrap();
     let interrupted = AtomicBool::new(false);
     let surroundings = Surroundings {
         device: device(),
@@ -205,7 +205,7 @@ fn it_learns_as_released_too() {
         interrupted: &interrupted,
         watch: &sweep::unwatched,
     };
-    let (fold, member) = (&data.folds()[3], &experiment.members().unwrap()[0]);
+    let (fold, member) = (&data.task.folds()[3], &experiment.members().unwrap()[0]);
     let run = Run::<QfvsHead>::open(&surroundings, member, &data, fold, &shop.path("run"), false, &[]).unwrap();
     let best = run.train().unwrap().best.unwrap();
     assert!(best.score >= 0.9, "{best:?}");
@@ -269,7 +269,7 @@ fn labels_are_what_the_files_say_and_folds_leave_one_video_out() {
         assert!(fold.validation.iter().all(|&number| data.video(number).uid.as_str() == fold.name));
         assert!(fold.train.iter().all(|number| !fold.validation.contains(number)));
     }
-    let number = data.all().into_iter().find(|&number| data.video(number).uid.as_str() == "P02").unwrap();
+    let number = data.samples().into_iter().find(|&number| data.video(number).uid.as_str() == "P02").unwrap();
     let (sample, labels) = (data.sample(number).clone(), data.labels(number));
     let [first, second] = &sample.concepts;
     assert_eq!(sample.prompts, [format!("P02_{first}"), format!("P02_{second}"), format!("P02_{first}_{second}")]);
@@ -318,7 +318,7 @@ fn what_is_missing_is_named() {
                 them out";
     assert!(shop.refused().ends_with(text), "{}", shop.refused());
     shop.sources.allow_missing = true;
-    assert_eq!(shop.open().unwrap().all().len(), 40);
+    assert_eq!(shop.open().unwrap().samples().len(), 40);
     shop.sources.allow_missing = false;
     std::fs::remove_file(other).unwrap();
 

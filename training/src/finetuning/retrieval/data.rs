@@ -1,129 +1,109 @@
-//! Samples of a benchmark of retrieval, numbered through: first the sentences to learn from, then the clips of the test, then
-//! the sentences that these are compared with, each of which is embedded once.
+//! Samples of a benchmark of retrieval: sentences with their clips to learn from; in the test clips, and the sentences that these
+//! are compared with, each of which is embedded once.
 //!
-//! Not for networks, losses or metrics.
+//! Not for networks or losses.
+
+use std::path::PathBuf;
 
 use egofx::compat::Compat;
+use egofx::grid::Edges;
 use egofx::ndarray::Array2;
+use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
-use tch::Tensor;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
 
 use super::benchmark::{Benchmark, Source};
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
-use crate::corpora::listed::ClipRef;
-use crate::corpora::listed::Listed;
+use crate::corpora::listed::{ClipRef, Listed};
 use crate::corpora::replaced::Account;
 use crate::corpora::words::Words;
 use crate::error::TrainError;
-use crate::finetuning::splits::{account, both, stacked};
+use crate::finetuning::splits::{account, both};
+use crate::learner::{Batch, Task};
 use crate::losses::cosine;
-use crate::rng::Generator;
-use crate::rng::{self, Purpose};
-use crate::sources::{Fold, Sources};
+use crate::rng::{self, Generator, Purpose};
+use crate::sources::{Fold, Sources, Split};
+use crate::submission::Submission;
 
 /// The samples of a run.
-pub struct Data<K> {
+pub struct SentencesAndClips<K> {
     train: Option<Source>,
     test: Source,
     clips: Clips,
     words: Words,
     choice: Choice,
-    pub(super) kind: K,
-    pub(super) account: Account,
-    pub(super) compat: Compat,
+    benchmark: K,
+    account: Account,
+    compat: Compat,
 }
 
-/// What is computed together.
-pub enum Batch {
-    /// Pairs to learn from.
-    Pairs {
-        /// `[B, F, 3, S, S]`.
-        frames: Tensor,
-        /// Ids and mask, `[B, L]`.
-        words: [Tensor; 2],
-        /// `[B]`, how relevant the sentences are.
-        weights: Tensor,
-    },
-    /// Clips and sentences of the test, each with its number.
-    Apart {
-        /// The clips that could be read.
-        clips: Vec<usize>,
-        /// `[clips, F, 3, S, S]`.
-        frames: Option<Tensor>,
-        /// The sentences.
-        sentences: Vec<usize>,
-        /// Ids and mask, `[sentences, L]`.
-        words: Option<[Tensor; 2]>,
-    },
+/// What is opened.
+pub struct TaskSettings {
+    /// What reads the sentences.
+    pub text: TextModel,
+    /// How clips are shown.
+    pub clips: ClipSettings,
+    /// Height and width of the frames that the network takes, in pixels.
+    pub image_size: i64,
+    /// How the ends of the segments that frames are taken from become frames.
+    pub edges: Edges,
 }
 
-/// What a sample is.
-enum Sample {
-    Train,
+/// What is compared in the test, each of which is embedded once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sample {
+    /// A clip, by its number.
     Clip(usize),
+    /// A sentence, by its number.
     Sentence(usize),
 }
 
-impl<K: Benchmark> Data<K> {
-    pub(super) fn open(
-        sources: &Sources,
-        words: Words,
-        (clips, side): (&ClipSettings, i64),
-        choice: Choice,
-        compat: Compat,
-    ) -> Result<Self, TrainError> {
-        let (train, test) = both(sources, K::ABOUT, |path| {
-            let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
-            Ok(Source { path: path.to_owned(), listed })
-        })?;
-        let account = account(train.iter().chain([&test]).map(|source| &source.listed));
-        let kind = K::open(train.as_ref(), &test, sources)?;
-        Ok(Self {
-            clips: Clips::new(clips, side, compat, sources)?.with_cache(&sources.clip_caches, choice)?,
-            train,
-            test,
-            kind,
-            words,
-            account,
-            choice,
-            compat,
-        })
-    }
+/// Pairs to learn from.
+pub struct Pairs {
+    /// `[B, F, 3, S, S]`.
+    pub frames: Tensor,
+    /// Ids and mask, `[B, L]`.
+    pub words: [Tensor; 2],
+    /// `[B]`, how relevant the sentences are.
+    pub weights: Tensor,
+}
 
-    /// Clips and how they are chosen from; all that are wanted of both splits.
-    pub(super) fn clips(&self) -> (&Clips, Choice, Vec<ClipRef<'_>>) {
-        let listed = self.train.iter().chain([&self.test]).map(|source| &source.listed);
-        let all = listed.flat_map(|listed| listed.uids.iter().map(move |uid| listed.wanted(uid)));
-        (&self.clips, self.choice, all.collect())
-    }
+/// Clips and sentences of the test.
+pub struct Apart {
+    /// The clips that could be read.
+    pub clips: Vec<Sample>,
+    /// `[clips, F, 3, S, S]`.
+    pub frames: Option<Tensor>,
+    /// The sentences.
+    pub sentences: Vec<Sample>,
+    /// Ids and mask, `[sentences, L]`.
+    pub words: Option<[Tensor; 2]>,
+}
 
-    fn num_train(&self) -> usize {
-        self.train.as_ref().map_or(0, |source| source.listed.queries.len())
+impl Batch for Pairs {
+    fn to_device(self, device: Device) -> Self {
+        let to = |tensor: Tensor| tensor.to_device(device);
+        Self { frames: to(self.frames), words: self.words.map(to), weights: to(self.weights) }
     }
+}
 
-    fn sample(&self, number: usize) -> Sample {
-        let (train, clips) = (self.num_train(), self.test.listed.uids.len());
-        match (number.checked_sub(train), number.checked_sub(train + clips)) {
-            (None, _) => Sample::Train,
-            (Some(clip), None) => Sample::Clip(clip),
-            (_, Some(sentence)) => Sample::Sentence(sentence),
-        }
+impl Batch for Apart {
+    fn to_device(self, device: Device) -> Self {
+        let to = |tensor: Tensor| tensor.to_device(device);
+        Self { frames: self.frames.map(to), words: self.words.map(|words| words.map(to)), ..self }
     }
+}
 
-    pub(super) fn fold(&self) -> Fold {
-        let first = self.num_train();
-        let end = first + self.test.listed.uids.len() + self.kind.sentences().len();
-        Fold { name: String::new(), train: (0..first).collect(), validation: (first..end).collect() }
-    }
-
+impl<K: Benchmark> SentencesAndClips<K> {
     fn encode(&self, rule: &str, sentences: &[&str]) -> Result<[Tensor; 2], TrainError> {
         let (ids, mask) = self.words.encode(rule, sentences)?;
         Ok([ids, mask])
     }
 
     /// Each sample is drawn by a generator of its own: first its frames, then its sentence.
-    pub(super) fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Batch, TrainError> {
+    pub(super) fn pairs(&self, samples: &[usize], draw: &mut Generator) -> Result<Pairs, TrainError> {
         let Some(Source { listed, .. }) = &self.train else {
             return Err(TrainError::Needed { name: "train", about: K::ABOUT });
         };
@@ -135,21 +115,20 @@ impl<K: Benchmark> Data<K> {
                 let uid = listed.query(row).clip_uid.as_str();
                 self.clips.clip(listed.wanted(uid), self.choice, Some(draw))
             };
-            let (row, clip) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
-            let (sentence, weight) = self.kind.sentence(listed, row, &mut own);
+            let (row, clip) = self.account.replaced.or_another(sample, listed.queries.len(), &mut own, read)?;
+            let (sentence, weight) = self.benchmark.sentence(listed, row, &mut own);
             frames.push(clip);
             sentences.push(sentence);
             weights.push(weight as f32);
         }
         let words = self.encode(K::RULES[0], &sentences)?;
-        Ok(Batch::Pairs { frames: stacked(frames.iter()), words, weights: Tensor::from_slice(&weights) })
+        Ok(Pairs { frames: Tensor::stack(&frames, 0), words, weights: Tensor::from_slice(&weights) })
     }
 
-    pub(super) fn apart(&self, samples: &[usize]) -> Result<Batch, TrainError> {
+    pub(super) fn apart(&self, samples: &[Sample]) -> Result<Apart, TrainError> {
         let (mut clips, mut frames, mut sentences, mut texts) = (vec![], vec![], vec![], vec![]);
         for &sample in samples {
-            match self.sample(sample) {
-                Sample::Train => {}
+            match sample {
                 Sample::Clip(clip) => {
                     let listed = &self.test.listed;
                     match self.clips.clip(listed.wanted(&listed.uids[clip]), self.choice, None) {
@@ -162,23 +141,22 @@ impl<K: Benchmark> Data<K> {
                 }
                 Sample::Sentence(sentence) => {
                     sentences.push(sample);
-                    texts.push(self.kind.sentences()[sentence].as_str());
+                    texts.push(self.benchmark.sentences()[sentence].as_str());
                 }
             }
         }
-        let frames = (!frames.is_empty()).then(|| stacked(frames.iter()));
+        let frames = (!frames.is_empty()).then(|| Tensor::stack(&frames, 0));
         let words = (!texts.is_empty()).then(|| self.encode(K::RULES[1], &texts)).transpose()?;
-        Ok(Batch::Apart { clips, frames, sentences, words })
+        Ok(Apart { clips, frames, sentences, words })
     }
 
     /// Names of the clips that have been embedded, and their cosines `[clips, sentences]`.
-    pub(super) fn cosines(&self, predictions: &[(usize, Vec<f32>)]) -> (Vec<&str>, Array2<f32>) {
+    fn cosines(&self, predictions: &[(Sample, Vec<f32>)]) -> (Vec<&str>, Array2<f32>) {
         let (mut names, mut videos, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for (sample, embedding) in predictions {
-            match self.sample(*sample) {
-                Sample::Train => {}
+            match sample {
                 Sample::Clip(clip) => {
-                    names.push(self.test.listed.uids[clip].as_str());
+                    names.push(self.test.listed.uids[*clip].as_str());
                     videos.push(embedding.as_slice());
                 }
                 Sample::Sentence(_) => texts.push(embedding.as_slice()),
@@ -186,11 +164,70 @@ impl<K: Benchmark> Data<K> {
         }
         let rows = |rows: &[&[f32]]| Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1]);
         if videos.is_empty() || texts.is_empty() {
-            return (names, Array2::zeros((videos.len(), self.kind.sentences().len())));
+            return (names, Array2::zeros((videos.len(), self.benchmark.sentences().len())));
         }
         let cosines = cosine(&rows(&videos), &rows(&texts));
         let flat = Vec::<f32>::try_from(cosines.view(-1)).unwrap_or_default();
         let shape = (videos.len(), texts.len());
         (names, Array2::from_shape_vec(shape, flat).expect("there is a cosine for each pair"))
+    }
+}
+
+impl<K: Benchmark> Task for SentencesAndClips<K> {
+    const NAME: &'static str = K::TASK;
+
+    type Settings = TaskSettings;
+    type Sample = Sample;
+    /// An embedding.
+    type Prediction = Vec<f32>;
+
+    fn open(settings: &TaskSettings, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
+        let words = Words::open(sources.tokenizer.as_deref(), settings.text, &sources.caches)?;
+        let choice = Choice::Segments(settings.edges);
+        let (train, test) = both(sources, K::ABOUT, |path| {
+            let listed = Listed::read(K::LISTED_AS, &[path], &sources.videos)?;
+            Ok(Source { path: path.to_owned(), listed })
+        })?;
+        let account = account(train.iter().chain([&test]).map(|source| &source.listed));
+        let benchmark = K::open(train.as_ref(), &test, sources)?;
+        let clips = Clips::new(&settings.clips, settings.image_size, compat, sources)?;
+        let clips = clips.with_cache(&sources.clip_caches, choice)?;
+        Ok(Self { train, test, clips, words, choice, benchmark, account, compat })
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.account.remarks()
+    }
+
+    fn folds(&self) -> Vec<Fold<Sample>> {
+        let train = (0..self.train.as_ref().map_or(0, |source| source.listed.queries.len())).collect();
+        vec![Fold { name: String::new(), train, validation: self.samples() }]
+    }
+
+    /// All clips of the test, then all sentences.
+    fn samples(&self) -> Vec<Sample> {
+        let clips = (0..self.test.listed.uids.len()).map(Sample::Clip);
+        clips.chain((0..self.benchmark.sentences().len()).map(Sample::Sentence)).collect()
+    }
+
+    fn clips(&self) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
+        let listed = self.train.iter().chain([&self.test]).map(|source| &source.listed);
+        let all = listed.flat_map(|listed| listed.uids.iter().map(move |uid| listed.wanted(uid)));
+        Some((&self.clips, self.choice, all.collect()))
+    }
+
+    fn score(&self, predictions: &[(Sample, Vec<f32>)]) -> Result<Vec<(String, f64)>, TrainError> {
+        let (clips, cosines) = self.cosines(predictions);
+        self.benchmark.score(&clips, cosines.mapv(f64::from), self.compat)
+    }
+
+    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
+        sources.split(Split::Whole).map_or(vec![], K::truths)
+    }
+
+    fn submission(&self, predictions: &[(Sample, Vec<f32>)]) -> Result<Submission, TrainError> {
+        let (names, scores) = self.cosines(predictions);
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok(Submission::Matrix { list: K::NAMES, names, scores })
     }
 }

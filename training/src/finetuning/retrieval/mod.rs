@@ -8,7 +8,8 @@ pub mod charades;
 mod data;
 pub mod epic;
 
-use std::path::{Path, PathBuf};
+use std::marker::PhantomData;
+use std::path::Path;
 
 use egofx::compat::Compat;
 use egofx::grid::Edges;
@@ -16,21 +17,16 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
 pub use self::benchmark::{Benchmark, On, Source};
-pub use self::data::{Batch, Data};
+pub use self::data::{Apart, Pairs, Sample, SentencesAndClips, TaskSettings};
 use crate::backbones::load::load_any;
 use crate::checkpoint::Tensors;
-use crate::corpora::choice::Choice;
-use crate::corpora::frames::{ClipSettings, Clips};
-use crate::corpora::listed::ClipRef;
-use crate::corpora::words::Words;
+use crate::corpora::frames::ClipSettings;
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::losses::{adaptive_max_margin, cosine, infonce, max_margin};
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
-use crate::sources::{Fold, Sources, Split};
-use crate::submission::Submission;
 
 /// What is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -69,55 +65,32 @@ pub struct Settings<B> {
     pub loss: Loss,
 }
 
-/// Embeddings of sentences and of clips, those that a batch has.
-pub struct Embedded {
-    texts: Option<Tensor>,
-    videos: Option<Tensor>,
-}
-
 /// A backbone that learns a benchmark.
 pub struct Retrieval<B, K> {
     backbone: B,
     loss: Loss,
     compat: Compat,
-    kind: std::marker::PhantomData<K>,
+    kind: PhantomData<K>,
 }
 
-impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
+impl<K: Benchmark, B: On<K>> Model for Retrieval<B, K> {
     const NAME: &'static str = <B as On<K>>::NAME;
-    const TASK: &'static str = K::TASK;
     const ABOUT: &'static str = <B as On<K>>::ABOUT;
-    /// Clips and sentences of the test are no pairs.
-    const VALIDATION_LOSS: bool = false;
 
+    type Task = SentencesAndClips<K>;
     type Settings = Settings<B::Settings>;
-    type Data = Data<K>;
-    type Batch = Batch;
-    type Output = Embedded;
-    type Prediction = Vec<f32>;
+    type TrainBatch = Pairs;
+    type EvalBatch = Apart;
 
-    fn open(settings: &Self::Settings, compat: Compat, sources: &Sources) -> Result<Data<K>, TrainError> {
-        let words = Words::open(sources.tokenizer.as_deref(), B::TEXT, &sources.caches)?;
-        let clips = (&settings.clips, B::video_config(&settings.backbone).image_size as i64);
-        Data::open(sources, words, clips, Choice::Segments(settings.edges), compat)
-    }
-
-    fn remarks(data: &Data<K>) -> Vec<String> {
-        data.account.remarks()
-    }
-
-    fn folds(data: &Data<K>) -> Vec<Fold> {
-        vec![data.fold()]
-    }
-
-    fn samples(data: &Data<K>) -> Vec<usize> {
-        data.fold().validation
+    fn task(settings: &Self::Settings) -> TaskSettings {
+        let Settings { edges, clips, backbone, .. } = settings.clone();
+        TaskSettings { text: B::TEXT, clips, image_size: B::video_config(&backbone).image_size as i64, edges }
     }
 
     fn new(path: &nn::Path, settings: &Self::Settings, compat: Compat) -> Result<Self, String> {
         let backbone =
             B::build(path, &settings.backbone, settings.activation_checkpointing).map_err(|error| error.to_string())?;
-        Ok(Self { backbone, loss: settings.loss, compat, kind: std::marker::PhantomData })
+        Ok(Self { backbone, loss: settings.loss, compat, kind: PhantomData })
     }
 
     fn start(path: &Path, _compat: Compat, into: &Tensors) -> Result<(), TrainError> {
@@ -128,51 +101,29 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
     }
 
-    fn clips(data: &Data<K>) -> Option<(&Clips, Choice, Vec<ClipRef<'_>>)> {
-        Some(data.clips())
-    }
-
     fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
         ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Data<K>, samples: &[usize], draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        match draw {
-            Some(draw) => data.pairs(samples, draw),
-            None => data.apart(samples),
-        }
+    fn train_batch(
+        task: &Self::Task,
+        _: &Self::Settings,
+        samples: &[usize],
+        draw: &mut Generator,
+    ) -> Result<Pairs, TrainError> {
+        task.pairs(samples, draw)
     }
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let to = |tensor: Tensor| tensor.to_device(device);
-        match batch {
-            Batch::Pairs { frames, words, weights } => {
-                Batch::Pairs { frames: to(frames), words: words.map(to), weights: to(weights) }
-            }
-            Batch::Apart { clips, frames, sentences, words } => {
-                Batch::Apart { clips, frames: frames.map(to), sentences, words: words.map(|words| words.map(to)) }
-            }
-        }
+    fn eval_batch(task: &Self::Task, _: &Self::Settings, samples: &[Sample]) -> Result<Apart, TrainError> {
+        task.apart(samples)
     }
 
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Embedded, TrainError> {
-        let (frames, words) = match batch {
-            Batch::Pairs { frames, words, .. } => (Some(frames), Some(words)),
-            Batch::Apart { frames, words, .. } => (frames.as_ref(), words.as_ref()),
-        };
-        Ok(Embedded {
-            texts: words.map(|[ids, mask]| self.backbone.sentences(ids, mask, train)),
-            videos: frames.map(|frames| self.backbone.clips(frames, train)),
-        })
-    }
-
-    fn losses(&self, output: &Embedded, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
-        let (Embedded { texts: Some(texts), videos: Some(videos) }, Batch::Pairs { weights, .. }) = (output, batch)
-        else {
-            return Err(TrainError::Batch { head: <B as On<K>>::NAME, why: "it holds no pairs".into() });
-        };
+    fn training_step(&self, batch: &Pairs, context: &Context) -> Result<Losses, TrainError> {
+        let Pairs { frames, words: [ids, mask], weights } = batch;
+        let texts = self.backbone.sentences(ids, mask, true);
+        let videos = self.backbone.clips(frames, true);
         let gather = |rows: &Tensor| context.world.all_gather(rows, self.compat);
-        let sim = cosine(&gather(texts)?, &gather(videos)?);
+        let sim = cosine(&gather(&texts)?, &gather(&videos)?);
         let total = match self.loss {
             Loss::MaxMargin { margin } => max_margin(&sim, margin, true, self.compat),
             Loss::AdaptiveMaxMargin { margin } => {
@@ -183,28 +134,19 @@ impl<K: Benchmark, B: On<K>> Learner for Retrieval<B, K> {
         Ok(Losses { total, parts: vec![] })
     }
 
-    fn predictions(&self, output: &Embedded, batch: &Batch) -> Vec<(usize, Vec<f32>)> {
-        let Batch::Apart { clips, sentences, .. } = batch else { return vec![] };
-        let rows = |numbers: &[usize], embeddings: &Option<Tensor>| -> Vec<(usize, Vec<f32>)> {
-            let Some(embeddings) = embeddings else { return vec![] };
-            let rows = Vec::<Vec<f32>>::try_from(embeddings.to_kind(tch::Kind::Float).to_device(Device::Cpu));
-            numbers.iter().copied().zip(rows.unwrap_or_default()).collect()
-        };
-        rows(clips, &output.videos).into_iter().chain(rows(sentences, &output.texts)).collect()
+    /// Embeddings. Clips and sentences of the test are no pairs, and have no loss.
+    fn predict(&self, batch: &Apart, _with_losses: bool) -> Result<Predicted<Self::Task>, TrainError> {
+        let texts = batch.words.as_ref().map(|[ids, mask]| self.backbone.sentences(ids, mask, false));
+        let videos = batch.frames.as_ref().map(|frames| self.backbone.clips(frames, false));
+        let mut predictions = rows(&batch.clips, videos)?;
+        predictions.extend(rows(&batch.sentences, texts)?);
+        Ok(Predicted { predictions, losses: None })
     }
+}
 
-    fn score(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        let (clips, cosines) = data.cosines(predictions);
-        data.kind.score(&clips, cosines.mapv(f64::from), data.compat)
-    }
-
-    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
-        sources.split(Split::Whole).map_or(vec![], K::truths)
-    }
-
-    fn submission(data: &Data<K>, predictions: &[(usize, Vec<f32>)]) -> Result<Submission, TrainError> {
-        let (names, scores) = data.cosines(predictions);
-        let names = names.into_iter().map(str::to_owned).collect();
-        Ok(Submission::Matrix { list: K::NAMES, names, scores })
-    }
+/// Embeddings `[samples, D]`, each with its sample.
+fn rows(samples: &[Sample], embeddings: Option<Tensor>) -> Result<Vec<(Sample, Vec<f32>)>, TrainError> {
+    let Some(embeddings) = embeddings else { return Ok(vec![]) };
+    let rows = Vec::<Vec<f32>>::try_from(embeddings.to_kind(tch::Kind::Float).to_device(Device::Cpu))?;
+    Ok(samples.iter().copied().zip(rows).collect())
 }

@@ -1,4 +1,4 @@
-//! ActionFormer as a head for MQ: its samples, its crops, its points as proposals.
+//! ActionFormer as a head for MQ: its crops, its losses, its points as proposals.
 //!
 //! Not for the network. Events shorter than `SHORTEST_SEC` are never learnt, as in the authors' preparation of Ego4D,
 //! and always scored.
@@ -17,13 +17,12 @@ use super::targets::{Event, FeatureGrid, Targets};
 use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, points};
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
-use crate::sources::{Expected, Fold, Sources, Split};
-use crate::submission::Submission;
-use crate::tasks::mq::{ClipRef, Moment, Mq};
+use crate::sources::Expected;
+use crate::tasks::mq::{self, Moment, Mq};
 
 /// The shortest event that is learnt.
 const SHORTEST_SEC: f64 = 0.25;
@@ -56,13 +55,6 @@ pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, compat: Com
     FeatureGrid { stride_frames, window_frames, ..nominal }
 }
 
-/// Clips with features, and what is made of them.
-pub struct Clips {
-    mq: Mq,
-    tables: Tables,
-    compat: Compat,
-}
-
 /// Clips of one padded length.
 struct Part {
     samples: Vec<usize>,
@@ -74,51 +66,90 @@ struct Part {
     targets: Targets,
 }
 
+impl Part {
+    fn proposals(&self, output: &Output, settings: &DecodeSettings) -> Vec<(usize, Vec<Proposal>)> {
+        let clips = (0..).zip(self.samples.iter().zip(&self.grids));
+        let proposals = |clip, grid| decode::in_seconds(&decode::proposals(output, clip, settings), grid);
+        clips.map(|(clip, (&sample, grid))| (sample, proposals(clip, grid))).collect()
+    }
+}
+
 /// Clips that are computed together: in parts, since clips of different padded lengths are no one tensor.
-pub struct Batch {
-    parts: Vec<Part>,
+pub struct Parts(Vec<Part>);
+
+impl Parts {
+    fn of(clips: &[Clip], settings: &Tables) -> Result<Self, TrainError> {
+        let padded = |clip: &Clip| settings.model.padded_length(clip.features.size()[1]);
+        let parts = clips.chunk_by(|a, b| padded(a) == padded(b)).map(|clips| part(clips, settings));
+        parts.collect::<Result<_, _>>().map(Self).map_err(refused)
+    }
+}
+
+impl Batch for Parts {
+    fn to_device(self, device: Device) -> Self {
+        let moved = |part: Part| Part {
+            features: part.features.to_device(device),
+            mask: part.mask.to_device(device),
+            targets: part.targets.to_device(device),
+            ..part
+        };
+        Self(self.0.into_iter().map(moved).collect())
+    }
+}
+
+/// Crops to learn from.
+pub struct Crops {
+    parts: Parts,
+    /// Points that have an event to learn, counted where the batch is made.
     positives: i64,
 }
 
+impl Batch for Crops {
+    fn to_device(self, device: Device) -> Self {
+        Self { parts: self.parts.to_device(device), ..self }
+    }
+}
+
 /// ActionFormer for MQ.
-pub struct MqHead {
+pub struct ActionFormerHead {
     network: ActionFormer,
     decode: DecodeSettings,
     /// The running count of positive points, a scalar in double precision. On the CPU, where it is used.
     normaliser: Tensor,
 }
 
-impl Learner for MqHead {
+impl ActionFormerHead {
+    fn forward(&self, parts: &Parts, train: bool) -> Result<Vec<Output>, TrainError> {
+        let part = |part: &Part| self.network.forward(&part.features, &part.mask, train).map_err(refused);
+        parts.0.iter().map(part).collect()
+    }
+}
+
+/// Sums over points, so that parts add up.
+fn sums(outputs: &[Output], parts: &Parts, normaliser: f64) -> Losses {
+    let of_parts = outputs.iter().zip(&parts.0).map(|(output, part)| losses(output, &part.targets, normaliser));
+    let (class, offsets): (Vec<Tensor>, Vec<Tensor>) =
+        of_parts.map(|losses| (losses.classification, losses.regression)).unzip();
+    let [class, offsets] = [class, offsets].map(|parts| Tensor::stack(&parts, 0).sum(Kind::Float));
+    Losses { total: &class + &offsets, parts: vec![("class loss", class), ("regression loss", offsets)] }
+}
+
+impl Model for ActionFormerHead {
     const NAME: &'static str = "actionformer";
-    const TASK: &'static str = "mq";
     const ABOUT: &'static str = "ActionFormer (Zhang et al., 2022), the stronger head for the same features";
 
+    type Task = Mq;
     type Settings = Tables;
-    type Data = Clips;
-    type Batch = Batch;
-    type Output = Vec<Output>;
-    type Prediction = Vec<Proposal>;
+    type TrainBatch = Crops;
+    type EvalBatch = Parts;
 
-    fn open(tables: &Tables, compat: Compat, sources: &Sources) -> Result<Clips, TrainError> {
-        let (features, classes) = (&tables.features, tables.model.classes.unsigned_abs() as usize);
-        let wanted = ClipRef { features, classes, compat, postprocessor: &POSTPROCESSOR };
-        Ok(Clips { mq: Mq::open(&wanted, sources)?, tables: tables.clone(), compat })
+    fn task(settings: &Tables) -> mq::Settings {
+        let (features, classes) = (settings.features.clone(), settings.model.classes.unsigned_abs() as usize);
+        mq::Settings { features, classes, postprocessor: &POSTPROCESSOR }
     }
 
-    fn keep(data: &Clips, folder: &std::path::Path) -> Result<(), TrainError> {
-        data.mq.keep_classes(folder)
-    }
-
-    fn folds(data: &Clips) -> Vec<Fold> {
-        vec![data.mq.fold()]
-    }
-
-    fn samples(data: &Clips) -> Vec<usize> {
-        data.mq.of_split(Split::Whole)
-    }
-
-    fn new(path: &nn::Path, tables: &Tables, _compat: Compat) -> Result<Self, String> {
-        let Tables { features, model, decode, .. } = tables;
+    fn new(path: &nn::Path, settings: &Tables, _compat: Compat) -> Result<Self, String> {
+        let Tables { features, model, decode, .. } = settings;
         let network = ActionFormer::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
     }
@@ -127,68 +158,39 @@ impl Learner for MqHead {
         ParamGroup { decays: decays(name), lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Clips, samples: &[usize], mut draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let clip = |&number: &usize| data.clip(number, draw.as_deref_mut());
-        let clips = samples.iter().map(clip).collect::<Result<Vec<Clip>, _>>()?;
-        let padded = |clip: &Clip| data.tables.model.padded_length(clip.features.size()[1]);
-        let parts = clips.chunk_by(|a, b| padded(a) == padded(b)).map(|clips| part(clips, &data.tables));
-        let parts = parts.collect::<Result<Vec<Part>, _>>().map_err(refused)?;
-        Ok(Batch { positives: parts.iter().map(|part| part.targets.positives()).sum(), parts })
-    }
-
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let moved = |part: Part| Part {
-            features: part.features.to_device(device),
-            mask: part.mask.to_device(device),
-            targets: part.targets.to_device(device),
-            ..part
-        };
-        Batch { parts: batch.parts.into_iter().map(moved).collect(), ..batch }
-    }
-
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Vec<Output>, TrainError> {
-        let part = |part: &Part| self.network.forward(&part.features, &part.mask, train).map_err(refused);
-        batch.parts.iter().map(part).collect()
-    }
-
-    fn losses(&self, outputs: &Vec<Output>, batch: &Batch, context: &Context) -> Result<Losses, TrainError> {
-        let mut normaliser = self.normaliser.double_value(&[]);
-        if context.train {
-            normaliser = next_normaliser(normaliser, batch.positives);
-            drop(self.normaliser.shallow_clone().fill_(normaliser));
-        }
-        // Sums over points, so that parts add up.
-        let of_parts = outputs.iter().zip(&batch.parts).map(|(output, part)| losses(output, &part.targets, normaliser));
-        let (class, offsets): (Vec<Tensor>, Vec<Tensor>) =
-            of_parts.map(|losses| (losses.classification, losses.regression)).unzip();
-        let [class, offsets] = [class, offsets].map(|parts| Tensor::stack(&parts, 0).sum(Kind::Float));
-        Ok(Losses { total: &class + &offsets, parts: vec![("class loss", class), ("regression loss", offsets)] })
-    }
-
-    fn predictions(&self, outputs: &Vec<Output>, batch: &Batch) -> Vec<(usize, Vec<Proposal>)> {
-        let of_part = |(output, part): (&Output, &Part)| -> Vec<(usize, Vec<Proposal>)> {
-            let clips = (0..).zip(part.samples.iter().zip(&part.grids));
-            let proposals = |clip, grid| decode::in_seconds(&decode::proposals(output, clip, &self.decode), grid);
-            clips.map(|(clip, (&sample, grid))| (sample, proposals(clip, grid))).collect()
-        };
-        outputs.iter().zip(&batch.parts).flat_map(of_part).collect()
-    }
-
-    fn score(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        Ok(data.mq.score(predictions))
-    }
-
-    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Submission, TrainError> {
-        Ok(data.mq.submission(predictions).into())
-    }
-
     fn buffers(&self) -> Tensors {
         [("normaliser".to_owned(), self.normaliser.shallow_clone())].into()
+    }
+
+    fn train_batch(task: &Mq, settings: &Tables, samples: &[usize], draw: &mut Generator) -> Result<Crops, TrainError> {
+        let clip = |&number: &usize| Clip::read(task, settings, number, Some(&mut *draw));
+        let clips = samples.iter().map(clip).collect::<Result<Vec<Clip>, _>>()?;
+        let parts = Parts::of(&clips, settings)?;
+        Ok(Crops { positives: parts.0.iter().map(|part| part.targets.positives()).sum(), parts })
+    }
+
+    fn eval_batch(task: &Mq, settings: &Tables, samples: &[usize]) -> Result<Parts, TrainError> {
+        let clip = |&number: &usize| Clip::read(task, settings, number, None);
+        Parts::of(&samples.iter().map(clip).collect::<Result<Vec<Clip>, _>>()?, settings)
+    }
+
+    fn training_step(&self, batch: &Crops, _: &Context) -> Result<Losses, TrainError> {
+        let outputs = self.forward(&batch.parts, true)?;
+        let normaliser = next_normaliser(self.normaliser.double_value(&[]), batch.positives);
+        drop(self.normaliser.shallow_clone().fill_(normaliser));
+        Ok(sums(&outputs, &batch.parts, normaliser))
+    }
+
+    fn predict(&self, batch: &Parts, with_losses: bool) -> Result<Predicted<Mq>, TrainError> {
+        let outputs = self.forward(batch, false)?;
+        let losses = with_losses.then(|| sums(&outputs, batch, self.normaliser.double_value(&[])));
+        let proposals = outputs.iter().zip(&batch.0).flat_map(|(output, part)| part.proposals(output, &self.decode));
+        Ok(Predicted { predictions: proposals.collect(), losses })
     }
 }
 
 fn refused(error: ActionFormerError) -> TrainError {
-    TrainError::Batch { head: MqHead::NAME, why: error.to_string() }
+    TrainError::Batch { head: ActionFormerHead::NAME, why: error.to_string() }
 }
 
 /// A clip, or a part of it.
@@ -200,21 +202,21 @@ struct Clip {
     events: Vec<Event>,
 }
 
-impl Clips {
+impl Clip {
     /// The clip; a part of it where one is drawn.
-    fn clip(&self, number: usize, draw: Option<&mut Generator>) -> Result<Clip, TrainError> {
-        let rows = self.mq.rows(number)?;
-        let (count, duration_sec) = (rows.nrows(), self.mq.sample(number).clip.duration_sec);
-        let grid = grid_of(self.tables.frames, count, duration_sec, self.compat);
-        let events = events(&self.mq.moments(number), &grid);
+    fn read(task: &Mq, settings: &Tables, number: usize, draw: Option<&mut Generator>) -> Result<Self, TrainError> {
+        let rows = task.rows(number)?;
+        let (count, duration_sec) = (rows.nrows(), task.sample(number).clip.duration_sec);
+        let grid = grid_of(settings.frames, count, duration_sec, task.compat());
+        let events = events(&task.moments(number), &grid);
         let kept = match draw {
-            Some(draw) => crop(count, &events, &grid, &self.tables.model, draw),
+            Some(draw) => crop(count, &events, &grid, &settings.model, draw),
             None => Crop { start: 0, length: count, events },
         };
         let rows = rows.slice_axis(Axis(0), Slice::from(kept.start..kept.start + kept.length));
         let values: Vec<f32> = rows.iter().copied().collect();
         let features = Tensor::from_slice(&values).view([kept.length as i64, rows.ncols() as i64]).tr();
-        Ok(Clip { sample: number, grid, features, events: kept.events })
+        Ok(Self { sample: number, grid, features, events: kept.events })
     }
 }
 

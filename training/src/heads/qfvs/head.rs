@@ -1,9 +1,7 @@
-//! The summary head as a head for QFVS: its samples, its batches, its scores as summaries.
+//! The summary head as a head for QFVS: its batches, its losses, its scores of shots.
 //!
 //! Not for the network. The three prompts of a pair of concepts are scored alike; only the prompt of both makes the
 //! summary.
-
-use std::path::PathBuf;
 
 use egofx::compat::Compat;
 use egofx::labels::qfvs::Video;
@@ -13,16 +11,15 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
 use super::loss::{Scored, loss};
-use super::summary::{in_order, summary};
+use super::summary::in_order;
 use super::{QfvsError, Settings, Summariser, lr_scale, places};
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
-use crate::sources::{Expected, Fold, Sources};
-use crate::submission::Submission;
-use crate::tasks::qfvs::{ClipRef, Qfvs};
+use crate::sources::Expected;
+use crate::tasks::qfvs::{self, Qfvs};
 
 /// Prompts of a sample: of each concept alone, and of both.
 const PROMPTS: usize = 3;
@@ -44,7 +41,7 @@ pub struct Tables {
 }
 
 /// Pairs of concepts that are computed together.
-pub struct Batch {
+pub struct Pairs {
     samples: Vec<usize>,
     /// `[3 B, S, L, dim]`, the prompts of a sample side by side.
     features: Tensor,
@@ -54,37 +51,80 @@ pub struct Batch {
     labels: Tensor,
 }
 
+impl Pairs {
+    fn read(task: &Qfvs, samples: &[usize]) -> Result<Self, TrainError> {
+        let size = Size::of(task, samples);
+        let (mut features, mut labels, mut lengths) = (vec![], vec![], vec![]);
+        for &number in samples {
+            let video = task.video(number);
+            for prompt in 0..PROMPTS {
+                features.push(size.packed(task.rows(number, prompt)?.view(), video)?);
+            }
+            labels.push(size.packed(task.labels(number).view(), video)?);
+            lengths.push(size.lengths(video));
+        }
+        Ok(Self {
+            samples: samples.to_vec(),
+            features: Tensor::stack(&features, 0),
+            seg_len: Tensor::stack(&lengths, 0),
+            labels: Tensor::stack(&labels, 0),
+        })
+    }
+
+    /// Of scores `[B, 3, S, L]`.
+    fn losses(&self, scores: &Tensor) -> Losses {
+        let part = |prompt: usize| {
+            let (scores, labels) = (scores.select(1, prompt as i64), self.labels.select(3, prompt as i64));
+            loss(Scored { scores: &scores, labels: &labels }, &self.seg_len)
+        };
+        let parts: Vec<(&str, Tensor)> = LOSSES.into_iter().zip((0..PROMPTS).map(part)).collect();
+        let total = parts.iter().map(|(_, part)| part).sum();
+        Losses { total, parts }
+    }
+
+    /// Of scores `[B, 3, S, L]`, those of the prompt of both concepts.
+    fn predictions(&self, scores: &Tensor) -> Vec<(usize, Vec<f64>)> {
+        let scores = scores.select(1, BOTH).to_device(Device::Cpu);
+        let seg_len = self.seg_len.to_device(Device::Cpu);
+        let of = |place: usize| in_order(&scores.get(place as i64), &seg_len.get(place as i64));
+        self.samples.iter().enumerate().map(|(place, &number)| (number, of(place))).collect()
+    }
+}
+
+impl Batch for Pairs {
+    fn to_device(self, device: Device) -> Self {
+        let Self { samples, features, seg_len, labels } = self;
+        let [features, seg_len, labels] = [features, seg_len, labels].map(|tensor| tensor.to_device(device));
+        Self { samples, features, seg_len, labels }
+    }
+}
+
 /// The summary head for QFVS.
 pub struct QfvsHead(Summariser);
 
-impl Learner for QfvsHead {
+impl QfvsHead {
+    /// Scores `[B, 3, S, L]`.
+    fn forward(&self, batch: &Pairs, train: bool) -> Result<Tensor, TrainError> {
+        let each_prompt = batch.seg_len.repeat_interleave_self_int(PROMPTS as i64, 0, None);
+        let why = |error: QfvsError| TrainError::Batch { head: Self::NAME, why: error.to_string() };
+        let scores = self.0.forward(&batch.features, &each_prompt, train).map_err(why)?;
+        Ok(scores.unflatten(0, [-1, PROMPTS as i64]))
+    }
+}
+
+impl Model for QfvsHead {
     const NAME: &'static str = "qfvs";
-    const TASK: &'static str = "qfvs";
     const ABOUT: &'static str =
         "a transformer over the shots of a segment, as EgoVLPv2 trains it, each video left out in turn";
 
+    type Task = Qfvs;
     type Settings = Tables;
-    type Data = Qfvs;
-    type Batch = Batch;
-    /// Scores `[B, 3, S, L]`.
-    type Output = Tensor;
-    /// Scores of all shots of the video, in order of time.
-    type Prediction = Vec<f64>;
+    type TrainBatch = Pairs;
+    type EvalBatch = Pairs;
 
-    fn open(settings: &Tables, compat: Compat, sources: &Sources) -> Result<Qfvs, TrainError> {
-        Qfvs::open(&ClipRef { features: &settings.features, shots: &settings.shots, compat }, sources)
-    }
-
-    fn expect_truths(data: &Qfvs) -> Result<(), TrainError> {
-        data.expect_truths()
-    }
-
-    fn folds(data: &Qfvs) -> Vec<Fold> {
-        data.folds()
-    }
-
-    fn samples(data: &Qfvs) -> Vec<usize> {
-        data.all()
+    fn task(settings: &Tables) -> qfvs::Settings {
+        let Tables { features, shots, .. } = settings.clone();
+        qfvs::Settings { features, shots }
     }
 
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
@@ -100,67 +140,21 @@ impl Learner for QfvsHead {
         ParamGroup { decays: true, lr_mult: LrMult::Times(lr_scale(shape)) }
     }
 
-    fn batch(data: &Qfvs, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let size = Size::of(data, samples);
-        let (mut features, mut labels, mut lengths) = (vec![], vec![], vec![]);
-        for &number in samples {
-            let video = data.video(number);
-            for prompt in 0..PROMPTS {
-                features.push(size.packed(data.rows(number, prompt)?.view(), video)?);
-            }
-            labels.push(size.packed(data.labels(number).view(), video)?);
-            lengths.push(size.lengths(video));
-        }
-        Ok(Batch {
-            samples: samples.to_vec(),
-            features: Tensor::stack(&features, 0),
-            seg_len: Tensor::stack(&lengths, 0),
-            labels: Tensor::stack(&labels, 0),
-        })
+    fn train_batch(task: &Qfvs, _: &Tables, samples: &[usize], _: &mut Generator) -> Result<Pairs, TrainError> {
+        Pairs::read(task, samples)
     }
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let Batch { samples, features, seg_len, labels } = batch;
-        let [features, seg_len, labels] = [features, seg_len, labels].map(|tensor| tensor.to_device(device));
-        Batch { samples, features, seg_len, labels }
+    fn eval_batch(task: &Qfvs, _: &Tables, samples: &[usize]) -> Result<Pairs, TrainError> {
+        Pairs::read(task, samples)
     }
 
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
-        let Batch { features, seg_len, .. } = batch;
-        let each_prompt = seg_len.repeat_interleave_self_int(PROMPTS as i64, 0, None);
-        let why = |error: QfvsError| TrainError::Batch { head: Self::NAME, why: error.to_string() };
-        let scores = self.0.forward(features, &each_prompt, train).map_err(why)?;
-        Ok(scores.unflatten(0, [-1, PROMPTS as i64]))
+    fn training_step(&self, batch: &Pairs, _: &Context) -> Result<Losses, TrainError> {
+        Ok(batch.losses(&self.forward(batch, true)?))
     }
 
-    fn losses(&self, scores: &Tensor, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let part = |prompt: usize| {
-            let (scores, labels) = (scores.select(1, prompt as i64), batch.labels.select(3, prompt as i64));
-            loss(Scored { scores: &scores, labels: &labels }, &batch.seg_len)
-        };
-        let parts: Vec<(&str, Tensor)> = LOSSES.into_iter().zip((0..PROMPTS).map(part)).collect();
-        let total = parts.iter().map(|(_, part)| part).sum();
-        Ok(Losses { total, parts })
-    }
-
-    fn predictions(&self, scores: &Tensor, batch: &Batch) -> Vec<(usize, Vec<f64>)> {
-        let scores = scores.select(1, BOTH).to_device(Device::Cpu);
-        let seg_len = batch.seg_len.to_device(Device::Cpu);
-        let of = |place: usize| in_order(&scores.get(place as i64), &seg_len.get(place as i64));
-        batch.samples.iter().enumerate().map(|(place, &number)| (number, of(place))).collect()
-    }
-
-    fn score(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        data.score(predictions)
-    }
-
-    fn truths(sources: &Sources) -> Vec<(&'static str, PathBuf)> {
-        crate::tasks::qfvs::truths(sources)
-    }
-
-    fn submission(data: &Qfvs, predictions: &[(usize, Vec<f64>)]) -> Result<Submission, TrainError> {
-        let summaries: Vec<_> = predictions.iter().map(|(number, scores)| (*number, summary(scores))).collect();
-        Ok(data.submission(&summaries).into())
+    fn predict(&self, batch: &Pairs, with_losses: bool) -> Result<Predicted<Qfvs>, TrainError> {
+        let scores = self.forward(batch, false)?;
+        Ok(Predicted { predictions: batch.predictions(&scores), losses: with_losses.then(|| batch.losses(&scores)) })
     }
 }
 
@@ -171,11 +165,11 @@ struct Size {
 }
 
 impl Size {
-    fn of(data: &Qfvs, samples: &[usize]) -> Self {
-        let videos = || samples.iter().map(|&number| data.video(number).segments());
+    fn of(task: &Qfvs, samples: &[usize]) -> Self {
+        let videos = || samples.iter().map(|&number| task.video(number).segments());
         let longest = videos().flatten().map(|segment| segment.len()).max().unwrap_or_default();
         let segments = videos().map(|segments| segments.len()).max().unwrap_or_default();
-        Self { segments, places: places(longest, data.compat()) }
+        Self { segments, places: places(longest, task.compat()) }
     }
 
     /// Rows `[shots, dim]` of a video as `[S, L, dim]`.

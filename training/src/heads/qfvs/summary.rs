@@ -1,8 +1,7 @@
-//! From scores to a summary as the benchmark's files have it.
+//! From scores of the places of segments to scores of shots.
 //!
-//! Not for scoring summaries, see `egofx::metric::qfvs`. Invariant: a place without a shot is in no summary.
+//! Not for summaries, see [`tasks::qfvs`](crate::tasks::qfvs). Invariant: a place without a shot has no score.
 
-use egofx::metric::qfvs::summary_of;
 use tch::{Kind, Tensor};
 
 use super::mask::is_shot;
@@ -14,10 +13,4 @@ pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Vec<f64> {
     let mut values = vec![0.0; scores.numel()];
     scores.copy_data(&mut values, scores.numel());
     values
-}
-
-/// The summary of a video by the `scores` of all its shots: the best 2 %, truncated, best first and the first of equal
-/// ones. Shots count from 1.
-pub fn summary(scores: &[f64]) -> Vec<usize> {
-    summary_of(scores).into_iter().map(|shot| shot + 1).collect()
 }

@@ -1,9 +1,8 @@
-//! VSGN as a head for MQ: its samples, its batches, its boxes as proposals.
+//! VSGN as a head for MQ: its batches, its losses, its boxes as proposals.
 //!
 //! Not for the network. A clip's cells are its rows; rows beyond the grid are cut off, as in the original.
 
 use egofx::compat::Compat;
-use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::vsgn::POSTPROCESSOR;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,13 +12,12 @@ use super::loss::{Truth, losses};
 use super::targets::{self, Grid, Targets};
 use super::{Output, Settings, Vsgn, decode};
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
-use crate::sources::{Expected, Fold, Sources, Split};
-use crate::submission::Submission;
-use crate::tasks::mq::{ClipRef, Mq};
+use crate::sources::Expected;
+use crate::tasks::mq::{self, Mq};
 
 /// The tables of an experiment with VSGN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,15 +29,8 @@ pub struct Tables {
     pub model: Settings,
 }
 
-/// Clips with features, and what is made of them.
-pub struct Clips {
-    mq: Mq,
-    model: Settings,
-    compat: Compat,
-}
-
 /// Clips that are computed together.
-pub struct Batch {
+pub struct Clips {
     samples: Vec<usize>,
     grids: Vec<Grid>,
     /// `[B, D, T]`.
@@ -49,59 +40,13 @@ pub struct Batch {
     truth: Truth,
 }
 
-/// VSGN for MQ.
-pub struct MqHead {
-    network: Vsgn,
-    settings: Settings,
-    compat: Compat,
-}
-
-impl Learner for MqHead {
-    const NAME: &'static str = "vsgn";
-    const TASK: &'static str = "mq";
-    const ABOUT: &'static str = "VSGN (Zhao et al., 2021), as Ego4D, EgoVLP and EgoVLPv2 train it";
-
-    type Settings = Tables;
-    type Data = Clips;
-    type Batch = Batch;
-    type Output = Output;
-    type Prediction = Vec<Proposal>;
-
-    fn open(tables: &Tables, compat: Compat, sources: &Sources) -> Result<Clips, TrainError> {
-        let Tables { features, model } = tables;
-        // The network counts background.
-        let classes = model.classes.unsigned_abs() as usize - 1;
-        let wanted = ClipRef { features, classes, compat, postprocessor: &POSTPROCESSOR };
-        Ok(Clips { mq: Mq::open(&wanted, sources)?, model: model.clone(), compat })
-    }
-
-    fn keep(data: &Clips, folder: &std::path::Path) -> Result<(), TrainError> {
-        data.mq.keep_classes(folder)
-    }
-
-    fn folds(data: &Clips) -> Vec<Fold> {
-        vec![data.mq.fold()]
-    }
-
-    fn samples(data: &Clips) -> Vec<usize> {
-        data.mq.of_split(Split::Whole)
-    }
-
-    fn new(path: &nn::Path, tables: &Tables, compat: Compat) -> Result<Self, String> {
-        let Tables { features, model } = tables;
-        let network = Vsgn::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
-        Ok(Self { network, settings: model.clone(), compat })
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
-    }
-
-    fn batch(data: &Clips, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let clips = samples.iter().map(|&number| data.clip(number)).collect::<Result<Vec<Clip>, _>>()?;
+impl Clips {
+    fn read(task: &Mq, settings: &Settings, samples: &[usize]) -> Result<Self, TrainError> {
+        let read = |&number: &usize| Clip::read(task, settings, number);
+        let clips = samples.iter().map(read).collect::<Result<Vec<Clip>, _>>()?;
         let features: Vec<Tensor> = clips.iter().map(|clip| clip.features.shallow_clone()).collect();
         let num_cells: Vec<i64> = clips.iter().map(|clip| clip.grid.num_cells as i64).collect();
-        Ok(Batch {
+        Ok(Self {
             samples: samples.to_vec(),
             grids: clips.iter().map(|clip| clip.grid).collect(),
             features: Tensor::stack(&features, 0),
@@ -109,21 +54,28 @@ impl Learner for MqHead {
             truth: truth(&clips.iter().map(|clip| &clip.targets).collect::<Vec<_>>()),
         })
     }
+}
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let Truth { boxes, counts, action, start, end } = &batch.truth;
-        let moved = [&batch.features, &batch.num_cells, boxes, counts, action, start, end];
+impl Batch for Clips {
+    fn to_device(self, device: Device) -> Self {
+        let Truth { boxes, counts, action, start, end } = &self.truth;
+        let moved = [&self.features, &self.num_cells, boxes, counts, action, start, end];
         let [features, num_cells, boxes, counts, action, start, end] = moved.map(|tensor| tensor.to_device(device));
         let truth = Truth { boxes, counts, action, start, end };
-        Batch { features, num_cells, truth, ..batch }
+        Self { features, num_cells, truth, ..self }
     }
+}
 
-    fn forward(&self, batch: &Batch, _train: bool) -> Result<Output, TrainError> {
-        Ok(self.network.forward(&batch.features, &batch.num_cells))
-    }
+/// VSGN for MQ.
+pub struct VsgnHead {
+    network: Vsgn,
+    settings: Settings,
+    compat: Compat,
+}
 
-    fn losses(&self, output: &Output, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let losses = losses(output, &batch.truth, self.compat);
+impl VsgnHead {
+    fn losses(&self, output: &Output, truth: &Truth) -> Losses {
+        let losses = losses(output, truth, self.compat);
         let parts = vec![
             ("class loss", losses.class),
             ("regression loss", losses.regression),
@@ -132,21 +84,55 @@ impl Learner for MqHead {
             ("end loss", losses.end),
             ("boundary loss", losses.boundary),
         ];
-        Ok(Losses { total: losses.total, parts })
+        Losses { total: losses.total, parts }
+    }
+}
+
+impl Model for VsgnHead {
+    const NAME: &'static str = "vsgn";
+    const ABOUT: &'static str = "VSGN (Zhao et al., 2021), as Ego4D, EgoVLP and EgoVLPv2 train it";
+
+    type Task = Mq;
+    type Settings = Tables;
+    type TrainBatch = Clips;
+    type EvalBatch = Clips;
+
+    fn task(settings: &Tables) -> mq::Settings {
+        let Tables { features, model } = settings;
+        // The network counts background.
+        let classes = model.classes.unsigned_abs() as usize - 1;
+        mq::Settings { features: features.clone(), classes, postprocessor: &POSTPROCESSOR }
     }
 
-    fn predictions(&self, output: &Output, batch: &Batch) -> Vec<(usize, Vec<Proposal>)> {
-        let (clips, settings) = (decode::clips(output), &self.settings);
+    fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
+        let Tables { features, model } = settings;
+        let network = Vsgn::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
+        Ok(Self { network, settings: model.clone(), compat })
+    }
+
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
+    }
+
+    fn train_batch(task: &Mq, settings: &Tables, samples: &[usize], _: &mut Generator) -> Result<Clips, TrainError> {
+        Clips::read(task, &settings.model, samples)
+    }
+
+    fn eval_batch(task: &Mq, settings: &Tables, samples: &[usize]) -> Result<Clips, TrainError> {
+        Clips::read(task, &settings.model, samples)
+    }
+
+    fn training_step(&self, batch: &Clips, _: &Context) -> Result<Losses, TrainError> {
+        let output = self.network.forward(&batch.features, &batch.num_cells);
+        Ok(self.losses(&output, &batch.truth))
+    }
+
+    fn predict(&self, batch: &Clips, with_losses: bool) -> Result<Predicted<Mq>, TrainError> {
+        let output = self.network.forward(&batch.features, &batch.num_cells);
+        let losses = with_losses.then(|| self.losses(&output, &batch.truth));
+        let (clips, settings) = (decode::clips(&output), &self.settings);
         let proposals = clips.par_iter().zip(&batch.grids).map(|(clip, grid)| clip.proposals(grid, settings));
-        batch.samples.par_iter().copied().zip(proposals).collect()
-    }
-
-    fn score(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        Ok(data.mq.score(predictions))
-    }
-
-    fn submission(data: &Clips, predictions: &[(usize, Vec<Proposal>)]) -> Result<Submission, TrainError> {
-        Ok(data.mq.submission(predictions).into())
+        Ok(Predicted { predictions: batch.samples.par_iter().copied().zip(proposals).collect(), losses })
     }
 }
 
@@ -158,22 +144,22 @@ struct Clip {
     targets: Targets,
 }
 
-impl Clips {
-    fn clip(&self, number: usize) -> Result<Clip, TrainError> {
-        let rows = self.mq.rows(number)?;
-        let (length, dim) = (self.model.length as usize, rows.ncols());
-        let grid = Grid { length, num_cells: rows.nrows().min(length), fps: self.mq.fps(number) };
+impl Clip {
+    fn read(task: &Mq, settings: &Settings, number: usize) -> Result<Self, TrainError> {
+        let rows = task.rows(number)?;
+        let (length, dim) = (settings.length as usize, rows.ncols());
+        let grid = Grid { length, num_cells: rows.nrows().min(length), fps: task.fps(number) };
         let values: Vec<f32> = rows.iter().take(grid.num_cells * dim).copied().collect();
-        let moments = self.mq.moments(number);
-        let (cells, targets) = if self.model.stitches(grid.num_cells as i64) {
-            let gap = self.model.stitch_gap as usize;
-            let targets = targets::stitched_targets(&moments, &grid, gap, self.compat);
+        let moments = task.moments(number);
+        let (cells, targets) = if settings.stitches(grid.num_cells as i64) {
+            let gap = settings.stitch_gap as usize;
+            let targets = targets::stitched_targets(&moments, &grid, gap, task.compat());
             (targets::stitched_features(&values, dim, &grid, gap), targets)
         } else {
-            (targets::features(&values, dim, length), targets::targets(&moments, &grid, self.compat))
+            (targets::features(&values, dim, length), targets::targets(&moments, &grid, task.compat()))
         };
         let features = Tensor::from_slice(&cells).view([length as i64, dim as i64]).tr();
-        Ok(Clip { grid, features, targets })
+        Ok(Self { grid, features, targets })
     }
 }
 

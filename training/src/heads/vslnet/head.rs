@@ -1,4 +1,4 @@
-//! VSLNet as a head for NLQ: its samples, its batches, its spans as windows.
+//! VSLNet as a head for NLQ: its batches, its losses, its spans as windows.
 //!
 //! Not for the network. A clip's positions are its rows, or means of them where there are more rows than positions.
 
@@ -9,16 +9,15 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
 use super::labels::Labels;
-use super::loss::{Targets, losses};
-use super::{Dims, Input, Output, Settings, Vslnet, decays, decode};
+use super::loss::{self, Targets};
+use super::{Dims, Input, Output, Settings, Vslnet, VslnetError, decays, decode};
 use crate::error::TrainError;
-use crate::learner::{Context, Learner};
+use crate::learner::{Batch, Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
-use crate::sources::{Expected, Fold, Sources, Split};
-use crate::submission::Submission;
-use crate::tasks::nlq::{ClipRef, Nlq};
+use crate::sources::Expected;
+use crate::tasks::nlq::{self, Nlq};
 use crate::tensors::{self, Padded};
 
 /// The tables of an experiment with VSLNet.
@@ -34,7 +33,7 @@ pub struct Tables {
 }
 
 /// Queries that are computed together.
-pub struct Batch {
+pub struct Queries {
     samples: Vec<usize>,
     places: Vec<NlqLabel>,
     video: Padded,
@@ -42,37 +41,76 @@ pub struct Batch {
     targets: Targets,
 }
 
-/// What the network makes of a batch, with what it was given.
-pub struct Located {
-    input: Input,
-    output: Output,
+impl Queries {
+    fn read(task: &Nlq, samples: &[usize]) -> Result<Self, TrainError> {
+        let rows = samples.iter().map(|&number| task.rows(number)).collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<NlqLabel> =
+            samples.iter().zip(&rows).map(|(&number, rows)| task.place(number, rows.nrows())).collect();
+        let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
+        let tokens: Vec<_> = samples.iter().map(|&number| task.tokens(number)).collect();
+        let token_views: Vec<_> = tokens.iter().map(|tokens| tokens.values.view()).collect();
+        let (dim, token_dim) = (views[0].ncols(), token_views[0].ncols());
+        Ok(Self {
+            samples: samples.to_vec(),
+            targets: targets(&places),
+            places,
+            video: tensors::padded(&views, dim, |_, _| true),
+            query: tensors::padded(&token_views, token_dim, |number, row| !tokens[number].padded[row]),
+        })
+    }
+
+    /// The best spans of each query as windows in seconds.
+    fn windows(&self, output: &Output) -> Vec<(usize, Vec<Window>)> {
+        let lengths: Vec<usize> = self.places.iter().map(|place| place.v_len).collect();
+        let spans = decode::top_spans(&output.start_logits, &output.end_logits, &lengths);
+        let windows = spans.iter().zip(&self.places).map(|(spans, place)| {
+            let seconds = spans.iter().map(|span| span.seconds(place.v_len, place.duration).map(f64::from));
+            seconds.map(Window::from).collect()
+        });
+        self.samples.iter().copied().zip(windows).collect()
+    }
+}
+
+impl Batch for Queries {
+    fn to_device(self, device: Device) -> Self {
+        let Targets { starts, ends, highlights } = self.targets;
+        let [starts, ends, highlights] = [starts, ends, highlights].map(|tensor| tensor.to_device(device));
+        let targets = Targets { starts, ends, highlights };
+        Self { video: self.video.to_device(device), query: self.query.to_device(device), targets, ..self }
+    }
 }
 
 /// VSLNet for NLQ.
-pub struct NlqHead(Vslnet);
+pub struct VslnetHead(Vslnet);
 
-impl Learner for NlqHead {
+impl VslnetHead {
+    fn forward(&self, batch: &Queries, train: bool) -> Result<(Input, Output), TrainError> {
+        let Queries { video, query, .. } = batch;
+        let (rows, tokens) = (video.values.shallow_clone(), query.values.shallow_clone());
+        let why = |error: VslnetError| TrainError::Batch { head: Self::NAME, why: error.to_string() };
+        let input = self.0.input(rows, &video.mask, tokens, &query.mask).map_err(why)?;
+        let output = self.0.forward(&input, train);
+        Ok((input, output))
+    }
+}
+
+fn named(losses: loss::Losses) -> Losses {
+    let parts = vec![("localisation loss", losses.localisation), ("highlight loss", losses.highlight)];
+    Losses { total: losses.total, parts }
+}
+
+impl Model for VslnetHead {
     const NAME: &'static str = "vslnet";
-    const TASK: &'static str = "nlq";
     const ABOUT: &'static str = "VSLNet (Zhang et al., 2020), as Ego4D, EgoVLP and EgoVLPv2 train it";
 
+    type Task = Nlq;
     type Settings = Tables;
-    type Data = Nlq;
-    type Batch = Batch;
-    type Output = Located;
-    type Prediction = Vec<Window>;
+    type TrainBatch = Queries;
+    type EvalBatch = Queries;
 
-    fn open(settings: &Tables, compat: Compat, sources: &Sources) -> Result<Nlq, TrainError> {
-        let Tables { features, tokens, model } = settings;
-        Nlq::open(&ClipRef { features, tokens, positions: model.positions as usize, compat }, sources)
-    }
-
-    fn folds(data: &Nlq) -> Vec<Fold> {
-        vec![data.fold()]
-    }
-
-    fn samples(data: &Nlq) -> Vec<usize> {
-        data.of_split(Split::Whole)
+    fn task(settings: &Tables) -> nlq::Settings {
+        let Tables { features, tokens, model } = settings.clone();
+        nlq::Settings { features, tokens, positions: model.positions as usize }
     }
 
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
@@ -84,64 +122,23 @@ impl Learner for NlqHead {
         ParamGroup { decays: decays(name), lr_mult: LrMult::Base }
     }
 
-    fn batch(data: &Nlq, samples: &[usize], _draw: Option<&mut Generator>) -> Result<Batch, TrainError> {
-        let rows = samples.iter().map(|&number| data.rows(number)).collect::<Result<Vec<_>, _>>()?;
-        let places: Vec<NlqLabel> =
-            samples.iter().zip(&rows).map(|(&number, rows)| data.place(number, rows.nrows())).collect();
-        let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
-        let tokens: Vec<_> = samples.iter().map(|&number| data.tokens(number)).collect();
-        let token_views: Vec<_> = tokens.iter().map(|tokens| tokens.values.view()).collect();
-        let (dim, token_dim) = (views[0].ncols(), token_views[0].ncols());
-        Ok(Batch {
-            samples: samples.to_vec(),
-            targets: targets(&places),
-            places,
-            video: tensors::padded(&views, dim, |_, _| true),
-            query: tensors::padded(&token_views, token_dim, |number, row| !tokens[number].padded[row]),
-        })
+    fn train_batch(task: &Nlq, _: &Tables, samples: &[usize], _: &mut Generator) -> Result<Queries, TrainError> {
+        Queries::read(task, samples)
     }
 
-    fn to_device(batch: Batch, device: Device) -> Batch {
-        let padded =
-            |padded: &Padded| Padded { values: padded.values.to_device(device), mask: padded.mask.to_device(device) };
-        let Targets { starts, ends, highlights } = &batch.targets;
-        let [starts, ends, highlights] = [starts, ends, highlights].map(|tensor| tensor.to_device(device));
-        let targets = Targets { starts, ends, highlights };
-        Batch { video: padded(&batch.video), query: padded(&batch.query), targets, ..batch }
+    fn eval_batch(task: &Nlq, _: &Tables, samples: &[usize]) -> Result<Queries, TrainError> {
+        Queries::read(task, samples)
     }
 
-    fn forward(&self, batch: &Batch, train: bool) -> Result<Located, TrainError> {
-        let Batch { video, query, .. } = batch;
-        let (rows, tokens) = (video.values.shallow_clone(), query.values.shallow_clone());
-        let why = |error: super::VslnetError| TrainError::Batch { head: Self::NAME, why: error.to_string() };
-        let input = self.0.input(rows, &video.mask, tokens, &query.mask).map_err(why)?;
-        let output = self.0.forward(&input, train);
-        Ok(Located { input, output })
+    fn training_step(&self, batch: &Queries, _: &Context) -> Result<Losses, TrainError> {
+        let (input, output) = self.forward(batch, true)?;
+        Ok(named(loss::losses(&output, &batch.targets, &input)))
     }
 
-    fn losses(&self, located: &Located, batch: &Batch, _context: &Context) -> Result<Losses, TrainError> {
-        let losses = losses(&located.output, &batch.targets, &located.input);
-        let parts = vec![("localisation loss", losses.localisation), ("highlight loss", losses.highlight)];
-        Ok(Losses { total: losses.total, parts })
-    }
-
-    fn predictions(&self, located: &Located, batch: &Batch) -> Vec<(usize, Vec<Window>)> {
-        let lengths: Vec<usize> = batch.places.iter().map(|place| place.v_len).collect();
-        let Output { start_logits, end_logits, .. } = &located.output;
-        let spans = decode::top_spans(start_logits, end_logits, &lengths);
-        let windows = spans.iter().zip(&batch.places).map(|(spans, place)| {
-            let seconds = spans.iter().map(|span| span.seconds(place.v_len, place.duration).map(f64::from));
-            seconds.map(Window::from).collect()
-        });
-        batch.samples.iter().copied().zip(windows).collect()
-    }
-
-    fn score(data: &Nlq, predictions: &[(usize, Vec<Window>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        Ok(data.score(predictions))
-    }
-
-    fn submission(data: &Nlq, predictions: &[(usize, Vec<Window>)]) -> Result<Submission, TrainError> {
-        Ok(data.submission(predictions).into())
+    fn predict(&self, batch: &Queries, with_losses: bool) -> Result<Predicted<Nlq>, TrainError> {
+        let (input, output) = self.forward(batch, false)?;
+        let losses = with_losses.then(|| named(loss::losses(&output, &batch.targets, &input)));
+        Ok(Predicted { predictions: batch.windows(&output), losses })
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use egofx::compat::Compat::{self, AsReleased, Fixed};
 use egofx_train::heads::qfvs::loss::{Scored, loss};
-use egofx_train::heads::qfvs::summary::{in_order, summary};
+use egofx_train::heads::qfvs::summary::in_order;
 use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, places, positions};
+use egofx_train::tasks::qfvs::summary;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
