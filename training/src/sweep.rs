@@ -21,7 +21,7 @@ use crate::trainer::{LAST_FILE, Outcome, Run};
 
 /// The experiment as it was run, in the folder of its runs.
 pub const EXPERIMENT_FILE: &str = "experiment.toml";
-/// The picture of the curves.
+/// The curves, as SVG.
 pub const CURVES_FILE: &str = "curves.svg";
 /// Results of the runs.
 pub const SUMMARY_FILE: &str = "summary.json";
@@ -157,7 +157,7 @@ fn one<M: Model>(
     Ok(outcome)
 }
 
-/// The curves of some runs in one picture, `curves.svg` in `folder`.
+/// The curves of some runs in one SVG, `curves.svg` in `folder`.
 fn draw(runs: &[&Path], select: &str, folder: &Path) -> Result<(), TrainError> {
     let runs: Vec<curves::Run> =
         runs.iter().map(|run| curves::Run::read(&run.join(METRICS_FILE))).collect::<Result<_, _>>()?;

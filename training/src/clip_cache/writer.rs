@@ -44,7 +44,7 @@ pub struct Written {
     pub left_out: Replaced,
 }
 
-/// Stores the clips of `list`, each once, as `clips` reads them: the frames in the middle of equal stretches. `done` is told how
+/// Stores the clips of `list`, each once, as `clips` reads them: the frames in the middle of equal segments. `done` is told how
 /// many files are done, and of how many.
 ///
 /// # Errors
@@ -91,7 +91,7 @@ type Bytes = (Vec<u8>, [usize; 4]);
 
 fn bytes(clips: &Clips, choice: Choice, wanted: ClipRef, frames: u32) -> Result<Bytes, ClipError> {
     let pictures = clips.pictures_of(wanted, choice, frames)?;
-    // All pictures of a video have one size.
+    // All frames of a video have one size.
     let (height, width) = pictures.first().map_or((0, 0), |first| (first.height as usize, first.width as usize));
     let all = pictures.iter().flat_map(|picture| picture.bytes.iter().copied()).collect();
     Ok((all, [pictures.len(), height, width, 3]))

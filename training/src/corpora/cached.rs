@@ -170,7 +170,7 @@ impl CachedClips {
         self.clips.is_empty()
     }
 
-    /// `frames` pictures of a clip, if it is stored: those in the middle of as many equal stretches of what is stored, or one
+    /// `frames` pictures of a clip, if it is stored: those in the middle of as many equal segments of what is stored, or one
     /// drawn from each.
     ///
     /// # Errors

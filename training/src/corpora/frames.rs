@@ -159,7 +159,7 @@ impl Clips {
     }
 
     /// Frames `[F, 3, S, S]` of a clip, normalised. With `draw` they are chosen, cropped and hflip at random, as in training;
-    /// without it they are the middles of equal stretches, and the middle of the picture. Whole videos are never cropped at
+    /// without it they are the middles of equal segments, and the centre crop. Whole videos are never cropped at
     /// random.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Clips {
         Ok(self.shown(&pictures, draw.filter(|_| choice != Choice::Whole)))
     }
 
-    /// The middles of `frames` equal stretches of a clip, scaled to the shorter side of the test where they are larger.
+    /// The middles of `frames` equal segments of a clip, scaled to the shorter side of the test where they are larger.
     ///
     /// # Errors
     /// [`ClipError`].
@@ -218,7 +218,7 @@ impl Clips {
         self.settings.frames
     }
 
-    /// The shorter side of a picture before its middle is cut out.
+    /// The shorter side of a frame in pixels before the centre crop.
     pub fn short_side(&self) -> usize {
         self.settings.short_side
     }

@@ -10,7 +10,7 @@ use egofx::queries::{Queries, Query};
 
 use crate::error::TrainError;
 
-/// A stretch of a video.
+/// A span of a video.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clip {
     /// The number of its video.

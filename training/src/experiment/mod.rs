@@ -96,7 +96,7 @@ impl Train {
     }
 }
 
-/// What a learner makes of its numbers is its own affair, as long as they can be multiplied.
+/// Bounds what a learner's tables hold, so that products of any two values are in range; each learner checks the rest.
 fn check_whole_numbers(key: &str, value: &Value) -> Result<(), String> {
     match value {
         Value::Integer(number) if !(-MOST_WHOLE..=MOST_WHOLE).contains(number) => {

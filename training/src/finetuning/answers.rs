@@ -26,7 +26,6 @@ use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, Predicted, Task};
 use crate::loss_sums::Losses;
 use crate::losses::classification;
-use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources};
 use crate::submission::Submission;
@@ -161,7 +160,7 @@ fn question_id(row: Row<'_>) -> &str {
 }
 
 impl EgoTaskQa {
-    /// A clip; the picture is never cropped at random.
+    /// Frames `[F, 3, S, S]` of a clip, which are never cropped at random.
     fn show(&self, row: Row, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
         self.splits.clips.clip(row.wanted(), Choice::Whole, draw)
     }
@@ -267,10 +266,6 @@ impl<N: Answering> Model for Answers<N> {
 
     fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
         load(path, &EGOVLPV2, &[], into).map(|_| ())
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     fn train_batch(

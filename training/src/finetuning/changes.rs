@@ -25,7 +25,6 @@ use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, Predicted, Task};
 use crate::loss_sums::Losses;
 use crate::losses::{classification, key_frame};
-use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::{Generator, unit};
 use crate::scores::KEYFRAME_DISTANCE;
 use crate::sources::{Fold, Sources};
@@ -303,10 +302,6 @@ impl<K: Kind> Model for Changes<K> {
 
     fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
         load(path, &EGOVLP_VIDEO, &[], into).map(|_| ())
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     fn train_batch(

@@ -80,7 +80,7 @@ impl Splits {
             (Some(choice), _) => clips.with_cache(&sources.clip_caches, choice)?,
             (None, None) => clips,
             (None, Some(folder)) => {
-                let expected = format!("no --stored for {name}, which chooses frames by their numbers");
+                let expected = format!("no --clip-cache for {name}, which chooses frames by their numbers");
                 return Err(TrainError::unexpected(folder, expected, "one"));
             }
         };

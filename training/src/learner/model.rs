@@ -16,7 +16,7 @@ use crate::distributed::World;
 use crate::error::TrainError;
 use crate::experiment::Experiment;
 use crate::loss_sums::Losses;
-use crate::optimizer::ParamGroup;
+use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::{self, Generator, Purpose};
 
 /// What a training step depends on beside its batch.
@@ -92,8 +92,10 @@ pub trait Model: Sized + 'static {
         checkpoint::load_weights(path, Self::NAME, into)
     }
 
-    /// How the optimiser treats a parameter.
-    fn param_group(name: &str, shape: &[i64]) -> ParamGroup;
+    /// How the optimiser treats a parameter: by default all decay, norms and biases included, at the base rate.
+    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
+        ParamGroup { decays: true, lr_mult: LrMult::Base }
+    }
 
     /// Values that training changes and that are no weights; saved and restored with them.
     fn buffers(&self) -> Tensors {

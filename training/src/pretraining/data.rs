@@ -42,7 +42,7 @@ pub struct LossSettings {
     pub mining_temperature: Option<f64>,
     /// Which narrations of a batch are true of another one's clip.
     pub positives: Rule,
-    /// For each narration another one out of the same stretch of the same video, this long, joins the batch (EgoNCE's
+    /// For each narration another one out of the same interval of the same video, this long, joins the batch (EgoNCE's
     /// scene-aware negatives); absent: none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negatives_within_sec: Option<f64>,

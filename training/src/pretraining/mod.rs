@@ -69,7 +69,7 @@ pub trait Backbone: Sized + 'static {
     fn build(path: &nn::Path, settings: &Self::Settings, activation_checkpointing: bool)
     -> Result<Self, BackboneError>;
 
-    /// Which of these losses it does not have, in words.
+    /// Which of these losses it does not have, as text.
     fn misses(_losses: &LossSettings) -> Option<&'static str> {
         None
     }

@@ -25,7 +25,6 @@ use crate::error::TrainError;
 use crate::learner::{Context, Model, Predicted};
 use crate::loss_sums::Losses;
 use crate::losses::{adaptive_max_margin, cosine, infonce, max_margin};
-use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
 
 /// What is learnt.
@@ -53,7 +52,7 @@ pub enum Loss {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings<B> {
-    /// How the ends of the stretches that frames are taken from become frames.
+    /// How the ends of the segments that frames are taken from become frames.
     pub edges: Edges,
     /// How clips are shown.
     pub clips: ClipSettings,
@@ -99,10 +98,6 @@ impl<K: Benchmark, B: On<K>> Model for Retrieval<B, K> {
 
     fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
         load_any(path, &[B::OWN], &[], into).map(|_| ())
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     fn train_batch(

@@ -45,7 +45,7 @@ pub enum QfvsError {
     Shape {
         /// Which tensor.
         what: &'static str,
-        /// The shape in words.
+        /// What the shape should be, as text.
         expected: String,
         /// Its shape.
         found: Vec<i64>,

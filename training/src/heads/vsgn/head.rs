@@ -14,7 +14,6 @@ use super::{Output, Settings, Vsgn, decode};
 use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, Predicted};
 use crate::loss_sums::Losses;
-use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
 use crate::sources::Expected;
 use crate::tasks::mq::{self, Mq};
@@ -108,10 +107,6 @@ impl Model for VsgnHead {
         let Tables { features, model } = settings;
         let network = Vsgn::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, settings: model.clone(), compat })
-    }
-
-    fn param_group(_name: &str, _shape: &[i64]) -> ParamGroup {
-        ParamGroup { decays: true, lr_mult: LrMult::Base }
     }
 
     fn train_batch(task: &Mq, settings: &Tables, samples: &[usize], _: &mut Generator) -> Result<Clips, TrainError> {
