@@ -225,12 +225,19 @@ dist-train: setup ## the same for egofx-train: the program, its experiment files
 	$(call shell_files,$(EGOFX_TRAIN),dist/$(TRAIN_NAME))
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
 
-# HDF5 is compiled into the program, by a CMake that is fetched for it alone.
+# HDF5 is compiled into the programs, by a CMake that is fetched for it alone.
 PROFILE ?= release
-MATURIN_BUILD = CMAKE=$(CURDIR)/.runtime/maturin/cmake/data/bin/cmake .runtime/maturin/bin/maturin build \
-	--profile $(PROFILE) --locked --features static-hdf5 --out dist
+MATURIN_BUILD = env -u HDF5_DIR CMAKE=$(CURDIR)/.runtime/maturin/cmake/data/bin/cmake \
+	$(CURDIR)/.runtime/maturin/bin/maturin build --profile $(PROFILE) --locked --features static-hdf5 --out $(CURDIR)/dist
+# Where the package torch lies as seen from the program, for each Python that it comes for: a path to search has no wildcards.
+TORCH_PATHS = $(foreach python,3.10 3.11 3.12 3.13 3.14,$(foreach packages,site-packages dist-packages,-C \
+	link-arg='-Wl,-rpath,$$ORIGIN/../lib/python$(python)/$(packages)/torch/lib'))
 wheel: $(MATURIN) ## dist/egofx-*.whl: the program and the reader, for `pip install`
-	env -u HDF5_DIR $(MATURIN_BUILD)
+	$(MATURIN_BUILD)
+# Tagged by hand: what the program links to, libtorch, is not in the wheel on purpose.
+wheel-train: $(MATURIN) $(LIBTORCH_STAMP) ## dist/egofx_train-*.whl: training, on the package torch
+	cd training && $(MATURIN_BUILD) \
+		--auditwheel skip --compatibility manylinux_2_34 -- $(TORCH_PATHS)
 
 clean: ## away with what was built; features and .runtime/ stay
 	rm -rf dist training/target

@@ -142,6 +142,7 @@ impl Shell {
              --) exit 0 ;;\nesac; shift; done"
         );
         self.program("cargo", &named);
+        self.program("pip", "test \"$1\" = install && test $# = 2");
     }
 
     /// Runs `block` in the folder.
@@ -153,7 +154,7 @@ impl Shell {
         let path = format!("{}:{}", self.folder.path().join("bin").display(), std::env::var("PATH").unwrap());
         let flags: &[&str] = if block.language == "sh" { &["-euc"] } else { &["-c"] };
         command.args(flags).arg(&block.text).current_dir(&self.folder).stdin(Stdio::null()).env("PATH", path);
-        command.env("PYTHONPATH", self.project.join(".runtime/py"));
+        command.env("PYTHONPATH", format!("{0}/python:{0}/.runtime/py", self.project.display()));
         // What blocks take from their surroundings.
         command.envs([("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_COUNT", "2"), ("C", "training/configs")]);
         for variable in ["ORT_DYLIB_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
