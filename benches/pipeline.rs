@@ -15,14 +15,16 @@ use egofx::backbone::{
     Towers,
 };
 use egofx::decode::{FfmpegSource, FrameSource, FrameStream, HwAccel, ProbeError, Transform, VideoInfo};
+use egofx::feature_set::{FeatureSet, PerSet};
+use egofx::ids::SetId;
 use egofx::manifest::Manifest;
 use egofx::ndarray::Array2;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run, TextInputs};
 use egofx::pixels::Pixels;
 use egofx::plan::{Plan, Wanted};
-use egofx::recipe::{Frames, Recipe};
+use egofx::recipe::Frames;
 use egofx::shard::Shard;
-use egofx::store::{RowKind, Store};
+use egofx::store::Store;
 use egofx::time::Fps;
 
 use support::{Cost, Fallible, Spread, inputs, process, row, show, timed};
@@ -47,14 +49,13 @@ fn main() -> Fallible {
     two_recipes(&video)
 }
 
-/// What the rows of the one recipe stand for.
-const KINDS: [RowKind; 1] = [RowKind::Window];
+/// The one feature set of a case.
+const ONLY: SetId = SetId::new(0);
 
 /// One recipe on one video.
 struct Case {
     runtime: Arc<Runtime>,
-    towers: Towers,
-    recipe: Recipe,
+    sets: PerSet<FeatureSet>,
     manifest: Manifest,
     batch_size: usize,
     source: Pinned,
@@ -64,12 +65,12 @@ struct Case {
 impl Case {
     fn new(runtime: Arc<Runtime>, video: &Path, grid: &str, batch_size: usize) -> Fallible<Self> {
         let recipe = inputs::recipe("case", grid)?;
+        let towers = Towers::single(&models(), &recipe.body.backbone, &recipe.body.feature)?;
         let cores = support::cores();
         let source = FfmpegSource { tools: support::tools()?, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
             runtime,
-            towers: Towers::single(&models(), &recipe.body.backbone, &recipe.body.feature)?,
-            recipe,
+            sets: std::iter::once(FeatureSet::new(recipe, towers, None)).collect(),
             manifest: Manifest::read(&inputs::manifest("case", video, None)?)?,
             batch_size,
             source: Pinned { inner: source, core: cores[0] },
@@ -108,10 +109,10 @@ impl Case {
         let path = self.path()?;
         let job = || -> Fallible<usize> {
             let video = self.source.probe(&path, None)?;
-            let wanted = inputs::wanted(&video, std::slice::from_ref(&self.recipe))?;
+            let wanted = inputs::wanted(&video, std::slice::from_ref(&self.set().recipe))?;
             let frames = self.source.open(&video, &wanted, &[self.frames()?.transform]).filter(Result::is_ok);
             assert_eq!(frames.count(), wanted.len(), "frames did not come");
-            Ok(egofx::plan::Layout::new(&video, &self.frames()?, self.recipe.body.compat, None)?.rows.len())
+            Ok(egofx::plan::Layout::new(&video, &self.frames()?, self.set().recipe.body.compat, None)?.rows.len())
         };
         // A thread of its own, because pinning is for good.
         let alone = || std::thread::scope(|scope| scope.spawn(|| job().map_err(|e| e.to_string())).join());
@@ -122,7 +123,7 @@ impl Case {
     /// As many windows as the run has, all of the same pixels, on the run's core.
     fn infer_alone(&self, windows: usize) -> Fallible<Cost> {
         let (mut backbone, frames) = (self.backbone()?, self.frames()?.grid.frames() as usize);
-        let input = self.towers.frames().ok_or("the backbone takes no frames")?;
+        let input = self.set().towers.frames().ok_or("the backbone takes no frames")?;
         let window = frames * (input.height * input.width * 3) as usize;
         let batch = |clips: usize| ClipBatch {
             clips,
@@ -143,17 +144,20 @@ impl Case {
 
     /// Everything, into a store.
     fn whole(&self, windows: usize) -> Fallible<(Cost, Report)> {
-        let mut stores = [self.store()?];
-        let recipes = std::slice::from_ref(&self.recipe);
+        let mut stores = std::iter::once(self.store()?).collect();
         let plan = Plan::new(self.wanted(), Shard::WHOLE, |_, _| false)?;
-        let devices = vec![vec![self.backbone()?]];
+        let devices = vec![std::iter::once(self.backbone()?).collect()];
         let (options, control) = (self.options(), Control::default());
-        let (plan, text_inputs, kinds) = (&plan, &TextInputs::default(), &KINDS[..]);
-        let run = Run { plan, recipes, kinds, source: &self.source, text_inputs, options: &options };
+        let (plan, text_inputs) = (&plan, &TextInputs::default());
+        let run = Run { plan, sets: &self.sets, source: &self.source, text_inputs, options: &options };
         let ((report, ended), cost) = timed(|| pipeline::run(run, devices, &mut stores, &control));
         ended?;
         complete(&report, windows)?;
         Ok((cost, report))
+    }
+
+    fn set(&self) -> &FeatureSet {
+        &self.sets[ONLY]
     }
 
     fn options(&self) -> Options {
@@ -172,7 +176,7 @@ impl Case {
         let mut inner = OnnxBackbone::load(
             &self.runtime,
             &models(),
-            &self.towers,
+            &self.set().towers,
             SessionOptions { device: cpu, precision: Precision::Fp32, threads: 1, rearrange: true },
         )?;
         // As `egofx` does before a run; it also takes the first, slower call out of the measurement.
@@ -181,19 +185,17 @@ impl Case {
     }
 
     fn store(&self) -> Fallible<Store> {
-        let store =
-            Store::open(&support::scratch("whole")?, &self.recipe.contract(&self.towers, "fp32", None)?, Shard::WHOLE)?;
-        store.promise(&self.wanted().promised()?[0])?;
+        let store = Store::open(&support::scratch("whole")?, &self.set().contract("fp32")?, Shard::WHOLE)?;
+        store.promise(&self.wanted().promised()?[ONLY])?;
         Ok(store)
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        let recipes = std::slice::from_ref(&self.recipe);
-        Wanted { manifest: &self.manifest, queries: None, recipes, kinds: &KINDS, limit: None }
+        Wanted { manifest: &self.manifest, queries: None, sets: &self.sets, limit: None }
     }
 
     fn frames(&self) -> Fallible<Frames> {
-        Ok(self.recipe.frames().ok_or("the recipe sees no frames")?)
+        Ok(self.set().recipe.frames().ok_or("the recipe sees no frames")?)
     }
 
     fn path(&self) -> Fallible<PathBuf> {

@@ -41,9 +41,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::ids::TaskId;
 
     fn clip(frames: [Pixels; 2]) -> Clip {
-        Clip { task: 0, window: 0, frames: frames.map(Arc::new).into() }
+        Clip { task: TaskId::new(0), window: 0, frames: frames.map(Arc::new).into() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names of videos and clips.
+//! Names of videos, clips and units, and the numbers of a run's feature sets and tasks.
 //!
 //! A uid comes from somebody's file and later becomes part of a file name, so it is parsed once, here, into a type
 //! that cannot hold a path. Not for paths: where a video lies is the manifest's business.
@@ -145,6 +145,29 @@ impl From<&ClipUid> for UnitUid {
         Self(clip_uid.0.clone())
     }
 }
+
+macro_rules! position {
+    ($name:ident, $what:literal) => {
+        #[doc = concat!("Which of ", $what, ", by its place among them: of one run, and never kept.")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(usize);
+
+        impl $name {
+            /// The one at `place`, counted from 0.
+            pub const fn new(place: usize) -> Self {
+                Self(place)
+            }
+
+            /// Its place, counted from 0.
+            pub const fn place(self) -> usize {
+                self.0
+            }
+        }
+    };
+}
+
+position!(SetId, "a run's feature sets");
+position!(TaskId, "a plan's tasks");
 
 #[cfg(test)]
 mod tests {

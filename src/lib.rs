@@ -1,12 +1,13 @@
 //! Egocentric video in, verified benchmark features out.
 //!
 //! A [`manifest`] says which videos and clips there are ([`queries`]: what is asked about them), a [`recipe`] how their
-//! features are computed. [`plan`] sets one against the other and against what is already in the [`store`]; [`audit`]
-//! says beforehand what is wrong with a video; [`decode`] turns each video into frames, once; [`sample`] cuts them into
-//! clips by the arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`] maps them to rows;
-//! [`store`] makes the rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the
-//! stages. A [`checkpoint`] becomes a backbone by [`export`], which reads off [`arch`] what each backbone is made of,
-//! and [`text`] turns sentences into what a text tower takes.
+//! features are computed, and a [`feature_set`] is a recipe with all that was opened for it. [`plan`] sets manifest
+//! and feature sets against each other and against what is already in the [`store`]; [`audit`] says beforehand what is
+//! wrong with a video; [`decode`] turns each video into frames, once; [`sample`] cuts them into clips by the
+//! arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`] maps them to rows; [`store`] makes the
+//! rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the stages. A [`checkpoint`]
+//! becomes a backbone by [`export`], which reads off [`arch`] what each backbone is made of, and [`text`] turns
+//! sentences into what a text tower takes.
 //!
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
@@ -48,6 +49,7 @@ pub mod export;
 pub mod text;
 
 // Rows: what is wanted, where it is kept, and the pipeline between.
+pub mod feature_set;
 pub mod pipeline;
 pub mod plan;
 pub mod recipe;

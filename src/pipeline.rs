@@ -25,13 +25,15 @@ use crossbeam_channel::bounded;
 
 pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
 
-use crate::backbone::{Backbone, BackboneError, Sentence};
+use crate::backbone::{Backbone, BackboneError};
 use crate::decode::FrameSource;
+use crate::feature_set::{FeatureSet, PerSet};
+use crate::ids::TaskId;
 use crate::manifest::SPLIT;
 use crate::plan::{Plan, QueryRow};
 use crate::queries::Queries;
 use crate::recipe::Recipe;
-use crate::store::{RowKind, Store, StoreError, UnitHeader};
+use crate::store::{Store, StoreError, UnitHeader};
 
 /// What becomes of a unit some of whose rows cannot be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,8 +86,6 @@ pub struct TextInputs {
     pub name: String,
     /// The table.
     pub queries: Queries,
-    /// For each recipe the sentences of all rows of the table; empty for recipes that read none.
-    pub sentences: Vec<Vec<Arc<Sentence>>>,
 }
 
 impl TextInputs {
@@ -108,10 +108,8 @@ impl TextInputs {
 pub struct Run<'r> {
     /// What is to be computed.
     pub plan: &'r Plan,
-    /// The recipes.
-    pub recipes: &'r [Recipe],
-    /// For each recipe what its rows stand for.
-    pub kinds: &'r [RowKind],
+    /// The feature sets.
+    pub sets: &'r PerSet<FeatureSet>,
     /// Where frames come from.
     pub source: &'r dyn FrameSource,
     /// What is asked about them.
@@ -121,9 +119,14 @@ pub struct Run<'r> {
 }
 
 impl Run<'_> {
+    /// The feature set that a task is of.
+    fn set_of(&self, task: TaskId) -> &FeatureSet {
+        &self.sets[self.plan[task].set]
+    }
+
     /// What the file of a unit says of the run, and nothing yet of rows and source.
-    fn header(&self, task: usize, unit: usize) -> UnitHeader {
-        let planned = &self.plan.tasks[task];
+    fn header(&self, task: TaskId, unit: usize) -> UnitHeader {
+        let planned = &self.plan[task];
         UnitHeader {
             unit_uid: planned.units()[unit].clone(),
             video_uid: planned.video_uid.clone(),
@@ -147,20 +150,20 @@ impl Run<'_> {
     }
 }
 
-/// Runs the plan: features from `devices` (one entry per device, in it one backbone per recipe), rows into `stores` (one per
-/// recipe). Returns what became of every unit; the error is that of the stage that could not go on, and everything
+/// Runs the plan: features from `devices` (one entry per device, in it one backbone per feature set), rows into `stores`
+/// (one per feature set). Returns what became of every unit; the error is that of the stage that could not go on, and everything
 /// committed before it stays committed.
 pub fn run(
     run: Run,
-    devices: Vec<Vec<Box<dyn Backbone>>>,
-    stores: &mut [Store],
+    devices: Vec<PerSet<Box<dyn Backbone>>>,
+    stores: &mut PerSet<Store>,
     control: &Control,
 ) -> (Report, Result<(), PipelineError>) {
     let started = Instant::now();
     let (plan, options, counters) = (run.plan, run.options, &control.counters);
     counters.begin(plan, options.decoders, devices.len());
     let (job_tx, job_rx) = bounded(0); // a decoder takes a video only when it is free; stopping the feed stops the run
-    let (clip_tx, clip_rx) = bounded(clip_slots(run.recipes, options)); // clips share one byte budget
+    let (clip_tx, clip_rx) = bounded(clip_slots(run.sets.values().map(|set| &set.recipe), options)); // clips share one byte budget
     let (batch_tx, batch_rx) = bounded(1); // prefetch exactly one batch
     let (spare_tx, spare_rx) = bounded(2 + devices.len()); // used batch buffers on their way back
     let (row_tx, row_rx) = bounded(8); // rows are small; more depth would only hide a slow disk
@@ -180,8 +183,7 @@ pub fn run(
         let (batches, rows) = (batch_tx.clone(), row_tx.clone());
         handles.push(("read", spawn(stage("read"), scope, move || text_stage::run(run, &batches, &rows, control))));
         drop((job_rx, clip_tx, batch_rx, spare_tx, row_tx)); // only the stages hold channel ends
-        let batches =
-            move || batch_stage::run(plan, run.recipes.len(), &clip_rx, &spare_rx, &batch_tx, options, counters);
+        let batches = move || batch_stage::run(run, &clip_rx, &spare_rx, &batch_tx, counters);
         handles.push(("batch", spawn(stage("batch"), scope, batches)));
         handles.push(("write", spawn(stage("write"), scope, move || write_stage::run(plan, stores, &row_rx, control))));
         for job in &plan.jobs {
@@ -218,13 +220,13 @@ const MOST_CLIPS: usize = 1024;
 
 /// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device); one
 /// where no recipe sees frames.
-fn clip_slots(recipes: &[Recipe], options: &Options) -> usize {
+fn clip_slots<'r>(recipes: impl Iterator<Item = &'r Recipe>, options: &Options) -> usize {
     let clip_bytes = |recipe: &Recipe| {
         let frames = recipe.frames()?;
         let side = frames.transform.crop as usize;
         Some(frames.grid.frames() as usize * side * side * 3 * frames.transform.value_bytes())
     };
-    let Some(largest) = recipes.iter().filter_map(clip_bytes).max() else { return 1 };
+    let Some(largest) = recipes.filter_map(clip_bytes).max() else { return 1 };
     let batches = largest.saturating_mul(3 * options.batch_size);
     (options.memory_bytes.saturating_sub(batches) / largest.max(1)).clamp(1, MOST_CLIPS)
 }
@@ -256,7 +258,7 @@ mod tests {
             onnxruntime_version: String::new(),
             provider: String::new(),
         };
-        let slots = |recipes: &[Recipe], memory_bytes| clip_slots(recipes, &options(memory_bytes));
+        let slots = |recipes: &[Recipe], memory_bytes| clip_slots(recipes.iter(), &options(memory_bytes));
         let clip = 4 * 256 * 256 * 3;
         assert_eq!(slots(&[], 256 << 20), 1, "sentences alone");
         assert_eq!(slots(&[recipe(256)], (24 + 10) * clip), 10);

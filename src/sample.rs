@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::decode::Frame;
+use crate::ids::TaskId;
 use crate::pixels::Pixels;
 
 /// A window that waits for its frames.
 #[derive(Debug, Clone)]
 pub struct WindowRequest {
     /// The task that the window belongs to.
-    pub task: usize,
+    pub task: TaskId,
     /// The window within the task.
     pub window: u64,
     /// Which of a frame's sizes is wanted.
@@ -32,7 +33,7 @@ impl WindowRequest {
 #[derive(Debug, Clone)]
 pub struct Clip {
     /// The task that the window belongs to.
-    pub task: usize,
+    pub task: TaskId,
     /// The window within the task.
     pub window: u64,
     /// The frames, in order.
@@ -47,7 +48,7 @@ pub enum Sampled {
     /// At least one did not.
     Broken {
         /// The task.
-        task: usize,
+        task: TaskId,
         /// The window.
         window: u64,
     },
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     fn request(window: u64, frames: &[u64]) -> WindowRequest {
-        WindowRequest { task: 0, window, size: 0, frames: frames.to_vec() }
+        WindowRequest { task: TaskId::new(0), window, size: 0, frames: frames.to_vec() }
     }
 
     fn frame(index: u64) -> Frame {

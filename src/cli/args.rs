@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use egofx::backbone::{LibrarySearch, Sentence};
+use egofx::backbone::{LibrarySearch, Sentence, Towers};
 use egofx::decode::{Tools, ToolsError};
+use egofx::feature_set::{FeatureSet, PerSet, TokenizedTable};
 use egofx::manifest::Manifest;
 use egofx::pipeline::TextInputs;
 use egofx::places::{bases, hub_caches};
@@ -16,7 +17,6 @@ use egofx::plan::Wanted;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
-use egofx::store::RowKind;
 use egofx::text::{TextError, TokenizationRule, Tokenizer};
 
 /// Which videos, which clips, which features.
@@ -103,10 +103,31 @@ impl Work {
         Ok(recipes)
     }
 
-    /// What is asked about the clips; nothing if no recipe reads sentences.
-    pub fn read_text_inputs(&self, recipes: &[Recipe]) -> anyhow::Result<(TextInputs, Vec<Option<String>>)> {
+    /// The feature sets of `recipes` and their graphs, and what is asked about the clips: nothing if no recipe reads sentences.
+    pub fn feature_sets(
+        &self,
+        recipes: Vec<Recipe>,
+        towers: Vec<Towers>,
+    ) -> anyhow::Result<(PerSet<FeatureSet>, TextInputs)> {
+        let text_inputs = self.read_text_inputs(&recipes)?;
+        let texts: Vec<&str> = text_inputs.queries.iter().map(|query| query.text).collect();
+        let set = |(recipe, towers): (Recipe, Towers)| {
+            let text = recipe.rule().map(|rule| self.tokenized(rule, &texts)).transpose()?;
+            anyhow::Ok(FeatureSet::new(recipe, towers, text))
+        };
+        let sets = recipes.into_iter().zip(towers).map(set).collect::<anyhow::Result<_>>()?;
+        Ok((sets, text_inputs))
+    }
+
+    fn tokenized(&self, rule: &TokenizationRule, texts: &[&str]) -> anyhow::Result<TokenizedTable> {
+        let tokenizer = self.tokenizer(rule)?;
+        let sentences = read_sentences(&tokenizer, rule, texts)?;
+        Ok(TokenizedTable { vocabulary_sha256: tokenizer.sha256()?, sentences })
+    }
+
+    fn read_text_inputs(&self, recipes: &[Recipe]) -> anyhow::Result<TextInputs> {
         if recipes.iter().all(|recipe| recipe.rule().is_none()) {
-            return Ok((TextInputs::default(), vec![None; recipes.len()]));
+            return Ok(TextInputs::default());
         }
         let beside = self.manifest.with_extension("queries.csv");
         let path = self.queries.as_ref().or(Some(&beside).filter(|path| path.is_file())).with_context(|| {
@@ -117,20 +138,8 @@ impl Work {
             )
         })?;
         let queries = Queries::read(path)?;
-        let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
-        let (mut sentences, mut vocabularies) = (Vec::new(), Vec::new());
-        for recipe in recipes {
-            let Some(rule) = recipe.rule() else {
-                sentences.push(Vec::new());
-                vocabularies.push(None);
-                continue;
-            };
-            let tokenizer = self.tokenizer(rule)?;
-            sentences.push(read_sentences(&tokenizer, rule, &texts)?);
-            vocabularies.push(Some(tokenizer.sha256()?));
-        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((TextInputs { name, queries, sentences }, vocabularies))
+        Ok(TextInputs { name, queries })
     }
 
     /// What is wanted, as a whole.
@@ -138,10 +147,9 @@ impl Work {
         &self,
         manifest: &'w Manifest,
         text_inputs: &'w TextInputs,
-        recipes: &'w [Recipe],
-        kinds: &'w [RowKind],
+        sets: &'w PerSet<FeatureSet>,
     ) -> Wanted<'w> {
-        Wanted { manifest, queries: Some(&text_inputs.queries), recipes, kinds, limit: self.limit }
+        Wanted { manifest, queries: Some(&text_inputs.queries), sets, limit: self.limit }
     }
 
     fn tokenizer(&self, rule: &TokenizationRule) -> Result<Tokenizer, TextError> {

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use egofx::backbone::{Backbone, ClipBatch, Input, PairedSentence, Sentence, Towers};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Transform, VideoInfo};
+use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
-use egofx::recipe::Recipe;
 use egofx::time::TimeSpan;
 
 use super::args::Ffmpeg;
@@ -40,8 +40,7 @@ pub struct Estimate {
 /// Measures; `None` if no video of the plan can be opened.
 pub fn estimate(
     plan: &Plan,
-    recipes: &[Recipe],
-    towers: &[Towers],
+    sets: &PerSet<FeatureSet>,
     models: &Path,
     compute: &Compute,
     ffmpeg: &Ffmpeg,
@@ -50,14 +49,14 @@ pub fn estimate(
     let source = FfmpegSource { tools: ffmpeg.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
     let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?, job.fps).ok()).next();
     let Some(video) = opened else { return Ok(None) };
-    let decode_sec = plan.cost_sec() * decode_rate(&source, &video, recipes, seconds);
+    let decode_sec = plan.cost_sec() * decode_rate(&source, &video, sets, seconds);
     let runtime = compute.runtime()?;
     let (device, threads) = (&compute.device[..1], compute.threads());
-    let backbones = setup::backbones(&runtime, models, towers, device, compute.precision, threads)?;
+    let backbones = setup::backbones(&runtime, models, sets, device, compute.precision, threads)?;
     let mut infer_sec = 0.0;
-    for (i, backbone) in backbones.into_iter().flatten().enumerate() {
-        let rows: u64 = plan.tasks.iter().filter(|task| task.recipe == i).map(|task| task.estimated_rows).sum();
-        let frames = recipes[i].frames().map_or(0, |frames| frames.grid.frames() as usize);
+    for (set, backbone) in backbones.into_iter().flatten() {
+        let rows: u64 = plan.tasks.iter().filter(|task| task.set == set).map(|task| task.estimated_rows).sum();
+        let frames = sets[set].recipe.frames().map_or(0, |frames| frames.grid.frames() as usize);
         infer_sec += rows as f64 * row_sec(backbone, frames, compute.batch_size()?)?;
     }
     infer_sec /= compute.device.len() as f64;
@@ -65,15 +64,16 @@ pub fn estimate(
 }
 
 /// Seconds of wall time per second of video.
-fn decode_rate(source: &FfmpegSource, video: &VideoInfo, recipes: &[Recipe], seconds: f64) -> f64 {
+fn decode_rate(source: &FfmpegSource, video: &VideoInfo, sets: &PerSet<FeatureSet>, seconds: f64) -> f64 {
     let line = &video.timeline;
     let end_sec = (line.start_sec() + seconds).min(line.end_sec());
     let span = TimeSpan::new(line.start_sec().max(0.0), end_sec);
-    let layouts = recipes.iter().filter_map(|r| Layout::new(video, &r.frames()?, r.body.compat, span).ok());
+    let recipes = || sets.values().map(|set| &set.recipe);
+    let layouts = recipes().filter_map(|r| Layout::new(video, &r.frames()?, r.body.compat, span).ok());
     let mut wanted: Vec<u64> = layouts.flat_map(|layout| layout.frames).flatten().collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let mut transforms: Vec<Transform> = recipes.iter().filter_map(|recipe| recipe.body.transform).collect();
+    let mut transforms: Vec<Transform> = recipes().filter_map(|recipe| recipe.body.transform).collect();
     transforms.sort_unstable();
     transforms.dedup();
     let started = Instant::now();

@@ -13,17 +13,19 @@ use serde_json::{Value, json};
 use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::durable;
-use egofx::ids::UnitUid;
+use egofx::feature_set::{FeatureSet, PerSet};
+use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
-use egofx::store::{RowKind, Store, StoreError, StoreReader, schema_of};
+use egofx::store::{Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::args::{Ffmpeg, OnnxRuntime, Work, cores};
 use super::progress::{Progress, Reporting};
+use super::setup::OpenStore;
 use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
@@ -158,35 +160,34 @@ impl Extract {
         let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
         let recipes = self.gone_on_with(recipes);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
-        let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
-        let (text_inputs, vocabularies) = self.work.read_text_inputs(&recipes)?;
-        let wanted = self.work.wanted(&manifest, &text_inputs, &recipes, &kinds);
+        let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
+        let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
         let promised = wanted.promised()?;
         let options = self.options()?;
         let (source, fallback) = self.source()?;
         let runtime = self.compute.runtime()?;
         let threads = self.compute.threads();
         let Compute { device, precision, .. } = &self.compute;
-        let devices = setup::backbones(&runtime, &models, &towers, device, *precision, threads)?;
-        let mut open = Vec::new();
-        for (i, recipe) in recipes.iter().enumerate() {
-            let contract = recipe.contract(&towers[i], precision.name(), vocabularies[i].as_deref())?;
-            open.push(setup::open_store(&self.out, &contract, self.work.shard, &promised[i])?);
-        }
-        let done: Vec<BTreeSet<UnitUid>> = open.iter().map(|store| store.done.clone()).collect();
-        let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
-        let mut stores: Vec<Store> = open.into_iter().map(|open| open.store).collect();
+        let devices = setup::backbones(&runtime, &models, &sets, device, *precision, threads)?;
+        let open = |(id, set): (SetId, &FeatureSet)| {
+            let contract = set.contract(precision.name())?;
+            setup::open_store(&self.out, &contract, self.work.shard, &promised[id])
+        };
+        let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
+        let done: Done = open.map(|open| open.done.clone());
+        let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
+        let plan = Plan::new(wanted, self.work.shard, |set, unit| done[set].contains(unit))?;
         let control = self.control()?;
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
-        let (plan, recipes) = (&plan, &recipes[..]);
-        let run = Run { plan, recipes, kinds: &kinds, source: &source, text_inputs: &text_inputs, options: &options };
+        let (plan, sets) = (&plan, &sets);
+        let run = Run { plan, sets, source: &source, text_inputs: &text_inputs, options: &options };
         let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
         trouble.extend(finish(&stores, plan, &done, &report, trouble.is_empty()));
-        let account = Account { extract: &self, manifest: &manifest, recipes, stores: &stores, trouble: &trouble };
+        let account = Account { extract: &self, manifest: &manifest, sets, stores: &stores, trouble: &trouble };
         account.publish(&report)
     }
 
@@ -243,23 +244,24 @@ impl Extract {
     }
 }
 
+/// For each feature set the units that its store held before the run.
+type Done = PerSet<BTreeSet<UnitUid>>;
+
 /// Writes the indices, re-opens what this run committed and looks at the records of the rest; units that were `done` before
 /// have been hashed. What is wrong with it; a run that was not `whole` has said
 /// already why it broke off, and that its index cannot be written for the same reason is no news; nor is it that a full disk
 /// has no room for a second one.
-fn finish(stores: &[Store], plan: &Plan, done: &[BTreeSet<UnitUid>], report: &Report, whole: bool) -> Vec<String> {
+fn finish(stores: &PerSet<Store>, plan: &Plan, done: &Done, report: &Report, whole: bool) -> Vec<String> {
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
-    for (recipe, store) in stores.iter().enumerate() {
-        let ours: BTreeSet<&UnitUid> =
-            plan.tasks.iter().filter(|task| task.recipe == recipe).flat_map(Task::units).collect();
-        let failed =
-            report.failures.iter().filter(|f| f.recipe == recipe).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
+    for (set, store) in stores.iter() {
+        let ours: BTreeSet<&UnitUid> = plan.tasks.iter().filter(|task| task.set == set).flat_map(Task::units).collect();
+        let failed = report.failures.iter().filter(|f| f.set == set).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
         let verified = store.finish().and_then(|()| {
             let reader = StoreReader::open(store.path())?;
             let committed = reader.committed()?;
             // A unit that failed or was not reached is reported as such, not as a fault of the store.
             let made = |uid: &UnitUid| ours.contains(uid) && !failed.contains(uid) && committed.get(uid).is_some();
-            let mut problems = verify_records(&reader, |uid| done[recipe].contains(uid))?;
+            let mut problems = verify_records(&reader, |uid| done[set].contains(uid))?;
             problems.retain(|problem| !problem.unit_uid.as_ref().is_some_and(&made));
             problems.extend(verify_some(&reader, VerifyOptions::of(store.contract()), made)?.problems);
             Ok(problems)
@@ -283,8 +285,8 @@ fn finish(stores: &[Store], plan: &Plan, done: &[BTreeSet<UnitUid>], report: &Re
 struct Account<'a> {
     extract: &'a Extract,
     manifest: &'a Manifest,
-    recipes: &'a [Recipe],
-    stores: &'a [Store],
+    sets: &'a PerSet<FeatureSet>,
+    stores: &'a PerSet<Store>,
     trouble: &'a [String],
 }
 
@@ -303,7 +305,7 @@ impl Account<'_> {
             Ok(())
         } else {
             self.summary(report);
-            say(&self.stores.iter().map(|store| format!("{}\n", store.path().display())).collect::<String>())
+            say(&self.stores.values().map(|store| format!("{}\n", store.path().display())).collect::<String>())
         };
         let code = self.code(report);
         if let Err(error) = said {
@@ -329,13 +331,13 @@ impl Account<'_> {
         let failures: Vec<Value> = report
             .failures
             .iter()
-            .map(|f| json!({"feature_set": self.recipes[f.recipe].name, "unit_uid": f.unit_uid, "video_uid": f.video_uid, "why": f.why}))
+            .map(|f| json!({"feature_set": self.sets[f.set].recipe.name, "unit_uid": f.unit_uid, "video_uid": f.video_uid, "why": f.why}))
             .collect();
         json["failures"] = Value::Array(failures);
         json["unreached"] = json!(report.unreached());
         json["rejected"] = json!(self.manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
         json["trouble"] = json!(self.trouble);
-        json["feature_sets"] = json!(self.recipes.iter().map(|r| &r.name).collect::<Vec<_>>());
+        json["feature_sets"] = json!(self.sets.values().map(|set| &set.recipe.name).collect::<Vec<_>>());
         json["exit_code"] = json!(self.code(report));
         Ok(json)
     }
@@ -345,7 +347,7 @@ impl Account<'_> {
             tell(format_args!("egofx: manifest {}: {rejected}", self.extract.work.manifest.display()));
         }
         for failure in &report.failures {
-            let set = &self.recipes[failure.recipe].name;
+            let set = &self.sets[failure.set].recipe.name;
             tell(format_args!("egofx: {set} {}: {}", failure.unit_uid, failure.why));
         }
         self.trouble.iter().for_each(|trouble| tell(format_args!("egofx: {trouble}")));

@@ -9,11 +9,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use egofx::decode::declared_sec;
-use egofx::ids::UnitUid;
+use egofx::feature_set::FeatureSet;
+use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::{Clip, Manifest, Video, ends_far_beyond};
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
-use egofx::store::{RowKind, STORE_FILE, StoreReader};
+use egofx::store::{STORE_FILE, StoreReader};
 
 use super::args::{Ffmpeg, Work};
 use super::estimate::{Estimate, estimate};
@@ -77,22 +78,22 @@ impl PlanCommand {
         let models = self.work.models()?;
         self.ask_headers(&mut manifest);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
-        let kinds: Vec<RowKind> = recipes.iter().zip(&towers).map(|(recipe, towers)| recipe.row_kind(towers)).collect();
-        let (text_inputs, _) = self.work.read_text_inputs(&recipes)?;
-        let done = recipes.iter().map(|recipe| self.committed(recipe)).collect::<anyhow::Result<Vec<_>>>()?;
-        let wanted = self.work.wanted(&manifest, &text_inputs, &recipes, &kinds);
-        let plan = Plan::new(wanted, self.work.shard, |recipe, unit| done[recipe].contains(unit))?;
-        let row = |(i, recipe): (usize, &Recipe)| {
-            let tasks = || plan.tasks.iter().filter(|task| task.recipe == i);
+        let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
+        let done = sets.try_map(|set| self.committed(&set.recipe))?;
+        let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
+        let plan = Plan::new(wanted, self.work.shard, |set, unit| done[set].contains(unit))?;
+        let row = |(id, set): (SetId, &FeatureSet)| {
+            let FeatureSet { recipe, towers, kind, .. } = set;
+            let tasks = || plan.tasks.iter().filter(|task| task.set == id);
             let rows = tasks().map(|task| task.estimated_rows).fold(0, u64::saturating_add);
-            let dim = towers[i].feature().dim;
+            let dim = towers.feature().dim;
             let feature_bytes = rows.saturating_mul((dim * recipe.body.output.dtype.bytes()) as u64);
             let units = tasks().map(|task| task.units().len()).sum();
-            Row { feature_set: recipe.name.clone(), units, rows, row_kind: kinds[i].name(), dim, feature_bytes }
+            Row { feature_set: recipe.name.clone(), units, rows, row_kind: kind.name(), dim, feature_bytes }
         };
         let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
         let estimate = match self.probe {
-            Some(seconds) => estimate(&plan, &recipes, &towers, &models, &self.compute, &self.ffmpeg, seconds)?,
+            Some(seconds) => estimate(&plan, &sets, &models, &self.compute, &self.ffmpeg, seconds)?,
             None => None,
         };
         let outline = Outline {
@@ -104,7 +105,7 @@ impl PlanCommand {
             units: plan.units,
             units_done: plan.done,
             video_hours: plan.cost_sec() / 3600.0,
-            feature_sets: recipes.iter().enumerate().map(row).collect(),
+            feature_sets: sets.iter().map(row).collect(),
             estimate,
         };
         if self.json {

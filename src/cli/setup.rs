@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use egofx::backbone::{
     Backbone, Card, Device, FrameInput, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, Towers,
 };
+use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::UnitUid;
 use egofx::recipe::{Frames, Fusion, Recipe};
 use egofx::shard::Shard;
@@ -92,15 +93,15 @@ fn check_frames(frames: &Frames, input: &FrameInput, backbone: &str) -> anyhow::
     Ok(())
 }
 
-/// One backbone per recipe on each device, each tried on its golden input.
+/// One backbone per feature set on each device, each tried on its golden input.
 pub fn backbones(
     runtime: &Runtime,
     models: &Path,
-    towers: &[Towers],
+    sets: &PerSet<FeatureSet>,
     devices: &[Device],
     precision: Precision,
     threads: usize,
-) -> anyhow::Result<Vec<Vec<Box<dyn Backbone>>>> {
+) -> anyhow::Result<Vec<PerSet<Box<dyn Backbone>>>> {
     let load = |device: Device, towers: &Towers| -> anyhow::Result<Box<dyn Backbone>> {
         let options = SessionOptions { device, precision, threads, rearrange: true };
         let mut backbone = OnnxBackbone::load(runtime, models, towers, options)?;
@@ -109,7 +110,7 @@ pub fn backbones(
         }
         Ok(Box::new(backbone))
     };
-    devices.iter().map(|&device| towers.iter().map(|towers| load(device, towers)).collect()).collect()
+    devices.iter().map(|&device| sets.try_map(|set| load(device, &set.towers))).collect()
 }
 
 fn check_golden(card: &Card, found: f32, device: Device, precision: Precision) -> anyhow::Result<()> {

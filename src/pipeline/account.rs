@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::ids::{UnitUid, VideoUid};
+use super::message::UnitKey;
+use crate::ids::{SetId, UnitUid, VideoUid};
 use crate::plan::Plan;
 
 /// The stages whose time is accounted for.
@@ -116,9 +117,9 @@ pub struct StageStats {
 /// A unit that was not committed, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Failure {
-    /// The feature set's recipe, by position.
+    /// The feature set.
     #[serde(skip)]
-    pub recipe: usize,
+    pub set: SetId,
     /// The unit.
     pub unit_uid: UnitUid,
     /// Its video.
@@ -161,12 +162,12 @@ impl Control {
     }
 
     /// Books a failed unit.
-    pub(super) fn fail(&self, plan: &Plan, (task, unit): (usize, usize), why: String) {
-        let planned = &plan.tasks[task];
+    pub(super) fn fail(&self, plan: &Plan, (task, unit): UnitKey, why: String) {
+        let planned = &plan[task];
         let (unit_uid, video_uid) = (planned.units()[unit].clone(), planned.video_uid.clone());
         log::info!("{unit_uid}: failed: {why}");
         Counters::add(&self.counters.failed, 1);
-        let failure = Failure { recipe: planned.recipe, unit_uid, video_uid, why };
+        let failure = Failure { set: planned.set, unit_uid, video_uid, why };
         lock(&self.failures).push(failure);
     }
 
@@ -185,7 +186,7 @@ impl Control {
         let elapsed_sec = c.elapsed_ns.load(Relaxed) as f64 / 1e9;
         let (decoded, needed) = (c.frames_decoded.load(Relaxed), c.frames_needed.load(Relaxed));
         let mut failures = lock(&self.failures).clone();
-        failures.sort_by(|a, b| (a.recipe, &a.unit_uid).cmp(&(b.recipe, &b.unit_uid)));
+        failures.sort_by(|a, b| (a.set, &a.unit_uid).cmp(&(b.set, &b.unit_uid)));
         let mut remarks = lock(&self.remarks).clone();
         remarks.sort();
         Report {

@@ -1,7 +1,7 @@
 //! The decode stage: takes videos one at a time, and turns their frames into the clips that all units want.
 //!
 //! Not for choosing windows (`plan`) or collecting frames (`sample`). Invariant: each segment of a video that some unit
-//! needs is decoded once, for all units and recipes together.
+//! needs is decoded once, for all units and feature sets together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,7 @@ use super::message::{Closed, WindowKey, Write};
 use super::{OnError, PipelineError, Run};
 use crate::decode::{Fault, Transform, VideoInfo};
 use crate::digest;
+use crate::ids::TaskId;
 use crate::plan::{Fills, Job, Layout};
 use crate::recipe::Recipe;
 use crate::sample::{Clip, Sampled, Sampler, WindowRequest};
@@ -26,7 +27,7 @@ pub struct Context<'a> {
 
 /// Windows that belong together: those of a clip.
 struct WindowRun {
-    task: usize,
+    task: TaskId,
     first_window: u64,
     /// The frames of each; none where the window is missing.
     frames: Vec<Vec<u64>>,
@@ -113,8 +114,8 @@ impl Context<'_> {
     }
 
     /// The task's windows, if it is to be computed.
-    fn lay_out(&self, task: usize, video: &VideoInfo, sinks: Sinks) -> Result<Option<Layout>, Closed> {
-        let (planned, recipe) = (&self.run.plan.tasks[task], self.recipe(task));
+    fn lay_out(&self, task: TaskId, video: &VideoInfo, sinks: Sinks) -> Result<Option<Layout>, Closed> {
+        let (planned, recipe) = (&self.run.plan[task], self.recipe(task));
         let Some(frames) = recipe.frames() else { return Ok(None) };
         let layout = match Layout::of_clips(video, &frames, recipe.body.compat, &planned.clips) {
             Ok(layout) => layout,
@@ -134,8 +135,8 @@ impl Context<'_> {
     }
 
     /// Tells the writer of the task's units and their rows.
-    fn begin(&self, task: usize, layout: Layout, opened: &Opened, sinks: Sinks) -> Result<(), Closed> {
-        let planned = &self.run.plan.tasks[task];
+    fn begin(&self, task: TaskId, layout: Layout, opened: &Opened, sinks: Sinks) -> Result<(), Closed> {
+        let planned = &self.run.plan[task];
         let Layout { rows, zeros, shortfall, notes, .. } = layout;
         let rows = planned.rows(rows, |query| self.run.text_inputs.id_of(query));
         let notes: Vec<String> = notes.into_iter().chain(shortfall).collect();
@@ -146,15 +147,15 @@ impl Context<'_> {
     }
 
     /// The windows of a clip belong together; where each is a clip of its own, they may lie far apart.
-    fn window_runs(&self, task: usize, frames: Vec<Vec<u64>>) -> Vec<WindowRun> {
-        if let [_] = &self.run.plan.tasks[task].clips[..] {
+    fn window_runs(&self, task: TaskId, frames: Vec<Vec<u64>>) -> Vec<WindowRun> {
+        if let [_] = &self.run.plan[task].clips[..] {
             return vec![WindowRun { task, first_window: 0, frames }];
         }
         (0..).zip(frames).map(|(first_window, frames)| WindowRun { task, first_window, frames: vec![frames] }).collect()
     }
 
     fn segment(&self, segment: Segment, video: &VideoInfo, sinks: Sinks) -> Result<(), Closed> {
-        let transform_of = |task: usize| self.recipe(task).body.transform;
+        let transform_of = |task: TaskId| self.recipe(task).body.transform;
         let transforms: BTreeSet<Transform> = segment.window_runs.iter().filter_map(|p| transform_of(p.task)).collect();
         let transforms: Vec<Transform> = transforms.into_iter().collect();
         let mut requests = Vec::new();
@@ -199,14 +200,14 @@ impl Context<'_> {
         outcomes.hand_on(sampler.finish(), sinks)
     }
 
-    fn recipe(&self, task: usize) -> &Recipe {
-        &self.run.recipes[self.run.plan.tasks[task].recipe]
+    fn recipe(&self, task: TaskId) -> &Recipe {
+        &self.run.set_of(task).recipe
     }
 
     /// What a unit's file says of where it comes from.
-    fn header(&self, task: usize, unit: usize, Opened { video, source_sha256 }: &Opened) -> UnitHeader {
-        let (planned, text_inputs) = (&self.run.plan.tasks[task], self.run.text_inputs);
-        let clip = planned.clips.first().filter(|_| !self.run.kinds[planned.recipe].names_clips());
+    fn header(&self, task: TaskId, unit: usize, Opened { video, source_sha256 }: &Opened) -> UnitHeader {
+        let (planned, text_inputs) = (&self.run.plan[task], self.run.text_inputs);
+        let clip = planned.clips.first().filter(|_| !self.run.set_of(task).kind.names_clips());
         let query = if let Fills::Fused(units) = &planned.fills { Some(units[unit].1) } else { None };
         UnitHeader {
             clip_uid: clip.map(|clip| clip.clip_uid.clone()),
@@ -224,7 +225,7 @@ impl Context<'_> {
         }
     }
 
-    fn fail(&self, task: usize, why: String, sinks: Sinks) -> Result<(), Closed> {
+    fn fail(&self, task: TaskId, why: String, sinks: Sinks) -> Result<(), Closed> {
         if self.run.options.on_error == OnError::Fail {
             self.control.stop();
         }
@@ -238,7 +239,7 @@ struct WindowOutcomes<'a> {
     why: String,
     /// Whether the decoder crashed for good: what did not come by then says nothing of the video.
     crashed: bool,
-    failed: BTreeSet<usize>,
+    failed: BTreeSet<TaskId>,
     context: &'a Context<'a>,
     video: &'a VideoInfo,
 }
@@ -266,7 +267,7 @@ impl WindowOutcomes<'_> {
     }
 
     fn hand_on(&mut self, sampled: Vec<Sampled>, sinks: Sinks) -> Result<(), Closed> {
-        let mut missing: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
+        let mut missing: BTreeMap<TaskId, Vec<WindowKey>> = BTreeMap::new();
         for one in sampled {
             match one {
                 Sampled::Clip(clip) if self.failed.contains(&clip.task) => {}
@@ -278,7 +279,7 @@ impl WindowOutcomes<'_> {
     }
 
     /// Windows of `task` that will never have all of their frames.
-    fn lose(&mut self, task: usize, keys: Vec<WindowKey>, sinks: Sinks) -> Result<(), Closed> {
+    fn lose(&mut self, task: TaskId, keys: Vec<WindowKey>, sinks: Sinks) -> Result<(), Closed> {
         let why = if self.why.is_empty() { "the decoder left frames out without a word" } else { &self.why };
         let path = self.video.path.display();
         if self.context.run.options.on_error == OnError::Partial && !self.crashed {

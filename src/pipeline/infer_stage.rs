@@ -9,6 +9,7 @@ use super::account::{Counters, Stage};
 use super::message::{Batch, Content, RowKey, WindowKey, Write};
 use super::{PipelineError, Run};
 use crate::backbone::{Backbone, BackboneError, ClipBatch, Input, PairedSentence};
+use crate::feature_set::{FeatureSet, PerSet};
 use crate::pixels::Pixels;
 use crate::plan::Target;
 
@@ -18,17 +19,17 @@ use crate::plan::Target;
 /// The first error of a backbone: a model that fails on one batch will fail on the next.
 pub fn run(
     run: Run,
-    mut backbones: Vec<Box<dyn Backbone>>,
+    mut backbones: PerSet<Box<dyn Backbone>>,
     batches: &Receiver<Batch>,
     spare: &Sender<Pixels>,
     rows: &Sender<Write>,
     counters: &Counters,
 ) -> Result<(), PipelineError> {
-    for Batch { recipe, content } in batches {
-        let backbone = &mut *backbones[recipe];
+    for Batch { set, content } in batches {
+        let backbone = &mut *backbones[set];
         let (keys, features) = match content {
             Content::Windows { keys, input } => {
-                let made = counters.time(Stage::Infer, || windows(run, recipe, backbone, &keys, &input))?;
+                let made = counters.time(Stage::Infer, || windows(run, &run.sets[set], backbone, &keys, &input))?;
                 // Full, or nobody packs any more: the buffer is freed instead.
                 let _ = spare.try_send(input.pixels);
                 made
@@ -48,13 +49,12 @@ pub fn run(
 /// The rows of `windows`: one each, or one for each sentence that is asked of them.
 fn windows(
     run: Run,
-    recipe: usize,
+    set: &FeatureSet,
     backbone: &mut dyn Backbone,
     windows: &[WindowKey],
     input: &ClipBatch,
 ) -> Result<(Vec<RowKey>, Array2<f32>), BackboneError> {
-    let targets: Vec<Vec<Target>> =
-        windows.iter().map(|&(task, window)| run.plan.tasks[task].targets(window)).collect();
+    let targets: Vec<Vec<Target>> = windows.iter().map(|&(task, window)| run.plan[task].targets(window)).collect();
     let key = |i: usize, target: &Target| RowKey { task: windows[i].0, unit: target.unit, row: target.row };
     if !backbone.towers().takes_sentences() {
         let keys = targets.iter().enumerate().flat_map(|(i, targets)| targets.iter().map(move |target| key(i, target)));
@@ -64,7 +64,7 @@ fn windows(
     for group in targets.chunk_by(|a, b| asks_the_same(a, b)) {
         let queries = group[0].iter().enumerate().filter_map(|(place, target)| Some((place, target.query?)));
         for (place, query) in queries {
-            let sentence = run.text_inputs.sentences[recipe][query].clone();
+            let sentence = set.sentence(query).clone();
             pairs.push(PairedSentence { windows: first..first + group.len(), sentence });
             keys.extend((first..).zip(group).map(|(i, targets)| key(i, &targets[place])));
         }

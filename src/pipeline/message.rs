@@ -7,19 +7,23 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 use crate::backbone::{ClipBatch, Sentence};
+use crate::ids::{SetId, TaskId};
 use crate::store::{RowMeta, UnitHeader};
 
 /// The stage behind was closed: whoever closed it says why.
 pub struct Closed;
 
-/// A window's address: position of the task in the plan, and the window within it.
-pub type WindowKey = (usize, u64);
+/// A window's address: the task, and the window within it.
+pub type WindowKey = (TaskId, u64);
+
+/// A unit's address: the task, and the unit's place in [`Task::units`](crate::plan::Task::units).
+pub type UnitKey = (TaskId, usize);
 
 /// A row's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowKey {
-    /// Position of the task in the plan.
-    pub task: usize,
+    /// The task.
+    pub task: TaskId,
     /// Position of the unit in the task.
     pub unit: usize,
     /// The row within the unit.
@@ -28,8 +32,8 @@ pub struct RowKey {
 
 /// A model input and what it is of.
 pub struct Batch {
-    /// Which backbone, by position of its recipe.
-    pub recipe: usize,
+    /// The feature set that its rows belong to.
+    pub set: SetId,
     /// The input.
     pub content: Content,
 }
@@ -57,7 +61,7 @@ pub enum Write {
     /// A task is about to be computed.
     Begin {
         /// The task.
-        task: usize,
+        task: TaskId,
         /// What the file of each of its units is to say.
         headers: Vec<UnitHeader>,
         /// The rows of each of its units, those marked as missing included.
@@ -80,7 +84,7 @@ pub enum Write {
     /// A task that cannot be finished.
     Fail {
         /// The task.
-        task: usize,
+        task: TaskId,
         /// Why, for people.
         why: String,
     },

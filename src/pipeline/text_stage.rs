@@ -14,7 +14,7 @@ use super::message::{Batch, Closed, Content, RowKey, Write};
 use super::{PipelineError, Run};
 use crate::backbone::Sentence;
 use crate::digest;
-use crate::ids::ClipUid;
+use crate::ids::{ClipUid, TaskId};
 use crate::plan::{Fills, QueryRow, Task};
 use crate::store::{RowKind, RowMeta, UnitHeader};
 
@@ -39,19 +39,19 @@ pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Co
 
 fn read(
     run: Run,
-    task: usize,
+    task: TaskId,
     batches: &Sender<Batch>,
     rows: &Sender<Write>,
     counters: &Counters,
 ) -> Result<(), Closed> {
-    let planned = &run.plan.tasks[task];
+    let planned = &run.plan[task];
     let Fills::Sentences { query_rows, .. } = &planned.fills else { return Ok(()) };
-    let recipe = planned.recipe;
+    let set = run.set_of(task);
     let (mut reads, mut meta) = (Vec::new(), Vec::new());
     for (query, clip) in query_rows {
-        let sentence = &run.text_inputs.sentences[recipe][*query];
+        let sentence = set.sentence(*query);
         let first = meta.len() as u64;
-        meta.extend(rows_of(run, *query, clip, sentence, run.kinds[recipe]));
+        meta.extend(rows_of(run, *query, clip, sentence, set.kind));
         reads.push(Read { sentence, rows: first..meta.len() as u64 });
     }
     Counters::add(&counters.planned_rows, meta.len() as u64);
@@ -61,7 +61,7 @@ fn read(
     for reads in by_length(reads).values().flat_map(|reads| reads.chunks(run.options.batch_size)) {
         let keys = reads.iter().flat_map(|read| read.rows.clone()).map(|row| RowKey { task, unit: 0, row }).collect();
         let input = reads.iter().map(|read| read.sentence.clone()).collect();
-        batches.send(Batch { recipe, content: Content::Sentences { keys, input } }).map_err(|_| Closed)?;
+        batches.send(Batch { set: planned.set, content: Content::Sentences { keys, input } }).map_err(|_| Closed)?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ fn by_length(reads: Vec<Read>) -> BTreeMap<usize, Vec<Read>> {
     lengths
 }
 
-fn header(run: Run, task: usize, rows: u64, query_rows: &[(QueryRow, ClipUid)]) -> UnitHeader {
+fn header(run: Run, task: TaskId, rows: u64, query_rows: &[(QueryRow, ClipUid)]) -> UnitHeader {
     let texts: Vec<&str> = query_rows.iter().map(|(query, _)| run.text_inputs.text_of(*query)).collect();
     let content = texts.join("\n");
     UnitHeader {

@@ -10,7 +10,9 @@ use ndarray::{Array1, Array2, s};
 
 use super::PipelineError;
 use super::account::{Control, Counters, Stage};
-use super::message::{RowKey, WindowKey, Write};
+use super::message::{RowKey, UnitKey, WindowKey, Write};
+use crate::feature_set::PerSet;
+use crate::ids::TaskId;
 use crate::plan::Plan;
 use crate::store::{OpenUnit, RowBlock, RowMeta, Store, StoreError, UnitHeader};
 
@@ -26,14 +28,16 @@ struct Incoming {
     early: BTreeMap<u64, Option<Array1<f32>>>,
 }
 
-/// A unit's address: the task, and the unit within it.
-type UnitKey = (usize, usize);
-
 /// Runs until every sender is gone. Units that are not whole by then are dropped, with their temporary files.
 ///
 /// # Errors
 /// The first error of a store: a full disk will not have room for the next unit either.
-pub fn run(plan: &Plan, stores: &mut [Store], rows: &Receiver<Write>, control: &Control) -> Result<(), PipelineError> {
+pub fn run(
+    plan: &Plan,
+    stores: &mut PerSet<Store>,
+    rows: &Receiver<Write>,
+    control: &Control,
+) -> Result<(), PipelineError> {
     let mut writer = Writer { plan, stores, control, incoming: HashMap::new() };
     for message in rows {
         control.counters.time(Stage::Write, || writer.take(message))?;
@@ -43,7 +47,7 @@ pub fn run(plan: &Plan, stores: &mut [Store], rows: &Receiver<Write>, control: &
 
 struct Writer<'a> {
     plan: &'a Plan,
-    stores: &'a mut [Store],
+    stores: &'a mut PerSet<Store>,
     control: &'a Control,
     incoming: HashMap<UnitKey, Incoming>,
 }
@@ -55,16 +59,22 @@ impl Writer<'_> {
             Write::Rows { keys, features } => self.take_rows(&keys, &features),
             Write::Missing { keys } => self.take_missing(&keys),
             Write::Fail { task, why } => {
-                (0..self.plan.tasks[task].units().len()).for_each(|unit| self.fail((task, unit), why.clone()));
+                (0..self.plan[task].units().len()).for_each(|unit| self.fail((task, unit), why.clone()));
                 Ok(())
             }
         }
     }
 
-    fn begin(&mut self, task: usize, headers: Vec<UnitHeader>, rows: &[RowMeta], zeros: u64) -> Result<(), StoreError> {
+    fn begin(
+        &mut self,
+        task: TaskId,
+        headers: Vec<UnitHeader>,
+        rows: &[RowMeta],
+        zeros: u64,
+    ) -> Result<(), StoreError> {
         let zeros_from = rows.len() as u64 - zeros;
         for (unit, header) in headers.into_iter().enumerate() {
-            let file = self.stores[self.plan.tasks[task].recipe].begin(header)?;
+            let file = self.stores[self.plan[task].set].begin(header)?;
             let incoming = Incoming { file, rows: rows.to_vec(), zeros_from, written: 0, early: BTreeMap::new() };
             self.incoming.insert((task, unit), incoming);
             self.settle((task, unit))?;
@@ -89,7 +99,7 @@ impl Writer<'_> {
     fn take_missing(&mut self, windows: &[WindowKey]) -> Result<(), StoreError> {
         let mut units = Vec::new();
         for &(task, window) in windows {
-            for target in self.plan.tasks[task].targets(window) {
+            for target in self.plan[task].targets(window) {
                 let unit = (task, target.unit);
                 self.incoming.get_mut(&unit).map(|incoming| incoming.early.insert(target.row, None));
                 units.push(unit);
@@ -112,7 +122,7 @@ impl Writer<'_> {
     /// Writes the rows whose turn it is, and commits the unit if that was all.
     fn settle(&mut self, unit: UnitKey) -> Result<(), StoreError> {
         let Some(incoming) = self.incoming.get_mut(&unit) else { return Ok(()) };
-        let store = &mut self.stores[self.plan.tasks[unit.0].recipe];
+        let store = &mut self.stores[self.plan[unit.0].set];
         incoming.write(store.contract().dim)?;
         if incoming.written < incoming.rows.len() as u64 {
             return Ok(());
@@ -120,7 +130,7 @@ impl Writer<'_> {
         let missing = incoming.rows.iter().filter(|row| row.missing).count() as u64;
         if let Some(whole) = self.incoming.remove(&unit) {
             store.commit(whole.file)?;
-            let (set, unit_uid) = (&store.contract().feature_set, &self.plan.tasks[unit.0].units()[unit.1]);
+            let (set, unit_uid) = (&store.contract().feature_set, &self.plan[unit.0].units()[unit.1]);
             log::info!("{set} {unit_uid}: {} rows, {missing} of them missing", whole.written);
             Counters::add(&self.control.counters.committed, 1);
             Counters::add(&self.control.counters.missing_rows, missing);

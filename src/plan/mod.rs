@@ -1,6 +1,6 @@
-//! What remains to be done: manifest times recipes, less what the stores hold, as jobs of one video each.
+//! What remains to be done: manifest times feature sets, less what the stores hold, as jobs of one video each.
 //!
-//! Not for starting threads or writing. Invariants: a video is in one job, whatever the number of recipes and clips that
+//! Not for starting threads or writing. Invariants: a video is in one job, whatever the number of feature sets and clips that
 //! want it, so that it is decoded once; the parts of a sharded plan are disjoint and together the whole, and they do not
 //! depend on what is already done.
 
@@ -8,15 +8,16 @@ mod layout;
 mod task;
 
 use std::collections::HashMap;
+use std::ops::Index;
 use std::path::PathBuf;
 
 pub use layout::{Layout, LayoutError};
 pub use task::{ClipInterval, Fills, QueryRow, Target, Task};
 
-use crate::ids::{ClipUid, IdError, UnitUid, VideoUid};
+use crate::feature_set::{FeatureSet, PerSet};
+use crate::ids::{ClipUid, IdError, SetId, TaskId, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
 use crate::queries::Queries;
-use crate::recipe::Recipe;
 use crate::shard::{Shard, part};
 use crate::store::{PlannedUnit, RowKind};
 use crate::time::{Fps, TimeSpan};
@@ -33,23 +34,21 @@ pub struct Job {
     pub path: Option<PathBuf>,
     /// Its rate by the manifest; a folder of images has no other.
     pub fps: Option<Fps>,
-    /// Positions in [`Plan::tasks`].
-    pub tasks: Vec<usize>,
+    /// What is to be computed of its frames.
+    pub tasks: Vec<TaskId>,
     /// Seconds of video to decode, as far as is known.
     pub cost_sec: f64,
 }
 
-/// What is wanted: every recipe of everything that is listed.
+/// What is wanted: every feature set of everything that is listed.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'w> {
     /// Videos and clips.
     pub manifest: &'w Manifest,
     /// What is asked about them; needed by recipes that read sentences.
     pub queries: Option<&'w Queries>,
-    /// The recipes.
-    pub recipes: &'w [Recipe],
-    /// For each recipe what its rows stand for.
-    pub kinds: &'w [RowKind],
+    /// The feature sets.
+    pub sets: &'w PerSet<FeatureSet>,
     /// Only the first so many clips, and what is asked of them; where a unit holds all clips of a video, all of those.
     pub limit: Option<usize>,
 }
@@ -57,12 +56,12 @@ pub struct Wanted<'w> {
 /// What one run has to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// What is to be computed.
+    /// What is to be computed; one is found by its [`TaskId`]: `plan[task]`.
     pub tasks: Vec<Task>,
     /// Jobs, longest first.
     pub jobs: Vec<Job>,
-    /// Tasks of sentences alone, by position in `tasks`.
-    pub text_tasks: Vec<usize>,
+    /// Tasks of sentences alone.
+    pub text_tasks: Vec<TaskId>,
     /// Units that the tasks fill.
     pub units: usize,
     /// Units of this shard that the stores hold already.
@@ -89,11 +88,11 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Plans shard `shard` of what is wanted; `done(recipe, unit)` tells what the stores hold.
+    /// Plans shard `shard` of what is wanted; `done(set, unit)` tells what the stores hold.
     ///
     /// # Errors
     /// [`PlanError`] if a recipe wants queries and there are none, or their ids cannot name units.
-    pub fn new(wanted: Wanted, shard: Shard, done: impl Fn(usize, &UnitUid) -> bool) -> Result<Self, PlanError> {
+    pub fn new(wanted: Wanted, shard: Shard, done: impl Fn(SetId, &UnitUid) -> bool) -> Result<Self, PlanError> {
         let mut jobs = wanted.jobs()?;
         jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
         let mut plan = Self::default();
@@ -103,18 +102,18 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add(&mut self, mut job: Job, tasks: Vec<Task>, done: &impl Fn(usize, &UnitUid) -> bool) {
+    fn add(&mut self, mut job: Job, tasks: Vec<Task>, done: &impl Fn(SetId, &UnitUid) -> bool) {
         for mut task in tasks {
             let planned = task.units().len();
-            let recipe = task.recipe;
-            let open = task.keep_units(|unit| !done(recipe, unit));
+            let set = task.set;
+            let open = task.keep_units(|unit| !done(set, unit));
             self.done += planned - open;
             self.units += open;
             if open == 0 {
                 continue;
             }
             let place = if task.clips.is_empty() { &mut self.text_tasks } else { &mut job.tasks };
-            place.push(self.tasks.len());
+            place.push(TaskId::new(self.tasks.len()));
             self.tasks.push(task);
         }
         if !job.tasks.is_empty() {
@@ -133,16 +132,24 @@ impl Plan {
     }
 }
 
+impl Index<TaskId> for Plan {
+    type Output = Task;
+
+    fn index(&self, task: TaskId) -> &Task {
+        &self.tasks[task.place()]
+    }
+}
+
 impl Wanted<'_> {
-    /// For each recipe the units that its store is promised, of all shards.
+    /// For each feature set the units that its store is promised, of all shards.
     ///
     /// # Errors
     /// As for [`Plan::new`].
-    pub fn promised(&self) -> Result<Vec<Vec<PlannedUnit>>, PlanError> {
-        let mut promised = vec![Vec::new(); self.recipes.len()];
+    pub fn promised(&self) -> Result<PerSet<Vec<PlannedUnit>>, PlanError> {
+        let mut promised = self.sets.map(|_| Vec::new());
         let query = |row| self.queries.and_then(|queries| queries.get(row)).map_or(("", ""), |q| (q.id, q.text));
         for task in self.jobs()?.into_iter().flat_map(|(_, tasks)| tasks) {
-            promised[task.recipe].extend(task.promises(query));
+            promised[task.set].extend(task.promises(query));
         }
         Ok(promised)
     }
@@ -162,9 +169,9 @@ impl Wanted<'_> {
     }
 
     fn queries_by_clip(&self) -> Result<HashMap<ClipUid, Vec<QueryRow>>, PlanError> {
-        let reader = (self.recipes.iter()).find(|recipe| recipe.rule().is_some() && self.queries.is_none());
-        if let Some(recipe) = reader {
-            return Err(PlanError::NoQueries { recipe: recipe.name.clone() });
+        let reader = self.sets.values().find(|set| set.recipe.rule().is_some() && self.queries.is_none());
+        if let Some(set) = reader {
+            return Err(PlanError::NoQueries { recipe: set.recipe.name.clone() });
         }
         let mut query_rows: HashMap<ClipUid, Vec<QueryRow>> = HashMap::new();
         for (queries, row) in self.queries.iter().flat_map(|queries| (0..queries.len()).map(move |row| (queries, row)))
@@ -183,9 +190,9 @@ impl Wanted<'_> {
         query_rows: &HashMap<ClipUid, Vec<QueryRow>>,
     ) -> Result<(Job, Vec<Task>), PlanError> {
         let mut tasks = Vec::new();
-        for recipe in 0..self.recipes.len() {
-            let about = Request { wanted: self, video, recipe, query_rows };
-            match self.kinds[recipe] {
+        for (id, set) in self.sets.iter() {
+            let about = Request { wanted: self, video, id, set, query_rows };
+            match set.kind {
                 RowKind::Window => tasks.extend(video.clips[..clips].iter().map(|clip| about.windows(clip))),
                 RowKind::FusedWindow => {
                     for clip in &video.clips[..clips] {
@@ -205,17 +212,18 @@ impl Wanted<'_> {
     }
 }
 
-/// A video, and one recipe of what is wanted of it.
+/// A video, and one feature set of what is wanted of it.
 struct Request<'v> {
     wanted: &'v Wanted<'v>,
     video: &'v Video,
-    recipe: usize,
+    id: SetId,
+    set: &'v FeatureSet,
     query_rows: &'v HashMap<ClipUid, Vec<QueryRow>>,
 }
 
 impl Request<'_> {
     fn task(&self, clips: Vec<ClipInterval>, fills: Fills, estimated_rows: u64) -> Task {
-        Task { recipe: self.recipe, video_uid: self.video.uid.clone(), clips, fills, estimated_rows }
+        Task { set: self.id, video_uid: self.video.uid.clone(), clips, fills, estimated_rows }
     }
 
     fn windows(&self, clip: &Clip) -> Task {
@@ -262,7 +270,7 @@ impl Request<'_> {
         };
         let mut query_rows: Vec<(QueryRow, ClipUid)> = self.video.clips.iter().flat_map(own).collect();
         query_rows.sort_by_key(|(row, _)| *row);
-        let each = if self.wanted.kinds[self.recipe] == RowKind::Token { TOKENS } else { 1 };
+        let each = if self.set.kind == RowKind::Token { TOKENS } else { 1 };
         let rows = query_rows.len() as u64 * each;
         let unit_uid = (&self.video.uid).into();
         (rows > 0).then(|| self.task(Vec::new(), Fills::Sentences { unit_uid, query_rows }, rows))
@@ -283,7 +291,7 @@ impl Request<'_> {
         let of_span = |span| bounded(span, self.video).duration_sec();
         let seconds = clip.span.map_or_else(|| duration_sec(self.video), of_span);
         let fps = self.video.fps.map_or(30.0, Fps::as_f64);
-        let grid = self.wanted.recipes[self.recipe].frames().map(|frames| frames.grid);
+        let grid = self.set.recipe.frames().map(|frames| frames.grid);
         grid.map_or(0, |grid| grid.estimate_rows(seconds, fps))
     }
 }

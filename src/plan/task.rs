@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use crate::digest;
-use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::ids::{ClipUid, SetId, UnitUid, VideoUid};
 use crate::store::{PlannedUnit, RowMeta};
 use crate::time::TimeSpan;
 
-/// Windows of some clips of one video, or sentences about it, for one recipe.
+/// Windows of some clips of one video, or sentences about it, for one feature set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// Which recipe, by position.
-    pub recipe: usize,
+    /// Which feature set.
+    pub set: SetId,
     /// The video.
     pub video_uid: VideoUid,
     /// What is seen: one clip; or, where a row is a clip, all of them in order of time; none for sentences alone.

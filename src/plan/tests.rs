@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::backbone::Towers;
 use crate::decode::{FrameSource, SyntheticSource, VideoInfo};
+use crate::recipe::Recipe;
 
 fn manifest(text: &str) -> Manifest {
     let folder = tempfile::tempdir().unwrap();
@@ -27,10 +29,18 @@ fn egovlp() -> Recipe {
     recipe("egovlp", "kind = \"egovlp\"\nframes = 4", "fixed")
 }
 
-const KINDS: [RowKind; 2] = [RowKind::Window; 2];
+fn set(recipe: Recipe) -> FeatureSet {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx");
+    let towers = Towers::single(&models, &recipe.body.backbone, &recipe.body.feature).unwrap();
+    FeatureSet::new(recipe, towers, None)
+}
 
-fn wanted<'w>(manifest: &'w Manifest, recipes: &'w [Recipe]) -> Wanted<'w> {
-    Wanted { manifest, queries: None, recipes, kinds: &KINDS[..recipes.len()], limit: None }
+fn only(recipe: Recipe) -> PerSet<FeatureSet> {
+    std::iter::once(set(recipe)).collect()
+}
+
+fn wanted<'w>(manifest: &'w Manifest, sets: &'w PerSet<FeatureSet>) -> Wanted<'w> {
+    Wanted { manifest, queries: None, sets, limit: None }
 }
 
 fn lay(video: &VideoInfo, recipe: &Recipe, span: Option<TimeSpan>) -> Result<Layout, LayoutError> {
@@ -58,8 +68,9 @@ fn video(frames: u64, declared_end_sec: Option<f64>, lost: Vec<u64>) -> VideoInf
 
 #[test]
 fn a_video_is_in_one_job_however_many_clips_and_recipes_want_it() {
-    let recipes = [egovlp(), recipe("dense", "kind = \"ego4d\"\nframes = 32\nstride = 16", "fixed")];
-    let plan = Plan::new(wanted(&videos(5), &recipes), Shard::WHOLE, |_, _| false).unwrap();
+    let sets = [egovlp(), recipe("dense", "kind = \"ego4d\"\nframes = 32\nstride = 16", "fixed")];
+    let sets = sets.into_iter().map(set).collect();
+    let plan = Plan::new(wanted(&videos(5), &sets), Shard::WHOLE, |_, _| false).unwrap();
     assert_eq!((plan.jobs.len(), plan.units, plan.done), (5, 30, 0));
     assert!(plan.jobs.windows(2).all(|pair| pair[0].cost_sec >= pair[1].cost_sec), "longest first");
     assert_eq!(plan.jobs[0].cost_sec, 34.0, "overlapping clips count once");
@@ -67,9 +78,9 @@ fn a_video_is_in_one_job_however_many_clips_and_recipes_want_it() {
 
 #[test]
 fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
-    let (manifest, recipes) = (videos(40), [egovlp()]);
-    let shard = |i, done: &dyn Fn(usize, &UnitUid) -> bool| {
-        Plan::new(wanted(&manifest, &recipes), Shard::new(i, 3).unwrap(), done).unwrap()
+    let (manifest, sets) = (videos(40), only(egovlp()));
+    let shard = |i, done: &dyn Fn(SetId, &UnitUid) -> bool| {
+        Plan::new(wanted(&manifest, &sets), Shard::new(i, 3).unwrap(), done).unwrap()
     };
     let mut seen: Vec<UnitUid> = Vec::new();
     for i in 1..=3 {
@@ -89,10 +100,10 @@ fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
 #[test]
 fn ten_thousand_clips_are_planned_quickly_and_limits_hold() {
     let manifest = videos(3400);
-    let recipes = [egovlp()];
-    let wanted = Wanted { limit: Some(10_000), ..wanted(&manifest, &recipes) };
+    let sets = only(egovlp());
+    let wanted = Wanted { limit: Some(10_000), ..wanted(&manifest, &sets) };
     let plan = Plan::new(wanted, Shard::WHOLE, |_, _| false).unwrap();
-    assert_eq!((plan.units, wanted.promised().unwrap()[0].len()), (10_000, 10_000));
+    assert_eq!((plan.units, wanted.promised().unwrap()[SetId::new(0)].len()), (10_000, 10_000));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use egofx::batch::pack;
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::export::{self, Arithmetic, MODELS, Options, Scale};
+use egofx::ids::TaskId;
 use egofx::ndarray::Array2;
 use egofx::pixels::Pixels;
 use egofx::recipe::Recipe;
@@ -53,7 +54,7 @@ impl Case {
         let frames: BTreeMap<u64, Arc<Pixels>> =
             frames.map(|mut frame| (frame.index, frame.pixels.remove(0))).collect();
         let clip = |(window, indices): (u64, &Vec<u64>)| Clip {
-            task: 0,
+            task: TaskId::new(0),
             window,
             frames: indices.iter().map(|index| frames[index].clone()).collect(),
         };
@@ -125,7 +126,8 @@ fn levels_give_the_same_bits_as_floats_of_their_values() {
         let side = towers.frames().map_or(side, |input| input.width as usize);
         let level = |seed: usize, i: usize| graphs::noise(seed, i) as u8;
         let frame = |seed: usize| Pixels::U8((0..side * side * 3).map(|i| level(seed, i)).collect());
-        let cut = |window: u64| Clip { task: 0, window, frames: (0..4).map(|f| Arc::new(frame(f))).collect() };
+        let cut =
+            |window: u64| Clip { task: TaskId::new(0), window, frames: (0..4).map(|f| Arc::new(frame(f))).collect() };
         let scaled = Clip {
             frames: (4..8)
                 .map(|f| Arc::new(Pixels::F32(frame(f).floats().iter().map(|v| v * 0.97).collect())))
