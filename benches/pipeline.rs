@@ -185,7 +185,7 @@ impl Case {
     }
 
     fn store(&self) -> Fallible<Store> {
-        let store = Store::open(&support::scratch("whole")?, &self.set().contract("fp32")?, Shard::WHOLE)?;
+        let store = Store::open(&support::scratch("whole")?, &self.set().contract(Precision::Fp32)?, Shard::WHOLE)?;
         store.promise(&self.wanted().promised()?[ONLY])?;
         Ok(store)
     }

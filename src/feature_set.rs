@@ -6,7 +6,7 @@
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
-use crate::backbone::{Sentence, Towers};
+use crate::backbone::{Precision, Sentence, Towers};
 use crate::ids::SetId;
 use crate::recipe::Recipe;
 use crate::store::{Contract, RowKind};
@@ -52,7 +52,7 @@ impl FeatureSet {
     ///
     /// # Errors
     /// As [`Recipe::contract`].
-    pub fn contract(&self, precision: &str) -> Result<Contract, toml::ser::Error> {
+    pub fn contract(&self, precision: Precision) -> Result<Contract, toml::ser::Error> {
         let vocabulary = self.text.as_ref().map(|text| text.vocabulary_sha256.as_str());
         self.recipe.contract(&self.towers, precision, vocabulary)
     }

@@ -31,7 +31,7 @@ use crate::feature_set::{FeatureSet, PerSet};
 use crate::ids::TaskId;
 use crate::manifest::SPLIT;
 use crate::plan::{Plan, QueryRow};
-use crate::queries::Queries;
+use crate::queries::{Queries, Query};
 use crate::recipe::Recipe;
 use crate::store::{Store, StoreError, UnitHeader};
 
@@ -89,8 +89,12 @@ pub struct TextInputs {
 }
 
 impl TextInputs {
+    fn row(&self, query: QueryRow) -> Query<'_> {
+        self.queries.get(query).expect("a plan names rows of the table that it was made of")
+    }
+
     fn id_of(&self, query: QueryRow) -> Arc<str> {
-        self.queries.get(query).map_or("", |query| query.id).into()
+        self.row(query).id.into()
     }
 
     /// The split of a query, if the table tells.
@@ -99,7 +103,7 @@ impl TextInputs {
     }
 
     fn text_of(&self, query: QueryRow) -> &str {
-        self.queries.get(query).map_or("", |query| query.text)
+        self.row(query).text
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shipped::{SHIPPED, Shipped};
 
-use crate::backbone::{Card, Towers};
+use crate::backbone::{Card, Precision, Towers};
 use crate::compat::Compat;
 use crate::decode::Transform;
 use crate::digest;
@@ -245,9 +245,9 @@ impl Recipe {
 
     /// The hash of everything that decides a row: recipe, cards, graphs, precision, the vocabulary (its hash) and the schema
     /// of the store.
-    pub fn fingerprint(&self, towers: &Towers, precision: &str, vocabulary: Option<&str>) -> String {
+    pub fn fingerprint(&self, towers: &Towers, precision: Precision, vocabulary: Option<&str>) -> String {
         let mut parts = serde_json::json!({
-            "schema": self.schema, "recipe": self, "cards": self.cards(towers), "precision": precision,
+            "schema": self.schema, "recipe": self, "cards": self.cards(towers), "precision": precision.name(),
             "vocabulary": vocabulary,
         });
         // A rule of the same name once read these sentences without their question mark: other rows.
@@ -279,7 +279,7 @@ impl Recipe {
     pub fn contract(
         &self,
         towers: &Towers,
-        precision: &str,
+        precision: Precision,
         vocabulary: Option<&str>,
     ) -> Result<Contract, toml::ser::Error> {
         let (body, card) = (&self.body, towers.last());
@@ -292,7 +292,7 @@ impl Recipe {
             feature_set: self.name.clone(),
             backbone: card.name.clone(),
             onnx_sha256: card.sha256.clone(),
-            precision: precision.to_owned(),
+            precision: precision.name().to_owned(),
             dim: towers.feature().dim,
             dtype: body.output.dtype,
             row_kind,
@@ -451,7 +451,7 @@ dtype = "f32"
             let parts = serde_json::json!({
                 "schema": SCHEMA_VERSION, "recipe": recipe, "cards": towers.cards(), "precision": "fp32", "vocabulary": null,
             });
-            recipe.fingerprint(&towers, "fp32", None) == digest::text(&parts.to_string())
+            recipe.fingerprint(&towers, Precision::Fp32, None) == digest::text(&parts.to_string())
         };
         let decord = GOOD.replace("channels", "reader = \"decord\"\nchannels");
         let aliased = |text: &str| read(&text.replace("\"bilinear\"", "\"bilinear-aliased\"")).unwrap();

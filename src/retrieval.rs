@@ -85,7 +85,8 @@ impl Named {
             values.extend(unit.features.outer_iter().flat_map(normalised));
         }
         let dim = store.contract().dim;
-        let rows = Array2::from_shape_vec((names.len(), dim), values).unwrap_or_else(|_| Array2::zeros((0, dim)));
+        let rows = Array2::from_shape_vec((names.len(), dim), values)
+            .expect("a store has a row of `dim` features for each name");
         Ok(Self { names, rows })
     }
 
@@ -137,17 +138,21 @@ fn expect_clips_and_queries(video: &StoreReader, text: &StoreReader) -> Result<(
 pub struct Choices {
     places: HashMap<ClipUid, Vec<(usize, usize)>>,
     count: Vec<usize>,
+    /// Ids of the questions, and the questions of the ids.
+    names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, usize>,
 }
 
 impl Choices {
     /// Of all rows of the table.
     pub fn new(queries: &Queries) -> Self {
-        let mut choices = Self { places: HashMap::new(), count: Vec::new(), ids: HashMap::new() };
+        let mut choices = Self { places: HashMap::new(), count: Vec::new(), names: Vec::new(), ids: HashMap::new() };
         for (question, query) in queries.iter().enumerate() {
             let offered = queries.clips_of(question);
             choices.count.push(offered.len());
-            choices.ids.insert(query.id.into(), question);
+            let name: Arc<str> = query.id.into();
+            choices.names.push(name.clone());
+            choices.ids.insert(name, question);
             for (place, clip) in offered.into_iter().enumerate() {
                 choices.places.entry(clip).or_default().push((question, place));
             }
@@ -220,7 +225,7 @@ impl Choices {
     ) -> Result<(), RetrievalError> {
         let missing: Vec<usize> = missing.collect();
         let Some(&first) = missing.first() else { return Ok(()) };
-        let name = self.ids.iter().find(|(_, question)| **question == first).map_or("", |(id, _)| id).to_owned();
+        let name = self.names[first].to_string();
         Err(RetrievalError::Missing { path: path.to_owned(), what, name, missing: missing.len() })
     }
 }

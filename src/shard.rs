@@ -67,7 +67,8 @@ impl fmt::Display for Shard {
 pub fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
     let mut loads = vec![0.0_f64; shard.count() as usize];
     jobs.into_iter().filter(move |job| {
-        let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
+        let least =
+            (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).expect("there is at least one shard");
         // A job of unknown length still costs something, or all of them would fall to one shard.
         loads[least] += cost_sec(job).max(1.0);
         least + 1 == shard.index() as usize

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use egofx::backbone::GraphPrecision;
 use egofx::checkpoint::{Checkpoint, write_safetensors};
 use egofx::digest;
-use egofx::export::{self, Arithmetic, Judge, MODELS, Options, Scale};
+use egofx::export::{self, Judge, MODELS, Options, Scale};
 
 use crate::support::{self, Fallible, inputs};
 
@@ -51,7 +52,7 @@ fn make(model: &Model) -> Fallible {
         Judge { runtime: &runtime, threads: support::cores().len(), windows: Vec::new(), meter: Default::default() };
     let options = Options {
         head_size: 64,
-        further: vec![Arithmetic::Int8],
+        further: vec![GraphPrecision::Int8],
         debug: false,
         licence: "none, random".into(),
         force: false,

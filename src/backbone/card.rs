@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackboneError, Dim, Element, Golden, Tensor};
+use super::{BackboneError, Dim, Element, Golden, GraphPrecision, Tensor};
 use crate::digest;
 
 /// A model card. Part of every row's fingerprint.
@@ -37,9 +37,9 @@ pub struct Card {
     /// Whether the weights were drawn from a seed: a graph for trials, of which a recipe's `dim` is not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub random_weights: bool,
-    /// Arithmetic that is written into the graph: `fp32`, `fp16` or `int8`. Older cards call it `arithmetic`.
+    /// The precision that is written into the graph. Older cards call it `arithmetic`.
     #[serde(alias = "arithmetic")]
-    pub precision: String,
+    pub precision: GraphPrecision,
     /// The tensors that go in.
     pub inputs: Vec<Tensor>,
     /// The tensors that come out, `float32`.
@@ -249,11 +249,10 @@ impl std::fmt::Display for Dim {
 }
 
 /// What makes `egofx export` write a card of that name, beside the checkpoint: cards of lower precisions end with it.
-pub(super) fn precision_flag(name: &str) -> &'static str {
-    match name.rsplit('_').next() {
-        Some("int8") => " --precision int8",
-        Some("fp16") => " --precision fp16",
-        _ => "",
+pub(super) fn precision_flag(name: &str) -> String {
+    match [GraphPrecision::Int8, GraphPrecision::Fp16].into_iter().find(|lower| name.ends_with(lower.suffix())) {
+        Some(lower) => format!(" --precision {}", lower.name()),
+        None => String::new(),
     }
 }
 

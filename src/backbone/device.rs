@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::BackboneError;
 
 /// The execution provider of ONNX Runtime that runs a model.
@@ -49,6 +51,40 @@ pub enum Precision {
     Tf32,
     /// 8-bit integers, as they are written into graphs of their own (`egofx export --precision int8`).
     Int8,
+}
+
+/// What a graph computes in, whatever runs it; what a device is asked for is a [`Precision`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GraphPrecision {
+    /// Single precision.
+    #[default]
+    Fp32,
+    /// Half precision, pixels and results apart.
+    Fp16,
+    /// Products of tokens and weight matrices in 8-bit integers: tokens by one range that was found on sample inputs,
+    /// matrices by one scale a column.
+    Int8,
+}
+
+impl GraphPrecision {
+    /// The name that cards and users write.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// What the names of its graphs end with.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Fp32 => "",
+            Self::Fp16 => "_fp16",
+            Self::Int8 => "_int8",
+        }
+    }
 }
 
 const PRECISIONS: &[(&str, Precision)] = &[
@@ -105,13 +141,14 @@ impl Precision {
 
     /// The graph that is run in place of `graph`: for int8 the one that was exported beside it.
     pub fn graph(self, graph: &str) -> String {
-        let suffix = if self == Self::Int8 { "_int8" } else { "" };
+        let suffix = if self == Self::Int8 { GraphPrecision::Int8.suffix() } else { "" };
         if graph.ends_with(suffix) { graph.to_owned() } else { format!("{graph}{suffix}") }
     }
 }
 
 fn name_of<T: PartialEq + Copy>(table: &[(&'static str, T)], value: T) -> &'static str {
-    table.iter().find(|(_, v)| *v == value).map_or("unnamed", |(name, _)| name)
+    let (name, _) = table.iter().find(|(_, v)| *v == value).expect("the table names every value");
+    name
 }
 
 fn parse<T: Copy>(table: &[(&str, T)], what: &str, text: &str) -> Result<T, BackboneError> {

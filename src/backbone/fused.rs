@@ -13,8 +13,9 @@ use ndarray::Array2;
 
 use super::frame_graph::FrameGraph;
 use super::session::{Feed, GraphSession, SessionOptions};
+use super::tensor::{MASK, TEXT_TOKENS, VIDEO_TOKENS};
 use super::text::feeds;
-use super::towers::{FusedCards, MASK, TEXT_TOKENS, VIDEO_TOKENS};
+use super::towers::FusedCards;
 use super::{BackboneError, ClipBatch, PairedSentence, Runtime, Sentence};
 
 /// Sentences whose lower half is kept: more than any clip of the benchmarks has, at a hundred kilobytes each.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Feed, Outputs};
-use super::tensor::{Dim, Element, Tensor};
+use super::tensor::{Dim, Element, IDS, MASK, Tensor};
 
 /// Most numbers that a card keeps of one output.
 const KEPT: usize = 64;
@@ -69,7 +69,7 @@ impl Golden {
     fn feed<'t>(&self, input: &'t Tensor, turn: usize) -> Feed<'t> {
         let length = |dim: &Dim| match dim {
             Dim::Fixed(n) => *n as usize,
-            Dim::Named(name) => self.dims.get(name).copied().unwrap_or(1),
+            Dim::Named(name) => self.dims[name],
         };
         let shape: Vec<usize> = input.shape.iter().map(length).collect();
         let count: usize = shape.iter().product();
@@ -81,12 +81,13 @@ impl Golden {
                 Feed::Floats(name, (0..count).map(at).collect(), shape)
             }
             Element::Int64 => {
+                // Graphs that take a mask alone have neither.
                 let (vocabulary, pad) = (self.vocabulary.unwrap_or(1).max(1), self.pad.unwrap_or(0));
                 let length = shape.last().copied().unwrap_or(1).max(1);
                 let is_word = |i: usize| i % length < length.saturating_sub(PADDING).max(1);
                 let token = |i: usize| (5 + 31 * (i / length) + 17 * (i % length) + 101 * turn) as i64 % vocabulary;
                 let at = |i: usize| match (name, is_word(i)) {
-                    ("mask", word) => i64::from(word),
+                    (MASK, word) => i64::from(word),
                     (_, false) => pad,
                     // A word must not look like padding.
                     (_, true) => {
@@ -140,6 +141,9 @@ impl Golden {
             {
                 return Err(format!("golden.dims lacks {name}"));
             }
+        }
+        if inputs.iter().any(|input| input.name == IDS) && (self.vocabulary.is_none() || self.pad.is_none()) {
+            return Err(format!("golden lacks vocabulary or pad, the graph takes {IDS}"));
         }
         for output in outputs {
             let kept = self.outputs.iter().find(|kept| kept.name == output.name);

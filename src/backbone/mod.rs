@@ -23,7 +23,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 pub use card::{Accuracy, Card, Feature, FrameInput, Preprocessing, VideoCard};
-pub use device::{Device, Precision, Provider};
+pub use device::{Device, GraphPrecision, Precision, Provider};
 pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime, remedy};

@@ -11,7 +11,7 @@ use super::frame_graph::FrameGraph;
 use super::fused::FusedTowers;
 use super::session::{GraphSession, SessionOptions};
 use super::text::TextTower;
-use super::{Backbone, BackboneError, Card, ClipBatch, Input, Precision, Provider, Runtime, Towers, VideoCard};
+use super::{Backbone, BackboneError, Card, ClipBatch, GraphPrecision, Input, Provider, Runtime, Towers, VideoCard};
 
 /// Loaded graphs.
 pub struct OnnxBackbone {
@@ -73,7 +73,7 @@ fn golden_error(card: &Card, graph: &mut GraphSession) -> Result<f32, BackboneEr
 }
 
 fn refuse_halves_on_the_cpu(card: &Card, options: SessionOptions) -> Result<(), BackboneError> {
-    if card.precision != Precision::Fp16.name() || options.device.provider != Provider::Cpu {
+    if card.precision != GraphPrecision::Fp16 || options.device.provider != Provider::Cpu {
         return Ok(());
     }
     // Measured: a row moves by 2e-3 with its place in the batch.

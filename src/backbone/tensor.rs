@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Token ids of a text graph, `int64` `[B, L]`.
+pub(super) const IDS: &str = "ids";
+/// 1 where a token stands and 0 on padding, `int64` `[B, L]`.
+pub(super) const MASK: &str = "mask";
+/// What the lower half of the video tower hands to the upper one.
+pub(super) const VIDEO_TOKENS: &str = "video_tokens";
+/// What the lower half of the text tower hands to the upper one.
+pub(super) const TEXT_TOKENS: &str = "text_tokens";
+
 /// A tensor that goes in or comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

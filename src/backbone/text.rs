@@ -9,7 +9,8 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 use super::session::{Feed, GraphSession, SessionOptions};
-use super::towers::{IDS, MASK, TextCard};
+use super::tensor::{IDS, MASK};
+use super::towers::TextCard;
 use super::{BackboneError, Runtime, Sentence};
 
 /// A loaded text graph.

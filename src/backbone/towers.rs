@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::BackboneError;
 use super::card::{Card, Feature, FrameInput, VideoCard};
-use super::tensor::{Dim, Element, Tensor};
+use super::tensor::{Dim, Element, IDS, MASK, TEXT_TOKENS, Tensor, VIDEO_TOKENS};
 
 /// The cards of all graphs that a recipe's rows come out of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,15 +47,6 @@ pub struct FusedCards {
     /// The tensor that comes out and is kept.
     pub feature: Feature,
 }
-
-/// Token ids of a text graph, `int64` `[B, L]`.
-pub(super) const IDS: &str = "ids";
-/// 1 where a token stands and 0 on padding, `int64` `[B, L]`.
-pub(super) const MASK: &str = "mask";
-/// What the lower half of the video tower hands to the upper one.
-pub(super) const VIDEO_TOKENS: &str = "video_tokens";
-/// What the lower half of the text tower hands to the upper one.
-pub(super) const TEXT_TOKENS: &str = "text_tokens";
 
 impl Towers {
     /// The card of a single graph in the folder `models`, whose output `feature` is kept: a video or a text tower, as its
@@ -169,7 +160,7 @@ fn fits(lower: &Card, upper: &Card, tokens: &str) -> Result<(), BackboneError> {
         return Err(lower.refuse(format!("it gives {}, {} takes {}", shown(given), upper.name, shown(taken))));
     }
     if (&lower.checkpoint_sha256, &lower.precision) != (&upper.checkpoint_sha256, &upper.precision) {
-        let of = |card: &Card| format!("{} in {}", card.checkpoint, card.precision);
+        let of = |card: &Card| format!("{} in {}", card.checkpoint, card.precision.name());
         return Err(lower.refuse(format!("it is of {}, {} of {}", of(lower), upper.name, of(upper))));
     }
     Ok(())

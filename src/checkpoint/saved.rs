@@ -173,8 +173,8 @@ impl Saved {
         let Node::Persistent(reference) = self.pickle.node(id) else { return None };
         let items = self.pickle.list(*reference)?;
         let Node::Global(class) = self.pickle.node(*items.get(1)?) else { return None };
-        let view = items.get(5).and_then(|view| self.pickle.list(*view));
-        let base = view.and_then(|view| self.pickle.int(*view.get(1)?)).unwrap_or_default();
+        let view = items.get(5).filter(|view| *self.pickle.node(**view) != Node::None);
+        let base = view.map_or(Some(0), |view| self.pickle.int(*self.pickle.list(*view)?.get(1)?))?;
         Some((self.pickle.text(*items.get(2)?)?.to_owned(), storages::dtype(class)?, usize::try_from(base).ok()?))
     }
 

@@ -113,7 +113,10 @@ fn places(
 ) -> Result<HashMap<String, (usize, usize)>, CheckpointError> {
     let sizes: HashMap<&str, usize> = value.nodes().filter_map(|node| storage_size(value, node)).collect();
     let mut places = HashMap::new();
-    for key in keys.list(keys.root).unwrap_or_default().iter().filter_map(|key| keys.text(*key)) {
+    let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
+    let listed = keys.list(keys.root).ok_or_else(|| damaged("it does not list the keys of its storages".into()))?;
+    for key in listed {
+        let key = keys.text(*key).ok_or_else(|| damaged("a storage has a key that is no text".into()))?;
         let cut = || CheckpointError::Truncated {
             path: path.to_owned(),
             expected: format!("the elements of storage {key:?}"),
@@ -121,7 +124,10 @@ fn places(
         };
         let count = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or_else(cut)?;
         let count = usize::try_from(i64::from_le_bytes(*count)).map_err(|_| cut())?;
-        let length = count.checked_mul(sizes.get(key).copied().unwrap_or(1)).ok_or_else(cut)?;
+        // Where the next storage begins depends on it.
+        let size =
+            sizes.get(key).ok_or_else(|| damaged(format!("storage {key:?} is of no type that is known here")))?;
+        let length = count.checked_mul(*size).ok_or_else(cut)?;
         let held: Range<usize> = at + 8..(at + 8).checked_add(length).ok_or_else(cut)?;
         bytes.get(held.clone()).ok_or_else(cut)?;
         places.insert(key.to_owned(), (held.start, length));

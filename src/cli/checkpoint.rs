@@ -176,7 +176,9 @@ fn lines(summary: &Value) -> String {
         let value = match value {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.escape_debug().to_string(),
-            Value::Number(number) if name.ends_with("_bytes") => bytes(number.as_u64().unwrap_or_default()),
+            Value::Number(number) if name.ends_with("_bytes") => {
+                number.as_u64().map_or_else(|| number.to_string(), bytes)
+            }
             Value::Object(counts) => {
                 counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
             }

@@ -8,10 +8,10 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use egofx::backbone::{Card, Provider, Runtime};
+use egofx::backbone::{Card, GraphPrecision, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Prepare, Reader, Transform};
-use egofx::export::{self, Arithmetic, Cost, Export, Judge, MODELS, Model, Options, Scale};
+use egofx::export::{self, Cost, Export, Judge, MODELS, Model, Options, Scale};
 use egofx::meter::Meter;
 
 use super::args::{self, Ffmpeg, OnnxRuntime};
@@ -140,7 +140,7 @@ impl ExportCommand {
         if let Some(path) = &self.checkpoint {
             return Ok(Checkpoint::open(path)?);
         }
-        let name = self.random.as_deref().unwrap_or_default();
+        let name = self.random.as_deref().expect("clap asks for a checkpoint, --random or --check");
         let known = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
         let model = MODELS.iter().find(|model| model.name == name);
         let model: &Model = model.with_context(|| format!("unknown model {name:?} (known: {})", known()))?;
@@ -173,7 +173,7 @@ impl ExportCommand {
     }
 
     fn options(&self) -> Options {
-        let known = [(Further::Fp16, Arithmetic::Fp16), (Further::Int8, Arithmetic::Int8)];
+        let known = [(Further::Fp16, GraphPrecision::Fp16), (Further::Int8, GraphPrecision::Int8)];
         let further = known.into_iter().filter(|(asked, _)| self.precision.contains(asked)).map(|(_, made)| made);
         Options {
             head_size: self.head_size.unwrap_or(if self.tiny { 16 } else { 64 }),

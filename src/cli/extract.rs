@@ -170,7 +170,7 @@ impl Extract {
         let Compute { device, precision, .. } = &self.compute;
         let devices = setup::backbones(&runtime, &models, &sets, device, *precision, threads)?;
         let open = |(id, set): (SetId, &FeatureSet)| {
-            let contract = set.contract(precision.name())?;
+            let contract = set.contract(*precision)?;
             setup::open_store(&self.out, &contract, self.work.shard, &promised[id])
         };
         let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;

@@ -90,9 +90,8 @@ impl Progress {
     fn follow(shown: Shown, pace: impl Fn(f64) -> Pace + Send + 'static) -> Self {
         let target = if shown.bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        // The template is a constant; should it ever be wrong, the default style serves.
         let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(style.expect("a template that is a constant"));
         let on_stderr = shown.on_stderr && !std::io::stderr().is_terminal();
         let every = shown.every.filter(|_| on_stderr || logging::to_file());
         let ended = Arc::new(AtomicBool::new(false));

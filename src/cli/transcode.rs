@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use egofx::benchmark::{Benchmark, Sources};
-use egofx::decode::outline;
+use egofx::decode::{Outline as VideoOutline, outline};
 use egofx::grid::egoclip::ChunkLength;
+use egofx::ids::VideoUid;
 use egofx::manifest::Manifest;
 use egofx::shard::Shard;
 use egofx::transcode::{
@@ -147,14 +149,14 @@ impl Transcode {
 
     /// What would be done: a line for each video.
     fn preview(&self, transcoder: &Transcoder, tasks: &[Task], manifest: &Manifest) -> anyhow::Result<ExitCode> {
-        let lines: Vec<Value> = tasks.iter().map(|task| forecast(transcoder, task)).collect();
+        let lines: Vec<Forecast> = tasks.iter().map(|task| Forecast::of(transcoder, task)).collect();
         if self.json {
             say_json(&lines)?;
         } else {
-            say(&lines.iter().map(line_of).collect::<String>())?;
+            say(&lines.iter().map(Forecast::line).collect::<String>())?;
         }
         tell_rejected(manifest);
-        let failed = !manifest.rejected.is_empty() || lines.iter().any(|line| line["state"] == "error");
+        let failed = !manifest.rejected.is_empty() || lines.iter().any(|line| line.state == State::Error);
         Ok(ExitCode::from(if failed { FAILED } else { 0 }))
     }
 
@@ -215,51 +217,90 @@ fn summary(report: &Report) {
     ));
 }
 
-/// What would be done about one video, by its header.
-fn forecast(transcoder: &Transcoder, task: &Task) -> Value {
-    let output = transcoder.out.join(transcoder.name_of(&task.video_uid));
-    let mut line = json!({"video_uid": task.video_uid, "source": task.path, "output": output});
-    let outlined = transcoder.standing(task).map(|standing| (standing, task.path.as_deref().map(Path::to_owned)));
-    let (state, path) = match outlined {
-        Ok((Standing::Done(_), _)) => ("done", None),
-        Ok((Standing::Open, path)) => ("make", path),
-        Err(error) => {
-            line["why"] = json!(error.to_string());
-            ("error", None)
-        }
-    };
-    line["state"] = json!(state);
-    let Some(path) = path else { return line };
-    match outline(&transcoder.tools, &path) {
-        Ok(of) => {
-            let settings = &transcoder.settings;
-            line["from"] = json!([of.width, of.height]);
-            line["to"] = json!(settings.size.of(of.width, of.height));
-            line["duration_sec"] = json!(of.duration_sec);
-            let chunks = |sec: f64, chunks: ChunkLength| (sec / f64::from(chunks.sec)).ceil().max(1.0) as u64;
-            line["chunks"] = json!(of.duration_sec.zip(settings.chunks).map(|(sec, of)| chunks(sec, of)));
-        }
-        Err(error) => {
-            line["state"] = json!("error");
-            line["why"] = json!(error.to_string());
-        }
-    }
-    line
+/// What would be done about one video.
+#[derive(Serialize)]
+struct Forecast<'t> {
+    video_uid: &'t VideoUid,
+    source: &'t Option<PathBuf>,
+    output: PathBuf,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(flatten)]
+    outline: Option<Outline>,
 }
 
-fn line_of(line: &Value) -> String {
-    let text = |name: &str| line[name].as_str().unwrap_or("").to_owned();
-    let (state, uid, output) = (text("state"), text("video_uid"), text("output"));
-    let more = match (line["why"].as_str(), &line["from"]) {
-        (Some(why), _) => why.to_owned(),
-        (None, Value::Null) => output,
-        (None, from) => {
-            let (to, sec) = (&line["to"], line["duration_sec"].as_f64());
-            let sec = sec.map_or("unknown length".into(), |sec| format!("{sec:.1} s"));
-            let chunks =
-                line["chunks"].as_u64().map_or(String::new(), |n| format!(", {}", plural(n as usize, "chunk")));
-            format!("{output}  {}x{} to {}x{}, {sec}{chunks}", from[0], from[1], to[0], to[1])
+/// Whether there is anything to do about a video.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Done,
+    Make,
+    Error,
+}
+
+/// What becomes of a video that is to be made, by its header.
+#[derive(Serialize)]
+struct Outline {
+    /// Width and height in pixels, before and after.
+    from: [u32; 2],
+    to: [u32; 2],
+    /// `None` where the header does not tell.
+    duration_sec: Option<f64>,
+    /// Chunk files; `None` where the video stays whole or its length is not known.
+    chunks: Option<u64>,
+}
+
+impl<'t> Forecast<'t> {
+    fn of(transcoder: &Transcoder, task: &'t Task) -> Self {
+        let output = transcoder.out.join(transcoder.name_of(&task.video_uid));
+        let forecast =
+            |state, why, outline| Self { video_uid: &task.video_uid, source: &task.path, output, state, why, outline };
+        let path = match transcoder.standing(task) {
+            Ok(Standing::Done(_)) => return forecast(State::Done, None, None),
+            Ok(Standing::Open) => task.path.as_deref(),
+            Err(error) => return forecast(State::Error, Some(error.to_string()), None),
+        };
+        match path.map(|path| outline(&transcoder.tools, path)).transpose() {
+            Ok(of) => forecast(State::Make, None, of.map(|of| Outline::of(&transcoder.settings, &of))),
+            Err(error) => forecast(State::Error, Some(error.to_string()), None),
         }
-    };
-    format!("{state:<5}  {uid}  {more}\n")
+    }
+
+    /// For people.
+    fn line(&self) -> String {
+        let output = self.output.display();
+        let more = match (&self.why, &self.outline) {
+            (Some(why), _) => why.clone(),
+            (None, None) => output.to_string(),
+            (None, Some(Outline { from, to, duration_sec, chunks })) => {
+                let sec = duration_sec.map_or("unknown length".into(), |sec| format!("{sec:.1} s"));
+                let chunks = chunks.map_or(String::new(), |n| format!(", {}", plural(n as usize, "chunk")));
+                format!("{output}  {}x{} to {}x{}, {sec}{chunks}", from[0], from[1], to[0], to[1])
+            }
+        };
+        format!("{:<5}  {}  {more}\n", self.state.name(), self.video_uid)
+    }
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Make => "make",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Outline {
+    fn of(settings: &Settings, of: &VideoOutline) -> Self {
+        let chunks = |sec: f64, chunks: ChunkLength| (sec / f64::from(chunks.sec)).ceil().max(1.0) as u64;
+        Self {
+            from: [of.width, of.height],
+            to: settings.size.of(of.width, of.height).into(),
+            duration_sec: of.duration_sec,
+            chunks: of.duration_sec.zip(settings.chunks).map(|(sec, of)| chunks(sec, of)),
+        }
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,10 +44,16 @@ impl ImageSequence {
     }
 
     /// Names and sizes of all files, one a line: what tells one set of images from another.
-    pub fn listing(&self) -> String {
+    ///
+    /// # Errors
+    /// That of the system for a file whose size it does not tell, with the file's name.
+    pub fn listing(&self) -> io::Result<String> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-        self.files.values().map(|path| format!("{} {}\n", name(path), bytes(path))).collect()
+        let line = |path: &PathBuf| {
+            let metadata = fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", name(path))))?;
+            Ok(format!("{} {}\n", name(path), metadata.len()))
+        };
+        self.files.values().map(line).collect()
     }
 }
 

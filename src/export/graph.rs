@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::error::ExportError;
 use super::onnx::{self, Attribute, DataType, Dim, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::weights::{Weight, WeightFile};
+use crate::backbone::GraphPrecision;
 
 /// A tensor of the graph that is being written, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,25 +21,11 @@ impl Value {
     }
 }
 
-/// What is computed in which arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arithmetic {
-    /// Single precision.
-    #[default]
-    Fp32,
-    /// Half precision, pixels and results apart.
-    Fp16,
-    /// Products of tokens and weight matrices in 8-bit integers: tokens by one range that was found on sample inputs,
-    /// matrices by one scale a column.
-    Int8,
-}
-
 /// What kind of graph is wanted of a model.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Variant {
-    /// The arithmetic.
-    pub arithmetic: Arithmetic,
+    /// What is computed in which precision.
+    pub precision: GraphPrecision,
     /// Frames come as floats that the caller has resized and normalised, and every inner state that has a name is an
     /// output: for comparing with the original code.
     pub debug: bool,
@@ -79,7 +66,7 @@ impl Graph {
 
     /// The element type that floating-point values have inside the graph.
     pub fn float_type(&self) -> DataType {
-        if self.variant.arithmetic == Arithmetic::Fp16 { DataType::Float16 } else { DataType::Float }
+        if self.variant.precision == GraphPrecision::Fp16 { DataType::Float16 } else { DataType::Float }
     }
 
     /// Does `write` with `name` before the names of all nodes that it makes.
@@ -96,7 +83,7 @@ impl Graph {
         Value(name.to_owned())
     }
 
-    /// Makes `value` an output of the graph, single precision whatever the arithmetic.
+    /// Makes `value` an output of the graph, single precision whatever that of the graph.
     pub fn output(&mut self, name: &str, value: &Value, shape: &[Dim]) {
         let to = Attribute::Int(DataType::Float as i64);
         let (kind, attributes): (_, &[_]) =
@@ -159,7 +146,7 @@ impl Graph {
         self.constant(format!("half {name}"), DataType::Float16, dims, raw)
     }
 
-    /// Numbers in single precision, whatever the arithmetic.
+    /// Numbers in single precision, whatever that of the graph.
     pub fn singles(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Value {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(format!("float {name}"), DataType::Float, dims, raw)
@@ -187,12 +174,12 @@ impl Graph {
 
     /// Does `write` without 8-bit integers: small maps whose results are compared or added up.
     pub fn precisely<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
-        let arithmetic = self.variant.arithmetic;
-        if arithmetic == Arithmetic::Int8 {
-            self.variant.arithmetic = Arithmetic::Fp32;
+        let precision = self.variant.precision;
+        if precision == GraphPrecision::Int8 {
+            self.variant.precision = GraphPrecision::Fp32;
         }
         let result = write(self);
-        self.variant.arithmetic = arithmetic;
+        self.variant.precision = precision;
         result
     }
 
@@ -271,7 +258,7 @@ impl Graph {
 
     /// Adds a weight; one that the checkpoint has in another float type is kept so and converted when the graph is loaded.
     fn initializer(&mut self, mut tensor: TensorProto) {
-        let stored = DataType::try_from(tensor.data_type()).unwrap_or_default();
+        let stored = DataType::try_from(tensor.data_type()).expect("weights are written with a type of ONNX's");
         if matches!(stored, DataType::Float16 | DataType::Bfloat16) && stored != self.float_type() {
             let name = tensor.name().to_owned();
             let kept = Value(format!("{name}.stored"));

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use super::graph::{Arithmetic, Graph, Value};
+use super::graph::{Graph, Value};
 use super::onnx::Attribute;
 use super::weights::Weight;
+use crate::backbone::GraphPrecision;
 
 /// `x W^T + b`: PyTorch's `Linear` named `key`, its matrix stored transposed.
 pub fn linear(g: &mut Graph, key: &str, x: &Value) -> Value {
@@ -26,12 +27,12 @@ pub fn linear_rows_of(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -
 
 fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: bool, x: &Value) -> Value {
     let matrix = Weight::plain(&format!("{key}.weight")).rows(rows.clone());
-    let product = match g.variant.arithmetic {
-        Arithmetic::Int8 => {
+    let product = match g.variant.precision {
+        GraphPrecision::Int8 => {
             let (x, matrix) = (g.quantized(x), g.dequantized(matrix));
             g.op("MatMul", &[&x, &matrix], &[])
         }
-        Arithmetic::Fp32 | Arithmetic::Fp16 => {
+        GraphPrecision::Fp32 | GraphPrecision::Fp16 => {
             let matrix = g.weight(matrix.transposed());
             g.op("MatMul", &[x, &matrix], &[])
         }

@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use error::ExportError;
-pub use graph::{Arithmetic, Graph, Value, Variant};
+pub use graph::{Graph, Value, Variant};
 pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale};
 pub use models::MODELS;
 pub use options::Options;

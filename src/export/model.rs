@@ -74,7 +74,7 @@ pub struct GraphPlan {
     pub pad_id: i64,
 }
 
-/// Arithmetic for one window.
+/// GraphPrecision for one window.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cost {
     /// Of what.

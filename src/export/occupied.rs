@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::ExportError;
-use super::graph::Arithmetic;
 use super::model::{Model, Plan};
+use crate::backbone::GraphPrecision;
 
 /// What is read of a card; one of another version may have other keys besides.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Held {
 /// Cards in `folder` that bear a name of `model`'s and are not of the checkpoint with the hash `sha256`. One that cannot
 /// be read counts as another checkpoint's.
 pub fn find(folder: &Path, model: &Model, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
-    let suffixes = ["", super::write::DEBUG_SUFFIX, Arithmetic::Fp16.suffix(), Arithmetic::Int8.suffix()];
+    let suffixes = ["", super::write::DEBUG_SUFFIX, GraphPrecision::Fp16.suffix(), GraphPrecision::Int8.suffix()];
     let names = plan.graphs.iter().flat_map(|graph| suffixes.map(|suffix| super::write::name(model, graph, suffix)));
     let mut others = Vec::new();
     for name in names {

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use super::error::ExportError;
-use super::graph::{Arithmetic, Ranges};
+use super::graph::Ranges;
 use super::model::GraphPlan;
 use crate::backbone::{
-    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphSession, Precision, Provider, Runtime, SessionOptions,
-    Tensor,
+    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphPrecision, GraphSession, Precision, Provider, Runtime,
+    SessionOptions, Tensor,
 };
 use crate::meter::Meter;
 
@@ -56,9 +56,8 @@ impl Judge<'_> {
     pub(super) fn prove(&self, folder: &Path, mut card: Card, cards: &[Card]) -> Result<Card, ExportError> {
         let mut session = self.open(&card.graph_path(folder))?;
         let outputs = session.run(&card.golden.feeds(&card.inputs, 0))?;
-        card.golden.keep(&outputs, golden_tolerance(&card.precision));
-        let arithmetic = Arithmetic::of(&card.precision);
-        let Some((least, suffix)) = arithmetic.limit() else { return Ok(card) };
+        card.golden.keep(&outputs, golden_tolerance(card.precision));
+        let Some((least, suffix)) = limit(card.precision) else { return Ok(card) };
         let sister = card.name.strip_suffix(suffix).unwrap_or(&card.name);
         let Some(sister) = cards.iter().find(|other| other.name == sister) else { return Ok(card) };
         let mut reference = self.open(&sister.graph_path(folder))?;
@@ -160,46 +159,22 @@ pub fn check(judge: &Judge, models: &Path, card: &Card) -> Result<(f32, bool), E
     Ok((error, error <= card.golden.max_abs))
 }
 
-fn golden_tolerance(arithmetic: &str) -> f32 {
-    match Arithmetic::of(arithmetic) {
-        Arithmetic::Fp32 => GOLDEN_FP32,
-        Arithmetic::Fp16 => GOLDEN_FP16,
-        Arithmetic::Int8 => GOLDEN_INT8,
+fn golden_tolerance(precision: GraphPrecision) -> f32 {
+    match precision {
+        GraphPrecision::Fp32 => GOLDEN_FP32,
+        GraphPrecision::Fp16 => GOLDEN_FP16,
+        GraphPrecision::Int8 => GOLDEN_INT8,
     }
 }
 
-impl Arithmetic {
-    /// Its name in cards and options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-            Self::Int8 => "int8",
-        }
-    }
-
-    /// The arithmetic of that name; fp32 for any other.
-    fn of(name: &str) -> Self {
-        [Self::Fp16, Self::Int8].into_iter().find(|a| a.name() == name).unwrap_or_default()
-    }
-
-    /// What graphs' names end with.
-    pub(super) fn suffix(self) -> &'static str {
-        match self {
-            Self::Fp32 => "",
-            Self::Fp16 => "_fp16",
-            Self::Int8 => "_int8",
-        }
-    }
-
-    /// Least cosine to fp32, and the names' ending.
-    fn limit(self) -> Option<(f64, &'static str)> {
-        match self {
-            Self::Fp32 => None,
-            Self::Fp16 => Some((LEAST_COSINE_FP16, self.suffix())),
-            Self::Int8 => Some((LEAST_COSINE_INT8, self.suffix())),
-        }
-    }
+/// The least cosine of a lower precision to fp32, and what its graphs' names end with.
+fn limit(precision: GraphPrecision) -> Option<(f64, &'static str)> {
+    let least = match precision {
+        GraphPrecision::Fp32 => return None,
+        GraphPrecision::Fp16 => LEAST_COSINE_FP16,
+        GraphPrecision::Int8 => LEAST_COSINE_INT8,
+    };
+    Some((least, precision.suffix()))
 }
 
 /// The middles, `side` pixels square, of `frames` square frames that are at least as large.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::error::ExportError;
-use super::graph::{Arithmetic, Graph, Ranges, Variant};
+use super::graph::{Graph, Ranges, Variant};
 use super::model::{GraphPlan, Model, Plan};
 use super::onnx::{self, DataType, ValueInfoProto};
 use super::options::Options;
 use super::proof::Judge;
 use super::weights::WeightFile;
-use crate::backbone::{Card, Dim, Element, Golden, Preprocessing, Tensor};
+use crate::backbone::{Card, Dim, Element, Golden, GraphPrecision, Preprocessing, Tensor};
 use crate::checkpoint::{Checkpoint, Container};
 
 /// What the names of graphs for comparison with the original code end with.
@@ -54,9 +54,9 @@ struct Written {
     golden: Golden,
 }
 
-/// The graphs of one arithmetic, and the name and hash of the weights that they share.
+/// The graphs of one precision, and the name and hash of the weights that they share.
 struct Made {
-    arithmetic: Arithmetic,
+    precision: GraphPrecision,
     graphs: Vec<Written>,
     weights: (String, String),
 }
@@ -69,12 +69,12 @@ impl Writer<'_> {
         let (made, probes) = self.write_fp32()?;
         let mut cards = Vec::new();
         self.prove(made, &mut cards)?;
-        for arithmetic in [Arithmetic::Fp16, Arithmetic::Int8] {
-            if !further.contains(&arithmetic) {
+        for precision in [GraphPrecision::Fp16, GraphPrecision::Int8] {
+            if !further.contains(&precision) {
                 continue;
             }
-            let made = match arithmetic {
-                Arithmetic::Int8 => self.write_int8(&probes)?,
+            let made = match precision {
+                GraphPrecision::Int8 => self.write_int8(&probes)?,
                 _ => self.write_fp16()?,
             };
             self.prove(made, &mut cards)?;
@@ -86,7 +86,7 @@ impl Writer<'_> {
     /// The graphs as they are computed best, those for debugging, and, if an int8 graph is wanted, those that tell its
     /// ranges.
     fn write_fp32(&self) -> Result<(Made, Vec<Written>), ExportError> {
-        let mut weights = self.weights(Arithmetic::Fp32)?;
+        let mut weights = self.weights(GraphPrecision::Fp32)?;
         let (mut graphs, mut probes) = (Vec::new(), Vec::new());
         for plan in &self.plan.graphs {
             graphs.push(self.write_graph(plan, "", Variant::default(), None, &mut weights)?);
@@ -94,36 +94,36 @@ impl Writer<'_> {
                 let variant = Variant { debug: true, ..Default::default() };
                 graphs.push(self.write_graph(plan, DEBUG_SUFFIX, variant, None, &mut weights)?);
             }
-            if self.options.further.contains(&Arithmetic::Int8) {
-                let variant = Variant { arithmetic: Arithmetic::Int8, ..Default::default() };
+            if self.options.further.contains(&GraphPrecision::Int8) {
+                let variant = Variant { precision: GraphPrecision::Int8, ..Default::default() };
                 probes.push(self.write_graph(plan, "_ranges", variant, None, &mut weights)?);
             }
         }
-        Ok((Made { arithmetic: Arithmetic::Fp32, graphs, weights: weights.finish()? }, probes))
+        Ok((Made { precision: GraphPrecision::Fp32, graphs, weights: weights.finish()? }, probes))
     }
 
     fn write_fp16(&self) -> Result<Made, ExportError> {
-        let arithmetic = Arithmetic::Fp16;
-        let mut weights = self.weights(arithmetic)?;
-        let variant = Variant { arithmetic, ..Default::default() };
-        let write = |plan| self.write_graph(plan, arithmetic.suffix(), variant, None, &mut weights);
+        let precision = GraphPrecision::Fp16;
+        let mut weights = self.weights(precision)?;
+        let variant = Variant { precision, ..Default::default() };
+        let write = |plan| self.write_graph(plan, precision.suffix(), variant, None, &mut weights);
         let graphs = self.plan.graphs.iter().map(write).collect::<Result<_, _>>()?;
-        Ok(Made { arithmetic, graphs, weights: weights.finish()? })
+        Ok(Made { precision, graphs, weights: weights.finish()? })
     }
 
     /// Int8 graphs by the ranges that `probes` find on the judge's inputs. The probes are removed.
     fn write_int8(&self, probes: &[Written]) -> Result<Made, ExportError> {
-        let arithmetic = Arithmetic::Int8;
-        let mut weights = self.weights(arithmetic)?;
-        let variant = Variant { arithmetic, ..Default::default() };
+        let precision = GraphPrecision::Int8;
+        let mut weights = self.weights(precision)?;
+        let variant = Variant { precision, ..Default::default() };
         let mut graphs = Vec::new();
         for (plan, probe) in self.plan.graphs.iter().zip(probes) {
             let path = self.folder.join(&probe.file);
             let ranges = self.judge.ranges(&path, &probe.inputs, &probe.golden)?;
             fs::remove_file(&path).map_err(ExportError::io(&path))?;
-            graphs.push(self.write_graph(plan, arithmetic.suffix(), variant, Some(ranges), &mut weights)?);
+            graphs.push(self.write_graph(plan, precision.suffix(), variant, Some(ranges), &mut weights)?);
         }
-        Ok(Made { arithmetic, graphs, weights: weights.finish()? })
+        Ok(Made { precision, graphs, weights: weights.finish()? })
     }
 
     fn write_graph(
@@ -152,7 +152,7 @@ impl Writer<'_> {
     /// Runs every graph and makes its card.
     fn prove(&self, made: Made, cards: &mut Vec<Card>) -> Result<(), ExportError> {
         for written in made.graphs {
-            let card = self.card(made.arithmetic, &made.weights, written);
+            let card = self.card(made.precision, &made.weights, written);
             let card = self.judge.prove(self.folder, card, cards)?;
             log::info!("{}: {} outputs, written and run", card.name, card.outputs.len());
             self.judge.meter.done(0);
@@ -161,7 +161,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn card(&self, arithmetic: Arithmetic, weights: &(String, String), written: Written) -> Card {
+    fn card(&self, precision: GraphPrecision, weights: &(String, String), written: Written) -> Card {
         Card {
             about: format!("{}: {}", self.model.about, written.about),
             name: written.name,
@@ -173,7 +173,7 @@ impl Writer<'_> {
             checkpoint: self.checkpoint.name().to_owned(),
             checkpoint_sha256: self.sha256.to_owned(),
             random_weights: self.checkpoint.about().container == Container::Seeded,
-            precision: arithmetic.name().to_owned(),
+            precision,
             preprocessing: preprocessing(&written.inputs),
             inputs: written.inputs,
             outputs: written.outputs,
@@ -189,9 +189,9 @@ impl Writer<'_> {
         fs::write(&path, text).map_err(ExportError::io(path))
     }
 
-    fn weights(&self, arithmetic: Arithmetic) -> Result<WeightFile<'_>, ExportError> {
-        let float = (arithmetic == Arithmetic::Fp16).then_some(DataType::Float16);
-        let name = format!("{}{}.weights", self.model.name, arithmetic.suffix());
+    fn weights(&self, precision: GraphPrecision) -> Result<WeightFile<'_>, ExportError> {
+        let float = (precision == GraphPrecision::Fp16).then_some(DataType::Float16);
+        let name = format!("{}{}.weights", self.model.name, precision.suffix());
         WeightFile::create(self.checkpoint, float, self.folder, name)
     }
 }

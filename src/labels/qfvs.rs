@@ -66,7 +66,14 @@ pub fn pairs(queries: &Queries) -> Result<Vec<Pair<'_>>, LabelError> {
             alone.get(&(query.clip_uid, concept)).copied().ok_or_else(absent)
         };
         let prompts = [prompt(first)?, prompt(second)?, query.id];
-        let oracle = oracle.split_whitespace().filter_map(|shot| shot.parse().ok()).collect();
+        let oracle = oracle.split_whitespace().map(|shot| {
+            let expected = "numbers of shots, separated by blanks";
+            let column = "oracle_shots";
+            let wrong =
+                |_| LabelError::Cell { query_id: query.id.to_owned(), column, expected, found: shot.to_owned() };
+            shot.parse().map_err(wrong)
+        });
+        let oracle = oracle.collect::<Result<_, _>>()?;
         Ok(Pair { video: query.clip_uid, concepts: [first, second], prompts, oracle })
     };
     rows.iter().filter(|((_, (_, second)), _)| !second.is_empty()).map(pair).collect()
@@ -136,4 +143,28 @@ fn read_tags(folder: &Path, video: &ClipUid, shots: usize) -> Result<Vec<HashSet
         return Err(LabelError::Shots { video: video.clone(), why });
     }
     Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queries::Query;
+
+    #[test]
+    fn an_oracle_that_is_no_list_of_shots_is_refused_by_its_query() {
+        let video = ClipUid::parse("P01").unwrap();
+        let table = |oracle: &str| {
+            let mut queries = Queries::new(&["concept_1", "concept_2", "oracle_shots"]);
+            for (id, cells) in [("car", ["car", "", ""]), ("sky", ["sky", "", ""]), ("both", ["car", "sky", oracle])] {
+                queries.push(Query { id, clip_uid: &video, text: id, start_sec: None, end_sec: None }, &cells);
+            }
+            queries
+        };
+        let good = table("3 14");
+        assert_eq!(pairs(&good).unwrap()[0].oracle, [3, 14]);
+        assert_eq!(
+            pairs(&table("3 x")).unwrap_err().to_string(),
+            "query \"both\": oracle_shots: expected numbers of shots, separated by blanks, found \"x\""
+        );
+    }
 }

@@ -107,9 +107,10 @@ impl Context<'_> {
         })?;
         let video = self.run.source.probe(path, job.fps).map_err(|e| e.to_string())?;
         let source_sha256 = match &video.images {
-            Some(images) => digest::text(&images.listing()),
-            None => digest::ends_of(&video.files()).map_err(|e| format!("{}: {e}", path.display()))?,
+            Some(images) => images.listing().map(|listing| digest::text(&listing)),
+            None => digest::ends_of(&video.files()),
         };
+        let source_sha256 = source_sha256.map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Opened { video, source_sha256 })
     }
 

@@ -216,6 +216,12 @@ impl RowMeta {
     }
 }
 
+/// The clip that a row names, in words of what is wrong with it; `None` where it names none.
+pub(super) fn clip_of_row(name: &str) -> Result<Option<ClipUid>, String> {
+    let parsed = (!name.is_empty()).then(|| ClipUid::parse(name)).transpose();
+    parsed.map_err(|why| format!("column clip_uid: {why}"))
+}
+
 /// Consecutive rows of a unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowBlock {
@@ -252,5 +258,11 @@ mod tests {
             contract.dim = dim;
             assert_eq!(contract.chunk_rows(), rows);
         }
+    }
+    #[test]
+    fn a_row_names_a_clip_none_or_something_that_is_refused() {
+        assert_eq!(clip_of_row("a-1").unwrap(), ClipUid::parse("a-1").ok());
+        assert_eq!(clip_of_row("").unwrap(), None);
+        assert!(clip_of_row("a/b").unwrap_err().contains("column clip_uid: uid \"a/b\" contains '/'"));
     }
 }

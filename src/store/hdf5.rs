@@ -16,11 +16,10 @@ use half::f16;
 use ndarray::{Array1, Array2, s};
 use serde_json::{Map, Value};
 
-use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
+use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader, clip_of_row};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields, scales};
 use crate::foreign;
-use crate::ids::ClipUid;
 
 /// Version of the HDF5 library in use, `1.10.8` for instance.
 pub fn library_version() -> String {
@@ -295,17 +294,19 @@ fn read_meta(path: &Path, file: &File, rows: usize, kind: RowKind) -> Result5<Ve
     let names = |name: &str| column(name)?.read_1d::<VarLenUnicode>();
     let clips = kind.names_clips().then(|| names("clip_uid")).transpose()?;
     let queries = kind.names_queries().then(|| names("query_id")).transpose()?;
-    let row = |i: usize| RowMeta {
-        first_frame: first_frame[i],
-        last_frame: last_frame[i],
-        start_sec: start_sec[i],
-        end_sec: end_sec[i],
-        padded: padded[i],
-        missing: missing[i],
-        clip_uid: clips.as_ref().and_then(|names| ClipUid::parse(&names[i]).ok()),
-        query_id: queries.as_ref().map(|names| names[i].as_str().into()),
+    let row = |i: usize| -> Result5<RowMeta> {
+        Ok(RowMeta {
+            first_frame: first_frame[i],
+            last_frame: last_frame[i],
+            start_sec: start_sec[i],
+            end_sec: end_sec[i],
+            padded: padded[i],
+            missing: missing[i],
+            clip_uid: clips.as_ref().map(|names| clip_of_row(&names[i])).transpose()?.flatten(),
+            query_id: queries.as_ref().map(|names| names[i].as_str().into()),
+        })
     };
-    Ok((0..rows).map(row).collect())
+    (0..rows).map(row).collect()
 }
 
 /// Frame numbers, with a sign or, of schema 2, without.

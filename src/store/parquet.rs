@@ -28,11 +28,10 @@ use half::f16;
 use ndarray::Array2;
 use serde_json::{Map, Value};
 
-use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader};
+use super::contract::{Contract, Dtype, RowBlock, RowKind, RowMeta, Unit, UnitHeader, clip_of_row};
 use super::error::{StoreError, io_error};
 use super::{FeatureSink, Format, fields};
 use crate::foreign;
-use crate::ids::ClipUid;
 
 /// The format `parquet`.
 pub const FORMAT: Format = Format {
@@ -302,16 +301,19 @@ fn read_meta(batch: &RecordBatch, kind: RowKind, meta: &mut Vec<RowMeta>) -> Res
     let (padded, missing) = (flags(batch, "padded")?, flags(batch, "missing")?);
     let clips = kind.names_clips().then(|| names(batch, "clip_uid")).transpose()?;
     let queries = kind.names_queries().then(|| names(batch, "query_id")).transpose()?;
-    meta.extend((0..batch.num_rows()).map(|i| RowMeta {
-        first_frame: first_frame[i],
-        last_frame: last_frame[i],
-        start_sec: start_sec.value(i),
-        end_sec: end_sec.value(i),
-        padded: padded.value(i),
-        missing: missing.value(i),
-        clip_uid: clips.and_then(|names| ClipUid::parse(names.value(i)).ok()),
-        query_id: queries.map(|names| names.value(i).into()),
-    }));
+    for i in 0..batch.num_rows() {
+        let row = RowMeta {
+            first_frame: first_frame[i],
+            last_frame: last_frame[i],
+            start_sec: start_sec.value(i),
+            end_sec: end_sec.value(i),
+            padded: padded.value(i),
+            missing: missing.value(i),
+            clip_uid: clips.map(|names| clip_of_row(names.value(i))).transpose()?.flatten(),
+            query_id: queries.map(|names| names.value(i).into()),
+        };
+        meta.push(row);
+    }
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub fn value_info(name: &str, element: DataType, shape: &[Dim]) -> ValueInfoProt
     let dimension = |dim: &Dim| tensor_shape_proto::Dimension {
         denotation: None,
         value: Some(match dim {
-            Dim::Fixed(n) => Value::DimValue(i64::try_from(*n).unwrap_or(i64::MAX)),
+            Dim::Fixed(n) => Value::DimValue(i64::try_from(*n).expect("a dim fits into 63 bits")),
             Dim::Named(name) => Value::DimParam(name.clone()),
         }),
     };
@@ -80,7 +80,7 @@ pub fn value_info(name: &str, element: DataType, shape: &[Dim]) -> ValueInfoProt
 
 /// The element type of an input or output.
 pub fn element(info: &ValueInfoProto) -> DataType {
-    tensor_of(info).map_or(DataType::Undefined, |tensor| tensor.elem_type.unwrap_or(0).try_into().unwrap_or_default())
+    tensor_of(info).and_then(|tensor| tensor.elem_type?.try_into().ok()).unwrap_or(DataType::Undefined)
 }
 
 /// The shape of an input or output.
@@ -88,7 +88,7 @@ pub fn shape(info: &ValueInfoProto) -> Vec<Dim> {
     use tensor_shape_proto::dimension::Value;
     let dims = tensor_of(info).and_then(|tensor| tensor.shape.as_ref()).map_or(&[][..], |shape| &shape.dim);
     let dim = |dim: &tensor_shape_proto::Dimension| match &dim.value {
-        Some(Value::DimValue(n)) => Dim::Fixed(u64::try_from(*n).unwrap_or(0)),
+        Some(Value::DimValue(n)) => Dim::Fixed(u64::try_from(*n).expect("dims are written from unsigned ones")),
         Some(Value::DimParam(name)) => Dim::Named(name.clone()),
         None => Dim::Named(String::new()),
     };

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use egofx::backbone::{Backbone, Input, Towers};
+use egofx::backbone::{Backbone, GraphPrecision, Input, Towers};
 use egofx::batch::pack;
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
-use egofx::export::{self, Arithmetic, MODELS, Options, Scale};
+use egofx::export::{self, MODELS, Options, Scale};
 use egofx::ids::TaskId;
 use egofx::ndarray::Array2;
 use egofx::pixels::Pixels;
@@ -86,8 +86,13 @@ fn rows(backbone: &mut impl Backbone, clips: &[Clip]) -> Array2<f32> {
 fn export(model: &str, folder: &Path) {
     let model = MODELS.iter().find(|known| known.name == model).unwrap();
     let checkpoint = Checkpoint::seeded("random", 1, model.sized(Scale::Tiny).parameters);
-    let options =
-        Options { head_size: 16, further: vec![Arithmetic::Int8], debug: false, licence: "MIT".into(), force: false };
+    let options = Options {
+        head_size: 16,
+        further: vec![GraphPrecision::Int8],
+        debug: false,
+        licence: "MIT".into(),
+        force: false,
+    };
     export::export(&checkpoint, &options, &judge(), folder).unwrap();
 }
 

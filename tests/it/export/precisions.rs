@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use egofx::backbone::Card;
+use egofx::backbone::{Card, GraphPrecision};
 use egofx::checkpoint::{Dtype, Tensor};
-use egofx::export::Arithmetic;
 use egofx::export::onnx::{DataType, IR_VERSION, ModelProto, OPSET};
 use prost::Message;
 
@@ -23,7 +22,7 @@ static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let _ = fs::remove_dir_all(&folder);
     let work = tempfile::tempdir().unwrap();
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
-        exported_into(&checkpoint, &folder, false, &[Arithmetic::Fp16, Arithmetic::Int8]);
+        exported_into(&checkpoint, &folder, false, &[GraphPrecision::Fp16, GraphPrecision::Int8]);
     }
     folder
 });
@@ -89,7 +88,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_same_checkpoint_gives_the_same_bytes_and_one_file_of_weights() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    folders.iter().for_each(|folder| exported_into(&egovlp(), folder.path(), false, &[Arithmetic::Fp16]));
+    folders.iter().for_each(|folder| exported_into(&egovlp(), folder.path(), false, &[GraphPrecision::Fp16]));
     let [first, second] = folders.map(|folder| files(folder.path()));
     assert!(first == second);
     let weights: Vec<_> = first.keys().filter(|name| name.ends_with(".weights")).collect();

@@ -135,6 +135,15 @@ fn what_torch_wrote_before_1_6_and_groundnlqs_map_are_taken() {
     assert_eq!(bytes[bytes.len() - 4..], rows[[4, 3]].to_le_bytes(), "the last of its elements");
     shop.write("cut.pt", &bytes[..bytes.len() - 1]);
     shop.egofx(&format!("import cut.pt --as cut -o in {EGOVLP}")).ends_with(2).says(&["cut.pt is cut short"]);
+    for (from, to, what) in [
+        (&b"FloatStorage"[..], &b"QUIntStorage"[..], "is of no type that is known here"),
+        // Where an offset into another storage would stand.
+        (b"K\x14Nt", b"K\x14K\x07t", "found nothing"),
+    ] {
+        let at = bytes.windows(from.len()).position(|held| held == from).unwrap();
+        shop.write("odd.pt", [&bytes[..at], to, &bytes[at + from.len()..]].concat());
+        shop.egofx(&format!("import odd.pt --as odd -o in {EGOVLP}")).ends_with(2).says(&["odd.pt", what]);
+    }
 
     let map = data.join("groundnlq");
     shop.egofx(&format!("import {} --as ground -o in {EGOVLP}", map.display()))

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use egofx::backbone::{
-    BackboneError, Card, Device, Dim, Element, Feed, GraphSession, LibrarySearch, OnnxBackbone, Outputs, Precision,
-    Provider, Runtime, SessionOptions, Towers,
+    BackboneError, Card, Device, Dim, Element, Feed, GraphPrecision, GraphSession, LibrarySearch, OnnxBackbone,
+    Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, Arithmetic, Judge, Options};
+use egofx::export::{self, Judge, Options};
 
 use super::{checkout, videos};
 
@@ -131,7 +131,7 @@ pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, oth
 }
 
 /// Graphs of a checkpoint whose heads have 16 numbers.
-pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[Arithmetic]) {
+pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[GraphPrecision]) {
     let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false };
     export::export(checkpoint, &options, &judge(), folder).unwrap();
 }
