@@ -14,6 +14,9 @@
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
 //! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The
 //! modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
+//!
+//! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
+//! features to and from others' code, `cli` is the program. Annotations, decoding, stores, text and scores need none.
 
 // Ground: used from everywhere, and using nothing above.
 pub mod child;
@@ -42,16 +45,23 @@ pub mod sample;
 
 // Models: checkpoints, text, graphs and what runs them.
 pub mod arch;
+#[cfg(feature = "onnx")]
 pub mod backbone;
+#[cfg(feature = "onnx")]
 pub mod batch;
 pub mod checkpoint;
+#[cfg(feature = "export")]
 pub mod export;
 pub mod text;
 
 // Rows: what is wanted, where it is kept, and the pipeline between.
+#[cfg(feature = "onnx")]
 pub mod feature_set;
+#[cfg(feature = "onnx")]
 pub mod pipeline;
+#[cfg(feature = "onnx")]
 pub mod plan;
+#[cfg(feature = "onnx")]
 pub mod recipe;
 pub mod store;
 pub mod verify;
@@ -61,8 +71,10 @@ pub mod transcode;
 
 // Features for others' code, and theirs for ours.
 pub mod compare;
+#[cfg(feature = "convert")]
 pub mod convert;
 pub mod features;
+#[cfg(feature = "convert")]
 pub mod import;
 pub mod labels;
 pub mod qfvs;

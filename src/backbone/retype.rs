@@ -83,6 +83,7 @@ fn varint(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "export")]
 mod tests {
     use prost::Message;
 

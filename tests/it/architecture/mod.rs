@@ -186,6 +186,38 @@ fn modules_use_what_stands_above_them_in_the_table_and_in_the_library() {
     assert_eq!(lib.matches("pub mod ").count(), EDGES.len());
 }
 
+/// Features of the package, and those that they bring along.
+const FEATURES: &[(&str, &[&str])] =
+    &[("onnx", &[]), ("export", &["onnx"]), ("convert", &[]), ("cli", &["onnx", "export", "convert"])];
+
+/// The feature that a module is compiled with; `None` for one that is always there.
+fn feature_of(module: &str) -> Option<&'static str> {
+    let lib = include_str!("../../../src/lib.rs");
+    let before = lib.split(&format!("pub mod {module};")).next().unwrap();
+    before.lines().last()?.strip_prefix("#[cfg(feature = \"")?.strip_suffix("\")]")
+}
+
+#[test]
+fn modules_use_only_what_is_compiled_with_them() {
+    let has = |feature: &str, other: &str| {
+        feature == other || FEATURES.iter().any(|(name, brings)| *name == feature && brings.contains(&other))
+    };
+    for (module, edges) in EDGES {
+        for (used, needed) in edges.iter().filter_map(|used| Some((used, feature_of(used)?))) {
+            let with = feature_of(module).unwrap_or("nothing");
+            assert!(has(with, needed), "{module} is compiled with {with}, and uses {used}, which {needed} brings");
+        }
+    }
+    let manifest: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();
+    for (name, brings) in FEATURES {
+        let listed = manifest["features"][name].as_array().unwrap();
+        let own: Vec<&str> = listed.iter().map(|one| one.as_str().unwrap()).filter(|one| !one.contains(':')).collect();
+        assert_eq!(own, *brings, "{name}");
+    }
+    let gated: Vec<_> = EDGES.iter().filter_map(|(module, _)| feature_of(module)).collect();
+    assert!(["onnx", "export", "convert"].iter().all(|feature| gated.contains(feature)), "{gated:?}");
+}
+
 #[test]
 fn no_files_use_one_another_in_a_circle() {
     let text = |(path, text): &(PathBuf, String)| (path.to_string_lossy().into_owned(), body(text).to_owned());

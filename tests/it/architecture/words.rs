@@ -53,10 +53,6 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn words_that_are_gone_stay_away() {
     for (path, text) in sources() {
-        // Export has words of its own to lose.
-        if path.starts_with("export") {
-            continue;
-        }
         for name in names(body(&text)) {
             if let Some((_, instead)) = GONE.iter().find(|(gone, _)| *gone == name) {
                 panic!("{}: {name} is {instead} now", path.display());
