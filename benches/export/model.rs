@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use egofx::backbone::GraphPrecision;
 use egofx::checkpoint::{Checkpoint, write_safetensors};
 use egofx::digest;
-use egofx::export::{self, Judge, MODELS, Options, Scale};
+use egofx::export::{self, MODELS, Options, Scale, Validator};
 
 use crate::support::{self, Fallible, inputs};
 
 /// The model's name.
 const NAME: &str = "egovlp";
-/// The graph that is measured, and its int8 sister.
+/// The graph that is measured, and its int8 counterpart.
 pub const VIDEO: &str = "egovlp_video";
 pub const VIDEO_INT8: &str = "egovlp_video_int8";
 
@@ -48,8 +48,12 @@ fn make(model: &Model) -> Fallible {
     let known = MODELS.iter().find(|known| known.name == NAME).ok_or("the model is gone")?;
     let checkpoint = Checkpoint::seeded("random weights", 0, known.sized(Scale::Full).parameters);
     let runtime = support::runtime()?;
-    let judge =
-        Judge { runtime: &runtime, threads: support::cores().len(), windows: Vec::new(), meter: Default::default() };
+    let validator = Validator {
+        runtime: &runtime,
+        threads: support::cores().len(),
+        windows: Vec::new(),
+        meter: Default::default(),
+    };
     let options = Options {
         head_size: 64,
         further: vec![GraphPrecision::Int8],
@@ -57,7 +61,7 @@ fn make(model: &Model) -> Fallible {
         licence: "none, random".into(),
         force: false,
     };
-    export::export(&checkpoint, &options, &judge, &model.folder)?;
+    export::export(&checkpoint, &options, &validator, &model.folder)?;
     write_video(&checkpoint, &model.weights)
 }
 

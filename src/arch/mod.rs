@@ -38,7 +38,7 @@ pub use error::{ConfigError, ShapeError};
 pub use format::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT};
 pub use heads::{AnswerHeadConfig, FusionHeadsConfig, MLM_LAYER_NORM_EPS, Projector};
 pub use params::ParamList;
-pub use shapes::{Shapes, is_temporal_table};
+pub use shapes::{Shapes, is_temporal_embedding};
 pub use strict::{Differences, Matched, listed, strict_differences};
 pub use text::TextConfig;
 pub use video::{TemporalRule, TimeInit, VideoConfig, block_name};

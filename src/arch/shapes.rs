@@ -67,8 +67,8 @@ impl Shapes<'_> {
     }
 }
 
-/// Whether a tensor is a temporal position table `[1, frames, embed_dim]`, whose length may differ between a file and a
+/// Whether a tensor is a temporal positional embedding `[1, frames, embed_dim]`, whose length may differ between a file and a
 /// network.
-pub fn is_temporal_table(name: &str) -> bool {
+pub fn is_temporal_embedding(name: &str) -> bool {
     name.ends_with("temporal_embed")
 }

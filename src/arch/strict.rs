@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::format::CheckpointFormat;
-use super::shapes::is_temporal_table;
+use super::shapes::is_temporal_embedding;
 use crate::checkpoint::{ParamSpec, TensorInfo};
 
 /// Most names that a message lists; the rest are counted.
@@ -82,7 +82,7 @@ impl CheckpointFormat {
     /// What is wrong with a tensor of shape `found` as the network's `name` of shape `expected`. Where there is a rule
     /// for it, a temporal table may have another number of rows.
     fn misfit(&self, name: &str, found: &[usize], expected: &[usize]) -> Option<String> {
-        let fits = if self.temporal.is_some() && is_temporal_table(name) {
+        let fits = if self.temporal.is_some() && is_temporal_embedding(name) {
             matches!((found, expected), ([1, rows, dim], [_, _, wanted]) if *rows > 0 && dim == wanted)
         } else {
             found == expected

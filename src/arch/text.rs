@@ -14,7 +14,7 @@ pub struct TextConfig {
     /// Token ids.
     #[serde(alias = "vocabulary")]
     pub vocab_size: usize,
-    /// Rows of the position table: tokens of the longest text, and for a RoBERTa two more.
+    /// Rows of the positional embedding: tokens of the longest text, and for a RoBERTa two more.
     #[serde(alias = "positions")]
     pub max_position_embeddings: usize,
     /// Rows of a RoBERTa's table of segment types, of which only the first is used; a DistilBERT has none.

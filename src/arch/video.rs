@@ -9,7 +9,7 @@ use super::error::{ConfigError, ShapeError};
 use super::params::ParamList;
 use super::shapes::Shapes;
 
-/// What becomes of a temporal position table `[1, rows, embed_dim]` where there are more frames than rows. Where there
+/// What becomes of a temporal positional embedding `[1, rows, embed_dim]` where there are more frames than rows. Where there
 /// are fewer frames, the first rows are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TemporalRule {
@@ -57,7 +57,7 @@ pub struct VideoConfig {
     pub num_frames: usize,
     /// How time attention starts.
     pub time_init: TimeInit,
-    /// Standard deviation of the first class token and positions, and of the temporal table where it does not start
+    /// Standard deviation of the first class token and positional embeddings, and of the temporal table where it does not start
     /// with zeros. timm's 0.02 is far below what patches are embedded to; from scratch, positions that count for so
     /// little are learnt late.
     pub initializer_range: f64,
@@ -139,6 +139,7 @@ impl VideoConfig {
     pub fn parameters(&self, num_fused_layers: usize, list: &mut ParamList) {
         let Self { embed_dim, patch_size, .. } = *self;
         list.embedding("video_model.cls_token", &[1, 1, embed_dim]);
+        // Positional embeddings: of the class token and the patches, and of the frames.
         list.embedding("video_model.pos_embed", &[1, self.num_patches() + 1, embed_dim]);
         list.embedding("video_model.temporal_embed", &[1, self.num_frames, embed_dim]);
         list.weight("video_model.patch_embed.proj.weight", &[embed_dim, 3, patch_size, patch_size]);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use egofx::backbone::{Card, GraphPrecision, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Prepare, Reader, Transform};
-use egofx::export::{self, Cost, Export, Judge, MODELS, Model, Options, Scale};
+use egofx::export::{self, Cost, Export, MODELS, Model, Options, Scale, Validator};
 use egofx::meter::Meter;
 
 use super::args::{self, Ffmpeg, OnnxRuntime};
@@ -114,17 +114,17 @@ impl ExportCommand {
         let runtime = Runtime::load(&self.onnx_runtime.library_search(), Provider::Cpu)?;
         let meter = Meter::default();
         let progress = Progress::of_meter(&meter, "graphs", self.reporting.shown(self.json));
-        let mut judge = Judge { runtime: &runtime, threads: args::cores(), windows: Vec::new(), meter };
+        let mut validator = Validator { runtime: &runtime, threads: args::cores(), windows: Vec::new(), meter };
         if self.check {
-            return check(&judge, &self.out);
+            return check(&validator, &self.out);
         }
         let started = Instant::now();
         let (checkpoint, options) = (self.open()?, self.options());
         if let Some(video) = &self.sample {
             let (_, plan) = Model::of(&checkpoint, options.head_size)?;
-            judge.windows = self.windows(video, plan.frame_side)?;
+            validator.windows = self.windows(video, plan.frame_side)?;
         }
-        let made = export::export(&checkpoint, &options, &judge, &self.out)?;
+        let made = export::export(&checkpoint, &options, &validator, &self.out)?;
         progress.finish();
         if self.json {
             let Export { model, plan, cards } = &made;
@@ -206,14 +206,14 @@ fn shown(made: &Export, out: &Path) -> String {
 }
 
 /// Every card in `models` against its graph.
-fn check(judge: &Judge, models: &Path) -> anyhow::Result<ExitCode> {
+fn check(validator: &Validator, models: &Path) -> anyhow::Result<ExitCode> {
     let names = Card::names(models);
     ensure!(!names.is_empty(), "{} holds no model card", models.display());
-    judge.meter.expect(names.len());
+    validator.meter.expect(names.len());
     let mut failed = 0;
     for name in &names {
         let checked = Card::read(models, name).map_err(export::ExportError::from);
-        let line = match checked.and_then(|card| Ok((export::check(judge, models, &card)?, card))) {
+        let line = match checked.and_then(|card| Ok((export::check(validator, models, &card)?, card))) {
             Ok(((error, true), card)) => {
                 format!("ok      {name}: within {error:.1e}, {:.1e} allowed", card.golden.max_abs)
             }
@@ -226,7 +226,7 @@ fn check(judge: &Judge, models: &Path) -> anyhow::Result<ExitCode> {
                 format!("FAILED  {name}: {error}")
             }
         };
-        judge.meter.done(0);
+        validator.meter.done(0);
         say(&(line + "\n"))?;
     }
     if failed == 0 { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(FAILED)) }

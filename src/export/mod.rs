@@ -12,9 +12,9 @@ mod occupied;
 pub mod onnx;
 mod options;
 mod pixels;
-mod proof;
 mod signature;
 mod towers;
+mod validate;
 mod weights;
 mod write;
 
@@ -27,7 +27,7 @@ pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale};
 pub use models::MODELS;
 pub use options::Options;
 pub use pixels::frame_side;
-pub use proof::{Judge, LEAST_COSINE_FP16, LEAST_COSINE_INT8, check};
+pub use validate::{LEAST_COSINE_FP16, LEAST_COSINE_INT8, Validator, check};
 
 pub use crate::arch::Differences;
 
@@ -52,7 +52,12 @@ pub struct Export {
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left in `folder` then, and what was there before is still there.
-pub fn export(checkpoint: &Checkpoint, options: &Options, judge: &Judge, folder: &Path) -> Result<Export, ExportError> {
+pub fn export(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    validator: &Validator,
+    folder: &Path,
+) -> Result<Export, ExportError> {
     let (model, plan) = Model::of(checkpoint, options.head_size)?;
     let work = Partial::begin(&folder.join(model.name)).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
@@ -61,7 +66,7 @@ pub fn export(checkpoint: &Checkpoint, options: &Options, judge: &Judge, folder:
         occupied::refuse(folder, &others, checkpoint.name(), &sha256)?;
     }
     let made = work.folder();
-    let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, judge, folder: &made };
+    let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, validator, folder: &made };
     let cards = writer.write()?;
     let names = published(&made)?;
     work.commit_beside(&names).map_err(|failed| ExportError::io(failed.path)(failed.source))?;

@@ -12,7 +12,7 @@ use super::graph::{Graph, Ranges, Variant};
 use super::model::{GraphPlan, Model, Plan};
 use super::onnx::{self, DataType, ValueInfoProto};
 use super::options::Options;
-use super::proof::Judge;
+use super::validate::Validator;
 use super::weights::WeightFile;
 use crate::backbone::{Card, Dim, Element, Golden, GraphPrecision, Preprocessing, Tensor};
 use crate::checkpoint::{Checkpoint, Container};
@@ -38,7 +38,7 @@ pub struct Writer<'e> {
     /// What is wanted.
     pub options: &'e Options,
     /// Runs the graphs.
-    pub judge: &'e Judge<'e>,
+    pub validator: &'e Validator<'e>,
     /// The export's own folder.
     pub folder: &'e Path,
 }
@@ -62,13 +62,13 @@ struct Made {
 }
 
 impl Writer<'_> {
-    /// Everything, proven: graphs, weights, cards. Gives the cards, fp32 first.
+    /// Everything, validated: graphs, weights, cards. Gives the cards, fp32 first.
     pub fn write(&self) -> Result<Vec<Card>, ExportError> {
         let Options { further, debug, .. } = self.options;
-        self.judge.meter.expect(self.plan.graphs.len() * (1 + usize::from(*debug) + further.len()));
+        self.validator.meter.expect(self.plan.graphs.len() * (1 + usize::from(*debug) + further.len()));
         let (made, probes) = self.write_fp32()?;
         let mut cards = Vec::new();
-        self.prove(made, &mut cards)?;
+        self.validate(made, &mut cards)?;
         for precision in [GraphPrecision::Fp16, GraphPrecision::Int8] {
             if !further.contains(&precision) {
                 continue;
@@ -77,7 +77,7 @@ impl Writer<'_> {
                 GraphPrecision::Int8 => self.write_int8(&probes)?,
                 _ => self.write_fp16()?,
             };
-            self.prove(made, &mut cards)?;
+            self.validate(made, &mut cards)?;
         }
         cards.iter().try_for_each(|card| self.write_card(card))?;
         Ok(cards)
@@ -111,7 +111,7 @@ impl Writer<'_> {
         Ok(Made { precision, graphs, weights: weights.finish()? })
     }
 
-    /// Int8 graphs by the ranges that `probes` find on the judge's inputs. The probes are removed.
+    /// Int8 graphs by the ranges that `probes` find on the validator's inputs. The probes are removed.
     fn write_int8(&self, probes: &[Written]) -> Result<Made, ExportError> {
         let precision = GraphPrecision::Int8;
         let mut weights = self.weights(precision)?;
@@ -119,7 +119,7 @@ impl Writer<'_> {
         let mut graphs = Vec::new();
         for (plan, probe) in self.plan.graphs.iter().zip(probes) {
             let path = self.folder.join(&probe.file);
-            let ranges = self.judge.ranges(&path, &probe.inputs, &probe.golden)?;
+            let ranges = self.validator.ranges(&path, &probe.inputs, &probe.golden)?;
             fs::remove_file(&path).map_err(ExportError::io(&path))?;
             graphs.push(self.write_graph(plan, precision.suffix(), variant, Some(ranges), &mut weights)?);
         }
@@ -150,12 +150,12 @@ impl Writer<'_> {
     }
 
     /// Runs every graph and makes its card.
-    fn prove(&self, made: Made, cards: &mut Vec<Card>) -> Result<(), ExportError> {
+    fn validate(&self, made: Made, cards: &mut Vec<Card>) -> Result<(), ExportError> {
         for written in made.graphs {
             let card = self.card(made.precision, &made.weights, written);
-            let card = self.judge.prove(self.folder, card, cards)?;
+            let card = self.validator.validate(self.folder, card, cards)?;
             log::info!("{}: {} outputs, written and run", card.name, card.outputs.len());
-            self.judge.meter.done(0);
+            self.validator.meter.done(0);
             cards.push(card);
         }
         Ok(())

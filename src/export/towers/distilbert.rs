@@ -28,11 +28,11 @@ impl DistilBert {
 
     fn embed(&self, g: &mut Graph, ids: &Value) -> Value {
         let words = lookup(g, "text_model.embeddings.word_embeddings.weight", ids);
-        let pos_embed = g.weight(Weight::plain("text_model.embeddings.position_embeddings.weight"));
+        let positional_embedding = g.weight(Weight::plain("text_model.embeddings.position_embeddings.weight"));
         let count = g.op("Shape", &[ids], &[("start", Attribute::Int(1)), ("end", Attribute::Int(2))]);
         let (start, axis) = (g.ints(&[0]), g.ints(&[0]));
-        let pos_embed = g.op("Slice", &[&pos_embed, &start, &count, &axis], &[]);
-        let sum = g.op("Add", &[&words, &pos_embed], &[]);
+        let positional_embedding = g.op("Slice", &[&positional_embedding, &start, &count, &axis], &[]);
+        let sum = g.op("Add", &[&words, &positional_embedding], &[]);
         layer_norm(g, "text_model.embeddings.LayerNorm", LAYER_NORM_EPS, &sum)
     }
 

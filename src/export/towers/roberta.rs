@@ -28,9 +28,9 @@ impl Roberta {
         let zero = g.int(0);
         let kind = lookup(g, "text_model.embeddings.token_type_embeddings.weight", &zero);
         let positions = position_ids(g, ids);
-        let pos_embed = lookup(g, "text_model.embeddings.position_embeddings.weight", &positions);
+        let positional_embedding = lookup(g, "text_model.embeddings.position_embeddings.weight", &positions);
         let sum = g.op("Add", &[&words, &kind], &[]);
-        let sum = g.op("Add", &[&sum, &pos_embed], &[]);
+        let sum = g.op("Add", &[&sum, &positional_embedding], &[]);
         let embedded = layer_norm(g, "text_model.embeddings.LayerNorm", LAYER_NORM_EPS, &sum);
         g.probe("text.embedded", &embedded, 3);
         embedded

@@ -50,13 +50,14 @@ impl VideoTower {
         g.scope("embed", |g| {
             let patches = self.patches_of(g, pixels);
             let dim = self.config.embed_dim as i64;
-            let pos_embed = g.weight(Weight::plain("video_model.pos_embed"));
-            let (first, others) = (slice(g, &pos_embed, 1, 0..1), slice(g, &pos_embed, 1, 1..i64::MAX));
-            let temporal_embed = self.temporal_embed(g, &shape[1]);
+            let positional_embedding = g.weight(Weight::plain("video_model.pos_embed"));
+            let (first, others) =
+                (slice(g, &positional_embedding, 1, 0..1), slice(g, &positional_embedding, 1, 1..i64::MAX));
+            let temporal_embedding = self.temporal_embed(g, &shape[1]);
             let axis = g.ints(&[1]);
-            let temporal_embed = g.op("Unsqueeze", &[&temporal_embed, &axis], &[]);
+            let temporal_embedding = g.op("Unsqueeze", &[&temporal_embedding, &axis], &[]);
             // [F, 1, D] + [1, P, D], then frame-major like the tokens.
-            let embed = g.op("Add", &[&temporal_embed, &others], &[]);
+            let embed = g.op("Add", &[&temporal_embedding, &others], &[]);
             let embed = reshape(g, &embed, &[1, -1, dim]);
             let each = g.ints(&[-1, dim]);
             let clips = concat(g, 0, &[&shape[0], &each]);

@@ -21,7 +21,7 @@ use egofx::time::Fps;
 use serde::Deserialize;
 
 use crate::support::graphs;
-use crate::support::graphs::{backbone, cosine, judge, max_abs};
+use crate::support::graphs::{backbone, cosine, max_abs, validator};
 use crate::support::videos;
 
 /// What features of the originals' frames may differ by.
@@ -93,7 +93,7 @@ fn export(model: &str, folder: &Path) {
         licence: "MIT".into(),
         force: false,
     };
-    export::export(&checkpoint, &options, &judge(), folder).unwrap();
+    export::export(&checkpoint, &options, &validator(), folder).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use egofx::export::{self, Options};
 use tempfile::TempDir;
 
 use crate::support::graphs::{
-    Golden, cosine, egovlp, egovlpv2, egovlpv2_small, joined, judge, made, max_abs, output, session,
+    Golden, cosine, egovlp, egovlpv2, egovlpv2_small, joined, made, max_abs, output, session, validator,
 };
 use crate::support::videos;
 
@@ -25,7 +25,7 @@ const COSINE: f64 = 0.999_999;
 fn exported(checkpoint: &Checkpoint) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
-    export::export(checkpoint, &options, &judge(), folder.path()).unwrap();
+    export::export(checkpoint, &options, &validator(), folder.path()).unwrap();
     folder
 }
 

@@ -15,7 +15,7 @@ use egofx::pixels::Pixels;
 use prost::Message;
 use serde::Deserialize;
 
-use crate::support::graphs::{Golden, judge, output, session, session_for_floats};
+use crate::support::graphs::{Golden, output, session, session_for_floats, validator};
 use crate::support::videos;
 
 /// Largest difference of a normalised value from the original; versions of PyTorch differ by a third of it.
@@ -97,7 +97,7 @@ fn pixel_graph(folder: &Path) -> GraphSession {
     let parameters = MODELS[0].sized(Scale::Tiny).parameters;
     let checkpoint = Checkpoint::seeded("random", 1, parameters);
     let options = Options { head_size: 16, further: vec![], debug: false, licence: "MIT".into(), force: false };
-    export::export(&checkpoint, &options, &judge(), folder).unwrap();
+    export::export(&checkpoint, &options, &validator(), folder).unwrap();
     let bytes = fs::read(folder.join("egovlp_video.onnx")).unwrap();
     let mut model = ModelProto::decode(bytes.as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();

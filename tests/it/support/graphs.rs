@@ -11,7 +11,7 @@ use egofx::backbone::{
     Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, Judge, Options};
+use egofx::export::{self, Options, Validator};
 
 use super::{checkout, videos};
 
@@ -54,8 +54,8 @@ impl Golden {
     }
 }
 
-pub fn judge() -> Judge<'static> {
-    Judge { runtime: &RUNTIME, threads: 1, windows: Vec::new(), meter: Default::default() }
+pub fn validator() -> Validator<'static> {
+    Validator { runtime: &RUNTIME, threads: 1, windows: Vec::new(), meter: Default::default() }
 }
 
 const OPTIONS: SessionOptions = SessionOptions {
@@ -133,7 +133,7 @@ pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, oth
 /// Graphs of a checkpoint whose heads have 16 numbers.
 pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[GraphPrecision]) {
     let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false };
-    export::export(checkpoint, &options, &judge(), folder).unwrap();
+    export::export(checkpoint, &options, &validator(), folder).unwrap();
 }
 
 /// A number that looks random, the same on every run.

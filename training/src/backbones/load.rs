@@ -6,7 +6,7 @@
 use std::path::Path;
 
 pub use egofx::arch::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT};
-use egofx::arch::{TemporalRule, is_temporal_table};
+use egofx::arch::{TemporalRule, is_temporal_embedding};
 use egofx::checkpoint::Checkpoint;
 use tch::{Tensor, no_grad};
 
@@ -70,7 +70,7 @@ fn take(
 ) -> Result<(), TrainError> {
     let rows = own.size().get(1).copied().unwrap_or(0);
     let resized = match temporal {
-        Some(rule) if is_temporal_table(name) && value.size()[1] != rows => {
+        Some(rule) if is_temporal_embedding(name) && value.size()[1] != rows => {
             loaded.temporal_rows = Some([value.size()[1], rows]);
             resized(value, rows, rule)
         }

@@ -8,7 +8,7 @@ use egofx::backbone::{
     Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
 };
 use egofx::checkpoint::Checkpoint;
-use egofx::export::{Judge, Options, export};
+use egofx::export::{Options, Validator, export};
 use egofx_train::checkpoint::write;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
@@ -30,8 +30,8 @@ impl Graphs {
         let path = folder.path().join("weights.safetensors");
         write(&path, &variables(store), &std::collections::BTreeMap::new()).unwrap();
         let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
-        let judge = Judge { runtime: &RUNTIME, threads: 1, windows: vec![], meter: Default::default() };
-        export(&Checkpoint::open(&path).unwrap(), &options, &judge, folder.path()).unwrap();
+        let validator = Validator { runtime: &RUNTIME, threads: 1, windows: vec![], meter: Default::default() };
+        export(&Checkpoint::open(&path).unwrap(), &options, &validator, folder.path()).unwrap();
         Self(folder)
     }
 

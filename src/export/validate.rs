@@ -1,4 +1,4 @@
-//! Proof that a graph computes what it should: golden outputs, and the distance of lower precisions from fp32.
+//! Whether a graph computes what it should: golden outputs, and the distance of lower precisions from fp32.
 //!
 //! Not for writing graphs. Invariant: a graph that misses its limits fails the export.
 
@@ -31,19 +31,19 @@ const GOLDEN_FP32: f32 = 1e-4;
 const GOLDEN_FP16: f32 = 1e-2;
 const GOLDEN_INT8: f32 = 5e-2;
 
-/// What graphs are judged with.
-pub struct Judge<'r> {
+/// What graphs are validated with.
+pub struct Validator<'r> {
     /// ONNX Runtime.
     pub runtime: &'r Runtime,
     /// Threads.
     pub threads: usize,
     /// Windows of frames to compare precisions on, each `F * side * side * 3` bytes of F frames; empty: patterns.
     pub windows: Vec<(usize, Vec<u8>)>,
-    /// Counts the graphs that are proven.
+    /// Counts the graphs that are validated.
     pub meter: Meter,
 }
 
-impl Judge<'_> {
+impl Validator<'_> {
     /// Opens a graph on the CPU, as a check wants it: weights stay as they are in the file.
     fn open(&self, graph: &Path) -> Result<GraphSession, ExportError> {
         let device = Device { provider: Provider::Cpu, ordinal: 0 };
@@ -52,15 +52,15 @@ impl Judge<'_> {
     }
 
     /// Runs the card's graph in `folder` and completes the card: golden outputs, and for a lower precision the distance
-    /// from its fp32 sister among `cards`.
-    pub(super) fn prove(&self, folder: &Path, mut card: Card, cards: &[Card]) -> Result<Card, ExportError> {
+    /// from its fp32 counterpart among `cards`.
+    pub(super) fn validate(&self, folder: &Path, mut card: Card, cards: &[Card]) -> Result<Card, ExportError> {
         let mut session = self.open(&card.graph_path(folder))?;
         let outputs = session.run(&card.golden.feeds(&card.inputs, 0))?;
         card.golden.keep(&outputs, golden_tolerance(card.precision));
         let Some((least, suffix)) = limit(card.precision) else { return Ok(card) };
-        let sister = card.name.strip_suffix(suffix).unwrap_or(&card.name);
-        let Some(sister) = cards.iter().find(|other| other.name == sister) else { return Ok(card) };
-        let mut reference = self.open(&sister.graph_path(folder))?;
+        let counterpart = card.name.strip_suffix(suffix).unwrap_or(&card.name);
+        let Some(counterpart) = cards.iter().find(|other| other.name == counterpart) else { return Ok(card) };
+        let mut reference = self.open(&counterpart.graph_path(folder))?;
         let mut distances: Vec<Distance> = card.outputs.iter().map(Distance::new).collect();
         for feeds in self.feeds(&card.inputs, &card.golden) {
             let (reference, found) = (reference.run(&feeds)?, session.run(&feeds)?);
@@ -153,8 +153,8 @@ impl GraphPlan {
 ///
 /// # Errors
 /// If the graph cannot be loaded or run.
-pub fn check(judge: &Judge, models: &Path, card: &Card) -> Result<(f32, bool), ExportError> {
-    let mut session = judge.open(&card.graph_path(models))?;
+pub fn check(validator: &Validator, models: &Path, card: &Card) -> Result<(f32, bool), ExportError> {
+    let mut session = validator.open(&card.graph_path(models))?;
     let error = card.golden.error(&session.run(&card.golden.feeds(&card.inputs, 0))?);
     Ok((error, error <= card.golden.max_abs))
 }
