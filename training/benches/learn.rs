@@ -36,7 +36,10 @@ const CASES: [Case; 12] = [
         config: include_str!("../configs/synthetic_nlq.toml"),
         promise: "0.9",
         shuffled: true,
-        changes: &[("width = 32", "width = 64"), ("positions = 40", "positions = 120")],
+        changes: &[
+            ("embed_dim = 32", "embed_dim = 64"),
+            ("max_position_embeddings = 40", "max_position_embeddings = 120"),
+        ],
         sources: nlq,
     },
     Case {

@@ -53,9 +53,9 @@ fn compare(dim: i64, predictor: PredictorKind) -> Fallible<()> {
     let settings = json!({
         "video_dim": dim,
         "query_dim": dim,
-        "width": settings.width,
-        "heads": settings.heads,
-        "positions": settings.positions,
+        "width": settings.embed_dim,
+        "heads": settings.num_heads,
+        "positions": settings.max_position_embeddings,
         "dropout": settings.dropout,
         "predictor": settings.predictor,
     });
@@ -97,7 +97,14 @@ struct Ours {
 
 impl Ours {
     fn new(dim: i64, predictor: PredictorKind) -> Fallible<Self> {
-        let settings = Settings { width: 128, heads: 8, positions: POSITIONS, dropout: 0.2, predictor, small: false };
+        let settings = Settings {
+            embed_dim: 128,
+            num_heads: 8,
+            max_position_embeddings: POSITIONS,
+            dropout: 0.2,
+            predictor,
+            small: false,
+        };
         tch::manual_seed(1);
         let store = VarStore::new(Device::Cpu);
         let head = Vslnet::new(&store.root(), Dims { video: dim, query: dim }, &settings, Compat::AsReleased)?;

@@ -258,7 +258,7 @@ pub(crate) mod tests {
         compat = "as-released"
         seeds = [1]
         [model]
-        width = 4
+        embed_dim = 4
         [train]
         batch = 2
         drop_last = false
@@ -300,11 +300,11 @@ pub(crate) mod tests {
         let mut experiment = Experiment::parse(TEXT).unwrap();
         experiment.seeds = vec![1, 2];
         experiment.grid.insert("train.optimizer.lr".into(), vec![0.1.into(), 0.01.into()]);
-        experiment.grid.insert("model.width".into(), vec![4.into(), 8.into()]);
+        experiment.grid.insert("model.embed_dim".into(), vec![4.into(), 8.into()]);
         let members = experiment.members().unwrap();
         assert_eq!(members.len(), 8);
         let last = &members[7];
-        assert_eq!(last.folder, PathBuf::from("width-8/lr-0.01/seed-2"));
+        assert_eq!(last.folder, PathBuf::from("embed_dim-8/lr-0.01/seed-2"));
         assert_eq!((last.experiment.train.optimizer.lr, last.seed, &last.experiment.seeds[..]), (0.01, 2, &[2][..]));
         assert!(last.experiment.grid.is_empty());
     }
@@ -319,8 +319,8 @@ pub(crate) mod tests {
         for (healthy, absurd, words) in [
             ("epochs = 3", "epochs = 1000000000000000000", "train.epochs is 1000000000000000000, expected 1 to"),
             ("batch = 2", "batch = 4294967296", "train.batch is 4294967296"),
-            ("width = 4", "width = 1000000000", "model.width is 1000000000, expected at most 16777216"),
-            ("width = 4", "width = [[inf]]", "model.width is inf, expected a number"),
+            ("embed_dim = 4", "embed_dim = 1000000000", "model.embed_dim is 1000000000, expected at most 16777216"),
+            ("embed_dim = 4", "embed_dim = [[inf]]", "model.embed_dim is inf, expected a number"),
             ("lr = 0.001", "lr = -0.001", "train.optimizer.lr is -0.001, expected 0 or more"),
             ("lr = 0.001", "lr = nan", "train.optimizer.lr is NaN"),
             ("[0.9, 0.999]", "[0.9, 2.0]", "train.optimizer.betas has 2, expected 0 or more and less than 1"),

@@ -187,6 +187,7 @@ const GONE: &[(&str, &str)] = &[
     ("behaviour", "compat"),
     ("contrastive", "egonce"),
     ("crop_share", "crop_scale"),
+    ("feed_forward", "mlp_dim"),
     ("forget_gradients", "zero_grad"),
     ("heads_lr", "head_lr_mult"),
     ("hidden_words", "mlm_probability"),
@@ -436,7 +437,7 @@ fn words_of_version_0_1_do_not_come_back() {
     .map(PathBuf::from);
     let all =
         ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs")).chain(files("configs", "toml"));
-    let is_other = |path: &Path| may.iter().any(|file| file == path) || path.starts_with("src/backbones");
+    let is_other = |path: &Path| may.iter().any(|file| file == path);
     for (path, text) in all.filter(|(path, _)| !is_other(path)) {
         let is_rust = path.extension().is_some_and(|extension| extension == "rs");
         let lines = text.lines().filter(|line| !is_rust || !line.trim_start().starts_with("//"));

@@ -32,9 +32,14 @@ fn every_file_is_an_experiment_of_its_head() {
 #[test]
 fn what_a_head_does_not_take_is_refused() {
     for (file, from, to, why) in [
-        ("mq_vsgn_egovlp", "width = 256", "width = 250", "width 250: expected a multiple of 32"),
+        ("mq_vsgn_egovlp", "embed_dim = 256", "embed_dim = 250", "embed_dim is 250, expected a multiple of 32"),
         ("mq_vsgn_egovlp", "tower_convs = 4", "tower_conv = 4", "unknown field `tower_conv`"),
-        ("mq_actionformer_egovlp", "heads = 4", "heads = 5", "heads is 5, expected a divisor of the width, 384"),
+        (
+            "mq_actionformer_egovlp",
+            "num_heads = 4",
+            "num_heads = 5",
+            "num_heads is 5, expected a divisor of embed_dim, 384",
+        ),
         ("mq_actionformer_egovlp", "[decode]", "[code]", "unknown field `code`"),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("configs/{file}.toml"));

@@ -257,7 +257,7 @@ fn the_published_setting_makes_a_network() {
     assert!((rate(700) - 1e-8).abs() < 1e-15);
     settings.features.dim = 256;
     let why = QfvsHead::new(&store.root(), &settings, experiment.compat).err().unwrap();
-    assert_eq!(why, "model.width is 768, expected features.dim = 256");
+    assert_eq!(why, "model.embed_dim is 768, expected features.dim = 256");
 }
 
 #[test]

@@ -22,12 +22,12 @@ struct Projection {
 }
 
 impl Projection {
-    fn new(path: &nn::Path, name: &str, width: i64, stride: i64) -> Self {
-        let depthwise = Conv { stride, groups: width, ..THREE };
+    fn new(path: &nn::Path, name: &str, embed_dim: i64, stride: i64) -> Self {
+        let depthwise = Conv { stride, groups: embed_dim, ..THREE };
         Self {
-            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), width, width, depthwise, 0.0),
-            norm: channel_norm(&(path / format!("{name}_norm")), width),
-            point: conv(path / name, width, width, POINT, 0.0),
+            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), embed_dim, embed_dim, depthwise, 0.0),
+            norm: channel_norm(&(path / format!("{name}_norm")), embed_dim),
+            point: conv(path / name, embed_dim, embed_dim, POINT, 0.0),
         }
     }
 
@@ -45,20 +45,20 @@ pub(super) struct LocalAttention {
     output: nn::Conv1D,
     /// 0 within the window of a query, minus infinity elsewhere: `[block, 2 * block]`.
     band: Tensor,
-    heads: i64,
+    num_heads: i64,
     dropout: f64,
 }
 
 impl LocalAttention {
     pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
-        let projection = |name| Projection::new(path, name, settings.width, stride);
+        let projection = |name| Projection::new(path, name, settings.embed_dim, stride);
         Self {
             query: projection("query"),
             key: projection("key"),
             value: projection("value"),
-            output: conv(path / "proj", settings.width, settings.width, POINT, 0.0),
+            output: conv(path / "proj", settings.embed_dim, settings.embed_dim, POINT, 0.0),
             band: band(settings.window / 2, path.device()),
-            heads: settings.heads,
+            num_heads: settings.num_heads,
             dropout: settings.dropout,
         }
     }
@@ -67,7 +67,7 @@ impl LocalAttention {
     /// window less one.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
-        let context = windowed(&query, &key, &value, mask, &self.band, self.heads);
+        let context = windowed(&query, &key, &value, mask, &self.band, self.num_heads);
         // What queries outside the mask collect never leaves: the projection is pointwise, and the mask follows.
         self.output.forward(&context).dropout(self.dropout, train) * mask
     }

@@ -26,14 +26,14 @@ pub(super) struct Block {
 
 impl Block {
     pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
-        let width = settings.width;
+        let embed_dim = settings.embed_dim;
         Self {
-            norms: ["ln1", "ln2"].map(|name| channel_norm(&(path / name), width)),
+            norms: ["ln1", "ln2"].map(|name| channel_norm(&(path / name), embed_dim)),
             attention: LocalAttention::new(&(path / "attn"), settings, stride),
-            hidden: conv(path / "mlp" / 0, width, EXPANSION * width, POINT, 0.0),
-            output: conv(path / "mlp" / 3, EXPANSION * width, width, POINT, 0.0),
+            hidden: conv(path / "mlp" / 0, embed_dim, EXPANSION * embed_dim, POINT, 0.0),
+            output: conv(path / "mlp" / 3, EXPANSION * embed_dim, embed_dim, POINT, 0.0),
             drop_paths: ["drop_path_attn", "drop_path_mlp"]
-                .map(|name| DropPath::new(&(path / name), width, settings.drop_path)),
+                .map(|name| DropPath::new(&(path / name), embed_dim, settings.drop_path)),
             dropout: settings.dropout,
             stride,
         }

@@ -48,10 +48,10 @@ pub(super) fn channel_norm(path: &nn::Path, channels: i64) -> ChannelNorm {
 pub(super) struct Tower(Vec<(MaskedConv, ChannelNorm)>);
 
 impl Tower {
-    pub fn new(convs: &nn::Path, norms: &nn::Path, channels_in: i64, width: i64, layers: i64) -> Self {
+    pub fn new(convs: &nn::Path, norms: &nn::Path, channels_in: i64, embed_dim: i64, layers: i64) -> Self {
         let layer = |index: i64| {
-            let from = if index == 0 { channels_in } else { width };
-            (MaskedConv::new(&(convs / index), from, width, THREE, 0.0), channel_norm(&(norms / index), width))
+            let from = if index == 0 { channels_in } else { embed_dim };
+            (MaskedConv::new(&(convs / index), from, embed_dim, THREE, 0.0), channel_norm(&(norms / index), embed_dim))
         };
         Self((0..layers).map(layer).collect())
     }

@@ -74,7 +74,7 @@ pub struct ActionFormer {
     input_dim: i64,
     settings: Settings,
     embedding: Tower,
-    /// `[1, width, max_length]`.
+    /// `[1, embed_dim, max_length]`.
     positions: Tensor,
     stem: Vec<Block>,
     branch: Vec<Block>,
@@ -94,25 +94,26 @@ impl ActionFormer {
     /// Settings that [`Settings::check`] refuses.
     pub fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Result<Self, ActionFormerError> {
         settings.check()?;
-        let (width, levels) = (settings.width, settings.levels() as i64);
+        let (embed_dim, levels) = (settings.embed_dim, settings.levels() as i64);
         let [backbone, class_head, offset_head] = ["backbone", "cls_head", "reg_head"].map(|name| path / name);
         let blocks = |name: &str, count: i64, stride: i64| -> Vec<Block> {
             (0..count).map(|index| Block::new(&(&backbone / name / index), settings, stride)).collect()
         };
-        let tower =
-            |head: &nn::Path| Tower::new(&(head / "head"), &(head / "norm"), width, width, settings.head_layers - 1);
+        let tower = |head: &nn::Path| {
+            Tower::new(&(head / "head"), &(head / "norm"), embed_dim, embed_dim, settings.head_layers - 1)
+        };
         let prior = -((1.0 - settings.prior_probability) / settings.prior_probability).ln();
         let output =
-            |path: nn::Path, channels: i64, bias: f64| MaskedConv::new(&path, width, channels, Conv::same(3), bias);
+            |path: nn::Path, channels: i64, bias: f64| MaskedConv::new(&path, embed_dim, channels, Conv::same(3), bias);
         let scale = |level: i64| (&offset_head / "scale" / level).var("scale", &[], nn::Init::Const(1.0));
         let (convs, norms) = (&backbone / "embd", &backbone / "embd_norm");
         Ok(Self {
             input_dim,
-            embedding: Tower::new(&convs, &norms, input_dim, width, settings.embedding_layers),
-            positions: points::positions(settings.max_length, width, path.device()),
+            embedding: Tower::new(&convs, &norms, input_dim, embed_dim, settings.embedding_layers),
+            positions: points::positions(settings.max_length, embed_dim, path.device()),
             stem: blocks("stem", settings.stem_blocks, 1),
             branch: blocks("branch", settings.branch_blocks, 2),
-            norms: (0..levels).map(|level| channel_norm(&(path / "neck" / "fpn_norms" / level), width)).collect(),
+            norms: (0..levels).map(|level| channel_norm(&(path / "neck" / "fpn_norms" / level), embed_dim)).collect(),
             class_tower: tower(&class_head),
             class_output: output(&class_head / "cls_head", settings.classes, prior),
             offset_tower: tower(&offset_head),
@@ -134,7 +135,7 @@ impl ActionFormer {
         Ok(Output { levels: pyramid.iter().enumerate().map(level).collect() })
     }
 
-    /// The features of every level after its norm, `[B, width, T_l]`, and its mask, `[B, 1, T_l]`; finest first.
+    /// The features of every level after its norm, `[B, embed_dim, T_l]`, and its mask, `[B, 1, T_l]`; finest first.
     ///
     /// # Errors
     /// Those of [`forward`](Self::forward).
@@ -238,8 +239,8 @@ mod samples {
     /// A small network, as in the golden data.
     pub fn settings() -> Settings {
         Settings {
-            width: 32,
-            heads: 4,
+            embed_dim: 32,
+            num_heads: 4,
             window: 9,
             embedding_layers: 2,
             stem_blocks: 2,

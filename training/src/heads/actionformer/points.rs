@@ -28,15 +28,15 @@ pub fn masks(mask: &Tensor, levels: usize) -> Tensor {
     Tensor::cat(&(0..levels).map(level).collect::<Vec<_>>(), 1)
 }
 
-/// The sinusoids of Vaswani et al. (2017), section 3.5, over the root of the width: `[1, width, length]`.
-pub(super) fn positions(length: i64, width: i64, device: Device) -> Tensor {
+/// The sinusoids of Vaswani et al. (2017), section 3.5, over the root of the width: `[1, embed_dim, length]`.
+pub(super) fn positions(length: i64, embed_dim: i64, device: Device) -> Tensor {
     let options = (Kind::Double, device);
-    let pairs = Tensor::arange(width, options).divide_scalar_mode(2.0, "floor") * 2.0;
-    let rates = (pairs * (-(10_000_f64.ln()) / width as f64)).exp().unsqueeze(1);
+    let pairs = Tensor::arange(embed_dim, options).divide_scalar_mode(2.0, "floor") * 2.0;
+    let rates = (pairs * (-(10_000_f64.ln()) / embed_dim as f64)).exp().unsqueeze(1);
     let angles = rates * Tensor::arange(length, options);
-    let odd = Tensor::arange(width, (Kind::Int64, device)).remainder(2).unsqueeze(1).eq(1);
+    let odd = Tensor::arange(embed_dim, (Kind::Int64, device)).remainder(2).unsqueeze(1).eq(1);
     let table = angles.cos().where_self(&odd, &angles.sin()).to_kind(Kind::Float);
-    (table / (width as f64).sqrt()).unsqueeze(0)
+    (table / (embed_dim as f64).sqrt()).unsqueeze(0)
 }
 
 /// The first `length` steps of a table, or all of it stretched to a length beyond its own (linear, corners not

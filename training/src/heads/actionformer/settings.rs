@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Channels of the embedding, the pyramid and the heads (384).
-    pub width: i64,
-    /// Attention heads, which share the width evenly (4).
-    pub heads: i64,
+    pub embed_dim: i64,
+    /// Heads of attention (4); they divide `embed_dim`.
+    pub num_heads: i64,
     /// Steps that a query attends to, itself in the middle; odd (9).
     pub window: i64,
     /// Convolutions of the embedding (2).
@@ -120,8 +120,8 @@ impl Settings {
         let levels = format!("one range for each of {} levels", self.branch_blocks + 1);
         let ranges = format!("{} ranges", self.levels());
         expect("regression_ranges", ranges, self.levels() as i64 == self.branch_blocks + 1, levels)?;
-        let divides = self.width % self.heads == 0;
-        expect("heads", self.heads, divides, format!("a divisor of the width, {}", self.width))?;
+        let divides = self.embed_dim % self.num_heads == 0;
+        expect("num_heads", self.num_heads, divides, format!("a divisor of embed_dim, {}", self.embed_dim))?;
         let multiple = self.length_multiple();
         let fits = self.max_length % multiple == 0;
         expect("max_length", self.max_length, fits, format!("a multiple of {multiple}, by window and branch_blocks"))
@@ -132,8 +132,8 @@ impl Settings {
         expect("stem_blocks", self.stem_blocks, self.stem_blocks >= 0, "at least 0")?;
         expect("branch_blocks", self.branch_blocks, (0..=20).contains(&self.branch_blocks), "from 0 to 20")?;
         let counts = [
-            ("width", self.width),
-            ("heads", self.heads),
+            ("embed_dim", self.embed_dim),
+            ("num_heads", self.num_heads),
             ("embedding_layers", self.embedding_layers),
             ("max_length", self.max_length),
             ("classes", self.classes),

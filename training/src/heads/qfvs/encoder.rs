@@ -17,7 +17,7 @@ const NORM_EPS: f64 = 1e-5;
 /// One layer: attention, feed-forward, each added to its input and normalised.
 #[derive(Debug)]
 struct Layer {
-    heads: i64,
+    num_heads: i64,
     dropout: f64,
     qkv: Affine,
     out: Affine,
@@ -29,19 +29,19 @@ struct Layer {
 impl Layer {
     /// First values as in `torch.nn.MultiheadAttention` and `torch.nn.Linear`.
     fn new(path: &nn::Path, settings: &Settings, trainable: bool) -> Self {
-        let &Settings { width, heads, feed_forward, dropout, .. } = settings;
+        let &Settings { embed_dim, num_heads, mlp_dim, dropout, .. } = settings;
         let self_attn = path / "self_attn";
-        let qkv_init = WeightInit::Xavier.of(width, 3 * width);
+        let qkv_init = WeightInit::Xavier.of(embed_dim, 3 * embed_dim);
         let (qkv_names, out_init, pytorch) =
             (["in_proj_weight", "in_proj_bias"], WeightInit::PyTorchWithBias(0.0), WeightInit::PyTorch);
         Self {
-            heads,
+            num_heads,
             dropout,
-            qkv: Affine::new(&self_attn, qkv_names, &[3 * width, width], qkv_init, trainable),
-            out: Affine::linear(&(self_attn / "out_proj"), [width, width], out_init, trainable),
-            wide: Affine::linear(&(path / "linear1"), [feed_forward, width], pytorch, trainable),
-            narrow: Affine::linear(&(path / "linear2"), [width, feed_forward], pytorch, trainable),
-            norms: ["norm1", "norm2"].map(|name| Affine::layer_norm(&(path / name), width, trainable)),
+            qkv: Affine::new(&self_attn, qkv_names, &[3 * embed_dim, embed_dim], qkv_init, trainable),
+            out: Affine::linear(&(self_attn / "out_proj"), [embed_dim, embed_dim], out_init, trainable),
+            wide: Affine::linear(&(path / "linear1"), [mlp_dim, embed_dim], pytorch, trainable),
+            narrow: Affine::linear(&(path / "linear2"), [embed_dim, mlp_dim], pytorch, trainable),
+            norms: ["norm1", "norm2"].map(|name| Affine::layer_norm(&(path / name), embed_dim, trainable)),
         }
     }
 
@@ -54,7 +54,7 @@ impl Layer {
         self.parts().into_iter().zip(from.parts()).for_each(|(to, from)| to.copy(from));
     }
 
-    /// `xs` `[N, L, width]`, `mask` `[N, 1, 1, L]`.
+    /// `xs` `[N, L, embed_dim]`, `mask` `[N, 1, 1, L]`.
     fn forward(&self, xs: &Tensor, mask: &Tensor, drop: bool) -> Tensor {
         let dropped = |xs: Tensor| xs.dropout(self.dropout, drop);
         let xs = self.norms[0].normalise(&(xs + dropped(self.attend(xs, mask, drop))), NORM_EPS);
@@ -65,7 +65,7 @@ impl Layer {
     fn attend(&self, xs: &Tensor, mask: &Tensor, drop: bool) -> Tensor {
         let qkv = self.qkv.apply(xs).chunk(3, -1);
         let dropout = if drop { self.dropout } else { 0.0 };
-        self.out.apply(&attention([&qkv[0], &qkv[1], &qkv[2]], self.heads, Some(mask), dropout))
+        self.out.apply(&attention([&qkv[0], &qkv[1], &qkv[2]], self.num_heads, Some(mask), dropout))
     }
 }
 
@@ -85,10 +85,10 @@ impl Encoder {
             layer.copy(&copied);
             layer
         };
-        Self { layers: (0..settings.layers).map(layer).collect() }
+        Self { layers: (0..settings.depth).map(layer).collect() }
     }
 
-    /// `[N, L, width]` to the same, with a [`mask`].
+    /// `[N, L, embed_dim]` to the same, with a [`mask`].
     pub(super) fn forward(&self, xs: Tensor, mask: &Tensor, drop: bool) -> Tensor {
         self.layers.iter().fold(xs, |xs, layer| layer.forward(&xs, mask, drop))
     }
@@ -107,20 +107,21 @@ pub(super) fn mask(seg_len: &Tensor, shots: i64, compat: Compat, kind: Kind) -> 
     mask.unsqueeze(1).unsqueeze(1)
 }
 
-/// The table of positions `[shots, width]`: sines in even, cosines in odd channels.
+/// The table of positions `[shots, embed_dim]`: sines in even, cosines in odd channels.
 ///
 /// Channel `2k` of the standard table and its neighbour have the frequency `10000^(-2k / width)` (Vaswani et al.,
 /// 2017). The original takes the channel for the pair, so that channel `c` has `10000^(-2c / width)`, the cosines
 /// included.
-pub fn positions(shots: i64, width: i64, compat: Compat) -> Tensor {
+pub fn positions(shots: i64, embed_dim: i64, compat: Compat) -> Tensor {
     let exponent = |channel: i64| match compat {
         Compat::AsReleased => 2 * channel,
         Compat::Fixed => channel - channel % 2,
     };
     let value = |place: i64, channel: i64| {
-        let angle = place as f64 / 10_000f64.powf(exponent(channel) as f64 / width as f64);
+        let angle = place as f64 / 10_000f64.powf(exponent(channel) as f64 / embed_dim as f64);
         (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
     };
-    let values: Vec<f32> = (0..shots).flat_map(|place| (0..width).map(move |channel| value(place, channel))).collect();
-    Tensor::from_slice(&values).view([shots, width])
+    let values: Vec<f32> =
+        (0..shots).flat_map(|place| (0..embed_dim).map(move |channel| value(place, channel))).collect();
+    Tensor::from_slice(&values).view([shots, embed_dim])
 }

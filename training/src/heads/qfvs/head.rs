@@ -128,9 +128,9 @@ impl Model for QfvsHead {
     }
 
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
-        let (dim, width) = (settings.features.dim, settings.model.width);
-        if dim as i64 != width {
-            return Err(format!("model.width is {width}, expected features.dim = {dim}"));
+        let (dim, embed_dim) = (settings.features.dim, settings.model.embed_dim);
+        if dim as i64 != embed_dim {
+            return Err(format!("model.embed_dim is {embed_dim}, expected features.dim = {dim}"));
         }
         Summariser::new(path, &settings.model, compat).map(Self).map_err(|error| error.to_string())
     }

@@ -32,13 +32,13 @@ const FIRST_DEVIATION: f64 = 0.1;
 /// A network that cannot be made, or was given something else than it takes.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum QfvsError {
-    /// Heads do not share the width evenly, or the width has no pairs of sine and cosine.
-    #[error("a summary head of width {width} with {heads} heads: expected an even multiple of the heads")]
-    Width {
-        /// The width.
-        width: i64,
-        /// The heads.
-        heads: i64,
+    /// Heads of attention do not share the embedding evenly, or it has no pairs of sine and cosine.
+    #[error("embed_dim is {embed_dim} with num_heads = {num_heads}, expected an even multiple of these")]
+    EmbedDim {
+        /// [`Settings::embed_dim`].
+        embed_dim: i64,
+        /// [`Settings::num_heads`].
+        num_heads: i64,
     },
     /// A tensor has another shape.
     #[error("{what}: expected shape {expected}, found {found:?}")]
@@ -73,22 +73,22 @@ impl Summariser {
     /// # Errors
     /// [`QfvsError::Width`].
     pub fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, QfvsError> {
-        let &Settings { width, heads, .. } = settings;
-        if heads < 1 || width < 2 || width % heads != 0 || width % 2 != 0 {
-            return Err(QfvsError::Width { width, heads });
+        let &Settings { embed_dim, num_heads, .. } = settings;
+        if num_heads < 1 || embed_dim < 2 || embed_dim % num_heads != 0 || embed_dim % 2 != 0 {
+            return Err(QfvsError::EmbedDim { embed_dim, num_heads });
         }
         let first = [Init::Randn { mean: 0.0, stdev: FIRST_DEVIATION }, Init::Const(FIRST_BIAS)];
         Ok(Self {
             settings: settings.clone(),
             compat,
-            positions: positions(SHOTS as i64, width, compat).to_device(path.device()),
+            positions: positions(SHOTS as i64, embed_dim, compat).to_device(path.device()),
             encoder: Encoder::new(path, settings),
-            projector: Affine::linear(&(path / "projector_1"), [PROJECTED, width], WeightInit::PyTorch, true),
+            projector: Affine::linear(&(path / "projector_1"), [PROJECTED, embed_dim], WeightInit::PyTorch, true),
             score: Affine::new(&(path / "summ_head"), ["weight", "bias"], &[1, PROJECTED], first, true),
         })
     }
 
-    /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, width]`, of which the first `seg_len` `[B, S]` of
+    /// Scores (logits) `[B, S, L]` of the shots `features` `[B, S, L, embed_dim]`, of which the first `seg_len` `[B, S]` of
     /// each segment are there; scores of the other places mean nothing. `L` is what [`places`] says.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Summariser {
         Ok(self.score.apply(&hidden).squeeze_dim(-1))
     }
 
-    /// The output of the encoder `[B, S, L, width]`; the rest as for [`forward`](Self::forward).
+    /// The output of the encoder `[B, S, L, embed_dim]`; the rest as for [`forward`](Self::forward).
     ///
     /// # Errors
     /// [`QfvsError::Shape`].
@@ -118,15 +118,15 @@ impl Summariser {
     }
 
     fn shape(&self, features: &Tensor) -> Result<[i64; 4], QfvsError> {
-        let (width, most, found) = (self.settings.width, SHOTS as i64, features.size());
+        let (embed_dim, most, found) = (self.settings.embed_dim, SHOTS as i64, features.size());
         let (least, words) = match self.compat {
             Compat::AsReleased => (most, ""),
             Compat::Fixed => (1, "at most "),
         };
         match found[..] {
-            [b, s, shots, dim] if (least..=most).contains(&shots) && dim == width => Ok([b, s, shots, dim]),
+            [b, s, shots, dim] if (least..=most).contains(&shots) && dim == embed_dim => Ok([b, s, shots, dim]),
             _ => {
-                let expected = format!("[batch, segments, {words}{most}, {width}]");
+                let expected = format!("[batch, segments, {words}{most}, {embed_dim}]");
                 Err(QfvsError::Shape { what: "features", expected, found })
             }
         }

@@ -19,21 +19,21 @@ struct EndShift {
 }
 
 impl EndShift {
-    fn new(path: &nn::Path, width: i64) -> Self {
+    fn new(path: &nn::Path, embed_dim: i64) -> Self {
         let taps = Conv { stride: 2, padding: 0, ..Conv::same(3) };
         Self {
-            hidden: layers::conv(path / 0, width, width, taps),
-            out: layers::conv(path / 2, width, 1, Conv::same(1)),
+            hidden: layers::conv(path / 0, embed_dim, embed_dim, taps),
+            out: layers::conv(path / 2, embed_dim, 1, Conv::same(1)),
         }
     }
 
     /// `[B, A]`, of cells `[B, T, C]` at three places `[B, A]`. Cells are multiplied before they are read out: there
     /// are fewer of them than of anchors.
     fn forward(&self, cells: &Tensor, places: [Tensor; 3]) -> Tensor {
-        let width = cells.size()[2];
+        let embed_dim = cells.size()[2];
         let tap = |(tap, place): (i64, &Tensor)| {
             let weighted = cells.matmul(&self.hidden.ws.select(2, tap).tr());
-            weighted.gather(1, &place.unsqueeze(2).expand([-1, -1, width], false), false)
+            weighted.gather(1, &place.unsqueeze(2).expand([-1, -1, embed_dim], false), false)
         };
         let read: Tensor = (0..).zip(&places).map(tap).sum();
         let hidden = match &self.hidden.bs {
@@ -51,8 +51,11 @@ pub(super) struct BoundaryAdjust {
 }
 
 impl BoundaryAdjust {
-    pub(super) fn new(path: &nn::Path, width: i64) -> Self {
-        Self { start: EndShift::new(&(path / "start_conv"), width), end: EndShift::new(&(path / "end_conv"), width) }
+    pub(super) fn new(path: &nn::Path, embed_dim: i64) -> Self {
+        Self {
+            start: EndShift::new(&(path / "start_conv"), embed_dim),
+            end: EndShift::new(&(path / "end_conv"), embed_dim),
+        }
     }
 
     /// Boxes `[B, A, 2]` with their ends moved, by the decoder's finest level `[B, C, T]`.

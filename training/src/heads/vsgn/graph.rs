@@ -41,16 +41,16 @@ pub(super) struct GraphLevel {
     conv: nn::Conv1D,
     /// Of a neighbour's features next to the cell's own.
     message: nn::Linear,
-    width: i64,
+    embed_dim: i64,
     neighbours: i64,
     halves: bool,
 }
 
 impl GraphLevel {
-    pub(super) fn new(path: &nn::Path, width: i64, neighbours: i64, halves: bool) -> Self {
-        let conv = layers::conv3(path / "tconv1", width, width);
-        let message = linear(path / "nconv1" / "mlp", 2 * width, width, WeightInit::PyTorch);
-        Self { conv, message, width, neighbours, halves }
+    pub(super) fn new(path: &nn::Path, embed_dim: i64, neighbours: i64, halves: bool) -> Self {
+        let conv = layers::conv3(path / "tconv1", embed_dim, embed_dim);
+        let message = linear(path / "nconv1" / "mlp", 2 * embed_dim, embed_dim, WeightInit::PyTorch);
+        Self { conv, message, embed_dim, neighbours, halves }
     }
 
     /// `[B, C, L]`, or `[B, C, L / 2]` where the level halves.
@@ -64,8 +64,8 @@ impl GraphLevel {
     /// The maximum over neighbours n of W [n, cell] + b, `[B, L, C]`. W splits in two halves, so that every cell's
     /// features are multiplied once and not once for each neighbour.
     fn messages(&self, cells: &Tensor, near: &Tensor) -> Tensor {
-        let sent = cells.matmul(&self.message.ws.narrow(1, 0, self.width).tr());
-        let own = cells.linear(&self.message.ws.narrow(1, self.width, self.width), self.message.bs.as_ref());
+        let sent = cells.matmul(&self.message.ws.narrow(1, 0, self.embed_dim).tr());
+        let own = cells.linear(&self.message.ws.narrow(1, self.embed_dim, self.embed_dim), self.message.bs.as_ref());
         sent.gather(1, &strongest(&sent, near), false) + own
     }
 }
@@ -75,9 +75,9 @@ impl GraphLevel {
 fn strongest(sent: &Tensor, near: &Tensor) -> Tensor {
     tch::no_grad(|| {
         let (size, count) = (sent.size(), near.size()[2]);
-        let (batch, length, width) = (size[0], size[1], size[2]);
-        let index = near.reshape([batch, length * count, 1]).expand([-1, -1, width], false);
-        let received = sent.gather(1, &index, false).view([batch, length, count, width]);
+        let (batch, length, embed_dim) = (size[0], size[1], size[2]);
+        let index = near.reshape([batch, length * count, 1]).expand([-1, -1, embed_dim], false);
+        let received = sent.gather(1, &index, false).view([batch, length, count, embed_dim]);
         near.gather(2, &received.argmax(2, false), false)
     })
 }

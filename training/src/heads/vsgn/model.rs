@@ -73,13 +73,13 @@ impl Vsgn {
     /// Settings that make no network.
     pub fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Result<Self, SettingsError> {
         settings.check()?;
-        let curve = |name: &str| CurveHead::new(&(path / name), settings.width);
+        let curve = |name: &str| CurveHead::new(&(path / name), settings.embed_dim);
         let anchors = anchors::table(settings.length as usize, settings.levels, &settings.anchor_scales);
         Ok(Self {
             settings: settings.clone(),
             pyramid: Pyramid::new(&(path / "xGPN"), input_dim, settings),
             head: AnchorHead::new(&(path / "head_dec"), settings),
-            boundary: BoundaryAdjust::new(&(path / "bd_adjust"), settings.width),
+            boundary: BoundaryAdjust::new(&(path / "bd_adjust"), settings.embed_dim),
             action: curve("head_actionness"),
             start: curve("head_startness"),
             end: curve("head_endness"),

@@ -28,13 +28,13 @@ pub(super) struct Pyramid {
 
 impl Pyramid {
     pub(super) fn new(path: &nn::Path, input_dim: i64, settings: &Settings) -> Self {
-        let width = settings.width;
-        let conv = |list: &str, place: usize| layers::conv3(path / list / place / 0, width, width);
+        let embed_dim = settings.embed_dim;
+        let conv = |list: &str, place: usize| layers::conv3(path / list / place / 0, embed_dim, embed_dim);
         let (all, between) = (0..settings.levels, 0..settings.levels - 1);
         Self {
-            entry: layers::conv3(path / "conv0" / 0, input_dim, width),
+            entry: layers::conv3(path / "conv0" / 0, input_dim, embed_dim),
             encoder: all.clone().map(|level| encoder_level(path, settings, level)).collect(),
-            up: between.clone().map(|place| conv_transpose1d(path / "levels_dec" / place / 0, width)).collect(),
+            up: between.clone().map(|place| conv_transpose1d(path / "levels_dec" / place / 0, embed_dim)).collect(),
             merged: all.map(|place| conv("levels1", place)).collect(),
             lateral: between.map(|place| conv("levels2", place)).collect(),
         }
@@ -82,12 +82,12 @@ fn at_level(places: &Tensor, cells: i64, length: i64) -> Tensor {
 }
 
 fn encoder_level(path: &nn::Path, settings: &Settings, level: usize) -> Level {
-    let (path, width, halves) = (path / "levels_enc" / level, settings.width, level > 0);
+    let (path, embed_dim, halves) = (path / "levels_enc" / level, settings.embed_dim, level > 0);
     match settings.graph {
-        true => Level::Graph(GraphLevel::new(&path, width, settings.neighbours, halves)),
+        true => Level::Graph(GraphLevel::new(&path, embed_dim, settings.neighbours, halves)),
         false => {
             let conv = Conv { stride: if halves { 2 } else { 1 }, ..Conv::same(3) };
-            Level::Plain(layers::conv(path / 0, width, width, conv))
+            Level::Plain(layers::conv(path / 0, embed_dim, embed_dim, conv))
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::nn::Conv;
 struct Tower(Vec<(nn::Conv1D, nn::GroupNorm)>);
 
 impl Tower {
-    fn new(path: &nn::Path, width: i64, convs: usize) -> Self {
+    fn new(path: &nn::Path, embed_dim: i64, convs: usize) -> Self {
         let layer = |place: usize| {
-            let conv = layers::conv3(path / (3 * place), width, width);
-            (conv, nn::group_norm(path / (3 * place + 1), layers::GROUPS, width, Default::default()))
+            let conv = layers::conv3(path / (3 * place), embed_dim, embed_dim);
+            (conv, nn::group_norm(path / (3 * place + 1), layers::GROUPS, embed_dim, Default::default()))
         };
         Self((0..convs).map(layer).collect())
     }
@@ -39,12 +39,12 @@ pub(super) struct AnchorHead {
 
 impl AnchorHead {
     pub(super) fn new(path: &nn::Path, settings: &Settings) -> Self {
-        let (width, scales) = (settings.width, settings.anchor_scales.len() as i64);
+        let (embed_dim, scales) = (settings.embed_dim, settings.anchor_scales.len() as i64);
         Self {
-            class_tower: Tower::new(&(path / "cls_tower"), width, settings.tower_convs),
-            box_tower: Tower::new(&(path / "bbox_tower"), width, settings.tower_convs),
-            classes: layers::conv3(path / "cls_logits", width, scales * settings.classes),
-            boxes: layers::conv3(path / "bbox_pred", width, scales * 2),
+            class_tower: Tower::new(&(path / "cls_tower"), embed_dim, settings.tower_convs),
+            box_tower: Tower::new(&(path / "bbox_tower"), embed_dim, settings.tower_convs),
+            classes: layers::conv3(path / "cls_logits", embed_dim, scales * settings.classes),
+            boxes: layers::conv3(path / "bbox_pred", embed_dim, scales * 2),
         }
     }
 
@@ -63,8 +63,11 @@ pub(super) struct CurveHead {
 }
 
 impl CurveHead {
-    pub(super) fn new(path: &nn::Path, width: i64) -> Self {
-        Self { hidden: layers::conv3(path / 0, width, width), out: layers::conv(path / 2, width, 1, Conv::same(1)) }
+    pub(super) fn new(path: &nn::Path, embed_dim: i64) -> Self {
+        Self {
+            hidden: layers::conv3(path / 0, embed_dim, embed_dim),
+            out: layers::conv(path / 2, embed_dim, 1, Conv::same(1)),
+        }
     }
 
     /// `[B, C, T]` to `[B, T]` within 0 and 1.

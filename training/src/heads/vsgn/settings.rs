@@ -8,8 +8,8 @@ use super::layers;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Channels everywhere behind the first convolution: a multiple of 32; 256 in the original.
-    pub width: i64,
+    /// Channels of everything behind the first convolution: a multiple of 32; 256 in the original.
+    pub embed_dim: i64,
     /// Cells of the grid: 928.
     pub length: i64,
     /// Levels of the pyramid: 5.
@@ -36,8 +36,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// The group norms do not fit.
-    #[error("width {0}: expected a multiple of 32")]
-    Width(i64),
+    #[error("embed_dim is {0}, expected a multiple of 32")]
+    EmbedDim(i64),
     /// A level does not halve.
     #[error("length {length} at {levels} levels: expected a length that halves {} times", levels.saturating_sub(1))]
     Length { length: i64, levels: usize },
@@ -66,8 +66,8 @@ impl Settings {
         if let Some(&(name, value, least)) = counted.iter().find(|(_, value, least)| value < least) {
             return Err(SettingsError::TooFew { name, value, least });
         }
-        if self.width < 1 || self.width % layers::GROUPS != 0 {
-            return Err(SettingsError::Width(self.width));
+        if self.embed_dim < 1 || self.embed_dim % layers::GROUPS != 0 {
+            return Err(SettingsError::EmbedDim(self.embed_dim));
         }
         if self.levels > 62 || self.length % (1 << (self.levels - 1)) != 0 {
             return Err(SettingsError::Length { length: self.length, levels: self.levels });

@@ -33,7 +33,7 @@ pub(super) struct Encoded {
 impl Encoder {
     pub fn new(path: &nn::Path, settings: &Settings) -> Self {
         let table = path / "pos_embedding" / "position_embeddings";
-        let dims = [settings.positions, settings.width];
+        let dims = [settings.max_position_embeddings, settings.embed_dim];
         let convolutions = path / "conv_block";
         Self {
             positions: table.var("weight", &dims, Init::Randn { mean: 0.0, stdev: 1.0 }),
@@ -63,11 +63,11 @@ struct ConvBlock {
 
 impl ConvBlock {
     fn new(path: &nn::Path, block: i64, settings: &Settings) -> Self {
-        let (width, layers) = (settings.width, path / "depthwise_separable_conv" / block);
+        let (embed_dim, layers) = (settings.embed_dim, path / "depthwise_separable_conv" / block);
         Self {
-            norm: norm(path / "layer_norms" / block, width),
-            depthwise: DepthwiseConv::new(&(&layers / 0), width, KERNEL),
-            pointwise: PointwiseLinear::new(&(&layers / 1), width, width),
+            norm: norm(path / "layer_norms" / block, embed_dim),
+            depthwise: DepthwiseConv::new(&(&layers / 0), embed_dim, KERNEL),
+            pointwise: PointwiseLinear::new(&(&layers / 1), embed_dim, embed_dim),
             dropout: settings.dropout(),
         }
     }
@@ -87,28 +87,28 @@ struct Attention {
     key: PointwiseLinear,
     value: PointwiseLinear,
     out: PointwiseLinear,
-    heads: i64,
+    num_heads: i64,
     dropout: Dropout,
 }
 
 impl Attention {
     fn new(path: &nn::Path, settings: &Settings) -> Self {
-        let width = settings.width;
-        let linear = |name: &str| PointwiseLinear::new(&(path / name / "conv1d"), width, width);
+        let embed_dim = settings.embed_dim;
+        let linear = |name: &str| PointwiseLinear::new(&(path / name / "conv1d"), embed_dim, embed_dim);
         Self {
-            norms: ["layer_norm1", "layer_norm2"].map(|name| norm(path / name, width)),
+            norms: ["layer_norm1", "layer_norm2"].map(|name| norm(path / name, embed_dim)),
             query: linear("query"),
             key: linear("key"),
             value: linear("value"),
             out: linear("out_layer"),
-            heads: settings.heads,
+            num_heads: settings.num_heads,
             dropout: settings.dropout(),
         }
     }
 
     fn forward(&self, x: &Tensor, mask: &Mask, train: bool) -> Tensor {
         let normed = self.dropout.forward(&x.apply(&self.norms[0]), train);
-        let attended = self.attend(&normed, &mask.of_heads(self.heads), train);
+        let attended = self.attend(&normed, &mask.of_heads(self.num_heads), train);
         let residual = self.dropout.add(x, &attended, train);
         let normed = self.dropout.forward(&residual.apply(&self.norms[1]), train);
         self.dropout.add(&residual, &self.out.forward(&normed), train)
@@ -126,13 +126,13 @@ impl Attention {
     /// `[B, L, C]` to `[B * heads, L, C / heads]`.
     fn split(&self, x: &Tensor) -> Tensor {
         let (batch, length) = (x.size()[0], x.size()[1]);
-        let heads = x.view([batch, length, self.heads, -1]).transpose(1, 2);
-        heads.reshape([batch * self.heads, length, -1])
+        let heads = x.view([batch, length, self.num_heads, -1]).transpose(1, 2);
+        heads.reshape([batch * self.num_heads, length, -1])
     }
 
     /// The reverse of [`Self::split`].
     fn join(&self, x: &Tensor) -> Tensor {
-        let (length, width) = (x.size()[1], x.size()[2]);
-        x.view([-1, self.heads, length, width]).transpose(1, 2).reshape([-1, length, self.heads * width])
+        let (length, head_dim) = (x.size()[1], x.size()[2]);
+        x.view([-1, self.num_heads, length, head_dim]).transpose(1, 2).reshape([-1, length, self.num_heads * head_dim])
     }
 }

@@ -42,12 +42,18 @@ pub enum VslnetError {
 }
 
 pub(super) fn check_settings(dims: Dims, settings: &Settings) -> Result<(), VslnetError> {
-    let Settings { width, heads, positions, dropout, .. } = *settings;
-    let counts = [("video width", dims.video), ("query width", dims.query), ("width", width), ("heads", heads)];
-    for (name, count) in counts.into_iter().chain([("positions", positions)]) {
+    let Settings { embed_dim, num_heads, max_position_embeddings, dropout, .. } = *settings;
+    let counts = [
+        ("video dim", dims.video),
+        ("query dim", dims.query),
+        ("embed_dim", embed_dim),
+        ("num_heads", num_heads),
+        ("max_position_embeddings", max_position_embeddings),
+    ];
+    for (name, count) in counts {
         expect(count > 0, name, count as f64, "1 or more")?;
     }
-    expect(width % heads == 0, "heads", heads as f64, "a divisor of the width")?;
+    expect(embed_dim % num_heads == 0, "num_heads", num_heads as f64, "a divisor of embed_dim")?;
     expect((0.0..1.0).contains(&dropout), "dropout", dropout, "0 or more and less than 1")
 }
 

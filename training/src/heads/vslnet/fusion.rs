@@ -24,12 +24,12 @@ pub(super) struct CqAttention {
 
 impl CqAttention {
     pub fn new(path: &nn::Path, settings: &Settings) -> Self {
-        let width = settings.width;
+        let embed_dim = settings.embed_dim;
         Self {
-            of_video: xavier(path, "w4C", &[width, 1]),
-            of_query: xavier(path, "w4Q", &[width, 1]),
-            of_both: xavier(path, "w4mlu", &[1, 1, width]),
-            out: PointwiseLinear::new(&(path / "cqa_linear" / "conv1d"), 4 * width, width),
+            of_video: xavier(path, "w4C", &[embed_dim, 1]),
+            of_query: xavier(path, "w4Q", &[embed_dim, 1]),
+            of_both: xavier(path, "w4mlu", &[1, 1, embed_dim]),
+            out: PointwiseLinear::new(&(path / "cqa_linear" / "conv1d"), 4 * embed_dim, embed_dim),
             dropout: settings.dropout(),
         }
     }
@@ -65,10 +65,10 @@ pub(super) struct CqConcat {
 
 impl CqConcat {
     pub fn new(path: &nn::Path, settings: &Settings) -> Self {
-        let width = settings.width;
+        let embed_dim = settings.embed_dim;
         Self {
-            pool: xavier(&(path / "weighted_pool"), "weight", &[width, 1]),
-            out: PointwiseLinear::new(&(path / "conv1d" / "conv1d"), 2 * width, width),
+            pool: xavier(&(path / "weighted_pool"), "weight", &[embed_dim, 1]),
+            out: PointwiseLinear::new(&(path / "conv1d" / "conv1d"), 2 * embed_dim, embed_dim),
         }
     }
 

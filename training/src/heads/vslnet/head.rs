@@ -110,7 +110,7 @@ impl Model for VslnetHead {
 
     fn task(settings: &Tables) -> nlq::Settings {
         let Tables { features, tokens, model } = settings.clone();
-        nlq::Settings { features, tokens, positions: model.positions as usize }
+        nlq::Settings { features, tokens, positions: model.max_position_embeddings as usize }
     }
 
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {

@@ -16,8 +16,8 @@ const NORM_EPS: f64 = 1e-6;
 pub(super) const KERNEL: i64 = 7;
 
 /// A layer norm over the last dim.
-pub(super) fn norm(path: nn::Path, width: i64) -> nn::LayerNorm {
-    layer_norm(path, width, NORM_EPS)
+pub(super) fn norm(path: nn::Path, embed_dim: i64) -> nn::LayerNorm {
+    layer_norm(path, embed_dim, NORM_EPS)
 }
 
 /// Dropout.

@@ -102,18 +102,18 @@ impl Vslnet {
     /// [`VslnetError::Setting`] for settings that no network has.
     pub fn new(path: &nn::Path, dims: Dims, settings: &Settings, compat: Compat) -> Result<Self, VslnetError> {
         error::check_settings(dims, settings)?;
-        let width = settings.width;
+        let embed_dim = settings.embed_dim;
         let attention = || CqAttention::new(&(path / "cq_attention"), settings);
         Ok(Self {
             dims,
             settings: settings.clone(),
             compat,
-            query_affine: linear(path / "query_affine", dims.query, width, WeightInit::Xavier),
-            video_affine: PointwiseLinear::new(&(path / "video_affine" / "linear" / "conv1d"), dims.video, width),
+            query_affine: linear(path / "query_affine", dims.query, embed_dim, WeightInit::Xavier),
+            video_affine: PointwiseLinear::new(&(path / "video_affine" / "linear" / "conv1d"), dims.video, embed_dim),
             encoder: Encoder::new(&(path / "feature_encoder"), settings),
             cq_attention: (!settings.small).then(attention),
             cq_concat: CqConcat::new(&(path / "cq_concat"), settings),
-            highlight: PointwiseLinear::new(&(path / "highlight_layer" / "conv1d" / "conv1d"), width, 1),
+            highlight: PointwiseLinear::new(&(path / "highlight_layer" / "conv1d" / "conv1d"), embed_dim, 1),
             predictor: Predictor::new(&(path / "predictor"), settings),
         })
     }
@@ -130,7 +130,7 @@ impl Vslnet {
         query: Tensor,
         query_mask: &Tensor,
     ) -> Result<Input, VslnetError> {
-        let most = self.settings.positions;
+        let most = self.settings.max_position_embeddings;
         let batch = video.size().first().copied().unwrap_or(0);
         error::check_shapes("video", &video, video_mask, [batch, most, self.dims.video])?;
         error::check_shapes("query", &query, query_mask, [batch, most, self.dims.query])?;

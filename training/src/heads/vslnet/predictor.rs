@@ -22,8 +22,8 @@ impl Predictor {
     pub fn new(path: &nn::Path, settings: &Settings) -> Self {
         Self {
             conditioner: Conditioner::new(path, settings),
-            start: Block::new(&(path / "start_block"), settings.width),
-            end: Block::new(&(path / "end_block"), settings.width),
+            start: Block::new(&(path / "start_block"), settings.embed_dim),
+            end: Block::new(&(path / "end_block"), settings.embed_dim),
         }
     }
 
@@ -45,14 +45,14 @@ enum Conditioner {
 
 impl Conditioner {
     fn new(path: &nn::Path, settings: &Settings) -> Self {
-        let width = settings.width;
+        let embed_dim = settings.embed_dim;
         match settings.predictor {
             PredictorKind::Transformer => Self::Transformer {
                 encoder: Box::new(Encoder::new(&(path / "encoder"), settings)),
-                norms: ["start_layer_norm", "end_layer_norm"].map(|name| norm(path / name, width)),
+                norms: ["start_layer_norm", "end_layer_norm"].map(|name| norm(path / name, embed_dim)),
             },
             PredictorKind::Rnn => {
-                Self::Rnn(["start_encoder", "end_encoder"].map(|name| Lstm::new(&(path / name / "lstm"), width)))
+                Self::Rnn(["start_encoder", "end_encoder"].map(|name| Lstm::new(&(path / name / "lstm"), embed_dim)))
             }
         }
     }
@@ -84,11 +84,11 @@ struct Lstm {
 
 impl Lstm {
     /// Uniform in ±1/√C, biases too, as PyTorch's own.
-    fn new(path: &nn::Path, width: i64) -> Self {
-        let bound = (width as f64).sqrt().recip();
+    fn new(path: &nn::Path, embed_dim: i64) -> Self {
+        let bound = (embed_dim as f64).sqrt().recip();
         let init = Init::Uniform { lo: -bound, up: bound };
-        let matrix = |name: &str| path.var(name, &[4 * width, width], init);
-        let vector = |name: &str| path.var(name, &[4 * width], init);
+        let matrix = |name: &str| path.var(name, &[4 * embed_dim, embed_dim], init);
+        let vector = |name: &str| path.var(name, &[4 * embed_dim], init);
         let biases = ["bias_ih_l0", "bias_hh_l0"].map(vector);
         let [input, state] = ["weight_ih_l0", "weight_hh_l0"].map(matrix);
         let [of_input, of_state] = biases;
@@ -108,9 +108,9 @@ impl Lstm {
 struct Block([PointwiseLinear; 2]);
 
 impl Block {
-    fn new(path: &nn::Path, width: i64) -> Self {
+    fn new(path: &nn::Path, embed_dim: i64) -> Self {
         let linear = |layer: i64, input, output| PointwiseLinear::new(&(path / layer / "conv1d"), input, output);
-        Self([linear(0, 2 * width, width), linear(2, width, 1)])
+        Self([linear(0, 2 * embed_dim, embed_dim), linear(2, embed_dim, 1)])
     }
 
     /// `[B, L]`.

@@ -1,20 +1,20 @@
-//! How VSLNet is built: the `[model]` table, and the widths of the features.
+//! How VSLNet is built: the `[model]` table, and the dimensions of the features.
 
 use serde::{Deserialize, Serialize};
 
 use super::layers::Dropout;
 
-/// How the head is built. The official settings are a width of 128, 8 heads, 128 or 256 positions, a dropout of 0.2.
+/// How the head is built. In comments: the official settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Channels of everything behind the projections.
-    pub width: i64,
-    /// Heads of attention; they divide the width.
-    pub heads: i64,
-    /// Most positions of a video or query.
-    pub positions: i64,
-    /// Probability of dropout.
+    /// Dimension of everything behind the projections (128).
+    pub embed_dim: i64,
+    /// Heads of attention (8); they divide `embed_dim`.
+    pub num_heads: i64,
+    /// Most positions of a video or query (128 or 256).
+    pub max_position_embeddings: i64,
+    /// Probability of dropout (0.2).
     pub dropout: f64,
     /// What predicts the ends.
     pub predictor: PredictorKind,
@@ -38,7 +38,7 @@ impl Settings {
     }
 }
 
-/// Widths of the features, which the data say.
+/// Dimensions of the features, which the data say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dims {
     /// Of a video's rows.

@@ -46,8 +46,8 @@ fn tensors() -> BTreeMap<String, Tensor> {
 
 fn settings() -> Settings {
     Settings {
-        width: 32,
-        heads: 4,
+        embed_dim: 32,
+        num_heads: 4,
         window: 9,
         embedding_layers: 2,
         stem_blocks: 2,
@@ -70,7 +70,7 @@ fn settings() -> Settings {
 fn full_size() -> Settings {
     let ranges = [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 10000.0];
     Settings {
-        width: 384,
+        embed_dim: 384,
         branch_blocks: 7,
         max_length: 1024,
         classes: 110,
@@ -449,7 +449,10 @@ fn settings_that_no_network_has_are_refused() {
     let base = settings();
     assert!(base.check().is_ok() && full_size().check().is_ok());
     assert_eq!(refused(Settings { window: 8, ..base.clone() }), "window is 8, expected odd and at least 3");
-    assert_eq!(refused(Settings { heads: 3, ..base.clone() }), "heads is 3, expected a divisor of the width, 32");
+    assert_eq!(
+        refused(Settings { num_heads: 3, ..base.clone() }),
+        "num_heads is 3, expected a divisor of embed_dim, 32"
+    );
     assert_eq!(
         refused(Settings { max_length: 80, ..base.clone() }),
         "max_length is 80, expected a multiple of 32, by window and branch_blocks"

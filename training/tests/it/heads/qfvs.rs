@@ -21,7 +21,7 @@ const GRADIENT_TOLERANCE: f64 = 1e-4;
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/qfvs");
 
 fn settings() -> Settings {
-    Settings { width: 16, heads: 2, layers: 2, feed_forward: 2048, dropout: 0.1, head_dropout: 0.2 }
+    Settings { embed_dim: 16, num_heads: 2, depth: 2, mlp_dim: 2048, dropout: 0.1, head_dropout: 0.2 }
 }
 
 fn tensors() -> BTreeMap<String, Tensor> {
@@ -262,7 +262,7 @@ fn scores_come_in_order_of_time() {
 #[test]
 fn a_new_head_begins_as_the_original() {
     let store = VarStore::new(device());
-    let wide = Settings { width: 768, ..settings() };
+    let wide = Settings { embed_dim: 768, ..settings() };
     Summariser::new(&store.root(), &wide, AsReleased).unwrap();
     let variables = store.variables();
     let (bias, weight) = (&variables["summ_head.bias"], &variables["summ_head.weight"]);
@@ -294,8 +294,11 @@ fn learning_rates_differ_by_the_axes_of_a_parameter() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let store = VarStore::new(device());
-    let odd = Settings { width: 15, heads: 3, ..settings() };
-    assert_eq!(Summariser::new(&store.root(), &odd, Fixed).unwrap_err(), QfvsError::Width { width: 15, heads: 3 });
+    let odd = Settings { embed_dim: 15, num_heads: 3, ..settings() };
+    assert_eq!(
+        Summariser::new(&store.root(), &odd, Fixed).unwrap_err(),
+        QfvsError::EmbedDim { embed_dim: 15, num_heads: 3 }
+    );
     let (_store, head) = head(Fixed, &tensors());
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device()));
     let error = head.forward(&zeros(&[1, 3, 201, 16]), &zeros(&[1, 3]), false).unwrap_err();

@@ -50,7 +50,7 @@ fn pairs(value: &Value) -> Tensor {
 
 fn small() -> Settings {
     Settings {
-        width: 32,
+        embed_dim: 32,
         length: 64,
         levels: 5,
         classes: 5,
@@ -65,7 +65,7 @@ fn small() -> Settings {
 }
 
 fn real() -> Settings {
-    Settings { width: 256, length: 928, classes: 111, neighbours: 12, ..small() }
+    Settings { embed_dim: 256, length: 928, classes: 111, neighbours: 12, ..small() }
 }
 
 /// Numbers of a cell in the fixture.
@@ -206,7 +206,7 @@ fn weights_start_as_pytorchs_do() {
 #[test]
 fn settings_that_make_no_network_are_refused() {
     let error = |settings: Settings| settings.check().unwrap_err();
-    assert_eq!(error(Settings { width: 48, ..small() }), SettingsError::Width(48));
+    assert_eq!(error(Settings { embed_dim: 48, ..small() }), SettingsError::EmbedDim(48));
     assert_eq!(error(Settings { length: 72, ..small() }), SettingsError::Length { length: 72, levels: 5 });
     assert_eq!(error(Settings { neighbours: 9, ..small() }), SettingsError::Neighbours { neighbours: 9, most: 8 });
     assert_eq!(error(Settings { classes: 1, ..small() }).to_string(), "classes is 1: expected at least 2");

@@ -31,7 +31,7 @@ fn expected() -> Value {
 }
 
 fn settings(predictor: PredictorKind) -> Settings {
-    Settings { width: 16, heads: 4, positions: 12, dropout: 0.2, predictor, small: false }
+    Settings { embed_dim: 16, num_heads: 4, max_position_embeddings: 12, dropout: 0.2, predictor, small: false }
 }
 
 const DIMS: Dims = Dims { video: 6, query: 10 };
@@ -214,7 +214,14 @@ fn heads_of_the_official_settings_have_as_many_parameters() {
         ("egovlpv2_768_768_pos256", 768, 768, 256, Transformer),
         ("egovlpv2_768_768_pos256_rnn", 768, 768, 256, Rnn),
     ] {
-        let settings = Settings { width: 128, heads: 8, positions, dropout: 0.2, predictor, small: false };
+        let settings = Settings {
+            embed_dim: 128,
+            num_heads: 8,
+            max_position_embeddings: positions,
+            dropout: 0.2,
+            predictor,
+            small: false,
+        };
         let store = VarStore::new(device());
         Vslnet::new(&store.root(), Dims { video, query }, &settings, Compat::AsReleased).unwrap();
         let count: usize = store.trainable_variables().iter().map(Tensor::numel).sum();
@@ -291,7 +298,14 @@ fn training_drops_and_evaluation_does_not() {
 #[test]
 fn fresh_weights_are_drawn_as_the_original_draws_them() {
     for predictor in [PredictorKind::Transformer, PredictorKind::Rnn] {
-        let settings = Settings { width: 128, heads: 8, positions: 256, dropout: 0.2, predictor, small: false };
+        let settings = Settings {
+            embed_dim: 128,
+            num_heads: 8,
+            max_position_embeddings: 256,
+            dropout: 0.2,
+            predictor,
+            small: false,
+        };
         let store = VarStore::new(device());
         Vslnet::new(&store.root(), Dims { video: 256, query: 256 }, &settings, Compat::AsReleased).unwrap();
         for (name, weight) in store.variables() {
@@ -347,15 +361,15 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
     assert_eq!(text, "vslnet: query has shape [2, 3, 10], expected [3, 3, 10]");
     let text = refused(&[2, 13, 6], &[2, 13], &query, &query_mask);
     assert_eq!(text, "vslnet: video has 13 positions, expected 1 to 12");
-    let settings = Settings { heads: 5, ..settings(PredictorKind::Rnn) };
+    let settings = Settings { num_heads: 5, ..settings(PredictorKind::Rnn) };
     let store = VarStore::new(device());
     let error = Vslnet::new(&store.root(), DIMS, &settings, Compat::AsReleased).unwrap_err();
-    assert_eq!(error, VslnetError::Setting { name: "heads", found: 5.0, expected: "a divisor of the width" });
+    assert_eq!(error, VslnetError::Setting { name: "num_heads", found: 5.0, expected: "a divisor of embed_dim" });
 }
 
 #[test]
 fn settings_are_read_whole_or_not_at_all() {
-    let text = "width = 16\nheads = 4\npositions = 12\ndropout = 0.2\npredictor = \"rnn\"\nsmall = false\n";
+    let text = "embed_dim = 16\nnum_heads = 4\nmax_position_embeddings = 12\ndropout = 0.2\npredictor = \"rnn\"\nsmall = false\n";
     assert_eq!(toml::from_str::<Settings>(text).unwrap(), settings(PredictorKind::Rnn));
     for line in text.lines() {
         let rest = text.replace(&format!("{line}\n"), "");

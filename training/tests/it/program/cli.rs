@@ -106,10 +106,10 @@ fn what_is_asked_for_wrongly_is_named_and_ends_with_2() {
     let with = |from: &str, to: &str| std::fs::write(shop.path("nlq.toml"), text.replace(from, to)).unwrap();
     with("\"vslnet\"", "\"vslnett\"");
     refused(&train(&[]), "nlq.toml: no learner is called \"vslnett\", expected one of egovlp");
-    with("width = 32", "widht = 32");
-    refused(&train(&[]), "unknown field `widht`, expected one of `width`");
-    with("heads = 4", "heads = 5");
-    refused(&train(&[]), "heads = 5, expected a divisor of the width");
+    with("embed_dim = 32", "embd_dim = 32");
+    refused(&train(&[]), "unknown field `embd_dim`, expected one of `embed_dim`");
+    with("num_heads = 4", "num_heads = 5");
+    refused(&train(&[]), "num_heads = 5, expected a divisor of embed_dim");
     with("R@1 IoU>0.5", "R@2");
     refused(&train(&[]), "train.monitor is \"R@2\", expected one of loss");
     shop.config(1);

@@ -28,6 +28,9 @@ fn today() -> String {
         ("clip = 1.0", "max_grad_norm = 1.0"),
         ("select = ", "monitor = "),
         ("fps = ", "rows_per_sec = "),
+        ("width = ", "embed_dim = "),
+        ("heads = ", "num_heads = "),
+        ("positions = ", "max_position_embeddings = "),
     ];
     renamed.into_iter().fold(text, |text, (from, to)| {
         assert!(text.contains(from), "{from}");
@@ -92,6 +95,11 @@ fn shipped_experiments_are_in_todays_words() {
             "hidden_words =",
             "heads_lr =",
             "mirrored =",
+            "width =",
+            "heads =",
+            "positions =",
+            "layers =",
+            "feed_forward =",
         ] {
             assert!(!text.lines().any(|line| line.starts_with(old)), "{}: {old}", path.display());
         }
