@@ -1,6 +1,6 @@
 //! Scalars for TensorBoard: an event file in TensorFlow's format.
 //!
-//! An event file is a sequence of TFRecords, each an [`Event`] in protocol buffers. The messages below hold the fields that
+//! An event file is a sequence of TFRecords, each an `Event` in protocol buffers. The messages below hold the fields that
 //! scalars need, with the numbers of TensorFlow's `event.proto` and `summary.proto`; readers take absent fields as unset.
 //! Event files are only ever added to: TensorBoard reads those of one folder as one run.
 

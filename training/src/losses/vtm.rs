@@ -2,7 +2,7 @@
 //!
 //! Source: Li et al., "Align before Fuse", 2021, section 3.2, as EgoVLPv2 (2023, section 3.3) has it.
 //!
-//! Not for the loss, which is [`classification`](super::classification), nor for the rows themselves: pairs are numbers
+//! Not for the loss, which is [`classification`](fn@super::classification), nor for the rows themselves: pairs are numbers
 //! of gathered rows. A negative replaces the clip or the sentence of a local row, never both.
 
 use egofx::compat::Compat;

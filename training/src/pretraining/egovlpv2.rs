@@ -79,7 +79,7 @@ impl Backbone for EgoVlpV2 {
     }
 }
 
-/// Mean over all masked tokens of all ranks. As [`mlm_loss`](mlm_loss) of all rows gathered, of which only the
+/// Mean over all masked tokens of all ranks. As [`mlm_loss`] of all rows gathered, of which only the
 /// sums travel.
 fn mlm(model: &EgoVlpV2, pairs: &Pairs, masked: &Masked, step: &Step) -> Result<Tensor, TrainError> {
     let fused = model.fused(&pairs.frames, &masked.ids, &pairs.mask, true);

@@ -71,7 +71,7 @@ impl Summariser {
     /// network in evaluation mode before it trains.
     ///
     /// # Errors
-    /// [`QfvsError::Width`].
+    /// [`QfvsError::EmbedDim`].
     pub fn new(path: &nn::Path, settings: &Settings, compat: Compat) -> Result<Self, QfvsError> {
         let &Settings { embed_dim, num_heads, .. } = settings;
         if num_heads < 1 || embed_dim < 2 || embed_dim % num_heads != 0 || embed_dim % 2 != 0 {
