@@ -63,13 +63,22 @@ impl Image<'_> {
         let mut narrow = Vec::with_capacity(needed.len() * stride);
         for y in needed.clone() {
             let row = self.row(region, region.y + y as u32);
-            narrow.extend(across.iter().flat_map(|taps| taps.of_row(row)));
+            for taps in across {
+                narrow.extend_from_slice(&taps.of_row(row));
+            }
         }
         let mut pixels = Vec::with_capacity(down.len() * stride);
+        let mut sums = vec![HALF; stride];
         for taps in down {
-            let first = (taps.first - needed.start) * stride;
-            let rows = &narrow[first..first + taps.weights.len() * stride];
-            pixels.extend((0..stride).map(|at| rounded(taps.weights.iter().zip(rows[at..].iter().step_by(stride)))));
+            let rows = narrow[(taps.first - needed.start) * stride..].chunks_exact(stride);
+            sums.fill(HALF);
+            // Row by row and not pixel by pixel: neighbours in memory are added at once.
+            for (&weight, row) in taps.weights.iter().zip(rows) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum = weighted(*sum, weight, value);
+                }
+            }
+            pixels.extend(sums.iter().map(|&sum| rounded(sum)));
         }
         pixels
     }
@@ -177,16 +186,25 @@ struct Taps {
 
 impl Taps {
     fn of_row(&self, row: &[u8]) -> [u8; 3] {
-        let pixels = &row[self.first * 3..];
-        [0, 1, 2].map(|colour| rounded(self.weights.iter().zip(pixels[colour..].iter().step_by(3))))
+        let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
+        for (&weight, pixel) in self.weights.iter().zip(row[self.first * 3..].chunks_exact(3)) {
+            red = weighted(red, weight, pixel[0]);
+            green = weighted(green, weight, pixel[1]);
+            blue = weighted(blue, weight, pixel[2]);
+        }
+        [rounded(red), rounded(green), rounded(blue)]
     }
 }
 
-/// The sum of weighted values, rounded to 8 bits. Weights add up to one but for rounding and, of the bicubic filter, to less
-/// than 1.6 in amount, so that 32 bits hold all sums.
-fn rounded<'v>(terms: impl Iterator<Item = (&'v i32, &'v u8)>) -> u8 {
-    let start = 1_i32 << (PRECISION_BITS - 1);
-    let sum = terms.fold(start, |sum, (weight, &value)| sum.wrapping_add(weight.wrapping_mul(i32::from(value))));
+/// What sums begin with, so that cutting off what is behind the point rounds.
+const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+/// Weights add up to one but for rounding and, of the bicubic filter, to less than 1.6 in amount, so that 32 bits hold all sums.
+fn weighted(sum: i32, weight: i32, value: u8) -> i32 {
+    sum.wrapping_add(weight.wrapping_mul(i32::from(value)))
+}
+
+fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
