@@ -137,7 +137,7 @@ impl StoreReader {
             let found = contract.schema_version;
             return Err(corrupt(format!(
                 "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
-                 wrote it"
+                 wrote it (pip install --upgrade egofx)"
             )));
         }
         let format = Format::named(&contract.format)?;
