@@ -56,6 +56,11 @@ impl QuestionKind {
 }
 
 impl Question {
+    /// The question's type as annotations and the evaluator number it, which takes 1 and 2 and refuses 0: no type is known.
+    pub fn type_id(&self) -> u8 {
+        self.kind.map_or(0, |kind| kind as u8)
+    }
+
     fn cells(&self) -> [String; 3] {
         let kind = self.kind.map(|kind| (kind as u8).to_string()).unwrap_or_default();
         [kind, self.answer.to_string(), self.choices.each_ref().map(ClipUid::as_str).join(" ")]

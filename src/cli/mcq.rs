@@ -117,11 +117,9 @@ struct Key {
 impl Key {
     fn read(path: &Path, queries: &Queries) -> anyhow::Result<Self> {
         let questions: Vec<Question> = records(queries).with_context(|| path.display().to_string())?;
-        // The evaluator takes 1 and 2 and refuses 0.
-        let kind = |question: &Question| question.kind.map_or(0, |kind| kind as u8);
         Ok(Self {
             answers: questions.iter().map(|question| usize::from(question.answer)).collect(),
-            types: questions.iter().map(kind).collect(),
+            types: questions.iter().map(Question::type_id).collect(),
         })
     }
 

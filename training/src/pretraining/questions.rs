@@ -60,8 +60,7 @@ pub fn read(listed: &Listed) -> Result<Vec<Question>, TrainError> {
     let question = |(row, record): (usize, &table::Question)| Question {
         key: listed.query(row).id.to_owned(),
         answer: usize::from(record.answer),
-        // The evaluator takes 1 and 2 and refuses 0.
-        kind: record.kind.map_or(0, |kind| kind as u8),
+        kind: record.type_id(),
         choices: record.choices.iter().filter_map(|uid| listed.clip(uid.as_str())).collect(),
     };
     Ok(records.iter().enumerate().map(question).collect())
