@@ -1,11 +1,12 @@
 //! Arguments that several commands share, and, with [`egofx::places`], the only place that reads the environment.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Command};
 
 use egofx::backbone::{LibrarySearch, Sentence, Towers};
 use egofx::decode::{Tools, ToolsError};
@@ -216,6 +217,12 @@ impl OnnxRuntime {
 
 fn patience(text: &str) -> Result<Duration, String> {
     egofx::places::child_timeout(text).ok_or_else(|| "expected seconds, more than 0 and at most a year".to_owned())
+}
+
+/// `A` as it is read from `arguments`, without a name of a program before them.
+pub fn parsed<A: Args>(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<A> {
+    let command = A::augment_args(Command::new("egofx").no_binary_name(true));
+    Ok(A::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
 }
 
 /// Cores that this process may use.

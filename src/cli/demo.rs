@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Command, FromArgMatches};
+use clap::Args;
 
 use egofx::durable;
 
+use super::args::parsed;
 use super::extract::Extract;
 use super::say;
 
@@ -60,11 +61,10 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// `egofx extract`, with the arguments that a user would give.
 fn extract(folder: &Path) -> anyhow::Result<Extract> {
     let (manifest, models, out) = (folder.join("demo.csv"), folder.join("onnx"), folder.join("features"));
-    let mut arguments = vec!["extract".into(), "-m".into(), manifest.into_os_string()];
+    let mut arguments = vec!["-m".into(), manifest.into_os_string()];
     arguments.extend(["--models".into(), models.into_os_string(), "-o".into(), out.into_os_string()]);
     arguments.extend(RECIPES.iter().flat_map(|recipe| ["-p".into(), (*recipe).into()]));
-    let matches = Extract::augment_args(Command::new("extract")).try_get_matches_from(arguments)?;
-    Ok(Extract::from_arg_matches(&matches)?)
+    parsed(arguments)
 }
 
 fn how_to_open(features: &Path) -> String {

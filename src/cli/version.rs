@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Command};
-
 use egofx::backbone::{Provider, Runtime};
 
-use super::args::{Ffmpeg, OnnxRuntime};
+use super::args::{Ffmpeg, OnnxRuntime, parsed};
 use super::{help, say};
 
 /// Prints the version, and with `verbose` the commit and the versions of ffmpeg, HDF5 and ONNX Runtime as they are found
@@ -22,19 +20,13 @@ pub fn show(verbose: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `A` without options.
-fn defaults<A: Args>() -> anyhow::Result<A> {
-    let matches = A::augment_args(Command::new("egofx")).try_get_matches_from(["egofx"])?;
-    Ok(A::from_arg_matches(&matches)?)
-}
-
 fn ffmpeg() -> anyhow::Result<String> {
-    let tools = defaults::<Ffmpeg>()?.tools();
+    let tools = parsed::<Ffmpeg>([])?.tools();
     Ok(tools.map_or_else(|fault| fault.to_string(), |tools| format!("{} {}", tools.version, tools.ffmpeg.display())))
 }
 
 fn onnx_runtime() -> anyhow::Result<String> {
-    let Some(library) = defaults::<OnnxRuntime>()?.library_search().find(Provider::Cpu) else {
+    let Some(library) = parsed::<OnnxRuntime>([])?.library_search().find(Provider::Cpu) else {
         return Ok("not found: see `egofx doctor`".to_owned());
     };
     let version = Runtime::probe(&library);
