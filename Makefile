@@ -257,7 +257,7 @@ test-train:
 test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 	$(MAKE) wheel PROFILE=dev
 	$(CARGO) build --locked $(FEATURES) --bin egofx
-	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(CURDIR)/$(TARGET_DIR)/debug/egofx \
+	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
 test-egofx:
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet

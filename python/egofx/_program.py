@@ -9,9 +9,7 @@ import subprocess
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any, Union
-
-PathLike = Union[str, "os.PathLike[str]"]
+from typing import Any
 
 
 class EvaluationError(ValueError):

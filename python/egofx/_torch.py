@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._store import Store, Unit
+from ._store import Store
 
 
 class TorchDataset:
@@ -67,6 +67,3 @@ def _mappings(annotations: Any) -> Sequence[Mapping[str, Any]]:
 def _unit(store: Store, annotation: Mapping[str, Any]) -> str | None:
     names = (annotation.get(key) for key in ("unit_uid", "query_id", "clip_uid", "video_uid"))
     return next((name for name in names if isinstance(name, str) and name in store), None)
-
-
-__all__ = ["TorchDataset", "Unit"]

@@ -166,6 +166,15 @@ print(json.dumps(out))
 }
 
 #[test]
+fn the_package_has_the_versions_of_the_program() {
+    let found = with_package(
+        &Workshop::new(),
+        "from egofx import _store\nprint(json.dumps([egofx.__version__, _store.SCHEMA]))",
+    );
+    assert_eq!(found, json!([env!("CARGO_PKG_VERSION"), egofx::store::SCHEMA_VERSION]));
+}
+
+#[test]
 fn the_reader_stays_a_page_or_two() {
     let lines = |name: &str| fs::read_to_string(checkout().join("python/egofx").join(name)).unwrap().lines().count();
     assert!(lines("_store.py") < 300, "{} lines", lines("_store.py"));
