@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::shard::{Shard, ShardError, auto};
+
 /// The variable that says how many seconds ffmpeg and ffprobe may give no sign of life while they are waited for.
 pub const CHILD_TIMEOUT: &str = "EGOFX_CHILD_TIMEOUT";
 
@@ -20,6 +22,28 @@ pub fn child_timeout(text: &str) -> Option<Duration> {
 /// What [`CHILD_TIMEOUT`] says, for programs without an option for it.
 pub fn child_timeout_set() -> Option<Duration> {
     child_timeout(&std::env::var(CHILD_TIMEOUT).ok()?)
+}
+
+/// What `--shard` was given, and who said so where that was `auto`.
+#[derive(Debug, Clone)]
+pub struct ShardOption {
+    /// The part.
+    pub shard: Shard,
+    /// The engine that said so.
+    pub by: Option<String>,
+}
+
+/// Reads `--shard`: `I/N`, or `auto` for what the engine that started this process says in the environment.
+///
+/// # Errors
+/// Neither, or an environment that says nothing or too much; as text.
+pub fn shard(text: &str) -> Result<ShardOption, String> {
+    if text != "auto" {
+        let shard = text.parse().map_err(|error: ShardError| error.to_string())?;
+        return Ok(ShardOption { shard, by: None });
+    }
+    let found = auto::detect(&|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
+    Ok(ShardOption { shard: found.shard, by: Some(found.by) })
 }
 
 /// Folders that may hold `.runtime/`, `onnx/` or the packages that a wheel stands on, in the order in which they are looked at:

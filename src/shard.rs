@@ -2,6 +2,8 @@
 //!
 //! Invariant: `1 <= index <= count`.
 
+pub mod auto;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -13,12 +13,14 @@ use egofx::decode::{Tools, ToolsError};
 use egofx::feature_set::{FeatureSet, PerSet, TokenizedTable};
 use egofx::manifest::Manifest;
 use egofx::pipeline::TextInputs;
-use egofx::places::{bases, hub_caches};
+use egofx::places::{ShardOption, bases, hub_caches, shard};
 use egofx::plan::Wanted;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
 use egofx::text::{TextError, TokenizationRule, Tokenizer};
+
+use super::tell;
 
 /// Which videos, which clips, which features.
 #[derive(Args)]
@@ -51,8 +53,10 @@ pub struct Work {
     /// Do part I of N: the plan is cut into N parts of about equal length.
     ///
     /// Each machine of a cluster takes one; all may write into the same folder at the same time.
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
-    pub shard: Shard,
+    /// `auto` takes it from the engine that started this process, and says which: Slurm's arrays and srun, indexed Jobs of
+    /// Kubernetes and task arrays of HyperQueue (both with EGOFX_SHARD_COUNT set to N), arrays of AWS Batch, ranks of MPI.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    pub shard: ShardOption,
     /// Only the first N clips of the manifest: a trial before the long run. Sets whose units are whole videos take all clips of
     /// the videos that those lie in.
     #[arg(long, value_name = "N")]
@@ -223,6 +227,14 @@ fn patience(text: &str) -> Result<Duration, String> {
 pub fn parsed<A: Args>(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<A> {
     let command = A::augment_args(Command::new("egofx").no_binary_name(true));
     Ok(A::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
+}
+
+/// The part of `--shard`, which is told if an engine gave it.
+pub fn announced(given: &ShardOption) -> Shard {
+    if let Some(by) = &given.by {
+        tell(format_args!("part {} by {by}", given.shard));
+    }
+    given.shard
 }
 
 /// Cores that this process may use.

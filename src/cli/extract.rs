@@ -23,7 +23,7 @@ use egofx::shard::Shard;
 use egofx::store::{Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
-use super::args::{Ffmpeg, OnnxRuntime, Work, cores};
+use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
 use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
@@ -164,6 +164,7 @@ impl Extract {
         let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
         let promised = wanted.promised()?;
         let options = self.options()?;
+        let shard = announced(&self.work.shard);
         let (source, fallback) = self.source()?;
         let runtime = self.compute.runtime()?;
         let threads = self.compute.threads();
@@ -171,12 +172,12 @@ impl Extract {
         let devices = setup::backbones(&runtime, &models, &sets, device, *precision, threads)?;
         let open = |(id, set): (SetId, &FeatureSet)| {
             let contract = set.contract(*precision)?;
-            setup::open_store(&self.out, &contract, self.work.shard, &promised[id])
+            setup::open_store(&self.out, &contract, shard, &promised[id])
         };
         let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
         let done: Done = open.map(|open| open.done.clone());
         let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
-        let plan = Plan::new(wanted, self.work.shard, |set, unit| done[set].contains(unit))?;
+        let plan = Plan::new(wanted, shard, |set, unit| done[set].contains(unit))?;
         let control = self.control()?;
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
@@ -293,7 +294,7 @@ struct Account<'a> {
 impl Account<'_> {
     fn publish(&self, report: &Report) -> anyhow::Result<ExitCode> {
         let json = self.json(report)?;
-        let path = self.extract.out.join(report_name(self.extract.work.shard));
+        let path = self.extract.out.join(report_name(self.extract.work.shard.shard));
         let text = serde_json::to_string_pretty(&json)?;
         if let Err(error) = durable::write_bytes(&path, text.as_bytes()) {
             complain(&anyhow::Error::new(error).context(format!("cannot write {}", path.display())));

@@ -81,7 +81,7 @@ impl PlanCommand {
         let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
         let done = sets.try_map(|set| self.committed(&set.recipe))?;
         let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
-        let plan = Plan::new(wanted, self.work.shard, |set, unit| done[set].contains(unit))?;
+        let plan = Plan::new(wanted, self.work.shard.shard, |set, unit| done[set].contains(unit))?;
         let row = |(id, set): (SetId, &FeatureSet)| {
             let FeatureSet { recipe, towers, kind, .. } = set;
             let tasks = || plan.tasks.iter().filter(|task| task.set == id);
@@ -97,7 +97,7 @@ impl PlanCommand {
             None => None,
         };
         let outline = Outline {
-            shard: self.work.shard.to_string(),
+            shard: self.work.shard.shard.to_string(),
             videos: plan.jobs.len(),
             videos_not_found: lost.map(|job| job.video_uid.to_string()).collect(),
             rejected: manifest.rejected.iter().map(ToString::to_string).collect(),

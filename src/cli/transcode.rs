@@ -17,12 +17,12 @@ use egofx::decode::{Outline as VideoOutline, outline};
 use egofx::grid::egoclip::ChunkLength;
 use egofx::ids::VideoUid;
 use egofx::manifest::Manifest;
-use egofx::shard::Shard;
+use egofx::places::{ShardOption, shard};
 use egofx::transcode::{
     AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run, tasks,
 };
 
-use super::args::{Ffmpeg, cores};
+use super::args::{Ffmpeg, announced, cores};
 use super::progress::{Progress, Reporting};
 use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_json, tell};
 
@@ -63,8 +63,10 @@ pub struct Transcode {
     /// Do part I of N: the videos are divided into N parts of about equal length.
     ///
     /// Each machine of a cluster takes one; all may write into the same folder at the same time.
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
-    shard: Shard,
+    /// `auto` takes it from the engine that started this process, and says which: Slurm's arrays and srun, indexed Jobs of
+    /// Kubernetes and task arrays of HyperQueue (both with EGOFX_SHARD_COUNT set to N), arrays of AWS Batch, ranks of MPI.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    shard: ShardOption,
     /// Only the first N videos of the list: a trial before the long run.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -96,7 +98,8 @@ impl Transcode {
     pub fn run(self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<ExitCode> {
         let manifest = self.read_manifest()?;
         self.check_out()?;
-        let tasks = tasks(&manifest, self.shard, self.limit);
+        let shard = announced(&self.shard);
+        let tasks = tasks(&manifest, shard, self.limit);
         let transcoder = Transcoder {
             tools: self.ffmpeg.tools()?,
             settings: self.settings(size, chunks)?,
@@ -113,7 +116,7 @@ impl Transcode {
         interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
         let bar = Progress::of_transcoding(&control, &tasks, self.reporting.shown(self.json));
         let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
-        let report = run(&transcoder, &tasks, self.shard, jobs, &control);
+        let report = run(&transcoder, &tasks, shard, jobs, &control);
         bar.finish();
         self.publish(&report?, &manifest)
     }

@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("npy", &[]),
     ("digest", &[]),
     ("meter", &[]),
-    ("places", &[]),
+    ("places", &["shard"]),
     ("child", &[]),
     ("foreign", &[]),
     ("durable", &[]),

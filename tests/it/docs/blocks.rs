@@ -156,7 +156,13 @@ impl Shell {
         command.args(flags).arg(&block.text).current_dir(&self.folder).stdin(Stdio::null()).env("PATH", path);
         command.env("PYTHONPATH", format!("{0}/python:{0}/.runtime/py", self.project.display()));
         // What blocks take from their surroundings.
-        command.envs([("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_COUNT", "2"), ("C", "training/configs")]);
+        command.envs([
+            ("SLURM_ARRAY_TASK_ID", "1"),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_MAX", "2"),
+            ("C", "training/configs"),
+        ]);
         for variable in ["ORT_DYLIB_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
             command.env_remove(variable);
         }

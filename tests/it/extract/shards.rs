@@ -1,5 +1,7 @@
 //! Shards: parts of a plan that several runs do, one after the other or at once, are together the whole.
 
+use std::process::Stdio;
+
 use crate::support;
 use crate::support::{DENSE, EGOVLP, Workshop, finish};
 
@@ -61,6 +63,25 @@ fn shards_at_once_make_the_whole() {
     let runs: Vec<_> = (1..=3).map(|i| shop.start(&format!("{BOTH} -o out --shard {i}/3"))).collect();
     runs.into_iter().for_each(|run| drop(finish(run).ends_with(0)));
     is_whole(&shop, "out");
+}
+
+#[test]
+fn elements_of_an_array_find_their_parts_by_themselves() {
+    let shop = shop();
+    let element = |i: u32| {
+        let mut program = shop.program(&format!("{BOTH} -o out --shard auto"));
+        let array = [("ID", i), ("MIN", 0), ("MAX", 2), ("COUNT", 3)];
+        program.envs(array.map(|(name, value)| (format!("SLURM_ARRAY_TASK_{name}"), value.to_string())));
+        program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let runs: Vec<_> = (0..3).map(element).collect();
+    for (i, run) in runs.into_iter().enumerate() {
+        finish(run).ends_with(0).says(&[&format!("part {}/3 by Slurm, an array (SLURM_ARRAY_TASK_ID)", i + 1)]);
+    }
+    is_whole(&shop, "out");
+    shop.egofx(&format!("{BOTH} -o out --shard auto"))
+        .ends_with(2)
+        .says(&["--shard", "looked for SLURM_ARRAY_TASK_ID"]);
 }
 
 #[test]

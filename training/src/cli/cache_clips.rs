@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use egofx::shard::Shard;
+use egofx::places::{ShardOption, shard};
 use egofx_train::clip_cache::Request;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
@@ -42,8 +42,11 @@ pub struct CacheClips {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     per_file: u32,
     /// Do part I of N of the files. Each machine of a cluster takes one; all may write into the same folder.
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
-    shard: Shard,
+    ///
+    /// `auto` takes it from the engine that started this process, and says which: Slurm's arrays and srun, indexed Jobs of
+    /// Kubernetes and task arrays of HyperQueue (both with EGOFX_SHARD_COUNT set to N), arrays of AWS Batch, ranks of MPI.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    shard: ShardOption,
     #[command(flatten)]
     log: Log,
 }
@@ -57,6 +60,9 @@ impl CacheClips {
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
+        if let Some(by) = &self.shard.by {
+            tell(format_args!("part {} by {by}", self.shard.shard));
+        }
         // Each clip is read once.
         sources.memory_bytes = 0;
         let request = Request {
@@ -65,7 +71,7 @@ impl CacheClips {
             folder: &self.out,
             frames_per_segment: self.frames_per_segment,
             per_file: self.per_file as usize,
-            shard: self.shard,
+            shard: self.shard.shard,
             done: &|done, count| tell(format_args!("{done} of {count} files")),
         };
         let written = (learner.cache_clips)(&request)?;
