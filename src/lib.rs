@@ -30,6 +30,7 @@ pub mod npy;
 pub mod pixels;
 pub mod places;
 pub mod shard;
+pub mod stop;
 pub mod time;
 
 // What there is: videos, clips and queries, and the official files that list them.

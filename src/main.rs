@@ -1,8 +1,8 @@
 //! The `egofx` program: parses the command line, runs one command, ends with its exit code.
 //!
 //! Not for doing anything itself. Exit codes: 0 all is well; 1 something failed, units or a device; 2 bad arguments, recipe or
-//! environment, before any decoding; 130 interrupted. Files of others that C code reads are
-//! read by processes of the same program, see `foreign`.
+//! environment, before any decoding; 75 stopped by a scheduler, to be given again; 130 interrupted. Files of others that C code
+//! reads are read by processes of the same program, see `foreign`.
 
 mod cli;
 

@@ -181,7 +181,7 @@ pub fn run(
         }
         for backbones in devices {
             let (batches, spare, rows) = (batch_rx.clone(), spare_tx.clone(), row_tx.clone());
-            let work = move || infer_stage::run(run, backbones, &batches, &spare, &rows, counters);
+            let work = move || infer_stage::run(run, backbones, &batches, &spare, &rows, control);
             handles.push(("infer", spawn(stage("infer"), scope, work)));
         }
         let (batches, rows) = (batch_tx.clone(), row_tx.clone());

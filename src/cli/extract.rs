@@ -20,19 +20,21 @@ use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
+use egofx::stop::Cause;
 use egofx::store::{Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
+use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
-use super::{FAILED, INTERRUPTED, complain, interrupt, plural, say, setup, tell, with_causes};
+use super::{FAILED, complain, plural, say, setup, tell, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
 /// Give the same command again after a crash: what is committed is checked and kept, the rest is done. Exit code 0: every
-/// planned row is there and verified; 1: some units failed (listed, and in report.json); 2: nothing was begun; 130:
-/// interrupted.
+/// planned row is there and verified; 1: some units failed (listed, and in report.json); 2: nothing was begun; 75: stopped
+/// by SIGTERM or SIGUSR1, give the command again; 130: interrupted.
 #[derive(Args)]
 pub struct Extract {
     #[command(flatten)]
@@ -60,6 +62,8 @@ pub struct Extract {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    grace: Grace,
     #[command(flatten)]
     reporting: Reporting,
     #[command(flatten)]
@@ -157,6 +161,7 @@ impl Compute {
 impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let listener = self.grace.listen()?;
         let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
         let recipes = self.gone_on_with(recipes);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
@@ -178,7 +183,7 @@ impl Extract {
         let done: Done = open.map(|open| open.done.clone());
         let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
         let plan = Plan::new(wanted, shard, |set, unit| done[set].contains(unit))?;
-        let control = self.control()?;
+        let control = Arc::new(Control::stopped_by(listener.begin()));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, sets) = (&plan, &sets);
@@ -235,14 +240,6 @@ impl Extract {
         }
         Ok((FfmpegSource { tools, threads: self.compute.decoder_threads(), hwaccel }, remark))
     }
-
-    /// The first Ctrl-C (or SIGTERM) stops politely, the second one at once.
-    fn control(&self) -> anyhow::Result<Arc<Control>> {
-        let control = Arc::new(Control::default());
-        let (asked, heard) = (control.clone(), control.clone());
-        interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
-        Ok(control)
-    }
 }
 
 /// For each feature set the units that its store held before the run.
@@ -251,13 +248,16 @@ type Done = PerSet<BTreeSet<UnitUid>>;
 /// Writes the indices, re-opens what this run committed and looks at the records of the rest; units that were `done` before
 /// have been hashed. What is wrong with it; a run that was not `whole` has said
 /// already why it broke off, and that its index cannot be written for the same reason is no news; nor is it that a full disk
-/// has no room for a second one.
+/// has no room for a second one. A scheduler that wants the machine does not wait for a second look: the next call has one.
 fn finish(stores: &PerSet<Store>, plan: &Plan, done: &Done, report: &Report, whole: bool) -> Vec<String> {
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (set, store) in stores.iter() {
         let ours: BTreeSet<&UnitUid> = plan.tasks.iter().filter(|task| task.set == set).flat_map(Task::units).collect();
         let failed = report.failures.iter().filter(|f| f.set == set).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
         let verified = store.finish().and_then(|()| {
+            if report.stopped == Some(Cause::Preempted) {
+                return Ok(Vec::new());
+            }
             let reader = StoreReader::open(store.path())?;
             let committed = reader.committed()?;
             // A unit that failed or was not reached is reported as such, not as a fault of the store.
@@ -318,12 +318,10 @@ impl Account<'_> {
 
     fn code(&self, report: &Report) -> u8 {
         let failed = !self.trouble.is_empty() || !report.failures.is_empty() || !self.manifest.rejected.is_empty();
-        if report.interrupted {
-            INTERRUPTED
-        } else if failed || report.unreached() > 0 {
-            FAILED
-        } else {
-            0
+        match report.stopped {
+            Some(cause) => cause.exit_code(),
+            None if failed || report.unreached() > 0 => FAILED,
+            None => 0,
         }
     }
 

@@ -57,8 +57,6 @@ use egofx::{durable, foreign, text};
 pub const FAILED: u8 = 1;
 /// Exit code: bad arguments, recipe or environment, found before any decoding.
 pub const BAD_REQUEST: u8 = 2;
-/// Exit code: interrupted.
-pub const INTERRUPTED: u8 = 130;
 
 /// Egocentric video in, verified benchmark features out.
 ///

@@ -18,7 +18,8 @@ use super::transcode::{Transcode, side};
 /// recorded with its hash. Give the same command again after a crash: what fits its record is kept, the rest is made. A
 /// video that is truncated or damaged is refused, since its copy would look whole; it is listed, and the others go on.
 ///
-/// Exit code 0: all outputs are there; 1: some videos failed; 2: nothing was begun; 130: interrupted.
+/// Exit code 0: all outputs are there; 1: some videos failed; 2: nothing was begun; 75: stopped by SIGTERM or SIGUSR1, give
+/// the command again; 130: interrupted.
 #[derive(Args)]
 pub struct Resize {
     /// Pixels of the shorter side, also of portrait videos. Smaller videos are enlarged.

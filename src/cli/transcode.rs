@@ -23,8 +23,9 @@ use egofx::transcode::{
 };
 
 use super::args::{Ffmpeg, announced, cores};
+use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
-use super::{FAILED, INTERRUPTED, bytes, complain, interrupt, plural, say, say_json, tell};
+use super::{FAILED, bytes, complain, plural, say, say_json, tell};
 
 /// Options of both commands.
 #[derive(Args)]
@@ -80,6 +81,8 @@ pub struct Transcode {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    grace: Grace,
+    #[command(flatten)]
     reporting: Reporting,
     #[command(flatten)]
     ffmpeg: Ffmpeg,
@@ -96,6 +99,7 @@ pub fn side(text: &str) -> Result<u32, String> {
 impl Transcode {
     /// Runs it: with frames of `size`, in `chunks`.
     pub fn run(self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<ExitCode> {
+        let listener = self.grace.listen()?;
         let manifest = self.read_manifest()?;
         self.check_out()?;
         let shard = announced(&self.shard);
@@ -111,9 +115,7 @@ impl Transcode {
         if self.dry_run {
             return self.preview(&transcoder, &tasks, &manifest);
         }
-        let control = Arc::new(Control::default());
-        let (asked, heard) = (control.clone(), control.clone());
-        interrupt::listen(move || asked.interrupted(), move || heard.interrupt())?;
+        let control = Arc::new(Control { stop: listener.begin(), ..Control::default() });
         let bar = Progress::of_transcoding(&control, &tasks, self.reporting.shown(self.json));
         let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
         let report = run(&transcoder, &tasks, shard, jobs, &control);
@@ -169,10 +171,10 @@ impl Transcode {
             tell(format_args!("egofx: {}: {}", failure.video_uid, failure.why));
         }
         let failed = !report.failures.is_empty() || !manifest.rejected.is_empty() || report.unreached > 0;
-        let code = match report.interrupted {
-            true => INTERRUPTED,
-            false if failed => FAILED,
-            false => 0,
+        let code = match report.stopped {
+            Some(cause) => cause.exit_code(),
+            None if failed => FAILED,
+            None => 0,
         };
         let said = if self.json {
             let mut json = serde_json::to_value(report)?;

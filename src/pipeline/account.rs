@@ -2,9 +2,9 @@
 //!
 //! Not for printing. Invariant: every unit of the plan ends up as committed, failed or not reached, and the three add up.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::message::UnitKey;
 use crate::ids::{SetId, UnitUid, VideoUid};
 use crate::plan::Plan;
+use crate::stop::{Cause, Stop};
 
 /// The stages whose time is accounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,32 +134,33 @@ pub struct Failure {
 pub struct Control {
     /// The counters.
     pub counters: Counters,
-    stop: AtomicBool,
-    interrupted: AtomicBool,
+    /// By which it is stopped from outside.
+    outside: Arc<Stop>,
+    /// Whether a stage has stopped it.
+    halted: AtomicBool,
     failures: Mutex<Vec<Failure>>,
     remarks: Mutex<Vec<String>>,
 }
 
 impl Control {
-    /// Asks the run from outside to finish what is in flight and to begin nothing new.
-    pub fn interrupt(&self) {
-        self.interrupted.store(true, Relaxed);
-        self.stop();
-    }
-
-    /// Whether that was asked.
-    pub fn interrupted(&self) -> bool {
-        self.interrupted.load(Relaxed)
+    /// For a run that ends when `outside` asks for it.
+    pub fn stopped_by(outside: Arc<Stop>) -> Self {
+        Self { outside, ..Self::default() }
     }
 
     /// Finishes what is in flight and begins nothing new.
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Relaxed);
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Relaxed);
     }
 
     /// Whether nothing new is to be begun.
     pub(super) fn stopping(&self) -> bool {
-        self.stop.load(Relaxed)
+        self.halted.load(Relaxed) || self.outside.cause().is_some()
+    }
+
+    /// Whether what is in flight is to be dropped.
+    pub(super) fn abandoned(&self) -> bool {
+        self.outside.abandoned()
     }
 
     /// Books a failed unit.
@@ -195,7 +197,8 @@ impl Control {
             committed: c.committed.load(Relaxed) as usize,
             failures,
             remarks,
-            interrupted: self.interrupted(),
+            interrupted: self.outside.cause().is_some(),
+            stopped: self.outside.cause(),
             rows: c.rows.load(Relaxed),
             missing_rows: c.missing_rows.load(Relaxed),
             frames_decoded: decoded,
@@ -229,6 +232,9 @@ pub struct Report {
     pub remarks: Vec<String>,
     /// Whether the run was asked from outside to stop.
     pub interrupted: bool,
+    /// By whom.
+    #[serde(skip)]
+    pub stopped: Option<Cause>,
     /// Rows computed.
     pub rows: u64,
     /// Rows kept as missing.

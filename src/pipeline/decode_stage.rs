@@ -172,7 +172,8 @@ impl Context<'_> {
         self.decode(video, Sampler::new(requests), &transforms, sinks)
     }
 
-    /// Pulls frames through the sampler; faults are kept for the units that lose rows by them.
+    /// Pulls frames through the sampler; faults are kept for the units that lose rows by them. A video that is abandoned
+    /// half-way ends as where nobody takes its frames any more.
     fn decode(
         &self,
         video: &VideoInfo,
@@ -187,6 +188,9 @@ impl Context<'_> {
         let mut seen_ms = wanted.first().map_or(0, |&first| ms(video, first));
         let mut stream = counters.time(Stage::Decode, || self.run.source.open(video, &wanted, transforms));
         while let Some(next) = counters.time(Stage::Decode, || stream.next()) {
+            if self.control.abandoned() {
+                return Err(Closed);
+            }
             match next {
                 Ok(frame) => {
                     Counters::add(&counters.frames_piped, 1);
@@ -228,7 +232,7 @@ impl Context<'_> {
 
     fn fail(&self, task: TaskId, why: String, sinks: Sinks) -> Result<(), Closed> {
         if self.run.options.on_error == OnError::Fail {
-            self.control.stop();
+            self.control.halt();
         }
         sinks.rows.send(Write::Fail { task, why }).map_err(|_| Closed)
     }

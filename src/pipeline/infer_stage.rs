@@ -5,7 +5,7 @@
 use crossbeam_channel::{Receiver, Sender};
 use ndarray::Array2;
 
-use super::account::{Counters, Stage};
+use super::account::{Control, Counters, Stage};
 use super::message::{Batch, Content, RowKey, WindowKey, Write};
 use super::{PipelineError, Run};
 use crate::backbone::{Backbone, BackboneError, ClipBatch, Input, PairedSentence};
@@ -13,7 +13,7 @@ use crate::feature_set::{FeatureSet, PerSet};
 use crate::pixels::Pixels;
 use crate::plan::Target;
 
-/// Runs batches until there are no more.
+/// Runs batches until there are no more, or what is in flight is abandoned.
 ///
 /// # Errors
 /// The first error of a backbone: a model that fails on one batch will fail on the next.
@@ -23,9 +23,13 @@ pub fn run(
     batches: &Receiver<Batch>,
     spare: &Sender<Pixels>,
     rows: &Sender<Write>,
-    counters: &Counters,
+    control: &Control,
 ) -> Result<(), PipelineError> {
+    let counters = &control.counters;
     for Batch { set, content } in batches {
+        if control.abandoned() {
+            break;
+        }
         let backbone = &mut *backbones[set];
         let (keys, features) = match content {
             Content::Windows { keys, input } => {

@@ -2,10 +2,11 @@
 //!
 //! Not for printing. Invariant: every task ends up as made, done before, failed or not reached, and the four add up.
 
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use super::task::{Outcome, Task, Transcoder};
 use super::{Record, TranscodeError};
 use crate::ids::VideoUid;
 use crate::shard::Shard;
+use crate::stop::{Cause, Stop};
 use crate::store::lock::{self, ShardLock};
 
 /// Numbers that grow while a run goes on.
@@ -35,19 +37,8 @@ pub struct Counters {
 pub struct Control {
     /// Its counters.
     pub counters: Counters,
-    stop: AtomicBool,
-}
-
-impl Control {
-    /// Asks the run to finish what is in flight and to begin nothing more.
-    pub fn interrupt(&self) {
-        self.stop.store(true, Relaxed);
-    }
-
-    /// Whether that was asked.
-    pub fn interrupted(&self) -> bool {
-        self.stop.load(Relaxed)
-    }
+    /// By which it is stopped from outside.
+    pub stop: Arc<Stop>,
 }
 
 /// A video whose output was not made, and why.
@@ -70,8 +61,11 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Videos that were not reached.
     pub unreached: usize,
-    /// Whether the run was interrupted.
+    /// Whether the run was asked from outside to stop.
     pub interrupted: bool,
+    /// By whom.
+    #[serde(skip)]
+    pub stopped: Option<Cause>,
     /// Seconds of video in what was made.
     pub video_sec: f64,
     /// Wall time in seconds.
@@ -102,9 +96,9 @@ pub fn run(
     let (next, full, report) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Report::default()));
     thread::scope(|scope| {
         let work = || {
-            let goes_on = || !control.interrupted() && !full.load(Relaxed);
+            let goes_on = || control.stop.cause().is_none() && !full.load(Relaxed);
             while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)).filter(|_| goes_on()) {
-                let outcome = one(transcoder, task, &control.counters);
+                let outcome = one(transcoder, task, control);
                 full.fetch_or(outcome.as_ref().is_err_and(TranscodeError::is_disk_full), Relaxed);
                 // A thread that panicked has left the report as it was.
                 report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(task, outcome);
@@ -118,7 +112,8 @@ pub fn run(
     report.failures.sort_by(|a, b| a.video_uid.cmp(&b.video_uid));
     report.made.sort_by(|a, b| a.video_uid.cmp(&b.video_uid));
     report.unreached = tasks.len() - report.made.len() - report.done_before - report.failures.len();
-    report.interrupted = control.interrupted();
+    report.stopped = control.stop.cause();
+    report.interrupted = report.stopped.is_some();
     report.elapsed_sec = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -128,14 +123,21 @@ fn hold(out: &Path, shard: Shard) -> Result<ShardLock, TranscodeError> {
     Ok(lock::take_shard(&record::locks(out), shard)?)
 }
 
-fn one(transcoder: &Transcoder, task: &Task, counters: &Counters) -> Result<Outcome, TranscodeError> {
+fn one(transcoder: &Transcoder, task: &Task, control: &Control) -> Result<Outcome, TranscodeError> {
+    let counters = &control.counters;
     let cost_ms = (task.cost_sec * 1e3) as u64;
     let mut counted_ms = 0;
     let mut advance = |to_ms: u64| {
         counters.cost_ms.fetch_add(to_ms.saturating_sub(counted_ms), Relaxed);
         counted_ms = counted_ms.max(to_ms);
     };
-    let outcome = transcoder.make(task, &mut |done, of| advance((cost_ms as f64 * done as f64 / of as f64) as u64));
+    let outcome = transcoder.make(task, &mut |done, of| {
+        advance((cost_ms as f64 * done as f64 / of as f64) as u64);
+        if control.stop.abandoned() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if matches!(outcome, Err(TranscodeError::Abandoned)) {
+        return outcome;
+    }
     advance(cost_ms);
     counters.videos.fetch_add(1, Relaxed);
     counters.failed.fetch_add(u64::from(outcome.is_err()), Relaxed);
@@ -154,6 +156,7 @@ impl Report {
                 self.video_sec += record.video_sec();
                 self.made.push(*record);
             }
+            Err(TranscodeError::Abandoned) => log::info!("{}: abandoned", task.video_uid),
             Err(error) => {
                 log::info!("{}: failed: {error}", task.video_uid);
                 self.failures.push(Failure { video_uid: task.video_uid.clone(), why: error.to_string() });

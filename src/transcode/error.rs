@@ -9,6 +9,9 @@ use crate::store::StoreError;
 /// Why a video was not transcoded. Each names the file, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
+    /// The run was to end, and there was no time left to finish this one.
+    #[error("abandoned because the run was to end")]
+    Abandoned,
     /// Neither the manifest nor a search gave a file.
     #[error("no file of this name is in the folders searched, and the manifest gives no path")]
     NotLocated,

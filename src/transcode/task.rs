@@ -2,6 +2,7 @@
 //!
 //! Not for many videos, see `batch`. Invariant: whatever goes wrong, the output folder looks as before.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::commit::{self, Workplace};
@@ -118,11 +119,16 @@ impl Transcoder {
         }
     }
 
-    /// Makes the output of `task`, unless it is there. `encoded(done, of)` is told how many frames are encoded.
+    /// Makes the output of `task`, unless it is there. `encoded(done, of)` is told how many frames are encoded, and says
+    /// whether to go on.
     ///
     /// # Errors
     /// A [`TranscodeError`] for each way in which that fails; nothing is left behind then.
-    pub fn make(&self, task: &Task, encoded: &mut dyn FnMut(u64, u64)) -> Result<Outcome, TranscodeError> {
+    pub fn make(
+        &self,
+        task: &Task,
+        encoded: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Outcome, TranscodeError> {
         let name = self.name_of(&task.video_uid);
         if let Standing::Done(record) = self.standing(task)? {
             commit::clean(&self.out, &name, &task.video_uid)?;
@@ -167,7 +173,7 @@ impl Transcoder {
         video: &VideoInfo,
         cuts: &[Cut],
         folder: &Path,
-        encoded: &mut dyn FnMut(u64),
+        encoded: &mut Encoded,
     ) -> Result<(), TranscodeError> {
         let is_mp4 = video.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mp4"));
         if self.settings.copies(cuts) && is_mp4 && self.settings.audio == Audio::Copy {
@@ -222,14 +228,18 @@ impl Transcoder {
     }
 }
 
+/// Is told how many frames are encoded, and says whether to go on.
+type Encoded<'e> = dyn FnMut(u64) -> ControlFlow<()> + 'e;
+
 /// Waits for ffmpeg. Its success counts only together with its silence.
-fn run(mut child: Child, source: &Path, encoded: &mut dyn FnMut(u64)) -> Result<(), TranscodeError> {
+fn run(mut child: Child, source: &Path, encoded: &mut Encoded) -> Result<(), TranscodeError> {
     let (mut complaints, mut first) = (0, String::new());
     let (mut open, mut begun) = (false, false);
     while let Some(line) = child.next_line() {
         match line {
             LogLine::Opened => open = true,
-            LogLine::Encoded(frames) => encoded(frames),
+            LogLine::Encoded(frames) if encoded(frames).is_break() => return Err(TranscodeError::Abandoned),
+            LogLine::Encoded(_) => {}
             LogLine::Complaint(complaint) => {
                 // Where a stream begins between key frames, images miss others that are never shown, nor are they.
                 let natural = complaint.about == About::Reference && !begun;

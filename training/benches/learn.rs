@@ -8,8 +8,8 @@
 mod shapes;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
+use egofx::stop::Stop;
 use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
@@ -247,14 +247,9 @@ fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
     let text = case.changes.iter().fold(case.config.to_owned(), |text, (from, to)| text.replace(from, to));
     let experiment = Experiment::parse(&text)?;
     let head = Entry::find(&experiment.learner, folder.path())?;
-    let interrupted = AtomicBool::new(false);
-    let surroundings = Surroundings {
-        device: Device::Cpu,
-        threads: 1,
-        world: &World::single(),
-        interrupted: &interrupted,
-        watch: &unwatched,
-    };
+    let stop = Stop::default();
+    let surroundings =
+        Surroundings { device: Device::Cpu, threads: 1, world: &World::single(), stop: &stop, watch: &unwatched };
     let finished = (head.train)(&Request {
         experiment: &experiment,
         sources: &sources,

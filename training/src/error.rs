@@ -11,6 +11,7 @@ use egofx::decode::ToolsError;
 use egofx::features::FeatureError;
 use egofx::labels::LabelError;
 use egofx::metric::MetricError;
+use egofx::stop::Cause;
 use egofx::store::StoreError;
 use egofx::text::TextError;
 
@@ -107,6 +108,8 @@ pub enum TrainError {
         "interrupted in epoch {epoch} after step {step}, where a checkpoint was written; --resume goes on from there"
     )]
     Interrupted {
+        /// Which of the two.
+        cause: Cause,
         /// The epoch, from 1.
         epoch: u64,
         /// Steps of the epoch that are done.

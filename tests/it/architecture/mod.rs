@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("compat", &[]),
     ("shard", &[]),
+    ("stop", &[]),
     ("pixels", &[]),
     ("npy", &[]),
     ("digest", &[]),
@@ -61,6 +62,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "ids",
+            "stop",
             "pixels",
             "digest",
             "manifest",
@@ -76,7 +78,10 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["ids", "compat", "meter", "store"]),
-    ("transcode", &["time", "ids", "shard", "digest", "child", "durable", "manifest", "grid", "decode", "store"]),
+    (
+        "transcode",
+        &["time", "ids", "shard", "stop", "digest", "child", "durable", "manifest", "grid", "decode", "store"],
+    ),
     ("features", &["time", "ids", "meter", "store"]),
     ("qfvs", &[]),
     ("labels", &["time", "ids", "queries", "benchmark", "store", "features", "qfvs"]),

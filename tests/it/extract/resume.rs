@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::support;
-use crate::support::{DENSE, EGOVLP, Mount, Workshop, finish, signal, wait_for};
+use crate::support::{DENSE, EGOVLP, Mount, Workshop, finish, signal, tool, wait_for};
 
 /// Kills of [`a_killed_run_goes_on_where_it_was`].
 const KILLS: usize = 8;
@@ -123,14 +125,15 @@ fn wait_for_commit(shop: &Workshop, out: &str) {
 fn the_first_interrupt_finishes_what_is_in_flight() {
     let shop = shop();
     shop.egofx(&format!("{BOTH} whole")).ends_with(0);
-    for name in ["INT", "TERM"] {
+    for (name, code) in [("INT", 130), ("TERM", 75), ("USR1", 75)] {
         let out = format!("out-{name}");
         let run = shop.start(&format!("{BOTH} {out} --decoders 1"));
         wait_for_commit(&shop, &out);
         signal(&run, name);
-        finish(run).ends_with(130).says(&["stopping: what is in flight is finished", "not reached"]);
+        finish(run).ends_with(code).says(&["stopping: what is in flight", "not reached"]);
         let report = shop.report(&out);
         assert_eq!((&report["interrupted"], &report["failures"]), (&true.into(), &serde_json::json!([])));
+        assert_eq!(report["exit_code"], code);
         assert!(report["committed"].as_u64().unwrap() >= 1 && report["unreached"].as_u64().unwrap() >= 1, "{report}");
         assert_eq!(shop.leftovers(&out), [""; 0].map(PathBuf::from));
         no_process_stays(&shop);
@@ -161,6 +164,88 @@ fn the_second_interrupt_leaves_at_once() {
     finish(run).ends_with(130);
     no_process_stays(&shop);
     assert!(shop.committed("out/rows").is_empty());
+}
+
+/// Starts a run whose only unit takes long, and waits until that is in flight.
+fn in_flight(shop: &Workshop, flags: &str) -> Child {
+    let temporary = shop.path("out/rows/tmp/1-of-1/long.h5");
+    // One that left at once leaves it.
+    let _ = fs::remove_file(&temporary);
+    let run = shop.start(&format!("extract -m all.csv -p rows.toml -o out {flags}"));
+    wait_for("the unit is begun", 30, || temporary.exists());
+    run
+}
+
+#[test]
+fn what_is_in_flight_when_a_scheduler_s_time_is_over_is_abandoned() {
+    let shop = Workshop::with_recipe();
+    shop.clip("long.mp4", 3000);
+    shop.manifest(&["long.mp4"]);
+    shop.extract("whole", "").ends_with(0);
+    for name in ["TERM", "USR1"] {
+        let run = in_flight(&shop, "--grace 0");
+        signal(&run, name);
+        finish(run).ends_with(75).says(&["0 s are over: what is not finished is abandoned", "1 not reached"]);
+        let report = shop.report("out");
+        assert_eq!(
+            (&report["exit_code"], &report["unreached"], &report["committed"]),
+            (&75.into(), &1.into(), &0.into())
+        );
+        no_process_stays(&shop);
+        assert!(shop.committed("out/rows").is_empty() && shop.leftovers("out").is_empty());
+    }
+    // A second signal does not wait for the time to be over, nor a person for a scheduler.
+    for (first, second, code) in [("TERM", "USR1", 75), ("USR1", "INT", 130), ("INT", "TERM", 75)] {
+        let mut run = in_flight(&shop, "--grace 3600");
+        signal(&run, first);
+        heard(&mut run);
+        signal(&run, second);
+        assert_eq!(run.wait().unwrap().code(), Some(code), "{first}, then {second}");
+        no_process_stays(&shop);
+    }
+    shop.extract("out", "").ends_with(0);
+    assert!(shop.unit_files("out") == shop.unit_files("whole"));
+}
+
+/// Waits until the run says that it has heard a signal.
+fn heard(run: &mut Child) {
+    let said = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.into_iter().any(|line| line.contains("egofx: stopping: ")), "the run ended without a word");
+}
+
+/// Nothing that a decoder does not do keeps a machine that a scheduler wants.
+#[test]
+fn a_run_that_hangs_is_gone_when_its_time_is_over() {
+    let shop = Workshop::with_recipe();
+    shop.clip("a.mp4", 30);
+    shop.manifest(&["a.mp4"]);
+    let hangs = "#!/bin/sh\ncase \"$*\" in *rawvideo*) touch hangs; exec sleep 60 ;; esac\nexec FFMPEG \"$@\"\n";
+    shop.script("ffmpeg.sh", &hangs.replace("FFMPEG", &tool("ffmpeg").display().to_string()));
+    let run = shop.start("extract -m all.csv -p rows.toml -o out --grace 0 --ffmpeg ./ffmpeg.sh");
+    wait_for("the decoder hangs", 30, || shop.path("hangs").exists());
+    signal(&run, "TERM");
+    finish(run).ends_with(75);
+    assert!(shop.committed("out/rows").is_empty());
+    shop.extract("out", "").ends_with(0);
+}
+
+/// A manifest out of a pipe that nobody writes: nothing is in flight yet, and there is nothing to wait for.
+#[test]
+fn a_signal_before_anything_is_begun_ends_a_run_at_once() {
+    let shop = Workshop::with_recipe();
+    assert!(shop.command("mkfifo", "all.csv").status().unwrap().success());
+    for (name, code) in [("TERM", 75), ("USR1", 75), ("INT", 130)] {
+        let run = shop.start("extract -m all.csv -p rows.toml -o out");
+        let status = format!("/proc/{}/status", run.id());
+        let caught =
+            |line: &str| line.strip_prefix("SigCgt:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        // SIGUSR1 is number 10.
+        let listens = |status: String| status.lines().find_map(caught).is_some_and(|mask| mask & 1 << 9 != 0);
+        wait_for("the run listens", 30, || fs::read_to_string(&status).is_ok_and(listens));
+        signal(&run, name);
+        finish(run).ends_with(code);
+    }
+    assert!(!shop.path("out").exists());
 }
 
 #[test]

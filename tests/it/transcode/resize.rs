@@ -288,6 +288,15 @@ fn the_first_interrupt_finishes_what_is_in_flight_and_the_second_leaves() {
     finish(run).ends_with(130);
     no_process_stays(&shop);
     assert!(outputs(&shop, "slow").is_empty());
+
+    for name in ["TERM", "USR1"] {
+        let run = shop.start("resize --videos videos -o slow --jobs 1 --preset veryslow --short-side 1080 --grace 0");
+        wait_for("ffmpeg is at work", 20, || shop.encodes());
+        signal(&run, name);
+        finish(run).ends_with(75).says(&["what is not finished is abandoned", "0 failed, 3 not reached"]);
+        no_process_stays(&shop);
+        assert!(outputs(&shop, "slow").is_empty() && leftovers(&shop, "slow").is_empty());
+    }
 }
 
 #[test]

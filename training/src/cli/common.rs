@@ -1,8 +1,7 @@
 //! What several commands are given: stores and annotations, the device, threads, memory.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 use tch::Device;
 
 use egofx::places::{bases, child_timeout_set, hub_caches};
+use egofx::stop::{self, Cause, Stop};
 use egofx_train::device::{self, Choice, Found};
 use egofx_train::distributed::launch::{self, Launch};
 use egofx_train::distributed::{Backend, World};
@@ -179,18 +179,18 @@ pub enum BackendChoice {
     Gloo,
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// The first Ctrl-C ends a run after the step at hand, the second one at once.
-pub fn listen() -> anyhow::Result<&'static AtomicBool> {
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+/// The first signal ends a run after the step at hand, the second one at once.
+pub fn listen() -> anyhow::Result<Arc<Stop>> {
+    let stop = Arc::new(Stop::default());
+    let heard = stop.clone();
+    let hear = move |cause: Cause| {
+        if !heard.ask(cause) {
             // Checkpoints appear whole or not at all.
-            #[expect(clippy::disallowed_methods, reason = "the second Ctrl-C leaves at once")]
-            std::process::exit(130);
+            #[expect(clippy::disallowed_methods, reason = "the second signal leaves at once")]
+            std::process::exit(cause.exit_code().into());
         }
-        tell("egofx-train: stopping after this step; Ctrl-C again to leave at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(&INTERRUPTED)
+        tell("egofx-train: stopping after this step; a second signal, or Ctrl-C again, to leave at once");
+    };
+    stop::listen(hear).context("cannot listen for signals")?;
+    Ok(stop)
 }

@@ -147,11 +147,11 @@ pub fn run() -> anyhow::Result<()> {
 #[error(transparent)]
 struct Failed(TrainError);
 
-/// What ends a run that had begun is 1, what ends it before that 2 unless a device failed, Ctrl-C 130.
+/// What ends a run that had begun is 1, what ends it before that 2 unless a device failed, Ctrl-C 130, a cluster 75.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let failed = error.downcast_ref::<Failed>().map(|Failed(error)| error);
     match failed.or_else(|| error.downcast_ref()) {
-        Some(TrainError::Interrupted { .. }) => 130,
+        Some(TrainError::Interrupted { cause, .. }) => cause.exit_code(),
         _ if failed.is_some() => 1,
         Some(TrainError::Io { cause, .. }) if durable::is_of_device(cause) => 1,
         _ => 2,

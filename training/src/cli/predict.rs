@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use egofx::stop::Stop;
 use egofx_train::checkpoint;
 use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
@@ -15,7 +16,7 @@ use egofx_train::sweep;
 use egofx_train::trainer::context::Surroundings;
 use egofx_train::trainer::{BEST_FILE, LAST_FILE};
 
-use super::common::{self, Data, Log, Place};
+use super::common::{Data, Log, Place};
 use super::progress::Progress;
 use super::tell;
 
@@ -62,7 +63,8 @@ impl Predict {
             device: found.device,
             threads,
             world: &World::single(),
-            interrupted: common::listen()?,
+            // A prediction has nothing to be gone on with: signals end it as they end any program.
+            stop: &Stop::default(),
             watch: &|event| progress.show(event),
         };
         let request =

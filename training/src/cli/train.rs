@@ -74,8 +74,8 @@ impl Train {
         }
         let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);
-        let interrupted = common::listen()?;
-        let surroundings = Surroundings { device: found.device, threads, world: &world, interrupted, watch: &watch };
+        let stop = common::listen()?;
+        let surroundings = Surroundings { device: found.device, threads, world: &world, stop: &stop, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {
             if !world.is_rank0() {
                 return;

@@ -2,8 +2,7 @@
 //!
 //! Apart from the run itself, so that evaluation and prediction can take the same.
 
-use std::sync::atomic::AtomicBool;
-
+use egofx::stop::Stop;
 use tch::Device;
 
 use crate::distributed::World;
@@ -17,8 +16,8 @@ pub struct Surroundings<'s> {
     pub threads: usize,
     /// Those who train the same weights on other samples.
     pub world: &'s World,
-    /// Set by Ctrl-C.
-    pub interrupted: &'s AtomicBool,
+    /// Asked by Ctrl-C, or by the cluster.
+    pub stop: &'s Stop,
     /// Called as the run goes.
     pub watch: &'s dyn Fn(&Event),
 }

@@ -2,8 +2,7 @@
 //!
 //! Not for epochs. All ranks make the same steps, on samples of their own.
 
-use std::sync::atomic::Ordering;
-
+use egofx::stop::Cause;
 use tch::no_grad;
 
 use super::context::{Event, Surroundings};
@@ -80,20 +79,24 @@ impl<M: Model> Run<'_, M> {
     /// Saves the run within an epoch where it is time to, or where it was interrupted: on any rank, for a signal reaches
     /// them at different steps.
     pub(super) fn keep(&mut self, steps: u64) -> Result<(), TrainError> {
-        let Surroundings { interrupted, world, .. } = *self.surroundings;
-        let interrupted = world.all_reduce_sum(&[f64::from(u8::from(interrupted.load(Ordering::SeqCst)))])?[0] > 0.0;
+        let stopped = self.stopped()?;
         let every = self.experiment.train.checkpoint_steps;
         let is_time = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
         // The end of an epoch is saved as such.
         let ends = self.progress.step_in_epoch == steps;
-        if (is_time && !ends) || interrupted {
+        if (is_time && !ends) || stopped.is_some() {
             self.save(LAST_FILE)?;
         }
-        if interrupted {
-            let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
-            return Err(TrainError::Interrupted { epoch, step });
-        }
-        Ok(())
+        let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
+        stopped.map_or(Ok(()), |cause| Err(TrainError::Interrupted { cause, epoch, step }))
+    }
+
+    /// Who asked for the end, on any rank; a person before the cluster.
+    fn stopped(&self) -> Result<Option<Cause>, TrainError> {
+        let Surroundings { stop, world, .. } = *self.surroundings;
+        let causes = [Cause::Interrupted, Cause::Preempted];
+        let asked = world.all_reduce_sum(&causes.map(|cause| f64::from(u8::from(stop.cause() == Some(cause)))))?;
+        Ok(causes.into_iter().zip(asked).find(|(_, ranks)| *ranks > 0.0).map(|(cause, _)| cause))
     }
 
     /// Moves the running means towards the weights.

@@ -4,8 +4,8 @@
 //! `docs/book/src/appendix/benchmarks.md`.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
+use egofx::stop::Stop;
 use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::predict::{self, Prediction, Weights};
@@ -35,9 +35,8 @@ fn tuned(text: &str, sources: &Sources, folder: &Path, init: &[PathBuf]) -> Vec<
     let _alone = alone();
     let experiment = Experiment::parse(text).unwrap();
     let learner = Entry::find(&experiment.learner, folder).unwrap();
-    let (world, interrupted) = (World::single(), AtomicBool::new(false));
-    let surroundings =
-        Surroundings { device: device(), threads: 2, world: &world, interrupted: &interrupted, watch: &unwatched };
+    let (world, stop) = (World::single(), Stop::default());
+    let surroundings = Surroundings { device: device(), threads: 2, world: &world, stop: &stop, watch: &unwatched };
     let request = Request {
         experiment: &experiment,
         sources,

@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use egofx::metric::Report;
 use egofx::metric::mq::Submission;
+use egofx::stop::{Cause, Stop};
 use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
@@ -62,19 +62,14 @@ fn train_until(
     resume: bool,
     stop: u64,
 ) -> Result<Finished, TrainError> {
-    let interrupted = AtomicBool::new(false);
+    let asked = Stop::default();
     let watch = |event: &Event| {
-        if let Event::Epoch { epoch, .. } = event {
-            interrupted.store(*epoch == stop, Ordering::SeqCst);
+        if matches!(event, Event::Epoch { epoch, .. } if *epoch == stop) {
+            asked.ask(Cause::Interrupted);
         }
     };
-    let surroundings = Surroundings {
-        device: device(),
-        threads: 2,
-        world: &World::single(),
-        interrupted: &interrupted,
-        watch: &watch,
-    };
+    let surroundings =
+        Surroundings { device: device(), threads: 2, world: &World::single(), stop: &asked, watch: &watch };
     let head = Entry::find(&experiment.learner, folder).unwrap();
     (head.check)(experiment).unwrap();
     (head.train)(&Request {
@@ -102,19 +97,14 @@ fn score(scores: &[(String, f64)], name: &str) -> f64 {
 
 /// Predicts with the best weights of the run in `folder`, and writes the submission there; what `egofx eval` says of it.
 fn evaluated(experiment: &Experiment, sources: &Sources, annotations: &Path, folder: &Path) -> Report {
-    let interrupted = AtomicBool::new(false);
+    let stop = Stop::default();
     let sources = Sources {
         annotations: vec![(Split::Whole, annotations.to_owned())],
         classes: kept_classes(folder),
         ..sources.clone()
     };
-    let surroundings = Surroundings {
-        device: device(),
-        threads: 2,
-        world: &World::single(),
-        interrupted: &interrupted,
-        watch: &unwatched,
-    };
+    let surroundings =
+        Surroundings { device: device(), threads: 2, world: &World::single(), stop: &stop, watch: &unwatched };
     let weights = [Weights { path: folder.join(BEST_FILE), fold: String::new() }];
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };

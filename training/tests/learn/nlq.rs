@@ -1,8 +1,8 @@
 //! VSLNet from annotations and stores to a scored submission, on a synthetic NLQ that can be learnt.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use egofx::stop::{Cause, Stop};
 use egofx_train::checkpoint;
 use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
@@ -37,8 +37,8 @@ fn sources(paths: &NlqPaths) -> Sources {
     }
 }
 
-fn surroundings<'s>(world: &'s World, interrupted: &'s AtomicBool, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
-    Surroundings { device: device(), threads: 1, world, interrupted, watch }
+fn surroundings<'s>(world: &'s World, stop: &'s Stop, watch: &'s dyn Fn(&Event)) -> Surroundings<'s> {
+    Surroundings { device: device(), threads: 1, world, stop, watch }
 }
 
 fn train(
@@ -56,7 +56,7 @@ fn train(
 }
 
 fn undisturbed(text: &str, sources: &Sources, folder: &Path) -> Finished {
-    train(text, sources, folder, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched)).unwrap()
+    train(text, sources, folder, false, &surroundings(&World::single(), &Stop::default(), &unwatched)).unwrap()
 }
 
 fn best(finished: &Finished, name: &str) -> f64 {
@@ -89,13 +89,13 @@ fn planted_windows_are_found_and_the_submission_scores_what_validation_said() {
 fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Prediction {
     let saved = checkpoint::open(&run.join(BEST_FILE)).unwrap();
     let sources = Sources { annotations: vec![(Split::Whole, annotations.to_owned())], ..sources.clone() };
-    let interrupted = AtomicBool::new(false);
+    let stop = Stop::default();
     let world = World::single();
     let request = predict::Request {
         experiment: &saved.experiment,
         weights: &[Weights { path: run.join(BEST_FILE), fold: String::new() }],
         sources: &sources,
-        surroundings: &surroundings(&world, &interrupted, &unwatched),
+        surroundings: &surroundings(&world, &stop, &unwatched),
     };
     (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap()
 }
@@ -123,37 +123,29 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bytes() {
     let text = EXPERIMENT.replace("epochs = 20", "epochs = 3");
     let [whole, stopped]: [PathBuf; 2] = ["whole", "stopped"].map(|name| folder.path().join(name));
     undisturbed(&text, &sources, &whole);
-    let interrupted = AtomicBool::new(false);
+    let stop = Stop::default();
     let stop_in_the_second_epoch = |event: &Event| {
         if matches!(event, Event::Stepped { epoch: 2, step: 5, .. }) {
-            interrupted.store(true, Ordering::SeqCst);
+            stop.ask(Cause::Interrupted);
         }
     };
-    let error = train(
-        &text,
-        &sources,
-        &stopped,
-        false,
-        &surroundings(&World::single(), &interrupted, &stop_in_the_second_epoch),
-    );
+    let error =
+        train(&text, &sources, &stopped, false, &surroundings(&World::single(), &stop, &stop_in_the_second_epoch));
     let words = error.unwrap_err().to_string();
     assert_eq!(
         words,
         "interrupted in epoch 2 after step 5, where a checkpoint was written; --resume goes on from there"
     );
-    let again =
-        train(&text, &sources, &stopped, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
+    let again = train(&text, &sources, &stopped, false, &surroundings(&World::single(), &Stop::default(), &unwatched));
     assert!(matches!(again, Err(TrainError::Exists { .. })));
     let resumed =
-        train(&text, &sources, &stopped, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched))
-            .unwrap();
+        train(&text, &sources, &stopped, true, &surroundings(&World::single(), &Stop::default(), &unwatched)).unwrap();
     assert!(bytes(&whole) == bytes(&stopped));
     assert_eq!(resumed.runs[0].outcome.epochs, 3);
     let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     assert_eq!(lines(&whole), lines(&stopped));
     let other = text.replace("lr = 0.003", "lr = 0.004");
-    let error =
-        train(&other, &sources, &stopped, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
+    let error = train(&other, &sources, &stopped, true, &surroundings(&World::single(), &Stop::default(), &unwatched));
     let words = error.unwrap_err().to_string();
     assert!(words.ends_with("it has `lr = 0.003`, the experiment file `lr = 0.004`"), "{words}");
 }
@@ -166,8 +158,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint() {
     let run = folder.path().join("run");
     let text = EXPERIMENT.replace("lr = 0.003", "lr = 1e30").replace("max_grad_norm = 1.0", "");
     let error =
-        train(&text, &sources, &run, false, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched))
-            .unwrap_err();
+        train(&text, &sources, &run, false, &surroundings(&World::single(), &Stop::default(), &unwatched)).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("highlight loss"), "{error}");
 }
@@ -200,8 +191,7 @@ fn stores_and_annotations_that_do_not_fit_are_refused_before_any_step() {
     let good = sources(&paths);
     let run = folder.path().join("run");
     let words = |text: &str, sources: &Sources| {
-        let error =
-            train(text, sources, &run, true, &surroundings(&World::single(), &AtomicBool::new(false), &unwatched));
+        let error = train(text, sources, &run, true, &surroundings(&World::single(), &Stop::default(), &unwatched));
         error.unwrap_err().to_string()
     };
     let text = words(&EXPERIMENT.replace("dim = 16", "dim = 256"), &good);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use egofx::compat::Compat;
 use egofx::metric::qfvs::{Summaries, read_tags, semantic_match};
+use egofx::stop::{Cause, Stop};
 use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
@@ -63,7 +63,7 @@ impl Shop {
     }
 
     fn train(&self, experiment: &Experiment, name: &str) -> Result<Finished, TrainError> {
-        self.train_watched(experiment, name, false, &AtomicBool::new(false), &sweep::unwatched)
+        self.train_watched(experiment, name, false, &Stop::default(), &sweep::unwatched)
     }
 
     fn train_watched(
@@ -71,12 +71,12 @@ impl Shop {
         experiment: &Experiment,
         name: &str,
         resume: bool,
-        interrupted: &AtomicBool,
+        stop: &Stop,
         watch: &dyn Fn(&Event),
     ) -> Result<Finished, TrainError> {
         let head = head();
         (head.check)(experiment).unwrap();
-        let surroundings = Surroundings { device: device(), threads: 1, world: &World::single(), interrupted, watch };
+        let surroundings = Surroundings { device: device(), threads: 1, world: &World::single(), stop, watch };
         (head.train)(&Request {
             experiment,
             sources: &self.sources,
@@ -120,14 +120,9 @@ fn best_f1(finished: &Finished) -> f64 {
 fn predicted(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Prediction {
     let of = |run: &Done| Weights { path: run.folder.join(BEST_FILE), fold: run.fold.clone() };
     let weights: Vec<Weights> = finished.runs.iter().map(of).collect();
-    let interrupted = AtomicBool::new(false);
-    let surroundings = Surroundings {
-        device: device(),
-        threads: 1,
-        world: &World::single(),
-        interrupted: &interrupted,
-        watch: &sweep::unwatched,
-    };
+    let stop = Stop::default();
+    let surroundings =
+        Surroundings { device: device(), threads: 1, world: &World::single(), stop: &stop, watch: &sweep::unwatched };
     let request =
         predict::Request { experiment, weights: &weights, sources: &shop.sources, surroundings: &surroundings };
     let prediction = (head().predict)(&request).unwrap();
@@ -197,14 +192,9 @@ fn it_learns_as_released_too() {
     let mut experiment = Experiment::parse(EXPERIMENT).unwrap();
     experiment.compat = Compat::AsReleased;
     let data = Dataset::<QfvsHead>::open(Path::new("experiment.toml"), &experiment, &shop.sources).unwrap();
-    let interrupted = AtomicBool::new(false);
-    let surroundings = Surroundings {
-        device: device(),
-        threads: 1,
-        world: &World::single(),
-        interrupted: &interrupted,
-        watch: &sweep::unwatched,
-    };
+    let stop = Stop::default();
+    let surroundings =
+        Surroundings { device: device(), threads: 1, world: &World::single(), stop: &stop, watch: &sweep::unwatched };
     let (fold, member) = (&data.task.folds()[3], &experiment.members().unwrap()[0]);
     let run = Run::<QfvsHead>::open(&surroundings, member, &data, fold, &shop.path("run"), false, &[]).unwrap();
     let best = run.train().unwrap().best.unwrap();
@@ -219,17 +209,16 @@ fn a_run_that_was_interrupted_ends_with_the_same_weights() {
     let experiment = Experiment::parse(&text).unwrap();
     let undisturbed = shop.train(&experiment, "undisturbed").unwrap();
 
-    let interrupted = AtomicBool::new(false);
+    let stop = Stop::default();
     let watch = |event: &Event| {
         if matches!(event, Event::Epoch { epoch: 2, .. }) {
-            interrupted.store(true, Ordering::SeqCst);
+            stop.ask(Cause::Interrupted);
         }
     };
-    let stopped = shop.train_watched(&experiment, "resumed", false, &interrupted, &watch).unwrap_err().to_string();
+    let stopped = shop.train_watched(&experiment, "resumed", false, &stop, &watch).unwrap_err().to_string();
     let text = "interrupted in epoch 3 after step 1, where a checkpoint was written; --resume goes on from there";
     assert_eq!(stopped, text);
-    interrupted.store(false, Ordering::SeqCst);
-    let resumed = shop.train_watched(&experiment, "resumed", true, &interrupted, &sweep::unwatched).unwrap();
+    let resumed = shop.train_watched(&experiment, "resumed", true, &Stop::default(), &sweep::unwatched).unwrap();
     for (run, other) in undisturbed.runs.iter().zip(&resumed.runs) {
         assert_eq!(run.outcome.best, other.outcome.best);
         let [run, other] = [run, other].map(|run| {
