@@ -3,11 +3,8 @@
 use std::process::Command;
 
 use super::Tools;
+use super::log_line::REPORTS_FRAMES;
 use crate::child;
-
-/// The filters that come first: each frame is reported as it comes out of the decoder, wanted or not. Side data would make
-/// more lines, which nobody reads.
-pub(super) const COUNTS_FRAMES: &str = "sidedata=mode=delete,showinfo=checksum=0";
 
 /// The filters that come last: what encodes and writes raw frames takes them as one a tick, whenever they are shown.
 const WITHOUT_TIME: &str = "settb=1/1000,setpts=N";
@@ -40,7 +37,7 @@ impl FfmpegSource {
 
     /// ffmpeg as [`LogLine`] understands it, before its input.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(&self.tools.ffmpeg);
+        let mut command = self.tools.ffmpeg();
         command.args(["-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]);
         command.args(["-threads", &self.threads.to_string()]);
         command
@@ -61,13 +58,13 @@ impl FfmpegSource {
 /// says.
 pub(super) fn reported(chosen: &str, counted: bool) -> String {
     let number = if counted { "setpts=N," } else { "" };
-    format!("{number}{COUNTS_FRAMES},{chosen},{WITHOUT_TIME}\n")
+    format!("{number}{REPORTS_FRAMES},{chosen},{WITHOUT_TIME}\n")
 }
 
 /// Why the hardware decoder cannot be used on this machine, if it cannot: asked of ffmpeg itself.
 pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
     let HwAccel::Cuda(ordinal) = hwaccel else { return None };
-    let mut command = Command::new(&tools.ffmpeg);
+    let mut command = tools.ffmpeg();
     command.args(["-v", "error", "-init_hw_device", &format!("cuda=gpu:{ordinal}")]);
     command.args(["-f", "lavfi", "-i", "nullsrc=s=64x64", "-frames:v", "1", "-f", "null", "-"]);
     match child::output(&mut command, tools.patience) {

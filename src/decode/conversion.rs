@@ -16,6 +16,8 @@ pub struct Conversion {
     reader: Reader,
     /// What the frame is scaled to before it is read.
     prepared: Option<(u32, u32)>,
+    /// The matrix of its colours, which scaling is to leave.
+    color_space: Option<&'static str>,
     /// Clockwise degrees by which it is turned here, beforehand.
     turned_before: i32,
     /// The same, after it was read.
@@ -50,14 +52,16 @@ impl Conversion {
             Reader::Pyav => (0, 0),
             Reader::Decord | Reader::Pillow | Reader::Exact => (rotation, 0),
         };
-        Self { reader: transform.reader, prepared, turned_before, turned_after }
+        let color_space = video.color_space;
+        Self { reader: transform.reader, prepared, color_space, turned_before, turned_after }
     }
 
     /// Its filters, which end in `rgb24`. `scaled` is how [`Reader::Exact`] scales in the same step, and must be `None` or
     /// no change for others.
     pub fn filters(&self, scaled: Option<(Filter, Geometry)>) -> String {
-        let prepared =
-            self.prepared.map(|(width, height)| format!("scale={width}:{height}:flags=bicubic,format=yuv420p"));
+        let prepared = self.prepared.map(|(width, height)| {
+            keeping(self.color_space, format!("scale={width}:{height}:flags=bicubic,format=yuv420p"))
+        });
         let read = match self.reader {
             Reader::Decord | Reader::Pillow => "scale=flags=bilinear,format=rgb24".to_owned(),
             Reader::Opencv => "scale=in_color_matrix=bt601:flags=bicubic,format=bgr24".to_owned(),
@@ -72,6 +76,15 @@ impl Conversion {
         });
         let steps = [turned_before, prepared, Some(read), turning(self.turned_after), channels];
         steps.into_iter().flatten().collect::<Vec<_>>().join(",")
+    }
+}
+
+/// `filters` that change planes, and what keeps the matrix of their colours: since version 7 ffmpeg forgets it where it changes
+/// full-range planes, and whoever converts them afterwards takes that of BT.601.
+pub fn keeping(color_space: Option<&str>, filters: String) -> String {
+    match color_space {
+        Some(matrix) => format!("{filters},setparams=colorspace={matrix}"),
+        None => filters,
     }
 }
 

@@ -3,7 +3,6 @@
 //! Not for packets. Invariant: what a header leaves open is `None`, also where it is written as a number.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde::Deserialize;
 
@@ -35,6 +34,7 @@ pub(super) struct Stream {
     pub codec_name: Option<String>,
     width: Option<u32>,
     height: Option<u32>,
+    color_space: Option<String>,
     time_base: Option<String>,
     avg_frame_rate: Option<String>,
     r_frame_rate: Option<String>,
@@ -73,8 +73,25 @@ struct SideData {
     r#type: Option<serde_json::Value>,
 }
 
+/// Matrices of colours in planes, by the names that ffprobe gives them and the filter `setparams` takes.
+const COLOR_SPACES: [&str; 12] = [
+    "bt709",
+    "fcc",
+    "bt470bg",
+    "smpte170m",
+    "smpte240m",
+    "ycgco",
+    "bt2020nc",
+    "bt2020c",
+    "smpte2085",
+    "chroma-derived-nc",
+    "chroma-derived-c",
+    "ictcp",
+];
+
 const HEADER: &str = "format=format_name,start_time,duration:\
-    stream=index,codec_type,codec_name,width,height,time_base,avg_frame_rate,r_frame_rate,nb_frames,start_time,duration:\
+    stream=index,codec_type,codec_name,width,height,color_space,time_base,\
+    avg_frame_rate,r_frame_rate,nb_frames,start_time,duration:\
     stream_disposition=default,attached_pic:stream_tags=DURATION,rotate,stereo_mode:\
     stream_side_data=side_data_type,rotation,type";
 
@@ -87,7 +104,7 @@ pub(super) fn read(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
 }
 
 fn read_once(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
-    let mut command = Command::new(&tools.ffprobe);
+    let mut command = tools.ffprobe();
     command.args(["-v", "error", "-show_entries", HEADER, "-of", "json"]);
     input::probe_video(&mut command, path);
     let output = child::output(&mut command, tools.patience).map_err(|crash| ProbeError::crashed(path, crash))?;
@@ -173,11 +190,24 @@ impl Stream {
         self.time_base.as_deref().and_then(fraction)
     }
 
-    /// How long a frame is shown by its rate, if it has one: the mean of the container, else that of the codec.
-    pub fn frame_base(&self) -> Option<TimeBase> {
-        let rate = |text: &Option<String>| text.as_deref().and_then(fraction).filter(|rate| rate.num > 0);
-        let rate = rate(&self.avg_frame_rate).or_else(|| rate(&self.r_frame_rate))?;
-        Some(TimeBase { num: rate.den, den: rate.num })
+    /// How long a frame is shown by its rate, if it has one: the mean of the container, else that of the codec. Where each
+    /// packet is known to last `ticks`, only a rate that agrees is believed: since version 6.1 ffmpeg gives H.264, HEVC and
+    /// MPEG-2 without a container a mean of 25 fps, whatever they are.
+    pub fn frame_base(&self, ticks: Option<u32>) -> Option<TimeBase> {
+        let rates = [&self.avg_frame_rate, &self.r_frame_rate].into_iter().flatten().filter_map(|rate| fraction(rate));
+        let mut bases = rates.filter(|rate| rate.num > 0).map(|rate| TimeBase { num: rate.den, den: rate.num });
+        let (Some(ticks), Some(tick)) = (ticks.filter(|&ticks| ticks > 0), self.time_base()) else {
+            return bases.next();
+        };
+        let sec = |base: TimeBase| f64::from(base.num) / f64::from(base.den);
+        let agrees = |base: &TimeBase| (sec(*base) - f64::from(ticks) * sec(tick)).abs() <= sec(tick);
+        bases.find(agrees).or_else(|| Some(TimeBase { num: tick.num.checked_mul(ticks)?, den: tick.den }))
+    }
+
+    /// ffmpeg's name of the matrix of its colours, if one is said that [`COLOR_SPACES`] knows.
+    pub fn color_space(&self) -> Option<&'static str> {
+        let said = self.color_space.as_deref()?;
+        COLOR_SPACES.into_iter().find(|&known| known == said)
     }
 
     /// When it begins by the container's clock, in seconds.

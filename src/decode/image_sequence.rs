@@ -119,6 +119,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         width,
         height,
         rotation: orientation.degrees(),
+        color_space: None,
         stereo: None,
         timeline,
         keyframes: files.keys().copied().collect(),

@@ -40,7 +40,11 @@ pub fn file_url(path: &Path) -> OsString {
 
 /// The demuxer that ffmpeg or ffprobe says was kept out, if that is what the complaint of `who` says in `words`.
 pub fn kept_out<'w>(who: &'w str, words: &str) -> Option<&'w str> {
-    words.contains("not on whitelist").then_some(who)
+    match words {
+        _ if words.contains("not on whitelist") => Some(who),
+        _ if words.contains("Not detecting m3u8/hls") => Some("hls"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 //! timestamp. Then frames are listed by ffmpeg, as slowly as they are decoded. Not for making a timeline of either.
 //! Invariant: a list is whole, or an error: a program that was killed, or that ended otherwise than well, is not believed.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 
 use super::child::Child;
-use super::command::{COUNTS_FRAMES, FfmpegSource};
-use super::log_line::{About, Complaint, LogLine, Shown};
+use super::command::FfmpegSource;
+use super::log_line::{About, Complaint, LogLine, REPORTS_FRAMES, Shown};
 use super::{ProbeError, Tools, input};
 use crate::child::{self, Process, Said};
 
@@ -24,6 +25,8 @@ pub(super) struct Packets {
     pub pts: Vec<i64>,
     /// When those are decoded that are shown.
     pub dts: Vec<i64>,
+    /// How long those last that are shown, each in ticks or not known.
+    pub durations: BTreeSet<Option<u32>>,
     /// When those are shown that a decoder can start at, whether an edit list hides them or not.
     pub keys: Vec<i64>,
     /// All of them.
@@ -63,9 +66,9 @@ pub(super) fn packets(
 fn packets_once(tools: &Tools, path: &Path, stream: u32, codec: &str) -> Result<(Packets, Vec<Remark>), ProbeError> {
     let broken = |why: String| ProbeError::Broken { path: path.to_owned(), why };
     let crashed = |crash| ProbeError::crashed(path, crash);
-    let mut command = Command::new(&tools.ffprobe);
+    let mut command = tools.ffprobe();
     command.args(["-hide_banner", "-loglevel", "repeat+level+info"]);
-    command.args(["-show_entries", "packet=stream_index,pts,dts,size,pos,flags", "-of", "csv=p=0"]);
+    command.args(["-show_entries", "packet=stream_index,pts,dts,duration,size,pos,flags", "-of", "csv=p=0"]);
     input::probe_video(&mut command, path);
     let (said, mut packets) = (Said::default(), Packets::default());
     let mut process = Process::start(&mut command, tools.patience, None, said.hear()).map_err(crashed)?;
@@ -128,9 +131,14 @@ fn remarks(said: &str, stream: u32, codec: &str) -> Vec<Remark> {
 }
 
 impl Packets {
-    /// Takes `stream,pts,dts,size,pos,flags`: `0,512,0,1380,48,K__`.
+    /// How many ticks each of them lasts, if that is known and the same of all.
+    pub fn lasting(&self) -> Option<u32> {
+        if self.durations.len() == 1 { self.durations.first().copied().flatten() } else { None }
+    }
+
+    /// Takes `stream,pts,dts,duration,size,pos,flags`: `0,512,0,512,1380,48,K__`.
     fn note(&mut self, line: &str, stream: u32) {
-        let [of, pts, dts, size, pos, flags, ..] = line.split(',').collect::<Vec<_>>()[..] else { return };
+        let [of, pts, dts, duration, size, pos, flags, ..] = line.split(',').collect::<Vec<_>>()[..] else { return };
         let size: Option<u64> = size.parse().ok();
         self.end = self.end.max(pos.parse().map_or(0, |pos: u64| pos.saturating_add(size.unwrap_or(0))));
         if of.parse() != Ok(stream) {
@@ -146,6 +154,7 @@ impl Packets {
         self.pts.extend(pts);
         self.untimed += u64::from(pts.is_none());
         self.dts.extend(dts.parse::<i64>().ok());
+        self.durations.insert(duration.parse().ok());
         self.smallest = size.into_iter().chain(self.smallest).min();
     }
 }
@@ -162,7 +171,7 @@ fn frames_once(source: &FfmpegSource, path: &Path, stream: u32) -> Result<Vec<Sh
     let mut command = source.command();
     command.args(FfmpegSource::OWN_TIMES);
     input::read_video(&mut command, path);
-    command.args(["-map", &format!("0:{stream}"), "-an", "-sn", "-dn", "-vf", COUNTS_FRAMES]);
+    command.args(["-map", &format!("0:{stream}"), "-an", "-sn", "-dn", "-vf", REPORTS_FRAMES]);
     command.args([source.tools.passthrough_option(), "passthrough", "-f", "null", "-"]);
     let mut frames = Vec::new();
     let said = lines(source, path, command, |shown| frames.push(shown))?;
@@ -204,17 +213,18 @@ mod tests {
     fn packet_lines_of_several_versions_are_understood() {
         let mut packets = Packets::default();
         for line in [
-            "0,0,-512,900,48,K_",
-            "0,1024,0,80,948,__",
-            "1,0,0,4000,1028,K_",
-            "0,512,512,7,5028,___",
-            "0,2048,1024,6,N/A,KD_",
-            "0,N/A,1536,81,5042,__",
-            "0,1536,2048,82,5123,K__,",
+            "0,0,-512,512,900,48,K_",
+            "0,1024,0,512,80,948,__",
+            "1,0,0,1024,4000,1028,K_",
+            "0,512,512,512,7,5028,___",
+            "0,2048,1024,9,6,N/A,KD_",
+            "0,N/A,1536,512,81,5042,__",
+            "0,1536,2048,512,82,5123,K__,",
             "",
         ] {
             packets.note(line, 0);
         }
+        assert_eq!(packets.lasting(), Some(512));
         assert_eq!((packets.pts, packets.keys), (vec![0, 1024, 512, 1536], vec![0, 2048, 1536]));
         assert_eq!((packets.dts, packets.end), (vec![-512, 0, 512, 1536, 2048], 5205));
         assert_eq!((packets.seen, packets.untimed, packets.smallest), (6, 1, Some(7)));

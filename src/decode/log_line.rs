@@ -3,13 +3,28 @@
 //! Not for acting on it. Invariants: lines that we do not know are ignored, except that an unknown error is one of the
 //! decoder's; who speaks decides whether a complaint is about the video or about what we do with it.
 
+/// The filter that reports each frame as it comes out of the decoder, and lets it pass: twice its timestamp, and one more of a
+/// key frame, on top of [`ZERO`]; [`UNTIMED`] for frames without a timestamp, or with one that no recording has. The number
+/// is written at once, where `showinfo` writes pieces of lines into which other threads of ffmpeg write theirs; and it has
+/// the same digits for all, so that it is found behind a line that another thread had begun.
+pub const REPORTS_FRAMES: &str = "select='1+0*print(if(isnan(pts)+gt(abs(pts),19e14),1e15+key,5e15+2*pts+key),32)'";
+
+/// What is written of a frame at second 0.
+const ZERO: i64 = 5_000_000_000_000_000;
+
+/// What is written of a frame without a timestamp.
+const UNTIMED: i64 = 1_000_000_000_000_000;
+
+/// Digits of what is written of any frame; below 2^53, so that ffmpeg's floating point numbers hold it.
+const NUMBER_DIGITS: usize = 16;
+
 /// One line that matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogLine {
     /// The input has been opened. What was said before is about its header, and about images that were decoded for a
     /// look at them and will be decoded again.
     Opened,
-    /// `showinfo` saw a frame.
+    /// A frame came out of the decoder.
     Frame(Shown),
     /// Somebody complained.
     Complaint(Complaint),
@@ -19,7 +34,7 @@ pub enum LogLine {
     Encoded(u64),
 }
 
-/// A frame as `showinfo` saw it.
+/// A frame as it came out of the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
     /// Its timestamp in ticks of the stream, if it has one.
@@ -159,16 +174,10 @@ const OUTPUT_WORDS: &[&str] = &[
 ];
 
 impl LogLine {
-    /// What a line says. `showinfo` writes a line in chunks, and a decoder's thread may write in between, then without
-    /// name or level: so one line can be both a frame and a complaint.
+    /// What a line says: a frame's number may stand behind what another thread had begun to write.
     pub fn parse(line: &str) -> Vec<Self> {
-        let Some((before, shown)) = line.split_once("[Parsed_showinfo_") else {
-            return Self::of_others(line).into_iter().collect();
-        };
-        let Some(frame) = frame(shown) else { return Vec::new() };
-        let foreign = shown.split_once(" type:").and_then(|(_, rest)| rest.get(1..)).unwrap_or("");
-        let harm = [before, foreign].map(str::trim).into_iter().filter(|words| !words.is_empty());
-        harm.map(|words| Self::Complaint(Complaint::of(words))).chain([Self::Frame(frame)]).collect()
+        let (others, frame) = frame(line).map_or((line, None), |(before, shown)| (before, Some(Self::Frame(shown))));
+        Self::of_others(others).into_iter().chain(frame).collect()
     }
 
     fn of_others(line: &str) -> Option<Self> {
@@ -230,12 +239,17 @@ impl Complaint {
     }
 }
 
-/// The integer after ` pts:` (`pts_time` has six digits only), and whether the frame is a key frame.
-fn frame(line: &str) -> Option<Shown> {
-    let (_, rest) = line.split_once(" pts:")?;
-    let pts = rest.split_whitespace().next()?;
-    let key = line.contains(" iskey:1");
-    if pts == "NOPTS" { Some(Shown { pts: None, key }) } else { Some(Shown { pts: Some(pts.parse().ok()?), key }) }
+/// What the filter [`REPORTS_FRAMES`] said, and what stands before it in the line.
+fn frame(line: &str) -> Option<(&str, Shown)> {
+    let line = line.trim_end().strip_suffix(".000000")?;
+    let (before, number) = line.split_at_checked(line.len().checked_sub(NUMBER_DIGITS)?)?;
+    let number = Some(number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let number: i64 = number.parse().ok()?;
+    let (pts, key) = match number - UNTIMED {
+        key @ (0 | 1) => (None, key == 1),
+        _ => (Some((number - ZERO).div_euclid(2)), (number - ZERO).rem_euclid(2) == 1),
+    };
+    Some((before, Shown { pts, key }))
 }
 
 /// The stream that words name: `stream 1`, `stream #0:1`, `(stream = 1`.
@@ -277,15 +291,29 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_are_read_as_integers() {
-        let line = "[Parsed_showinfo_4 @ 0x55df5099f800] [info] n:   0 pts: 100100 pts_time:3.33667 pos:   130525 fmt:rgb24 i:P iskey:1 type:I ";
-        assert_eq!(LogLine::parse(line), [shown(100_100, true)]);
-        let negative =
-            "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:  -1024 pts_time:-0.08 duration:   1001 iskey:0 type:B";
-        assert_eq!(LogLine::parse(negative), [shown(-1024, false)]);
-        let untimed = "[Parsed_showinfo_1 @ 0x1] [info] n:   3 pts:NOPTS pts_time:NOPTS i:P iskey:0 type:P ";
-        assert_eq!(LogLine::parse(untimed), [LogLine::Frame(Shown { pts: None, key: false })]);
-        assert_eq!(LogLine::parse("[Parsed_showinfo_4 @ 0x1] [info] config in time_base: 1/30000"), []);
+    fn frames_are_known_by_their_numbers() {
+        for (line, frame) in [
+            ("[info] 5000000000200201.000000", shown(100_100, true)),
+            ("[Eval @ 0x7ffc] [info] 4999999999997952.000000", shown(-1024, false)),
+            ("[info] 1200000000000001.000000", shown(-1_900_000_000_000_000, true)),
+            ("[info] 8800000000000000.000000", shown(1_900_000_000_000_000, false)),
+            ("[info] 1000000000000000.000000", LogLine::Frame(Shown { pts: None, key: false })),
+            ("[info] 1000000000000001.000000", LogLine::Frame(Shown { pts: None, key: true })),
+        ] {
+            assert_eq!(LogLine::parse(line), [frame], "{line}");
+        }
+        for line in ["[info]   Duration: 00:00:06.00, start: 0.000000", "[info] 5000.000000", "é000000000000000.000000"]
+        {
+            assert_eq!(LogLine::parse(line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_frame_behind_what_another_thread_began_is_found() {
+        assert_eq!(LogLine::parse("[info]   Stream #0:05000000000001024.000000"), [shown(512, false)]);
+        let line = "[h264 @ 0x1] [error] concealing 9 DC errors 5000000000001025.000000";
+        let complaint = Complaint::of("[h264 @ 0x1] [error] concealing 9 DC errors");
+        assert_eq!(LogLine::parse(line), [LogLine::Complaint(complaint), shown(512, true)]);
     }
 
     #[test]
@@ -373,13 +401,5 @@ mod tests {
             let complaint = Complaint::of(line);
             assert_eq!((complaint.concerns(0, false), complaint.concerns(0, true)), (counts, true), "{line}");
         }
-    }
-
-    #[test]
-    fn a_complaint_in_the_middle_of_a_frames_line_is_not_lost() {
-        let line =
-            "[Parsed_showinfo_4 @ 0x1] [info] n:   0 pts:     12 pts_time:1 i:P iskey:0 type:B concealing 9 DC errors";
-        let complaint = Complaint::of("concealing 9 DC errors");
-        assert_eq!(LogLine::parse(line), [LogLine::Complaint(complaint), shown(12, false)]);
     }
 }

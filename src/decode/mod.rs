@@ -35,11 +35,12 @@ use std::sync::Arc;
 
 pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
+pub(crate) use conversion::keeping;
 pub use crop::{Region, random_region};
 pub use geometry::Geometry;
 pub use image_sequence::ImageSequence;
 pub(crate) use input::{file_url, read_video};
-pub(crate) use log_line::{About, LogLine};
+pub(crate) use log_line::{About, LogLine, REPORTS_FRAMES};
 pub use probe::{Outline, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use tools::Tools;
@@ -78,6 +79,8 @@ pub struct VideoInfo {
     pub height: u32,
     /// Clockwise rotation that players and viewers apply, in degrees.
     pub rotation: i32,
+    /// ffmpeg's name of the matrix between its colours and red, green and blue, if the container or the codec says which.
+    pub color_space: Option<&'static str>,
     /// How two eyes share a frame, if the container says so ("side by side").
     pub stereo: Option<String>,
     /// When each frame is shown.

@@ -91,6 +91,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         width,
         height,
         rotation: stream.rotation(),
+        color_space: stream.color_space(),
         stereo: stream.stereo(),
         keyframes,
         counted,
@@ -260,7 +261,7 @@ fn counted_timeline(
     guessed: Option<Vec<i64>>,
 ) -> Option<Timeline> {
     let (base, clock) = (stream.time_base()?, header.clock());
-    let by_rate = || Timeline::new((0..frames as i64).collect(), stream.frame_base()?, 0);
+    let by_rate = || Timeline::new((0..frames as i64).collect(), stream.frame_base(packets.lasting())?, 0);
     // The n-th frame is shown when the n-th packet is decoded: what delay there is says nothing of the recording.
     let knows_decoding_only = clock == Clock::Decoding || packets.untimed > packets.seen / 10;
     let turns = Some(&packets.dts).filter(|dts| knows_decoding_only && dts.len() == frames && ascends(dts));

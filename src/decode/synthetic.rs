@@ -31,6 +31,7 @@ impl FrameSource for SyntheticSource {
             width: 256,
             height: 256,
             rotation: 0,
+            color_space: None,
             stereo: None,
             timeline: Timeline::constant(self.frames, self.fps).ok_or_else(nothing)?,
             keyframes: vec![0],

@@ -37,6 +37,16 @@ impl Tools {
         Ok(Self { ffmpeg, ffprobe, version, patience: child::PATIENCE })
     }
 
+    /// A command that runs ffmpeg.
+    pub fn ffmpeg(&self) -> Command {
+        command(&self.ffmpeg)
+    }
+
+    /// A command that runs ffprobe.
+    pub fn ffprobe(&self) -> Command {
+        command(&self.ffprobe)
+    }
+
     /// The major version; 0 for builds that are named after a commit, which are newer than any release we tell apart.
     pub fn major(&self) -> u32 {
         let digits: String =
@@ -54,6 +64,15 @@ impl Tools {
     pub fn passthrough_option(&self) -> &'static str {
         if (1..5).contains(&self.major()) { "-vsync" } else { "-fps_mode" }
     }
+}
+
+/// A command that runs `program`, one of the two, with no character set in reach. The names of programs in an MPEG-TS have to
+/// be converted; statically linked builds load the machine's converters for it, which belong to another C library, and die
+/// of signal 11. Without them they keep the names as they are, and we read none.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("GCONV_PATH", "/dev/null");
+    command
 }
 
 fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Result<(PathBuf, String), ToolsError> {
@@ -100,7 +119,7 @@ fn make_executable(path: &Path) {
 
 /// The third word of `ffmpeg version 5.1.9 Copyright ...`.
 fn version_of(program: &Path) -> Option<String> {
-    let output = child::output(Command::new(program).arg("-version"), child::PATIENCE).ok()?;
+    let output = child::output(command(program).arg("-version"), child::PATIENCE).ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().next()?.split_whitespace().nth(2)?;
     output.status.success().then(|| version.to_owned())

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::cut::Cut;
 use super::size::Size;
-use crate::decode::{Tools, VideoInfo, file_url, read_video};
+use crate::decode::{REPORTS_FRAMES, Tools, VideoInfo, file_url, keeping, read_video};
 use crate::grid::egoclip::ChunkLength;
 
 /// x264's presets, fastest first.
@@ -81,7 +81,7 @@ impl Settings {
         threads: usize,
         folder: &Path,
     ) -> Command {
-        let mut command = Command::new(&tools.ffmpeg);
+        let mut command = tools.ffmpeg();
         command.args(["-hide_banner", "-nostdin", "-nostats", "-progress", "pipe:2"]);
         command.args(["-loglevel", "repeat+level+info", "-threads", &threads.to_string(), "-copyts"]);
         if video.timeline.container_sec(0) != video.timeline.sec(0) {
@@ -115,10 +115,10 @@ impl Settings {
     fn encode(&self, command: &mut Command, tools: &Tools, video: &VideoInfo, cuts: &[Cut], threads: usize) {
         let (width, height) = self.size_of(video, cuts);
         // Full-range 4:2:0 stays full-range; whatever else there is becomes what every decoder takes.
-        // `showinfo` tells when the first frame has come: before, a decoder may miss what is never shown.
-        let first = format!("showinfo=checksum=0,{}", video.timing_filter());
+        // Told when the first frame has come: before, a decoder may miss what is never shown.
+        let first = format!("{REPORTS_FRAMES},{}", video.timing_filter());
         let scale = format!("{first}scale={width}:{height}:flags=bicubic,format=yuv420p|yuvj420p");
-        command.args(["-vf", &scale]);
+        command.args(["-vf", &keeping(video.color_space, scale)]);
         // Ticks of the source: with the default, one per frame, frames of variable rates would fall together.
         let base = video.timeline.base();
         let ticks = match (video.counted, tools.major()) {
@@ -129,6 +129,13 @@ impl Settings {
         command.args([tools.passthrough_option(), "passthrough", "-enc_time_base", &ticks]);
         command.args(["-c:v", "libx264", "-crf", &self.crf.to_string(), "-preset", self.preset]);
         command.args(["-threads:v", &threads.to_string()]);
+        if video.counted && !(1..6).contains(&tools.major()) {
+            // Since version 6 `setpts` takes a frame's duration away; without one a file ends before its last frame.
+            let last = video.timeline.frames() - 1;
+            let ticks = |index: u64| video.timeline.ticks(index);
+            let step = ticks(last).zip(last.checked_sub(1).and_then(ticks)).map_or(1, |(end, before)| end - before);
+            command.args(["-bsf:v", &format!("setts=duration='if(gt(DURATION,0),DURATION,{step})'")]);
+        }
         if let Some(keyint) = self.keyint {
             command.args(["-g", &keyint.to_string()]);
         }

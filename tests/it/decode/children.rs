@@ -180,7 +180,7 @@ fn read_errors_are_named_whatever_the_container_and_whoever_meets_them() {
         ("whole.mkv", &format!("{H264} -qp 20")),
         ("bad.mp4", &format!("{H264} -qp 20 -movflags +faststart")),
         ("bad.avi", "-c:v mpeg4 -q:v 3"),
-        ("bad.mjpeg", "-c:v mjpeg"),
+        ("bad.mjpeg", "-c:v mjpeg -strict unofficial"),
     ] {
         shop.ffmpeg(&format!("-f lavfi -i testsrc2=s=320x240:r=25,noise=alls=20:allf=t -frames:v 150 {codec} {name}"));
         shop.manifest(&["good.mp4", name]);

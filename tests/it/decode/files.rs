@@ -116,7 +116,7 @@ fn frames_without_a_time_of_their_own_are_counted() {
         ("a.hevc", "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=15", true),
         ("a.m4v", "-c:v mpeg4 -bf 2 -g 15 -f m4v", true),
         ("a.m2v", "-c:v mpeg2video -bf 2 -g 15", true),
-        ("a.mjpeg", "-c:v mjpeg", true),
+        ("a.mjpeg", "-c:v mjpeg -strict unofficial", true),
         ("a.gif", "-pix_fmt rgb8", true),
     ] {
         let video = assert_whole(&make(folder.path(), name, &format!("{images} {codec}")), 60, 0.0);
@@ -192,7 +192,8 @@ fn streams_may_begin_between_key_frames() {
 fn a_duration_of_all_ones_is_unknown() {
     let video = assert_whole(&odd("unknown_duration.mp4"), 30, 1.0 / 15.0);
     assert!((video.timeline.end_sec() - 1.0 - 1.0 / 15.0).abs() < 1e-3);
-    assert!(egofx::decode::declared_sec(&tools(), &odd("unknown_duration.mp4")).is_none());
+    // Later ffmpegs take it from the list of packets.
+    assert!(egofx::decode::declared_sec(&tools(), &odd("unknown_duration.mp4")).is_none_or(|sec| sec == 1.0));
 }
 
 /// One byte of the table that says how long after its decoding a frame is shown: frame 25 is told to be shown as the 90th.

@@ -234,7 +234,7 @@ fn containers_of_videos_are_let_in() {
         ("ivf", "-c:v libvpx -deadline realtime"),
         ("gif", ""),
         ("apng", "-f apng"),
-        ("mjpeg", "-c:v mjpeg"),
+        ("mjpeg", "-c:v mjpeg -strict unofficial"),
         ("h264", H264),
         ("hevc", "-c:v libx265 -preset ultrafast -x265-params log-level=none"),
         ("y4m", "-pix_fmt yuv420p"),
@@ -242,7 +242,7 @@ fn containers_of_videos_are_let_in() {
         ("rm", "-c:v rv20"),
         ("swf", "-c:v flv1"),
         ("gxf", "-s 720x576 -c:v mpeg2video -pix_fmt yuv420p"),
-        ("obu", "-c:v libsvtav1 -preset 12 -pix_fmt yuv420p -f obu"),
+        ("obu", "-c:v libaom-av1 -usage realtime -cpu-used 8 -pix_fmt yuv420p -f obu"),
         ("dirac", "-c:v vc2 -f dirac"),
     ];
     let mut names = Vec::new();

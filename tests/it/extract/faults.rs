@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::videos::tools;
 use crate::support::{H264, Outcome, Workshop, media, packet_times, row_bits};
 
 /// Frames of the undamaged clip that damaged ones are made of; 19 rows of [`support::DENSE`].
@@ -82,18 +83,24 @@ fn a_truncated_mp4_without_index_is_named() {
     fails_always(&shop, &["bad.mp4", "not a readable video"]);
 }
 
+/// Rows that are kept at least of a file that was cut in its middle: since version 7 ffmpeg reads ahead while it decodes, and
+/// complains of the cut some frames before they come out.
+fn kept_before_the_cut() -> usize {
+    if (1..7).contains(&tools().major()) { 7 } else { 3 }
+}
+
 #[test]
 fn a_truncated_mp4_with_its_index_first_keeps_its_true_rows() {
     let shop = shop("mp4", "-movflags +faststart", cut(0.5));
     skips(&shop, &["bad.mp4", "rows cannot be had", "6.00 s were expected"]);
-    assert!(keeps_true_rows(&shop) >= 7);
+    assert!(keeps_true_rows(&shop) >= kept_before_the_cut());
 }
 
 #[test]
 fn a_truncated_mkv_keeps_its_true_rows() {
     let shop = shop("mkv", "", cut(0.5));
     skips(&shop, &["bad.mkv", "rows cannot be had", "6.00 s were expected"]);
-    assert!(keeps_true_rows(&shop) >= 7);
+    assert!(keeps_true_rows(&shop) >= kept_before_the_cut());
 }
 
 #[test]
@@ -269,7 +276,7 @@ fn succeeds(shop: &Workshop, name: &str, stream: &str) {
 #[test]
 fn odd_but_sound_videos_succeed_with_the_times_of_their_frames() {
     let shop = Workshop::with_recipe();
-    let av1 = "-c:v libsvtav1 -preset 12 -pix_fmt yuv420p";
+    let av1 = "-c:v libaom-av1 -usage realtime -cpu-used 8 -pix_fmt yuv420p";
     let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p";
     for (name, size, codec) in [
         ("ten_bit.mp4", "64x48", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p10le"),

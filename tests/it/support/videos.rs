@@ -24,12 +24,12 @@ pub fn data(name: &str) -> PathBuf {
 
 /// Runs `ffmpeg -v error -y ARGS` and gives its stdout.
 pub fn ffmpeg<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<u8> {
-    output(Command::new(tools().ffmpeg).args(["-v", "error", "-y"]).args(args))
+    output(tools().ffmpeg().args(["-v", "error", "-y"]).args(args))
 }
 
 /// Runs `ffprobe -v error ARGS` and gives the lines of its stdout.
 pub fn ffprobe<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<String> {
-    let bytes = output(Command::new(tools().ffprobe).args(["-v", "error"]).args(args));
+    let bytes = output(tools().ffprobe().args(["-v", "error"]).args(args));
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 

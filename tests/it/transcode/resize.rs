@@ -105,11 +105,11 @@ fn the_best_stream_is_taken_and_all_sound_is_copied_unless_told_otherwise() {
     assert_eq!(copied, original, "packet for packet");
     shop.egofx(&format!("resize --videos videos -o silent {FAST} --audio none")).ends_with(0);
     assert!(sound(&shop.path("silent/nasa.mp4")).is_empty());
-    shop.ffmpeg("-f lavfi -i testsrc2=s=64x48:r=25 -f lavfi -i sine -t 2 -c:v libx264 -c:a pcm_s16le pcm_a.mkv");
-    shop.write("pcm.csv", "video_uid,path\npcm_a,pcm_a.mkv\n");
-    shop.egofx(&format!("resize -m pcm.csv -o pcm {FAST}")).ends_with(1).says(&["pcm_a", "ffmpeg ended", "pcm_s16le"]);
-    shop.egofx(&format!("resize -m pcm.csv -o aac {FAST} --audio aac")).ends_with(0);
-    assert_eq!(ffprobe(&shop.path("aac/pcm_a.mp4"), "a", "stream=codec_name"), ["aac"]);
+    shop.ffmpeg("-f lavfi -i testsrc2=s=64x48:r=25 -f lavfi -i sine -t 2 -c:v libx264 -c:a wmav2 wma.mkv");
+    shop.write("wma.csv", "video_uid,path\nwma,wma.mkv\n");
+    shop.egofx(&format!("resize -m wma.csv -o wma {FAST}")).ends_with(1).says(&["wma", "ffmpeg ended", "codec wmav2"]);
+    shop.egofx(&format!("resize -m wma.csv -o aac {FAST} --audio aac")).ends_with(0);
+    assert_eq!(ffprobe(&shop.path("aac/wma.mp4"), "a", "stream=codec_name"), ["aac"]);
 }
 
 #[test]

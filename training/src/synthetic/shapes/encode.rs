@@ -57,7 +57,7 @@ fn finish(child: &mut Child) -> io::Result<Result<(), String>> {
 
 fn command(tools: &Tools, side: usize, path: &Path) -> Command {
     let (size, fps, keys) = (format!("{side}x{side}"), FPS.to_string(), KEY_FRAMES.to_string());
-    let mut command = Command::new(&tools.ffmpeg);
+    let mut command = tools.ffmpeg();
     command.args(["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &fps, "-i", "pipe:0"]);
     command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-g", &keys, "-pix_fmt", "yuv420p"]);
     // One thread and no versions in the file, for the same bytes everywhere.
