@@ -4,10 +4,18 @@
 //! decoder's; who speaks decides whether a complaint is about the video or about what we do with it.
 
 /// The filter that reports each frame as it comes out of the decoder, and lets it pass: twice its timestamp, and one more of a
-/// key frame, on top of [`ZERO`]; [`UNTIMED`] for frames without a timestamp, or with one that no recording has. The number
+/// key frame, on top of [`ZERO`]; [`UNTIMED`] for frames without a timestamp, or with one that is not told, see [`is_told`]. The number
 /// is written at once, where `showinfo` writes pieces of lines into which other threads of ffmpeg write theirs; and it has
 /// the same digits for all, so that it is found behind a line that another thread had begun.
 pub const REPORTS_FRAMES: &str = "select='1+0*print(if(isnan(pts)+gt(abs(pts),19e14),1e15+key,5e15+2*pts+key),32)'";
+
+/// Timestamps beyond this many ticks are not told: 60 years of microseconds.
+const MOST_TICKS: i64 = 1_900_000_000_000_000;
+
+/// Whether [`REPORTS_FRAMES`] tells of a frame with this timestamp by it.
+pub fn is_told(pts: i64) -> bool {
+    pts.unsigned_abs() <= MOST_TICKS.unsigned_abs()
+}
 
 /// What is written of a frame at second 0.
 const ZERO: i64 = 5_000_000_000_000_000;

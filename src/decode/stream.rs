@@ -10,7 +10,7 @@ use std::process::Command;
 use super::child::Child;
 use super::command::{FfmpegSource, HwAccel, reported};
 use super::graph::Sizes;
-use super::log_line::{About, Complaint, LogLine, Shown};
+use super::log_line::{About, Complaint, LogLine, Shown, is_told};
 use super::order::{Order, Standing};
 use super::transform::Transform;
 use super::{Fault, Frame, VideoInfo, input};
@@ -164,9 +164,11 @@ impl Stream {
         }
     }
 
-    /// What ffmpeg's filters know frame `index` by: its timestamp or its number.
+    /// What ffmpeg's filters know frame `index` by: its timestamp or its number. None where its report would not tell it: an
+    /// image of which nobody knows the frame must not come.
     fn name_of(&self, index: u64) -> Option<i64> {
-        if self.video.counted { i64::try_from(index).ok() } else { self.video.timeline.pts(index) }
+        let name = if self.video.counted { i64::try_from(index).ok() } else { self.video.timeline.pts(index) };
+        name.filter(|&name| is_told(name))
     }
 
     /// The frame that bears this name, if there is one.
