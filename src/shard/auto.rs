@@ -60,10 +60,10 @@ pub fn detect(of: &dyn Fn(&str) -> Option<String>) -> Result<Found, AutoError> {
     let mut found: Option<Found> = None;
     for engine in ENGINES {
         let divides = found.as_ref().is_some_and(|found| found.shard.count() > 1);
-        if divides && engine.name.starts_with("MPI") || environment.text(engine.variable).is_none() {
+        if divides && engine.yields || environment.text(engine.variable).is_none() {
             continue;
         }
-        let Some(shard) = (engine.part)(&environment)? else { continue };
+        let Some(shard) = engine.part(&environment)? else { continue };
         let by = format!("{} ({})", engine.name, engine.variable);
         match &found {
             Some(other) if divides && shard.count() > 1 && other.shard != shard => {
@@ -82,39 +82,50 @@ struct Engine {
     name: &'static str,
     /// The variable by which it is recognised.
     variable: &'static str,
-    /// The part that it gave, if it gave one.
-    part: fn(&Environment) -> Result<Option<Shard>, AutoError>,
+    numbers: Numbers,
+    /// Whether it counts only where no other one divides the work.
+    yields: bool,
+}
+
+/// How an engine says which part it gave.
+enum Numbers {
+    /// By Slurm's variables.
+    Slurm,
+    /// By its variable, which counts from `first`, and the number of all.
+    From { first: u32, count: &'static str },
+}
+
+const fn engine(name: &'static str, variable: &'static str, numbers: Numbers) -> Engine {
+    Engine { name, variable, numbers, yields: false }
+}
+
+const fn ranks(name: &'static str, variable: &'static str, count: &'static str) -> Engine {
+    Engine { name, variable, numbers: Numbers::From { first: 0, count }, yields: true }
 }
 
 const ENGINES: &[Engine] = &[
-    Engine { name: "Slurm, an array", variable: "SLURM_ARRAY_TASK_ID", part: slurm },
-    Engine { name: "Slurm, srun", variable: "SLURM_PROCID", part: slurm },
-    Engine {
-        name: "Kubernetes, an indexed Job",
-        variable: "JOB_COMPLETION_INDEX",
-        part: |environment| environment.counted("JOB_COMPLETION_INDEX", COUNT, 0),
-    },
-    Engine {
-        name: "AWS Batch, an array job",
-        variable: "AWS_BATCH_JOB_ARRAY_INDEX",
-        part: |environment| environment.counted("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", 0),
-    },
-    Engine {
-        name: "HyperQueue, --array 1-N",
-        variable: "HQ_TASK_ID",
-        part: |environment| environment.counted("HQ_TASK_ID", COUNT, 1),
-    },
-    Engine {
-        name: "MPI, Open MPI",
-        variable: "OMPI_COMM_WORLD_RANK",
-        part: |environment| environment.counted("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", 0),
-    },
-    Engine {
-        name: "MPI, PMI",
-        variable: "PMI_RANK",
-        part: |environment| environment.counted("PMI_RANK", "PMI_SIZE", 0),
-    },
+    engine("Slurm, an array", "SLURM_ARRAY_TASK_ID", Numbers::Slurm),
+    engine("Slurm, srun", "SLURM_PROCID", Numbers::Slurm),
+    engine("Kubernetes, an indexed Job", "JOB_COMPLETION_INDEX", Numbers::From { first: 0, count: COUNT }),
+    engine(
+        "AWS Batch, an array job",
+        "AWS_BATCH_JOB_ARRAY_INDEX",
+        Numbers::From { first: 0, count: "AWS_BATCH_JOB_ARRAY_SIZE" },
+    ),
+    engine("HyperQueue, --array 1-N", "HQ_TASK_ID", Numbers::From { first: 1, count: COUNT }),
+    ranks("MPI, Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ranks("MPI, PMI", "PMI_RANK", "PMI_SIZE"),
 ];
+
+impl Engine {
+    /// The part that it gave, if it gave one.
+    fn part(&self, environment: &Environment) -> Result<Option<Shard>, AutoError> {
+        match self.numbers {
+            Numbers::Slurm => slurm(environment),
+            Numbers::From { first, count } => environment.counted(self.variable, count, first).map(Some),
+        }
+    }
+}
 
 /// A task of an array, a process of a step of `srun`, or both.
 fn slurm(environment: &Environment) -> Result<Option<Shard>, AutoError> {
@@ -123,7 +134,8 @@ fn slurm(environment: &Environment) -> Result<Option<Shard>, AutoError> {
         None => (0, 1),
     };
     let (process, processes) = step_process(environment)?;
-    Ok(Shard::new(task * processes + process + 1, tasks * processes))
+    let index = task.checked_mul(processes).and_then(|before| before.checked_add(process)?.checked_add(1));
+    Ok(index.zip(tasks.checked_mul(processes)).and_then(|(index, count)| Shard::new(index, count)))
 }
 
 /// Which task of the array, from 0, and of how many.
@@ -135,7 +147,7 @@ fn array_task(environment: &Environment) -> Result<(u32, u32), AutoError> {
     let step =
         environment.text("SLURM_ARRAY_TASK_STEP").map_or(Ok(1), |_| environment.number("SLURM_ARRAY_TASK_STEP"))?;
     let regular = step > 0 && first <= id && id <= last && (id - first).is_multiple_of(step);
-    if !regular || (last - first) / step + 1 != count {
+    if !regular || u64::from((last - first) / step) + 1 != u64::from(count) {
         return Err(AutoError::Variable {
             variable: "SLURM_ARRAY_TASK_COUNT",
             expected: format!("all tasks from {first} to {last} by {step}, as of --array=1-8"),
@@ -179,15 +191,15 @@ impl Environment<'_> {
     }
 
     /// The part by a number that counts from `first`, and the number of all.
-    fn counted(&self, index: &'static str, count: &'static str, first: u32) -> Result<Option<Shard>, AutoError> {
+    fn counted(&self, index: &'static str, count: &'static str, first: u32) -> Result<Shard, AutoError> {
         let (number, all) = (self.number(index)?, self.number(count)?);
-        let shard = number.checked_sub(first).and_then(|index| Shard::new(index + 1, all));
+        let shard = number.checked_sub(first).and_then(|index| Shard::new(index.checked_add(1)?, all));
         let out_of_range = || AutoError::Variable {
             variable: index,
-            expected: format!("{first} to {}, since {count} is {all}", (first + all).saturating_sub(1)),
+            expected: format!("{first} to {}, since {count} is {all}", first.saturating_add(all).saturating_sub(1)),
             found: Some(number.to_string()),
         };
-        shard.map(Some).ok_or_else(out_of_range)
+        shard.ok_or_else(out_of_range)
     }
 }
 
@@ -251,6 +263,13 @@ mod tests {
             // A script of sbatch that forgot srun: every task but one would be left.
             ("SLURM_PROCID=0 SLURM_NTASKS=4".into(), "start the command with srun"),
             (format!("{ARRAY} SLURM_ARRAY_TASK_ID=x"), "SLURM_ARRAY_TASK_ID: expected a whole number, found x"),
+            (format!("JOB_COMPLETION_INDEX=4294967295 {COUNT}=3"), "expected 0 to 2, since EGOFX_SHARD_COUNT is 3"),
+            (format!("HQ_TASK_ID=0 {COUNT}=4294967295"), "HQ_TASK_ID: expected 1 to"),
+            (
+                "SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_MIN=0 SLURM_ARRAY_TASK_MAX=4294967295 SLURM_ARRAY_TASK_COUNT=2".into(),
+                "all tasks from 0 to 4294967295",
+            ),
+            (format!("{ARRAY} SLURM_ARRAY_TASK_ID=8 SLURM_PROCID=0 SLURM_NTASKS=4294967295 SLURM_STEP_ID=0"), "nothing in"),
             (
                 format!("{ARRAY} SLURM_ARRAY_TASK_ID=2 HQ_TASK_ID=3 {COUNT}=5"),
                 "says two things: 2/8 of Slurm, an array (SLURM_ARRAY_TASK_ID) and 3/5 of HyperQueue",
