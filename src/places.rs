@@ -33,6 +33,13 @@ pub struct ShardOption {
     pub by: Option<String>,
 }
 
+impl ShardOption {
+    /// What to tell of it: which part, and which engine gave it; nothing where it was given.
+    pub fn told(&self) -> Option<String> {
+        Some(format!("part {} by {}", self.shard, self.by.as_ref()?))
+    }
+}
+
 /// Reads `--shard`: `I/N`, or `auto` for what the engine that started this process says in the environment.
 ///
 /// # Errors

@@ -231,9 +231,7 @@ pub fn parsed<A: Args>(arguments: impl IntoIterator<Item = OsString>) -> anyhow:
 
 /// The part of `--shard`, which is told if an engine gave it.
 pub fn announced(given: &ShardOption) -> Shard {
-    if let Some(by) = &given.by {
-        tell(format_args!("part {} by {by}", given.shard));
-    }
+    given.told().into_iter().for_each(tell);
     given.shard
 }
 

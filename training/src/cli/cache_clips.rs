@@ -60,9 +60,7 @@ impl CacheClips {
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
-        if let Some(by) = &self.shard.by {
-            tell(format_args!("part {} by {by}", self.shard.shard));
-        }
+        self.shard.told().into_iter().for_each(tell);
         // Each clip is read once.
         sources.memory_bytes = 0;
         let request = Request {
