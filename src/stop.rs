@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use serde::Serializer;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -32,6 +33,11 @@ impl Cause {
     fn of(signal: i32) -> Self {
         if matches!(signal, SIGTERM | SIGUSR1) { Self::Preempted } else { Self::Interrupted }
     }
+}
+
+/// Writes whether somebody asked, for reports.
+pub(crate) fn as_bool<S: Serializer>(cause: &Option<Cause>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(cause.is_some())
 }
 
 /// What those who work look at.

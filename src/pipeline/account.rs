@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::message::UnitKey;
 use crate::ids::{SetId, UnitUid, VideoUid};
 use crate::plan::Plan;
-use crate::stop::{Cause, Stop};
+use crate::stop::{self, Cause, Stop};
 
 /// The stages whose time is accounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,6 @@ impl Control {
             committed: c.committed.load(Relaxed) as usize,
             failures,
             remarks,
-            interrupted: self.outside.cause().is_some(),
             stopped: self.outside.cause(),
             rows: c.rows.load(Relaxed),
             missing_rows: c.missing_rows.load(Relaxed),
@@ -230,10 +229,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// What a person should know although no unit failed by it.
     pub remarks: Vec<String>,
-    /// Whether the run was asked from outside to stop.
-    pub interrupted: bool,
-    /// By whom.
-    #[serde(skip)]
+    /// Who asked the run from outside to stop; in JSON, whether somebody did.
+    #[serde(rename = "interrupted", serialize_with = "stop::as_bool")]
     pub stopped: Option<Cause>,
     /// Rows computed.
     pub rows: u64,

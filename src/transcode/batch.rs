@@ -18,7 +18,7 @@ use super::task::{Outcome, Task, Transcoder};
 use super::{Record, TranscodeError};
 use crate::ids::VideoUid;
 use crate::shard::Shard;
-use crate::stop::{Cause, Stop};
+use crate::stop::{self, Cause, Stop};
 use crate::store::lock::{self, ShardLock};
 
 /// Numbers that grow while a run goes on.
@@ -61,10 +61,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Videos that were not reached.
     pub unreached: usize,
-    /// Whether the run was asked from outside to stop.
-    pub interrupted: bool,
-    /// By whom.
-    #[serde(skip)]
+    /// Who asked the run from outside to stop; in JSON, whether somebody did.
+    #[serde(rename = "interrupted", serialize_with = "stop::as_bool")]
     pub stopped: Option<Cause>,
     /// Seconds of video in what was made.
     pub video_sec: f64,
@@ -113,7 +111,6 @@ pub fn run(
     report.made.sort_by(|a, b| a.video_uid.cmp(&b.video_uid));
     report.unreached = tasks.len() - report.made.len() - report.done_before - report.failures.len();
     report.stopped = control.stop.cause();
-    report.interrupted = report.stopped.is_some();
     report.elapsed_sec = started.elapsed().as_secs_f64();
     Ok(report)
 }
