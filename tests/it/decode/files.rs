@@ -192,8 +192,9 @@ fn streams_may_begin_between_key_frames() {
 fn a_duration_of_all_ones_is_unknown() {
     let video = assert_whole(&odd("unknown_duration.mp4"), 30, 1.0 / 15.0);
     assert!((video.timeline.end_sec() - 1.0 - 1.0 / 15.0).abs() < 1e-3);
+    let declared = egofx::decode::declared_sec(&tools(), &odd("unknown_duration.mp4"));
     // Later ffmpegs take it from the list of packets.
-    assert!(egofx::decode::declared_sec(&tools(), &odd("unknown_duration.mp4")).is_none_or(|sec| sec == 1.0));
+    assert!(declared.is_none() || (declared == Some(1.0) && !(1..6).contains(&tools().major())), "{declared:?}");
 }
 
 /// One byte of the table that says how long after its decoding a frame is shown: frame 25 is told to be shown as the 90th.

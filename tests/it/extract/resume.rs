@@ -125,12 +125,14 @@ fn wait_for_commit(shop: &Workshop, out: &str) {
 fn the_first_interrupt_finishes_what_is_in_flight() {
     let shop = shop();
     shop.egofx(&format!("{BOTH} whole")).ends_with(0);
-    for (name, code) in [("INT", 130), ("TERM", 75), ("USR1", 75)] {
+    let polite = "stopping: what is in flight is finished";
+    let limited = "stopping: what is in flight may take 20 s more";
+    for (name, code, words) in [("INT", 130, polite), ("TERM", 75, limited), ("USR1", 75, limited)] {
         let out = format!("out-{name}");
         let run = shop.start(&format!("{BOTH} {out} --decoders 1"));
         wait_for_commit(&shop, &out);
         signal(&run, name);
-        finish(run).ends_with(code).says(&["stopping: what is in flight", "not reached"]);
+        finish(run).ends_with(code).says(&[words, "not reached"]);
         let report = shop.report(&out);
         assert_eq!((&report["interrupted"], &report["failures"]), (&true.into(), &serde_json::json!([])));
         assert_eq!(report["exit_code"], code);
