@@ -129,9 +129,12 @@ fn the_first_interrupt_finishes_what_is_in_flight() {
     let limited = "stopping: what is in flight may take 20 s more";
     for (name, code, words) in [("INT", 130, polite), ("TERM", 75, limited), ("USR1", 75, limited)] {
         let out = format!("out-{name}");
+        // However fast the decoders are, there is more to do when the signal comes.
+        shop.hold();
         let run = shop.start(&format!("{BOTH} {out} --decoders 1"));
         wait_for_commit(&shop, &out);
         signal(&run, name);
+        shop.release();
         finish(run).ends_with(code).says(&[words, "not reached"]);
         let report = shop.report(&out);
         assert_eq!((&report["interrupted"], &report["failures"]), (&true.into(), &serde_json::json!([])));
@@ -146,9 +149,11 @@ fn the_first_interrupt_finishes_what_is_in_flight() {
 #[test]
 fn an_interrupt_is_told_from_a_failure_under_every_policy() {
     let shop = shop();
+    shop.hold();
     let run = shop.start(&format!("{BOTH} out --decoders 1 --on-error fail"));
     wait_for_commit(&shop, "out");
     signal(&run, "INT");
+    shop.release();
     finish(run).ends_with(130);
 }
 

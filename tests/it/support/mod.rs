@@ -173,10 +173,24 @@ impl Workshop {
     /// Puts a program `ffmpeg.sh` here that notes each start in `starts` before it becomes ffmpeg.
     pub fn counting_ffmpeg(&self) {
         // Each note is one short write, so that notes of several decoders do not mix.
-        let notes = self.path("starts").display().to_string();
-        let note = format!("case \"$*\" in *rawvideo*) echo \"$*\" >> {notes} ;; esac");
+        let [notes, hold, first] = ["starts", "hold", "first"].map(|name| self.path(name).display().to_string());
+        let wait = format!("mkdir {first} || while test -e {hold}; do sleep 0.02; done");
+        let held = format!("if test -e {hold}; then {wait}; fi 2> /dev/null");
+        let note = format!("case \"$*\" in *rawvideo*) echo \"$*\" >> {notes}; {held} ;; esac");
         let script = format!("#!/bin/sh\n{note}\nexec {} \"$@\"\n", tool("ffmpeg").display());
         self.script("ffmpeg.sh", &script);
+    }
+
+    /// Lets of the decoders that are started through [`counting_ffmpeg`](Self::counting_ffmpeg) one begin; the others wait until
+    /// [`release`](Self::release).
+    pub fn hold(&self) {
+        let _ = fs::remove_dir(self.path("first"));
+        self.write("hold", "");
+    }
+
+    /// Lets all decoders go on.
+    pub fn release(&self) {
+        fs::remove_file(self.path("hold")).unwrap();
     }
 
     /// The arguments of decoders started through [`counting_ffmpeg`](Self::counting_ffmpeg) since this was last asked.
