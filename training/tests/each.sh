@@ -12,4 +12,5 @@ one() {
     return "$code"
 }
 export -f one
-"$program" --list "$@" | sed -n 's/: test$//p' | xargs -P "$(nproc)" -I '{}' bash -c 'one "$@"' each '{}' "$program" "$@"
+# `nproc` alone would obey OMP_NUM_THREADS.
+"$program" --list "$@" | sed -n 's/: test$//p' | xargs -P "$(env -u OMP_NUM_THREADS nproc)" -I '{}' bash -c 'one "$@"' each '{}' "$program" "$@"
