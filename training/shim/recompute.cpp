@@ -3,7 +3,8 @@
 
 #include "shim.h"
 
-#include <ATen/Context.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <ATen/autocast_mode.h>
 
 namespace {

@@ -2,7 +2,8 @@
 // the caller frees with `egofx_free`; no exception leaves the shim.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -32,7 +33,7 @@ char* guarded(F run) {
 template <typename F>
 char* without_gradient(F run) {
   return guarded([&] {
-    torch::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     run();
   });
 }
