@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use egofx::durable::{self, Existing};
+use egofx_pixels::{MEAN, STD};
 use tch::{Device, Kind, Tensor};
 
-use crate::corpora::pixels::{MEAN, STD};
 use crate::error::TrainError;
 
 /// The least width of a frame on the page, in pixels: smaller ones are enlarged.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use egofx::compat::Compat;
 use egofx::decode::Reader;
 use egofx::grid::segments::{edges, middles};
+use egofx_pixels::Picture;
 use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use serde::de::Error as _;
@@ -22,7 +23,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::choice::Choice;
 use super::error::ClipError;
 use super::listed::ClipRef;
-use super::pixels::Picture;
 use crate::error::TrainError;
 use crate::rng::{Generator, within};
 

@@ -11,6 +11,7 @@ use egofx::compat::Compat;
 use egofx::decode::{
     Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo, random_region,
 };
+use egofx_pixels::{Picture, Planes};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -18,8 +19,6 @@ use super::cached::CachedClips;
 use super::choice::Choice;
 use super::error::{ClipError, of_probe};
 use super::listed::ClipRef;
-use super::pixels::{Picture, Planes};
-
 use crate::error::TrainError;
 use crate::rng::Generator;
 use crate::rng::unit;

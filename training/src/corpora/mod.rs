@@ -9,6 +9,5 @@ pub mod error;
 pub mod frames;
 pub mod listed;
 pub mod narrations;
-pub mod pixels;
 pub mod replaced;
 pub mod words;

@@ -10,6 +10,7 @@ mod configs;
 mod documents;
 mod heads;
 mod losses;
+mod pixels;
 mod program;
 mod support;
 mod synthetic;
