@@ -79,8 +79,9 @@ impl Plain {
         let tools = Tools { ffmpeg: script, ..source.tools.clone() };
         drain(&FfmpegSource { tools, ..source.clone() }, video, wanted, recipe);
         let filters = fs::read_to_string(&graph)?;
-        let (filters, _) = filters.split_once(",showinfo").ok_or("the filter graph has changed")?;
-        fs::write(&graph, filters)?;
+        // Behind the filter that reports frames, which is egofx's own.
+        let (_, chosen) = filters.split_once(",32)',").ok_or("the filter graph has changed")?;
+        fs::write(&graph, chosen)?;
         let heard = fs::read_to_string(&heard)?;
         let (before, _) = heard.split_once("-threads:v\n").ok_or("the command line has changed")?;
         let replaced = before.replace("repeat+level+info", "error").replace("pipe:0", &graph.display().to_string());

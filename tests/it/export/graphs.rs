@@ -2,8 +2,6 @@
 //! or in a batch.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use egofx::backbone::{Card, Dim, Element, Feed, Outputs};
 use egofx::export::{self, MODELS, Model, Scale};
@@ -11,25 +9,13 @@ use egofx::recipe::Recipe;
 
 use crate::support::checkout;
 use crate::support::graphs::{
-    Golden, batch, egovlp, egovlpv2, exported_into, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch,
-    session, usual,
+    EXPORTED, Golden, batch, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch, session, usual,
 };
 
 /// Largest difference between ways to the same output that add in another order.
 const EQUAL: f32 = 2e-6;
 /// Largest difference between frames prepared in the graph and outside of it.
 const PREPARED: f32 = 2e-5;
-
-/// Graphs of both tiny models in single precision, debug graphs among them, made once.
-static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export_graphs");
-    let _ = fs::remove_dir_all(&folder);
-    let work = tempfile::tempdir().unwrap();
-    for checkpoint in [egovlp(), egovlpv2(work.path())] {
-        exported_into(&checkpoint, &folder, true, &[]);
-    }
-    folder
-});
 
 /// Names of the graphs that are made for use.
 fn served() -> Vec<String> {

@@ -12,15 +12,14 @@ use egofx::export::onnx::{DataType, IR_VERSION, ModelProto, OPSET};
 use prost::Message;
 
 use crate::support::graphs::{
-    batch, cosine, egovlp, egovlpv2, exported_into, made, max_abs, rows_do_not_depend_on_their_batch, session, usual,
+    batch, cosine, egovlp, egovlpv2, exported_into, made, max_abs, rows_do_not_depend_on_their_batch, session, shared,
+    usual,
 };
 use crate::support::{Workshop, python};
 
 /// Graphs of both tiny models in every precision, made once.
 static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export_precisions");
-    let _ = fs::remove_dir_all(&folder);
-    let work = tempfile::tempdir().unwrap();
+    let (folder, work) = (shared("export_precisions"), tempfile::tempdir().unwrap());
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
         exported_into(&checkpoint, &folder, false, &[GraphPrecision::Fp16, GraphPrecision::Int8]);
     }

@@ -3,7 +3,8 @@
 //! Not for judging. Invariant: the checkpoints' weights are those that the golden files were made with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use egofx::backbone::{
@@ -135,6 +136,22 @@ pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, furthe
     let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false };
     export::export(checkpoint, &options, &validator(), folder).unwrap();
 }
+
+/// A folder for graphs that all tests of this program share, empty.
+pub fn shared(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    folder
+}
+
+/// Graphs of both tiny models in single precision, debug graphs among them, made once.
+pub static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let (folder, work) = (shared("export_graphs"), tempfile::tempdir().unwrap());
+    for checkpoint in [egovlp(), egovlpv2(work.path())] {
+        exported_into(&checkpoint, &folder, true, &[]);
+    }
+    folder
+});
 
 /// A number that looks random, the same on every run.
 pub fn noise(row: usize, i: usize) -> u32 {
