@@ -92,13 +92,19 @@ fn draw(pixels: &mut [u8], side: usize, thing: Thing, pose: Pose) {
     let radius = RADIUS * pose.scale * length;
     let [x, y] = pose.at.map(|at| at.rem_euclid(1.0) * length);
     let reach = (1.3 * radius).ceil() as i64;
+    let (distance, rgb) = (thing.shape().distance, thing.colour().rgb);
     for row in y as i64 - reach..=y as i64 + reach {
+        let down = (row as f32 + 0.5 - y) / radius;
+        let line = row.rem_euclid(side as i64) as usize * side;
         for column in x as i64 - reach..=x as i64 + reach {
-            let [right, down] = [column as f32 + 0.5 - x, row as f32 + 0.5 - y].map(|offset| offset / radius);
-            let cover = (0.5 - (thing.shape().distance)(right, down) * radius).clamp(0.0, 1.0);
-            let [column, row] = [column, row].map(|at| at.rem_euclid(side as i64) as usize);
-            let place = (row * side + column) * 3;
-            for (level, ink) in pixels[place..place + 3].iter_mut().zip(thing.colour().rgb) {
+            let right = (column as f32 + 0.5 - x) / radius;
+            let cover = (0.5 - distance(right, down) * radius).clamp(0.0, 1.0);
+            // Most of the square lies outside of the thing.
+            if cover == 0.0 {
+                continue;
+            }
+            let place = (line + column.rem_euclid(side as i64) as usize) * 3;
+            for (level, ink) in pixels[place..place + 3].iter_mut().zip(rgb) {
                 *level = (f32::from(*level) * (1.0 - cover) + f32::from(ink) * cover) as u8;
             }
         }
