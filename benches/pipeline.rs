@@ -149,7 +149,7 @@ impl Case {
         let devices = vec![std::iter::once(self.backbone()?).collect()];
         let (options, control) = (self.options(), Control::default());
         let (plan, text_inputs) = (&plan, &TextInputs::default());
-        let run = Run { plan, sets: &self.sets, source: &self.source, text_inputs, options: &options };
+        let run = Run { plan, sets: &self.sets, source: &self.source, text_inputs, options: &options, sharing: None };
         let ((report, ended), cost) = timed(|| pipeline::run(run, devices, &mut stores, &control));
         ended?;
         complete(&report, windows)?;

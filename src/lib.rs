@@ -20,6 +20,7 @@
 
 // Ground: used from everywhere, and using nothing above.
 pub mod child;
+pub mod claims;
 pub mod compat;
 pub mod digest;
 pub mod durable;

@@ -11,8 +11,10 @@
 mod account;
 mod batch_stage;
 mod decode_stage;
+mod feed_stage;
 mod infer_stage;
 mod message;
+mod sharing;
 mod text_stage;
 mod write_stage;
 
@@ -23,7 +25,8 @@ use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
-pub use account::{Control, Counters, Failure, Report, Stage, StageStats};
+pub use account::{Control, Counters, Failure, Report, SharedReport, Stage, StageStats};
+pub use sharing::{Shared, Sharing, Steal};
 
 use crate::backbone::{Backbone, BackboneError};
 use crate::decode::FrameSource;
@@ -120,6 +123,8 @@ pub struct Run<'r> {
     pub text_inputs: &'r TextInputs,
     /// How to run.
     pub options: &'r Options,
+    /// What is shared with runs of other parts.
+    pub sharing: Option<&'r Sharing>,
 }
 
 impl Run<'_> {
@@ -189,18 +194,13 @@ pub fn run(
         drop((job_rx, clip_tx, batch_rx, spare_tx, row_tx)); // only the stages hold channel ends
         let batches = move || batch_stage::run(run, &clip_rx, &spare_rx, &batch_tx, counters);
         handles.push(("batch", spawn(stage("batch"), scope, batches)));
-        handles.push(("write", spawn(stage("write"), scope, move || write_stage::run(plan, stores, &row_rx, control))));
-        for job in &plan.jobs {
-            let offered = job_tx.send(job);
-            if offered.is_err() || control.stopping() {
-                break;
-            }
-        }
+        handles.push(("write", spawn(stage("write"), scope, move || write_stage::run(run, stores, &row_rx, control))));
+        feed_stage::run(run, &job_tx, control);
         drop(job_tx); // from here on the line drains itself
         join(handles)
     });
     counters.elapsed_ns.store(started.elapsed().as_nanos() as u64, Relaxed);
-    (control.report(plan), outcome)
+    (control.report(run), outcome)
 }
 
 type Work<'scope> = ScopedJoinHandle<'scope, Result<(), PipelineError>>;

@@ -65,10 +65,10 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The jobs of one shard: each job, longest first, goes to the shard that has least to do so far.
-pub fn part<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> impl Iterator<Item = T> {
+/// The jobs of one shard, and those of all others: each job, longest first, goes to the shard that has least to do so far.
+pub fn split<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> (Vec<T>, Vec<T>) {
     let mut loads = vec![0.0_f64; shard.count() as usize];
-    jobs.into_iter().filter(move |job| {
+    jobs.into_iter().partition(|job| {
         let least =
             (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).expect("there is at least one shard");
         // A job of unknown length still costs something, or all of them would fall to one shard.

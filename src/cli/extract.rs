@@ -8,27 +8,25 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
 use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
-use egofx::durable;
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
-use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
-use egofx::shard::Shard;
 use egofx::stop::Cause;
 use egofx::store::{Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
+use super::account::Account;
 use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
-use super::{FAILED, complain, plural, say, setup, tell, with_causes};
+use super::sharing::SharingOptions;
+use super::{setup, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -62,6 +60,8 @@ pub struct Extract {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    sharing: SharingOptions,
     #[command(flatten)]
     grace: Grace,
     #[command(flatten)]
@@ -182,18 +182,37 @@ impl Extract {
         let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
         let done: Done = open.map(|open| open.done.clone());
         let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
-        let plan = Plan::new(wanted, shard, |set, unit| done[set].contains(unit))?;
+        let sharing = self.sharing.of(&stores, &self.work.shard)?;
+        let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
         let control = Arc::new(Control::stopped_by(listener.begin()));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, sets) = (&plan, &sets);
-        let run = Run { plan, sets, source: &source, text_inputs: &text_inputs, options: &options };
+        let run = Run {
+            plan,
+            sets,
+            source: &source,
+            text_inputs: &text_inputs,
+            options: &options,
+            sharing: sharing.as_ref(),
+        };
         let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
+        drop(sharing); // before the long look at the store: what is not done is anybody's
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
         trouble.extend(finish(&stores, plan, &done, &report, trouble.is_empty()));
-        let account = Account { extract: &self, manifest: &manifest, sets, stores: &stores, trouble: &trouble };
+        let account = Account {
+            out: &self.out,
+            shard,
+            manifest_path: &self.work.manifest,
+            json: self.json,
+            quiet: self.reporting.quiet,
+            manifest: &manifest,
+            sets,
+            stores: &stores,
+            trouble: &trouble,
+        };
         account.publish(&report)
     }
 
@@ -252,7 +271,9 @@ type Done = PerSet<BTreeSet<UnitUid>>;
 fn finish(stores: &PerSet<Store>, plan: &Plan, done: &Done, report: &Report, whole: bool) -> Vec<String> {
     let (mut trouble, mut no_news) = (Vec::new(), !whole);
     for (set, store) in stores.iter() {
-        let ours: BTreeSet<&UnitUid> = plan.tasks.iter().filter(|task| task.set == set).flat_map(Task::units).collect();
+        let own = plan.own().iter().filter(|task| task.set == set).flat_map(Task::units);
+        let taken = report.shared.iter().flat_map(|shared| &shared.taken).filter(|(of, _)| *of == set);
+        let ours: BTreeSet<&UnitUid> = own.chain(taken.map(|(_, uid)| uid)).collect();
         let failed = report.failures.iter().filter(|f| f.set == set).map(|f| &f.unit_uid).collect::<BTreeSet<_>>();
         let verified = store.finish().and_then(|()| {
             if report.stopped == Some(Cause::Preempted) {
@@ -280,110 +301,4 @@ fn finish(stores: &PerSet<Store>, plan: &Plan, done: &Done, report: &Report, who
         }
     }
     trouble
-}
-
-/// What is told at the end of a run.
-struct Account<'a> {
-    extract: &'a Extract,
-    manifest: &'a Manifest,
-    sets: &'a PerSet<FeatureSet>,
-    stores: &'a PerSet<Store>,
-    trouble: &'a [String],
-}
-
-impl Account<'_> {
-    fn publish(&self, report: &Report) -> anyhow::Result<ExitCode> {
-        let json = self.json(report)?;
-        let path = self.extract.out.join(report_name(self.extract.work.shard.shard));
-        let text = serde_json::to_string_pretty(&json)?;
-        if let Err(error) = durable::write_bytes(&path, text.as_bytes()) {
-            complain(&anyhow::Error::new(error).context(format!("cannot write {}", path.display())));
-        }
-        self.complaints(report);
-        let said = if self.extract.json {
-            say(&(text + "\n"))
-        } else if self.extract.reporting.quiet {
-            Ok(())
-        } else {
-            self.summary(report);
-            say(&self.stores.values().map(|store| format!("{}\n", store.path().display())).collect::<String>())
-        };
-        let code = self.code(report);
-        if let Err(error) = said {
-            complain(&error);
-            return Ok(ExitCode::from(code.max(FAILED)));
-        }
-        Ok(ExitCode::from(code))
-    }
-
-    fn code(&self, report: &Report) -> u8 {
-        let failed = !self.trouble.is_empty() || !report.failures.is_empty() || !self.manifest.rejected.is_empty();
-        match report.stopped {
-            Some(cause) => cause.exit_code(),
-            None if failed || report.unreached() > 0 => FAILED,
-            None => 0,
-        }
-    }
-
-    fn json(&self, report: &Report) -> anyhow::Result<Value> {
-        let mut json = serde_json::to_value(report)?;
-        let failures: Vec<Value> = report
-            .failures
-            .iter()
-            .map(|f| json!({"feature_set": self.sets[f.set].recipe.name, "unit_uid": f.unit_uid, "video_uid": f.video_uid, "why": f.why}))
-            .collect();
-        json["failures"] = Value::Array(failures);
-        json["unreached"] = json!(report.unreached());
-        json["rejected"] = json!(self.manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
-        json["trouble"] = json!(self.trouble);
-        json["feature_sets"] = json!(self.sets.values().map(|set| &set.recipe.name).collect::<Vec<_>>());
-        json["exit_code"] = json!(self.code(report));
-        Ok(json)
-    }
-
-    fn complaints(&self, report: &Report) {
-        for rejected in &self.manifest.rejected {
-            tell(format_args!("egofx: manifest {}: {rejected}", self.extract.work.manifest.display()));
-        }
-        for failure in &report.failures {
-            let set = &self.sets[failure.set].recipe.name;
-            tell(format_args!("egofx: {set} {}: {}", failure.unit_uid, failure.why));
-        }
-        self.trouble.iter().for_each(|trouble| tell(format_args!("egofx: {trouble}")));
-    }
-
-    fn summary(&self, report: &Report) {
-        let per = |n: f64| if report.elapsed_sec > 0.0 { n / report.elapsed_sec } else { 0.0 };
-        tell(format_args!(
-            "{} committed, {} done before, {} failed, {} not reached",
-            plural(report.committed, "unit"),
-            report.done_before,
-            report.failures.len(),
-            report.unreached()
-        ));
-        if report.committed + report.failures.len() == 0 {
-            return;
-        }
-        tell(format_args!(
-            "{} rows ({} missing) from {:.1} s of video in {:.1} s: {:.1} rows/s, {:.1} times real time",
-            report.rows,
-            report.missing_rows,
-            report.video_sec,
-            report.elapsed_sec,
-            per(report.rows as f64),
-            per(report.video_sec)
-        ));
-        tell(format_args!(
-            "{} frames decoded, {} piped, decode multiplicity {:.2}",
-            report.frames_decoded, report.frames_piped, report.decode_multiplicity
-        ));
-        let stage = |s: &pipeline::StageStats| format!("{} {:.0} %", s.stage, 100.0 * s.busy_share);
-        let stages: Vec<String> = report.stages.iter().map(stage).collect();
-        let bottleneck = report.bottleneck().map_or("none", |s| s.stage);
-        tell(format_args!("busy: {}; bottleneck: {bottleneck}", stages.join(", ")));
-    }
-}
-
-fn report_name(shard: Shard) -> String {
-    if shard == Shard::WHOLE { "report.json".into() } else { format!("report-{}.json", shard.stem()) }
 }

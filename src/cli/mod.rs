@@ -3,6 +3,7 @@
 //! The only place for clap, indicatif, anyhow and exit codes; nothing imports it but `main`. stdout is data, stderr is for
 //! people. Invariant: a request that cannot be met ends with 2, failed units and devices end with 1.
 
+mod account;
 mod args;
 mod audit;
 mod checkpoint;
@@ -30,6 +31,7 @@ mod recipes;
 mod reference;
 mod resize;
 mod setup;
+mod sharing;
 mod shell;
 mod similarity;
 mod table;

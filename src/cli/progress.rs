@@ -186,10 +186,12 @@ fn extraction(counters: &Counters, units: u64, elapsed_sec: f64) -> Pace {
     let stages = counters.stages(elapsed_sec);
     let slowest = stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share));
     let (planned, rows, failed) = (get(&counters.planned_rows), get(&counters.rows), get(&counters.failed));
+    let done = get(&counters.committed) + failed;
     Pace {
         units: "units",
-        done: get(&counters.committed) + failed,
-        all: units,
+        done,
+        // Units of other parts come on top.
+        all: units.max(done),
         failed,
         amount: Amount { what: "rows", gone: rows as f64, whole: Some(planned.max(rows) as f64) },
         elapsed_sec,

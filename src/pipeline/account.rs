@@ -2,6 +2,7 @@
 //!
 //! Not for printing. Invariant: every unit of the plan ends up as committed, failed or not reached, and the three add up.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Run;
 use super::message::UnitKey;
 use crate::ids::{SetId, UnitUid, VideoUid};
 use crate::plan::Plan;
@@ -183,8 +185,10 @@ impl Control {
     }
 
     /// Sums up.
-    pub(super) fn report(&self, plan: &Plan) -> Report {
+    pub(super) fn report(&self, run: Run) -> Report {
+        let plan = run.plan;
         let c = &self.counters;
+        let committed = c.committed.load(Relaxed) as usize;
         let elapsed_sec = c.elapsed_ns.load(Relaxed) as f64 / 1e9;
         let (decoded, needed) = (c.frames_decoded.load(Relaxed), c.frames_needed.load(Relaxed));
         let mut failures = lock(&self.failures).clone();
@@ -194,7 +198,8 @@ impl Control {
         Report {
             units: plan.units + plan.done,
             done_before: plan.done,
-            committed: c.committed.load(Relaxed) as usize,
+            committed,
+            shared: run.sharing.map(|sharing| sharing.report(plan, committed)),
             failures,
             remarks,
             stopped: self.outside.cause(),
@@ -216,6 +221,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// What came of sharing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SharedReport {
+    /// Units of other parts that this run committed.
+    #[serde(skip)]
+    pub taken: BTreeSet<(SetId, UnitUid)>,
+    /// How many.
+    pub taken_units: usize,
+    /// Units of other parts at which this run failed.
+    pub failed_of_others: usize,
+    /// Units of this part that other runs committed.
+    pub made_elsewhere: usize,
+    /// Videos taken over from runs whose heartbeat had stopped.
+    pub taken_over: usize,
+    /// Units that were computed here although another run was first.
+    pub computed_twice: usize,
+}
+
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -223,8 +246,11 @@ pub struct Report {
     pub units: usize,
     /// Units that the stores held already.
     pub done_before: usize,
-    /// Units committed by this run.
+    /// Units committed by this run, those of other parts too.
     pub committed: usize,
+    /// What came of sharing work with runs of other parts.
+    #[serde(flatten)]
+    pub shared: Option<SharedReport>,
     /// Units that failed.
     pub failures: Vec<Failure>,
     /// What a person should know although no unit failed by it.
@@ -258,8 +284,11 @@ impl Report {
         self.stages.iter().max_by(|a, b| a.busy_share.total_cmp(&b.busy_share))
     }
 
-    /// Units that were neither committed nor failed: the run ended before.
+    /// Units of this part that nobody has committed and that have not failed: the run ended before.
     pub fn unreached(&self) -> usize {
-        self.units.saturating_sub(self.done_before + self.committed + self.failures.len())
+        let elsewhere = self.shared.as_ref().map_or(0, |shared| shared.made_elsewhere);
+        let of_others = self.shared.as_ref().map_or(0, |shared| shared.taken_units + shared.failed_of_others);
+        let own = (self.committed + self.failures.len()).saturating_sub(of_others);
+        self.units.saturating_sub(self.done_before + elsewhere + own)
     }
 }

@@ -3,11 +3,13 @@
 //! Not for choosing windows (`plan`) or collecting frames (`sample`). Invariant: each segment of a video that some unit
 //! needs is decoded once, for all units and feature sets together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::account::{Control, Counters, Stage};
+use super::feed_stage::Offer;
 use super::message::{Closed, WindowKey, Write};
 use super::{OnError, PipelineError, Run};
 use crate::decode::{Fault, Transform, VideoInfo};
@@ -58,14 +60,28 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`PipelineError`]; faults of single videos go to their units instead.
-    pub fn run(self, jobs: &Receiver<&Job>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
-        for job in jobs {
-            if self.job(job, Sinks { clips, rows }).is_err() {
+    pub fn run(self, jobs: &Receiver<Offer>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
+        for offer in jobs {
+            let Some(job) = self.granted(&offer) else { continue };
+            if self.job(&job, Sinks { clips, rows }).is_err() {
                 break;
             }
             Counters::add(&self.control.counters.videos, 1);
         }
         Ok(())
+    }
+
+    /// What of an offer is this run's to do; `None` if others are at all of it, or have done it.
+    fn granted<'o>(&self, offer: &Offer<'o>) -> Option<Cow<'o, Job>> {
+        let (plan, job) = (self.run.plan, offer.job);
+        let Some(sharing) = self.run.sharing else { return Some(Cow::Borrowed(job)) };
+        let tasks = sharing.take(plan, offer.wanted);
+        if !offer.wanted.own {
+            // Other parts' rows are in nobody's estimate.
+            let rows = tasks.iter().map(|&task| plan[task].estimated_rows).sum();
+            Counters::add(&self.control.counters.planned_rows, rows);
+        }
+        (!tasks.is_empty()).then(|| Cow::Owned(Job { tasks, ..job.clone() }))
     }
 
     fn job(&self, job: &Job, sinks: Sinks) -> Result<(), Closed> {

@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::account::{Control, Counters};
 use super::message::{Batch, Closed, Content, RowKey, Write};
+use super::sharing::VideoTasks;
 use super::{PipelineError, Run};
 use crate::backbone::Sentence;
 use crate::digest;
@@ -29,12 +30,33 @@ struct Read<'r> {
 /// # Errors
 /// None: a stage that cannot hand on ends, and the one that failed tells why.
 pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Control) -> Result<(), PipelineError> {
-    for &task in &run.plan.text_tasks {
-        if control.stopping() || read(run, task, batches, rows, &control.counters).is_err() {
+    let plan = run.plan;
+    let read_all = |videos: &[VideoTasks]| {
+        let granted =
+            |wanted: &VideoTasks| run.sharing.map_or(wanted.tasks.to_vec(), |sharing| sharing.take(plan, *wanted));
+        let mut tasks = videos.iter().flat_map(granted);
+        tasks.all(|task| !control.stopping() && read(run, task, batches, rows, &control.counters).is_ok())
+    };
+    let mut all = videos(&plan.text_tasks, true);
+    if !read_all(&all) {
+        return Ok(());
+    }
+    let Some(sharing) = run.sharing else { return Ok(()) };
+    let others = if sharing.steals() { videos(&plan.other_text_tasks, false) } else { Vec::new() };
+    if !read_all(&others) {
+        return Ok(());
+    }
+    all.extend(others);
+    while let Some(free) = sharing.wait(plan, &all, control) {
+        if !read_all(&free) {
             break;
         }
     }
     Ok(())
+}
+
+fn videos(tasks: &[TaskId], own: bool) -> Vec<VideoTasks<'_>> {
+    tasks.iter().map(|task| VideoTasks { tasks: std::slice::from_ref(task), own, again: own }).collect()
 }
 
 fn read(

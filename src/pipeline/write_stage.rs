@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use crossbeam_channel::Receiver;
 use ndarray::{Array1, Array2, s};
 
-use super::PipelineError;
 use super::account::{Control, Counters, Stage};
 use super::message::{RowKey, UnitKey, WindowKey, Write};
+use super::sharing::{Settled, Sharing};
+use super::{PipelineError, Run};
 use crate::feature_set::PerSet;
 use crate::ids::TaskId;
 use crate::plan::Plan;
@@ -33,12 +34,12 @@ struct Incoming {
 /// # Errors
 /// The first error of a store: a full disk will not have room for the next unit either.
 pub fn run(
-    plan: &Plan,
+    run: Run,
     stores: &mut PerSet<Store>,
     rows: &Receiver<Write>,
     control: &Control,
 ) -> Result<(), PipelineError> {
-    let mut writer = Writer { plan, stores, control, incoming: HashMap::new() };
+    let mut writer = Writer { plan: run.plan, sharing: run.sharing, stores, control, incoming: HashMap::new() };
     for message in rows {
         control.counters.time(Stage::Write, || writer.take(message))?;
     }
@@ -47,6 +48,7 @@ pub fn run(
 
 struct Writer<'a> {
     plan: &'a Plan,
+    sharing: Option<&'a Sharing>,
     stores: &'a mut PerSet<Store>,
     control: &'a Control,
     incoming: HashMap<UnitKey, Incoming>,
@@ -111,6 +113,7 @@ impl Writer<'_> {
     fn fail(&mut self, unit: UnitKey, why: String) {
         self.incoming.remove(&unit);
         self.control.fail(self.plan, unit, why);
+        self.sharing.inspect(|sharing| sharing.settle(self.plan, unit, Settled::Failed));
     }
 
     fn settle_all(&mut self, mut units: Vec<UnitKey>) -> Result<(), StoreError> {
@@ -129,9 +132,15 @@ impl Writer<'_> {
         }
         let missing = incoming.rows.iter().filter(|row| row.missing).count() as u64;
         if let Some(whole) = self.incoming.remove(&unit) {
-            store.commit(whole.file)?;
-            let (set, unit_uid) = (&store.contract().feature_set, &self.plan[unit.0].units()[unit.1]);
+            let (set, unit_uid) = (&store.contract().feature_set, self.plan[unit.0].units()[unit.1]);
+            if self.sharing.is_some_and(|sharing| sharing.made_elsewhere(self.plan[unit.0].set, unit_uid)) {
+                log::info!("{set} {unit_uid}: another run was first");
+                self.sharing.inspect(|sharing| sharing.settle(self.plan, unit, Settled::Elsewhere));
+                return Ok(());
+            }
             log::info!("{set} {unit_uid}: {} rows, {missing} of them missing", whole.written);
+            store.commit(whole.file)?;
+            self.sharing.inspect(|sharing| sharing.settle(self.plan, unit, Settled::Committed));
             Counters::add(&self.control.counters.committed, 1);
             Counters::add(&self.control.counters.missing_rows, missing);
         }

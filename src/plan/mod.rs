@@ -18,7 +18,7 @@ use crate::feature_set::{FeatureSet, PerSet};
 use crate::ids::{ClipUid, IdError, SetId, TaskId, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
 use crate::queries::Queries;
-use crate::shard::{Shard, part};
+use crate::shard::{Shard, split};
 use crate::store::{PlannedUnit, RowKind};
 use crate::time::{Fps, TimeSpan};
 
@@ -62,6 +62,12 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// Tasks of sentences alone.
     pub text_tasks: Vec<TaskId>,
+    /// Tasks of this shard: the first so many. What follows is of other shards, and in none of the numbers.
+    pub own_tasks: usize,
+    /// Jobs of other shards, longest first, for a run that has done its own.
+    pub others: Vec<Job>,
+    /// Tasks of sentences alone, of other shards.
+    pub other_text_tasks: Vec<TaskId>,
     /// Units that the tasks fill.
     pub units: usize,
     /// Units of this shard that the stores hold already.
@@ -93,13 +99,40 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] if a recipe wants queries and there are none, or their ids cannot name units.
     pub fn new(wanted: Wanted, shard: Shard, done: impl Fn(SetId, &UnitUid) -> bool) -> Result<Self, PlanError> {
+        let mut plan = Self::with_others(wanted, shard, done)?;
+        plan.tasks.truncate(plan.own_tasks);
+        Ok(Self { others: Vec::new(), other_text_tasks: Vec::new(), ..plan })
+    }
+
+    /// The same, and what the other shards have to do.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_others(
+        wanted: Wanted,
+        shard: Shard,
+        done: impl Fn(SetId, &UnitUid) -> bool,
+    ) -> Result<Self, PlanError> {
         let mut jobs = wanted.jobs()?;
         jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
-        let mut plan = Self::default();
-        for (job, tasks) in part(jobs, shard, |(job, _)| job.cost_sec) {
-            plan.add(job, tasks, &done);
-        }
+        let (own, others) = split(jobs, shard, |(job, _)| job.cost_sec);
+        let (mut plan, mut rest) = (Self::default(), Self::default());
+        own.into_iter().for_each(|(job, tasks)| plan.add(job, tasks, &done));
+        plan.own_tasks = plan.tasks.len();
+        rest.tasks = std::mem::take(&mut plan.tasks);
+        others.into_iter().for_each(|(job, tasks)| rest.add(job, tasks, &done));
+        (plan.tasks, plan.others, plan.other_text_tasks) = (rest.tasks, rest.jobs, rest.text_tasks);
         Ok(plan)
+    }
+
+    /// Whether the task is of this shard.
+    pub fn is_own(&self, task: TaskId) -> bool {
+        task.place() < self.own_tasks
+    }
+
+    /// The tasks of this shard.
+    pub fn own(&self) -> &[Task] {
+        &self.tasks[..self.own_tasks]
     }
 
     fn add(&mut self, mut job: Job, tasks: Vec<Task>, done: &impl Fn(SetId, &UnitUid) -> bool) {
@@ -128,7 +161,7 @@ impl Plan {
 
     /// Rows that the plan will make, as far as is known.
     pub fn estimated_rows(&self) -> u64 {
-        self.tasks.iter().map(|task| task.estimated_rows).fold(0, u64::saturating_add)
+        self.own().iter().map(|task| task.estimated_rows).fold(0, u64::saturating_add)
     }
 }
 

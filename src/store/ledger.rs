@@ -16,7 +16,7 @@ use crate::ids::{ClipUid, UnitUid, VideoUid};
 use crate::shard::Shard;
 use crate::time::TimeSpan;
 
-const EXTENSION: &str = ".jsonl";
+pub(super) const EXTENSION: &str = ".jsonl";
 
 /// One committed unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,15 +150,19 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Sto
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes.map_err(io_error("read", path))?,
     };
-    let complete = &bytes[..complete_bytes(&bytes)];
+    parse_lines(path, &bytes[..complete_bytes(&bytes)], 0)
+}
+
+/// Complete lines of the file `path`, of which `before` precede them.
+pub(super) fn parse_lines<T: DeserializeOwned>(path: &Path, lines: &[u8], before: usize) -> Result<Vec<T>, StoreError> {
     let parse = |(index, line): (usize, &[u8])| {
         serde_json::from_slice(line).map_err(|error| StoreError::Ledger {
             file: path.to_owned(),
-            line: index + 1,
+            line: before + index + 1,
             why: error.to_string(),
         })
     };
-    complete.split_inclusive(|&byte| byte == b'\n').enumerate().map(parse).collect()
+    lines.split_inclusive(|&byte| byte == b'\n').enumerate().map(parse).collect()
 }
 
 /// One line of a file of JSON lines, newline included.
@@ -168,7 +172,8 @@ pub(super) fn line_of<T: Serialize>(path: &Path, record: &T) -> Result<String, S
     Ok(json + "\n")
 }
 
-fn complete_bytes(bytes: &[u8]) -> usize {
+/// Bytes up to the end of the last complete line.
+pub(super) fn complete_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)
 }
 

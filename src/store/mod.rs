@@ -12,6 +12,7 @@
 //! ledger/<I>-of-<N>.jsonl    one line per committed unit
 //! locks/<I>-of-<N>.lock      held by the run that writes shard I of N; index.lock guards what all shards write
 //! tmp/<I>-of-<N>/            files being written
+//! claims/<video_uid>.claim   who is at a video, where several runs share the work
 //! index.parquet              one row per committed unit
 //! features.h5                HDF5 only: an external link to each unit
 //! ```
@@ -34,6 +35,7 @@ mod reader;
 pub(crate) mod samples;
 pub(crate) mod scales;
 mod unit;
+mod watch;
 mod writer;
 
 pub use contract::{Contract, Dtype, OLDEST_SCHEMA, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Unit, UnitHeader};
@@ -46,6 +48,7 @@ pub use master::answer as answer_about_master;
 pub use planned::{PlannedUnit, PlannedUnits};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
 pub use unit::OpenUnit;
+pub use watch::LedgerWatch;
 pub use writer::Store;
 
 /// The file whose presence makes a folder a store.
@@ -60,6 +63,7 @@ const UNITS: &str = "units";
 const LEDGER: &str = "ledger";
 const LOCKS: &str = "locks";
 const TMP: &str = "tmp";
+const CLAIMS: &str = "claims";
 
 /// Takes the rows of one unit into one file.
 ///

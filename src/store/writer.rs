@@ -18,7 +18,8 @@ use super::planned::{self, PlannedUnit};
 use super::reader::{self, Stale};
 use super::unit::OpenUnit;
 use super::{
-    Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5, index, master,
+    CLAIMS, Format, INDEX_FILE, LEDGER, LOCKS, LedgerWatch, MASTER_FILE, PLAN_FILE, STORE_FILE, TMP, UNITS, disk, hdf5,
+    index, master,
 };
 use crate::ids::UnitUid;
 use crate::shard::Shard;
@@ -27,6 +28,7 @@ use crate::shard::Shard;
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    shard: Shard,
     contract: Contract,
     format: &'static Format,
     tmp: PathBuf,
@@ -55,12 +57,22 @@ impl Store {
         disk::sync_folder(&root)?;
         let ledger = LedgerWriter::open(&root.join(LEDGER), shard)?;
         let known = ledger::read_all(&root.join(LEDGER), |uid| format.file_of(uid))?;
-        Ok(Self { root, contract: contract.clone(), format, tmp, ledger, known, lock })
+        Ok(Self { root, shard, contract: contract.clone(), format, tmp, ledger, known, lock })
     }
 
     /// The folder of the store.
     pub fn path(&self) -> &Path {
         &self.root
+    }
+
+    /// The folder of the claims of those who share its work.
+    pub fn claims(&self) -> PathBuf {
+        self.root.join(CLAIMS)
+    }
+
+    /// A watch of what other runs commit from the moment on in which this store was opened.
+    pub fn watch(&self) -> LedgerWatch {
+        LedgerWatch::new(&self.root, self.format, self.shard, self.known.clone())
     }
 
     /// What all its rows share.

@@ -16,7 +16,7 @@ use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, T
 use crate::digest;
 use crate::ids::VideoUid;
 use crate::manifest::{Manifest, Video, duration_sec};
-use crate::shard::{Shard, part};
+use crate::shard::{Shard, split};
 use crate::store::StoreError;
 
 /// A video to transcode.
@@ -37,7 +37,7 @@ pub fn tasks(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> Vec<Tas
         |video: &Video| Task { video_uid: video.uid.clone(), path: video.path.clone(), cost_sec: duration_sec(video) };
     let mut tasks: Vec<Task> = manifest.videos.iter().take(limit.unwrap_or(usize::MAX)).map(task).collect();
     tasks.sort_by(|a, b| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
-    part(tasks, shard, |task| task.cost_sec).collect()
+    split(tasks, shard, |task| task.cost_sec).0
 }
 
 /// What is to be done about a video.

@@ -4,4 +4,5 @@ mod determinism;
 mod faults;
 mod resume;
 mod shards;
+mod sharing;
 mod towers;

@@ -3,13 +3,13 @@
 use std::process::Stdio;
 
 use crate::support;
-use crate::support::{DENSE, EGOVLP, Workshop, finish};
+use crate::support::{DENSE, EGOVLP, Outcome, Workshop, finish};
 
-const BOTH: &str = "extract -m all.csv -p rows.toml -p coarse.toml";
+pub const BOTH: &str = "extract -m all.csv -p rows.toml -p coarse.toml";
 const UNITS: usize = 18;
 
 /// Eight videos, one of them with a clip, for two recipes, and the store that one run makes of them, `whole`.
-fn shop() -> Workshop {
+pub fn shop() -> Workshop {
     let shop = Workshop::new();
     shop.recipe("rows", DENSE, "hdf5", "f32");
     shop.recipe("coarse", EGOVLP, "parquet", "f32");
@@ -23,7 +23,13 @@ fn shop() -> Workshop {
     shop
 }
 
-fn is_whole(shop: &Workshop, out: &str) {
+pub fn is_whole(shop: &Workshop, out: &str) {
+    let run = has_all(shop, out);
+    assert_eq!(run.stderr, "");
+}
+
+/// The same where a run was killed, or lives: what `egofx verify` says of its files.
+pub fn has_all(shop: &Workshop, out: &str) -> Outcome {
     assert_eq!(shop.unit_files(out).len(), UNITS);
     assert!(shop.unit_files(out) == shop.unit_files("whole"), "units differ from those of one run");
     for set in ["rows", "coarse"] {
@@ -34,8 +40,7 @@ fn is_whole(shop: &Workshop, out: &str) {
     for name in ["rows/features.h5", "rows/index.parquet", "coarse/index.parquet"] {
         assert!(file(out, name) == file("whole", name), "{name}");
     }
-    let run = shop.egofx(&format!("verify {out}")).ends_with(0);
-    assert_eq!(run.stderr, "");
+    shop.egofx(&format!("verify {out}")).ends_with(0)
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Options by which runs share their work, and what they make of stores.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use egofx::claims::{ClaimError, Claims};
+use egofx::feature_set::PerSet;
+use egofx::pipeline::{Shared, Sharing, Steal};
+use egofx::places::ShardOption;
+use egofx::store::Store;
+
+/// How the parts of a plan share its work.
+#[derive(Args)]
+pub struct SharingOptions {
+    /// Whether a run that has done its part takes videos of other parts that nobody is at, longest first.
+    ///
+    /// `auto`: with --shard auto, once another part was at work in this folder. Whoever is at a video says so in a claim, a file
+    /// with a heartbeat; no locks are needed for that. Not for parts whose folders are not the same: each would do all of it.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    steal: When,
+    /// Seconds after which a run whose heartbeat is not seen any more is taken for dead, and its videos are taken over. If it was not,
+    /// they are computed twice and stored once. Less than 60 is not for network file systems.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    claim_limit: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum When {
+    /// With --shard auto, once another part was at work in this folder.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl SharingOptions {
+    /// What a run of part `shard` shares by way of its `stores`; `None` where there is only one part.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: a store's folder is not fit for claims.
+    pub fn of(&self, stores: &PerSet<Store>, shard: &ShardOption) -> Result<Option<Sharing>, ClaimError> {
+        if shard.shard.count() == 1 {
+            return Ok(None);
+        }
+        let steal = match self.steal {
+            When::Auto if shard.by.is_some() => Steal::OnceSeen,
+            When::Always => Steal::Always,
+            When::Auto | When::Never => Steal::Never,
+        };
+        let (limit, tried) = (Duration::from_secs(self.claim_limit), steal != Steal::Never);
+        let shared = |store: &Store| Ok(Shared::new(Claims::open(&store.claims(), limit, tried)?, store.watch()));
+        Ok(Some(Sharing::new(stores.try_map(shared)?, steal)))
+    }
+}

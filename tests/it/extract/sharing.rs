@@ -1,0 +1,215 @@
+//! Runs that share one plan: what one does not do another one does, whoever is killed, stopped, slow or has another clock.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::shards::{BOTH, has_all, is_whole, shop};
+use crate::support::{Outcome, Workshop, checkout, finish, json, signal, tool, wait_for};
+
+/// Parts of the plan.
+const PARTS: u32 = 4;
+/// Waits at each decoding until the file `go` is there.
+const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *rawvideo*) touch waits; while [ ! -e go ]; do sleep 0.05; done ;; esac\nexec FFMPEG \"$@\"\n";
+
+/// The program that does part `part`.
+fn part(shop: &Workshop, part: u32, flags: &str) -> Command {
+    let mut program =
+        shop.program(&format!("{BOTH} -o out --steal always --decoders 1 --shard {part}/{PARTS} {flags}"));
+    program.stdout(Stdio::piped()).stderr(Stdio::piped());
+    program
+}
+
+fn start(shop: &Workshop, number: u32, flags: &str) -> Child {
+    part(shop, number, flags).spawn().unwrap()
+}
+
+fn all_end(runs: impl IntoIterator<Item = Child>) -> Vec<Outcome> {
+    let ended: Vec<Outcome> = runs.into_iter().map(finish).collect();
+    let said = || ended.iter().map(ToString::to_string).collect::<String>();
+    assert!(ended.iter().all(|run| run.code == Some(0)), "{}", said());
+    ended.into_iter().map(|run| run.ends_with(0)).collect()
+}
+
+/// A field of the report of part `part`.
+fn told(shop: &Workshop, part: u32, field: &str) -> u64 {
+    let report = fs::read_to_string(shop.path(&format!("out/report-{part}-of-{PARTS}.json"))).unwrap();
+    json(&report)[field].as_u64().unwrap_or_else(|| panic!("no {field} in {report}"))
+}
+
+fn claims(shop: &Workshop) -> Vec<PathBuf> {
+    let folders = ["rows", "coarse"].map(|set| shop.path("out").join(set).join("claims"));
+    folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()).map(|e| e.path()).collect()
+}
+
+fn waiting_decoder(shop: &Workshop) {
+    shop.script("waits.sh", &WAITING.replace("FFMPEG", &tool("ffmpeg").display().to_string()));
+}
+
+/// Part 1, in the midst of its first video.
+fn at_work(shop: &Workshop, flags: &str) -> Child {
+    waiting_decoder(shop);
+    let run = start(shop, 1, &format!("--ffmpeg ./waits.sh {flags}"));
+    wait_for("a decoder waits", 60, || shop.path("waits").exists());
+    run
+}
+
+#[test]
+fn parts_that_nobody_began_are_done_by_the_others() {
+    let shop = shop();
+    let ended = all_end([1, 3].map(|part| start(&shop, part, "")));
+    is_whole(&shop, "out");
+    assert!(ended.iter().all(|run| run.stderr.contains("of other parts")));
+    let units = |field| [1, 3].map(|part| told(&shop, part, field)).iter().sum::<u64>();
+    assert!(units("taken_units") >= 4 && units("committed") == 18 && units("computed_twice") == 0);
+    assert!(claims(&shop).is_empty(), "claims are given back");
+    // They find that nothing is left.
+    start_and_find_nothing(&shop);
+}
+
+fn start_and_find_nothing(shop: &Workshop) {
+    all_end([start(shop, 2, "")]);
+    assert_eq!((told(shop, 2, "committed"), told(shop, 2, "unreached")), (0, 0));
+}
+
+#[test]
+fn a_slow_run_is_left_what_it_is_at_and_nothing_else() {
+    let shop = shop();
+    let slow = at_work(&shop, "");
+    all_end([2, 3, 4].map(|part| start(&shop, part, "")));
+    let others: u64 = [2, 3, 4].map(|part| told(&shop, part, "committed")).iter().sum();
+    // One video, for two feature sets, one of whose units is a clip.
+    assert!(18 - others <= 4, "only {others} units were done while the slow run was at its first video");
+    shop.write("go", "");
+    finish(slow).ends_with(0);
+    assert!(told(&shop, 1, "made_elsewhere") > 0 && told(&shop, 1, "computed_twice") == 0);
+    assert_eq!([2, 3, 4].map(|part| told(&shop, part, "taken_over")), [0; 3]);
+    is_whole(&shop, "out");
+}
+
+#[test]
+fn what_a_killed_run_was_at_is_taken_over() {
+    let shop = shop();
+    let killed = at_work(&shop, "--claim-limit 3");
+    let others = [2, 3, 4].map(|part| start(&shop, part, "--claim-limit 3"));
+    signal(&killed, "KILL");
+    finish(killed);
+    all_end(others);
+    assert!([2, 3, 4].map(|part| told(&shop, part, "taken_over")).iter().sum::<u64>() >= 1);
+    has_all(&shop, "out").says(&["belongs to a run that is live or was killed"]);
+    all_end([start(&shop, 1, "")]);
+    is_whole(&shop, "out");
+}
+
+#[test]
+fn a_run_that_is_stopped_past_the_limit_and_goes_on_does_no_harm() {
+    let shop = shop();
+    let stopped = at_work(&shop, "--claim-limit 3");
+    signal(&stopped, "STOP");
+    all_end([2, 3, 4].map(|part| start(&shop, part, "--claim-limit 3")));
+    has_all(&shop, "out").says(&["belongs to a run that is live or was killed"]);
+    shop.write("go", "");
+    signal(&stopped, "CONT");
+    finish(stopped).ends_with(0).says(&["computed twice"]);
+    assert!(told(&shop, 1, "computed_twice") >= 1 && told(&shop, 1, "committed") == 0);
+    is_whole(&shop, "out");
+    assert!(claims(&shop).is_empty());
+}
+
+#[test]
+fn a_run_that_a_scheduler_stops_gives_back_what_it_was_at() {
+    let shop = shop();
+    let stopped = at_work(&shop, "--grace 0");
+    assert!(!claims(&shop).is_empty());
+    signal(&stopped, "TERM");
+    shop.write("go", "");
+    finish(stopped).ends_with(75);
+    assert!(claims(&shop).is_empty());
+    // Nobody waits for a heartbeat of the usual two minutes.
+    all_end([2, 3, 4].map(|part| start(&shop, part, "")));
+    is_whole(&shop, "out");
+}
+
+#[test]
+fn neither_clocks_nor_locks_are_needed() {
+    let shop = shop();
+    let library = shop.path("clocks.so");
+    let source = checkout().join("tests/it/support/clocks_and_locks.c");
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    assert!(compiled.unwrap().success());
+    for flock in ["nothing", "refused"] {
+        let runs = [(1, "0"), (2, "600"), (3, "-600")].map(|(number, ahead)| {
+            let mut program = part(&shop, number, "--claim-limit 20");
+            program.env("LD_PRELOAD", &library).env("CLOCK_AHEAD", ahead).env("FLOCK", flock).spawn().unwrap()
+        });
+        all_end(runs);
+        assert_eq!([1, 2, 3].map(|part| told(&shop, part, "taken_over")), [0; 3], "clocks apart are no death");
+        assert_eq!([1, 2, 3].map(|part| told(&shop, part, "committed")).iter().sum::<u64>(), 18);
+        is_whole(&shop, "out");
+        fs::remove_dir_all(shop.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn what_fails_is_tried_by_one_run_and_again_by_the_next_call() {
+    let shop = shop();
+    fs::write(shop.path("v3.mp4"), "no video").unwrap();
+    let mut failed = 0;
+    for run in [1, 2, 3, 4].map(|part| start(&shop, part, "")).map(finish) {
+        failed += u32::from(run.code == Some(1));
+        assert!(matches!(run.code, Some(0 | 1)), "{run}");
+    }
+    assert!(failed >= 1);
+    let names: Vec<_> = claims(&shop).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["v3.claim", "v3.claim"], "in each feature set");
+    shop.clip("v3.mp4", 30 + 11 * 3);
+    all_end([1, 2, 3, 4].map(|part| start(&shop, part, "")));
+    is_whole(&shop, "out");
+}
+
+/// Four runs on one store, killed at random and started again, until `kills` were killed; a store that is whole is begun anew.
+fn killed_at_random(kills: u32) {
+    let shop = shop();
+    let begin = || (1..=PARTS).map(|part| start(&shop, part, "--claim-limit 2")).collect::<Vec<Child>>();
+    let whole_in_the_end = || {
+        all_end(begin());
+        is_whole(&shop, "out");
+        wait_for("claims of killed runs are swept", 60, || {
+            all_end([start(&shop, 1, "--claim-limit 2")]);
+            claims(&shop).is_empty()
+        });
+        fs::remove_dir_all(shop.path("out")).unwrap();
+    };
+    let (mut state, mut killed, mut runs) = (7_u64, 0, begin());
+    while killed < kills {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(100 + (state >> 33) % 600));
+        let victim = (state >> 60) as usize % runs.len();
+        signal(&runs[victim], "KILL");
+        killed += u32::from(runs[victim].wait().unwrap().code().is_none());
+        runs[victim] = start(&shop, victim as u32 + 1, "--claim-limit 2");
+        let made = |set: &str| fs::read_dir(shop.path("out").join(set).join("units")).map_or(0, Iterator::count);
+        if made("rows") + made("coarse") == 18 {
+            runs.iter().for_each(|run| signal(run, "KILL"));
+            runs.into_iter().for_each(|run| drop(finish(run)));
+            whole_in_the_end();
+            runs = begin();
+        }
+    }
+    runs.iter().for_each(|run| signal(run, "KILL"));
+    runs.into_iter().for_each(|run| drop(finish(run)));
+    whole_in_the_end();
+}
+
+#[test]
+fn runs_that_are_killed_at_random_make_the_whole() {
+    killed_at_random(12);
+}
+
+#[test]
+#[ignore = "long: 200 kills"]
+fn runs_that_are_killed_two_hundred_times_make_the_whole() {
+    killed_at_random(200);
+}
