@@ -242,6 +242,43 @@ fn sweep(folder: &Path, now: SystemTime, limit: Duration) -> Result<(), ClaimErr
     Ok(())
 }
 
+/// A claim as somebody sees it who asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What is claimed.
+    pub name: String,
+    /// By whom.
+    pub claim: Claim,
+    /// How long ago that worker showed that it lives.
+    pub silence: Duration,
+}
+
+impl Seen {
+    /// Whether its own worker would take such a claim over.
+    pub fn is_stale(&self) -> bool {
+        self.claim.is_stale(self.silence, Duration::ZERO)
+    }
+}
+
+/// The claims in the folder `folder`, by name; none if it is not there. Their age is told by the file system's clock where a file
+/// can be touched in the folder, else by `now`.
+pub fn list(folder: &Path, now: SystemTime) -> Vec<Seen> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let clock = Clock::new(folder, &worker(Duration::ZERO).run);
+    let now = clock.now().unwrap_or(now);
+    clock.remove();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let claims = paths.filter(|path| path.extension().is_some_and(|extension| extension == file::EXTENSION));
+    let seen = |path: PathBuf| {
+        let (claim, beat) = file::read(&path).ok()??;
+        let name = path.file_stem()?.to_string_lossy().into_owned();
+        Some(Seen { name, claim, silence: now.duration_since(beat).unwrap_or_default() })
+    };
+    let mut seen: Vec<Seen> = claims.filter_map(seen).collect();
+    seen.sort_by(|a, b| a.name.cmp(&b.name));
+    seen
+}
+
 /// Who we are. The run is drawn, since hosts, numbers of processes and seconds repeat in containers.
 fn worker(limit: Duration) -> Claim {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

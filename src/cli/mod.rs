@@ -34,6 +34,7 @@ mod setup;
 mod sharing;
 mod shell;
 mod similarity;
+mod status;
 mod table;
 mod tokenize;
 mod transcode;
@@ -57,6 +58,8 @@ use egofx::{durable, foreign, text};
 
 /// Exit code: something failed, units or a device.
 pub const FAILED: u8 = 1;
+/// Exit code: nothing failed, and not all is done yet.
+pub const UNFINISHED: u8 = 3;
 /// Exit code: bad arguments, recipe or environment, found before any decoding.
 pub const BAD_REQUEST: u8 = 2;
 
@@ -94,7 +97,7 @@ pub struct Cli {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
     ("Extract", &["demo", "recipes", "plan", "extract"]),
-    ("Check", &["verify", "inspect", "compare", "doctor"]),
+    ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
@@ -116,6 +119,7 @@ enum Command {
     Recipes(recipes::Recipes),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
+    Status(status::Status),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Convert(Box<convert::Convert>),
@@ -161,6 +165,7 @@ impl Cli {
             Command::Recipes(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
+            Command::Status(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Convert(command) => command.run(),

@@ -112,6 +112,16 @@ pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<
     Ok(committed)
 }
 
+/// The entries of each ledger in the folder `ledgers`, in the order of their lines.
+///
+/// # Errors
+/// [`StoreError::Ledger`], [`StoreError::Io`].
+pub fn read_by_part(ledgers: &Path) -> Result<BTreeMap<Shard, Vec<LedgerEntry>>, StoreError> {
+    let names = disk::names_in(ledgers)?;
+    let parts = names.iter().filter_map(|name| Some((Shard::from_stem(name.strip_suffix(EXTENSION)?)?, name)));
+    parts.map(|(part, name)| Ok((part, read_lines(&ledgers.join(name))?))).collect()
+}
+
 /// Units of which two lines of the ledgers in the folder `ledgers` say different things, and of which revision: two runs
 /// wrote at a time, where locks lock nothing, or somebody else did.
 ///

@@ -122,6 +122,11 @@ fn write_holder(file: &mut File) -> io::Result<String> {
     Ok(text)
 }
 
+/// Who holds the lock of `shard` in the folder `locks`, or held it last, by what its file says.
+pub fn holder_of(locks: &Path, shard: Shard) -> String {
+    holder(&locks.join(shard.stem() + EXTENSION))
+}
+
 fn holder(path: &Path) -> String {
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(512).read_to_string(&mut text)) {

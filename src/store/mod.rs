@@ -63,7 +63,8 @@ const UNITS: &str = "units";
 const LEDGER: &str = "ledger";
 const LOCKS: &str = "locks";
 const TMP: &str = "tmp";
-const CLAIMS: &str = "claims";
+/// The folder of a store in which runs that share its work say who is at what.
+pub const CLAIMS: &str = "claims";
 
 /// Takes the rows of one unit into one file.
 ///

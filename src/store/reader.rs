@@ -3,7 +3,7 @@
 //! Takes no lock and may look while runs write. Not for judging a store as a whole, see `verify`. Invariant: rows are
 //! handed out only of files that are, byte for byte, those that were committed, and no library parses others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,10 +17,11 @@ use super::error::{StoreError, io_error};
 use super::ledger::{self, Committed, LedgerEntry};
 use super::planned::{self, PlannedUnits};
 use super::{
-    Format, INDEX_FILE, LEDGER, MASTER_FILE, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS, disk,
-    hdf5, index, master,
+    Format, INDEX_FILE, LEDGER, LOCKS, MASTER_FILE, OLDEST_SCHEMA, PLAN_FILE, SCHEMA_VERSION, STORE_FILE, TMP, UNITS,
+    disk, hdf5, index, lock, master,
 };
 use crate::ids::UnitUid;
+use crate::shard::Shard;
 
 /// The store in one folder.
 #[derive(Debug)]
@@ -168,6 +169,19 @@ impl StoreReader {
     /// [`StoreError::Ledger`], [`StoreError::Io`].
     pub fn committed(&self) -> Result<Committed, StoreError> {
         ledger::read_all(&self.root.join(LEDGER), |uid| self.format.file_of(uid))
+    }
+
+    /// What each part has committed, in the order in which it did; units that were made anew are there as often as they were made.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Io`].
+    pub fn committed_by_part(&self) -> Result<BTreeMap<Shard, Vec<LedgerEntry>>, StoreError> {
+        ledger::read_by_part(&self.root.join(LEDGER))
+    }
+
+    /// Who held the lock of `part` last, for people: host, process, start. No lock is taken.
+    pub fn holder(&self, part: Shard) -> String {
+        lock::holder_of(&self.root.join(LOCKS), part)
     }
 
     /// Whether the last line of `planned.jsonl` is cut off.

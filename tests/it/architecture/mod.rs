@@ -79,6 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "plan",
         ],
     ),
+    ("status", &["ids", "shard", "claims", "store"]),
     ("verify", &["ids", "compat", "meter", "store"]),
     (
         "transcode",

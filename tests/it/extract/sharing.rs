@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::shards::{BOTH, has_all, is_whole, shop};
 use crate::support::{Outcome, Workshop, checkout, finish, json, signal, tool, wait_for};
 
@@ -167,6 +169,63 @@ fn what_fails_is_tried_by_one_run_and_again_by_the_next_call() {
     shop.clip("v3.mp4", 30 + 11 * 3);
     all_end([1, 2, 3, 4].map(|part| start(&shop, part, "")));
     is_whole(&shop, "out");
+}
+
+/// What `egofx status --json` tells of the feature set `set`, and the exit code.
+fn status(shop: &Workshop, set: &str) -> (Value, i32) {
+    let asked = shop.egofx("status out --json");
+    let code = asked.code.unwrap();
+    assert!(matches!(code, 0 | 1 | 3), "{asked}");
+    let stores = json(&asked.stdout);
+    let found = stores.as_array().unwrap().iter().find(|store| store["feature_set"] == set);
+    (found.unwrap_or_else(|| panic!("no {set} in {asked}")).clone(), code)
+}
+
+#[test]
+fn status_tells_of_all_parts_while_they_are_at_work_and_after() {
+    let shop = shop();
+    let slow = at_work(&shop, "");
+    let (rows, code) = status(&shop, "rows");
+    assert_eq!((code, &rows["done"], &rows["failed"]), (3, &0.into(), &serde_json::json!([])));
+    let first = &rows["in_flight"][0];
+    assert_eq!((&first["pid"], &first["is_stale"]), (&slow.id().into(), &false.into()), "{rows}");
+    assert_eq!((&rows["workers"][0]["shard"], &rows["workers"][0]["is_alive"]), (&"1/4".into(), &true.into()));
+    let mut others = [2, 3, 4].map(|part| start(&shop, part, ""));
+    let mut asked = 0;
+    while others.iter_mut().any(|run| run.try_wait().unwrap().is_none()) {
+        assert_eq!(status(&shop, "rows").1, 3, "part 1 has not done its first video");
+        asked += 1;
+    }
+    assert!(asked > 0);
+    all_end(others);
+    shop.write("go", "");
+    finish(slow).ends_with(0);
+    for set in ["rows", "coarse"] {
+        let (store, code) = status(&shop, set);
+        assert_eq!((code, &store["done"], &store["in_flight"]), (0, &store["planned"], &serde_json::json!([])));
+        let workers = store["workers"].as_array().unwrap();
+        assert_eq!(workers.len(), 4);
+        let units: u64 = workers.iter().map(|worker| worker["units"].as_u64().unwrap()).sum();
+        assert_eq!(units, store["planned"].as_u64().unwrap());
+        assert!(workers.iter().all(|worker| worker["is_alive"] == false), "{store}");
+    }
+    shop.egofx("status out").ends_with(0).says(&[]);
+    is_whole(&shop, "out");
+}
+
+#[test]
+fn status_tells_what_failed_and_ends_with_1_when_nobody_is_at_work() {
+    let shop = shop();
+    fs::write(shop.path("v3.mp4"), "no video").unwrap();
+    for run in [1, 2, 3, 4].map(|part| start(&shop, part, "")).map(finish) {
+        assert!(matches!(run.code, Some(0 | 1)), "{run}");
+    }
+    let (rows, code) = status(&shop, "rows");
+    assert_eq!((code, &rows["failed"][0]["unit_uid"]), (1, &"v3".into()), "{rows}");
+    shop.clip("v3.mp4", 30 + 11 * 3);
+    all_end([1, 2, 3, 4].map(|part| start(&shop, part, "")));
+    assert_eq!(status(&shop, "rows").1, 0);
+    shop.egofx("status nowhere").ends_with(2).says(&["nowhere"]);
 }
 
 /// Four runs on one store, killed at random and started again, until `kills` were killed; a store that is whole is begun anew.
