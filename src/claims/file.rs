@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use serde::{Deserialize, Serialize};
 
+use super::process::Process;
+
 /// The extension of claims.
 pub(super) const EXTENSION: &str = "claim";
 
@@ -24,6 +26,9 @@ pub struct Claim {
     pub host: String,
     /// The worker's process there.
     pub pid: u32,
+    /// By which others on the same machine see whether that process lives; absent where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
     /// When the worker began, in seconds of its own clock since 1970; for people.
     pub since: u64,
     /// The worker, by 16 hex digits that it drew.
@@ -54,10 +59,16 @@ impl Claim {
         silence > limit.max(Duration::from_millis(self.limit_ms))
     }
 
+    /// Whether its worker is known to have died, since it was on this machine.
+    pub(super) fn is_dead(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.is_dead(self.pid))
+    }
+
     /// A claim of which nothing can be read.
     fn unknown() -> Self {
         let state = State::Unknown;
-        Self { host: String::new(), pid: 0, since: 0, run: String::new(), number: 0, limit_ms: 0, state }
+        let (host, run) = (String::new(), String::new());
+        Self { host, pid: 0, process: None, since: 0, run, number: 0, limit_ms: 0, state }
     }
 }
 
@@ -111,16 +122,17 @@ pub(super) fn touch_file(file: &File) -> io::Result<()> {
     Ok(futimens(file.as_fd(), &Timestamps { last_access: now, last_modification: now })?)
 }
 
-/// Removes `claim` from `path`; `false` if it was not there. Another claim that was in its place is put back.
+/// Removes `claim` from `path` in the name of `taker`; `false` if it was not there. Another claim that was in its place is put back.
 ///
 /// # Errors
 /// The file system's.
-pub(super) fn put_aside(path: &Path, claim: &Claim) -> io::Result<bool> {
-    let aside = path.with_extension(format!("{}-{}-aside", claim.run, claim.number));
+pub(super) fn put_aside(path: &Path, claim: &Claim, taker: &Claim) -> io::Result<bool> {
+    // Of two that take the same claim, each has a place of its own for what it finds.
+    let aside = path.with_extension(format!("{}-{}-aside", taker.run, taker.number));
     if there(fs::rename(path, &aside))?.is_none() {
         return Ok(false);
     }
-    let ours = matches!(read(&aside)?, Some((found, _)) if found == *claim);
+    let ours = holds(&aside, claim)?;
     if !ours {
         // Unless somebody was quicker: then this one finds out that it has lost its claim.
         let _ = fs::hard_link(&aside, path);
@@ -129,12 +141,20 @@ pub(super) fn put_aside(path: &Path, claim: &Claim) -> io::Result<bool> {
     Ok(ours)
 }
 
+/// The same for a worker's own claim, which another worker may have in its hands: that one's is not touched where it is seen.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn withdraw(path: &Path, claim: &Claim) -> io::Result<bool> {
+    Ok(holds(path, claim)? && put_aside(path, claim, claim)?)
+}
+
 /// Writes `state` into `claim` at `path`; `false` if it is not there any more.
 ///
 /// # Errors
 /// The file system's.
 pub(super) fn replace(path: &Path, claim: &Claim, state: State) -> io::Result<bool> {
-    if !matches!(read(path)?, Some((found, _)) if found == *claim) {
+    if !holds(path, claim)? {
         return Ok(false);
     }
     let other = path.with_extension(format!("{}-{}-new", claim.run, claim.number));
@@ -143,6 +163,10 @@ pub(super) fn replace(path: &Path, claim: &Claim, state: State) -> io::Result<bo
         let _ = fs::remove_file(&other);
     }
     written.map(|()| true)
+}
+
+fn holds(path: &Path, claim: &Claim) -> io::Result<bool> {
+    Ok(read(path)?.is_some_and(|(found, _)| found == *claim))
 }
 
 fn content(file: &File) -> io::Result<Claim> {

@@ -2,7 +2,8 @@
 //!
 //! A claim is a file `<name>.claim` that its worker made by exclusive creation: it names host, process and start, and its
 //! modification time is the worker's heartbeat. It is given back when the work is done. One whose heartbeat is older than the limit
-//! belongs to a worker that is dead, or that cannot reach the folder, and is taken over. No lock of the system is needed.
+//! belongs to a worker that is dead, or that cannot reach the folder, and is taken over; one whose process has died on the machine of
+//! whoever asks is taken over at once ([`process`]). No lock of the system is needed.
 //!
 //! Not for deciding what work there is, nor for keeping its results apart. Invariant: of workers that ask for a free name at the same
 //! time one gets it. **What claims do not promise is that work is never done twice**: no file system on its own can tell a worker
@@ -29,12 +30,15 @@
 //!   and removing there is a moment; so a claim is first moved aside under a name of its own and put back if it turns out to be
 //!   another's. What is left of that moment costs time, not results.
 //! * **Two take over the same dead claim**: one of them succeeds in moving it aside, and both then ask for the free name.
+//! * **Machines that were restored from one image** may have host, boot and numbers of processes in common, so that a live worker looks
+//!   dead. Its work is then done twice.
 //! * **The folder is full or cannot be written**: there are no claims then; work goes on, perhaps twice.
 
 mod clock;
 mod error;
 mod file;
 mod probe;
+mod process;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,6 +54,7 @@ use self::clock::Clock;
 pub use self::error::ClaimError;
 use self::error::of;
 pub use self::file::{Claim, State};
+pub use self::process::Process;
 
 /// Heartbeats within the limit: some may come late, or not at all, before a claim is taken over.
 const BEATS: u32 = 8;
@@ -60,7 +65,7 @@ const TRIES: usize = 4;
 /// What became of asking for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// It is this worker's; `over` tells that it was taken from a worker whose heartbeat had stopped.
+    /// It is this worker's; `over` tells that it was taken from a worker that had died, or whose heartbeat had stopped.
     Ours {
         /// Whether it was.
         over: bool,
@@ -90,7 +95,8 @@ struct Held {
 }
 
 impl Claims {
-    /// For the folder `folder`, which is made; claims are taken over when their heartbeat is older than `limit`.
+    /// For the folder `folder`, which is made; claims are taken over when their heartbeat is older than `limit`, or their worker is
+    /// known to have died.
     ///
     /// # Errors
     /// [`ClaimError`]: the folder cannot be written, or `tried` and exclusive creation or renaming there is not atomic.
@@ -101,7 +107,7 @@ impl Claims {
         if tried {
             probe::try_out(folder, &worker.run)?;
         }
-        sweep(folder, clock.now()?, limit)?;
+        sweep(folder, clock.now()?, &worker, limit)?;
         let held: Arc<Mutex<BTreeMap<String, Held>>> = Arc::default();
         let beating = Some(beat_every(limit / BEATS, folder.to_owned(), held.clone())?);
         Ok(Self { folder: folder.to_owned(), clock, limit, worker, made: AtomicU64::new(0), held, beating })
@@ -110,28 +116,34 @@ impl Claims {
     /// Asks for `name`. What another worker failed at is left alone, unless it is to be tried `again`.
     ///
     /// # Errors
-    /// [`ClaimError::Io`].
+    /// [`ClaimError::Io`]; the name is then not this worker's.
     pub fn take(&self, name: &str, again: bool) -> Result<Taken, ClaimError> {
-        let path = self.path(name);
         let claim = Claim { number: self.made.fetch_add(1, Relaxed), ..self.worker.clone() };
+        // A claim that was made and cannot be looked at would be nobody's until it is old.
+        self.try_to_take(name, again, &claim).inspect_err(|_| drop(file::withdraw(&self.path(name), &claim)))
+    }
+
+    fn try_to_take(&self, name: &str, again: bool, claim: &Claim) -> Result<Taken, ClaimError> {
+        let path = self.path(name);
         let mut over = false;
         for _ in 0..TRIES {
-            let created = file::create(&path, &claim).map_err(of("create", &path))?;
+            let created = file::create(&path, claim).map_err(of("create", &path))?;
             // Before the claim is looked at: a worker that is stopped in between takes it for younger than it is.
             let now = self.clock.now()?;
             let Some((found, beat)) = file::read(&path).map_err(of("read", &path))? else { continue };
-            if found == claim {
-                self.held().insert(name.to_owned(), Held { claim, lost: false });
+            if found == *claim {
+                self.held().insert(name.to_owned(), Held { claim: found, lost: false });
                 return Ok(Taken::Ours { over });
             }
-            let stale = found.is_stale(now.duration_since(beat).unwrap_or_default(), self.limit);
-            let free = if found.state == State::Failed { again } else { stale };
+            let left = self.is_left(&found, now.duration_since(beat).unwrap_or_default());
+            let free = if found.state == State::Failed { again } else { left };
             if created || !free {
                 return Ok(Taken::Others(found));
             }
-            over |= file::put_aside(&path, &found).map_err(of("move aside", &path))? && found.state == State::Held;
+            over |=
+                file::put_aside(&path, &found, claim).map_err(of("move aside", &path))? && found.state == State::Held;
         }
-        Ok(Taken::Others(claim))
+        Ok(Taken::Others(claim.clone()))
     }
 
     /// Who has `name`, if somebody has, and how long ago that worker showed that it lives.
@@ -153,14 +165,14 @@ impl Claims {
     pub fn give_back(&self, name: &str, failed: bool) -> bool {
         let Some(Held { claim, .. }) = self.held().remove(name) else { return false };
         let path = self.path(name);
-        let given = if failed { file::replace(&path, &claim, State::Failed) } else { file::put_aside(&path, &claim) };
+        let given = if failed { file::replace(&path, &claim, State::Failed) } else { file::withdraw(&path, &claim) };
         // A claim that stays gets old, and is taken over.
         given.inspect_err(|error| log::warn!("cannot give back {}: {error}", path.display())).unwrap_or_default()
     }
 
-    /// Whether a claim whose heartbeat is `silence` old is taken over by whoever asks for it.
-    pub fn is_stale(&self, claim: &Claim, silence: Duration) -> bool {
-        claim.is_stale(silence, self.limit)
+    /// Whether a claim whose heartbeat is `silence` old is taken over by whoever asks for it: its worker has died, or is taken for dead.
+    pub fn is_left(&self, claim: &Claim, silence: Duration) -> bool {
+        claim.is_stale(silence, self.limit) || claim.is_dead()
     }
 
     /// The time from one heartbeat to the next.
@@ -225,7 +237,7 @@ fn lose(held: &Mutex<BTreeMap<String, Held>>, name: &str, claim: &Claim) {
 }
 
 /// Removes what workers left that were killed: what they were at and finished is nobody's to take over. What they failed at stays.
-fn sweep(folder: &Path, now: SystemTime, limit: Duration) -> Result<(), ClaimError> {
+fn sweep(folder: &Path, now: SystemTime, worker: &Claim, limit: Duration) -> Result<(), ClaimError> {
     let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
     for path in fs::read_dir(folder).map_err(of("list", folder))?.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == file::EXTENSION) {
@@ -233,7 +245,7 @@ fn sweep(folder: &Path, now: SystemTime, limit: Duration) -> Result<(), ClaimErr
                 && claim.state != State::Failed
                 && claim.is_stale(since(beat), limit)
             {
-                let _ = file::put_aside(&path, &claim);
+                let _ = file::put_aside(&path, &claim, worker);
             }
         } else if path.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| since(time) > limit) {
             let _ = fs::remove_file(path);
@@ -256,7 +268,7 @@ pub struct Seen {
 impl Seen {
     /// Whether its own worker would take such a claim over.
     pub fn is_stale(&self) -> bool {
-        self.claim.is_stale(self.silence, Duration::ZERO)
+        self.claim.is_stale(self.silence, Duration::ZERO) || self.claim.is_dead()
     }
 }
 
@@ -285,6 +297,7 @@ fn worker(limit: Duration) -> Claim {
     Claim {
         host: hostname::get().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned()),
         pid: std::process::id(),
+        process: Process::this().cloned(),
         since,
         run: format!("{:016x}", RandomState::new().hash_one(since)),
         number: 0,

@@ -74,6 +74,48 @@ fn a_claim_whose_heartbeat_stopped_is_taken_over_by_one() {
     }
 }
 
+/// Leaves a claim of `name` as a worker does that is killed right after a heartbeat; it was this process, or one before it of its number.
+fn leave(folder: &Path, name: &str, process: Option<Process>) {
+    let left = Claim { run: "killed".into(), process, ..worker(LONG) };
+    assert!(file::create(&folder.join(format!("{name}.claim")), &left).unwrap());
+}
+
+#[test]
+fn what_a_process_of_this_machine_left_that_has_died_is_taken_over_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = open(folder.path(), LONG);
+    let this = serde_json::to_value(Process::this().unwrap()).unwrap();
+    let with = |field: &str, value: serde_json::Value| {
+        let mut process = this.clone();
+        process["started"] = 1.into();
+        process[field] = value;
+        Some(serde_json::from_value::<Process>(process).unwrap())
+    };
+    leave(folder.path(), "dead", with("started", 1.into()));
+    leave(folder.path(), "alive", with("started", this["started"].clone()));
+    leave(folder.path(), "another_boot", with("boot", "b".into()));
+    leave(folder.path(), "another_container", with("namespace", "pid:[1]".into()));
+    leave(folder.path(), "not_told", None);
+    let stale: Vec<String> =
+        list(folder.path(), SystemTime::now()).into_iter().filter(Seen::is_stale).map(|seen| seen.name).collect();
+    assert_eq!(stale, ["dead"]);
+    assert_eq!(ours(one.take("dead", false)), Some(true));
+    for name in ["alive", "another_boot", "another_container", "not_told"] {
+        assert_eq!(ours(one.take(name, false)), None, "{name}");
+        age(folder.path(), name, LONG + Duration::from_secs(5));
+        assert_eq!(ours(one.take(name, false)), Some(true), "{name}");
+    }
+}
+
+#[test]
+fn claims_of_before_processes_were_told_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let claim = r#"{"host":"n1","pid":7,"since":1,"run":"r","number":2,"limit_ms":9,"state":"held"}"#;
+    fs::write(folder.path().join("a.claim"), claim).unwrap();
+    let (found, _) = file::read(&folder.path().join("a.claim")).unwrap().unwrap();
+    assert_eq!((found.host.as_str(), found.state, &found.process), ("n1", State::Held, &None));
+}
+
 #[test]
 fn a_claim_is_judged_by_the_longer_of_two_limits() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +143,7 @@ fn a_heartbeat_keeps_a_claim_and_finds_out_that_it_was_lost() {
     }
     // As another worker does that has not heard of it.
     let (found, _) = file::read(&one.path("a")).unwrap().unwrap();
-    assert!(file::put_aside(&one.path("a"), &found).unwrap());
+    assert!(file::put_aside(&one.path("a"), &found, &worker(limit)).unwrap());
     ours(two.take("a", false)).unwrap();
     while one.is_ours("a") {
         thread::sleep(limit / 10);
@@ -143,7 +185,7 @@ fn another_claim_in_its_place_is_put_back() {
     let one = open(folder.path(), LONG);
     ours(one.take("a", false)).unwrap();
     let dead = Claim { run: "dead".into(), ..worker(LONG) };
-    assert!(!file::put_aside(&one.path("a"), &dead).unwrap());
+    assert!(!file::put_aside(&one.path("a"), &dead, &worker(LONG)).unwrap());
     assert!(file::touch(&one.path("a"), &lock(&one.held)["a"].claim.clone()).unwrap(), "it is there as before");
     assert!(!file::touch(&one.path("a"), &dead).unwrap() && !file::touch(&one.path("b"), &dead).unwrap());
 }

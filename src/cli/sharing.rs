@@ -20,7 +20,8 @@ pub struct SharingOptions {
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     steal: When,
     /// Seconds after which a run whose heartbeat is not seen any more is taken for dead, and its videos are taken over. If it was not,
-    /// they are computed twice and stored once. Less than 60 is not for network file systems.
+    /// they are computed twice and stored once. Less than 60 is not for network file systems. A run that has died on the same machine
+    /// is not waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     claim_limit: u64,
 }

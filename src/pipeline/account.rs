@@ -233,7 +233,7 @@ pub struct SharedReport {
     pub failed_of_others: usize,
     /// Units of this part that other runs committed.
     pub made_elsewhere: usize,
-    /// Videos taken over from runs whose heartbeat had stopped.
+    /// Videos taken over from runs that had died, or whose heartbeat had stopped.
     pub taken_over: usize,
     /// Units that were computed here although another run was first.
     pub computed_twice: usize,

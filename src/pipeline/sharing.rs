@@ -19,6 +19,9 @@ use crate::store::LedgerWatch;
 /// How often somebody who waits looks whether the run is to end.
 const BLINK: Duration = Duration::from_millis(100);
 
+/// The longest from one look at what others are at to the next: the heartbeat of a long limit would have a run wait for nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// What one run shares with others.
 pub struct Sharing {
     sets: PerSet<Shared>,
@@ -125,7 +128,7 @@ impl Sharing {
             Ok(Taken::Ours { over }) => {
                 lock(&self.report).taken_over += usize::from(over);
                 if over {
-                    log::info!("{}: taken over from a run whose heartbeat had stopped", name.1);
+                    log::info!("{}: taken over from a run that has died, or whose heartbeat had stopped", name.1);
                 }
             }
             Ok(Taken::Others(claim)) => {
@@ -253,7 +256,7 @@ impl Sharing {
         match claims.silence(name.1.as_str()) {
             Ok(None) => Hands::Free,
             Ok(Some((claim, _))) if claim.state == State::Failed => Hands::Ours,
-            Ok(Some((claim, silence))) if claims.is_stale(&claim, silence) => Hands::Free,
+            Ok(Some((claim, silence))) if claims.is_left(&claim, silence) => Hands::Free,
             Ok(Some((_, silence))) if silence < begun.elapsed() => Hands::Alive,
             Ok(Some(_)) => Hands::Silent,
             Err(error) => {
@@ -263,12 +266,12 @@ impl Sharing {
         }
     }
 
-    /// A heartbeat long, unless the run is to end.
+    /// A heartbeat long and no longer than [`LONGEST_PAUSE`], unless the run is to end.
     fn pause(&self, control: &Control) {
-        let longest = self.sets.values().map(|shared| shared.claims.pause()).max().unwrap_or_default();
-        let begun = Instant::now();
-        while begun.elapsed() < longest && !control.stopping() {
-            thread::sleep(BLINK.min(longest));
+        let heartbeat = self.sets.values().map(|shared| shared.claims.pause()).max().unwrap_or_default();
+        let (begun, length) = (Instant::now(), heartbeat.min(LONGEST_PAUSE));
+        while begun.elapsed() < length && !control.stopping() {
+            thread::sleep(BLINK.min(length));
         }
     }
 }

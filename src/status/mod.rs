@@ -61,7 +61,7 @@ pub struct InFlight {
     pub pid: u32,
     /// Seconds since the run last showed that it lives.
     pub silence_sec: f64,
-    /// Whether that is so long that the video will be taken over.
+    /// Whether the run has died, or that is so long that the video will be taken over.
     pub is_stale: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -91,17 +91,25 @@ fn a_slow_run_is_left_what_it_is_at_and_nothing_else() {
 }
 
 #[test]
-fn what_a_killed_run_was_at_is_taken_over() {
-    let shop = shop();
-    let killed = at_work(&shop, "--claim-limit 3");
-    let others = [2, 3, 4].map(|part| start(&shop, part, "--claim-limit 3"));
-    signal(&killed, "KILL");
-    finish(killed);
-    all_end(others);
-    assert!([2, 3, 4].map(|part| told(&shop, part, "taken_over")).iter().sum::<u64>() >= 1);
-    has_all(&shop, "out").says(&["belongs to a run that is live or was killed"]);
-    all_end([start(&shop, 1, "")]);
-    is_whole(&shop, "out");
+fn what_a_run_was_at_that_died_on_this_machine_is_taken_over_at_once() {
+    // Killed; asked twice, and gone at once.
+    for signals in [&["KILL"][..], &["TERM", "USR1"]] {
+        let shop = shop();
+        let dead = at_work(&shop, "");
+        for name in signals {
+            signal(&dead, name);
+        }
+        let code = finish(dead).code;
+        assert!(code == if signals.len() == 1 { None } else { Some(75) }, "{code:?}");
+        assert_eq!(claims(&shop).iter().filter(|path| path.extension().is_some_and(|e| e == "claim")).count(), 2);
+        let begun = Instant::now();
+        all_end([2, 3, 4].map(|part| start(&shop, part, "")));
+        assert!(begun.elapsed() < Duration::from_secs(100), "nobody waits for the two minutes of --claim-limit");
+        assert!([2, 3, 4].map(|part| told(&shop, part, "taken_over")).iter().sum::<u64>() >= 1);
+        has_all(&shop, "out").says(&["belongs to a run that is live or was killed"]);
+        all_end([start(&shop, 1, "")]);
+        is_whole(&shop, "out");
+    }
 }
 
 #[test]
