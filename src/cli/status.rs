@@ -15,10 +15,10 @@ use egofx::store::feature_sets;
 use super::table::{Column, Table};
 use super::{FAILED, UNFINISHED, bytes, plural, say, say_json};
 
-/// Show how far stores are: done, failed, in flight, speed and remaining time of each part.
+/// Show how far stores are, while runs write to them and after.
 ///
-/// Locks nothing, and may be asked while runs write. Ends with 0 if every planned unit is there, with 1 if some failed and nobody
-/// is at the rest, with 3 if not all is done yet.
+/// Tells what is done, failed and in flight, how fast each part is and how long it will take, and locks nothing. Ends with 0 if
+/// every planned unit is there, with 1 if some failed and nobody is at the rest, with 3 if not all is done yet.
 #[derive(Args)]
 pub struct Status {
     /// Feature sets, or folders of several.
