@@ -26,7 +26,7 @@ use std::time::Instant;
 use crossbeam_channel::bounded;
 
 pub use account::{Control, Counters, Failure, Report, SharedReport, Stage, StageStats};
-pub use sharing::{Shared, Sharing, Steal};
+pub use sharing::{Shared, Sharing};
 
 use crate::backbone::{Backbone, BackboneError};
 use crate::decode::FrameSource;

@@ -37,6 +37,7 @@
 mod clock;
 mod error;
 mod file;
+mod hands;
 mod probe;
 mod process;
 
@@ -54,6 +55,7 @@ use self::clock::Clock;
 pub use self::error::ClaimError;
 use self::error::of;
 pub use self::file::{Claim, State};
+pub use self::hands::{Hands, Steal, Terms, pause};
 pub use self::process::Process;
 
 /// Heartbeats within the limit: some may come late, or not at all, before a claim is taken over.
@@ -175,8 +177,17 @@ impl Claims {
         claim.is_stale(silence, self.limit) || claim.is_dead()
     }
 
-    /// The time from one heartbeat to the next.
-    pub fn pause(&self) -> Duration {
+    /// Shows now that this worker is still at `name`: whether it is, or another one has it meanwhile; `None` if this one never had it.
+    /// For the moment before something is put in place that two may not put there at once: for as long as the limit, nobody takes it
+    /// over from here on.
+    pub fn renew(&self, name: &str) -> Option<bool> {
+        let claim = self.held().get(name)?.claim.clone();
+        let path = self.path(name);
+        let touched = file::touch(&path, &claim);
+        Some(touched.inspect_err(|error| log::warn!("cannot touch {}: {error}", path.display())).unwrap_or(true))
+    }
+
+    fn heartbeat(&self) -> Duration {
         self.limit / BEATS
     }
 

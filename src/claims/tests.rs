@@ -1,5 +1,7 @@
 //! Claims of several workers in one folder, in one process: who gets a name, keeps it, loses it.
 
+use std::time::Instant;
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -136,7 +138,7 @@ fn a_heartbeat_keeps_a_claim_and_finds_out_that_it_was_lost() {
     let limit = Duration::from_millis(800);
     let (one, two) = (open(folder.path(), limit), open(folder.path(), limit));
     ours(one.take("a", false)).unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while begun.elapsed() < 2 * limit {
         assert_eq!(ours(two.take("a", false)), None, "it lives");
         thread::sleep(limit / 10);
@@ -149,6 +151,29 @@ fn a_heartbeat_keeps_a_claim_and_finds_out_that_it_was_lost() {
         thread::sleep(limit / 10);
     }
     assert!(two.is_ours("a"));
+}
+
+#[test]
+fn who_waits_tells_the_silent_from_those_that_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (open(folder.path(), LONG), open(folder.path(), LONG));
+    let begun = Instant::now();
+    assert_eq!(two.hands("a", begun), Hands::Free);
+    ours(one.take("a", false)).unwrap();
+    age(folder.path(), "a", LONG / 2);
+    assert_eq!(two.hands("a", begun), Hands::Silent);
+    assert_eq!((one.renew("a"), two.renew("a"), one.renew("b")), (Some(true), None, None));
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(two.hands("a", begun - LONG), Hands::Alive);
+    age(folder.path(), "a", 2 * LONG);
+    assert_eq!(two.hands("a", begun), Hands::Free);
+    ours(two.take("a", false)).unwrap();
+    assert_eq!((one.renew("a"), two.renew("a")), (Some(false), Some(true)));
+    two.give_back("a", true);
+    assert_eq!(one.hands("a", begun), Hands::Closed);
+    let waited = |hands: Hands| (hands.are_waited_for(true), hands.are_waited_for(false));
+    let all = [Hands::Free, Hands::Alive, Hands::Silent, Hands::Closed].map(waited);
+    assert_eq!(all, [(false, false), (true, false), (true, true), (false, false)]);
 }
 
 #[test]

@@ -202,12 +202,14 @@ fn extraction(counters: &Counters, units: u64, elapsed_sec: f64) -> Pace {
 
 fn transcoding(counters: &transcode::Counters, (videos, length_sec): (u64, f64), elapsed_sec: f64) -> Pace {
     let get = |counter: &AtomicU64| counter.load(Relaxed);
+    let (done, gone) = (get(&counters.videos), get(&counters.cost_ms) as f64 / 1e3);
     Pace {
         units: "videos",
-        done: get(&counters.videos),
-        all: videos,
+        done,
+        // Videos of other parts come on top.
+        all: videos.max(done),
         failed: get(&counters.failed),
-        amount: Amount { what: "s of video", gone: get(&counters.cost_ms) as f64 / 1e3, whole: Some(length_sec) },
+        amount: Amount { what: "s of video", gone, whole: Some(length_sec.max(gone)) },
         elapsed_sec,
         since: Since::default(),
         bottleneck: None,

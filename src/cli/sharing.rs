@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use egofx::claims::{ClaimError, Claims};
+use egofx::claims::{ClaimError, Claims, Steal, Terms};
 use egofx::feature_set::PerSet;
-use egofx::pipeline::{Shared, Sharing, Steal};
+use egofx::pipeline::{Shared, Sharing};
 use egofx::places::ShardOption;
 use egofx::store::Store;
 
@@ -37,21 +37,23 @@ enum When {
 }
 
 impl SharingOptions {
-    /// What a run of part `shard` shares by way of its `stores`; `None` where there is only one part.
-    ///
-    /// # Errors
-    /// [`ClaimError`]: a store's folder is not fit for claims.
-    pub fn of(&self, stores: &PerSet<Store>, shard: &ShardOption) -> Result<Option<Sharing>, ClaimError> {
-        if shard.shard.count() == 1 {
-            return Ok(None);
-        }
+    /// The terms on which a run of part `shard` shares; `None` where there is only one part.
+    pub fn terms(&self, shard: &ShardOption) -> Option<Terms> {
         let steal = match self.steal {
             When::Auto if shard.by.is_some() => Steal::OnceSeen,
             When::Always => Steal::Always,
             When::Auto | When::Never => Steal::Never,
         };
-        let (limit, tried) = (Duration::from_secs(self.claim_limit), steal != Steal::Never);
-        let shared = |store: &Store| Ok(Shared::new(Claims::open(&store.claims(), limit, tried)?, store.watch()));
-        Ok(Some(Sharing::new(stores.try_map(shared)?, steal)))
+        (shard.shard.count() > 1).then(|| Terms { steal, limit: Duration::from_secs(self.claim_limit) })
+    }
+
+    /// What a run of part `shard` shares by way of its `stores`; `None` where there is only one part.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: a store's folder is not fit for claims.
+    pub fn of(&self, stores: &PerSet<Store>, shard: &ShardOption) -> Result<Option<Sharing>, ClaimError> {
+        let Some(terms) = self.terms(shard) else { return Ok(None) };
+        let shared = |store: &Store| Ok(Shared::new(Claims::on(terms, &store.claims())?, store.watch()));
+        Ok(Some(Sharing::new(stores.try_map(shared)?, terms.steal)))
     }
 }

@@ -13,18 +13,21 @@ use serde::Serialize;
 use serde_json::json;
 
 use egofx::benchmark::{Benchmark, Sources};
+use egofx::claims::Steal;
 use egofx::decode::{Outline as VideoOutline, outline};
 use egofx::grid::egoclip::ChunkLength;
 use egofx::ids::VideoUid;
 use egofx::manifest::Manifest;
 use egofx::places::{ShardOption, shard};
 use egofx::transcode::{
-    AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run, tasks,
+    AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run_shared,
+    tasks_of_all,
 };
 
 use super::args::{Ffmpeg, announced, cores};
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
+use super::sharing::SharingOptions;
 use super::{FAILED, bytes, complain, plural, say, say_json, tell};
 
 /// Options of both commands.
@@ -81,6 +84,8 @@ pub struct Transcode {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    sharing: SharingOptions,
+    #[command(flatten)]
     grace: Grace,
     #[command(flatten)]
     reporting: Reporting,
@@ -103,7 +108,8 @@ impl Transcode {
         let manifest = self.read_manifest()?;
         self.check_out()?;
         let shard = announced(&self.shard);
-        let tasks = tasks(&manifest, shard, self.limit);
+        let (tasks, others) = tasks_of_all(&manifest, shard, self.limit);
+        let terms = self.sharing.terms(&self.shard);
         let transcoder = Transcoder {
             tools: self.ffmpeg.tools()?,
             settings: self.settings(size, chunks)?,
@@ -112,13 +118,16 @@ impl Transcode {
             force: self.force,
         };
         check_settings(&transcoder, &tasks)?;
+        if terms.is_some_and(|terms| terms.steal != Steal::Never) {
+            check_settings(&transcoder, &others)?;
+        }
         if self.dry_run {
             return self.preview(&transcoder, &tasks, &manifest);
         }
         let control = Arc::new(Control { stop: listener.begin(), ..Control::default() });
         let bar = Progress::of_transcoding(&control, &tasks, self.reporting.shown(self.json));
         let jobs = self.jobs.map_or_else(|| (cores() / 2).max(1), NonZeroUsize::get);
-        let report = run(&transcoder, &tasks, shard, jobs, &control);
+        let report = run_shared(&transcoder, (&tasks, &others), (shard, terms), jobs, &control);
         bar.finish();
         self.publish(&report?, &manifest)
     }
@@ -207,6 +216,15 @@ fn summary(report: &Report) {
         report.failures.len(),
         report.unreached
     ));
+    if let Some(shared) = &report.shared {
+        tell(format_args!(
+            "shared: {} of other parts, {} of this part by others; {} taken over, {} computed twice",
+            plural(shared.taken_videos, "video"),
+            shared.made_elsewhere,
+            shared.taken_over,
+            shared.computed_twice
+        ));
+    }
     if report.made.is_empty() {
         return;
     }

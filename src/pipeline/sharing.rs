@@ -5,22 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::account::{Control, SharedReport};
 use super::message::UnitKey;
-use crate::claims::{Claims, State, Taken};
+use crate::claims::{self, Claims, Hands, Steal, Taken};
 use crate::feature_set::PerSet;
 use crate::ids::{SetId, TaskId, UnitUid, VideoUid};
 use crate::plan::Plan;
 use crate::store::LedgerWatch;
-
-/// How often somebody who waits looks whether the run is to end.
-const BLINK: Duration = Duration::from_millis(100);
-
-/// The longest from one look at what others are at to the next: the heartbeat of a long limit would have a run wait for nothing.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What one run shares with others.
 pub struct Sharing {
@@ -30,17 +23,6 @@ pub struct Sharing {
     given_up: Mutex<HashSet<Name>>,
     steal: Steal,
     report: Mutex<SharedReport>,
-}
-
-/// Whether a run that has done its part does work of other parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steal {
-    /// It does.
-    Always,
-    /// If another part was at work in the same store.
-    OnceSeen,
-    /// It does not.
-    Never,
 }
 
 /// What became of a unit.
@@ -224,13 +206,13 @@ impl Sharing {
             if !free.is_empty() {
                 return Some(free);
             }
-            let waits = |(wanted, hands): &(VideoTasks, Vec<Hands>)| {
-                hands.contains(&Hands::Silent) || wanted.own && hands.contains(&Hands::Alive)
-            };
+            let waits =
+                |(wanted, hands): &(VideoTasks, Vec<Hands>)| hands.iter().any(|hands| hands.are_waited_for(wanted.own));
             if !left.iter().any(waits) {
                 return None;
             }
-            self.pause(control);
+            let length = self.sets.values().map(|shared| shared.claims.pause()).max().unwrap_or_default();
+            claims::pause(length, || control.stopping());
         }
         None
     }
@@ -250,43 +232,10 @@ impl Sharing {
     fn hands(&self, plan: &Plan, task: TaskId, begun: Instant) -> Hands {
         let name = (plan[task].set, plan[task].video_uid.clone());
         if lock(&self.open).contains_key(&name) || lock(&self.given_up).contains(&name) {
-            return Hands::Ours;
+            return Hands::Closed;
         }
-        let claims = &self.sets[name.0].claims;
-        match claims.silence(name.1.as_str()) {
-            Ok(None) => Hands::Free,
-            Ok(Some((claim, _))) if claim.state == State::Failed => Hands::Ours,
-            Ok(Some((claim, silence))) if claims.is_left(&claim, silence) => Hands::Free,
-            Ok(Some((_, silence))) if silence < begun.elapsed() => Hands::Alive,
-            Ok(Some(_)) => Hands::Silent,
-            Err(error) => {
-                log::warn!("{error}");
-                Hands::Ours
-            }
-        }
+        self.sets[name.0].claims.hands(name.1.as_str(), begun)
     }
-
-    /// A heartbeat long and no longer than [`LONGEST_PAUSE`], unless the run is to end.
-    fn pause(&self, control: &Control) {
-        let heartbeat = self.sets.values().map(|shared| shared.claims.pause()).max().unwrap_or_default();
-        let (begun, length) = (Instant::now(), heartbeat.min(LONGEST_PAUSE));
-        while begun.elapsed() < length && !control.stopping() {
-            thread::sleep(BLINK.min(length));
-        }
-    }
-}
-
-/// In whose hands a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hands {
-    /// In nobody's.
-    Free,
-    /// In those of a run that has shown that it lives.
-    Alive,
-    /// In those of a run that was not heard of since somebody waits.
-    Silent,
-    /// In those of this run, or in nobody's for good.
-    Ours,
 }
 
 /// A poisoned lock holds whole entries all the same: they change in one go.

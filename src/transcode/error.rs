@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::claims::ClaimError;
 use crate::decode::{Crash, ProbeError};
 use crate::ids::VideoUid;
 use crate::store::StoreError;
@@ -12,6 +13,9 @@ pub enum TranscodeError {
     /// The run was to end, and there was no time left to finish this one.
     #[error("abandoned because the run was to end")]
     Abandoned,
+    /// The output folder is not fit for claims.
+    #[error(transparent)]
+    Claims(#[from] ClaimError),
     /// Neither the manifest nor a search gave a file.
     #[error("no file of this name is in the folders searched, and the manifest gives no path")]
     NotLocated,

@@ -11,13 +11,14 @@ mod encoding;
 mod error;
 mod proof;
 mod record;
+mod sharing;
 mod size;
 mod task;
 
-pub use batch::{Control, Counters, Failure, Report, check_settings, run};
+pub use batch::{Control, Counters, Failure, Report, SharedReport, check_settings, run, run_shared};
 pub use cut::{Cut, cuts};
 pub use encoding::{AUDIO, Audio, PRESETS, Settings};
 pub use error::TranscodeError;
 pub use record::{ChunkFile, Record};
 pub use size::Size;
-pub use task::{Outcome, Standing, Task, Transcoder, tasks};
+pub use task::{Outcome, Standing, Task, Transcoder, Watch, tasks, tasks_of_all};

@@ -107,6 +107,13 @@ impl Record {
         })
     }
 
+    /// Whether its files are in `out` and they and its `source` are as long as it says: nothing is read.
+    pub(super) fn has_lengths(&self, source: Option<&Path>, out: &Path) -> bool {
+        let is_long = |path: &Path, bytes: u64| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == bytes);
+        source.is_some_and(|source| is_long(source, self.source_bytes))
+            && self.chunks.iter().all(|chunk| is_long(&out.join(&chunk.file), chunk.bytes))
+    }
+
     /// Bytes of all its files.
     pub fn bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
@@ -137,6 +144,10 @@ pub(super) fn temporaries(out: &Path) -> PathBuf {
 
 pub(super) fn locks(out: &Path) -> PathBuf {
     out.join(UNFINISHED).join("locks")
+}
+
+pub(super) fn claims(out: &Path) -> PathBuf {
+    out.join(UNFINISHED).join("claims")
 }
 
 #[cfg(test)]

@@ -33,11 +33,16 @@ pub struct Task {
 /// The tasks of one shard, longest first. The parts are disjoint, together the first `limit` videos of the manifest, and do
 /// not depend on what is done already.
 pub fn tasks(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> Vec<Task> {
+    tasks_of_all(manifest, shard, limit).0
+}
+
+/// The same, and the tasks of all other shards, longest first.
+pub fn tasks_of_all(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> (Vec<Task>, Vec<Task>) {
     let task =
         |video: &Video| Task { video_uid: video.uid.clone(), path: video.path.clone(), cost_sec: duration_sec(video) };
     let mut tasks: Vec<Task> = manifest.videos.iter().take(limit.unwrap_or(usize::MAX)).map(task).collect();
     tasks.sort_by(|a, b| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
-    split(tasks, shard, |task| task.cost_sec).0
+    split(tasks, shard, |task| task.cost_sec)
 }
 
 /// What is to be done about a video.
@@ -56,6 +61,16 @@ pub enum Outcome {
     Made(Box<Record>),
     /// Its output was there.
     Done(Box<Record>),
+    /// Its output could have been put in place, but another run has taken the video over.
+    Lost,
+}
+
+/// How a video is watched while its output is made.
+pub struct Watch<'w> {
+    /// Is told how many frames are encoded, and of how many, and says whether to go on.
+    pub encoded: &'w mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    /// Says whether the output may be put in place.
+    pub is_ours: &'w dyn Fn() -> bool,
 }
 
 /// Makes outputs of one kind in one folder.
@@ -119,16 +134,11 @@ impl Transcoder {
         }
     }
 
-    /// Makes the output of `task`, unless it is there. `encoded(done, of)` is told how many frames are encoded, and says
-    /// whether to go on.
+    /// Makes the output of `task`, unless it is there.
     ///
     /// # Errors
     /// A [`TranscodeError`] for each way in which that fails; nothing is left behind then.
-    pub fn make(
-        &self,
-        task: &Task,
-        encoded: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    ) -> Result<Outcome, TranscodeError> {
+    pub fn make(&self, task: &Task, watch: Watch) -> Result<Outcome, TranscodeError> {
         let name = self.name_of(&task.video_uid);
         if let Standing::Done(record) = self.standing(task)? {
             commit::clean(&self.out, &name, &task.video_uid)?;
@@ -139,7 +149,7 @@ impl Transcoder {
         let cuts = cuts(&video.timeline, self.settings.chunks);
         let workplace = Workplace::new(&self.out, &name, self.settings.chunks.is_some())?;
         let total = video.timeline.frames();
-        self.write(&video, &cuts, workplace.chunks(), &mut |done| encoded(done.min(total), total))?;
+        self.write(&video, &cuts, workplace.chunks(), &mut |done| (watch.encoded)(done.min(total), total))?;
         let copies = self.settings.copies(&cuts);
         let size = self.settings.size_of(&video, &cuts);
         let claim = Claim { video: &video, size, upright: !copies, restarts: cuts.len() > 1 };
@@ -148,6 +158,9 @@ impl Transcoder {
             let part = workplace.chunks().join(format!("{at}.part"));
             claim.prove(&self.tools, &part, cut)?;
             record.chunks.push(self.chunk(task, &video, cut, &part)?);
+        }
+        if !(watch.is_ours)() {
+            return Ok(Outcome::Lost);
         }
         workplace.commit(&record, &self.out)?;
         Ok(Outcome::Made(Box::new(record)))

@@ -83,7 +83,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("verify", &["ids", "compat", "meter", "store"]),
     (
         "transcode",
-        &["time", "ids", "shard", "stop", "digest", "child", "durable", "manifest", "grid", "decode", "store"],
+        &[
+            "time", "ids", "shard", "stop", "digest", "child", "claims", "durable", "manifest", "grid", "decode",
+            "store",
+        ],
     ),
     ("features", &["time", "ids", "meter", "store"]),
     ("qfvs", &[]),
