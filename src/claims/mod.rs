@@ -3,7 +3,7 @@
 //! A claim is a file `<name>.claim` that its worker made by exclusive creation: it names host, process and start, and its
 //! modification time is the worker's heartbeat. It is given back when the work is done. One whose heartbeat is older than the limit
 //! belongs to a worker that is dead, or that cannot reach the folder, and is taken over; one whose process has died on the machine of
-//! whoever asks is taken over at once ([`process`]). No lock of the system is needed.
+//! whoever asks is taken over at once (`process`). No lock of the system is needed.
 //!
 //! Not for deciding what work there is, nor for keeping its results apart. Invariant: of workers that ask for a free name at the same
 //! time one gets it. **What claims do not promise is that work is never done twice**: no file system on its own can tell a worker
@@ -14,7 +14,7 @@
 //!
 //! * **Clocks of nodes differ.** None is read. A heartbeat is "now" in the words of the file server (`utimensat` with `UTIME_NOW`, which
 //!   NFS sends as SET_TO_SERVER_TIME), and its age is the difference to a file of the asking worker that was touched the same way
-//!   just before ([`clock`]). A worker that is stopped between the two takes a claim for younger than it is, never for older.
+//!   just before (`clock`). A worker that is stopped between the two takes a claim for younger than it is, never for older.
 //! * **Attributes and names are cached** (NFS: 3 to 60 s). A file's content and times are read through a descriptor that was just
 //!   opened, for which close-to-open consistency asks the server; names are only ever trusted where exclusive creation, which
 //!   goes to the server, has refused them. A limit below 60 s is for tests and for file systems of one machine.
