@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::process::Process;
 
 /// The extension of claims.
-pub(super) const EXTENSION: &str = "claim";
+const EXTENSION: &str = "claim";
 
 /// Most bytes of a claim that are read.
 const MOST_BYTES: u64 = 4096;
@@ -76,6 +76,16 @@ impl std::fmt::Display for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {} on host {}", self.pid, self.host)
     }
+}
+
+/// The file of the claim on `name` in `folder`.
+pub(super) fn path_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.{EXTENSION}"))
+}
+
+/// Whether `path` has the name of a claim.
+pub(super) fn is_claim(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == EXTENSION)
 }
 
 /// Makes the claim `path`; `false` if there is one.

@@ -192,7 +192,7 @@ impl Claims {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.{}", file::EXTENSION))
+        file::path_of(&self.folder, name)
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
@@ -226,7 +226,7 @@ fn beat_every(
         while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let all: Vec<(String, Claim)> = lock(&held).iter().map(|(n, h)| (n.clone(), h.claim.clone())).collect();
             for (name, claim) in all {
-                let path = folder.join(format!("{name}.{}", file::EXTENSION));
+                let path = file::path_of(&folder, &name);
                 match file::touch(&path, &claim) {
                     Ok(true) => {}
                     Ok(false) => lose(&held, &name, &claim),
@@ -251,7 +251,7 @@ fn lose(held: &Mutex<BTreeMap<String, Held>>, name: &str, claim: &Claim) {
 fn sweep(folder: &Path, now: SystemTime, worker: &Claim, limit: Duration) -> Result<(), ClaimError> {
     let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
     for path in fs::read_dir(folder).map_err(of("list", folder))?.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == file::EXTENSION) {
+        if file::is_claim(&path) {
             if let Ok(Some((claim, beat))) = file::read(&path)
                 && claim.state != State::Failed
                 && claim.is_stale(since(beat), limit)
@@ -291,7 +291,7 @@ pub fn list(folder: &Path, now: SystemTime) -> Vec<Seen> {
     let now = clock.now().unwrap_or(now);
     clock.remove();
     let paths = entries.flatten().map(|entry| entry.path());
-    let claims = paths.filter(|path| path.extension().is_some_and(|extension| extension == file::EXTENSION));
+    let claims = paths.filter(|path| file::is_claim(path));
     let seen = |path: PathBuf| {
         let (claim, beat) = file::read(&path).ok()??;
         let name = path.file_stem()?.to_string_lossy().into_owned();
