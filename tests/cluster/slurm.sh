@@ -47,7 +47,8 @@ SlurmctldPort=$(port)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$home/munge/socket
+# What is requeued waits until its credential has expired, two minutes unless told otherwise, five seconds at least.
+AuthInfo=socket=$home/munge/socket,cred_expire=5
 CredType=cred/munge
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
@@ -55,7 +56,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=100000,requeue_delay=1
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=100000
 PreemptType=preempt/partition_prio
 PreemptMode=${EGOFX_TEST_PREEMPT:-REQUEUE}
 JobRequeue=1
