@@ -12,8 +12,8 @@
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
-//! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators. The
-//! modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
+//! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
+//! to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
 //! features to and from others' code, `cli` is the program. Annotations, decoding, stores, text and scores need none.
@@ -71,6 +71,9 @@ pub mod verify;
 
 // Smaller copies and chunk files of videos.
 pub mod transcode;
+
+// Runs on other machines: what their engines take.
+pub mod submit;
 
 // Features for others' code, and theirs for ours.
 pub mod compare;

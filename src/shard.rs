@@ -67,14 +67,21 @@ impl fmt::Display for Shard {
 
 /// The jobs of one shard, and those of all others: each job, longest first, goes to the shard that has least to do so far.
 pub fn split<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> (Vec<T>, Vec<T>) {
-    let mut loads = vec![0.0_f64; shard.count() as usize];
-    jobs.into_iter().partition(|job| {
+    let mut owners = owners(&jobs, shard.count(), cost_sec).into_iter();
+    jobs.into_iter().partition(|_| owners.next() == Some(shard.index()))
+}
+
+/// For each of `jobs`, longest first, the index of the shard that it goes to.
+pub fn owners<T>(jobs: &[T], count: u32, cost_sec: impl Fn(&T) -> f64) -> Vec<u32> {
+    let mut loads = vec![0.0_f64; count as usize];
+    let owner = |job: &T| {
         let least =
             (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).expect("there is at least one shard");
         // A job of unknown length still costs something, or all of them would fall to one shard.
         loads[least] += cost_sec(job).max(1.0);
-        least + 1 == shard.index() as usize
-    })
+        least as u32 + 1
+    };
+    jobs.iter().map(owner).collect()
 }
 
 #[cfg(test)]

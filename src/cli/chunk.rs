@@ -38,11 +38,17 @@ pub struct Chunk {
 impl Chunk {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (options, size, chunks) = self.asked();
+        options.run(size, chunks)
+    }
+
+    /// What is asked, in the words of both commands that transcode.
+    pub fn asked(self) -> (Transcode, Size, Option<ChunkLength>) {
         let size = match (self.short_side, self.fixed_height) {
             (Some(side), _) => Size::ShortSide(side),
             (None, Some(side)) => Size::FixedHeight(side),
             (None, None) => Size::Keep,
         };
-        self.transcode.run(size, Some(ChunkLength { sec: self.length }))
+        (self.transcode, size, Some(ChunkLength { sec: self.length }))
     }
 }

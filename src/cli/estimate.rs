@@ -111,6 +111,11 @@ fn sentence(number: usize) -> Arc<Sentence> {
 }
 
 impl Estimate {
+    /// Seconds of a run on one machine.
+    pub fn total_sec(&self) -> f64 {
+        self.total_sec
+    }
+
     /// For people.
     pub fn line(&self) -> String {
         let time = |sec: f64| std::time::Duration::try_from_secs_f64(sec).unwrap_or(std::time::Duration::MAX);

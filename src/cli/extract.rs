@@ -13,7 +13,8 @@ use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
-use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
+use egofx::manifest::Manifest;
+use egofx::pipeline::{self, Control, OnError, Options, Report, Run, TextInputs};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::stop::Cause;
@@ -36,12 +37,12 @@ use super::{setup, with_causes};
 #[derive(Args)]
 pub struct Extract {
     #[command(flatten)]
-    work: Work,
+    pub work: Work,
     /// Where feature sets go: <DIR>/<recipe's name>/.
     #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    pub out: PathBuf,
     #[command(flatten)]
-    compute: Compute,
+    pub compute: Compute,
     /// Videos decoded at the same time [default: 1 beside a CPU model, a quarter of the cores beside a GPU].
     ///
     /// More helps when the end of a run names `decode` as the bottleneck.
@@ -63,11 +64,23 @@ pub struct Extract {
     #[command(flatten)]
     sharing: SharingOptions,
     #[command(flatten)]
-    grace: Grace,
+    pub grace: Grace,
     #[command(flatten)]
     reporting: Reporting,
     #[command(flatten)]
-    ffmpeg: Ffmpeg,
+    pub ffmpeg: Ffmpeg,
+}
+
+/// What a run reads before anything else.
+pub struct Inputs {
+    /// Videos and clips.
+    pub manifest: Manifest,
+    /// The folder of model cards.
+    pub models: PathBuf,
+    /// The recipes and what was opened for them.
+    pub sets: PerSet<FeatureSet>,
+    /// What is asked about the clips.
+    pub text_inputs: TextInputs,
 }
 
 /// How models are run.
@@ -136,8 +149,15 @@ impl Compute {
         self.threads.map_or(0, NonZeroUsize::get)
     }
 
-    /// Loads ONNX Runtime for the devices. One library serves all of them.
-    pub fn runtime(&self) -> anyhow::Result<Runtime> {
+    /// GPUs that compute.
+    pub fn gpus(&self) -> u32 {
+        let gpu =
+            |device: &Device| matches!(device.provider, Provider::Cuda | Provider::TensorRt).then_some(device.ordinal);
+        self.device.iter().filter_map(gpu).collect::<BTreeSet<u32>>().len() as u32
+    }
+
+    /// That the devices can do together what is asked of them.
+    pub fn check(&self) -> anyhow::Result<()> {
         for device in &self.device {
             device.check_precision(self.precision)?;
         }
@@ -146,6 +166,12 @@ impl Compute {
             openvino == 0 || openvino == self.device.len(),
             "--device openvino has an ONNX Runtime of its own and cannot be mixed with others"
         );
+        Ok(())
+    }
+
+    /// Loads ONNX Runtime for the devices. One library serves all of them.
+    pub fn runtime(&self) -> anyhow::Result<Runtime> {
+        self.check()?;
         // A library with a GPU's provider has the CPU's too.
         let leading = self.device.iter().map(|device| device.provider).find(|&provider| provider != Provider::Cpu);
         let leading = leading.unwrap_or(Provider::Cpu);
@@ -162,10 +188,7 @@ impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let listener = self.grace.listen()?;
-        let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
-        let recipes = self.gone_on_with(recipes);
-        let towers = setup::towers(&models, &recipes, self.compute.precision)?;
-        let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
+        let Inputs { manifest, models, sets, text_inputs } = self.inputs()?;
         let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
         let promised = wanted.promised()?;
         let options = self.options()?;
@@ -216,6 +239,15 @@ impl Extract {
         account.publish(&report)
     }
 
+    /// Reads what a run reads before anything else.
+    pub fn inputs(&self) -> anyhow::Result<Inputs> {
+        let (manifest, recipes, models) = (self.work.read_manifest()?, self.work.read_recipes()?, self.work.models()?);
+        let recipes = self.gone_on_with(recipes);
+        let towers = setup::towers(&models, &recipes, self.compute.precision)?;
+        let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
+        Ok(Inputs { manifest, models, sets, text_inputs })
+    }
+
     /// Recipes whose stores were begun under an older schema stay with it.
     fn gone_on_with(&self, recipes: Vec<Recipe>) -> Vec<Recipe> {
         let schema = |recipe: &Recipe| schema_of(&self.out.join(&recipe.name));
@@ -226,7 +258,8 @@ impl Extract {
             .collect()
     }
 
-    fn options(&self) -> anyhow::Result<Options> {
+    /// What is asked of the pipeline.
+    pub fn options(&self) -> anyhow::Result<Options> {
         let default_decoders = if self.compute.on_gpu() { (cores() / 4).clamp(1, 8) } else { (cores() / 8).max(1) };
         let decoders = self.decoders.unwrap_or(default_decoders);
         ensure!((1..=256).contains(&decoders), "--decoders {decoders}: expected 1 to 256");

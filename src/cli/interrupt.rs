@@ -39,6 +39,11 @@ pub struct Listener {
 }
 
 impl Grace {
+    /// Its seconds.
+    pub fn sec(&self) -> u64 {
+        self.grace
+    }
+
     /// Hears signals from now on; until [`Listener::begin`] the first one already ends the command at once.
     pub fn listen(&self) -> anyhow::Result<Listener> {
         let (stop, begun) = (Arc::new(Stop::default()), Arc::new(AtomicBool::new(false)));

@@ -31,10 +31,12 @@ mod recipes;
 mod reference;
 mod resize;
 mod setup;
+mod sharded;
 mod sharing;
 mod shell;
 mod similarity;
 mod status;
+mod submit;
 mod table;
 mod tokenize;
 mod transcode;
@@ -96,7 +98,7 @@ pub struct Cli {
 /// The commands, in the groups and the order in which `egofx --help` lists them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
-    ("Extract", &["demo", "recipes", "plan", "extract"]),
+    ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
@@ -119,6 +121,7 @@ enum Command {
     Recipes(recipes::Recipes),
     Plan(Box<plan::PlanCommand>),
     Extract(Box<extract::Extract>),
+    Submit(submit::Submit),
     Status(status::Status),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
@@ -165,6 +168,7 @@ impl Cli {
             Command::Recipes(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Extract(command) => command.run(),
+            Command::Submit(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use egofx::grid::egoclip::ChunkLength;
 use egofx::transcode::Size;
 
 use super::transcode::{Transcode, side};
@@ -36,7 +37,13 @@ pub struct Resize {
 impl Resize {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (options, size, chunks) = self.asked();
+        options.run(size, chunks)
+    }
+
+    /// What is asked, in the words of both commands that transcode.
+    pub fn asked(self) -> (Transcode, Size, Option<ChunkLength>) {
         let size = self.fixed_height.map_or(Size::ShortSide(self.short_side), Size::FixedHeight);
-        self.transcode.run(size, None)
+        (self.transcode, size, None)
     }
 }

@@ -15,8 +15,7 @@ use egofx::store::Store;
 pub struct SharingOptions {
     /// Whether a run that has done its part takes videos of other parts that nobody is at, longest first.
     ///
-    /// `auto`: with --shard auto, once another part was at work in this folder. Whoever is at a video says so in a claim, a file
-    /// with a heartbeat; no locks are needed for that. Not for parts whose folders are not the same: each would do all of it.
+    /// `auto`: with --shard auto, as `seen`; else never. Whoever is at a video says so in a claim, a file with a heartbeat; no locks are needed for that. Not for parts whose folders are not the same: each would do all of it.
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     steal: When,
     /// Seconds after which a run whose heartbeat is not seen any more is taken for dead, and its videos are taken over. If it was not,
@@ -30,6 +29,8 @@ pub struct SharingOptions {
 enum When {
     /// With --shard auto, once another part was at work in this folder.
     Auto,
+    /// Once another part was at work in this folder.
+    Seen,
     /// Always.
     Always,
     /// Never.
@@ -41,6 +42,7 @@ impl SharingOptions {
     pub fn terms(&self, shard: &ShardOption) -> Option<Terms> {
         let steal = match self.steal {
             When::Auto if shard.by.is_some() => Steal::OnceSeen,
+            When::Seen => Steal::OnceSeen,
             When::Always => Steal::Always,
             When::Auto | When::Never => Steal::Never,
         };

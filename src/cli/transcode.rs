@@ -19,6 +19,7 @@ use egofx::grid::egoclip::ChunkLength;
 use egofx::ids::VideoUid;
 use egofx::manifest::Manifest;
 use egofx::places::{ShardOption, shard};
+use egofx::shard::Shard;
 use egofx::transcode::{
     AUDIO, Control, PRESETS, Report, Settings, Size, Standing, Task, Transcoder, check_settings, run_shared,
     tasks_of_all,
@@ -42,7 +43,7 @@ pub struct Transcode {
     videos: Vec<PathBuf>,
     /// Where the outputs go. What is known of them is kept in <DIR>/.egofx.
     #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    pub out: PathBuf,
     /// Quality, 0 to 51: lower is better and larger. 23 is x264's own default and what the original used; at 18 one hardly
     /// sees a difference to the source.
     #[arg(long, value_name = "N", default_value_t = 23, value_parser = clap::value_parser!(u8).range(..=51))]
@@ -86,7 +87,7 @@ pub struct Transcode {
     #[command(flatten)]
     sharing: SharingOptions,
     #[command(flatten)]
-    grace: Grace,
+    pub grace: Grace,
     #[command(flatten)]
     reporting: Reporting,
     #[command(flatten)]
@@ -110,13 +111,7 @@ impl Transcode {
         let shard = announced(&self.shard);
         let (tasks, others) = tasks_of_all(&manifest, shard, self.limit);
         let terms = self.sharing.terms(&self.shard);
-        let transcoder = Transcoder {
-            tools: self.ffmpeg.tools()?,
-            settings: self.settings(size, chunks)?,
-            out: self.out.clone(),
-            threads: self.threads.map_or(0, NonZeroUsize::get),
-            force: self.force,
-        };
+        let transcoder = self.transcoder(size, chunks)?;
         check_settings(&transcoder, &tasks)?;
         if terms.is_some_and(|terms| terms.steal != Steal::Never) {
             check_settings(&transcoder, &others)?;
@@ -130,6 +125,28 @@ impl Transcode {
         let report = run_shared(&transcoder, (&tasks, &others), (shard, terms), jobs, &control);
         bar.finish();
         self.publish(&report?, &manifest)
+    }
+
+    /// What makes the outputs: with frames of `size`, in `chunks`.
+    fn transcoder(&self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<Transcoder> {
+        Ok(Transcoder {
+            tools: self.ffmpeg.tools()?,
+            settings: self.settings(size, chunks)?,
+            out: self.out.clone(),
+            threads: self.threads.map_or(0, NonZeroUsize::get),
+            force: self.force,
+        })
+    }
+
+    /// What a run finds before its first video: the manifest, all tasks, and what makes their outputs.
+    pub fn inputs(&self, size: Size, chunks: Option<ChunkLength>) -> anyhow::Result<(Manifest, Vec<Task>, Transcoder)> {
+        ensure!(!self.dry_run, "--dry-run: nothing would be done on any node");
+        let manifest = self.read_manifest()?;
+        self.check_out()?;
+        let (tasks, _) = tasks_of_all(&manifest, Shard::WHOLE, self.limit);
+        let transcoder = self.transcoder(size, chunks)?;
+        check_settings(&transcoder, &tasks)?;
+        Ok((manifest, tasks, transcoder))
     }
 
     fn read_manifest(&self) -> anyhow::Result<Manifest> {

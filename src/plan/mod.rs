@@ -7,7 +7,7 @@
 mod layout;
 mod task;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Index;
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::feature_set::{FeatureSet, PerSet};
 use crate::ids::{ClipUid, IdError, SetId, TaskId, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
 use crate::queries::Queries;
-use crate::shard::{Shard, split};
+use crate::shard::{Shard, owners, split};
 use crate::store::{PlannedUnit, RowKind};
 use crate::time::{Fps, TimeSpan};
 
@@ -113,9 +113,7 @@ impl Plan {
         shard: Shard,
         done: impl Fn(SetId, &UnitUid) -> bool,
     ) -> Result<Self, PlanError> {
-        let mut jobs = wanted.jobs()?;
-        jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
-        let (own, others) = split(jobs, shard, |(job, _)| job.cost_sec);
+        let (own, others) = split(wanted.longest_first()?, shard, |(job, _)| job.cost_sec);
         let (mut plan, mut rest) = (Self::default(), Self::default());
         own.into_iter().for_each(|(job, tasks)| plan.add(job, tasks, &done));
         plan.own_tasks = plan.tasks.len();
@@ -185,6 +183,25 @@ impl Wanted<'_> {
             promised[task.set].extend(task.promises(query));
         }
         Ok(promised)
+    }
+
+    /// Of the shards of a plan of `count`, those that have units that are not `done`.
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn unfinished(&self, count: u32, done: impl Fn(SetId, &UnitUid) -> bool) -> Result<BTreeSet<u32>, PlanError> {
+        let jobs = self.longest_first()?;
+        let owners = owners(&jobs, count, |(job, _)| job.cost_sec);
+        let is_open = |task: &Task| task.units().into_iter().any(|unit| !done(task.set, unit));
+        let open = jobs.iter().zip(owners).filter(|((_, tasks), _)| tasks.iter().any(is_open));
+        Ok(open.map(|(_, owner)| owner).collect())
+    }
+
+    /// The jobs in the order in which they are dealt to shards.
+    fn longest_first(&self) -> Result<Vec<(Job, Vec<Task>)>, PlanError> {
+        let mut jobs = self.jobs()?;
+        jobs.sort_by(|(a, _), (b, _)| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
+        Ok(jobs)
     }
 
     fn jobs(&self) -> Result<Vec<(Job, Vec<Task>)>, PlanError> {

@@ -208,7 +208,10 @@ impl StoreReader {
     }
 
     /// Whether the file of a committed unit is there and as long as it must be: `None`, or why not. Does not read it.
-    pub(crate) fn look_at(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the file system fails; a file that is gone is no error.
+    pub fn look_at(&self, entry: &LedgerEntry) -> Result<Option<Stale>, StoreError> {
         look_at(&self.root, &self.contract, entry)
     }
 

@@ -20,5 +20,6 @@ pub use cut::{Cut, cuts};
 pub use encoding::{AUDIO, Audio, PRESETS, Settings};
 pub use error::TranscodeError;
 pub use record::{ChunkFile, Record};
+pub use sharing::parts;
 pub use size::Size;
 pub use task::{Outcome, Standing, Task, Transcoder, Watch, tasks, tasks_of_all};

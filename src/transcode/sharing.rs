@@ -64,6 +64,16 @@ pub(super) struct Line<'t> {
     settled: Mutex<HashSet<&'t VideoUid>>,
 }
 
+/// The parts that were ever at work in the output folder `out`.
+pub fn parts(out: &Path) -> Vec<Shard> {
+    parts_in(&record::locks(out))
+}
+
+fn parts_in(locks: &Path) -> Vec<Shard> {
+    let names = disk::names_in(locks).unwrap_or_default();
+    names.iter().filter_map(|name| Shard::from_stem(name.split_once('.')?.0)).collect()
+}
+
 impl Sharing {
     /// Of part `shard` of the output folder `out`.
     ///
@@ -85,9 +95,8 @@ impl Sharing {
 
     /// Whether another part of as many was at work in the same folder, at any time.
     fn has_other_parts(&self) -> bool {
-        let locks = disk::names_in(&self.locks).unwrap_or_default();
-        let mut parts = locks.iter().filter_map(|name| Shard::from_stem(name.split_once('.')?.0));
-        parts.any(|part| part.count() == self.shard.count() && part != self.shard)
+        let is_other = |part: &Shard| part.count() == self.shard.count() && *part != self.shard;
+        parts_in(&self.locks).iter().any(is_other)
     }
 
     /// Whether the output of `video_uid` may be put in place: nobody has taken it over, nor does within the next moments.

@@ -123,6 +123,13 @@ impl Transcoder {
         Ok(Standing::Open)
     }
 
+    /// Whether the output of `task` is there by its record and by the lengths of files, of which none is read.
+    pub fn looks_done(&self, task: &Task) -> bool {
+        let record = Record::read(&self.out, &task.video_uid).ok().flatten();
+        let is_ours = |record: &Record| record.difference(&self.settings.fields()).is_none();
+        record.filter(is_ours).is_some_and(|record| record.has_lengths(task.path.as_deref(), &self.out))
+    }
+
     /// [`TranscodeError::Settings`] if there is an output of `task` with other settings that may not be replaced.
     pub(super) fn check_settings(&self, task: &Task) -> Result<(), TranscodeError> {
         let Some(record) = Record::read(&self.out, &task.video_uid)? else { return Ok(()) };

@@ -88,6 +88,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    ("submit", &[]),
     ("features", &["time", "ids", "meter", "store"]),
     ("qfvs", &[]),
     ("labels", &["time", "ids", "queries", "benchmark", "store", "features", "qfvs"]),
