@@ -8,6 +8,7 @@ use tch::{Device, Tensor};
 use crate::distributed::World;
 use crate::error::TrainError;
 use crate::scores::LOSS;
+use crate::tensors::doubles;
 
 /// A loss and its parts, scalars on the device of the network.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) fn values(losses: &Losses) -> Vec<(String, f64)> {
     let (names, tensors): (Vec<String>, Vec<&Tensor>) =
         [(LOSS.to_owned(), &losses.total)].into_iter().chain(parts).unzip();
     let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.detach().to_kind(tch::Kind::Double)).collect();
-    let numbers = Vec::<f64>::try_from(Tensor::stack(&flat, 0).to_device(Device::Cpu)).unwrap_or_default();
+    let numbers = doubles(&Tensor::stack(&flat, 0));
     names.into_iter().zip(numbers).collect()
 }
 

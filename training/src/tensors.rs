@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 /// All numbers of a tensor, row by row, wherever it lies.
 pub fn doubles(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.detach().to_kind(Kind::Double).to_device(Device::Cpu).contiguous().view(-1);
-    Vec::<f64>::try_from(flat).unwrap_or_default()
+    Vec::<f64>::try_from(flat).expect("a flat tensor of doubles")
 }
 
 /// Rows of several samples as one tensor.

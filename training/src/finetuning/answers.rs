@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use egofx::benchmark::egotaskqa;
+use egofx::benchmark::egotaskqa::Answer;
 use egofx::compat::Compat;
 use egofx::metric::egotaskqa::QaScore;
 use egofx::text::TextModel;
@@ -104,6 +104,8 @@ pub struct Settings {
 /// The questions of a run.
 pub struct EgoTaskQa {
     splits: Splits,
+    /// Of the questions to learn from, all of which have a class, and of those to predict for.
+    answers: [Vec<Answer>; 2],
     words: Words,
     compat: Compat,
 }
@@ -148,11 +150,6 @@ impl Batch for EvalQuestions {
 /// A network that learns to answer.
 pub struct Answers<N>(N);
 
-/// Its answer's class; 0 in a file without answers, which is predicted for and neither learnt from nor scored.
-fn class(row: Row) -> usize {
-    row.cell("answer_encode").parse().unwrap_or(0)
-}
-
 /// The id that a question has in its file, where each split counts from 0; lists of several put the split before it.
 fn question_id(row: Row<'_>) -> &str {
     let own = row.id().strip_prefix(row.cell("split")).and_then(|id| id.strip_prefix('_'));
@@ -165,10 +162,16 @@ impl EgoTaskQa {
         self.splits.clips.clip(row.wanted(), Choice::Whole, draw)
     }
 
-    fn questions<'s>(&self, found: impl Iterator<Item = (Row<'s>, Tensor)>) -> Result<Questions, TrainError> {
+    /// The questions of `found`, whose answers are in `answers`; the label of one without a class is 0.
+    fn questions<'s>(
+        &self,
+        answers: &[Answer],
+        found: impl Iterator<Item = (Row<'s>, Tensor)>,
+    ) -> Result<Questions, TrainError> {
         let (rows, frames): (Vec<Row>, Vec<Tensor>) = found.unzip();
         let texts: Vec<&str> = rows.iter().map(|row| row.text()).collect();
-        let labels: Vec<i64> = rows.iter().map(|&row| class(row) as i64).collect();
+        let labels: Vec<i64> =
+            rows.iter().map(|row| answers[row.number()].class.map_or(0, |class| class as i64)).collect();
         let (ids, mask) = self.words.encode("egotaskqa", &texts)?;
         Ok(Questions { frames: Tensor::stack(&frames, 0), words: [ids, mask], labels: Tensor::from_slice(&labels) })
     }
@@ -188,13 +191,13 @@ impl Task for EgoTaskQa {
         let splits = Splits::open("egotaskqa", about, sources, clips, Some(Choice::Whole), compat)?;
         let words = Words::open(sources.tokenizer.as_deref(), TextModel::EgoVlpV2, &sources.caches)?;
         let refused = |why| Err(TrainError::Batch { head: Self::NAME, why });
-        let [train, eval]: [Vec<egotaskqa::Answer>; 2] = splits.records()?;
-        if let Some((row, _)) = splits.train_rows().zip(&train).find(|(_, answer)| answer.class.is_none()) {
+        let answers: [Vec<Answer>; 2] = splits.records()?;
+        if let Some((row, _)) = splits.train_rows().zip(&answers[0]).find(|(_, answer)| answer.class.is_none()) {
             return refused(format!("question {:?} has no answer_encode to learn", row.id()));
         }
-        let highest = train.iter().chain(&eval).filter_map(|answer| answer.class).max();
+        let highest = answers.iter().flatten().filter_map(|answer| answer.class).max();
         match highest.filter(|&class| class as i64 >= settings.answers) {
-            None => Ok(Self { splits, words, compat }),
+            None => Ok(Self { splits, answers, words, compat }),
             Some(class) => {
                 refused(format!("an answer_encode is {class}, expected less than answers = {}", settings.answers))
             }
@@ -219,9 +222,9 @@ impl Task for EgoTaskQa {
 
     fn score(&self, predictions: &[(usize, usize)]) -> Result<Vec<(String, f64)>, TrainError> {
         let mut score = QaScore::default();
-        for (sample, answer) in predictions {
-            let row = self.splits.row(*sample);
-            score.add(row.cell("reasoning_type").split('$').filter(|key| !key.is_empty()), *answer == class(row));
+        for (sample, class) in predictions {
+            let answer = &self.answers[1][*sample];
+            score.add(answer.reasoning_types.iter().map(String::as_str), answer.class == Some(*class));
         }
         let named = [("open", "query"), ("binary", "verify"), ("direct", "direct"), ("indirect", "indirect")];
         let of = |(name, key): (&str, &str)| (name.to_owned(), score.of(key).accuracy());
@@ -275,7 +278,7 @@ impl<N: Answering> Model for Answers<N> {
         draw: &mut Generator,
     ) -> Result<Questions, TrainError> {
         let found = task.splits.to_learn(samples, draw, |row, draw| task.show(row, Some(draw)))?;
-        task.questions(found.into_iter())
+        task.questions(&task.answers[0], found.into_iter())
     }
 
     /// As released frames are drawn at random here as well, which makes scores vary; `fixed` takes the middles.
@@ -289,7 +292,7 @@ impl<N: Answering> Model for Answers<N> {
         })?;
         let samples: Vec<usize> = found.iter().map(|(sample, _)| *sample).collect();
         let rows = found.into_iter().map(|(sample, frames)| (task.splits.row(sample), frames));
-        let questions = (!samples.is_empty()).then(|| task.questions(rows)).transpose()?;
+        let questions = (!samples.is_empty()).then(|| task.questions(&task.answers[1], rows)).transpose()?;
         Ok(EvalQuestions { samples, questions })
     }
 

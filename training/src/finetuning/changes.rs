@@ -94,6 +94,8 @@ struct Truth {
 /// The clips of a run.
 pub struct StateChanges<K> {
     splits: Splits,
+    /// Of the clips to learn from, and of those to predict for.
+    labels: [Vec<StateChange>; 2],
     frames: u32,
     compat: Compat,
     kind: PhantomData<K>,
@@ -154,18 +156,17 @@ struct Seen {
 }
 
 impl Truth {
-    fn of(row: Row) -> Self {
-        let number = |name: &str| row.cell(name).parse::<f64>().ok();
+    fn of(row: Row, label: &StateChange) -> Self {
         let [from, to] = row.wanted().clip.span.unwrap_or([0.0, 0.0]);
-        let start = number("start_frame").unwrap_or(from * FPS);
-        let end = number("end_frame").unwrap_or(to * FPS);
+        let start = label.start_frame.unwrap_or(from * FPS);
+        let end = label.end_frame.unwrap_or(to * FPS);
         // As the evaluator reckons it: the last frame is counted.
         let fps = if to > from { (end - start + 1.0) / (to - from) } else { FPS };
         Self {
             start: start as u64,
             end: end as u64,
-            changes: row.cell("state_change") == "true",
-            pnr: number("pnr_frame"),
+            changes: label.state_change == Some(true),
+            pnr: label.pnr_frame,
             fps,
         }
     }
@@ -200,8 +201,13 @@ impl Truth {
 
 impl<K: Kind> StateChanges<K> {
     /// The frames that are seen of a clip, and its class.
-    fn read(&self, row: Row, mut draw: Option<&mut Generator>) -> Result<(Tensor, usize), ClipError> {
-        let truth = Truth::of(row);
+    fn read(
+        &self,
+        row: Row,
+        labels: &[StateChange],
+        mut draw: Option<&mut Generator>,
+    ) -> Result<(Tensor, usize), ClipError> {
+        let truth = Truth::of(row, &labels[row.number()]);
         let seen = truth.seen(self.frames, self.compat, draw.as_deref_mut());
         let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
         Ok((self.splits.clips.numbered(row.wanted().path, &seen.frames, draw)?, class))
@@ -220,9 +226,8 @@ impl<K: Kind> Task for StateChanges<K> {
         let clips = (&settings.clips, settings.image_size);
         let about = "clips with their labels: fho_oscc-pnr_train.json and _val.json, as published";
         let splits = Splits::open(K::NAME, about, sources, clips, None, compat)?;
-        // A label that means nothing is an error here and now, not no label later.
-        splits.records::<StateChange>()?;
-        Ok(Self { splits, frames: settings.clips.frames, compat, kind: PhantomData })
+        let labels = splits.records()?;
+        Ok(Self { splits, labels, frames: settings.clips.frames, compat, kind: PhantomData })
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -238,7 +243,7 @@ impl<K: Kind> Task for StateChanges<K> {
     }
 
     fn score(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
-        let truth = |sample: usize| Truth::of(self.splits.row(sample));
+        let truth = |sample: usize| Truth::of(self.splits.row(sample), &self.labels[1][sample]);
         if K::IS_FRAME {
             let errors = predictions.iter().filter_map(|(sample, scores)| {
                 let Truth { start, end, pnr, fps, .. } = truth(*sample);
@@ -251,7 +256,8 @@ impl<K: Kind> Task for StateChanges<K> {
         }
         let labels: Vec<usize> = predictions.iter().map(|(sample, _)| usize::from(truth(*sample).changes)).collect();
         let flat: Vec<f64> = predictions.iter().flat_map(|(_, scores)| scores.iter().copied()).collect();
-        let scores = Array2::from_shape_vec((labels.len(), K::CLASSES as usize), flat).unwrap_or_default();
+        let scores =
+            Array2::from_shape_vec((labels.len(), K::CLASSES as usize), flat).expect("there is a score for each class");
         Ok(vec![("accuracy".to_owned(), oscc::accuracy(scores.view(), &labels)?)])
     }
 
@@ -310,12 +316,12 @@ impl<K: Kind> Model for Changes<K> {
         samples: &[usize],
         draw: &mut Generator,
     ) -> Result<Labelled, TrainError> {
-        let found = task.splits.to_learn(samples, draw, |row, draw| task.read(row, Some(draw)))?;
+        let found = task.splits.to_learn(samples, draw, |row, draw| task.read(row, &task.labels[0], Some(draw)))?;
         Ok(Labelled::of(found.into_iter().map(|(_, clip)| clip)))
     }
 
     fn eval_batch(task: &Self::Task, _: &Settings, samples: &[usize]) -> Result<EvalClips, TrainError> {
-        let found = task.splits.to_predict(samples, |row| task.read(row, None))?;
+        let found = task.splits.to_predict(samples, |row| task.read(row, &task.labels[1], None))?;
         let (samples, clips): (Vec<usize>, Vec<(Tensor, usize)>) = found.into_iter().unzip();
         Ok(EvalClips { clips: (!samples.is_empty()).then(|| Labelled::of(clips.into_iter())), samples })
     }

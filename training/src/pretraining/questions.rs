@@ -142,7 +142,7 @@ pub fn score(questions: &[Question], answers: &[(usize, Scores)]) -> Result<Vec<
             continue;
         }
         let flat: Vec<f64> = scored.iter().flat_map(|(_, five)| *five).collect();
-        let table = Array2::from_shape_vec((scored.len(), CHOICES), flat).unwrap_or_default();
+        let table = Array2::from_shape_vec((scored.len(), CHOICES), flat).expect("there is a score for each choice");
         let right: Vec<usize> = scored.iter().map(|(sample, _)| questions[*sample].answer).collect();
         let kinds: Vec<u8> = scored.iter().map(|(sample, _)| questions[*sample].kind).collect();
         let score = egomcq::score(table.view(), &right, &kinds)?;

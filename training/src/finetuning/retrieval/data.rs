@@ -167,7 +167,7 @@ impl<K: Benchmark> SentencesAndClips<K> {
             return (names, Array2::zeros((videos.len(), self.benchmark.sentences().len())));
         }
         let cosines = cosine(&rows(&videos), &rows(&texts));
-        let flat = Vec::<f32>::try_from(cosines.view(-1)).unwrap_or_default();
+        let flat = Vec::<f32>::try_from(cosines.view(-1)).expect("cosines are in single precision");
         let shape = (videos.len(), texts.len());
         (names, Array2::from_shape_vec(shape, flat).expect("there is a cosine for each pair"))
     }
