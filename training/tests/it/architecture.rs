@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("submission", &["error"]),
     ("experiment", &["error", "optimizer", "precision", "schedule"]),
     ("distributed", &["error", "native"]),
-    ("loss_sums", &["distributed", "error", "scores"]),
+    ("loss_sums", &["distributed", "error", "scores", "tensors"]),
     ("trainer::context", &["distributed", "loader"]),
     ("checkpoint", &["error", "experiment", "loss_sums", "precision"]),
     ("backbones", &["backbones::error", "checkpoint", "error", "native", "nn"]),
