@@ -36,7 +36,7 @@ fn shop() -> Workshop {
                    q_1,c1,  Did I wash it? ,,,val\nq_2,c2,Where is the cup?,1,1.5,val\nq_3,w,Who,0,1,val\n";
     shop.write("all.queries.csv", queries);
     support::write_vocabulary(&shop, "words");
-    shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
+    shop.models();
     write_recipe(&shop, "fused", "egovlpv2_upper", "class", &format!("{FRAMES}{TEXT}{FUSION}"));
     write_recipe(&shop, "tokens", "egovlpv2_text", "hidden", TEXT);
     write_recipe(&shop, "pooled", "egovlpv2_text", "pooled", TEXT);

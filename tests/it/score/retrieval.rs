@@ -1,6 +1,9 @@
 //! Multiple choice and retrieval from feature sets, through the program: EgoMCQ in dual, fusion and ensemble mode, and
 //! similarities as a matrix.
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
 use egofx::store::Unit;
 use serde_json::{Value, json};
 
@@ -9,6 +12,11 @@ use crate::support::{Workshop, python};
 
 /// EgoMCQ of two questions over two videos, their features by a tiny EgoVLPv2.
 fn shop() -> Workshop {
+    static MADE: LazyLock<PathBuf> = LazyLock::new(|| made().kept("mcq"));
+    Workshop::like(&MADE)
+}
+
+fn made() -> Workshop {
     let shop = Workshop::new();
     shop.clip("v.mp4", 90);
     shop.encode("w.mp4", "64x48", 75, support::H264);
@@ -24,7 +32,7 @@ fn shop() -> Workshop {
     let questions = json!({"7": question("#C C cuts", 2, 2, within), "9": question("#C C rests", 1, 1, between)});
     shop.write("egomcq.json", questions.to_string());
     support::write_vocabulary(&shop, "words");
-    shop.egofx("export --random egovlpv2 --tiny --seed 3 --out models").ends_with(0);
+    shop.models();
     shop.egofx("manifest egomcq --annotations egomcq.json --videos . -o mcq.csv").ends_with(0);
     for (name, backbone, feature) in [
         ("video", "egovlpv2_video", "embedding"),

@@ -2,7 +2,6 @@
 //! the recipes as they are shipped, small videos and tiny models of random weights.
 
 use std::fs;
-use std::sync::LazyLock;
 
 use serde_json::json;
 
@@ -17,26 +16,15 @@ fn shop() -> Workshop {
         shop.ffmpeg(&format!("-f lavfi -i testsrc2=s={size}:r=30 -frames:v 120 {} V/{name}.mp4", support::H264));
     }
     support::write_vocabulary(&shop, "words");
+    shop.models();
     shop
 }
-
-/// Tiny models, made once for all tests of this file.
-static MODELS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let shop = Workshop::new();
-    let folder = tempfile::tempdir().unwrap();
-    for model in ["egovlp", "egovlpv2"] {
-        shop.egofx(&format!("export --random {model} --tiny --out {}", folder.path().display())).ends_with(0);
-    }
-    folder
-});
 
 /// `extract` by shipped recipes; `code` 0 unless the annotations say otherwise.
 fn extract(shop: &Workshop, manifest: &str, recipes: &[&str]) {
     let shipped = |name: &&str| format!("-p {}/pipelines/{name}.toml ", checkout().display());
     let recipes: String = recipes.iter().map(shipped).collect();
-    let models = MODELS.path().display();
-    shop.egofx(&format!("extract -m {manifest} {recipes} --models {models} --tokenizer words -o features"))
-        .ends_with(0);
+    shop.egofx(&format!("extract -m {manifest} {recipes} --models models --tokenizer words -o features")).ends_with(0);
     shop.egofx("verify features").ends_with(0);
 }
 
@@ -102,6 +90,7 @@ fn mq_for_vsgn_and_actionformer() {
 fn qfvs_from_images_to_the_summary_head() {
     let shop = Workshop::new();
     support::write_vocabulary(&shop, "words");
+    shop.models();
     for (name, seconds) in [("P01-moviepy", 33), ("P02-moviepy", 27)] {
         fs::create_dir_all(shop.path("V").join(name)).unwrap();
         shop.ffmpeg(&format!("-f lavfi -i testsrc2=s=64x48:r=1 -frames:v {seconds} -start_number 0 V/{name}/%04d.jpg"));
@@ -227,9 +216,9 @@ fn a_golden_checkpoint_and_a_bundled_clip_go_through_the_whole_tool() {
     let shop = Workshop::new();
     let data = checkout().join("tests/data");
     let checkpoint = data.join("checkpoints/egovlp_tiny.pth");
-    shop.egofx(&format!("export {} --head-size 16 --out models", checkpoint.display())).ends_with(0);
-    shop.egofx("export --check --out models").ends_with(0);
-    let card = fs::read_to_string(shop.path("models/egovlp_video.toml")).unwrap();
+    shop.egofx(&format!("export {} --head-size 16 --out golden", checkpoint.display())).ends_with(0);
+    shop.egofx("export --check --out golden").ends_with(0);
+    let card = fs::read_to_string(shop.path("golden/egovlp_video.toml")).unwrap();
     let card: toml::Value = toml::from_str(&card).unwrap();
     let side = card["inputs"][0]["shape"][2].as_integer().unwrap();
     let shipped = fs::read_to_string(checkout().join("pipelines/egovlp_nlq.toml")).unwrap();
@@ -239,7 +228,7 @@ fn a_golden_checkpoint_and_a_bundled_clip_go_through_the_whole_tool() {
     fs::copy(data.join("media/nasa_13013.mp4"), shop.path("V/nasa_13013.mp4")).unwrap();
     shop.egofx("manifest folder --videos V -o all.csv").ends_with(0);
     shop.egofx("audit -m all.csv").ends_with(0);
-    shop.egofx("extract -m all.csv -p egovlp_nlq.toml --models models -o features").ends_with(0);
+    shop.egofx("extract -m all.csv -p egovlp_nlq.toml --models golden -o features").ends_with(0);
     shop.egofx("verify features").ends_with(0);
     for format in ["egovlp-pt", "hdf5", "parquet"] {
         shop.egofx(&format!("convert features/egovlp_nlq --to {format} -o {format}")).ends_with(0);

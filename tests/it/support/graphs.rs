@@ -14,7 +14,7 @@ use egofx::backbone::{
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
 use egofx::export::{self, Options, Validator};
 
-use super::{checkout, videos};
+use super::{Workshop, checkout, videos};
 
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let search = LibrarySearch { bases: vec![checkout().to_owned()], ..Default::default() };
@@ -149,6 +149,16 @@ pub static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let (folder, work) = (shared("export_graphs"), tempfile::tempdir().unwrap());
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
         exported_into(&checkpoint, &folder, true, &[]);
+    }
+    folder
+});
+
+/// Graphs of both tiny models of random weights, as the program makes them, once. Nothing writes to them.
+pub static RANDOM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = shared("export_random");
+    for model in ["egovlp", "egovlpv2"] {
+        let out = folder.display();
+        Workshop::new().egofx(&format!("export --random {model} --tiny --seed 3 --out {out}")).ends_with(0);
     }
     folder
 });

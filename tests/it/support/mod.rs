@@ -49,6 +49,26 @@ impl Workshop {
         shop
     }
 
+    /// A folder with all that is in `kept`.
+    pub fn like(kept: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(kept, folder.path());
+        Self { folder }
+    }
+
+    /// What is here, in a folder `name` that all tests of this program share.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        let folder = graphs::shared(name);
+        fs::create_dir_all(&folder).unwrap();
+        copy(self.folder.path(), &folder);
+        folder
+    }
+
+    /// Puts graphs of both tiny models here, as `models`.
+    pub fn models(&self) {
+        std::os::unix::fs::symlink(&*graphs::RANDOM, self.path("models")).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -222,6 +242,11 @@ impl Workshop {
     pub fn wait_for_an_encoder(&self, run: &mut Child) {
         wait_for("ffmpeg is at work", 60, || self.encodes() || run.try_wait().unwrap().is_some());
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(copied.success());
 }
 
 pub fn checkout() -> &'static Path {
