@@ -3,6 +3,6 @@
 mod determinism;
 mod faults;
 mod resume;
-mod shards;
+pub mod shards;
 mod sharing;
 mod towers;
