@@ -12,6 +12,7 @@ mod compare;
 mod convert;
 mod demo;
 mod doctor;
+mod engines;
 mod estimate;
 mod eval;
 mod export;

@@ -61,6 +61,10 @@ impl Sharded {
     /// Parses `words`, with or without the program's name before them.
     pub fn parse(words: &[String]) -> anyhow::Result<Self> {
         let words = words.strip_prefix(&["egofx".to_owned()]).unwrap_or(words);
+        ensure!(
+            words.first().is_none_or(|word| word != "egofx-train"),
+            "egofx-train: only commands of egofx are submitted; cache-clips takes --shard auto in an array of your own"
+        );
         let shard = words.iter().find(|word| *word == "--shard" || word.starts_with("--shard="));
         ensure!(shard.is_none(), "--shard in the command: submit gives each part its own, leave it out");
         let arguments = std::iter::once("egofx").chain(words.iter().map(String::as_str));
@@ -103,12 +107,15 @@ impl Sharded {
         }
     }
 
-    /// Looks at the files that a run would refuse to begin without, and at its videos.
-    pub fn survey(&self) -> anyhow::Result<Survey> {
+    /// Looks at the files that a run would refuse to begin without, and at its videos; at its programs, unless those are `elsewhere`.
+    pub fn survey(&self, elsewhere: bool) -> anyhow::Result<Survey> {
         match &self.kind {
             Kind::Extract(extract) => {
                 extract.compute.check()?;
                 extract.options()?;
+                if !elsewhere {
+                    extract.ffmpeg.tools()?;
+                }
                 let inputs = extract.inputs()?;
                 let plan = inputs.plan(extract, |_, _| false)?;
                 let wanted: BTreeSet<&VideoUid> = plan.tasks.iter().map(|task| &task.video_uid).collect();

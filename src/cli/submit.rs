@@ -3,41 +3,34 @@
 //! Not for what scripts say, see `egofx::submit`. Invariants: what is wrong with the command is said here, before any node is
 //! asked for; without `--now` nothing is written and nothing started.
 
-use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 
-use egofx::child;
 use egofx::submit::k8s::{K8s, Volume};
 use egofx::submit::slurm::{self, Container, Slurm};
 use egofx::submit::{Job, Parts, SubmitError, hyperqueue, k8s, local};
 
 use super::sharded::{Sharded, Survey};
-use super::{FAILED, plural, say, tell};
-
-/// How long Slurm is waited for when it is asked for the size of its arrays.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{FAILED, engines, plural, say, tell};
 
 /// Absent videos that are named.
 const MOST_NAMED: usize = 5;
 
-/// Run extract, resize or chunk in parts, by an engine: Slurm, HyperQueue, Kubernetes, or this machine.
+/// Run extract, resize or chunk in parts: by Slurm, HyperQueue, Kubernetes, or here.
 ///
 /// The command stands behind --, as it would be given here, without --shard. It is checked as it would be on a node: arguments,
 /// manifest, recipes, models, and whether the videos are there. Then the engine's script is printed, or handed to the engine with
 /// --now. Parts that are preempted, whose time is over or that are killed go on by themselves.
 ///
-///   egofx submit slurm --shards 16 --cpus 8 --now -- extract -m all.csv -p egovlp_nlq -o /shared/features
+/// egofx submit slurm --shards 16 --cpus 8 --now -- extract -m all.csv -p egovlp_nlq -o /shared/features
 ///
 /// Give it again with --missing in place of --shards for what is left after failures.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct Submit {
     #[command(subcommand)]
     engine: Engine,
@@ -64,7 +57,7 @@ enum Engine {
 #[derive(Args)]
 struct Common {
     /// Parts that the plan is cut into. Each video is in one of them.
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), required_unless_present = "missing")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), required_unless_present = "missing")]
     shards: Option<u32>,
     /// Only the parts that have work left, by what the stores hold, and that nobody is at. As many parts as before, unless --shards
     /// says otherwise.
@@ -74,7 +67,7 @@ struct Common {
     #[arg(long)]
     now: bool,
     /// Cores of each part.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cpus: Option<u32>,
     /// GPUs of each part [default: those of the command's --device].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=64))]
@@ -176,7 +169,7 @@ impl Common {
     /// What is to be run, and the command itself; nothing where nothing is left. `in_container` are programs found by name.
     fn job(&self, in_container: bool) -> anyhow::Result<Option<(Job, Sharded)>> {
         let sharded = Sharded::parse(&self.command)?;
-        let Some(parts) = self.parts(&sharded)? else { return Ok(None) };
+        let Some(parts) = self.parts(&sharded, in_container)? else { return Ok(None) };
         let out = absolute(sharded.out())?;
         let logs = self.logs.as_deref().map(absolute).transpose()?.unwrap_or_else(|| out.join("logs"));
         let job = Job {
@@ -193,9 +186,9 @@ impl Common {
         Ok(Some((job, sharded)))
     }
 
-    fn parts(&self, sharded: &Sharded) -> anyhow::Result<Option<Parts>> {
+    fn parts(&self, sharded: &Sharded, in_container: bool) -> anyhow::Result<Option<Parts>> {
         if !self.unchecked {
-            let survey = sharded.survey()?;
+            let survey = sharded.survey(in_container)?;
             complain(&survey)?;
             let asked = self.shards.filter(|&count| count as usize > survey.videos);
             asked.map_or(Ok(()), |count| Err(SubmitError::TooMany { count, videos: survey.videos }))?;
@@ -254,7 +247,7 @@ impl SlurmOptions {
         let Some((job, sharded)) = self.common.job(self.container.is_some())? else { return Ok(ExitCode::SUCCESS) };
         let slurm = Slurm {
             parallel: self.common.parallel,
-            max_array: self.max_array.or_else(max_array).unwrap_or(slurm::MAX_ARRAY),
+            max_array: self.max_array.or_else(engines::max_array).unwrap_or(slurm::MAX_ARRAY),
             time_sec: self.time_sec(&job, &sharded)?,
             container: self.container,
             binds: self.bind,
@@ -265,15 +258,15 @@ impl SlurmOptions {
             say(&script)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let sbatch = engine("sbatch", "Slurm")?;
-        let path = kept(&job, &script)?;
+        let sbatch = engines::find("sbatch", "Slurm")?;
+        let path = engines::keep(&job, &script)?;
         let several = slurm::windows(&job, &slurm);
         for window in &several {
             let mut command = Command::new(&sbatch);
             if several.len() > 1 {
                 command.arg(format!("--array={}", window.array)).env(slurm::OFFSET, window.offset.to_string());
             }
-            run(command.arg(&path))?;
+            engines::run(command.arg(&path))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -303,8 +296,8 @@ impl HyperqueueOptions {
             say(&script)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let hq = engine("hq", "HyperQueue")?;
-        run(Command::new(hq).args(["submit", "--directives=file"]).arg(kept(&job, &script)?))?;
+        let hq = engines::find("hq", "HyperQueue")?;
+        engines::run(Command::new(hq).args(["submit", "--directives=file"]).arg(engines::keep(&job, &script)?))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -327,7 +320,7 @@ impl K8sOptions {
             say(&manifest)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let kubectl = engine("kubectl", "Kubernetes")?;
+        let kubectl = engines::find("kubectl", "Kubernetes")?;
         let mut child =
             Command::new(kubectl).args(["create", "-f", "-"]).stdin(Stdio::piped()).spawn().context("kubectl")?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -347,47 +340,10 @@ impl LocalOptions {
             say(&script)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let bash = engine("bash", "the script")?;
+        let bash = engines::find("bash", "the script")?;
         // The script is this process from here on, so that whoever signals it signals the parts.
-        Err(Command::new(bash).arg(kept(&job, &script)?).exec()).context("bash")
+        Err(Command::new(bash).arg(engines::keep(&job, &script)?).exec()).context("bash")
     }
-}
-
-/// The script's place on disk, which all nodes see as they see the outputs.
-fn kept(job: &Job, script: &str) -> anyhow::Result<PathBuf> {
-    let folder = Path::new(&job.logs);
-    std::fs::create_dir_all(folder).with_context(|| format!("--logs {}", folder.display()))?;
-    let path = folder.join(format!("{}.sh", job.name));
-    std::fs::write(&path, script).with_context(|| path.display().to_string())?;
-    Ok(path)
-}
-
-/// Runs a command of an engine, which speaks for itself.
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| name.clone())?;
-    ensure!(status.success(), "{name} ended with {status}");
-    Ok(())
-}
-
-/// A command of an engine on the PATH.
-fn engine(name: &str, of: &str) -> anyhow::Result<PathBuf> {
-    let found = on_path(name);
-    found.with_context(|| {
-        format!("{name} is not on the PATH: --now hands the script to {of}; without --now it is printed")
-    })
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&folders).map(|folder| folder.join(OsStr::new(name))).find(|path| path.is_file());
-    found
-}
-
-/// MaxArraySize, if Slurm is here.
-fn max_array() -> Option<u32> {
-    let output = child::output(Command::new(on_path("scontrol")?).args(["show", "config"]), PATIENCE).ok()?;
-    slurm::max_array(&String::from_utf8_lossy(&output.stdout))
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

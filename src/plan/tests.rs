@@ -95,6 +95,11 @@ fn shards_are_disjoint_whole_balanced_and_indifferent_to_what_is_done() {
     seen.sort();
     seen.dedup();
     assert_eq!((count, seen.len()), (120, 120));
+    let second = units(&shard(2, &|_, _| false));
+    let wanted = wanted(&manifest, &sets);
+    assert_eq!(Vec::from_iter(wanted.unfinished(3, |_, _| false).unwrap()), [1, 2, 3]);
+    assert_eq!(Vec::from_iter(wanted.unfinished(3, |_, uid| *uid != second[0]).unwrap()), [2]);
+    assert!(wanted.unfinished(3, |_, _| true).unwrap().is_empty());
 }
 
 #[test]

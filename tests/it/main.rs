@@ -13,5 +13,6 @@ mod fuzz;
 mod lists;
 mod score;
 mod stores;
+mod submit;
 mod support;
 mod transcode;

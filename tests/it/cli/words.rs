@@ -109,6 +109,9 @@ fn commands_are_listed_in_groups_and_a_short_option_means_the_same_in_all_of_the
         if command == "eval" {
             all.extend(["nlq", "mq", "qfvs", "egomcq", "mir"].map(|benchmark| format!("eval {benchmark}")));
         }
+        if command == "submit" {
+            all.extend(["slurm", "hyperqueue", "k8s", "local"].map(|engine| format!("submit {engine}")));
+        }
         for command in all {
             for (short, long) in short_options(&shop, &command) {
                 let known = meaning.entry(short).or_insert_with(|| long.clone()).clone();

@@ -3,7 +3,7 @@
 mod determinism;
 mod faults;
 mod resume;
-mod shards;
+pub mod shards;
 mod sharing;
 mod slurm;
 mod towers;
