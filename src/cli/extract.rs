@@ -13,7 +13,7 @@ use egofx::backbone::{Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
-use egofx::pipeline::{self, Control, OnError, Options, Report, Run};
+use egofx::pipeline::{self, Control, OnError, Options, Report, Run, Sharing};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::stop::Cause;
@@ -185,6 +185,7 @@ impl Extract {
         let sharing = self.sharing.of(&stores, &self.work.shard)?;
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
         let control = Arc::new(Control::stopped_by(listener.begin()));
+        let pulses = self.sharing.pulses(&stores, shard, &control, sharing.as_ref().map(Sharing::tally));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, sets) = (&plan, &sets);
@@ -211,9 +212,12 @@ impl Extract {
             manifest: &manifest,
             sets,
             stores: &stores,
+            promised: &promised,
             trouble: &trouble,
         };
-        account.publish(&report)
+        let code = account.publish(&report);
+        drop(pulses); // what the report says is there before they are gone
+        code
     }
 
     /// Recipes whose stores were begun under an older schema stay with it.

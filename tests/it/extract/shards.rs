@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use serde_json::Value;
+
 use crate::support;
 use crate::support::{DENSE, EGOVLP, Outcome, Workshop, finish};
 
@@ -53,6 +55,8 @@ fn shards_one_after_the_other_make_the_whole() {
         let made = support::json(&text)["committed"].as_u64().unwrap();
         assert!(made >= 4, "shard {i} made {made} of {UNITS} units");
         units += made;
+        let merged = shop.report("out");
+        assert_eq!((&merged["committed"], merged["missing_parts"].as_array().unwrap().len()), (&units.into(), 3 - i));
         let last = i == 3;
         shop.egofx("verify out").ends_with(if last { 0 } else { 1 });
     }
@@ -68,6 +72,14 @@ fn shards_at_once_make_the_whole() {
     let runs: Vec<_> = (1..=3).map(|i| shop.start(&format!("{BOTH} -o out --shard {i}/3"))).collect();
     runs.into_iter().for_each(|run| drop(finish(run).ends_with(0)));
     is_whole(&shop, "out");
+    let (merged, whole) = (shop.report("out"), shop.report("whole"));
+    assert_eq!((&merged["missing_parts"], merged["parts"].as_array().unwrap().len()), (&serde_json::json!([]), 3));
+    for field in ["units", "committed", "rows", "frames_piped", "failures", "feature_sets", "unreached", "exit_code"] {
+        assert_eq!(merged[field], whole[field], "{field}");
+    }
+    let names = |report: &Value| report.as_object().unwrap().keys().cloned().collect::<Vec<String>>();
+    let missing: Vec<String> = names(&whole).into_iter().filter(|name| merged.get(name).is_none()).collect();
+    assert_eq!(missing, ["part"], "what reads a report reads the merged one too");
 }
 
 #[test]
