@@ -6,104 +6,26 @@
 //! several machines the last one writes the whole, and no lock is needed for that.
 
 mod merged;
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::digest;
 use crate::durable;
-use crate::ids::UnitUid;
-use crate::meter::{Activity, StageShare};
 use crate::shard::Shard;
-use crate::store::{PlannedUnit, Store, StoreError};
+use crate::store::StoreError;
 
 use merged::{Merged, Standing};
+pub use run::{PlannedSet, ReportedFailure, RunReport};
 
 /// The report of a run that did all of a plan, or of all parts together.
 const WHOLE: &str = "report.json";
 
 /// How often it is tried to write `report.json`: where locks lock nothing, parts that end at once may disturb each other.
 const TRIES: usize = 20;
-
-/// A unit that failed, as a report names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ReportedFailure {
-    /// The feature set.
-    pub feature_set: String,
-    /// The unit.
-    pub unit_uid: UnitUid,
-    /// Its video.
-    #[serde(default)]
-    pub video_uid: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What a stage did, as a report tells it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ReportedStage {
-    stage: String,
-    threads: u64,
-    busy_sec: f64,
-    busy_share: f64,
-}
-
-/// The report of one run, as far as it is read again. A report of an older version may lack some of it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct RunReport {
-    /// What fails.
-    pub failures: Vec<ReportedFailure>,
-    /// The feature sets.
-    pub feature_sets: Vec<String>,
-    plan: String,
-    units: u64,
-    done_before: u64,
-    committed: u64,
-    taken_units: u64,
-    failed_of_others: u64,
-    made_elsewhere: u64,
-    taken_over: u64,
-    computed_twice: u64,
-    remarks: Vec<String>,
-    interrupted: bool,
-    rows: u64,
-    missing_rows: u64,
-    frames_decoded: u64,
-    frames_piped: u64,
-    decode_multiplicity: f64,
-    decode_fallbacks: u64,
-    video_sec: f64,
-    elapsed_sec: f64,
-    stages: Vec<ReportedStage>,
-    unreached: u64,
-    rejected: Vec<String>,
-    trouble: Vec<String>,
-    exit_code: u8,
-    /// What only a merged report has.
-    parts: Option<serde::de::IgnoredAny>,
-}
-
-impl RunReport {
-    /// How the run was, over all of its time.
-    pub fn activity(&self) -> Activity {
-        let share = |stage: &ReportedStage| StageShare { stage: stage.stage.clone(), busy_share: stage.busy_share };
-        Activity {
-            elapsed_sec: self.elapsed_sec,
-            committed: self.committed,
-            rows: self.rows,
-            rows_per_sec: if self.elapsed_sec > 0.0 { self.rows as f64 / self.elapsed_sec } else { 0.0 },
-            stages: self.stages.iter().map(share).collect(),
-            taken_units: self.taken_units,
-            taken_over: self.taken_over,
-            computed_twice: self.computed_twice,
-        }
-    }
-}
 
 /// The name of the report of a run that does `shard`.
 pub fn name_of(shard: Shard) -> String {
@@ -123,27 +45,12 @@ pub fn read_all(out: &Path) -> BTreeMap<Shard, RunReport> {
     let names = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let parts = names.filter_map(|name| part_of(&name.to_string_lossy()));
     let read = |part: Shard| Some((part, parse(&fs::read(out.join(name_of(part))).ok()?)?));
-    let merged = |report: &RunReport| report.parts.is_some();
+    let merged = |report: &RunReport| report.is_merged();
     parts.filter_map(read).filter(|(_, report)| !merged(report)).collect()
 }
 
 fn parse(bytes: &[u8]) -> Option<RunReport> {
     serde_json::from_slice(bytes).ok()
-}
-
-/// One feature set of a plan.
-#[derive(Debug, Clone, Copy)]
-pub struct PlannedSet<'a> {
-    /// Where its units go.
-    pub store: &'a Store,
-    /// All of them, those of every part.
-    pub units: &'a [PlannedUnit],
-}
-
-impl PlannedSet<'_> {
-    fn name(&self) -> &str {
-        &self.store.contract().feature_set
-    }
 }
 
 /// What tells the reports of one plan from those of others: a hash of its feature sets and units.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{PlannedSet, ReportedFailure, ReportedStage, RunReport};
+use super::run::{PlannedSet, ReportedFailure, ReportedStage, RunReport};
 use crate::ids::UnitUid;
 use crate::shard::Shard;
 use crate::store::{Committed, StoreError};

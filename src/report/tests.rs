@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::{Dtype, samples};
+use crate::store::{Dtype, PlannedUnit, Store, samples};
 
 /// A store of which part `part` is open, with the promise of units `a` to `d`.
 fn open(out: &Path, part: &str) -> (Store, Vec<PlannedUnit>) {

@@ -6,3 +6,4 @@ mod resume;
 mod shards;
 mod sharing;
 mod towers;
+mod workflows;

@@ -45,7 +45,7 @@ fn claims(shop: &Workshop) -> Vec<PathBuf> {
     folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()).map(|e| e.path()).collect()
 }
 
-fn waiting_decoder(shop: &Workshop) {
+pub fn waiting_decoder(shop: &Workshop) {
     shop.script("waits.sh", &WAITING.replace("FFMPEG", &tool("ffmpeg").display().to_string()));
 }
 
