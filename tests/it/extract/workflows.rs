@@ -77,11 +77,12 @@ fn snakemake_runs_the_parts_and_tries_again_one_that_was_stopped() {
 }
 
 const HYPERQUEUE: &str = r#"
+import os
 import sys
 from hyperqueue import Job, LocalCluster
 from hyperqueue.cluster import WorkerConfig
 
-with LocalCluster("hq", worker_config=WorkerConfig(cores=4)) as cluster:
+with LocalCluster(os.path.abspath("hq"), worker_config=WorkerConfig(cores=4)) as cluster:
     job = Job(default_env={"EGOFX_SHARD_COUNT": "4", "EGOFX_SHARD_FIRST": "0"})
     for part in range(4):
         job.program(sys.argv[1:], cwd=".", stdout=f"{part}.stdout", stderr=f"{part}.stderr")
