@@ -65,6 +65,7 @@ pub mod pipeline;
 pub mod plan;
 #[cfg(feature = "onnx")]
 pub mod recipe;
+pub mod report;
 pub mod status;
 pub mod store;
 pub mod verify;

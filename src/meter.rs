@@ -1,12 +1,15 @@
-//! How far a long piece of work is: counters that the work counts up and others read, and the line that says it to people.
+//! How far a long piece of work is: counters that the work counts up and others read, the line that says it to people, and what
+//! a run tells of itself to other processes.
 //!
-//! Not for printing, and not for what a pipeline knows of its stages. Invariant: a line is made of numbers alone, so that the
+//! Not for printing, and not for counting what a pipeline knows of its stages. Invariant: a line is made of numbers alone, so that the
 //! same numbers give the same line.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+
+use serde::{Deserialize, Serialize};
 
 /// Counters of a piece of work that goes unit by unit. Clones count together.
 #[derive(Debug, Clone, Default)]
@@ -147,6 +150,44 @@ impl Display for Pace {
             Some((stage, busy)) => write!(f, "; bottleneck: {stage}, {:.0} % busy", 100.0 * busy),
             None => Ok(()),
         }
+    }
+}
+
+/// How a run is, in few numbers, which it tells while it goes on; those that are in its report have the same names there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Activity {
+    /// Seconds since it began.
+    pub elapsed_sec: f64,
+    /// Units that it committed.
+    pub committed: u64,
+    /// Rows that it computed.
+    pub rows: u64,
+    /// Rows per second of late; of a report, all the time.
+    pub rows_per_sec: f64,
+    /// How busy its stages are.
+    pub stages: Vec<StageShare>,
+    /// Units of other parts that it committed.
+    pub taken_units: u64,
+    /// Videos that it took over from runs that had died, or whose heartbeat had stopped.
+    pub taken_over: u64,
+    /// Units that it computed although another run was first.
+    pub computed_twice: u64,
+}
+
+/// How busy a stage is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageShare {
+    /// Its name.
+    pub stage: String,
+    /// The share of its threads' time in which it works, since the run began.
+    pub busy_share: f64,
+}
+
+impl Activity {
+    /// How busy the stage `stage` is.
+    pub fn busy(&self, stage: &str) -> Option<f64> {
+        self.stages.iter().find(|share| share.stage == stage).map(|share| share.busy_share)
     }
 }
 

@@ -9,6 +9,7 @@
 //! failed with a reason; when a stage dies, the others end, and the one that died says why.
 
 mod account;
+mod activity;
 mod batch_stage;
 mod decode_stage;
 mod feed_stage;
@@ -21,12 +22,12 @@ mod write_stage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
 pub use account::{Control, Counters, Failure, Report, SharedReport, Stage, StageStats};
-pub use sharing::{Shared, Sharing};
+pub use activity::ActivityWatch;
+pub use sharing::{Shared, Sharing, Tally};
 
 use crate::backbone::{Backbone, BackboneError};
 use crate::decode::FrameSource;
@@ -168,7 +169,6 @@ pub fn run(
     stores: &mut PerSet<Store>,
     control: &Control,
 ) -> (Report, Result<(), PipelineError>) {
-    let started = Instant::now();
     let (plan, options, counters) = (run.plan, run.options, &control.counters);
     counters.begin(plan, options.decoders, devices.len());
     let (job_tx, job_rx) = bounded(0); // a decoder takes a video only when it is free; stopping the feed stops the run
@@ -199,7 +199,7 @@ pub fn run(
         drop(job_tx); // from here on the line drains itself
         join(handles)
     });
-    counters.elapsed_ns.store(started.elapsed().as_nanos() as u64, Relaxed);
+    counters.elapsed_ns.store(counters.elapsed().as_nanos() as u64, Relaxed);
     (control.report(run), outcome)
 }
 

@@ -5,6 +5,8 @@
 //! belongs to a worker that is dead, or that cannot reach the folder, and is taken over; one whose process has died on the machine of
 //! whoever asks is taken over at once (`process`). No lock of the system is needed.
 //!
+//! A worker may also tell how it is, in a file that it writes at each heartbeat (`pulse`).
+//!
 //! Not for deciding what work there is, nor for keeping its results apart. Invariant: of workers that ask for a free name at the same
 //! time one gets it. **What claims do not promise is that work is never done twice**: no file system on its own can tell a worker
 //! that is dead from one that was stopped for an hour and goes on. Who shares work by claims makes that harmless: results appear whole
@@ -40,6 +42,7 @@ mod file;
 mod hands;
 mod probe;
 mod process;
+mod pulse;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,6 +60,7 @@ use self::error::of;
 pub use self::file::{Claim, State};
 pub use self::hands::{Hands, Steal, Terms, pause};
 pub use self::process::Process;
+pub use self::pulse::{Pulse, Told, told};
 
 /// Heartbeats within the limit: some may come late, or not at all, before a claim is taken over.
 const BEATS: u32 = 8;
@@ -258,6 +262,8 @@ fn sweep(folder: &Path, now: SystemTime, worker: &Claim, limit: Duration) -> Res
             {
                 let _ = file::put_aside(&path, &claim, worker);
             }
+        } else if pulse::is_pulse(&path) {
+            pulse::remove_if_stale(&path, now);
         } else if path.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| since(time) > limit) {
             let _ = fs::remove_file(path);
         }
@@ -287,9 +293,7 @@ impl Seen {
 /// can be touched in the folder, else by `now`.
 pub fn list(folder: &Path, now: SystemTime) -> Vec<Seen> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let clock = Clock::new(folder, &worker(Duration::ZERO).run);
-    let now = clock.now().unwrap_or(now);
-    clock.remove();
+    let now = now_in(folder, now);
     let paths = entries.flatten().map(|entry| entry.path());
     let claims = paths.filter(|path| file::is_claim(path));
     let seen = |path: PathBuf| {
@@ -300,6 +304,14 @@ pub fn list(folder: &Path, now: SystemTime) -> Vec<Seen> {
     let mut seen: Vec<Seen> = claims.filter_map(seen).collect();
     seen.sort_by(|a, b| a.name.cmp(&b.name));
     seen
+}
+
+/// Now, by the file system's clock where a file can be touched in `folder`, else by `otherwise`.
+fn now_in(folder: &Path, otherwise: SystemTime) -> SystemTime {
+    let clock = Clock::new(folder, &worker(Duration::ZERO).run);
+    let now = clock.now().unwrap_or(otherwise);
+    clock.remove();
+    now
 }
 
 /// Who we are. The run is drawn, since hosts, numbers of processes and seconds repeat in containers.

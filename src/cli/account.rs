@@ -1,18 +1,20 @@
-//! What `egofx extract` tells at its end: `report.json`, a summary for people, the exit code.
+//! What `egofx extract` tells at its end: `report.json`, or the report of a part and with it those of all, a summary for people, the exit code.
 //!
 //! Not for finding out what is true. Invariant: the report's exit code is the command's.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use egofx::durable;
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Report};
+use egofx::report::{self, PlannedSet};
 use egofx::shard::Shard;
-use egofx::store::Store;
+use egofx::store::{PlannedUnit, Store};
 
 use super::{FAILED, complain, plural, say, tell};
 
@@ -34,7 +36,9 @@ pub struct Account<'a> {
     pub sets: &'a PerSet<FeatureSet>,
     /// Where they went.
     pub stores: &'a PerSet<Store>,
-    /// What is wrong with them.
+    /// What the whole plan holds, all parts of it.
+    pub promised: &'a PerSet<Vec<PlannedUnit>>,
+    /// What is wrong with the stores.
     pub trouble: &'a [String],
 }
 
@@ -42,10 +46,9 @@ impl Account<'_> {
     /// Writes the report, and tells people; the exit code.
     pub fn publish(&self, report: &Report) -> anyhow::Result<ExitCode> {
         let json = self.report_of(report)?;
-        let path = self.out.join(report_name(self.shard));
         let text = serde_json::to_string_pretty(&json)?;
-        if let Err(error) = durable::write_bytes(&path, text.as_bytes()) {
-            complain(&anyhow::Error::new(error).context(format!("cannot write {}", path.display())));
+        if let Err(error) = self.write(&text) {
+            complain(&error);
         }
         self.complaints(report);
         let said = if self.json {
@@ -62,6 +65,20 @@ impl Account<'_> {
             return Ok(ExitCode::from(code.max(FAILED)));
         }
         Ok(ExitCode::from(code))
+    }
+
+    fn write(&self, text: &str) -> anyhow::Result<()> {
+        let path = self.out.join(report::name_of(self.shard));
+        durable::write_bytes(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        if self.shard != Shard::WHOLE {
+            report::merge(self.out, self.shard, &self.planned()).context("the reports of parts are not merged")?;
+        }
+        Ok(())
+    }
+
+    fn planned(&self) -> Vec<PlannedSet<'_>> {
+        let sets = self.stores.iter().map(|(id, store)| PlannedSet { store, units: &self.promised[id] });
+        sets.collect()
     }
 
     fn code(&self, report: &Report) -> u8 {
@@ -85,6 +102,8 @@ impl Account<'_> {
         json["rejected"] = json!(self.manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
         json["trouble"] = json!(self.trouble);
         json["feature_sets"] = json!(self.sets.values().map(|set| &set.recipe.name).collect::<Vec<_>>());
+        json["part"] = json!(self.shard.to_string());
+        json["plan"] = json!(report::plan_id(&self.planned()));
         json["exit_code"] = json!(self.code(report));
         Ok(json)
     }
@@ -139,8 +158,4 @@ impl Account<'_> {
         let bottleneck = report.bottleneck().map_or("none", |s| s.stage);
         tell(format_args!("busy: {}; bottleneck: {bottleneck}", stages.join(", ")));
     }
-}
-
-fn report_name(shard: Shard) -> String {
-    if shard == Shard::WHOLE { "report.json".into() } else { format!("report-{}.json", shard.stem()) }
 }

@@ -14,7 +14,7 @@ use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::Manifest;
-use egofx::pipeline::{self, Control, OnError, Options, Report, Run, TextInputs};
+use egofx::pipeline::{self, Control, OnError, Options, Report, Run, Sharing, TextInputs};
 use egofx::plan::{Plan, Task};
 use egofx::recipe::Recipe;
 use egofx::stop::Cause;
@@ -208,6 +208,7 @@ impl Extract {
         let sharing = self.sharing.of(&stores, &self.work.shard)?;
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
         let control = Arc::new(Control::stopped_by(listener.begin()));
+        let pulses = self.sharing.pulses(&stores, shard, &control, sharing.as_ref().map(Sharing::tally));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, sets) = (&plan, &sets);
@@ -234,9 +235,12 @@ impl Extract {
             manifest: &manifest,
             sets,
             stores: &stores,
+            promised: &promised,
             trouble: &trouble,
         };
-        account.publish(&report)
+        let code = account.publish(&report);
+        drop(pulses); // what the report says is there before they are gone
+        code
     }
 
     /// Reads what a run reads before anything else.

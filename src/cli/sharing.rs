@@ -1,13 +1,15 @@
 //! Options by which runs share their work, and what they make of stores.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use egofx::claims::{ClaimError, Claims, Steal, Terms};
+use egofx::claims::{ClaimError, Claims, Pulse, Steal, Terms};
 use egofx::feature_set::PerSet;
-use egofx::pipeline::{Shared, Sharing};
+use egofx::pipeline::{ActivityWatch, Control, Shared, Sharing, Tally};
 use egofx::places::ShardOption;
+use egofx::shard::Shard;
 use egofx::store::Store;
 
 /// How the parts of a plan share its work.
@@ -46,7 +48,11 @@ impl SharingOptions {
             When::Always => Steal::Always,
             When::Auto | When::Never => Steal::Never,
         };
-        (shard.shard.count() > 1).then(|| Terms { steal, limit: Duration::from_secs(self.claim_limit) })
+        (shard.shard.count() > 1).then(|| Terms { steal, limit: self.limit() })
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.claim_limit)
     }
 
     /// What a run of part `shard` shares by way of its `stores`; `None` where there is only one part.
@@ -57,5 +63,21 @@ impl SharingOptions {
         let Some(terms) = self.terms(shard) else { return Ok(None) };
         let shared = |store: &Store| Ok(Shared::new(Claims::on(terms, &store.claims())?, store.watch()));
         Ok(Some(Sharing::new(stores.try_map(shared)?, terms.steal)))
+    }
+
+    /// Tells beside each of the `stores`, for `egofx status`, how the run of part `shard` is that `control` holds.
+    pub fn pulses(
+        &self,
+        stores: &PerSet<Store>,
+        shard: Shard,
+        control: &Arc<Control>,
+        tally: Option<Tally>,
+    ) -> Vec<Pulse> {
+        let pulse = |store: &Store| {
+            let mut watch = ActivityWatch::new(control, tally.clone());
+            Pulse::begin(&store.claims(), &shard.stem(), self.limit(), move || watch.look())
+        };
+        let begun = stores.values().map(pulse);
+        begun.filter_map(|pulse| pulse.inspect_err(|error| log::warn!("{error}")).ok()).collect()
     }
 }

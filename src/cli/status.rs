@@ -9,7 +9,8 @@ use anyhow::ensure;
 use clap::Args;
 use indicatif::HumanDuration;
 
-use egofx::status::StoreStatus;
+use egofx::meter::Activity;
+use egofx::status::{StoreStatus, Worker};
 use egofx::store::feature_sets;
 
 use super::table::{Column, Table};
@@ -17,7 +18,9 @@ use super::{FAILED, UNFINISHED, bytes, plural, say, say_json};
 
 /// Show how far stores are, while runs write to them and after.
 ///
-/// Tells what is done, failed and in flight, how fast each part is and how long it will take, and locks nothing. Ends with 0 if
+/// Tells what is done, failed and in flight, how fast each part is and how long it will take, and locks nothing. Of each part also how
+/// busy decoding and inference are, how many units it took from other parts, how many videos it took over from runs that died, and
+/// how many units it computed twice; after its end, by its report. Ends with 0 if
 /// every planned unit is there, with 1 if some failed and nobody is at the rest, with 3 if not all is done yet.
 #[derive(Args)]
 pub struct Status {
@@ -66,7 +69,9 @@ impl Status {
 
 /// What is failed stays so while nobody is at anything; before that, all may still be done.
 fn code(stores: &[StoreStatus]) -> u8 {
-    let at_work = stores.iter().any(|store| store.in_flight.iter().any(|video| !video.is_stale));
+    let lives = |store: &StoreStatus| store.workers.iter().any(|worker| worker.is_alive);
+    let has_claims = |store: &StoreStatus| store.in_flight.iter().any(|video| !video.is_stale);
+    let at_work = stores.iter().any(|store| lives(store) || has_claims(store));
     let failed = stores.iter().any(|store| !store.failed.is_empty());
     match stores.iter().all(StoreStatus::is_done) {
         true => 0,
@@ -95,35 +100,55 @@ fn workers(store: &StoreStatus) -> String {
     if store.workers.is_empty() {
         return String::new();
     }
-    let [left, right] = [Column::Left, Column::Right];
     let mut table = Table::new(&[
-        left("part"),
-        left(""),
-        right("units"),
-        right("rows"),
-        right("rows/s"),
-        right("last commit"),
-        left("run"),
+        Column::Left("part"),
+        Column::Left(""),
+        Column::Right("units"),
+        Column::Right("rows"),
+        Column::Right("rows/s"),
+        Column::Right("decode"),
+        Column::Right("infer"),
+        Column::Right("taken"),
+        Column::Right("taken over"),
+        Column::Right("twice"),
+        Column::Right("last commit"),
+        Column::Left("run"),
     ]);
     let slow: Vec<&str> = store.stragglers().into_iter().map(|worker| worker.shard.as_str()).collect();
     for worker in &store.workers {
-        let state = match (worker.is_alive, slow.contains(&worker.shard.as_str())) {
-            (true, true) => "slow",
-            (true, false) => "at work",
-            (false, _) => "",
+        let state = match (worker.is_alive, worker.has_died) {
+            (true, _) if slow.contains(&worker.shard.as_str()) => "slow",
+            (true, _) => "at work",
+            (false, true) => "died",
+            (false, false) => "",
         };
-        let ago = worker.last_commit_sec.map(|sec| format!("{sec:.0} s ago"));
-        table.row([
-            worker.shard.clone(),
-            state.to_owned(),
-            worker.units.to_string(),
-            worker.rows.to_string(),
-            worker.rows_per_sec.map(|speed| format!("{speed:.1}")).unwrap_or_default(),
-            ago.unwrap_or_default(),
-            worker.holder.clone(),
-        ]);
+        table.row(row(worker, state));
     }
     table.to_string()
+}
+
+fn row(worker: &Worker, state: &str) -> [String; 12] {
+    let activity = worker.activity.as_ref();
+    let rate = worker.rows_per_sec.or(activity.map(|activity| activity.rows_per_sec));
+    let busy = |stage: &str| {
+        let share = activity.and_then(|activity| activity.busy(stage));
+        share.map(|share| format!("{:.0} %", 100.0 * share)).unwrap_or_default()
+    };
+    let count = |of: fn(&Activity) -> u64| activity.map(|activity| of(activity).to_string()).unwrap_or_default();
+    [
+        worker.shard.clone(),
+        state.to_owned(),
+        worker.units.to_string(),
+        worker.rows.to_string(),
+        rate.map(|rate| format!("{rate:.1}")).unwrap_or_default(),
+        busy("decode"),
+        busy("infer"),
+        count(|activity| activity.taken_units),
+        count(|activity| activity.taken_over),
+        count(|activity| activity.computed_twice),
+        worker.last_commit_sec.map(|sec| format!("{sec:.0} s ago")).unwrap_or_default(),
+        worker.holder.clone(),
+    ]
 }
 
 fn in_flight(store: &StoreStatus) -> String {

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -60,13 +60,41 @@ pub struct Counters {
     pub video_ms: AtomicU64,
     /// Wall time of the run, once it has ended.
     pub elapsed_ns: AtomicU64,
-    busy_ns: [AtomicU64; 4],
+    begun: OnceLock<Instant>,
+    busy: [Mutex<Busy>; 4],
     threads: [AtomicU64; 4],
+}
+
+/// For how long the threads of a stage have worked: what they are at counts while they are at it, or a decoder that works on one
+/// video for an hour would look idle.
+#[derive(Debug, Default)]
+struct Busy {
+    /// Ends of work minus beginnings, those of work under way too, in nanoseconds since the run began.
+    ns: i128,
+    /// Threads at work.
+    at_work: u32,
+}
+
+impl Busy {
+    fn begin(&mut self, at: Duration) {
+        self.ns -= at.as_nanos() as i128;
+        self.at_work += 1;
+    }
+
+    fn end(&mut self, at: Duration) {
+        self.ns += at.as_nanos() as i128;
+        self.at_work -= 1;
+    }
+
+    fn sec(&self, now: Duration) -> f64 {
+        (self.ns + i128::from(self.at_work) * now.as_nanos() as i128) as f64 / 1e9
+    }
 }
 
 impl Counters {
     /// Sets what is known before the first frame.
     pub fn begin(&self, plan: &Plan, decoders: usize, devices: usize) {
+        self.elapsed();
         self.planned_rows.store(plan.estimated_rows(), Relaxed);
         for (stage, threads) in
             [(Stage::Decode, decoders), (Stage::Batch, 1), (Stage::Infer, devices), (Stage::Write, 1)]
@@ -82,16 +110,25 @@ impl Counters {
 
     /// Runs `work` and books its time on `stage`.
     pub fn time<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
+        let busy = &self.busy[stage as usize];
+        lock(busy).begin(self.elapsed());
         let result = work();
-        Self::add(&self.busy_ns[stage as usize], started.elapsed().as_nanos() as u64);
+        lock(busy).end(self.elapsed());
         result
+    }
+
+    /// Time since the run began; all of it once it has ended.
+    pub fn elapsed(&self) -> Duration {
+        match self.elapsed_ns.load(Relaxed) {
+            0 => self.begun.get_or_init(Instant::now).elapsed(),
+            ns => Duration::from_nanos(ns),
+        }
     }
 
     /// What each stage has done with its time, given the wall time so far.
     pub fn stages(&self, elapsed_sec: f64) -> Vec<StageStats> {
         let stats = |&(stage, name): &(Stage, &'static str)| {
-            let busy_sec = self.busy_ns[stage as usize].load(Relaxed) as f64 / 1e9;
+            let busy_sec = lock(&self.busy[stage as usize]).sec(self.elapsed());
             let threads = self.threads[stage as usize].load(Relaxed).max(1);
             StageStats {
                 stage: name,

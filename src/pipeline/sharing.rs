@@ -4,7 +4,7 @@
 //! cannot know, work is done twice and committed once.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::account::{Control, SharedReport};
@@ -22,7 +22,22 @@ pub struct Sharing {
     /// What this run has failed at, or could not claim.
     given_up: Mutex<HashSet<Name>>,
     steal: Steal,
-    report: Mutex<SharedReport>,
+    tally: Tally,
+}
+
+/// What came of sharing so far. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Tally(Arc<Mutex<SharedReport>>);
+
+impl Tally {
+    /// What can be read off it now.
+    pub(super) fn read<T>(&self, of: impl FnOnce(&SharedReport) -> T) -> T {
+        of(&lock(&self.0))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SharedReport)) {
+        change(&mut lock(&self.0));
+    }
 }
 
 /// What became of a unit.
@@ -81,7 +96,12 @@ impl Shared {
 impl Sharing {
     /// With what is shared of each feature set.
     pub fn new(sets: PerSet<Shared>, steal: Steal) -> Self {
-        Self { sets, open: Mutex::default(), given_up: Mutex::default(), steal, report: Mutex::default() }
+        Self { sets, open: Mutex::default(), given_up: Mutex::default(), steal, tally: Tally::default() }
+    }
+
+    /// What came of it so far, also for others to look at.
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
     }
 
     /// Whether work of other parts is done too, by what is known now.
@@ -108,7 +128,7 @@ impl Sharing {
         }
         match shared.claims.take(name.1.as_str(), wanted.again) {
             Ok(Taken::Ours { over }) => {
-                lock(&self.report).taken_over += usize::from(over);
+                self.tally.change(|tally| tally.taken_over += usize::from(over));
                 if over {
                     log::info!("{}: taken over from a run that has died, or whose heartbeat had stopped", name.1);
                 }
@@ -141,17 +161,15 @@ impl Sharing {
 
     /// Notes what became of a unit; the last one of a video frees its claim.
     pub fn settle(&self, plan: &Plan, (task, unit): UnitKey, settled: Settled) {
-        let mut report = lock(&self.report);
-        match settled {
+        self.tally.change(|tally| match settled {
             Settled::Committed if !plan.is_own(task) => {
-                report.taken.insert((plan[task].set, plan[task].units()[unit].clone()));
-                report.taken_units = report.taken.len();
+                tally.taken.insert((plan[task].set, plan[task].units()[unit].clone()));
+                tally.taken_units = tally.taken.len();
             }
-            Settled::Elsewhere => report.computed_twice += 1,
-            Settled::Failed if !plan.is_own(task) => report.failed_of_others += 1,
+            Settled::Elsewhere => tally.computed_twice += 1,
+            Settled::Failed if !plan.is_own(task) => tally.failed_of_others += 1,
             Settled::Committed | Settled::Failed => {}
-        }
-        drop(report);
+        });
         self.close(plan, task, settled == Settled::Failed);
     }
 
@@ -161,7 +179,7 @@ impl Sharing {
         self.sets.values().for_each(|shared| drop(shared.look()));
         let new = plan.own().iter().flat_map(|task| task.units().into_iter().map(|uid| (task.set, uid)));
         let new = new.filter(|(set, uid)| is_new(*set, uid)).count();
-        let report = lock(&self.report).clone();
+        let report = self.tally.read(SharedReport::clone);
         SharedReport { made_elsewhere: new.saturating_sub(committed - report.taken_units), ..report }
     }
 

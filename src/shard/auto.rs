@@ -9,6 +9,9 @@ use super::Shard;
 /// Says how many parts there are, where the engine does not: `egofx extract --shard auto` under Kubernetes and HyperQueue.
 pub const COUNT: &str = "EGOFX_SHARD_COUNT";
 
+/// Says with which number tasks of HyperQueue begin, where that is not 1: `--array 0-7`, and jobs that its Python interface makes.
+pub const FIRST: &str = "EGOFX_SHARD_FIRST";
+
 /// A part, and which engine gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -93,6 +96,8 @@ enum Numbers {
     Slurm,
     /// By its variable, which counts from `first`, and the number of all.
     From { first: u32, count: &'static str },
+    /// The same, where whoever submits says how tasks are numbered, and 1 is only the usual beginning.
+    Chosen,
 }
 
 const fn engine(name: &'static str, variable: &'static str, numbers: Numbers) -> Engine {
@@ -112,7 +117,7 @@ const ENGINES: &[Engine] = &[
         "AWS_BATCH_JOB_ARRAY_INDEX",
         Numbers::From { first: 0, count: "AWS_BATCH_JOB_ARRAY_SIZE" },
     ),
-    engine("HyperQueue, --array 1-N", "HQ_TASK_ID", Numbers::From { first: 1, count: COUNT }),
+    engine("HyperQueue, --array 1-N", "HQ_TASK_ID", Numbers::Chosen),
     ranks("MPI, Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ranks("MPI, PMI", "PMI_RANK", "PMI_SIZE"),
 ];
@@ -122,7 +127,12 @@ impl Engine {
     fn part(&self, environment: &Environment) -> Result<Option<Shard>, AutoError> {
         match self.numbers {
             Numbers::Slurm => slurm(environment),
-            Numbers::From { first, count } => environment.counted(self.variable, count, first).map(Some),
+            Numbers::From { first, count } => environment.counted(self.variable, count, first, "").map(Some),
+            Numbers::Chosen => {
+                let first = environment.text(FIRST).map_or(Ok(1), |_| environment.number(FIRST))?;
+                let remedy = format!("; with {FIRST} they begin with another number");
+                environment.counted(self.variable, COUNT, first, &remedy).map(Some)
+            }
         }
     }
 }
@@ -190,13 +200,16 @@ impl Environment<'_> {
         number.ok_or(AutoError::Variable { variable, expected: "a whole number".to_owned(), found })
     }
 
-    /// The part by a number that counts from `first`, and the number of all.
-    fn counted(&self, index: &'static str, count: &'static str, first: u32) -> Result<Shard, AutoError> {
+    /// The part by a number that counts from `first`, and the number of all; `remedy` says what else there is.
+    fn counted(&self, index: &'static str, count: &'static str, first: u32, remedy: &str) -> Result<Shard, AutoError> {
         let (number, all) = (self.number(index)?, self.number(count)?);
         let shard = number.checked_sub(first).and_then(|index| Shard::new(index.checked_add(1)?, all));
         let out_of_range = || AutoError::Variable {
             variable: index,
-            expected: format!("{first} to {}, since {count} is {all}", first.saturating_add(all).saturating_sub(1)),
+            expected: format!(
+                "{first} to {}, since {count} is {all}{remedy}",
+                first.saturating_add(all).saturating_sub(1)
+            ),
             found: Some(number.to_string()),
         };
         shard.ok_or_else(out_of_range)
@@ -237,6 +250,8 @@ mod tests {
             (format!("JOB_COMPLETION_INDEX=0 {COUNT}=3"), "1/3"),
             ("AWS_BATCH_JOB_ARRAY_INDEX=9 AWS_BATCH_JOB_ARRAY_SIZE=10".into(), "10/10"),
             (format!("HQ_TASK_ID=1 {COUNT}=5"), "1/5"),
+            (format!("HQ_TASK_ID=0 {COUNT}=5 {FIRST}=0"), "1/5"),
+            (format!("HQ_TASK_ID=14 {COUNT}=5 {FIRST}=10"), "5/5"),
             // HyperQueue's workers in an allocation of Slurm.
             (format!("HQ_TASK_ID=4 {COUNT}=5 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_STEP_ID=0"), "4/5"),
             ("PMI_RANK=1 PMI_SIZE=7 SLURM_PROCID=0 SLURM_NTASKS=1".into(), "2/7"),
@@ -253,7 +268,9 @@ mod tests {
             (String::new(), "looked for SLURM_ARRAY_TASK_ID (Slurm, an array), SLURM_PROCID"),
             ("JOB_COMPLETION_INDEX=0".into(), "EGOFX_SHARD_COUNT: expected a whole number, found nothing"),
             (format!("JOB_COMPLETION_INDEX=3 {COUNT}=3"), "expected 0 to 2, since EGOFX_SHARD_COUNT is 3, found 3"),
-            (format!("HQ_TASK_ID=0 {COUNT}=3"), "expected 1 to 3"),
+            (format!("HQ_TASK_ID=0 {COUNT}=3"), "expected 1 to 3, since EGOFX_SHARD_COUNT is 3; with EGOFX_SHARD_FIRST they begin"),
+            (format!("HQ_TASK_ID=3 {COUNT}=3 {FIRST}=0"), "expected 0 to 2"),
+            (format!("HQ_TASK_ID=3 {COUNT}=3 {FIRST}=-1"), "EGOFX_SHARD_FIRST: expected a whole number, found -1"),
             // --array=1,5,9: parts that nobody takes would be left.
             (
                 "SLURM_ARRAY_TASK_ID=5 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=9 SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=3"

@@ -8,10 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::claims::{self, State};
+use crate::claims::{self, State, Told};
 use crate::ids::UnitUid;
+use crate::meter::Activity;
+use crate::report::{self, RunReport};
 use crate::shard::Shard;
 use crate::store::{CLAIMS, LedgerEntry, PlannedUnits, StoreError, StoreReader};
 
@@ -72,8 +74,10 @@ pub struct Worker {
     pub shard: String,
     /// Who held it last: host, process, start.
     pub holder: String,
-    /// Whether a claim of its run has a heartbeat.
+    /// Whether its run has a heartbeat.
     pub is_alive: bool,
+    /// Whether its run ended without a word: it was killed, or is not heard of any more.
+    pub has_died: bool,
     /// Units that it committed and that are still what counts.
     pub units: usize,
     /// Their rows.
@@ -84,20 +88,35 @@ pub struct Worker {
     pub units_per_sec: Option<f64>,
     /// Seconds since its last commit, by the times of files.
     pub last_commit_sec: Option<f64>,
+    /// How its run is, for all feature sets of it: what it tells while it lives, and after its end what its report says. Nothing of a
+    /// run that has died.
+    pub activity: Option<Activity>,
 }
 
-/// How a run of a feature set ended, of all that its report tells.
-#[derive(Debug, Default, Deserialize)]
-struct Report {
-    #[serde(default)]
-    failures: Vec<Failure>,
+/// What runs say of themselves, those that live and those that have ended.
+struct Runs {
+    told: Vec<Told<Activity>>,
+    reports: BTreeMap<Shard, RunReport>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Failure {
-    feature_set: String,
-    unit_uid: UnitUid,
-    why: String,
+impl Runs {
+    fn of(store: &Path, now: SystemTime) -> Self {
+        let reports = store.parent().map(report::read_all).unwrap_or_default();
+        Self { told: claims::told(&store.join(CLAIMS), now), reports }
+    }
+
+    fn told(&self, part: Shard) -> Option<&Told<Activity>> {
+        self.told.iter().find(|told| told.name == part.stem())
+    }
+
+    /// What the run of `part` tells, or told at its end if it was one of the feature set `feature_set`.
+    fn activity(&self, part: Shard, feature_set: &str) -> Option<Activity> {
+        if let Some(told) = self.told(part) {
+            return (!told.is_stale()).then(|| told.told.clone());
+        }
+        let report = self.reports.get(&part)?;
+        report.feature_sets.iter().any(|set| set == feature_set).then(|| report.activity())
+    }
 }
 
 impl StoreStatus {
@@ -119,11 +138,15 @@ impl StoreStatus {
         }
         let done = planned.keys().filter(|uid| newest.contains_key(uid)).count();
         let feature_set = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let workers = by_part.iter().map(|(part, entries)| worker(&store, *part, entries, &newest, &in_flight, now));
-        let workers: Vec<Worker> = workers.collect();
+        let runs = Runs::of(path, now);
+        let worker = |(part, entries): (&Shard, &Vec<LedgerEntry>)| {
+            let committed = Commits::of(&store, entries, &newest, now);
+            worker(&store, *part, committed, &runs, &in_flight)
+        };
+        let workers: Vec<Worker> = by_part.iter().map(worker).collect();
         let speed: f64 = workers.iter().filter(|worker| worker.is_alive).filter_map(|w| w.units_per_sec).sum();
         Ok(Self {
-            failed: failed(path, &feature_set, &planned, &newest),
+            failed: failed(&feature_set, &runs.reports, &planned, &newest),
             feature_set,
             planned: planned.len(),
             done,
@@ -164,56 +187,74 @@ fn in_flight(store: &Path, now: SystemTime) -> Vec<InFlight> {
     .collect()
 }
 
-fn worker(
-    store: &StoreReader,
-    part: Shard,
-    entries: &[LedgerEntry],
-    newest: &BTreeMap<&UnitUid, &LedgerEntry>,
-    in_flight: &[InFlight],
-    now: SystemTime,
-) -> Worker {
-    let counts: Vec<&LedgerEntry> =
-        entries.iter().filter(|&entry| newest.get(&entry.unit_uid) == Some(&entry)).collect();
-    let recent = &counts[counts.len().saturating_sub(COMMITS)..];
-    let time =
-        |entry: &&LedgerEntry| fs::metadata(store.path().join(&entry.file)).and_then(|file| file.modified()).ok();
-    let times: Vec<SystemTime> = recent.iter().filter_map(time).collect();
-    let (first, last) = (times.iter().min().copied(), times.iter().max().copied());
-    // The first commit ends an interval of which the start is not known.
-    let took = first.zip(last).and_then(|(first, last)| last.duration_since(first).ok()).filter(|took| !took.is_zero());
-    let rows: u64 = recent.iter().skip(1).map(|entry| entry.rows).sum();
-    let holder = store.holder(part);
-    let is_theirs = |video: &&InFlight| holder.contains(&format!("host {}, process {},", video.host, video.pid));
-    Worker {
-        shard: part.to_string(),
-        is_alive: in_flight.iter().filter(is_theirs).any(|video| !video.is_stale),
-        holder,
-        units: counts.len(),
-        rows: counts.iter().map(|entry| entry.rows).sum(),
-        rows_per_sec: took.map(|took| rows as f64 / took.as_secs_f64()),
-        units_per_sec: took.map(|took| (recent.len() - 1) as f64 / took.as_secs_f64()),
-        last_commit_sec: last.map(|last| now.duration_since(last).unwrap_or(Duration::ZERO).as_secs_f64()),
+/// What a part has committed, by its ledger and the times of files.
+struct Commits {
+    units: usize,
+    rows: u64,
+    rows_per_sec: Option<f64>,
+    units_per_sec: Option<f64>,
+    last_sec: Option<f64>,
+}
+
+impl Commits {
+    fn of(
+        store: &StoreReader,
+        entries: &[LedgerEntry],
+        newest: &BTreeMap<&UnitUid, &LedgerEntry>,
+        now: SystemTime,
+    ) -> Self {
+        let counts: Vec<&LedgerEntry> =
+            entries.iter().filter(|&entry| newest.get(&entry.unit_uid) == Some(&entry)).collect();
+        let recent = &counts[counts.len().saturating_sub(COMMITS)..];
+        let time =
+            |entry: &&LedgerEntry| fs::metadata(store.path().join(&entry.file)).and_then(|file| file.modified()).ok();
+        let times: Vec<SystemTime> = recent.iter().filter_map(time).collect();
+        let (first, last) = (times.iter().min().copied(), times.iter().max().copied());
+        // The first commit ends an interval of which the start is not known.
+        let took =
+            first.zip(last).and_then(|(first, last)| last.duration_since(first).ok()).filter(|took| !took.is_zero());
+        let rows: u64 = recent.iter().skip(1).map(|entry| entry.rows).sum();
+        Self {
+            units: counts.len(),
+            rows: counts.iter().map(|entry| entry.rows).sum(),
+            rows_per_sec: took.map(|took| rows as f64 / took.as_secs_f64()),
+            units_per_sec: took.map(|took| (recent.len() - 1) as f64 / took.as_secs_f64()),
+            last_sec: last.map(|last| now.duration_since(last).unwrap_or(Duration::ZERO).as_secs_f64()),
+        }
     }
 }
 
-/// What failed by the reports beside the store.
+fn worker(store: &StoreReader, part: Shard, commits: Commits, runs: &Runs, in_flight: &[InFlight]) -> Worker {
+    let holder = store.holder(part);
+    let is_theirs = |video: &&InFlight| holder.contains(&format!("host {}, process {},", video.host, video.pid));
+    let has_claim = in_flight.iter().filter(is_theirs).any(|video| !video.is_stale);
+    let told = runs.told(part);
+    Worker {
+        shard: part.to_string(),
+        is_alive: has_claim || told.is_some_and(|told| !told.is_stale()),
+        has_died: !has_claim && told.is_some_and(Told::is_stale),
+        activity: runs.activity(part, &store.contract().feature_set),
+        holder,
+        units: commits.units,
+        rows: commits.rows,
+        rows_per_sec: commits.rows_per_sec,
+        units_per_sec: commits.units_per_sec,
+        last_commit_sec: commits.last_sec,
+    }
+}
+
+/// What failed by the reports beside the store, those of this feature set.
 fn failed(
-    store: &Path,
     feature_set: &str,
+    reports: &BTreeMap<Shard, RunReport>,
     planned: &PlannedUnits,
     newest: &BTreeMap<&UnitUid, &LedgerEntry>,
 ) -> Vec<FailedUnit> {
-    let Some(out) = store.parent() else { return Vec::new() };
-    let is_report = |name: &str| name.starts_with("report") && name.ends_with(".json");
-    let files = fs::read_dir(out).into_iter().flatten().flatten();
-    let reports = files.filter(|file| is_report(&file.file_name().to_string_lossy()));
-    // A report that is being replaced, or somebody else's file of that name, tells nothing.
-    let read = |file: fs::DirEntry| serde_json::from_slice::<Report>(&fs::read(file.path()).ok()?).ok();
-    let failures = reports.filter_map(read).flat_map(|report| report.failures);
     let open = |uid: &UnitUid| planned.contains_key(uid) && !newest.contains_key(uid);
+    let failures = reports.values().flat_map(|report| &report.failures);
     let ours = failures.filter(|failure| failure.feature_set == feature_set && open(&failure.unit_uid));
     let units: BTreeSet<FailedUnit> =
-        ours.map(|failure| FailedUnit { unit_uid: failure.unit_uid, why: failure.why }).collect();
+        ours.map(|failure| FailedUnit { unit_uid: failure.unit_uid.clone(), why: failure.why.clone() }).collect();
     units.into_iter().collect()
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ids::{IdError, UnitUid};
+use crate::shard::Shard;
 
 /// Why a store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The folder or file system does not let this user write.
-    #[error("cannot {doing} {}: it is not writable for this user", path.display())]
+    #[error("cannot {doing} {}: it is not writable for this user; have it made writable, or write to another folder", path.display())]
     ReadOnly {
         /// What was tried.
         doing: &'static str,
@@ -50,12 +51,32 @@ pub enum StoreError {
         holder: String,
     },
     /// Another live run writes the same part of the store.
-    #[error("another run writes to this store: {} is held by {holder}", lock.display())]
+    #[error(
+        "another run writes to this store: {} is held by {holder}; wait until it has ended, or stop it: what it committed stays",
+        lock.display()
+    )]
     Locked {
         /// The lock file.
         lock: PathBuf,
         /// Host, process and time that its owner wrote into it.
         holder: String,
+    },
+    /// Another live run divides the store into another number of parts.
+    #[error(
+        "another run writes to this store: {} is held by {holder}; it does part {live} and this one would do {wanted}, and parts of \
+         different counts overlap: give --shard I/{} as it does, or wait until it has ended, what it committed stays",
+        lock.display(),
+        live.count()
+    )]
+    DividedOtherwise {
+        /// The lock file.
+        lock: PathBuf,
+        /// Host, process and time that its owner wrote into it.
+        holder: String,
+        /// The part of the live run.
+        live: Shard,
+        /// The part of this run.
+        wanted: Shard,
     },
     /// The store was made by a run whose rows are not comparable with the rows of this one.
     #[error(

@@ -47,7 +47,7 @@ impl ShardLock {
 /// Takes the lock of `shard` in the folder `locks` and then makes sure that no live run shards the store otherwise.
 ///
 /// # Errors
-/// [`StoreError::Locked`] if this shard, or any shard of another count, is live.
+/// [`StoreError::Locked`] if this shard is live, [`StoreError::DividedOtherwise`] if any shard of another count is.
 pub fn take_shard(locks: &Path, shard: Shard) -> Result<ShardLock, StoreError> {
     let path = locks.join(shard.stem() + EXTENSION);
     let mut file = open(&path)?;
@@ -57,8 +57,13 @@ pub fn take_shard(locks: &Path, shard: Shard) -> Result<ShardLock, StoreError> {
     // Only after the own lock is held: of two runs that start at once, at least one sees the other.
     for name in disk::names_in(locks)? {
         let other = name.strip_suffix(EXTENSION).and_then(Shard::from_stem);
-        if other.is_some_and(|other| other.count() != shard.count()) {
-            probe(&locks.join(name))?;
+        if let Some(other) = other.filter(|other| other.count() != shard.count()) {
+            probe(&locks.join(name)).map_err(|error| match error {
+                StoreError::Locked { lock, holder } => {
+                    StoreError::DividedOtherwise { lock, holder, live: other, wanted: shard }
+                }
+                error => error,
+            })?;
         }
     }
     Ok(lock)
@@ -161,11 +166,16 @@ mod tests {
         let one = take_shard(folder.path(), shard("1/2")).unwrap();
         let two = take_shard(folder.path(), shard("2/2")).unwrap();
         for other in ["1/3", "1/1"] {
-            assert!(matches!(take_shard(folder.path(), shard(other)), Err(StoreError::Locked { .. })), "{other}");
+            let refused = take_shard(folder.path(), shard(other));
+            assert!(matches!(refused, Err(StoreError::DividedOtherwise { .. })), "{other}");
         }
         drop((one, two));
         let _three = take_shard(folder.path(), shard("1/3")).unwrap();
-        assert!(matches!(take_shard(folder.path(), shard("2/2")), Err(StoreError::Locked { .. })));
+        let refused = take_shard(folder.path(), shard("2/2")).unwrap_err().to_string();
+        assert!(
+            refused.contains("it does part 1/3 and this one would do 2/2") && refused.contains("--shard I/3"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! locks/<I>-of-<N>.lock      held by the run that writes shard I of N; index.lock guards what all shards write
 //! tmp/<I>-of-<N>/            files being written
 //! claims/<video_uid>.claim   who is at a video, where several runs share the work
+//! claims/<I>-of-<N>.run      what the run of shard I of N tells of itself while it goes on
 //! index.parquet              one row per committed unit
 //! features.h5                HDF5 only: an external link to each unit
 //! ```

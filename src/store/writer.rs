@@ -41,7 +41,7 @@ impl Store {
     /// Opens `<out>/<feature-set>` for `shard`, and creates it if need be.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if a live run writes this shard or divides the store otherwise;
+    /// [`StoreError::Locked`] if a live run writes this shard, [`StoreError::DividedOtherwise`] if one divides the store otherwise;
     /// [`StoreError::DifferentContract`] if the store holds rows of another kind; [`StoreError::ReadOnly`];
     /// [`StoreError::UnknownFormat`]; [`StoreError::FeatureSetName`]; [`StoreError::Ledger`].
     pub fn open(out: &Path, contract: &Contract, shard: Shard) -> Result<Self, StoreError> {
@@ -252,7 +252,7 @@ mod tests {
         let mut one = open(out.path(), "1/2").unwrap();
         let mut two = open(out.path(), "2/2").unwrap();
         assert!(matches!(open(out.path(), "1/2"), Err(StoreError::Locked { .. })));
-        assert!(matches!(open(out.path(), "1/3"), Err(StoreError::Locked { .. })));
+        assert!(matches!(open(out.path(), "1/3"), Err(StoreError::DividedOtherwise { .. })));
         samples::commit(&mut one, "a");
         samples::commit(&mut two, "b");
         assert_eq!(one.committed().unwrap().len(), 2);

@@ -127,6 +127,7 @@ impl Shell {
         let launched = "while [ $# -gt 0 ]; do case \"$1\" in egofx*) exec \"$@\" ;; esac; shift; done; exit 127";
         self.program("srun", launched);
         self.program("torchrun", launched);
+        self.program("hq", launched);
         let project = self.project.display();
         let target = format!(
             "folder='{project}'; while [ $# -gt 0 ]; do case \"$1\" in\n\

@@ -125,3 +125,37 @@ fn from_paper_to_code_points_at_what_is_there() {
     }
     assert!(defines("impl Window {\n    pub fn iou(&self)", "Window::iou") && !defines("fn ious()", "iou"));
 }
+
+#[test]
+fn examples_of_workflows_are_quoted_as_they_are() {
+    let page = fs::read_to_string(project().join("docs/book/src/extraction/workflows.md")).unwrap();
+    for file in ["examples/snakemake/Snakefile", "examples/nextflow/main.nf"] {
+        let text = fs::read_to_string(project().join(file)).unwrap();
+        assert!(page.contains(&format!("\n{text}```\n")), "workflows.md does not quote {file} as it is");
+    }
+}
+
+/// Nextflow is not among what the tests install; its example's commands are parsed at least.
+#[test]
+fn commands_of_the_nextflow_example_are_understood() {
+    let shell = Shell::new(project());
+    shell.parses("egofx", EGOFX);
+    let text = fs::read_to_string(project().join("examples/nextflow/main.nf")).unwrap();
+    let values = [
+        ("${launchDir}", "."),
+        ("${manifest}", "all.csv"),
+        ("${store}", "features"),
+        ("${params.recipe}", "demo"),
+        ("${params.parts}", "4"),
+        ("${index}", "2"),
+        ("${task.cpus}", "4"),
+    ];
+    let text = values.iter().fold(text, |text, (name, value)| text.replace(name, value));
+    let scripts: Vec<&str> = text.split("\"\"\"").skip(1).step_by(2).collect();
+    assert_eq!(scripts.len(), 2);
+    for script in scripts {
+        assert!(script.contains("egofx ") && !script.contains('$'), "{script}");
+        let block = format!("```sh needs-data\n{script}```\n");
+        shell.succeeds(&blocks::blocks(&block.replace("    ```", "```"), "main.nf")[0]);
+    }
+}

@@ -7,3 +7,4 @@ pub mod shards;
 mod sharing;
 mod slurm;
 mod towers;
+mod workflows;

@@ -45,7 +45,7 @@ fn claims(shop: &Workshop) -> Vec<PathBuf> {
     folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()).map(|e| e.path()).collect()
 }
 
-fn waiting_decoder(shop: &Workshop) {
+pub fn waiting_decoder(shop: &Workshop) {
     shop.script("waits.sh", &WAITING.replace("FFMPEG", &tool("ffmpeg").display().to_string()));
 }
 
@@ -219,6 +219,78 @@ fn status_tells_of_all_parts_while_they_are_at_work_and_after() {
     }
     shop.egofx("status out").ends_with(0).says(&[]);
     is_whole(&shop, "out");
+}
+
+/// What `egofx status --json` tells of part `part` of the feature set `set`.
+fn worker(shop: &Workshop, set: &str, part: &str) -> Value {
+    let workers = status(shop, set).0["workers"].take();
+    let found = workers.as_array().unwrap().iter().find(|worker| worker["shard"] == part);
+    found.unwrap_or_else(|| panic!("no {part} in {workers}")).clone()
+}
+
+fn busy(worker: &Value, stage: &str) -> Option<f64> {
+    let stages = worker["activity"]["stages"].as_array()?;
+    stages.iter().find(|share| share["stage"] == stage)?["busy_share"].as_f64()
+}
+
+fn pulses(shop: &Workshop) -> usize {
+    claims(shop).iter().filter(|path| path.extension().is_some_and(|extension| extension == "run")).count()
+}
+
+#[test]
+fn status_tells_how_busy_a_run_is_while_a_decoder_holds_it_and_what_came_of_it_after() {
+    // In parts, and alone.
+    for (shard, of_run) in [("--shard 1/4", "1/4"), ("", "1/1")] {
+        let shop = shop();
+        waiting_decoder(&shop);
+        let extract = format!("{BOTH} -o out --decoders 1 --claim-limit 2 --ffmpeg ./waits.sh {shard}");
+        let held = shop.start(&extract);
+        wait_for("a decoder waits, and that counts", 60, || {
+            let begun = shop.path("waits").exists() && shop.path("out/coarse/claims").exists();
+            begun
+                && ["rows", "coarse"].iter().all(|set| {
+                    let worker = worker(&shop, set, of_run);
+                    worker["is_alive"] == true && busy(&worker, "decode").is_some_and(|share| share > 0.5)
+                })
+        });
+        let during = worker(&shop, "rows", of_run);
+        assert_eq!(busy(&during, "infer"), Some(0.0), "{during}");
+        let table = shop.egofx("status out").ends_with(3).stdout;
+        assert!(table.contains(" decode ") && table.contains("at work") && table.contains(" % "), "{table}");
+        // Killed, it tells nothing any more; and another run of the part takes its place.
+        signal(&held, "KILL");
+        finish(held);
+        let dead = worker(&shop, "rows", of_run);
+        assert_eq!(
+            (&dead["is_alive"], &dead["has_died"], &dead["activity"]),
+            (&false.into(), &true.into(), &Value::Null)
+        );
+        assert!(shop.egofx("status out").stdout.contains(" died "));
+        shop.write("go", "");
+        shop.egofx(&extract).ends_with(0);
+        let after = worker(&shop, "rows", of_run);
+        assert_eq!((&after["is_alive"], &after["has_died"]), (&false.into(), &false.into()), "{after}");
+        assert!(busy(&after, "infer").is_some_and(|share| share > 0.0), "by the report: {after}");
+        assert_eq!(after["activity"]["computed_twice"], 0);
+        assert_eq!(pulses(&shop), 0, "what runs told of themselves is gone with them");
+    }
+}
+
+#[test]
+fn status_tells_what_was_taken_from_others_and_taken_over_from_the_dead() {
+    let shop = shop();
+    let dead = at_work(&shop, "");
+    signal(&dead, "KILL");
+    finish(dead);
+    all_end([2, 3, 4].map(|part| start(&shop, part, "")));
+    let others: Vec<Value> = ["2/4", "3/4", "4/4"].iter().map(|part| worker(&shop, "rows", part)).collect();
+    let sum = |field: &str| others.iter().map(|worker| worker["activity"][field].as_u64().unwrap()).sum::<u64>();
+    assert!(sum("taken_units") >= 4 && sum("taken_over") >= 1, "{others:?}");
+    assert_eq!(sum("committed"), 18);
+    assert_eq!(worker(&shop, "rows", "1/4")["has_died"], false, "the others have swept what it told");
+    let whole = shop.report("out");
+    assert_eq!((&whole["missing_parts"], &whole["committed"]), (&serde_json::json!(["1/4"]), &18.into()));
+    assert_eq!((&whole["unreached"], &whole["exit_code"]), (&0.into(), &0.into()));
 }
 
 #[test]
