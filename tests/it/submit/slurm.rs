@@ -22,9 +22,15 @@ fn slurm(shop: &Workshop) -> String {
     format!("{folder}/bin:{}", std::env::var("PATH").unwrap())
 }
 
-/// A command that ends with the code in the file `code`, or with 75 when it is told.
-const POLITE: &str = "#!/bin/bash\ntrap 'exit 75' USR1\necho begun >> begun\ncode=$(cat code)\ntest \"$code\" = wait || exit \"$code\"\n\
+/// A command that ends with the code in the file `code`, or with 75 when it is told. Each start of it leaves its process in `begun`.
+const POLITE: &str = "#!/bin/bash\ntrap 'exit 75' USR1\necho $$ >> begun\ncode=$(cat code)\ntest \"$code\" = wait || exit \"$code\"\n\
     while :; do sleep 0.02; done\n";
+
+/// The processes of the command's starts.
+fn begun(shop: &Workshop) -> Vec<String> {
+    let text = std::fs::read_to_string(shop.path("begun")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
 
 const TASK: [(&str, &str); 2] = [("SLURM_ARRAY_JOB_ID", "40"), ("SLURM_ARRAY_TASK_ID", "2")];
 
@@ -72,11 +78,11 @@ fn a_part_that_is_stopped_goes_on_unless_somebody_cancelled_it() {
         shop.write("calls", "");
         let _ = std::fs::remove_file(shop.path("begun"));
         let job = start(&shop, &path, &text);
-        wait_for("the run has begun", 30, || shop.path("begun").exists());
+        wait_for("the run has begun", 30, || !begun(&shop).is_empty());
         signal(&job, name);
         if state.starts_with("CG") {
-            // Slurm signals the run itself.
-            let _ = Command::new("pkill").args(["-USR1", "-P", &job.id().to_string()]).status();
+            // Slurm signals the run itself, which may have ended by the script's word.
+            let _ = Command::new("kill").args(["-USR1", &begun(&shop)[0]]).stderr(Stdio::null()).status();
         }
         let run = finish(job).ends_with(75);
         assert_eq!(read(&shop.path("calls")), calls, "{state} {name}: {run}");
@@ -97,23 +103,19 @@ fn a_run_that_is_killed_is_begun_again_a_few_times_and_one_that_fails_is_not() {
     let path = slurm(&shop);
     shop.script("words.sh", POLITE);
     let text = printed(&shop, "slurm --shards 2 --retries 2");
-    for (code, begun) in [(0, 1), (1, 1), (2, 1), (130, 1), (137, 3)] {
+    for (code, times) in [(0, 1), (1, 1), (2, 1), (130, 1), (137, 3)] {
         shop.write("code", code.to_string());
         let _ = std::fs::remove_file(shop.path("begun"));
         finish(start(&shop, &path, &text)).ends_with(code);
-        assert_eq!(read(&shop.path("begun")).lines().count(), begun, "exit code {code}");
+        assert_eq!(begun(&shop).len(), times, "exit code {code}");
     }
     assert_eq!(read(&shop.path("calls")), "");
     shop.write("code", "wait");
     let _ = std::fs::remove_file(shop.path("begun"));
     let mut job = start(&shop, &path, &text);
     for count in 1..=3 {
-        let begun = || std::fs::read_to_string(shop.path("begun")).unwrap_or_default().lines().count();
-        wait_for("the run has begun", 30, || begun() == count);
-        wait_for("it is killed", 30, || {
-            let killed = Command::new("pkill").args(["-KILL", "-P", &job.id().to_string()]).status().unwrap();
-            killed.success()
-        });
+        wait_for("the run has begun", 30, || begun(&shop).len() == count);
+        assert!(Command::new("kill").args(["-KILL", &begun(&shop)[count - 1]]).status().unwrap().success());
     }
     let ended = job.wait().unwrap();
     assert_eq!((ended.code(), ended.signal()), (Some(137), None));
