@@ -53,3 +53,17 @@ fn an_array_whose_tasks_are_killed_stopped_requeued_and_preempted_makes_the_whol
 fn an_array_whose_preempted_tasks_are_cancelled_makes_the_whole() {
     comes_to_its_end_by_itself("CANCEL");
 }
+
+#[test]
+fn more_parts_than_an_array_may_have_become_several_arrays() {
+    let Some(cluster) = Cluster::start("REQUEUE", &[("EGOFX_TEST_ARRAY", "3")]) else { return };
+    let shop = shop();
+    let submit = format!("submit slurm --shards 5 --cpus 1 --now -- {BOTH} -o out");
+    let submitted = cluster.says(&shop, env!("CARGO_BIN_EXE_egofx"), &submit);
+    assert_eq!(submitted.matches("Submitted batch job").count(), 3, "tasks 1 and 2 of each: {submitted}");
+    cluster.drained(&shop);
+    has_all(&shop, "out");
+    let missing = format!("submit slurm --missing --now -- {BOTH} -o out");
+    let left = cluster.command(&shop, env!("CARGO_BIN_EXE_egofx"), &missing).output().unwrap();
+    assert!(left.status.success() && left.stdout.is_empty(), "nothing is left to submit");
+}
