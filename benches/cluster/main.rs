@@ -16,7 +16,7 @@ use egofx::shard::Shard;
 use simulation::{Cluster, Outcome, Preemptions};
 use support::{Fallible, head, row};
 
-/// Units of the largest store, unless another number is given: a million files are synced for 100,000.
+/// Units of the largest store, unless another number is given: each unit is synced, as in a run.
 const LARGEST: usize = 10_000;
 /// Workers.
 const WORKERS: [u32; 6] = [1, 4, 16, 64, 256, 1000];
