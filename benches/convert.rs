@@ -10,14 +10,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use egofx::ids::{ClipUid, UnitUid, VideoUid};
 use egofx::ndarray::Array2;
 use egofx::shard::Shard;
-use egofx::store::{
-    Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, STORE_FILE, Store, UnitHeader,
-};
+use egofx::store::{PlannedUnit, RowBlock, RowMeta, STORE_FILE, Store};
 
-use support::{Fallible, Spread, head, inputs, process, row, show, timed};
+use support::{Fallible, Spread, head, inputs, process, row, show, stores, timed};
 
 const CLIPS: usize = 1000;
 const ROWS: usize = 900;
@@ -95,9 +92,9 @@ fn store(name: &str, clips: usize) -> Fallible<PathBuf> {
     }
     eprintln!("making {name}");
     let out = support::scratch("store")?;
-    let mut store = Store::open(&out, &contract(name), Shard::WHOLE)?;
+    let mut store = Store::open(&out, &stores::contract(name, DIM), Shard::WHOLE)?;
     for clip in 0..clips {
-        let header = header(clip)?;
+        let header = stores::header(&format!("clip-{clip:04}"), ROWS as u64)?;
         let (unit_uid, video_uid) = (header.unit_uid.clone(), header.video_uid.clone());
         store.promise(&[PlannedUnit { unit_uid, video_uid, span: None, content_sha256: None }])?;
         let mut unit = store.begin(header)?;
@@ -125,51 +122,4 @@ fn block(clip: usize) -> RowBlock {
         ..RowMeta::default()
     });
     RowBlock { first_row: 0, meta: meta.collect(), features }
-}
-
-fn header(clip: usize) -> Fallible<UnitHeader> {
-    let clip_uid = ClipUid::parse(&format!("clip-{clip:04}"))?;
-    Ok(UnitHeader {
-        unit_uid: UnitUid::from(&clip_uid),
-        video_uid: VideoUid::parse(clip_uid.as_str())?,
-        clip_uid: Some(clip_uid),
-        query_id: None,
-        query_text: None,
-        split: None,
-        rows: ROWS as u64,
-        span: None,
-        source_name: "made-up.mp4".into(),
-        source_bytes: 1,
-        source_sha256: "none".into(),
-        source_fps: 30.0,
-        source_frames: 0,
-        provider: "none".into(),
-        egofx_version: env!("CARGO_PKG_VERSION").into(),
-        ffmpeg_version: "none".into(),
-        onnxruntime_version: "none".into(),
-        notes: vec![],
-    })
-}
-
-fn contract(name: &str) -> Contract {
-    let none = || "none".to_owned();
-    Contract {
-        schema_version: SCHEMA_VERSION,
-        feature_set: name.into(),
-        row_kind: RowKind::Window,
-        backbone: none(),
-        onnx_sha256: none(),
-        precision: "fp32".into(),
-        dim: DIM,
-        dtype: Dtype::F32,
-        format: "hdf5".into(),
-        grid: none(),
-        rows_per_sec: 1.875,
-        window_frames: 16,
-        compat: "fixed".into(),
-        checkpoint: none(),
-        checkpoint_sha256: none(),
-        recipe: String::new(),
-        fingerprint: name.into(),
-    }
 }

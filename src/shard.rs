@@ -4,6 +4,8 @@
 
 pub mod auto;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -73,13 +75,15 @@ pub fn split<T>(jobs: Vec<T>, shard: Shard, cost_sec: impl Fn(&T) -> f64) -> (Ve
 
 /// For each of `jobs`, longest first, the index of the shard that it goes to.
 pub fn owners<T>(jobs: &[T], count: u32, cost_sec: impl Fn(&T) -> f64) -> Vec<u32> {
-    let mut loads = vec![0.0_f64; count as usize];
+    // Of numbers that are not negative, those that are greater have greater bits.
+    let mut loads: BinaryHeap<Reverse<(u64, u32)>> =
+        (1..=count).map(|index| Reverse((0.0_f64.to_bits(), index))).collect();
     let owner = |job: &T| {
-        let least =
-            (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).expect("there is at least one shard");
+        let mut least = loads.peek_mut().expect("there is at least one shard");
+        let Reverse((load, index)) = *least;
         // A job of unknown length still costs something, or all of them would fall to one shard.
-        loads[least] += cost_sec(job).max(1.0);
-        least as u32 + 1
+        *least = Reverse(((f64::from_bits(load) + cost_sec(job).max(1.0)).to_bits(), index));
+        index
     };
     jobs.iter().map(owner).collect()
 }
@@ -87,6 +91,26 @@ pub fn owners<T>(jobs: &[T], count: u32, cost_sec: impl Fn(&T) -> f64) -> Vec<u3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The rule, by the letter.
+    #[test]
+    fn each_job_goes_to_the_first_of_the_shards_that_have_least_to_do() {
+        let costs: Vec<f64> = (0..500_u32).map(|i| f64::from(i * 7919 % 61) - 1.0).collect();
+        for count in [1, 2, 7, 600] {
+            let mut loads = vec![0.0_f64; count as usize];
+            let mut expected = vec![Vec::new(); count as usize];
+            for (job, cost) in costs.iter().enumerate() {
+                let least = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap();
+                loads[least] += cost.max(1.0);
+                expected[least].push(job);
+            }
+            for (index, expected) in (1..).zip(expected) {
+                let (own, others) =
+                    split((0..costs.len()).collect(), Shard::new(index, count).unwrap(), |&job| costs[job]);
+                assert_eq!((&own, own.len() + others.len()), (&expected, costs.len()), "{index}/{count}");
+            }
+        }
+    }
 
     #[test]
     fn shards_are_parsed_and_shown() {

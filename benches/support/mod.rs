@@ -7,6 +7,7 @@
 
 pub mod inputs;
 pub mod process;
+pub mod stores;
 
 use std::io;
 use std::path::{Path, PathBuf};

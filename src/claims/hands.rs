@@ -6,13 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::file::State;
-use super::{ClaimError, Claims};
+use super::{BEATS, ClaimError, Claims};
 
 /// How often somebody who waits looks whether it is to end.
 const BLINK: Duration = Duration::from_millis(100);
 
 /// The longest from one look at what others are at to the next: the heartbeat of a long limit would have a worker wait for nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many times as long as a look the pause after it is at least, within a heartbeat.
+const REST: u32 = 10;
 
 /// Whether a run that has done its part does work of other parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +37,17 @@ pub struct Terms {
     pub limit: Duration,
 }
 
-/// In whose hands something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In whose hands something is; of things that are one item together, the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hands {
-    /// In nobody's, or in those of a worker that has died or is taken for dead.
-    Free,
+    /// In nobody's for good, or in those of whoever asks.
+    Closed,
     /// In those of a worker that has shown that it lives.
     Alive,
     /// In those of a worker that was not heard of since somebody waits.
     Silent,
-    /// In nobody's for good, or in those of whoever asks.
-    Closed,
+    /// In nobody's, or in those of a worker that has died or is taken for dead.
+    Free,
 }
 
 impl Hands {
@@ -65,23 +68,35 @@ impl Claims {
 
     /// In whose hands `name` is, for somebody who waits since `begun`. What cannot be looked at is not waited for.
     pub fn hands(&self, name: &str, begun: Instant) -> Hands {
-        match self.silence(name) {
+        let clock = match self.clock.lately(self.limit) {
+            Ok(clock) => clock,
+            Err(error) => return unseen(&error),
+        };
+        match self.silence_by(clock, name) {
             Ok(None) => Hands::Free,
             Ok(Some((claim, _))) if claim.state == State::Failed => Hands::Closed,
             Ok(Some((claim, silence))) if self.is_left(&claim, silence) => Hands::Free,
-            Ok(Some((_, silence))) if silence < begun.elapsed() => Hands::Alive,
+            Ok(Some((_, silence))) if silence < clock.at.saturating_duration_since(begun) => Hands::Alive,
             Ok(Some(_)) => Hands::Silent,
-            Err(error) => {
-                log::warn!("{error}");
-                Hands::Closed
-            }
+            Err(error) => unseen(&error),
         }
     }
 
-    /// The time from one look at what others are at to the next: a heartbeat, if that is not long.
-    pub fn pause(&self) -> Duration {
-        self.heartbeat().min(LONGEST_PAUSE)
+    /// See [`pause_after`].
+    pub fn pause_after(&self, took: Duration) -> Duration {
+        pause_after(self.limit, took)
     }
+}
+
+fn unseen(error: &ClaimError) -> Hands {
+    log::warn!("{error}");
+    Hands::Closed
+}
+
+/// The time from one look at what others are at to the next, where claims are kept for `limit`: a heartbeat, if that is not long, or
+/// if a look `took` so long that many who wait would keep the file server busy.
+pub fn pause_after(limit: Duration, took: Duration) -> Duration {
+    took.saturating_mul(REST).max(LONGEST_PAUSE).min(limit / BEATS)
 }
 
 /// Sleeps for `length`, unless somebody is `stopping`.

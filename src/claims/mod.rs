@@ -5,9 +5,10 @@
 //! belongs to a worker that is dead, or that cannot reach the folder, and is taken over; one whose process has died on the machine of
 //! whoever asks is taken over at once (`process`). No lock of the system is needed.
 //!
-//! A worker may also tell how it is, in a file that it writes at each heartbeat (`pulse`).
+//! A worker may also tell how it is, in a file that it writes at each heartbeat (`pulse`). In which order it asks is decided apart from
+//! that (`line`).
 //!
-//! Not for deciding what work there is, nor for keeping its results apart. Invariant: of workers that ask for a free name at the same
+//! Not for what work there is, nor for keeping its results apart. Invariant: of workers that ask for a free name at the same
 //! time one gets it. **What claims do not promise is that work is never done twice**: no file system on its own can tell a worker
 //! that is dead from one that was stopped for an hour and goes on. Who shares work by claims makes that harmless: results appear whole
 //! under their names, the same from whoever computed them, and a worker looks whether somebody else was first.
@@ -16,7 +17,8 @@
 //!
 //! * **Clocks of nodes differ.** None is read. A heartbeat is "now" in the words of the file server (`utimensat` with `UTIME_NOW`, which
 //!   NFS sends as SET_TO_SERVER_TIME), and its age is the difference to a file of the asking worker that was touched the same way
-//!   just before (`clock`). A worker that is stopped between the two takes a claim for younger than it is, never for older.
+//!   just before, or within the last second (`clock`). Who is stopped between the two takes a claim for younger than it is, never for
+//!   older.
 //! * **Attributes and names are cached** (NFS: 3 to 60 s). A file's content and times are read through a descriptor that was just
 //!   opened, for which close-to-open consistency asks the server; names are only ever trusted where exclusive creation, which
 //!   goes to the server, has refused them. A limit below 60 s is for tests and for file systems of one machine.
@@ -40,6 +42,7 @@ mod clock;
 mod error;
 mod file;
 mod hands;
+mod line;
 mod probe;
 mod process;
 mod pulse;
@@ -54,11 +57,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::clock::Clock;
+use self::clock::{Clock, ServerTime};
 pub use self::error::ClaimError;
 use self::error::of;
 pub use self::file::{Claim, State};
-pub use self::hands::{Hands, Steal, Terms, pause};
+pub use self::hands::{Hands, Steal, Terms, pause, pause_after};
+pub use self::line::{Line, Sight, Turn};
 pub use self::process::Process;
 pub use self::pulse::{Pulse, Told, told};
 
@@ -135,7 +139,7 @@ impl Claims {
         for _ in 0..TRIES {
             let created = file::create(&path, claim).map_err(of("create", &path))?;
             // Before the claim is looked at: a worker that is stopped in between takes it for younger than it is.
-            let now = self.clock.now()?;
+            let now = self.clock.lately(self.limit)?.now;
             let Some((found, beat)) = file::read(&path).map_err(of("read", &path))? else { continue };
             if found == *claim {
                 self.held().insert(name.to_owned(), Held { claim: found, lost: false });
@@ -157,9 +161,13 @@ impl Claims {
     /// # Errors
     /// [`ClaimError::Io`].
     pub fn silence(&self, name: &str) -> Result<Option<(Claim, Duration)>, ClaimError> {
-        let now = self.clock.now()?;
+        self.silence_by(self.clock.lately(self.limit)?, name)
+    }
+
+    /// The same by a reading of the clock.
+    fn silence_by(&self, clock: ServerTime, name: &str) -> Result<Option<(Claim, Duration)>, ClaimError> {
         let found = file::read(&self.path(name)).map_err(of("read", &self.path(name)))?;
-        Ok(found.map(|(claim, beat)| (claim, now.duration_since(beat).unwrap_or_default())))
+        Ok(found.map(|(claim, beat)| (claim, clock.now.duration_since(beat).unwrap_or_default())))
     }
 
     /// Whether `name` is this worker's, as far as its heartbeat knows.
@@ -189,10 +197,6 @@ impl Claims {
         let path = self.path(name);
         let touched = file::touch(&path, &claim);
         Some(touched.inspect_err(|error| log::warn!("cannot touch {}: {error}", path.display())).unwrap_or(true))
-    }
-
-    fn heartbeat(&self) -> Duration {
-        self.limit / BEATS
     }
 
     fn path(&self, name: &str) -> PathBuf {

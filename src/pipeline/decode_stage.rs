@@ -62,7 +62,7 @@ impl Context<'_> {
     /// [`PipelineError`]; faults of single videos go to their units instead.
     pub fn run(self, jobs: &Receiver<Offer>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
         for offer in jobs {
-            let Some(job) = self.granted(&offer) else { continue };
+            let Some(job) = self.granted(offer) else { continue };
             if self.job(&job, Sinks { clips, rows }).is_err() {
                 break;
             }
@@ -72,11 +72,12 @@ impl Context<'_> {
     }
 
     /// What of an offer is this run's to do; `None` if others are at all of it, or have done it.
-    fn granted<'o>(&self, offer: &Offer<'o>) -> Option<Cow<'o, Job>> {
-        let (plan, job) = (self.run.plan, offer.job);
+    fn granted<'o>(&self, offer: Offer<'o>) -> Option<Cow<'o, Job>> {
+        let (plan, Offer { job, wanted, answer }) = (self.run.plan, offer);
         let Some(sharing) = self.run.sharing else { return Some(Cow::Borrowed(job)) };
-        let tasks = sharing.take(plan, offer.wanted);
-        if !offer.wanted.own {
+        let tasks = sharing.take(plan, wanted);
+        drop(answer);
+        if !wanted.own {
             // Other parts' rows are in nobody's estimate.
             let rows = tasks.iter().map(|&task| plan[task].estimated_rows).sum();
             Counters::add(&self.control.counters.planned_rows, rows);

@@ -2,11 +2,12 @@
 //!
 //! Not for claiming them: a decoder does, at the moment in which it begins. Invariant: no decoder is idle while a video is free.
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 
 use super::Run;
 use super::account::Control;
 use super::sharing::VideoTasks;
+use crate::ids::TaskId;
 use crate::plan::Job;
 
 /// A video that a decoder may begin with.
@@ -15,33 +16,26 @@ pub struct Offer<'p> {
     pub job: &'p Job,
     /// Those that are offered.
     pub wanted: VideoTasks<'p>,
+    /// Dropped by the decoder when it has claimed the video, or has not got it: what comes next depends on that.
+    pub answer: Sender<()>,
 }
 
 /// Offers until there is nothing more to do, or the run is to end.
 pub fn run<'p>(run: Run<'p>, jobs: &Sender<Offer<'p>>, control: &Control) {
-    let feed = |offer: Offer<'p>| jobs.send(offer).is_ok() && !control.stopping();
-    let own = offers(&run.plan.jobs, true);
-    if !own.clone().all(feed) {
-        return;
-    }
-    let Some(sharing) = run.sharing else { return };
-    let others = offers(if sharing.steals() { &run.plan.others } else { &[] }, false);
-    if !others.clone().all(feed) {
-        return;
-    }
-    let all: Vec<Offer> = own.chain(others).collect();
-    let videos: Vec<VideoTasks> = all.iter().map(|offer| offer.wanted).collect();
-    while let Some(free) = sharing.wait(run.plan, &videos, control) {
-        for wanted in free {
-            let is_of = |offer: &&Offer| std::ptr::eq(offer.wanted.tasks, wanted.tasks);
-            let Some(offer) = all.iter().find(is_of) else { continue };
-            if !feed(Offer { job: offer.job, wanted }) {
-                return;
-            }
+    let plan = run.plan;
+    let videos: Vec<&Job> = plan.jobs.iter().chain(&plan.others).collect();
+    let feed = |job: usize, wanted: VideoTasks<'p>| {
+        let (answer, answered) = bounded(0);
+        let offered = jobs.send(Offer { job: videos[job], wanted, answer }).is_ok();
+        let _ = answered.recv();
+        offered && !control.stopping()
+    };
+    let own = plan.jobs.len();
+    match run.sharing {
+        Some(sharing) => {
+            let tasks: Vec<&[TaskId]> = videos.iter().map(|job| &job.tasks[..]).collect();
+            sharing.offer(plan, &tasks, own, control, feed);
         }
+        None => drop((0..own).all(|job| feed(job, VideoTasks { tasks: &videos[job].tasks, own: true, again: true }))),
     }
-}
-
-fn offers(jobs: &[Job], own: bool) -> impl Iterator<Item = Offer<'_>> + Clone {
-    jobs.iter().map(move |job| Offer { job, wanted: VideoTasks { tasks: &job.tasks, own, again: own } })
 }

@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::account::{Control, SharedReport};
 use super::message::UnitKey;
-use crate::claims::{self, Claims, Hands, Steal, Taken};
+use crate::claims::{self, Claims, Hands, Line, Sight, Steal, Taken, Turn};
 use crate::feature_set::PerSet;
 use crate::ids::{SetId, TaskId, UnitUid, VideoUid};
 use crate::plan::Plan;
@@ -84,6 +84,18 @@ impl Shared {
         Self { claims, watch: Mutex::new(watch) }
     }
 
+    /// What is known of `units`. A look opens the ledgers of all parts: most units are nobody's before they are ours, and without a file
+    /// they are in no ledger.
+    fn look_for<'u>(&self, units: impl IntoIterator<Item = &'u UnitUid>) -> MutexGuard<'_, LedgerWatch> {
+        let watch = lock(&self.watch);
+        let unknown: Vec<&UnitUid> = units.into_iter().filter(|uid| !watch.is_new(uid)).collect();
+        if !watch.has_file_of(&unknown) {
+            return watch;
+        }
+        drop(watch);
+        self.look()
+    }
+
     fn look(&self) -> MutexGuard<'_, LedgerWatch> {
         let mut watch = lock(&self.watch);
         if let Err(error) = watch.look() {
@@ -104,13 +116,38 @@ impl Sharing {
         self.tally.clone()
     }
 
-    /// Whether work of other parts is done too, by what is known now.
-    pub fn steals(&self) -> bool {
-        match self.steal {
-            Steal::Always => true,
-            Steal::OnceSeen => self.sets.values().any(|shared| shared.look().has_other_parts()),
-            Steal::Never => false,
+    /// Offers `videos`, of which the first `own` are of this run's part, in the order in which a run asks for them, see [`Line`]: until
+    /// there is nothing more to do, the run is to end, or `feed` says `false` to a video's number and tasks.
+    pub fn offer<'p>(
+        &self,
+        plan: &'p Plan,
+        videos: &[&'p [TaskId]],
+        own: usize,
+        control: &Control,
+        mut feed: impl FnMut(usize, VideoTasks<'p>) -> bool,
+    ) {
+        let mut line = Line::new(own, videos.len() - own);
+        let mut seen = Seen { sharing: self, plan, videos, idle_since: Instant::now() };
+        while !control.stopping() {
+            let begun = Instant::now();
+            match line.turn(&seen) {
+                Turn::Ask { item, first } => {
+                    let own = line.is_own(item);
+                    if !feed(item, VideoTasks { tasks: videos[item], own, again: own && first }) {
+                        return;
+                    }
+                    seen.idle_since = Instant::now();
+                }
+                Turn::Pause => self.pause(begun.elapsed(), control),
+                Turn::End => return,
+            }
         }
+    }
+
+    /// Waits from one look at what others are at, which `took` so long, to the next.
+    fn pause(&self, took: Duration, control: &Control) {
+        let length = self.sets.values().map(|shared| shared.claims.pause_after(took)).max().unwrap_or_default();
+        claims::pause(length, || control.stopping());
     }
 
     /// Those of the tasks of `wanted` that are this run's to do now.
@@ -123,7 +160,7 @@ impl Sharing {
     fn take_of_set(&self, plan: &Plan, tasks: &[TaskId], wanted: VideoTasks) -> Vec<TaskId> {
         let Some(first) = tasks.first().map(|&task| &plan[task]) else { return Vec::new() };
         let (shared, name) = (&self.sets[first.set], (first.set, first.video_uid.clone()));
-        if lock(&self.open).contains_key(&name) {
+        if lock(&self.open).contains_key(&name) || !self.is_open(plan, tasks) {
             return Vec::new();
         }
         match shared.claims.take(name.1.as_str(), wanted.again) {
@@ -146,7 +183,7 @@ impl Sharing {
                 }
             }
         }
-        let watch = shared.look();
+        let watch = shared.look_for(tasks.iter().flat_map(|&task| plan[task].units()));
         let units = |task: TaskId| plan[task].units().into_iter().filter(|uid| !watch.is_new(uid)).count();
         let todo: Vec<TaskId> = tasks.iter().copied().filter(|&task| units(task) > 0).collect();
         drop(watch);
@@ -201,58 +238,64 @@ impl Sharing {
 
     /// Whether another run has committed the unit since this one began.
     pub fn made_elsewhere(&self, set: SetId, unit_uid: &UnitUid) -> bool {
-        let shared = &self.sets[set];
-        // Most units are nobody's before they are ours, and then no ledger needs to be read.
-        let published = lock(&shared.watch).has_file(unit_uid);
-        published && shared.look().is_new(unit_uid)
+        self.sets[set].look_for([unit_uid]).is_new(unit_uid)
     }
 
-    /// Waits until some of `videos` are free: those whose worker has died, and of those that were given back what is not done. `None`
-    /// if none will be: all are done, have failed, or are in the hands of runs that live. Videos of the own part are waited for
-    /// until they are done.
-    pub fn wait<'p>(&self, plan: &Plan, videos: &[VideoTasks<'p>], control: &Control) -> Option<Vec<VideoTasks<'p>>> {
-        let begun = Instant::now();
-        while !control.stopping() {
-            let todo = self.todo(plan, videos);
-            let hands = |(wanted, tasks): (VideoTasks<'p>, Vec<TaskId>)| {
-                let hands: Vec<Hands> = tasks.iter().map(|&task| self.hands(plan, task, begun)).collect();
-                (wanted, hands)
-            };
-            let left: Vec<(VideoTasks, Vec<Hands>)> = todo.into_iter().map(hands).collect();
-            let free = left.iter().filter(|(_, hands)| hands.contains(&Hands::Free));
-            let free: Vec<VideoTasks> = free.map(|(wanted, _)| VideoTasks { again: false, ..*wanted }).collect();
-            if !free.is_empty() {
-                return Some(free);
-            }
-            let waits =
-                |(wanted, hands): &(VideoTasks, Vec<Hands>)| hands.iter().any(|hands| hands.are_waited_for(wanted.own));
-            if !left.iter().any(waits) {
-                return None;
-            }
-            let length = self.sets.values().map(|shared| shared.claims.pause()).max().unwrap_or_default();
-            claims::pause(length, || control.stopping());
-        }
-        None
+    /// Whether some unit of `tasks`, which are of one feature set, is not known to be committed.
+    fn is_open(&self, plan: &Plan, tasks: &[TaskId]) -> bool {
+        let Some(&first) = tasks.first() else { return false };
+        let watch = lock(&self.sets[plan[first].set].watch);
+        tasks.iter().flat_map(|&task| plan[task].units()).any(|uid| !watch.is_new(uid))
     }
 
-    /// The videos of which something is not committed, with a task of each feature set of which that is so.
-    fn todo<'p>(&self, plan: &Plan, videos: &[VideoTasks<'p>]) -> Vec<(VideoTasks<'p>, Vec<TaskId>)> {
-        let watches: PerSet<_> = self.sets.values().map(Shared::look).collect();
-        let is_open = |task: &TaskId| plan[*task].units().into_iter().any(|uid| !watches[plan[*task].set].is_new(uid));
-        let open = |wanted: &VideoTasks<'p>| {
-            let sets = wanted.tasks.chunk_by(|a, b| plan[*a].set == plan[*b].set);
-            (*wanted, sets.filter_map(|tasks| tasks.iter().copied().find(is_open)).collect::<Vec<TaskId>>())
-        };
-        videos.iter().map(open).filter(|(_, tasks)| !tasks.is_empty()).collect()
-    }
-
-    /// In whose hands `task` is, for somebody who waits since `begun`.
-    fn hands(&self, plan: &Plan, task: TaskId, begun: Instant) -> Hands {
-        let name = (plan[task].set, plan[task].video_uid.clone());
+    /// In whose hands `tasks` are, which are of one feature set, for somebody who waits since `begun`.
+    fn hands(&self, plan: &Plan, tasks: &[TaskId], begun: Instant) -> Hands {
+        let Some(first) = tasks.first().map(|&task| &plan[task]) else { return Hands::Closed };
+        let name = (first.set, first.video_uid.clone());
         if lock(&self.open).contains_key(&name) || lock(&self.given_up).contains(&name) {
             return Hands::Closed;
         }
         self.sets[name.0].claims.hands(name.1.as_str(), begun)
+    }
+}
+
+/// Videos, as a run sees them that shares them with others and has had nothing to do since `idle_since`.
+struct Seen<'s, 'p> {
+    sharing: &'s Sharing,
+    plan: &'p Plan,
+    videos: &'s [&'p [TaskId]],
+    idle_since: Instant,
+}
+
+impl<'p> Seen<'_, 'p> {
+    /// The tasks of a video that are not all known to be done, by feature set.
+    fn open(&self, video: usize) -> impl Iterator<Item = &'p [TaskId]> {
+        let plan = self.plan;
+        let sets = self.videos[video].chunk_by(move |a, b| plan[*a].set == plan[*b].set);
+        sets.filter(|tasks| self.sharing.is_open(plan, tasks))
+    }
+}
+
+impl Sight for Seen<'_, '_> {
+    fn steals(&self) -> bool {
+        match self.sharing.steal {
+            Steal::Always => true,
+            Steal::OnceSeen => self.sharing.sets.values().any(|shared| lock(&shared.watch).has_other_parts()),
+            Steal::Never => false,
+        }
+    }
+
+    fn is_done(&self, video: usize) -> bool {
+        self.open(video).next().is_none()
+    }
+
+    fn look(&self) {
+        self.sharing.sets.values().for_each(|shared| drop(shared.look()));
+    }
+
+    fn hands(&self, video: usize) -> Hands {
+        let hands = self.open(video).map(|tasks| self.sharing.hands(self.plan, tasks, self.idle_since));
+        hands.max().unwrap_or(Hands::Closed)
     }
 }
 

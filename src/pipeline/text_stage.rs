@@ -11,7 +11,6 @@ use crossbeam_channel::Sender;
 
 use super::account::{Control, Counters};
 use super::message::{Batch, Closed, Content, RowKey, Write};
-use super::sharing::VideoTasks;
 use super::{PipelineError, Run};
 use crate::backbone::Sentence;
 use crate::digest;
@@ -31,32 +30,17 @@ struct Read<'r> {
 /// None: a stage that cannot hand on ends, and the one that failed tells why.
 pub fn run(run: Run, batches: &Sender<Batch>, rows: &Sender<Write>, control: &Control) -> Result<(), PipelineError> {
     let plan = run.plan;
-    let read_all = |videos: &[VideoTasks]| {
-        let granted =
-            |wanted: &VideoTasks| run.sharing.map_or(wanted.tasks.to_vec(), |sharing| sharing.take(plan, *wanted));
-        let mut tasks = videos.iter().flat_map(granted);
-        tasks.all(|task| !control.stopping() && read(run, task, batches, rows, &control.counters).is_ok())
-    };
-    let mut all = videos(&plan.text_tasks, true);
-    if !read_all(&all) {
-        return Ok(());
-    }
-    let Some(sharing) = run.sharing else { return Ok(()) };
-    let others = if sharing.steals() { videos(&plan.other_text_tasks, false) } else { Vec::new() };
-    if !read_all(&others) {
-        return Ok(());
-    }
-    all.extend(others);
-    while let Some(free) = sharing.wait(plan, &all, control) {
-        if !read_all(&free) {
-            break;
+    let read = |task| !control.stopping() && read(run, task, batches, rows, &control.counters).is_ok();
+    match run.sharing {
+        Some(sharing) => {
+            let tasks: Vec<&[TaskId]> =
+                plan.text_tasks.iter().chain(&plan.other_text_tasks).map(std::slice::from_ref).collect();
+            let own = plan.text_tasks.len();
+            sharing.offer(plan, &tasks, own, control, |_, wanted| sharing.take(plan, wanted).into_iter().all(read));
         }
+        None => drop(plan.text_tasks.iter().copied().all(read)),
     }
     Ok(())
-}
-
-fn videos(tasks: &[TaskId], own: bool) -> Vec<VideoTasks<'_>> {
-    tasks.iter().map(|task| VideoTasks { tasks: std::slice::from_ref(task), own, again: own }).collect()
 }
 
 fn read(

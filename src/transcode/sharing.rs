@@ -5,15 +5,13 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::TranscodeError;
 use super::record::{self, Record};
 use super::task::{Task, Transcoder};
-use crate::claims::{self, Claims, Hands, Steal, Taken, Terms};
+use crate::claims::{self, Claims, Hands, Sight, Steal, Taken, Terms, Turn};
 use crate::ids::VideoUid;
 use crate::shard::Shard;
 use crate::store::disk;
@@ -59,8 +57,7 @@ pub(super) struct Line<'t> {
     transcoder: &'t Transcoder,
     /// Own videos that have a record at the beginning: what it says is compared with the files byte for byte.
     recorded: HashSet<&'t VideoUid>,
-    next: AtomicUsize,
-    steals: OnceLock<bool>,
+    order: Mutex<claims::Line>,
     settled: Mutex<HashSet<&'t VideoUid>>,
 }
 
@@ -115,25 +112,31 @@ impl<'t> Line<'t> {
     pub fn new(transcoder: &'t Transcoder, own: &'t [Task], others: &'t [Task], sharing: Option<&'t Sharing>) -> Self {
         let is_recorded = |uid: &&VideoUid| record::path(&transcoder.out, uid).exists();
         let recorded = own.iter().map(|task| &task.video_uid).filter(is_recorded).collect();
-        let (next, steals, settled) = (AtomicUsize::new(0), OnceLock::new(), Mutex::default());
-        Self { own, others, sharing, transcoder, recorded, next, steals, settled }
+        let order = Mutex::new(claims::Line::new(own.len(), others.len()));
+        Self { own, others, sharing, transcoder, recorded, order, settled: Mutex::default() }
     }
 
     /// What may be begun next. Where other runs are at the rest, waits until it is free; `None` if there is nothing more to do, or
     /// somebody is `stopping`.
     pub fn next(&self, stopping: &impl Fn() -> bool) -> Option<Offer<'t>> {
-        if stopping() {
-            return None;
+        let idle_since = Instant::now();
+        while !stopping() {
+            let begun = Instant::now();
+            let turn = lock(&self.order).turn(&Seen { line: self, idle_since });
+            match (turn, self.sharing) {
+                (Turn::Ask { item, first }, _) => {
+                    let own = item < self.own.len();
+                    return Some(Offer { task: self.task(item), own, again: own && first });
+                }
+                (Turn::Pause, Some(sharing)) => claims::pause(sharing.claims.pause_after(begun.elapsed()), stopping),
+                (Turn::Pause | Turn::End, _) => return None,
+            }
         }
-        let at = self.next.fetch_add(1, Relaxed);
-        if let Some(task) = self.own.get(at) {
-            return Some(Offer { task, own: true, again: true });
-        }
-        let sharing = self.sharing?;
-        match self.others(sharing).get(at - self.own.len()) {
-            Some(task) => Some(Offer { task, own: false, again: false }),
-            None => self.wait(sharing, stopping),
-        }
+        None
+    }
+
+    fn task(&self, item: usize) -> &'t Task {
+        self.own.get(item).unwrap_or_else(|| &self.others[item - self.own.len()])
     }
 
     /// Asks for the claim of what is offered.
@@ -187,35 +190,34 @@ impl<'t> Line<'t> {
         record.difference(&self.transcoder.settings.fields()).is_none()
             && record.has_lengths(task.path.as_deref(), &self.transcoder.out)
     }
+}
 
-    /// Those of other parts that are made too, by what was known when the own part was done.
-    fn others(&self, sharing: &Sharing) -> &'t [Task] {
-        if *self.steals.get_or_init(|| sharing.steals()) { self.others } else { &[] }
+/// The videos of a line, as a thread sees them that has had nothing to do since `idle_since`.
+struct Seen<'l, 't> {
+    line: &'l Line<'t>,
+    idle_since: Instant,
+}
+
+impl Sight for Seen<'_, '_> {
+    fn steals(&self) -> bool {
+        self.line.sharing.is_some_and(Sharing::steals)
     }
 
-    fn wait(&self, sharing: &Sharing, stopping: &impl Fn() -> bool) -> Option<Offer<'t>> {
-        let begun = Instant::now();
-        while !stopping() {
-            let own = self.own.iter().map(|task| Offer { task, own: true, again: false });
-            let all = own.chain(self.others(sharing).iter().map(|task| Offer { task, own: false, again: false }));
-            let mut waits = false;
-            for offer in all.filter(|offer| !self.is_settled(offer.task)) {
-                let name = offer.task.video_uid.as_str();
-                // Another thread of this run is at it, and goes on itself should it lose it.
-                if sharing.claims.is_ours(name) {
-                    continue;
-                }
-                match sharing.claims.hands(name, begun) {
-                    Hands::Free => return Some(offer),
-                    hands => waits |= hands.are_waited_for(offer.own),
-                }
-            }
-            if !waits {
-                return None;
-            }
-            claims::pause(sharing.claims.pause(), stopping);
+    fn is_done(&self, item: usize) -> bool {
+        self.line.is_settled(self.line.task(item))
+    }
+
+    /// Whether a video is made says its record, for which is looked when it is asked for.
+    fn look(&self) {}
+
+    fn hands(&self, item: usize) -> Hands {
+        let name = self.line.task(item).video_uid.as_str();
+        match self.line.sharing {
+            // Another thread of this run is at it, and goes on itself should it lose it.
+            Some(sharing) if sharing.claims.is_ours(name) => Hands::Closed,
+            Some(sharing) => sharing.claims.hands(name, self.idle_since),
+            None => Hands::Closed,
         }
-        None
     }
 }
 
