@@ -115,6 +115,16 @@ pub enum TrainError {
         /// Steps of the epoch that are done.
         step: u64,
     },
+    /// The same, of work that goes file by file.
+    #[error("stopped after {done} of {count} files; the same command goes on from there")]
+    Stopped {
+        /// Which of the two.
+        cause: Cause,
+        /// Files that are done.
+        done: usize,
+        /// Files in all.
+        count: usize,
+    },
     /// The folder holds a run already.
     #[error("{}: there is a run already; --resume goes on with it, --force begins anew", .path.display())]
     Exists {

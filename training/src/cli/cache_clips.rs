@@ -10,10 +10,12 @@ use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
 
-use super::common::{Data, Log};
+use super::common::{Data, Log, listen};
 use super::tell;
 
 /// Decode the clips of an experiment once, for those who have the disk: training reads them with --clip-cache.
+///
+/// SIGTERM and SIGUSR1 end it after the clips in work with exit code 75: the same command goes on with the first file that is missing.
 #[derive(Args)]
 pub struct CacheClips {
     /// The experiment that the clips are for.
@@ -55,6 +57,7 @@ impl CacheClips {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
         self.log.open()?;
+        let stop = listen("after the clips in work")?;
         let experiment = Experiment::read(&self.config)?;
         let learner = Entry::find(&experiment.learner, &self.config)?;
         let mut sources = self.data.sources();
@@ -70,6 +73,7 @@ impl CacheClips {
             frames_per_segment: self.frames_per_segment,
             per_file: self.per_file as usize,
             shard: self.shard.shard,
+            stop: &stop,
             done: &|done, count| tell(format_args!("{done} of {count} files")),
         };
         let written = (learner.cache_clips)(&request)?;

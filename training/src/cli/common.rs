@@ -179,8 +179,8 @@ pub enum BackendChoice {
     Gloo,
 }
 
-/// The first signal ends a run after the step at hand, the second one at once.
-pub fn listen() -> anyhow::Result<Arc<Stop>> {
+/// The first signal ends a run at a moment that `when` tells, the second one at once.
+pub fn listen(when: &'static str) -> anyhow::Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let heard = stop.clone();
     let hear = move |cause: Cause| {
@@ -189,7 +189,7 @@ pub fn listen() -> anyhow::Result<Arc<Stop>> {
             #[expect(clippy::disallowed_methods, reason = "the second signal leaves at once")]
             std::process::exit(cause.exit_code().into());
         }
-        tell("egofx-train: stopping after this step; a second signal, or Ctrl-C again, to leave at once");
+        tell(format_args!("egofx-train: stopping {when}; a second signal, or Ctrl-C again, to leave at once"));
     };
     stop::listen(hear).context("cannot listen for signals")?;
     Ok(stop)

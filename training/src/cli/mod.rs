@@ -151,7 +151,7 @@ struct Failed(TrainError);
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let failed = error.downcast_ref::<Failed>().map(|Failed(error)| error);
     match failed.or_else(|| error.downcast_ref()) {
-        Some(TrainError::Interrupted { cause, .. }) => cause.exit_code(),
+        Some(TrainError::Interrupted { cause, .. } | TrainError::Stopped { cause, .. }) => cause.exit_code(),
         _ if failed.is_some() => 1,
         Some(TrainError::Io { cause, .. }) if durable::is_of_device(cause) => 1,
         _ => 2,

@@ -74,7 +74,7 @@ impl Train {
         }
         let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);
-        let stop = common::listen()?;
+        let stop = common::listen("after this step")?;
         let surroundings = Surroundings { device: found.device, threads, world: &world, stop: &stop, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {
             if !world.is_rank0() {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use egofx::durable::{Existing, Partial};
 use egofx::shard::Shard;
+use egofx::stop::Stop;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -31,6 +32,8 @@ pub struct Plan<'p> {
     pub per_file: usize,
     /// The part of the files that is made here.
     pub shard: Shard,
+    /// By which it is stopped.
+    pub stop: &'p Stop,
 }
 
 /// What [`write()`] did.
@@ -48,7 +51,8 @@ pub struct Written {
 /// many files are done, and of how many.
 ///
 /// # Errors
-/// A folder that cannot be written. A clip that cannot be had is left out and counted.
+/// A folder that cannot be written; [`TrainError::Stopped`], when files that were made stay. A clip that cannot be had is left out
+/// and counted.
 pub fn write(
     plan: &Plan,
     clips: &Clips,
@@ -78,7 +82,8 @@ pub fn write(
         if path.is_file() && Header::read(&path).is_ok_and(|header| header.made_of == made_of) {
             written.there += 1;
         } else {
-            write_file(&path, clips, choice, list, &made_of, &written.left_out)?;
+            let stopped = || Some(TrainError::Stopped { cause: plan.stop.cause()?, done: so_far, count: own.len() });
+            write_file(&path, clips, choice, list, &made_of, &written.left_out, &stopped)?;
             written.made += 1;
         }
         done(so_far + 1, own.len());
@@ -104,10 +109,16 @@ fn write_file(
     list: &[&(String, ClipRef)],
     made_of: &MadeOf,
     left_out: &Replaced,
+    stopped: &(dyn Fn() -> Option<TrainError> + Sync),
 ) -> Result<(), TrainError> {
-    let read = list.par_iter().filter_map(|(name, wanted)| match bytes(clips, choice, *wanted, made_of.frames) {
-        Ok(bytes) => Some(Ok((name.clone(), bytes))),
-        Err(error) => left_out.note(error).err().map(Err),
+    let read = list.par_iter().filter_map(|(name, wanted)| {
+        if let Some(stopped) = stopped() {
+            return Some(Err(stopped));
+        }
+        match bytes(clips, choice, *wanted, made_of.frames) {
+            Ok(bytes) => Some(Ok((name.clone(), bytes))),
+            Err(error) => left_out.note(error).err().map(Err),
+        }
     });
     let read: Vec<(String, Bytes)> = read.collect::<Result<_, TrainError>>()?;
     let refused = |why: safetensors::SafeTensorError| TrainError::io("write", path)(std::io::Error::other(why));

@@ -1,8 +1,12 @@
 //! Clips that were decoded beforehand, as people store and use them.
 
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
@@ -96,6 +100,51 @@ fn stored_clips_are_those_of_the_videos_and_are_made_once() {
         entries.iter().find(|entry| entry.split == "val").map(|entry| entry.metrics.clone()).unwrap()
     };
     assert_eq!(of_val(&from_videos), of_val(&from_store));
+}
+
+/// Puts an ffmpeg into `folder`, where the program looks first, that waits for the file `go` there once a file of clips is made.
+fn waiting_ffmpeg(folder: &Path) {
+    let ffmpeg = shapes::tools().ffmpeg;
+    let (ffmpeg, place) = (ffmpeg.canonicalize().unwrap_or(ffmpeg), folder.join(".runtime/ffmpeg"));
+    std::fs::create_dir_all(&place).unwrap();
+    let wait = "for made in out/clips-*.safetensors; do if [ -e \"$made\" ]; then touch waits; while [ ! -e go ]; do sleep 0.02; done; fi; done";
+    let script = format!("#!/bin/sh\ncase \"$*\" in *pipe:1*) {wait} ;; esac\nexec {} \"$@\"\n", ffmpeg.display());
+    std::fs::write(place.join("ffmpeg"), script).unwrap();
+    std::fs::set_permissions(place.join("ffmpeg"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_scheduler_s_signal_ends_it_after_the_clips_in_work_and_the_next_call_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = smaller(folder.path(), PRETRAIN);
+    let ShapesPaths { videos, egoclip, egomcq, tokenizers, .. } = dataset();
+    let cache = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        command.current_dir(folder.path()).env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
+        command.args(["cache-clips", "--frames-per-segment", "1", "--per-file", "8", "-o", out, "-c"]).arg(&config);
+        command.arg("--videos").arg(videos).arg("--tokenizer").arg(&tokenizers[1]);
+        command.arg("--train").arg(egoclip).arg("--val").arg(egomcq);
+        command
+    };
+    succeeded(&cache("whole").output().unwrap());
+    waiting_ffmpeg(folder.path());
+    let mut run = cache("out").spawn().unwrap();
+    let begun = Instant::now();
+    while !folder.path().join("waits").exists() {
+        assert!(run.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(300), "no decoder waits");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap().success());
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("stopping after the clips in work")), "it does not say that it heard");
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(75), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("stopped after 1 of ")), "{rest:?}");
+    assert_eq!(files(&folder.path().join("out")).len(), 1, "a file is there whole or not at all");
+    let said = succeeded(&cache("out").output().unwrap());
+    assert!(said.contains(", 1 there already"), "{said}");
+    assert!(files(&folder.path().join("out")) == files(&folder.path().join("whole")));
 }
 
 #[test]
