@@ -14,6 +14,17 @@ use crate::support::{Workshop, tool};
 /// A program that tells its words, one a line.
 const WORDS: &str = "#!/bin/sh\nfor word; do echo \"word $word\"; done\n";
 
+/// Four videos for one recipe, and the command that makes their features in `out`.
+fn small() -> Workshop {
+    let shop = Workshop::with_recipe();
+    let names = ["v0.mp4", "v1.mp4", "v2.mp4", "v3.mp4"];
+    names.iter().zip(1..).for_each(|(name, number)| drop(shop.clip(name, 20 * number)));
+    shop.manifest(&names);
+    shop
+}
+
+const EXTRACT: &str = "extract -m all.csv -p rows.toml -o out";
+
 /// Two videos, in a manifest whose name is hard on shells.
 fn hostile() -> Workshop {
     let shop = Workshop::with_recipe();
