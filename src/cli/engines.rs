@@ -46,7 +46,8 @@ pub fn find(name: &str, of: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// A program on the PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }

@@ -3,12 +3,14 @@
 //! Not for running it, nor for what engines want to know. Invariant: nothing is written.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ColorChoice, FromArgMatches};
 
+use egofx::child;
 use egofx::feature_set::FeatureSet;
 use egofx::grid::egoclip::ChunkLength;
 use egofx::ids::{SetId, UnitUid, VideoUid};
@@ -23,7 +25,13 @@ use egofx::transcode::{self, Size};
 use super::estimate::estimate;
 use super::extract::{Extract, Inputs};
 use super::transcode::Transcode;
-use super::{Cli, Command};
+use super::{Cli, Command as Parsed, engines};
+
+/// The program that trains.
+const TRAINER: &str = "egofx-train";
+
+/// What takes `--shard`.
+const CUT: &str = "extract, resize, chunk and egofx-train cache-clips";
 
 /// A command that takes `--shard`.
 pub struct Sharded {
@@ -37,6 +45,11 @@ pub struct Sharded {
 enum Kind {
     Extract(Box<Extract>),
     Transcode(Box<Transcode>, Size, Option<ChunkLength>),
+    /// `egofx-train cache-clips`: of another program, which has only parsed it.
+    CacheClips {
+        program: PathBuf,
+        out: PathBuf,
+    },
 }
 
 /// What a look at a command's files came to.
@@ -60,13 +73,14 @@ pub struct Left {
 impl Sharded {
     /// Parses `words`, with or without the program's name before them.
     pub fn parse(words: &[String]) -> anyhow::Result<Self> {
-        let words = words.strip_prefix(&["egofx".to_owned()]).unwrap_or(words);
-        ensure!(
-            words.first().is_none_or(|word| word != "egofx-train"),
-            "egofx-train: only commands of egofx are submitted; cache-clips takes --shard auto in an array of your own"
-        );
         let shard = words.iter().find(|word| *word == "--shard" || word.starts_with("--shard="));
         ensure!(shard.is_none(), "--shard in the command: submit gives each part its own, leave it out");
+        if let [trainer, words @ ..] = words
+            && trainer == TRAINER
+        {
+            return Self::of_trainer(words);
+        }
+        let words = words.strip_prefix(&["egofx".to_owned()]).unwrap_or(words);
         let arguments = std::iter::once("egofx").chain(words.iter().map(String::as_str));
         let matches = match super::command(ColorChoice::Auto).try_get_matches_from(arguments) {
             Err(error) if !error.use_stderr() => error.exit(),
@@ -75,12 +89,41 @@ impl Sharded {
         let (name, own) = matches.subcommand().context("no command behind --")?;
         let (name, says_when_to_steal) = (name.to_owned(), is_given(own, "steal"));
         let kind = match Cli::from_arg_matches(&matches)?.command {
-            Some(Command::Extract(extract)) => Kind::Extract(extract),
-            Some(Command::Resize(resize)) => Kind::transcode(resize.asked()),
-            Some(Command::Chunk(chunk)) => Kind::transcode(chunk.asked()),
-            _ => bail!("{name} takes no --shard: extract, resize and chunk are cut into parts"),
+            Some(Parsed::Extract(extract)) => Kind::Extract(extract),
+            Some(Parsed::Resize(resize)) => Kind::transcode(resize.asked()),
+            Some(Parsed::Chunk(chunk)) => Kind::transcode(chunk.asked()),
+            _ => bail!("{name} takes no --shard: {CUT} are cut into parts"),
         };
         Ok(Self { name, says_when_to_steal, kind })
+    }
+
+    /// `words` of the other program, as far as that understands them.
+    fn of_trainer(words: &[String]) -> anyhow::Result<Self> {
+        let name = words.first().map_or("", String::as_str);
+        ensure!(name == "cache-clips", "{TRAINER} {name} takes no --shard: {CUT} are cut into parts");
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name(TRAINER)).filter(|path| path.is_file());
+        let program = engines::on_path(TRAINER).or_else(beside);
+        let program = program.with_context(|| format!("{TRAINER} is neither on the PATH nor beside this program"))?;
+        let checked = child::output(Command::new(&program).arg("check-args").args(words), child::PATIENCE)?;
+        ensure!(checked.status.success(), "the command behind --: {}", checked.stderr.trim_end());
+        let out = words.iter().zip(&words[1..]).find(|(word, _)| ["-o", "--out"].contains(&word.as_str()));
+        let joined = || words.iter().find_map(|word| word.strip_prefix("--out="));
+        let out = out.map(|(_, folder)| folder.as_str()).or_else(joined).context("-o, --out of the command")?;
+        let kind = Kind::CacheClips { program, out: out.into() };
+        Ok(Self { name: name.to_owned(), says_when_to_steal: true, kind })
+    }
+
+    /// The program that has the command.
+    pub fn program(&self) -> anyhow::Result<PathBuf> {
+        match &self.kind {
+            Kind::CacheClips { program, .. } => Ok(program.clone()),
+            _ => std::env::current_exe().context("the path of this program"),
+        }
+    }
+
+    /// Its name, where it is found by that.
+    pub fn program_name(&self) -> &'static str {
+        if matches!(self.kind, Kind::CacheClips { .. }) { TRAINER } else { "egofx" }
     }
 
     /// The folder of its outputs.
@@ -88,6 +131,7 @@ impl Sharded {
         match &self.kind {
             Kind::Extract(extract) => &extract.out,
             Kind::Transcode(options, ..) => &options.out,
+            Kind::CacheClips { out, .. } => out,
         }
     }
 
@@ -96,6 +140,7 @@ impl Sharded {
         match &self.kind {
             Kind::Extract(extract) => extract.grace.sec(),
             Kind::Transcode(options, ..) => options.grace.sec(),
+            Kind::CacheClips { .. } => 0,
         }
     }
 
@@ -103,12 +148,13 @@ impl Sharded {
     pub fn gpus(&self) -> u32 {
         match &self.kind {
             Kind::Extract(extract) => extract.compute.gpus(),
-            Kind::Transcode(..) => 0,
+            Kind::Transcode(..) | Kind::CacheClips { .. } => 0,
         }
     }
 
     /// Looks at the files that a run would refuse to begin without, and at its videos; at its programs, unless those are `elsewhere`.
-    pub fn survey(&self, elsewhere: bool) -> anyhow::Result<Survey> {
+    /// Nothing of a command of the other program.
+    pub fn survey(&self, elsewhere: bool) -> anyhow::Result<Option<Survey>> {
         match &self.kind {
             Kind::Extract(extract) => {
                 extract.compute.check()?;
@@ -120,13 +166,14 @@ impl Sharded {
                 let plan = inputs.plan(extract, |_, _| false)?;
                 let wanted: BTreeSet<&VideoUid> = plan.tasks.iter().map(|task| &task.video_uid).collect();
                 let videos = plan.jobs.iter().map(|job| (&job.video_uid, job.path.as_deref()));
-                Ok(Survey { videos: wanted.len(), ..Survey::of(videos, &inputs.manifest) })
+                Ok(Some(Survey { videos: wanted.len(), ..Survey::of(videos, &inputs.manifest) }))
             }
             Kind::Transcode(options, size, chunks) => {
                 let (manifest, tasks, _) = options.inputs(*size, *chunks)?;
                 let videos = tasks.iter().map(|task| (&task.video_uid, task.path.as_deref()));
-                Ok(Survey { videos: tasks.len(), ..Survey::of(videos, &manifest) })
+                Ok(Some(Survey { videos: tasks.len(), ..Survey::of(videos, &manifest) }))
             }
+            Kind::CacheClips { .. } => Ok(None),
         }
     }
 
@@ -141,6 +188,9 @@ impl Sharded {
                 let owners = owners(&tasks, count, |task| task.cost_sec);
                 let open = tasks.iter().zip(owners).filter(|(task, _)| !transcoder.looks_done(task));
                 Ok(Left { parts: Parts::only(count, open.map(|(_, owner)| owner)), at_work: Vec::new() })
+            }
+            Kind::CacheClips { .. } => {
+                bail!("--missing: cache-clips makes only files that are not there, submit it with --shards")
             }
         }
     }

@@ -23,7 +23,7 @@ const MOST_NAMED: usize = 5;
 
 /// Run extract, resize or chunk in parts: by Slurm, HyperQueue, Kubernetes, or here.
 ///
-/// The command stands behind --, as it would be given here, without --shard. It is checked as it would be on a node: arguments,
+/// The command stands behind --, as it would be given here, without --shard; `egofx-train cache-clips` is one too. It is checked as it would be on a node: arguments,
 /// manifest, recipes, models, and whether the videos are there. Then the engine's script is printed, or handed to the engine with
 /// --now. Parts that are preempted, whose time is over or that are killed go on by themselves.
 ///
@@ -91,7 +91,9 @@ struct Common {
     /// Do not look at the command's files: where they are on the nodes and not here.
     #[arg(long, conflicts_with = "missing")]
     unchecked: bool,
-    /// The command, behind --: extract, resize or chunk with their arguments.
+    /// The command, behind --: extract, resize or chunk, or egofx-train cache-clips, with their arguments.
+    ///
+    /// Of cache-clips only the arguments are looked at beforehand.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -187,8 +189,8 @@ impl Common {
     }
 
     fn parts(&self, sharded: &Sharded, in_container: bool) -> anyhow::Result<Option<Parts>> {
-        if !self.unchecked {
-            let survey = sharded.survey(in_container)?;
+        let survey = if self.unchecked { None } else { sharded.survey(in_container)? };
+        if let Some(survey) = survey {
             complain(&survey)?;
             let asked = self.shards.filter(|&count| count as usize > survey.videos);
             asked.map_or(Ok(()), |count| Err(SubmitError::TooMany { count, videos: survey.videos }))?;
@@ -213,11 +215,12 @@ impl Common {
     fn words(&self, sharded: &Sharded, in_container: bool) -> anyhow::Result<Vec<String>> {
         let program = match &self.program {
             Some(program) => program.clone(),
-            None if in_container => "egofx".to_owned(),
-            None => text(&std::env::current_exe().context("the path of this program")?)?,
+            None if in_container => sharded.program_name().to_owned(),
+            None => text(&sharded.program()?)?,
         };
         let steal = ["--steal", "seen"].iter().filter(|_| !sharded.says_when_to_steal);
-        let given = self.command.iter().skip(usize::from(self.command.first().is_some_and(|word| word == "egofx")));
+        let has_name = self.command.first().is_some_and(|word| word == sharded.program_name());
+        let given = self.command.iter().skip(usize::from(has_name));
         let words = given.map(String::as_str).chain(steal.copied()).map(str::to_owned);
         Ok(std::iter::once(program).chain(words).collect())
     }

@@ -32,6 +32,6 @@ mod tests {
             command=(/opt/egofx extract -m 'my list.csv' -p 'it'\\''s.toml' -o /shared/features)\n\
             cd -- '/home/me/a \"b\" $c' || exit 2\n\n";
         assert_eq!(script(&job, None).strip_suffix(BODY).unwrap(), expected);
-        assert!(script(&job, Some(1)).contains(" at_once=1 "));
+        assert!(script(&job, Some(1)).contains(" at_once=1\n"));
     }
 }

@@ -19,7 +19,8 @@ pub const OFFSET: &str = "EGOFX_OFFSET";
 /// The shortest time limit that is made of a measurement, and what such limits are multiples of, in seconds.
 const STEP_SEC: u64 = 600;
 
-/// How long before the end of its time a part is warned, beyond its `--grace`: Slurm may warn up to a minute too late.
+/// How long before the end of its time a part is warned, beyond its `--grace`: for its last seconds, its requeue, and the half minute in
+/// which Slurm looks at times.
 const MARGIN_SEC: u64 = 60;
 
 /// Options that the script depends on, and what to give instead.

@@ -14,6 +14,17 @@ use crate::support::{Workshop, tool};
 /// A program that tells its words, one a line.
 const WORDS: &str = "#!/bin/sh\nfor word; do echo \"word $word\"; done\n";
 
+/// Four videos for one recipe, and the command that makes their features in `out`.
+fn small() -> Workshop {
+    let shop = Workshop::with_recipe();
+    let names = ["v0.mp4", "v1.mp4", "v2.mp4", "v3.mp4"];
+    names.iter().zip(1..).for_each(|(name, number)| drop(shop.clip(name, 20 * number)));
+    shop.manifest(&names);
+    shop
+}
+
+const EXTRACT: &str = "extract -m all.csv -p rows.toml -o out";
+
 /// Two videos, in a manifest whose name is hard on shells.
 fn hostile() -> Workshop {
     let shop = Workshop::with_recipe();
@@ -102,7 +113,7 @@ fn what_is_wrong_with_a_command_is_said_before_any_node_is_asked_for() {
         (2, "extract -m lost.csv -p none.toml -o out".into(), "none.toml"),
         (2, extract("-m lost.csv --ffmpeg ./none"), "none"),
         (2, "verify out".into(), "verify takes no --shard"),
-        (2, "egofx-train cache-clips -c x.toml".into(), "cache-clips takes --shard auto"),
+        (2, "egofx-train nlq -c x.toml".into(), "egofx-train nlq takes no --shard"),
         (2, "resize --videos . -o ../out --dry-run".into(), "--dry-run"),
     ] {
         slurm(count, &command).ends_with(2).says(&[words]);
@@ -164,4 +175,21 @@ fn engines_are_handed_their_scripts() {
     assert!(read(script.as_ref()).contains("#HQ --array=1-2\n"));
     let said = now("k8s --image x");
     assert!(said.starts_with("word create\nword -f\nword -\n") && said.contains("\nkind: Job\n"), "{said}");
+}
+
+#[test]
+fn clips_of_the_other_program_are_cached_in_parts() {
+    let shop = Workshop::new();
+    std::fs::create_dir(shop.path("bin")).unwrap();
+    let understands = "#!/bin/sh\ncase \"$*\" in *--unknown*) echo 'unexpected argument' >&2; exit 2 ;; esac\n";
+    let program = shop.script("bin/egofx-train", understands).display().to_string();
+    let path = format!("{}:{}", shop.path("bin").display(), std::env::var("PATH").unwrap());
+    let run = |arguments: &str| shop.finished(arguments, shop.program(arguments).env("PATH", &path));
+    let command = "-- egofx-train cache-clips -c my.toml --annotations a.csv -o clips";
+    let text = run(&format!("submit slurm --shards 4 {command}")).ends_with(0).stdout;
+    let line = format!("command=({program} cache-clips -c my.toml --annotations a.csv -o clips)\n");
+    assert!(text.contains(&line) && text.contains("#SBATCH --job-name=egofx-cache-clips\n"), "{text}");
+    assert!(text.contains(&format!("#SBATCH --output={}/%A_%a.log\n", shop.path("clips/logs").display())), "{text}");
+    run(&format!("submit slurm --shards 4 {command} --unknown")).ends_with(2).says(&["unexpected argument"]);
+    run(&format!("submit slurm --missing {command}")).ends_with(2).says(&["submit it with --shards"]);
 }
