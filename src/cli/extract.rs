@@ -22,6 +22,7 @@ use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::account::Account;
 use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
+use super::fetching::Fetching;
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
@@ -60,6 +61,8 @@ pub struct Extract {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    fetching: Fetching,
     #[command(flatten)]
     sharing: SharingOptions,
     #[command(flatten)]
@@ -170,6 +173,7 @@ impl Extract {
         let promised = wanted.promised()?;
         let options = self.options()?;
         let shard = announced(&self.work.shard);
+        self.fetching.check(&manifest)?;
         let (source, fallback) = self.source()?;
         let runtime = self.compute.runtime()?;
         let threads = self.compute.threads();
@@ -184,7 +188,9 @@ impl Extract {
         let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
         let sharing = self.sharing.of(&stores, &self.work.shard)?;
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
-        let control = Arc::new(Control::stopped_by(listener.begin()));
+        let stop = listener.begin();
+        let source = self.fetching.source(source, &manifest, Some(&self.out), stop.clone())?;
+        let control = Arc::new(Control::stopped_by(stop));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
         let (plan, sets) = (&plan, &sets);
@@ -198,6 +204,7 @@ impl Extract {
         };
         let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
+        drop(source); // and with it the copies of videos
         drop(sharing); // before the long look at the store: what is not done is anybody's
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();

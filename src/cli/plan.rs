@@ -3,22 +3,25 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use egofx::decode::declared_sec;
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel, declared_sec};
 use egofx::feature_set::FeatureSet;
 use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::{Clip, Manifest, Video, ends_far_beyond};
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
 use egofx::store::{STORE_FILE, StoreReader};
+use egofx::url;
 
 use super::args::{Ffmpeg, Work};
 use super::estimate::{Estimate, estimate};
 use super::extract::Compute;
+use super::fetching::Fetching;
 use super::table::Column::{Left, Right};
 use super::table::Table;
 use super::{FAILED, bytes, plural, say, say_json, setup, tell};
@@ -38,6 +41,8 @@ pub struct PlanCommand {
     probe: Option<f64>,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    fetching: Fetching,
     #[command(flatten)]
     ffmpeg: Ffmpeg,
     /// Print the plan as JSON on stdout.
@@ -91,9 +96,14 @@ impl PlanCommand {
             let units = tasks().map(|task| task.units().len()).sum();
             Row { feature_set: recipe.name.clone(), units, rows, row_kind: kind.name(), dim, feature_bytes }
         };
-        let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
+        // Nobody has asked whether an object is there: that is a request for each.
+        let is_lost = |path: &PathBuf| url::of(path).is_none() && !path.exists();
+        let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(is_lost));
         let estimate = match self.probe {
-            Some(seconds) => estimate(&plan, &sets, &models, &self.compute, &self.ffmpeg, seconds)?,
+            Some(seconds) => {
+                let source = self.source(&manifest)?;
+                estimate(&plan, &sets, &models, &self.compute, &source, seconds)?
+            }
             None => None,
         };
         let outline = Outline {
@@ -119,11 +129,19 @@ impl PlanCommand {
         Ok(ExitCode::from(if sound { 0 } else { FAILED }))
     }
 
+    /// What decodes for --probe.
+    fn source(&self, manifest: &Manifest) -> anyhow::Result<impl FrameSource> {
+        let (tools, threads) = (self.ffmpeg.tools()?, self.compute.decoder_threads());
+        let source = FfmpegSource { tools, threads, hwaccel: HwAccel::None };
+        self.fetching.source(source, manifest, self.out.as_deref(), Arc::default())
+    }
+
     /// Durations that the manifest does not give, from the files' headers: better than a guess from their size.
     fn ask_headers(&self, manifest: &mut Manifest) {
         let Ok(tools) = self.ffmpeg.tools() else { return };
         manifest.videos.par_iter_mut().filter(|video| video.duration_sec.is_none()).for_each(|video| {
-            video.duration_sec = video.path.as_ref().and_then(|path| declared_sec(&tools, path));
+            let path = video.path.as_ref().filter(|path| url::of(path).is_none());
+            video.duration_sec = path.and_then(|path| declared_sec(&tools, path));
         });
     }
 

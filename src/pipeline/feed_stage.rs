@@ -1,6 +1,6 @@
 //! The feed: offers videos to the decoders, the own part first, then those of others that nobody has, longest first.
 //!
-//! Not for claiming them: a decoder does, at the moment in which it begins. Invariant: no decoder is idle while a video is free.
+//! Says of the video that it offers that it will be probed soon. Not for claiming them: a decoder does, at the moment in which it begins. Invariant: no decoder is idle while a video is free.
 
 use crossbeam_channel::Sender;
 
@@ -19,7 +19,11 @@ pub struct Offer<'p> {
 
 /// Offers until there is nothing more to do, or the run is to end.
 pub fn run<'p>(run: Run<'p>, jobs: &Sender<Offer<'p>>, control: &Control) {
-    let feed = |offer: Offer<'p>| jobs.send(offer).is_ok() && !control.stopping();
+    let feed = |offer: Offer<'p>| {
+        // Fetched while the decoders are at others. Of those of other parts most will be at somebody's.
+        offer.job.path.iter().filter(|_| offer.wanted.own).for_each(|path| run.source.prefetch(path));
+        jobs.send(offer).is_ok() && !control.stopping()
+    };
     let own = offers(&run.plan.jobs, true);
     if !own.clone().all(feed) {
         return;

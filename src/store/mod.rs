@@ -34,6 +34,7 @@ mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod scales;
+mod snapshot;
 mod unit;
 mod watch;
 mod writer;
@@ -47,6 +48,7 @@ pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
 pub use planned::{PlannedUnit, PlannedUnits};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
+pub use snapshot::Snapshot;
 pub use unit::OpenUnit;
 pub use watch::LedgerWatch;
 pub use writer::Store;

@@ -150,6 +150,11 @@ impl StoreReader {
         &self.root
     }
 
+    /// Where the file of a unit lies, relative to the store's folder.
+    pub(super) fn file_of(&self, unit_uid: &UnitUid) -> String {
+        self.format.file_of(unit_uid)
+    }
+
     /// What all rows of the store share.
     pub fn contract(&self) -> &Contract {
         &self.contract

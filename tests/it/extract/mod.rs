@@ -5,4 +5,5 @@ mod faults;
 mod resume;
 mod shards;
 mod sharing;
+mod storage;
 mod towers;

@@ -4,6 +4,7 @@
 
 pub mod fuzz;
 pub mod graphs;
+pub mod storage;
 pub mod stores;
 pub mod videos;
 
