@@ -114,8 +114,8 @@ fn number(column: &'static str, text: &str) -> Result<f64, RejectReason> {
 
 fn about(header: &Header, record: &StringRecord, folder: &Path, notes: &mut Notes) -> About {
     let cell = |column: &super::columns::Column| column.cell(record);
-    // A location in a bucket is where the video was fetched from, not where it lies.
-    let path = cell(&header.path).map(|path| if url::is_url(path) { path.into() } else { folder.join(path) });
+    let place = |path| if url::is_url(path) { header.has_urls.then(|| path.into()) } else { Some(folder.join(path)) };
+    let path = cell(&header.path).and_then(place);
     let mut about = About { path, ..About::default() };
     about.parse(cell(&header.duration_sec), cell(&header.num_frames), cell(&header.fps), notes);
     about

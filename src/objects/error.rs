@@ -60,6 +60,26 @@ pub enum ObjectError {
         /// There.
         found: String,
     },
+    /// A file of a store cannot be written, or read.
+    #[error("{file}: {cause}")]
+    Unwritable {
+        /// The file.
+        file: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// An object is not what the ledger of its store says.
+    #[error(
+        "{url}: expected {expected} as the ledger says, found {found}: nothing of it is kept; send the store there again"
+    )]
+    Damaged {
+        /// The URL.
+        url: String,
+        /// On record.
+        expected: String,
+        /// There.
+        found: String,
+    },
     /// What was sent is not there.
     #[error("{url}: expected {expected} after it was sent, found {found}; give the command again")]
     Unproved {

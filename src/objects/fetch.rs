@@ -18,8 +18,8 @@ pub(super) async fn measure(object: &Object) -> Result<ObjectMeta, ObjectError> 
     let head = GetOptions { head: true, ..GetOptions::default() };
     match object.store.get_opts(&object.key, head).await {
         Ok(found) => Ok(found.meta),
-        // An answer to HEAD has no body that would say why, and a URL may be signed for GET alone.
-        Err(error) if !matches!(error, StorageError::NotFound { .. }) && is_of_request(&error) => {
+        // An answer to HEAD has no body that would say why, some servers know no HEAD, and a URL may be signed for GET alone.
+        Err(error) if is_of_request(&error) => {
             let found = object.store.get_opts(&object.key, GetOptions::default()).await;
             found.map(|found| found.meta).map_err(|error| ObjectError::of(&object.url, &error))
         }
@@ -29,8 +29,9 @@ pub(super) async fn measure(object: &Object) -> Result<ObjectMeta, ObjectError> 
 
 /// Whether the server has understood the request and does not like it.
 fn is_of_request(error: &StorageError) -> bool {
-    let is_refused = matches!(error, StorageError::PermissionDenied { .. } | StorageError::Unauthenticated { .. });
-    is_refused || error.to_string().contains("status code: 4")
+    use StorageError::{NotFound, PermissionDenied, Unauthenticated};
+    let is_told = matches!(error, NotFound { .. } | PermissionDenied { .. } | Unauthenticated { .. });
+    is_told || error.to_string().contains("status code: 4")
 }
 
 /// What became of one try.

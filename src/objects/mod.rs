@@ -2,13 +2,15 @@
 //!
 //! [`Objects`] finds the store of a URL, [`Staging`] keeps passing copies of objects in a bounded folder, and
 //! [`StagedSource`] is a source of frames that stands on such copies: the one step between a manifest and the decoders.
-//! [`send`] copies stores the other way.
+//! [`send`] and [`receive`] copy stores.
 //! Not for what the bytes mean. Invariants: a file is handed out whole or not at all, of the length that the store gave
 //! before its first byte, and of one version of the object; nothing is left when a [`Staging`] is dropped.
 
 mod error;
 mod fetch;
+mod receive;
 mod room;
+mod send;
 mod source;
 mod staging;
 mod sync;
@@ -21,13 +23,15 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, HeaderValue, ObjectStore, RetryConfig};
+use object_store::{ClientOptions, GetOptions, HeaderValue, ObjectStore, RetryConfig};
 
 pub use error::ObjectError;
 use error::{shown, words};
+pub use receive::{receive, stores_at};
+pub use send::send;
 pub use source::StagedSource;
 pub use staging::{Staged, Staging};
-pub use sync::{SyncError, SyncFailure, SyncReport, Syncing, send};
+pub use sync::{SyncError, SyncFailure, SyncReport, Syncing};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -196,6 +200,13 @@ fn options() -> ClientOptions {
 }
 
 impl Object {
+    /// All of it, for what is small.
+    pub(crate) async fn content(&self) -> Result<Vec<u8>, ObjectError> {
+        let failed = |error| ObjectError::of(&self.url, &error);
+        let found = self.store.get_opts(&self.key, GetOptions::default()).await.map_err(failed)?;
+        Ok(found.bytes().await.map_err(failed)?.into())
+    }
+
     /// What its file is called: the last part of the URL, without what is asked of the server.
     pub(crate) fn name(&self) -> String {
         let path =

@@ -47,13 +47,13 @@ struct Shared {
 }
 
 struct State {
-    copies: HashMap<String, Copy>,
+    copies: HashMap<String, Cached>,
     room: Room,
     next: Number,
 }
 
 /// A copy, or one that is coming.
-struct Copy {
+struct Cached {
     number: Number,
     /// Who reads it or waits for it.
     users: usize,
@@ -149,7 +149,7 @@ impl Staging {
             shared.settle(&of, number, end);
         };
         let task = runtime.spawn(fetching).abort_handle();
-        state.copies.insert(url.to_owned(), Copy { number, users: 0, phase: Phase::Coming, task });
+        state.copies.insert(url.to_owned(), Cached { number, users: 0, phase: Phase::Coming, task });
     }
 }
 
@@ -197,7 +197,7 @@ impl Shared {
         let is_asked_for = copy.users > 0;
         let mut has_room = state.room.take(number, bytes, is_asked_for);
         if !has_room && state.room.is_next(number) {
-            let unasked = |(url, copy): (&String, &Copy)| (copy.users == 0).then(|| url.clone());
+            let unasked = |(url, copy): (&String, &Cached)| (copy.users == 0).then(|| url.clone());
             let unasked: Vec<String> = state.copies.iter().filter_map(unasked).collect();
             unasked.iter().for_each(|url| self.remove(&mut state, url));
             has_room = state.room.take(number, bytes, is_asked_for);

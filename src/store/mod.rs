@@ -48,7 +48,7 @@ pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
 pub use planned::{PlannedUnit, PlannedUnits};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, is_record};
 pub use unit::OpenUnit;
 pub use watch::LedgerWatch;
 pub use writer::Store;

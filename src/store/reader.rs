@@ -132,15 +132,7 @@ impl StoreReader {
             }
             bytes => bytes.map_err(io_error("read", &file))?,
         };
-        let corrupt = |why: String| StoreError::Corrupt { path: file.clone(), why };
-        let contract: Contract = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&contract.schema_version) {
-            let found = contract.schema_version;
-            return Err(corrupt(format!(
-                "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
-                 wrote it (pip install --upgrade egofx)"
-            )));
-        }
+        let contract = contract_of(&file, &bytes)?;
         let format = Format::named(&contract.format)?;
         Ok(Self { root: path.to_owned(), contract, format, proved: Mutex::default() })
     }
@@ -148,11 +140,6 @@ impl StoreReader {
     /// The folder of the store.
     pub fn path(&self) -> &Path {
         &self.root
-    }
-
-    /// Where the file of a unit lies, relative to the store's folder.
-    pub(super) fn file_of(&self, unit_uid: &UnitUid) -> String {
-        self.format.file_of(unit_uid)
     }
 
     /// What all rows of the store share.
@@ -326,6 +313,20 @@ impl StoreReader {
         }
         Ok(found)
     }
+}
+
+/// The contract that `bytes` of a `store.json` hold, `file` for messages.
+pub(super) fn contract_of(file: &Path, bytes: &[u8]) -> Result<Contract, StoreError> {
+    let corrupt = |why: String| StoreError::Corrupt { path: file.to_owned(), why };
+    let contract: Contract = serde_json::from_slice(bytes).map_err(|error| corrupt(error.to_string()))?;
+    if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&contract.schema_version) {
+        let found = contract.schema_version;
+        return Err(corrupt(format!(
+            "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
+             wrote it (pip install --upgrade egofx)"
+        )));
+    }
+    Ok(contract)
 }
 
 fn changed(path: &Path, stale: Stale) -> StoreError {

@@ -82,7 +82,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("status", &["ids", "shard", "claims", "store"]),
     ("verify", &["ids", "compat", "meter", "store"]),
-    ("objects", &["time", "stop", "digest", "meter", "durable", "url", "decode", "store"]),
+    ("objects", &["time", "ids", "stop", "digest", "meter", "durable", "url", "decode", "store"]),
     (
         "transcode",
         &[

@@ -71,6 +71,11 @@ fn the_rows_of_objects_are_those_of_files_and_the_cache_stays_within_its_bound()
     assert!(0 < most && most <= largest, "{most} of {largest} bytes");
     assert!(shop.unit_files("remote") == shop.unit_files("local"));
     assert_eq!(fs::read_dir(shop.path("cache")).unwrap().count(), 0);
+    // Parts of a plan share its work as with files.
+    for part in ["1/2 --steal always", "2/2"] {
+        extract(&shop, &storage.endpoint(), "shared", &format!("--shard {part}")).ends_with(0);
+    }
+    assert!(shop.unit_files("shared") == shop.unit_files("local"));
     // A second call has nothing to do, and opens no cache at all.
     fs::remove_dir(shop.path("cache")).unwrap();
     extract(&shop, "http://127.0.0.1:1", "remote", "").ends_with(0);
@@ -117,7 +122,10 @@ fn lost_connections_and_busy_servers_cost_time_and_nothing_else() {
             (false, _) => Fault::Cut(3000),
         }
     });
-    extract(&shop, &proxy.endpoint(), "remote", "--decoders 1 --fetch-retries 2").ends_with(0);
+    // The cache is in the output folder unless another one is named.
+    let arguments = "extract -m all.csv -p rows.toml -o remote --decoders 1 --fetch-retries 2";
+    shop.finished(arguments, &mut shop.program_at(&proxy.endpoint(), arguments)).ends_with(0);
+    assert_eq!(shop.leftovers("remote"), [""; 0].map(PathBuf::from));
     assert!(shop.unit_files("remote") == shop.unit_files("local"));
     let seen = proxy.seen();
     let resumed = seen.iter().filter(|request| request.starts_with("GET") && request.contains(" bytes=3000-"));
