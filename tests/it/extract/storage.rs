@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use walkdir::WalkDir;
 
-use crate::support::storage::{BUCKET, Fault, Proxy, Storage};
+use crate::support::storage::{BUCKET, Fault, Pages, Proxy, Storage};
 use crate::support::{Outcome, Workshop, finish, signal, wait_for};
 
 /// The clips `names` here and in a bucket, and the rows of the files in `local`.
@@ -106,6 +106,23 @@ fn a_local_copy_is_preferred_and_what_fetches_nothing_says_so() {
     shop.write("all.csv", "video_uid,path\na,gs://bucket/a.mp4\n");
     let outcome = extract(&shop, &storage.endpoint(), "other", "");
     outcome.ends_with(1).says(&["gs://bucket/a.mp4: of this scheme nothing is read; expected s3://BUCKET/KEY"]);
+}
+
+#[test]
+fn pages_are_read_by_https_from_whom_the_machine_trusts() {
+    let shop = Workshop::with_recipe();
+    shop.clip("a.mp4", 24);
+    let pages = Pages::of(&shop);
+    shop.manifest(&[&pages.url("a.mp4"), &pages.url("b.mp4")]);
+    let audit = |trusted: &str| {
+        let mut command = shop.program_at("", "audit -m all.csv --cache-dir cache --fetch-retries 0");
+        shop.finished("audit", command.env("SSL_CERT_FILE", shop.path(trusted)).env_remove("SSL_CERT_DIR")).ends_with(1)
+    };
+    let found = audit("ca.pem").stdout;
+    assert!(found.contains("b.mp4: no such object") && !found.contains("a.mp4"), "{found}");
+    let mut lines = audit("own.pem").stdout;
+    lines.retain(|c| c != '\n');
+    assert!(lines.contains("a.mp4: ") && lines.contains("certificate"), "{lines}");
 }
 
 #[test]

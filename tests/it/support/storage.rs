@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -27,11 +28,36 @@ sys.stdin.read()
 os._exit(0)
 "#;
 
-/// A server of S3, empty but for [`BUCKET`].
-pub struct Storage {
-    server: Child,
+/// A program that says its port and serves; gone with its owner.
+struct Server {
+    process: Child,
     port: u16,
 }
+
+impl Server {
+    /// Starts the Python `program` in `folder`, with the packages of `make setup-test`.
+    fn start(program: &str, folder: &Path) -> Self {
+        let packages = checkout().join(".runtime/moto");
+        assert!(packages.join("moto").is_dir(), "no moto in {}: run `make setup-test`", packages.display());
+        let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+        let mut command = Command::new(python);
+        command.args(["-c", program]).current_dir(folder).env("PYTHONPATH", packages).stdin(Stdio::piped());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { process, port: line.trim().parse().unwrap_or_else(|_| panic!("the server said {line:?}")) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A server of S3, empty but for [`BUCKET`].
+pub struct Storage(Server);
 
 /// An answer of a server.
 pub struct Answer {
@@ -43,15 +69,7 @@ pub struct Answer {
 
 impl Storage {
     pub fn start() -> Self {
-        let packages = checkout().join(".runtime/moto");
-        assert!(packages.join("moto").is_dir(), "no moto in {}: run `make setup-test`", packages.display());
-        let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let mut command = Command::new(python);
-        command.args(["-c", SERVE]).env("PYTHONPATH", packages).stdin(Stdio::piped());
-        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let storage = Self { server, port: line.trim().parse().unwrap_or_else(|_| panic!("moto said {line:?}")) };
+        let storage = Self(Server::start(SERVE, checkout()));
         assert_eq!(storage.ask("PUT", "", &[], b"").status, 200);
         storage
     }
@@ -86,7 +104,7 @@ impl Storage {
 
     /// The endpoint without a proxy.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.0.port)
     }
 
     fn ask(&self, method: &str, key: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -98,14 +116,7 @@ impl Storage {
             "{method} /{BUCKET}{separator}{key} HTTP/1.1\r\nHost: 127.0.0.1\r\n{signed}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        exchange(self.port, &[head.as_bytes(), body].concat(), method)
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        exchange(self.0.port, &[head.as_bytes(), body].concat(), method)
     }
 }
 
@@ -143,7 +154,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (seen, decide) = (Arc::default(), Arc::new(Mutex::new(Box::new(decide) as Decide)));
         let proxy = Self { port, seen, decide };
-        let (seen, decide, server) = (proxy.seen.clone(), proxy.decide.clone(), storage.port);
+        let (seen, decide, server) = (proxy.seen.clone(), proxy.decide.clone(), storage.0.port);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (seen, decide) = (seen.clone(), decide.clone());
@@ -270,5 +281,47 @@ impl Workshop {
         command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "us-east-1").env("NO_PROXY", "127.0.0.1");
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         command
+    }
+}
+
+/// Serves the working folder by HTTPS, under a certificate of an authority of its own: writes that to `ca.pem`, and says its port.
+const SERVE_TLS: &str = r#"
+import datetime, http.server, ipaddress, os, ssl, sys, threading
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+def certificate(name, key, issuer, by, *extensions):
+    named = lambda name: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number(), now - day, now + day)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+ca, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+open("ca.pem", "wb").write(certificate("ca", ca, "ca", ca, x509.BasicConstraints(ca=True, path_length=None)))
+open("own.pem", "wb").write(own.private_bytes(*plain) + certificate("own", own, "ca", ca, here))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("own.pem")
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_port, flush=True)
+sys.stdin.read()
+os._exit(0)
+"#;
+
+/// A server of pages by HTTPS; its owner is trusted by nobody but through `ca.pem`.
+pub struct Pages(Server);
+
+impl Pages {
+    /// Serves the folder of `shop`.
+    pub fn of(shop: &Workshop) -> Self {
+        Self(Server::start(SERVE_TLS, &shop.path("")))
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("https://127.0.0.1:{}/{name}", self.0.port)
     }
 }
