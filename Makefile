@@ -55,6 +55,7 @@ FFMPEG   := $(call stamp,ffmpeg,rootless)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 PY       := $(call stamp,py,test)-$(PYTHON_VERSION)
 SNAKEMAKE := $(call stamp,snakemake,snakemake)-$(PYTHON_VERSION)
+MOTO     := $(call stamp,moto,moto)-$(PYTHON_VERSION)
 TORCH    := $(call stamp,torch,torch)-$(PYTHON_VERSION)
 MATURIN  := $(call stamp,maturin,wheel)
 WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
@@ -75,7 +76,7 @@ help: ## this list
 setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
-setup-test: $(PY) $(SNAKEMAKE) ## the Python packages that the tests and onnx/tiny.py use
+setup-test: $(PY) $(SNAKEMAKE) $(MOTO) ## the Python packages that the tests and onnx/tiny.py use
 setup-libtorch: $(LIBTORCH_STAMP) ## libtorch for training/, CPU only (0.5 GB to fetch, 1.2 GB on disk)
 setup-torch: $(TORCH) ## PyTorch: what `bench` compares with, and libtorch for training/ on a GPU (2.7 GB to fetch)
 
@@ -170,6 +171,9 @@ $(PY): | system
 
 $(SNAKEMAKE): | system
 	$(call packages,snakemake,snakemake)
+
+$(MOTO): | system
+	$(call packages,moto,moto)
 
 $(TORCH): | system
 	$(call packages,torch,torch)
@@ -287,7 +291,7 @@ test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 test-videos: $(PY)
 	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) --test it -- $(BY_THE_MACHINE)
 # A library that fails reads cannot be put into a program that is linked statically.
-test-egofx: $(PY) $(SNAKEMAKE) $(WHEELED)
+test-egofx: $(PY) $(SNAKEMAKE) $(MOTO) $(WHEELED)
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
 	$(QUICKLY) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- --skip read_errors_are_named $(TEST_FLAGS)
 

@@ -16,7 +16,7 @@
 //! to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
-//! features to and from others' code, `cli` is the program. Annotations, decoding, stores, text and scores need none.
+//! features to and from others' code, `objects` reads videos from object storage, `cli` is the program. Annotations, decoding, stores, text and scores need none.
 
 // Ground: used from everywhere, and using nothing above.
 pub mod child;
@@ -33,6 +33,7 @@ pub mod places;
 pub mod shard;
 pub mod stop;
 pub mod time;
+pub mod url;
 
 // What there is: videos, clips and queries, and the official files that list them.
 pub mod benchmark;
@@ -69,6 +70,10 @@ pub mod report;
 pub mod status;
 pub mod store;
 pub mod verify;
+
+// What lies in object storage: videos on their way to the decoders, and copies of stores.
+#[cfg(feature = "objects")]
+pub mod objects;
 
 // Smaller copies and chunk files of videos.
 pub mod transcode;

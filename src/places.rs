@@ -24,6 +24,19 @@ pub fn child_timeout_set() -> Option<Duration> {
     child_timeout(&std::env::var(CHILD_TIMEOUT).ok()?)
 }
 
+/// The variables by which tools of AWS, and of all that speaks S3, are told credentials, region and endpoint: those whose names
+/// begin with `AWS_`.
+pub fn aws_variables() -> Vec<(String, String)> {
+    let text = |value: std::ffi::OsString| value.into_string().ok();
+    let all = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    all.filter(|(name, _)| name.starts_with("AWS_")).collect()
+}
+
+/// The folder for what need not last.
+pub fn scratch() -> PathBuf {
+    std::env::temp_dir()
+}
+
 /// What `--shard` was given, and who said so where that was `auto`.
 #[derive(Debug, Clone)]
 pub struct ShardOption {

@@ -27,8 +27,8 @@ use super::tell;
 pub struct Work {
     /// Videos and clips: our CSV, Ego4D's manifest.csv or ego4d.json.
     ///
-    /// Columns of our CSV: video_uid (required), path, clip_uid, start_sec, end_sec, duration_sec, num_frames, fps.
-    /// Without start and end the whole video is one unit. Unknown columns are kept.
+    /// Columns of our CSV: video_uid (required), path (a file, or a URL: s3://, https://, http://), clip_uid, start_sec, end_sec,
+    /// duration_sec, num_frames, fps. Without start and end the whole video is one unit. Unknown columns are kept.
     #[arg(short, long, value_name = "FILE")]
     pub manifest: PathBuf,
     /// Recipes, one per feature set; several share one decode. A name that `egofx recipes` lists, or the path of a file.

@@ -5,6 +5,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
@@ -17,6 +18,7 @@ use egofx::manifest::{Manifest, Video};
 use egofx::meter::Meter;
 
 use super::args::{Ffmpeg, cores};
+use super::fetching::Fetching;
 use super::progress::{Progress, Reporting};
 use super::table::Column::Left;
 use super::table::Table;
@@ -38,6 +40,8 @@ pub struct Audit {
     /// Files that are looked at side by side [default: one per core]; more pays on network file systems.
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    fetching: Fetching,
     #[command(flatten)]
     ffmpeg: Ffmpeg,
     /// Print the findings as JSON on stdout.
@@ -71,6 +75,7 @@ impl Audit {
         let mut manifest = Manifest::read(&self.manifest)?;
         manifest.locate(&self.videos)?;
         let source = FfmpegSource { tools: self.ffmpeg.tools()?, threads: 1, hwaccel: HwAccel::None };
+        let source = self.fetching.source(source, &manifest, None, Arc::default())?;
         let jobs = self.jobs.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build()?;
         let meter = Meter::default();

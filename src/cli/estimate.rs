@@ -9,13 +9,12 @@ use std::time::Instant;
 use serde::Serialize;
 
 use egofx::backbone::{Backbone, ClipBatch, Input, PairedSentence, Sentence, Towers};
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Transform, VideoInfo};
+use egofx::decode::{FrameSource, Transform, VideoInfo};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
 use egofx::time::TimeSpan;
 
-use super::args::Ffmpeg;
 use super::extract::Compute;
 use super::setup;
 
@@ -43,13 +42,12 @@ pub fn estimate(
     sets: &PerSet<FeatureSet>,
     models: &Path,
     compute: &Compute,
-    ffmpeg: &Ffmpeg,
+    source: &dyn FrameSource,
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
-    let source = FfmpegSource { tools: ffmpeg.tools()?, threads: compute.decoder_threads(), hwaccel: HwAccel::None };
     let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?, job.fps).ok()).next();
     let Some(video) = opened else { return Ok(None) };
-    let decode_sec = plan.cost_sec() * decode_rate(&source, &video, sets, seconds);
+    let decode_sec = plan.cost_sec() * decode_rate(source, &video, sets, seconds);
     let runtime = compute.runtime()?;
     let (device, threads) = (&compute.device[..1], compute.threads());
     let backbones = setup::backbones(&runtime, models, sets, device, compute.precision, threads)?;
@@ -64,7 +62,7 @@ pub fn estimate(
 }
 
 /// Seconds of wall time per second of video.
-fn decode_rate(source: &FfmpegSource, video: &VideoInfo, sets: &PerSet<FeatureSet>, seconds: f64) -> f64 {
+fn decode_rate(source: &dyn FrameSource, video: &VideoInfo, sets: &PerSet<FeatureSet>, seconds: f64) -> f64 {
     let line = &video.timeline;
     let end_sec = (line.start_sec() + seconds).min(line.end_sec());
     let span = TimeSpan::new(line.start_sec().max(0.0), end_sec);
@@ -78,7 +76,7 @@ fn decode_rate(source: &FfmpegSource, video: &VideoInfo, sets: &PerSet<FeatureSe
     transforms.dedup();
     let started = Instant::now();
     let frames = source.open(video, &wanted, &transforms).filter(Result::is_ok).count();
-    log::info!("probe: {frames} frames of {}", video.path.display());
+    log::info!("probe: {frames} frames of {}", video.name().display());
     started.elapsed().as_secs_f64() / (end_sec - line.start_sec()).max(1e-3)
 }
 

@@ -23,6 +23,7 @@ use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::account::Account;
 use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
+use super::fetching::Fetching;
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
@@ -61,6 +62,8 @@ pub struct Extract {
     /// Print the report as JSON on stdout, and draw no bar.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    pub fetching: Fetching,
     #[command(flatten)]
     sharing: SharingOptions,
     #[command(flatten)]
@@ -193,6 +196,7 @@ impl Extract {
         let promised = wanted.promised()?;
         let options = self.options()?;
         let shard = announced(&self.work.shard);
+        self.fetching.check(&manifest)?;
         let (source, fallback) = self.source()?;
         let runtime = self.compute.runtime()?;
         let threads = self.compute.threads();
@@ -207,7 +211,9 @@ impl Extract {
         let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
         let sharing = self.sharing.of(&stores, &self.work.shard)?;
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
-        let control = Arc::new(Control::stopped_by(listener.begin()));
+        let stop = listener.begin();
+        let source = self.fetching.source(source, &manifest, Some(&self.out), stop.clone())?;
+        let control = Arc::new(Control::stopped_by(stop));
         let pulses = self.sharing.pulses(&stores, shard, &control, sharing.as_ref().map(Sharing::tally));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
         let options = Options { onnxruntime_version: runtime.version.clone(), ..options };
@@ -222,6 +228,7 @@ impl Extract {
         };
         let (mut report, ended) = pipeline::run(run, devices, &mut stores, &control);
         progress.finish();
+        drop(source); // and with it the copies of videos
         drop(sharing); // before the long look at the store: what is not done is anybody's
         report.remarks.extend(fallback);
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();

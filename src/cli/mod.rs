@@ -17,6 +17,7 @@ mod estimate;
 mod eval;
 mod export;
 mod extract;
+mod fetching;
 mod help;
 mod import;
 mod inspect;
@@ -38,6 +39,7 @@ mod shell;
 mod similarity;
 mod status;
 mod submit;
+mod sync;
 mod table;
 mod tokenize;
 mod transcode;
@@ -101,7 +103,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
-    ("Exchange", &["convert", "import"]),
+    ("Exchange", &["convert", "import", "sync"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
     ("Shell", &["completions", "man", "help"]),
@@ -128,6 +130,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Convert(Box<convert::Convert>),
     Import(Box<import::Import>),
+    Sync(Box<sync::Sync>),
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
@@ -175,6 +178,7 @@ impl Cli {
             Command::Inspect(command) => command.run(),
             Command::Convert(command) => command.run(),
             Command::Import(command) => command.run(),
+            Command::Sync(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),

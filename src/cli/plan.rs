@@ -15,10 +15,12 @@ use egofx::manifest::{Clip, Manifest, Video, ends_far_beyond};
 use egofx::plan::Plan;
 use egofx::recipe::Recipe;
 use egofx::store::{STORE_FILE, StoreReader};
+use egofx::url;
 
 use super::args::{Ffmpeg, Work};
 use super::estimate::{Estimate, estimate};
 use super::extract::Compute;
+use super::fetching::Fetching;
 use super::table::Column::{Left, Right};
 use super::table::Table;
 use super::{FAILED, bytes, plural, say, say_json, setup, tell};
@@ -38,6 +40,8 @@ pub struct PlanCommand {
     probe: Option<f64>,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    fetching: Fetching,
     #[command(flatten)]
     ffmpeg: Ffmpeg,
     /// Print the plan as JSON on stdout.
@@ -91,9 +95,14 @@ impl PlanCommand {
             let units = tasks().map(|task| task.units().len()).sum();
             Row { feature_set: recipe.name.clone(), units, rows, row_kind: kind.name(), dim, feature_bytes }
         };
-        let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(|path| !path.exists()));
+        // Nobody has asked whether an object is there: that is a request for each.
+        let is_lost = |path: &PathBuf| url::of(path).is_none() && !path.exists();
+        let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(is_lost));
         let estimate = match self.probe {
-            Some(seconds) => estimate(&plan, &sets, &models, &self.compute, &self.ffmpeg, seconds)?,
+            Some(seconds) => {
+                let source = self.fetching.measured(&self.ffmpeg, &self.compute, &manifest, self.out.as_deref())?;
+                estimate(&plan, &sets, &models, &self.compute, &source, seconds)?
+            }
             None => None,
         };
         let outline = Outline {
@@ -123,7 +132,8 @@ impl PlanCommand {
     fn ask_headers(&self, manifest: &mut Manifest) {
         let Ok(tools) = self.ffmpeg.tools() else { return };
         manifest.videos.par_iter_mut().filter(|video| video.duration_sec.is_none()).for_each(|video| {
-            video.duration_sec = video.path.as_ref().and_then(|path| declared_sec(&tools, path));
+            let path = video.path.as_ref().filter(|path| url::of(path).is_none());
+            video.duration_sec = path.and_then(|path| declared_sec(&tools, path));
         });
     }
 

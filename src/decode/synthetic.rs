@@ -41,6 +41,7 @@ impl FrameSource for SyntheticSource {
             lost: Vec::new(),
             notes: Vec::new(),
             images: None,
+            origin: None,
         })
     }
 

@@ -23,6 +23,9 @@ pub(super) const FPS: &[&str] = &["fps", "canonical_fps"];
 pub(super) const OURS: [&str; 8] =
     ["video_uid", "path", "clip_uid", "start_sec", "end_sec", "duration_sec", "num_frames", "fps"];
 
+/// In Ego4D's own manifest, where a video was published: its `path` says the same, and means no file of anybody's.
+const PUBLISHED: &str = "canonical_s3_location";
+
 /// Whether a further column of this name would be read as one of ours.
 pub(super) fn is_reserved(name: &str) -> bool {
     OURS.contains(&name) || [DURATION_SEC, NUM_FRAMES, FPS].iter().any(|names| names.contains(&name))
@@ -57,6 +60,8 @@ pub(super) struct Header {
     pub duration_sec: Column,
     pub num_frames: Column,
     pub fps: Column,
+    /// Whether a URL in `path` is where the video is to be fetched.
+    pub has_urls: bool,
     /// Places of the columns that are kept as they are.
     extra: Vec<usize>,
 }
@@ -78,6 +83,7 @@ impl Header {
             duration_sec: Column::named(&names, DURATION_SEC),
             num_frames: Column::named(&names, NUM_FRAMES),
             fps: Column::named(&names, FPS),
+            has_urls: !names.iter().any(|name| name == PUBLISHED),
             extra: extra(&names, uid_name),
             names,
         })

@@ -24,9 +24,9 @@ const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
 /// What UT-Ego's folders of images are called behind the video's name.
 const PICTURE_FOLDER_ENDING: &str = "-moviepy";
 
-/// Fills the paths of `videos` that have none with what is found below `roots`.
+/// Gives the `videos` that have no path of this machine what is found below `roots`.
 pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), ManifestError> {
-    let missing = videos.iter().enumerate().filter(|(_, video)| video.path.is_none());
+    let missing = videos.iter().enumerate().filter(|(_, video)| !video.is_local());
     let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
     let mut found: HashMap<usize, PathBuf> = HashMap::new();
     for root in roots {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::{ClipUid, VideoUid};
 use crate::time::{Fps, TimeSpan};
+use crate::url;
 
 pub use duration::{bounded, duration_sec, ends_far_beyond};
 pub use error::{ManifestError, Place, RejectReason, Rejected};
@@ -46,7 +47,8 @@ pub struct Manifest {
 pub struct Video {
     /// Its name, which is the stem of its file as well.
     pub uid: VideoUid,
-    /// Its file, absolute, or what names its images (a folder, or a pattern such as `%d.jpeg`); `None` until it is located. Nobody has looked whether an explicit path exists.
+    /// Its file, absolute, or what names its images (a folder, or a pattern such as `%d.jpeg`), or the URL of an object; `None`
+    /// until it is located. Nobody has looked whether an explicit path exists.
     pub path: Option<PathBuf>,
     /// Length in seconds, finite and positive.
     pub duration_sec: Option<f64>,
@@ -56,6 +58,13 @@ pub struct Video {
     pub fps: Option<Fps>,
     /// Never empty; in order of appearance.
     pub clips: Vec<Clip>,
+}
+
+impl Video {
+    /// Whether it has a path of this machine.
+    fn is_local(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| url::of(path).is_none())
+    }
 }
 
 /// An interval of a video that becomes one entry of a feature set.
@@ -110,9 +119,9 @@ impl Manifest {
         write::write(&self.videos, out)
     }
 
-    /// Finds the files of all videos that have no path, by name, anywhere below `roots`.
+    /// Finds the files of all videos that have no path of this machine, by name, anywhere below `roots`.
     ///
-    /// A video that is not found keeps `None`. Fails, with nothing changed, on a root that is not a readable folder
+    /// A video that is not found keeps `None`, or its URL. Fails, with nothing changed, on a root that is not a readable folder
     /// and on a video that lies in two places (two ways to one file are one place).
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::columns::Header;
 use super::gather::{About, Entry, Notes, Parsed};
 use super::{ManifestError, Place, RejectReason};
 use crate::ids::{ClipUid, VideoUid};
+use crate::url;
 
 /// Reads `text`, the contents of `path` without byte order mark.
 pub(super) fn read(path: &Path, text: &str) -> Result<Parsed, ManifestError> {
@@ -113,8 +114,8 @@ fn number(column: &'static str, text: &str) -> Result<f64, RejectReason> {
 
 fn about(header: &Header, record: &StringRecord, folder: &Path, notes: &mut Notes) -> About {
     let cell = |column: &super::columns::Column| column.cell(record);
-    // A location in a bucket is where the video was fetched from, not where it lies.
-    let path = cell(&header.path).filter(|path| !path.contains("://")).map(|path| folder.join(path));
+    let place = |path| if url::is_url(path) { header.has_urls.then(|| path.into()) } else { Some(folder.join(path)) };
+    let path = cell(&header.path).and_then(place);
     let mut about = About { path, ..About::default() };
     about.parse(cell(&header.duration_sec), cell(&header.num_frames), cell(&header.fps), notes);
     about
@@ -183,10 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_absolute_and_buckets_are_none() {
+    fn paths_are_absolute_and_urls_are_kept() {
         let parsed = parsed("video_uid,path\na,clips/a.mp4\nb,/x/b.mp4\nc,s3://bucket/c.mp4\nd,\n");
         let paths: Vec<_> = parsed.entries.iter().map(|entry| entry.about.path.as_deref()).collect();
-        assert_eq!(paths, [Some(Path::new("/data/clips/a.mp4")), Some(Path::new("/x/b.mp4")), None, None]);
+        assert_eq!(
+            paths,
+            [
+                Some(Path::new("/data/clips/a.mp4")),
+                Some(Path::new("/x/b.mp4")),
+                Some(Path::new("s3://bucket/c.mp4")),
+                None
+            ]
+        );
         assert!(folder_of(Path::new("m.csv")).unwrap().is_absolute());
     }
 

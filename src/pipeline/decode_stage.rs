@@ -62,7 +62,11 @@ impl Context<'_> {
     /// [`PipelineError`]; faults of single videos go to their units instead.
     pub fn run(self, jobs: &Receiver<Offer>, clips: &Sender<Clip>, rows: &Sender<Write>) -> Result<(), PipelineError> {
         for offer in jobs {
-            let Some(job) = self.granted(offer) else { continue };
+            let path = offer.job.path.as_ref();
+            let Some(job) = self.granted(offer) else {
+                path.into_iter().for_each(|path| self.run.source.forget(path));
+                continue;
+            };
             if self.job(&job, Sinks { clips, rows }).is_err() {
                 break;
             }
@@ -89,6 +93,7 @@ impl Context<'_> {
         let probed = self.control.counters.time(Stage::Decode, || self.probe(job));
         let opened = match probed {
             Ok(opened) => opened,
+            Err(_) if self.control.abandoned() => return Err(Closed),
             Err(why) => return job.tasks.iter().try_for_each(|&task| self.fail(task, why.clone(), sinks)),
         };
         let video = &opened.video;
@@ -127,7 +132,7 @@ impl Context<'_> {
             Some(images) => images.listing().map(|listing| digest::text(&listing)),
             None => digest::ends_of(&video.files()),
         };
-        let source_sha256 = source_sha256.map_err(|e| format!("{}: {e}", path.display()))?;
+        let source_sha256 = source_sha256.map_err(|e| format!("{}: {e}", video.name().display()))?;
         Ok(Opened { video, source_sha256 })
     }
 
@@ -137,7 +142,7 @@ impl Context<'_> {
         let Some(frames) = recipe.frames() else { return Ok(None) };
         let layout = match Layout::of_clips(video, &frames, recipe.body.compat, &planned.clips) {
             Ok(layout) => layout,
-            Err(e) => return self.fail(task, format!("{}: {e}", video.path.display()), sinks).map(|()| None),
+            Err(e) => return self.fail(task, format!("{}: {e}", video.name().display()), sinks).map(|()| None),
         };
         let counters = &self.control.counters;
         let present = (0..).zip(&layout.rows).filter(|(_, row)| !row.missing);
@@ -146,7 +151,7 @@ impl Context<'_> {
         counters.planned_rows.fetch_sub(planned.estimated_rows, std::sync::atomic::Ordering::Relaxed);
         match &layout.shortfall {
             Some(why) if self.run.options.on_error != OnError::Partial || layout.computable() == 0 => {
-                self.fail(task, format!("{}: {why}", video.path.display()), sinks).map(|()| None)
+                self.fail(task, format!("{}: {why}", video.name().display()), sinks).map(|()| None)
             }
             _ => Ok(Some(layout)),
         }
@@ -268,7 +273,7 @@ struct WindowOutcomes<'a> {
 
 impl WindowOutcomes<'_> {
     fn note(&mut self, fault: Fault) {
-        let path = self.video.path.display();
+        let path = self.video.name().display();
         let counters = &self.context.control.counters;
         match fault {
             Fault::Fallback { .. } => {
@@ -303,7 +308,7 @@ impl WindowOutcomes<'_> {
     /// Windows of `task` that will never have all of their frames.
     fn lose(&mut self, task: TaskId, keys: Vec<WindowKey>, sinks: Sinks) -> Result<(), Closed> {
         let why = if self.why.is_empty() { "the decoder left frames out without a word" } else { &self.why };
-        let path = self.video.path.display();
+        let path = self.video.name().display();
         if self.context.run.options.on_error == OnError::Partial && !self.crashed {
             self.context.control.remark(format!("{path}: rows are missing: {why}"));
             return sinks.rows.send(Write::Missing { keys }).map_err(|_| Closed);

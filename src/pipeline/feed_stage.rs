@@ -1,6 +1,7 @@
 //! The feed: offers videos to the decoders, the own part first, then those of others that nobody has, longest first.
 //!
-//! Not for claiming them: a decoder does, at the moment in which it begins. Invariant: no decoder is idle while a video is free.
+//! Says of the video that it offers that it will be probed soon. Not for claiming them: a decoder does, at the moment in which it
+//! begins. Invariant: no decoder is idle while a video is free.
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -25,6 +26,8 @@ pub fn run<'p>(run: Run<'p>, jobs: &Sender<Offer<'p>>, control: &Control) {
     let plan = run.plan;
     let videos: Vec<&Job> = plan.jobs.iter().chain(&plan.others).collect();
     let feed = |job: usize, wanted: VideoTasks<'p>| {
+        // Fetched while the decoders are at others. Of those of other parts most will be at somebody's.
+        videos[job].path.iter().filter(|_| wanted.own).for_each(|path| run.source.prefetch(path));
         let (answer, answered) = bounded(0);
         let offered = jobs.send(Offer { job: videos[job], wanted, answer }).is_ok();
         let _ = answered.recv();

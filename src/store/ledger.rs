@@ -101,15 +101,20 @@ pub fn read_all(ledgers: &Path, file_of: impl Fn(&UnitUid) -> String) -> Result<
     for name in disk::names_in(ledgers)?.into_iter().filter(|name| name.ends_with(EXTENSION)) {
         let path = ledgers.join(name);
         for (index, entry) in read_lines::<LedgerEntry>(&path)?.into_iter().enumerate() {
-            let expected = file_of(&entry.unit_uid);
-            if entry.file != expected {
-                let why = format!("the file of unit {} is {expected}, found {:?}", entry.unit_uid, entry.file);
-                return Err(StoreError::Ledger { file: path, line: index + 1, why });
-            }
+            check_place(&path, index, &entry, &file_of(&entry.unit_uid))?;
             committed.insert(entry);
         }
     }
     Ok(committed)
+}
+
+/// [`StoreError::Ledger`] unless the file of `entry`, line `index` of the ledger `path`, is where it is `expected`.
+pub(super) fn check_place(path: &Path, index: usize, entry: &LedgerEntry, expected: &str) -> Result<(), StoreError> {
+    if entry.file == expected {
+        return Ok(());
+    }
+    let why = format!("the file of unit {} is {expected}, found {:?}", entry.unit_uid, entry.file);
+    Err(StoreError::Ledger { file: path.to_owned(), line: index + 1, why })
 }
 
 /// The entries of each ledger in the folder `ledgers`, in the order of their lines.

@@ -35,6 +35,7 @@ mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod scales;
+mod snapshot;
 mod unit;
 mod watch;
 mod writer;
@@ -48,6 +49,7 @@ pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
 pub use planned::{PlannedUnit, PlannedUnits};
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
+pub use snapshot::{Snapshot, is_record};
 pub use unit::OpenUnit;
 pub use watch::LedgerWatch;
 pub use writer::Store;

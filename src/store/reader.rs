@@ -132,15 +132,7 @@ impl StoreReader {
             }
             bytes => bytes.map_err(io_error("read", &file))?,
         };
-        let corrupt = |why: String| StoreError::Corrupt { path: file.clone(), why };
-        let contract: Contract = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&contract.schema_version) {
-            let found = contract.schema_version;
-            return Err(corrupt(format!(
-                "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
-                 wrote it (pip install --upgrade egofx)"
-            )));
-        }
+        let contract = contract_of(&file, &bytes)?;
         let format = Format::named(&contract.format)?;
         Ok(Self { root: path.to_owned(), contract, format, proved: Mutex::default() })
     }
@@ -324,6 +316,20 @@ impl StoreReader {
         }
         Ok(found)
     }
+}
+
+/// The contract that `bytes` of a `store.json` hold, `file` for messages.
+pub(super) fn contract_of(file: &Path, bytes: &[u8]) -> Result<Contract, StoreError> {
+    let corrupt = |why: String| StoreError::Corrupt { path: file.to_owned(), why };
+    let contract: Contract = serde_json::from_slice(bytes).map_err(|error| corrupt(error.to_string()))?;
+    if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&contract.schema_version) {
+        let found = contract.schema_version;
+        return Err(corrupt(format!(
+            "it has schema version {found}, expected {OLDEST_SCHEMA} to {SCHEMA_VERSION}; another version of egofx \
+             wrote it (pip install --upgrade egofx)"
+        )));
+    }
+    Ok(contract)
 }
 
 fn changed(path: &Path, stale: Stale) -> StoreError {

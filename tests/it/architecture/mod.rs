@@ -26,11 +26,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("claims", &[]),
     ("foreign", &[]),
     ("durable", &[]),
-    ("manifest", &["time", "ids"]),
+    ("url", &[]),
+    ("manifest", &["time", "ids", "url"]),
     ("queries", &["ids"]),
     ("benchmark", &["time", "ids", "manifest", "queries"]),
     ("grid", &["time", "compat"]),
-    ("decode", &["time", "pixels", "child", "foreign"]),
+    ("decode", &["time", "pixels", "child", "foreign", "url"]),
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
     ("checkpoint", &["digest", "foreign", "durable"]),
@@ -83,6 +84,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("report", &["ids", "shard", "digest", "meter", "durable", "store"]),
     ("status", &["ids", "shard", "meter", "claims", "store", "report"]),
     ("verify", &["ids", "compat", "meter", "store"]),
+    ("objects", &["time", "ids", "stop", "digest", "meter", "durable", "url", "decode", "store"]),
     (
         "transcode",
         &[
@@ -201,8 +203,13 @@ fn modules_use_what_stands_above_them_in_the_table_and_in_the_library() {
 }
 
 /// Features of the package, and those that they bring along.
-const FEATURES: &[(&str, &[&str])] =
-    &[("onnx", &[]), ("export", &["onnx"]), ("convert", &[]), ("cli", &["onnx", "export", "convert"])];
+const FEATURES: &[(&str, &[&str])] = &[
+    ("onnx", &[]),
+    ("export", &["onnx"]),
+    ("convert", &[]),
+    ("objects", &[]),
+    ("cli", &["onnx", "export", "convert", "objects"]),
+];
 
 /// The feature that a module is compiled with; `None` for one that is always there.
 fn feature_of(module: &str) -> Option<&'static str> {
@@ -229,7 +236,7 @@ fn modules_use_only_what_is_compiled_with_them() {
         assert_eq!(own, *brings, "{name}");
     }
     let gated: Vec<_> = EDGES.iter().filter_map(|(module, _)| feature_of(module)).collect();
-    assert!(["onnx", "export", "convert"].iter().all(|feature| gated.contains(feature)), "{gated:?}");
+    assert!(["onnx", "export", "convert", "objects"].iter().all(|feature| gated.contains(feature)), "{gated:?}");
 }
 
 #[test]

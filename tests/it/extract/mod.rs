@@ -6,5 +6,6 @@ mod resume;
 pub mod shards;
 mod sharing;
 mod slurm;
+mod storage;
 mod towers;
 mod workflows;

@@ -7,3 +7,4 @@ mod import;
 mod package;
 mod readers;
 mod schema2;
+mod sync;

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod fuzz;
 pub mod graphs;
+pub mod storage;
 pub mod stores;
 pub mod videos;
 
