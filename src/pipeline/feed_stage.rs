@@ -1,6 +1,7 @@
 //! The feed: offers videos to the decoders, the own part first, then those of others that nobody has, longest first.
 //!
-//! Says of the video that it offers that it will be probed soon. Not for claiming them: a decoder does, at the moment in which it begins. Invariant: no decoder is idle while a video is free.
+//! Says of the video that it offers that it will be probed soon. Not for claiming them: a decoder does, at the moment in which it
+//! begins. Invariant: no decoder is idle while a video is free.
 
 use crossbeam_channel::Sender;
 
