@@ -19,11 +19,11 @@ use super::{FAILED, bytes, plural, say_json, tell};
 
 /// Copy what stores have committed to object storage, or from there.
 ///
-/// What is there already is not copied again. Units go first, and the ledgers that promise them last, so that whoever reads the copy finds what it promises. Runs may write to
-/// the store that is sent; give the same command again for what they have committed since. Each file is sent with its sha256 and
-/// asked for again once it was sent; what is fetched is hashed before it has its name. Nothing is removed, and no store that holds
-/// something else is overwritten. Exit code 0: all that is committed is there; 1: some of it is not (listed), and then no ledger was
-/// copied.
+/// What is there already is not copied again. Units go first, and the ledgers that promise them last, so that whoever reads the
+/// copy finds what it promises. Runs may write to the store that is sent; give the same command again for what they have
+/// committed since. Each file is sent with its sha256 and asked for again once it was sent; what is fetched is hashed before it
+/// has its name. Nothing is removed, and no store that holds something else is overwritten. Exit code 0: all that is committed is
+/// there; 1: some of it is not (listed), and then no ledger was copied.
 #[derive(Args)]
 pub struct Sync {
     /// What is copied: a feature set, or a folder of several; or the URL of such, s3://BUCKET/PREFIX.
