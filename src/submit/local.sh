@@ -46,7 +46,7 @@ hand_on() {
 trap 'hand_on INT' INT
 trap 'hand_on TERM' TERM
 trap 'hand_on USR1' USR1
-say "${#parts[@]} parts, whose words go to $logs"
+say "parts: ${#parts[@]}; what they say goes to $logs"
 for part in "${parts[@]}"; do
     while test -z "$stop" && test "$(jobs -rp | wc -l)" -ge "$at_once"; do wait -n; done
     test -z "$stop" || break

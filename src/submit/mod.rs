@@ -58,7 +58,7 @@ pub enum SubmitError {
     NotText(PathBuf),
     /// More parts than there is work for.
     #[error(
-        "--shards {count}: the plan has {videos} videos, and a video is in one part: give --shards {videos} or fewer"
+        "--shards {count}: expected at most {videos}, the number of videos of the plan, for a video is in one part"
     )]
     TooMany {
         /// Parts that were asked for.
@@ -103,8 +103,8 @@ impl Job {
     fn heading(&self, engine: &str, how: &[String]) -> String {
         let Parts { count, .. } = self.parts;
         let which = if self.parts.is_all() { String::new() } else { format!(", of which {}", self.parts) };
-        let mut lines =
-            format!("# Made by egofx {} for {engine}: {count} parts{which} of\n", env!("CARGO_PKG_VERSION"));
+        let (version, s) = (env!("CARGO_PKG_VERSION"), if count == 1 { "" } else { "s" });
+        let mut lines = format!("# Made by egofx {version} for {engine}: {count} part{s}{which} of\n");
         lines += &format!("#   {}\n", quote::comment(&quote::words(&self.command)));
         how.iter().for_each(|line| lines += &format!("# {}\n", quote::comment(line)));
         lines

@@ -120,7 +120,7 @@ fn what_is_wrong_with_a_command_is_said_before_any_node_is_asked_for() {
     }
     let run = submit(&shop, "slurm --shards 3").output().unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
-    assert!(said.contains("--shards 3: the plan has 2 videos") && said.contains("--shards 2 or fewer"), "{said}");
+    assert!(said.contains("--shards 3: expected at most 2, the number of videos"), "{said}");
     assert!(!shop.path("out").exists() && !shop.path("out $(x)").exists(), "nothing was written");
     let unchecked = "submit k8s --shards 9 --image egofx:1 --unchecked -- extract -m /in/pods.csv -p rows.toml -o /out";
     let manifest = shop.egofx(unchecked).ends_with(0).stdout;
