@@ -3,7 +3,7 @@
 //! Not for what is minimised: see `losses`. Values are doubles on the host, tensors are scalars on the device.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::distributed::World;
 use crate::error::TrainError;
