@@ -14,7 +14,6 @@ use egofx::stop::Stop;
 use egofx::url;
 
 use super::args::Ffmpeg;
-use super::extract::Compute;
 
 /// Where copies of videos lie while they are decoded, and how many.
 #[derive(Args)]
@@ -64,19 +63,18 @@ impl Fetching {
         Ok(StagedSource { inner, staging: Some(staging.with_context(refused)?) })
     }
 
-    /// What decodes for a measurement: software, and by the same copies.
+    /// What decodes for a measurement: software, with `threads` (0 lets ffmpeg choose), and by the same copies.
     ///
     /// # Errors
     /// There is no ffmpeg, or the folder cannot be used.
     pub fn measured(
         &self,
         ffmpeg: &Ffmpeg,
-        compute: &Compute,
+        threads: usize,
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> anyhow::Result<StagedSource<FfmpegSource>> {
-        let (tools, threads) = (ffmpeg.tools()?, compute.decoder_threads());
-        let source = FfmpegSource { tools, threads, hwaccel: HwAccel::None };
+        let source = FfmpegSource { tools: ffmpeg.tools()?, threads, hwaccel: HwAccel::None };
         self.source(source, manifest, folder, Arc::default())
     }
 

@@ -100,7 +100,8 @@ impl PlanCommand {
         let lost = plan.jobs.iter().filter(|job| job.path.as_ref().is_none_or(is_lost));
         let estimate = match self.probe {
             Some(seconds) => {
-                let source = self.fetching.measured(&self.ffmpeg, &self.compute, &manifest, self.out.as_deref())?;
+                let threads = self.compute.decoder_threads();
+                let source = self.fetching.measured(&self.ffmpeg, threads, &manifest, self.out.as_deref())?;
                 estimate(&plan, &sets, &models, &self.compute, &source, seconds)?
             }
             None => None,

@@ -202,7 +202,8 @@ impl Sharded {
         let inputs = extract.inputs()?;
         let plan = inputs.plan(extract, |_, _| false)?;
         let (fetching, compute) = (&extract.fetching, &extract.compute);
-        let source = fetching.measured(&extract.ffmpeg, compute, &inputs.manifest, Some(&extract.out))?;
+        let (ffmpeg, threads) = (&extract.ffmpeg, compute.decoder_threads());
+        let source = fetching.measured(ffmpeg, threads, &inputs.manifest, Some(&extract.out))?;
         let found = estimate(&plan, &inputs.sets, &inputs.models, compute, &source, seconds)?;
         Ok(found.map(|found| found.total_sec()))
     }
