@@ -1,7 +1,7 @@
 # What follows is the same for every command. With -m, Ctrl-C reaches this shell alone, which hands it on.
 set -m
 mkdir -p -- "$logs" || exit 2
-pids=() stop='' heard='' result=0
+pids=() stop='' told=0 heard='' result=0
 
 say() { echo "$(date +%FT%T) $*" >&2; }
 
@@ -39,7 +39,7 @@ one() {
 }
 
 hand_on() {
-    heard=yes stop=$1
+    heard=yes stop=$1 told=${#pids[@]}
     for pid in ${pids[@]+"${pids[@]}"}; do kill -"$1" "$pid" 2> /dev/null; done
 }
 
@@ -52,6 +52,8 @@ for part in "${parts[@]}"; do
     test -z "$stop" || break
     one "$part" &
     pids+=($!)
+    # A signal that came before this one was known has not reached it.
+    if test -n "$stop" && test "$told" -lt "${#pids[@]}"; then kill -"$stop" "$!"; fi
 done
 for pid in ${pids[@]+"${pids[@]}"}; do
     heard=yes
