@@ -1,6 +1,8 @@
 //! Shards: parts of a plan that several runs do, one after the other or at once, are together the whole.
 
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -12,6 +14,11 @@ const UNITS: usize = 18;
 
 /// Eight videos, one of them with a clip, for two recipes, and the store that one run makes of them, `whole`.
 pub fn shop() -> Workshop {
+    static MADE: LazyLock<PathBuf> = LazyLock::new(|| made().kept("shards"));
+    Workshop::like(&MADE)
+}
+
+fn made() -> Workshop {
     let shop = Workshop::new();
     shop.recipe("rows", DENSE, "hdf5", "f32");
     shop.recipe("coarse", EGOVLP, "parquet", "f32");
