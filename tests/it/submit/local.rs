@@ -26,7 +26,9 @@ fn kill(pid: u32) {
 }
 
 fn start(shop: &Workshop, flags: &str, command: &str) -> Child {
-    let mut program = shop.program(&format!("submit local {flags} --now -- {command} --ffmpeg ./ffmpeg.sh"));
+    let submit = format!("submit local {flags} --now -- {command} --ffmpeg ./ffmpeg.sh");
+    // A shell cannot trap what was ignored when it began, as SIGINT is below a script's background.
+    let mut program = shop.command("env", &format!("--default-signal=INT {} {submit}", env!("CARGO_BIN_EXE_egofx")));
     program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
