@@ -57,6 +57,7 @@ PY       := $(call stamp,py,test)-$(PYTHON_VERSION)
 SNAKEMAKE := $(call stamp,snakemake,snakemake)-$(PYTHON_VERSION)
 MOTO     := $(call stamp,moto,moto)-$(PYTHON_VERSION)
 TORCH    := $(call stamp,torch,torch)-$(PYTHON_VERSION)
+PEERS    := $(call stamp,peers,peers)-$(PYTHON_VERSION)
 MATURIN  := $(call stamp,maturin,wheel)
 WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
@@ -178,6 +179,9 @@ $(MOTO): | system
 $(TORCH): | system
 	$(call packages,torch,torch)
 
+$(PEERS): | system
+	$(call packages,peers,peers)
+
 $(MATURIN): | system
 	$(call packages,maturin,wheel)
 
@@ -264,7 +268,7 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-wheel test-videos test-egofx test-long processor fuzz bench lint doc book reference gpu-check
+.PHONY: test test-train test-wheel test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
 test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both programs
@@ -318,6 +322,9 @@ fuzz: setup ## mutated files for every parser of foreign bytes, for SECONDS alto
 bench: setup ## the benchmarks
 	$(CARGO) bench --locked $(FEATURES)
 	$(MAKE) $(IN_TRAINING) bench
+
+bench-peers: setup $(TORCH) $(PEERS) ## a whole run against decord and TorchCodec with PyTorch (2.7 GB to fetch, half an hour)
+	$(CARGO) bench --locked $(FEATURES) --bench peers
 
 lint: setup ## formatting and clippy
 	$(MAKE) $(IN_TRAINING) lint

@@ -14,9 +14,9 @@ use egofx::export::onnx::{
 use prost::Message;
 use serde_json::Value;
 
-use super::model;
 use super::peer::Peer;
 use super::worker::Request;
+use crate::support::model;
 use crate::support::{self, Fallible, Spread, cosine, inputs, row, show};
 
 const ROUNDS: usize = 15;

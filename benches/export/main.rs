@@ -9,7 +9,6 @@ mod support;
 
 mod attention;
 mod cost;
-mod model;
 mod peer;
 mod speed;
 mod worker;

@@ -39,7 +39,7 @@ impl Peer {
 
     /// PyTorch with the given weights, and its version, if it is installed.
     pub fn torch(weights: &Path) -> Fallible<Option<(Self, String)>> {
-        let Some((mut python, version)) = python() else {
+        let Some((mut python, version)) = support::python::torch() else {
             println!("PyTorch is not installed here (make setup-torch): without it, ratios are to the CPU's fp32");
             return Ok(None);
         };
@@ -76,20 +76,4 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Python with PyTorch, that of `make setup-torch` or its own, and PyTorch's version.
-fn python() -> Option<(Command, String)> {
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let installed = root().join(".runtime/torch");
-    [Some(&installed).filter(|folder| folder.is_dir()), None].into_iter().find_map(|packages| {
-        let command = || {
-            let mut command = Command::new(&python);
-            command.envs(packages.map(|folder| ("PYTHONPATH", folder)));
-            command
-        };
-        let asked = command().args(["-c", "import safetensors, torch; print(torch.__version__)"]).output().ok()?;
-        let version = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
-        asked.status.success().then(|| (command(), version))
-    })
 }

@@ -8,9 +8,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::model::{self, Model};
 use super::peer::Peer;
 use super::worker::Request;
+use crate::support::model::{self, Model};
 use crate::support::{self, Fallible, Spread, cosine, row, show};
 
 /// Rounds that count, after one that does not.

@@ -29,6 +29,11 @@ pub fn small() -> Fallible<PathBuf> {
     encoded("small.mp4", "testsrc2=s=454x256:r=30", 8, 60)
 }
 
+/// The same for 20 s.
+pub fn short() -> Fallible<PathBuf> {
+    encoded("short.mp4", "testsrc2=s=454x256:r=30", 8, 20)
+}
+
 /// Like [`small`], that many minutes.
 pub fn long(minutes: u32) -> Fallible<PathBuf> {
     repeated(&format!("long_{minutes}.mp4"), &small()?, minutes)
@@ -74,10 +79,15 @@ pub fn recipe(name: &str, grid: &str) -> Fallible<Recipe> {
 
 /// The same as a file.
 pub fn recipe_file(name: &str, grid: &str) -> Fallible<PathBuf> {
+    recipe_of("tiny", name, grid)
+}
+
+/// The same for another backbone of one tower.
+pub fn recipe_of(backbone: &str, name: &str, grid: &str) -> Fallible<PathBuf> {
     let path = folder().join("recipes").join(format!("{name}.toml"));
     fs::create_dir_all(folder().join("recipes"))?;
     let text = format!(
-        "backbone = \"tiny\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
+        "backbone = \"{backbone}\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\n{grid}\n[transform]\nshort_side = 256\ncrop = 256\n\
          filter = \"bilinear\"\nchannels = \"rgb\"\nreader = \"decord\"\nprepare = \"video-resize\"\n\
          [output]\nformat = \"hdf5\"\ndtype = \"f32\"\n"
     );

@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "each benchmark is a program of its own and uses a part of this")]
 
 pub mod inputs;
+pub mod model;
 pub mod process;
+pub mod python;
 pub mod stores;
 
 use std::io;

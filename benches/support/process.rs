@@ -54,12 +54,13 @@ fn program() -> Command {
     command
 }
 
-fn run(command: &mut Command, out: Option<&Path>) -> Fallible<Observed> {
+/// Any program, and the first unit that appears in the stores below `out`.
+pub fn run(command: &mut Command, out: Option<&Path>) -> Fallible<Observed> {
     let started = Instant::now();
     let mut child = command.spawn()?;
     let observed = watch(&mut child, started, out)?;
     let status = child.wait()?;
-    if status.success() { Ok(observed) } else { Err(format!("egofx ended with {status}").into()) }
+    if status.success() { Ok(observed) } else { Err(format!("{command:?} ended with {status}").into()) }
 }
 
 fn watch(child: &mut Child, started: Instant, out: Option<&Path>) -> Fallible<Observed> {

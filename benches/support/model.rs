@@ -1,6 +1,6 @@
 //! The model that is measured: EgoVLP as published, random weights, made once and kept in `target/bench-data/`.
 //!
-//! Not for running it. Invariant: what lies there was made by the exporter that this program is built with.
+//! Not for running it. Invariant: what lies there was made by the exporter of the `egofx` that was built with this program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use egofx::checkpoint::{Checkpoint, write_safetensors};
 use egofx::digest;
 use egofx::export::{self, MODELS, Options, Scale, Validator};
 
-use crate::support::{self, Fallible, inputs};
+use super::{Fallible, inputs};
 
 /// The model's name.
 const NAME: &str = "egovlp";
@@ -30,7 +30,7 @@ pub struct Model {
 /// The model, made anew when the program that makes it is another one.
 pub fn egovlp() -> Fallible<Model> {
     let folder = inputs::folder().join("export").join(NAME);
-    let (stamp, made_by) = (folder.join("made-by"), digest::file(&std::env::current_exe()?)?.1);
+    let (stamp, made_by) = (folder.join("made-by"), digest::file(Path::new(env!("CARGO_BIN_EXE_egofx")))?.1);
     let model = Model { weights: folder.join("video.safetensors"), folder };
     if fs::read_to_string(&stamp).is_ok_and(|found| found == made_by) {
         return Ok(model);
@@ -47,13 +47,9 @@ pub fn egovlp() -> Fallible<Model> {
 fn make(model: &Model) -> Fallible {
     let known = MODELS.iter().find(|known| known.name == NAME).ok_or("the model is gone")?;
     let checkpoint = Checkpoint::seeded("random weights", 0, known.sized(Scale::Full).parameters);
-    let runtime = support::runtime()?;
-    let validator = Validator {
-        runtime: &runtime,
-        threads: support::cores().len(),
-        windows: Vec::new(),
-        meter: Default::default(),
-    };
+    let runtime = super::runtime()?;
+    let validator =
+        Validator { runtime: &runtime, threads: super::cores().len(), windows: Vec::new(), meter: Default::default() };
     let options = Options {
         head_size: 64,
         further: vec![GraphPrecision::Int8],
