@@ -61,6 +61,9 @@ TORCH    := $(call stamp,torch,torch)-$(PYTHON_VERSION)
 MATURIN  := $(call stamp,maturin,wheel)
 WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
+# For tests alone.
+SLURM    := $(if $(filter 1,$(ROOTLESS)),,slurm)
+MACHINES_FFMPEG := $(if $(filter 1,$(ROOTLESS)),,$(if $(shell command -v apt-get),machines-ffmpeg))
 
 .PHONY: help
 help: ## this list
@@ -101,7 +104,7 @@ system:
 	$$sudo apt-get update; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
 
-# For tests alone, which ROOTLESS=1 does without: the packages $(2), for the sake of the program $(1).
+# The packages $(2), for the sake of the program $(1).
 define apt
 @command -v $(1) > /dev/null && exit 0; \
 sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
@@ -111,12 +114,10 @@ $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recomm
 endef
 
 # tests/cluster/slurm.sh starts a cluster of this one machine.
-SLURM := $(if $(filter 1,$(ROOTLESS)),,slurm)
 slurm:
 	$(call apt,slurmctld,slurm-wlm munge)
 
 # A distribution's ffmpeg, which setup's own is compared with. Where there is no apt-get, the one that is there, if any.
-MACHINES_FFMPEG = $(if $(filter 1,$(ROOTLESS)),,$(if $(shell command -v apt-get),machines-ffmpeg))
 machines-ffmpeg:
 	$(call apt,ffprobe,ffmpeg)
 

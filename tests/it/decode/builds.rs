@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use egofx::decode::{FfmpegSource, Filter, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo};
 
-use crate::support::programs::{machines, tools};
+use crate::support::checkout;
+use crate::support::programs::machines;
 use crate::support::videos::{data, split};
 
 /// Whole frames by every arithmetic, and squares scaled by every filter of ffmpeg's.
@@ -80,7 +81,8 @@ fn is_of_8_bits(path: &Path) -> bool {
 #[test]
 fn of_the_same_file_both_give_the_same_frames_and_colours() {
     let Some(theirs) = machines() else { return };
-    let ours = tools();
+    // Also where the other tests use the machine's.
+    let ours = Tools::find(None, None, &[checkout().to_owned()]).unwrap();
     println!("{} and {}", ours.version, theirs.version);
     let [mut listed, mut compared] = [0, 0];
     for path in ["media", "media/odd", "readers", "sampling"].into_iter().flat_map(videos) {
