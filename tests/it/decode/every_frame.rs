@@ -12,6 +12,7 @@ use egofx::decode::{
     hwaccel_fault,
 };
 
+use crate::support::fuzz::script::write_executable;
 use crate::support::videos::{all, data, ffmpeg, ffprobe, indices, make, split, tools, url};
 
 /// Most fixtures are 96x64 and shown as they are, the middle of them.
@@ -688,6 +689,23 @@ fn without_a_gpu_software_decodes_and_says_so() {
         [Fault::Fallback { .. }] => assert_eq!(indices(&frames), [0, 1]),
         _ => panic!("{faults:?}"),
     }
+}
+
+#[test]
+fn an_ffmpeg_without_cuda_is_told_from_a_machine_without_a_gpu() {
+    let folder = folder();
+    let ffmpeg = folder.path().join("ffmpeg");
+    let fault = |listed: &str| {
+        let script = format!("case \"$*\" in *-hwaccels*) echo {listed};; *) echo No device >&2; exit 1;; esac");
+        write_executable(&ffmpeg, &format!("#!/bin/sh\n{script}\n"));
+        hwaccel_fault(&egofx::decode::Tools { ffmpeg: ffmpeg.clone(), ..tools() }, HwAccel::Cuda(0)).unwrap()
+    };
+    assert_eq!(fault("cuda"), "No device");
+    let why = fault("vdpau");
+    assert!(
+        why.starts_with(&format!("{} is built without CUDA", ffmpeg.display())) && why.contains("--ffmpeg"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -4,13 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use egofx::decode::{
-    Channels, Fault, FfmpegSource, Filter, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo,
-};
+use egofx::decode::{Channels, Fault, FfmpegSource, Filter, Frame, FrameSource, HwAccel, Reader, Transform, VideoInfo};
 use egofx::time::Fps;
 
 use crate::support;
-use crate::support::{Workshop, media, row_bits, tool};
+use crate::support::programs::tools;
+use crate::support::{Workshop, media, row_bits};
 
 /// Shots of five images at five a second.
 const SHOTS: &str = "kind = \"uniform\"\nfps = \"5\"\nframes = 5\nstride = 5\ntail = \"drop\"";
@@ -26,8 +25,7 @@ fn shop(folder: &str, name: &str) -> Workshop {
 }
 
 fn source() -> FfmpegSource {
-    let tools = Tools::find(Some(&tool("ffmpeg")), Some(&tool("ffprobe")), &[]).unwrap();
-    FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None }
+    FfmpegSource { tools: tools(), threads: 1, hwaccel: HwAccel::None }
 }
 
 fn fps(rate: u32) -> Option<Fps> {

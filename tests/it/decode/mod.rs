@@ -1,5 +1,6 @@
 //! Frames of videos: those of healthy, odd, damaged and hostile files, and of folders of images.
 
+mod builds;
 mod children;
 mod damaged_videos;
 mod every_frame;

@@ -4,14 +4,15 @@
 use std::path::Path;
 
 use egofx::backbone::{Card, Device, Feed, GraphSession, Precision, Provider, SessionOptions};
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Tools};
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
 use egofx::recipe::Recipe;
 use egofx::store::Unit;
 use egofx::text::{TextModel, TokenizationRule, Tokenizer};
 
 use crate::support;
 use crate::support::graphs::RUNTIME;
-use crate::support::{Workshop, checkout, row_bits};
+use crate::support::programs::tools;
+use crate::support::{Workshop, row_bits};
 
 const TEXT: &str = "[text]\nmodel = \"egovlpv2\"\nrule = \"nlq\"\n";
 const FUSION: &str = "[fusion]\nlower_video = \"egovlpv2_lower_video\"\nlower_text = \"egovlpv2_lower_text\"\n";
@@ -56,8 +57,7 @@ fn session(folder: &Path, card: &Card) -> GraphSession {
 
 /// One row of a unit by the whole fused graph: the frames that its grid names, and its sentence.
 fn whole_tower(shop: &Workshop, unit: &Unit, row: usize, graph: &mut GraphSession) -> Vec<f32> {
-    let tools = Tools::find(None, None, &[checkout().to_owned()]).unwrap();
-    let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
+    let source = FfmpegSource { tools: tools(), threads: 1, hwaccel: HwAccel::None };
     let video = source.probe(&shop.path(&unit.header.source_name), None).unwrap();
     let recipe = Recipe::read(&shop.path("fused.toml")).unwrap();
     let frames = recipe.frames().unwrap();

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod fuzz;
 pub mod graphs;
+pub mod programs;
 pub mod storage;
 pub mod stores;
 pub mod videos;
@@ -37,8 +38,8 @@ pub struct Workshop {
 impl Workshop {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in [".runtime", "onnx"] {
-            std::os::unix::fs::symlink(checkout().join(name), folder.path().join(name)).unwrap();
+        for from in [programs::base().join(".runtime"), checkout().join("onnx")] {
+            std::os::unix::fs::symlink(&from, folder.path().join(from.file_name().unwrap())).unwrap();
         }
         Self { folder }
     }
@@ -256,8 +257,8 @@ pub fn checkout() -> &'static Path {
 
 /// `ffmpeg` or `ffprobe`, as the program finds them.
 pub fn tool(name: &str) -> PathBuf {
-    let bundled = checkout().join(".runtime/ffmpeg").join(name);
-    if bundled.exists() { bundled } else { name.into() }
+    let tools = programs::tools();
+    if name == "ffprobe" { tools.ffprobe } else { tools.ffmpeg }
 }
 
 pub fn media(name: &str) -> String {

@@ -1,21 +1,13 @@
-//! What integration tests share: the programs, the bundled data, and fixtures made by ffmpeg.
+//! What integration tests share: the bundled data, and fixtures made by ffmpeg.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 
-use egofx::decode::{Fault, Frame, Tools, VideoInfo};
+use egofx::decode::{Fault, Frame, VideoInfo};
 
 use super::checkout;
-
-/// The programs that `egofx` itself would find when run in this folder.
-pub fn tools() -> Tools {
-    static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
-        Tools::find(None, None, &[checkout().to_owned()]).expect("ffmpeg and ffprobe are needed; run `make setup`")
-    });
-    TOOLS.clone()
-}
+pub use super::programs::tools;
 
 /// A bundled file, by its path below `tests/data`.
 pub fn data(name: &str) -> PathBuf {

@@ -10,7 +10,8 @@ use super::{help, say};
 pub fn show(verbose: bool) -> anyhow::Result<()> {
     let mut with = Vec::new();
     if verbose {
-        let ffmpeg = Tools::find(None, None, &bases()).map_or_else(|fault| fault.to_string(), |tools| tools.version);
+        let found = Tools::find(None, None, &bases());
+        let ffmpeg = found.map_or_else(|fault| fault.to_string(), |t| format!("{} {}", t.version, t.ffmpeg.display()));
         with.push(("libtorch", native::libtorch_version()));
         with.push(("ffmpeg", ffmpeg));
         with.push(("HDF5", egofx::store::hdf5_version()));

@@ -15,11 +15,11 @@ const VIDEO: &str = "media/pause.mp4";
 /// What tells answers apart.
 const KEY: &str = "key=$(basename $0)-$(printf '%s\\n' \"$@\" | grep -v / | cksum | cut -d' ' -f1); cd $(dirname $0)";
 
-/// Puts programs `ffprobe` and `ffmpeg` into `folder` that do as `script` says; `@NAME@` in it is the tool's name.
+/// Puts programs `ffprobe` and `ffmpeg` into `folder` that do as `script` says.
 fn source(folder: &Path, script: &str) -> Result<FfmpegSource, String> {
     let program = |name: &str| -> PathBuf {
         let path = folder.join(name);
-        write_executable(&path, &format!("#!/bin/sh\n{}\n", script.replace("@NAME@", name)));
+        write_executable(&path, &format!("#!/bin/sh\n{script}\n"));
         path
     };
     let tools =
@@ -39,9 +39,10 @@ fn decode(source: Result<FfmpegSource, String>, data: &Path) -> Result<usize, St
 /// What both tools have said, each answer with its name as the first line.
 pub fn answers(data: &Path) -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
-    let bundled = data.join("../../.runtime/ffmpeg/");
-    let path = if bundled.is_dir() { format!("PATH={}:$PATH; ", bundled.display()) } else { String::new() };
-    let record = format!("{path}tool=$(command -v @NAME@); {KEY}\n$tool \"$@\" > $key.out 2> $key.err; end=$?");
+    let real = Tools::find(None, None, &[data.join("../..")]).expect("ffmpeg and ffprobe are needed; run `make setup`");
+    let tool =
+        format!("tool={}; test $(basename $0) = ffmpeg || tool={}", real.ffmpeg.display(), real.ffprobe.display());
+    let record = format!("{tool}\n{KEY}\n$tool \"$@\" > $key.out 2> $key.err; end=$?");
     let source = source(folder.path(), &format!("{record}\ncat $key.err >&2; cat $key.out; exit $end"));
     assert_eq!(decode(source, data), Ok(4), "the tools read {VIDEO}");
     let named = |entry: fs::DirEntry| {

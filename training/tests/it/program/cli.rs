@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use egofx::checkpoint::Checkpoint;
 use egofx::metric::{EVALUATORS, Inputs};
 
+use crate::support::shapes;
+
 const CONFIG: &str = include_str!("../../../configs/synthetic_nlq.toml");
 
 /// A synthetic NLQ and what is written beside it.
@@ -89,6 +91,16 @@ fn three_commands_lead_from_features_to_a_scored_submission() {
     let again = [&again[..], &["--annotations", "nlq_val.json", "-o", "again.json"]].concat();
     assert_eq!(shop.run(&again).status.code(), Some(0));
     assert!(std::fs::read(shop.path("sub.json")).unwrap() == std::fs::read(shop.path("again.json")).unwrap());
+}
+
+#[test]
+fn the_version_names_what_the_program_runs_with() {
+    let output = Command::new(env!("CARGO_BIN_EXE_egofx-train")).args(["--version", "-v"]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let known = |what: &str| shown.lines().find_map(|line| line.strip_prefix(what)).unwrap().trim().to_owned();
+    let ffmpeg = known("ffmpeg");
+    assert!(ffmpeg.starts_with(&shapes::tools().version) && ffmpeg.ends_with("/.runtime/ffmpeg/ffmpeg"), "{shown}");
+    assert!(known("HDF5").starts_with("1."), "{shown}");
 }
 
 #[test]
