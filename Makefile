@@ -211,17 +211,19 @@ $(WHEELED): | system
 
 .PHONY: build build-egofx build-train demo dist dist-egofx dist-train wheel wheel-train clean FORCE
 build: build-egofx build-train ## both programs, egofx and egofx-train, in target/release
-build-egofx: $(EGOFX) ## extraction, conversion, scores: target/release/egofx
+build-egofx: setup $(EGOFX) ## extraction, conversion, scores: target/release/egofx
 build-train: ## training: target/release/egofx-train (fetches libtorch once, 0.5 GB)
 	$(MAKE) $(IN_TRAINING) build
 
 ifndef PREBUILT
 # Cargo knows what is out of date; a binary that it leaves alone keeps its time, and no stage runs again.
-$(EGOFX): FORCE | setup
+$(EGOFX): FORCE | $(SYSTEM) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP))
 	$(CARGO) build --release --locked $(FEATURES)
 endif
 
-demo: setup build-egofx ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
+# What is fetched comes in while the program is compiled. Without a number: Cargo would share the jobs that make counts.
+demo: ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
+	@$(MAKE) --no-print-directory --jobs build-egofx
 	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
 	$(EGOFX) inspect features/demo
 	$(EGOFX) inspect features/demo_dense
@@ -337,7 +339,8 @@ bench: setup ## the benchmarks
 	$(CARGO) bench --locked $(FEATURES)
 	$(MAKE) $(IN_TRAINING) bench
 
-bench-peers: setup $(TORCH) $(PEERS) ## a whole run against decord and TorchCodec with PyTorch (2.7 GB to fetch, half an hour)
+# TorchCodec loads a distribution's FFmpeg libraries.
+bench-peers: setup $(TORCH) $(PEERS) $(MACHINES_FFMPEG) ## a whole run against decord and TorchCodec with PyTorch (2.7 GB to fetch)
 	$(CARGO) bench --locked $(FEATURES) --bench peers
 
 lint: setup ## formatting and clippy
@@ -371,7 +374,7 @@ endif
 
 .PHONY: manifest export extract verify
 manifest: $(MANIFEST) ## MANIFEST, the list of clips, from VIDEOS
-export: $(EGOFX) ## graphs and cards in MODELS, out of CHECKPOINT; without one, a tiny EgoVLP of random weights
+export: $(EGOFX) | setup ## graphs and cards in MODELS, out of CHECKPOINT; without one, a tiny EgoVLP of random weights
 	$(EGOFX) export $(or $(CHECKPOINT),--random egovlp --tiny) --out $(MODELS)
 
 # One stamp per set of options: another recipe is other work, even into the same OUT.
@@ -383,7 +386,7 @@ verify: extract ## every feature in OUT against its record
 
 # The demo's manifest is kept with the sources. A folder's time tells of files that came or went, not of deeper ones.
 ifneq ($(MANIFEST),manifests/demo.csv)
-$(MANIFEST): $(VIDEOS) | $(EGOFX)
+$(MANIFEST): $(VIDEOS) | setup $(EGOFX)
 	mkdir -p $(@D)
 	$(EGOFX) manifest $(SOURCE) $(if $(VIDEOS),--videos $(VIDEOS)) -o $@
 endif
@@ -392,6 +395,6 @@ onnx/tiny.onnx: onnx/tiny.py | setup-test
 	PYTHONPATH=$(CURDIR)/.runtime/py $(PYTHON) onnx/tiny.py
 
 # A recipe that is no file is one of the program's own.
-$(EXTRACTED): $(MANIFEST) $(filter %.toml,$(RECIPE)) $(EGOFX)
+$(EXTRACTED): $(MANIFEST) $(filter %.toml,$(RECIPE)) $(EGOFX) | setup
 	$(EGOFX) extract -m $(MANIFEST) $(addprefix -p ,$(RECIPE)) $(if $(VIDEOS),--videos $(VIDEOS)) -o $(OUT) $(FLAGS)
 	touch $@
