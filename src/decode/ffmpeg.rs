@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::command::FfmpegSource;
+use super::dropping::{self, DroppingStream};
 use super::image_stream::ImageStream;
 use super::stream::Stream;
 use super::transform::Transform;
@@ -32,7 +33,17 @@ impl FrameSource for FfmpegSource {
         if let Some(images) = &video.images {
             return Box::new(ImageStream::new(video, images.clone(), wanted, transforms));
         }
-        Box::new(Stream::new(self, video, wanted, transforms))
+        if dropping::is_possible(self, video) {
+            return Box::new(DroppingStream::new(self, video, wanted, transforms));
+        }
+        Box::new(Stream::new(self, video, wanted, transforms, false))
+    }
+
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        if video.chunks.is_empty() {
+            return dropping::count(self, video, wanted);
+        }
+        chunk_files::dropped(self, video, wanted)
     }
 
     fn version(&self) -> String {

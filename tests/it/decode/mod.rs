@@ -2,6 +2,7 @@
 
 mod children;
 mod damaged_videos;
+mod dropped_frames;
 mod every_frame;
 mod files;
 mod frames;
