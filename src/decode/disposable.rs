@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::nal::{Coding, Picture};
+use super::nal::{CodedImage, Coding};
 use crate::time::Timeline;
 
 /// Bytes that are read of a packet at once: mostly all that is needed of it.
@@ -96,19 +96,19 @@ impl Search {
         if self.is_lost {
             return;
         }
-        let (Some(pts), Some(picture)) = (place.pts, self.picture(place)) else {
+        let (Some(pts), Some(image)) = (place.pts, self.image(place)) else {
             self.is_lost = true;
             return;
         };
-        self.highest_layer = self.highest_layer.max(picture.layer);
+        self.highest_layer = self.highest_layer.max(image.layer);
         if place.is_hidden {
             self.hidden.insert(pts);
-        } else if picture.disposable && !place.is_special {
-            self.found.push((pts, picture.layer));
+        } else if image.disposable && !place.is_special {
+            self.found.push((pts, image.layer));
         }
     }
 
-    fn picture(&self, place: Place) -> Option<Picture> {
+    fn image(&self, place: Place) -> Option<CodedImage> {
         let (mut pos, size) = (place.pos?, place.size.filter(|&size| size > 0)?);
         if self.is_block {
             let head = bytes(&self.file, pos, BLOCK_HEAD as u64)?;
@@ -126,7 +126,7 @@ impl Search {
                 None => bytes(&self.file, pos.checked_add(at)?, count),
             }
         };
-        self.coding.picture(size, &mut read)
+        self.coding.image(size, &mut read)
     }
 
     /// The frames of `timeline` that were found.

@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use super::command::FfmpegSource;
-use super::dropping::{self, DroppingStream};
+use super::dropping::DroppingStream;
 use super::image_stream::ImageStream;
 use super::stream::Stream;
 use super::transform::Transform;
-use super::{FrameSource, FrameStream, ProbeError, VideoInfo, chunk_files, image_sequence, probe};
+use super::{FrameSource, FrameStream, ProbeError, VideoInfo, chunk_files, drops, image_sequence, probe};
 use crate::time::Fps;
 
 impl FrameSource for FfmpegSource {
@@ -33,7 +33,7 @@ impl FrameSource for FfmpegSource {
         if let Some(images) = &video.images {
             return Box::new(ImageStream::new(video, images.clone(), wanted, transforms));
         }
-        if dropping::is_possible(self, video) {
+        if drops::count(self, video, wanted) > 0 {
             return Box::new(DroppingStream::new(self, video, wanted, transforms));
         }
         Box::new(Stream::new(self, video, wanted, transforms, false))
@@ -41,7 +41,7 @@ impl FrameSource for FfmpegSource {
 
     fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
         if video.chunks.is_empty() {
-            return dropping::count(self, video, wanted);
+            return drops::count(self, video, wanted);
         }
         chunk_files::dropped(self, video, wanted)
     }

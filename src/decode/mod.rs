@@ -13,6 +13,7 @@ mod crop;
 mod demuxer;
 mod disposable;
 mod dropping;
+mod drops;
 mod error;
 mod ffmpeg;
 mod geometry;

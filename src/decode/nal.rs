@@ -1,13 +1,13 @@
-//! Which coded pictures nothing refers to, by the headers of their NAL units (H.264 and HEVC).
+//! Which coded images nothing refers to, by the headers of their NAL units (H.264 and HEVC).
 //!
 //! A packet is taken apart into its NAL units; they have to fill it exactly, or nothing is known of it. Not for reading files,
-//! nor for decoding: of slices the header's first bytes are enough. Invariant: a picture is called disposable only if the
-//! standard forbids all other pictures to refer to it, and if its packet has nothing else that outlasts it.
+//! nor for decoding: of slices the header's first bytes are enough. Invariant: an image is called disposable only if the
+//! standard forbids all other images to refer to it, and if its packet has nothing else that outlasts it.
 
 /// Bytes of a parameter set or of a message that are looked at; longer ones are not understood.
 const MOST_BYTES: u64 = 1024;
 
-/// How the pictures of a stream are coded.
+/// How the images of a stream are coded.
 #[derive(Debug, Clone)]
 pub(super) struct Coding {
     syntax: Syntax,
@@ -23,23 +23,23 @@ enum Syntax {
 
 /// What a packet holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Picture {
-    /// Its temporal sub-layer: pictures of lower ones do not refer to it.
+pub(super) struct CodedImage {
+    /// Its temporal sub-layer: images of lower ones do not refer to it.
     pub layer: u8,
-    /// Whether pictures of its own sub-layer do not refer to it either.
+    /// Whether images of its own sub-layer do not refer to it either.
     pub disposable: bool,
 }
 
 /// What a unit of a packet is.
 enum Unit {
-    Slice(Picture),
-    /// Of no consequence for other pictures.
+    Slice(CodedImage),
+    /// Of no consequence for other images.
     Passing,
     /// A set of parameters, or something that is not understood.
     Lasting,
 }
 
-/// SEI messages that say something of their own picture only: timing, registered user data (captions), and HEVC's digest.
+/// SEI messages that say something of their own image only: timing, registered user data (captions), and HEVC's digest.
 const PASSING_SEI_H264: [u32; 2] = [1, 4];
 const PASSING_SEI_HEVC: [u32; 3] = [1, 4, 132];
 
@@ -48,7 +48,7 @@ impl Coding {
     pub const CODECS: [&str; 2] = ["h264", "hevc"];
 
     /// That of a stream of `codec` in MP4 or Matroska with this `record` of its decoder's configuration (`avcC` or `hvcC`), if
-    /// its pictures can be told apart.
+    /// its images can be told apart.
     pub fn of(codec: &str, record: &[u8]) -> Option<Self> {
         let (syntax, sizes) = match (codec, record.first()?) {
             ("h264", 1) => (Syntax::H264, record.get(4)?),
@@ -61,8 +61,8 @@ impl Coding {
 
     /// What a packet of `size` bytes holds, of which `read` gives bytes by their place and number. `None` if that cannot be
     /// told; then nothing is known of the stream any more, for it may have held parameters.
-    pub fn picture(&self, size: u64, read: &mut dyn FnMut(u64, u64) -> Option<Vec<u8>>) -> Option<Picture> {
-        let (mut at, mut found, mut disposable): (u64, Option<Picture>, bool) = (0, None, true);
+    pub fn image(&self, size: u64, read: &mut dyn FnMut(u64, u64) -> Option<Vec<u8>>) -> Option<CodedImage> {
+        let (mut at, mut found, mut disposable): (u64, Option<CodedImage>, bool) = (0, None, true);
         while at < size {
             let length = read(at, self.length_bytes)?.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
             at += self.length_bytes;
@@ -80,7 +80,7 @@ impl Coding {
             }
             at += length;
         }
-        found.map(|picture| Picture { disposable, ..picture })
+        found.map(|image| CodedImage { disposable, ..image })
     }
 
     /// What a unit of `length` bytes is, of which `read` gives the first ones.
@@ -92,8 +92,8 @@ impl Coding {
         }
         match self.syntax {
             Syntax::H264 => match (first & 31, first >> 5 & 3) {
-                (1, priority) => Some(Unit::Slice(Picture { layer: 0, disposable: priority == 0 })),
-                (2..=5, _) => Some(Unit::Slice(Picture { layer: 0, disposable: false })),
+                (1, priority) => Some(Unit::Slice(CodedImage { layer: 0, disposable: priority == 0 })),
+                (2..=5, _) => Some(Unit::Slice(CodedImage { layer: 0, disposable: false })),
                 (6, _) => sei(1, length, read, &PASSING_SEI_H264),
                 (7, _) => is_plain(&read(length.min(MOST_BYTES))?).then_some(Unit::Lasting),
                 (9 | 12, _) => Some(Unit::Passing),
@@ -106,7 +106,7 @@ impl Coding {
                 match kind {
                     _ if !of_base => Some(Unit::Lasting),
                     // TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N.
-                    0..32 => Some(Unit::Slice(Picture { layer, disposable: kind < 10 && kind % 2 == 0 })),
+                    0..32 => Some(Unit::Slice(CodedImage { layer, disposable: kind < 10 && kind % 2 == 0 })),
                     35 | 38 => Some(Unit::Passing),
                     39 | 40 => sei(2, length, read, &PASSING_SEI_HEVC),
                     _ => Some(Unit::Lasting),
@@ -172,7 +172,7 @@ fn parameter_sets(record: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Whether a sequence parameter set of H.264 is known to be one of whole frames without gaps in their numbers: fields are halves
-/// of a picture in packets of their own, and where numbers may have gaps a decoder makes pictures up for those.
+/// of an image in packets of their own, and where numbers may have gaps a decoder makes images up for those.
 fn is_plain(set: &[u8]) -> bool {
     progressive_without_gaps(set).unwrap_or(false)
 }
@@ -188,7 +188,8 @@ fn progressive_without_gaps(set: &[u8]) -> Option<bool> {
         if chroma == 3 {
             bits.bit()?;
         }
-        (bits.number()?, bits.number()?, bits.bit()?);
+        bits.numbers(2)?; // depths of brightness and colour
+        bits.bit()?;
         if bits.bit()? {
             for list in 0..if chroma == 3 { 12 } else { 8 } {
                 if bits.bit()? {
@@ -201,16 +202,16 @@ fn progressive_without_gaps(set: &[u8]) -> Option<bool> {
     match bits.number()? {
         0 => _ = bits.number()?,
         1 => {
-            (bits.bit()?, bits.number()?, bits.number()?);
-            for _ in 0..bits.number().filter(|&count| count < 256)? {
-                bits.number()?;
-            }
+            bits.bit()?;
+            bits.numbers(2)?;
+            let offsets = bits.number()?;
+            bits.numbers(offsets)?;
         }
         _ => {}
     }
     bits.number()?; // max_num_ref_frames
     let may_have_gaps = bits.bit()?;
-    (bits.number()?, bits.number()?);
+    bits.numbers(2)?; // width and height
     let whole_frames = bits.bit()?;
     Some(whole_frames && !may_have_gaps)
 }
@@ -241,10 +242,15 @@ impl Bits<'_> {
         u32::try_from(number - 1).ok()
     }
 
-    /// The same as a signed number.
+    /// A code as a signed number.
     fn signed(&mut self) -> Option<i64> {
         let number = i64::from(self.number()?);
         Some(if number % 2 == 1 { (number + 1) / 2 } else { -number / 2 })
+    }
+
+    /// Passes over `count` codes.
+    fn numbers(&mut self, count: u32) -> Option<()> {
+        (0..count).try_for_each(|_| self.number().map(drop))
     }
 
     fn scaling_list(&mut self, size: usize) -> Option<()> {
@@ -283,15 +289,15 @@ mod tests {
         [&[1, 100, 0, 21, 0xff, 0xe1, 0, length], set, &[0]].concat()
     }
 
-    fn picture(coding: &Coding, units: &[&[u8]]) -> Option<Picture> {
+    fn image(coding: &Coding, units: &[&[u8]]) -> Option<CodedImage> {
         let packet: Vec<u8> =
             units.iter().flat_map(|unit| [&(unit.len() as u32).to_be_bytes(), *unit].concat()).collect();
         read_all(coding, &packet)
     }
 
-    fn read_all(coding: &Coding, packet: &[u8]) -> Option<Picture> {
+    fn read_all(coding: &Coding, packet: &[u8]) -> Option<CodedImage> {
         let mut read = |at: u64, count: u64| Some(packet.get(at as usize..(at + count) as usize)?.to_vec());
-        coding.picture(packet.len() as u64, &mut read)
+        coding.image(packet.len() as u64, &mut read)
     }
 
     #[test]
@@ -307,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn every_slice_of_a_picture_has_to_be_disposable() {
+    fn every_slice_of_an_image_has_to_be_disposable() {
         let coding = Coding::of("h264", &avcc(&SPS)).unwrap();
-        let disposable = |units: &[&[u8]]| picture(&coding, units).map(|picture| picture.disposable);
+        let disposable = |units: &[&[u8]]| image(&coding, units).map(|image| image.disposable);
         let (free, kept) = ([0x01, 0xaa, 0xbb], [0x41, 0xaa, 0xbb]);
         assert_eq!(disposable(&[&free]), Some(true));
         assert_eq!(disposable(&[&[0x09, 0xf0], &[0x06, 1, 1, 0, 0x80], &free, &free, &[0x0c, 0xff, 0x80]]), Some(true));
@@ -330,7 +336,7 @@ mod tests {
             assert_eq!(disposable(&[message, &free]), Some(false), "{message:?}");
         }
         assert_eq!(disposable(&[&sps(true, true), &free]), None, "nothing holds any more");
-        assert_eq!(disposable(&[&[0x09, 0xf0]]), None, "no picture");
+        assert_eq!(disposable(&[&[0x09, 0xf0]]), None, "no image");
         assert_eq!(disposable(&[&[0x81, 1]]), None, "a bit that is never set");
         assert_eq!(read_all(&coding, &[0, 0, 0, 9, 1, 2, 3]), None, "longer than its packet");
         assert_eq!(read_all(&coding, &[0, 0, 0, 2, 1, 2, 0, 0]), None, "something behind the last unit");
@@ -341,16 +347,16 @@ mod tests {
         let mut record = [0; 23];
         (record[0], record[21]) = (1, 3);
         let coding = Coding::of("hevc", &record).unwrap();
-        let of = |head: [u8; 2]| picture(&coding, &[&[head[0], head[1], 7]]).unwrap();
-        assert_eq!(of([0, 1]), Picture { layer: 0, disposable: true }, "TRAIL_N");
-        assert_eq!(of([2, 1]), Picture { layer: 0, disposable: false }, "TRAIL_R");
-        assert_eq!(of([8 << 1, 3]), Picture { layer: 2, disposable: true }, "RASL_N");
-        assert_eq!(of([10 << 1, 1]), Picture { layer: 0, disposable: false }, "reserved");
-        assert_eq!(of([19 << 1, 1]), Picture { layer: 0, disposable: false }, "IDR");
-        let both = picture(&coding, &[&[0, 1, 7], &[0, 8 | 1, 7]]);
-        assert_eq!(both.map(|picture| picture.disposable), Some(false), "a second view");
-        let timed = picture(&coding, &[&[39 << 1, 1, 1, 1, 0, 0x80], &[0, 1, 7], &[40 << 1, 1, 132, 2, 7, 7, 0x80]]);
-        assert_eq!(timed.map(|picture| picture.disposable), Some(true));
-        assert_eq!(picture(&coding, &[&[0, 0, 7]]), None, "a layer below the lowest");
+        let of = |head: [u8; 2]| image(&coding, &[&[head[0], head[1], 7]]).unwrap();
+        assert_eq!(of([0, 1]), CodedImage { layer: 0, disposable: true }, "TRAIL_N");
+        assert_eq!(of([2, 1]), CodedImage { layer: 0, disposable: false }, "TRAIL_R");
+        assert_eq!(of([8 << 1, 3]), CodedImage { layer: 2, disposable: true }, "RASL_N");
+        assert_eq!(of([10 << 1, 1]), CodedImage { layer: 0, disposable: false }, "reserved");
+        assert_eq!(of([19 << 1, 1]), CodedImage { layer: 0, disposable: false }, "IDR");
+        let both = image(&coding, &[&[0, 1, 7], &[0, 8 | 1, 7]]);
+        assert_eq!(both.map(|image| image.disposable), Some(false), "a second view");
+        let timed = image(&coding, &[&[39 << 1, 1, 1, 1, 0, 0x80], &[0, 1, 7], &[40 << 1, 1, 132, 2, 7, 7, 0x80]]);
+        assert_eq!(timed.map(|image| image.disposable), Some(true));
+        assert_eq!(image(&coding, &[&[0, 0, 7]]), None, "a layer below the lowest");
     }
 }

@@ -163,8 +163,8 @@ fn check_file(path: &Path) -> Result<u64, ProbeError> {
     if metadata.len() == 0 { Err(ProbeError::Empty(path.to_owned())) } else { Ok(metadata.len()) }
 }
 
-/// How pictures of the stream are coded, where some may be left out before the decoder: nothing refers to those of the highest
-/// layer, and where there is one, pictures come in another order than they are shown.
+/// How images of the stream are coded, where some may be left out before the decoder: nothing refers to those of the highest
+/// layer, and where there is one, images come in another order than they are shown.
 fn coding(source: &FfmpegSource, header: &Header, stream: &Stream, path: &Path) -> Option<Coding> {
     let codec = stream.codec_name.as_deref().filter(|codec| Coding::CODECS.contains(codec))?;
     let may_drop = source.drops_packets() && stream.is_reordered() && header.clock() == Clock::Stored;

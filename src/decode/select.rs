@@ -75,7 +75,7 @@ fn step_of(even: &[(i64, bool)]) -> Option<f64> {
     let (&(first, _), &(last, _)) = even.first().zip(even.last())?;
     let step = if even.len() > 1 { (last - first) as f64 / (even.len() - 1) as f64 } else { 1.0 };
     let is_at = |(number, (pts, _)): (usize, &(i64, bool))| ((pts - first) as f64 / step).round() == number as f64;
-    even.iter().enumerate().all(|at| is_at(at)).then_some(step)
+    even.iter().enumerate().all(is_at).then_some(step)
 }
 
 fn bits(even: &[(i64, bool)]) -> String {

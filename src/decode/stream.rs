@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::child::Child;
 use super::command::{FfmpegSource, HwAccel, reported};
-use super::dropping::Drops;
+use super::drops::Drops;
 use super::graph::Sizes;
 use super::log_line::{About, Complaint, LogLine, Shown, is_told};
 use super::order::{Order, Standing};
