@@ -20,13 +20,18 @@ pub fn folder() -> PathBuf {
 /// 1080p, 30 s. Ten seconds are encoded and repeated, because encoding is slow; a key frame every 250 frames and one at
 /// each repetition.
 pub fn full_hd() -> Fallible<PathBuf> {
-    let ten = encoded("full_hd_10.mp4", "testsrc2=s=1920x1080:r=30", 6, 10)?;
+    let ten = encoded("full_hd_10.mp4", "testsrc2=s=1920x1080:r=30", 6, 10, &[])?;
     repeated("full_hd.mp4", &ten, 3)
 }
 
 /// 454x256, as the benchmarks' own copies of Ego4D are; 60 s.
 pub fn small() -> Fallible<PathBuf> {
-    encoded("small.mp4", "testsrc2=s=454x256:r=30", 8, 60)
+    encoded("small.mp4", "testsrc2=s=454x256:r=30", 8, 60, &[])
+}
+
+/// Like [`small`], as cameras write it: every frame is referred to by the next one.
+pub fn small_without_b() -> Fallible<PathBuf> {
+    encoded("small_without_b.mp4", "testsrc2=s=454x256:r=30", 8, 60, &["-bf", "0"])
 }
 
 /// The same for 20 s.
@@ -40,11 +45,11 @@ pub fn long(minutes: u32) -> Fallible<PathBuf> {
 }
 
 /// A moving test image under fresh noise, so that macroblocks carry residuals as those of a camera do.
-fn encoded(name: &str, image: &str, noise: u32, seconds: u32) -> Fallible<PathBuf> {
+fn encoded(name: &str, image: &str, noise: u32, seconds: u32, options: &[&str]) -> Fallible<PathBuf> {
     made(name, |command| {
         command.args(["-f", "lavfi", "-i", image, "-t", &seconds.to_string()]);
         command.args(["-vf", &format!("noise=alls={noise}:allf=t"), "-pix_fmt", "yuv420p"]);
-        command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-g", "250"]);
+        command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-g", "250"]).args(options);
     })
 }
 

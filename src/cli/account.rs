@@ -150,8 +150,8 @@ impl Account<'_> {
             per(report.video_sec)
         ));
         tell(format_args!(
-            "{} frames decoded, {} piped, decode multiplicity {:.2}",
-            report.frames_decoded, report.frames_piped, report.decode_multiplicity
+            "{} frames decoded, {} dropped before decoding, {} piped, decode multiplicity {:.2}",
+            report.frames_decoded, report.frames_dropped, report.frames_piped, report.decode_multiplicity
         ));
         let stage = |s: &pipeline::StageStats| format!("{} {:.0} %", s.stage, 100.0 * s.busy_share);
         let stages: Vec<String> = report.stages.iter().map(stage).collect();

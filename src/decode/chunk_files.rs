@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::transform::Transform;
-use super::{Fault, FfmpegSource, FrameSource, FrameStream, ProbeError, VideoInfo};
+use super::{Fault, FfmpegSource, FrameSet, FrameSource, FrameStream, ProbeError, VideoInfo};
 use crate::time::Timeline;
 
 /// How much the lengths of chunks may differ, in seconds: cuts fall on frames.
@@ -43,6 +43,7 @@ pub(super) fn probe(source: &FfmpegSource, folder: &Path, files: &[PathBuf]) -> 
         lost: in_video(|chunk| &chunk.lost),
         declared_end_sec: beyond_sec.map(|beyond| timeline.end_sec() + beyond),
         damage: chunks.iter().find_map(|chunk| chunk.damage.clone()),
+        disposable: FrameSet::default(),
         counted: false,
         notes: chunks.iter().flat_map(note).collect(),
         timeline,
@@ -88,12 +89,8 @@ fn check(folder: &Path, chunks: &[VideoInfo]) -> Result<(), String> {
 /// The frames of `wanted`, one chunk after the other; a chunk is opened when its turn comes.
 pub(super) fn open(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
     let (source, transforms) = (source.clone(), transforms.to_vec());
-    let mut shares = Vec::new();
-    for (start, chunk) in starts(&video.chunks).zip(&video.chunks) {
-        let range = start..start + chunk.timeline.frames();
-        let share: Vec<u64> = wanted.iter().filter(|index| range.contains(index)).map(|index| index - start).collect();
-        shares.push((start, video.timeline.sec(start), chunk.clone(), share));
-    }
+    let named = |(start, chunk, share): (u64, &VideoInfo, _)| (start, video.timeline.sec(start), chunk.clone(), share);
+    let shares: Vec<_> = shares(video, wanted).map(named).collect();
     let frames = move |(start, start_sec, chunk, share): (u64, f64, VideoInfo, Vec<u64>)| {
         source.open(&chunk, &share, &transforms).map(move |next| match next {
             Ok(mut frame) => {
@@ -104,6 +101,20 @@ pub(super) fn open(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], tra
         })
     };
     Box::new(shares.into_iter().flat_map(frames))
+}
+
+/// Each chunk, the index of its first frame, and which of its frames are `wanted`.
+fn shares<'v>(video: &'v VideoInfo, wanted: &'v [u64]) -> impl Iterator<Item = (u64, &'v VideoInfo, Vec<u64>)> {
+    starts(&video.chunks).zip(&video.chunks).map(move |(start, chunk)| {
+        let range = start..start + chunk.timeline.frames();
+        let share = wanted.iter().filter(|index| range.contains(index)).map(|index| index - start).collect();
+        (start, chunk, share)
+    })
+}
+
+/// How many frames of all chunks are left out.
+pub(super) fn dropped(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64]) -> u64 {
+    shares(video, wanted).map(|(_, chunk, share)| source.dropped(chunk, &share)).sum()
 }
 
 /// A fault of a chunk in terms of the video.

@@ -43,6 +43,12 @@ impl FfmpegSource {
         command
     }
 
+    /// Whether packets can be dropped in front of the decoder: ffmpeg filters those of an input since version 7. Only software
+    /// has been seen to decode the others as it does all.
+    pub(super) fn drops_packets(&self) -> bool {
+        self.tools.major() >= 7 && self.hwaccel == HwAccel::None
+    }
+
     /// What comes out of `command`: the frames that the filter graph on its stdin selects, raw on its stdout.
     pub(super) fn end_in_raw_frames(&self, command: &mut Command) {
         command.args([self.tools.filter_file_option(), "pipe:0", self.tools.passthrough_option(), "passthrough"]);

@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use super::command::FfmpegSource;
+use super::dropping::DroppingStream;
 use super::image_stream::ImageStream;
 use super::stream::Stream;
 use super::transform::Transform;
-use super::{FrameSource, FrameStream, ProbeError, VideoInfo, chunk_files, image_sequence, probe};
+use super::{FrameSource, FrameStream, ProbeError, VideoInfo, chunk_files, drops, image_sequence, probe};
 use crate::time::Fps;
 
 impl FrameSource for FfmpegSource {
@@ -32,7 +33,17 @@ impl FrameSource for FfmpegSource {
         if let Some(images) = &video.images {
             return Box::new(ImageStream::new(video, images.clone(), wanted, transforms));
         }
-        Box::new(Stream::new(self, video, wanted, transforms))
+        if drops::count(self, video, wanted) > 0 {
+            return Box::new(DroppingStream::new(self, video, wanted, transforms));
+        }
+        Box::new(Stream::new(self, video, wanted, transforms, false))
+    }
+
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        if video.chunks.is_empty() {
+            return drops::count(self, video, wanted);
+        }
+        chunk_files::dropped(self, video, wanted)
     }
 
     fn version(&self) -> String {

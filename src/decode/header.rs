@@ -47,6 +47,9 @@ pub(super) struct Stream {
     tags: Tags,
     #[serde(default)]
     side_data_list: Vec<SideData>,
+    has_b_frames: Option<u32>,
+    /// As a table of numbers and letters.
+    extradata: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -91,7 +94,7 @@ const COLOR_SPACES: [&str; 12] = [
 
 const HEADER: &str = "format=format_name,start_time,duration:\
     stream=index,codec_type,codec_name,width,height,color_space,time_base,\
-    avg_frame_rate,r_frame_rate,nb_frames,start_time,duration:\
+    avg_frame_rate,r_frame_rate,nb_frames,start_time,duration,has_b_frames:\
     stream_disposition=default,attached_pic:stream_tags=DURATION,rotate,stereo_mode:\
     stream_side_data=side_data_type,rotation,type";
 
@@ -126,6 +129,18 @@ fn read_once(tools: &Tools, path: &Path) -> Result<Header, ProbeError> {
         Some(format) => Err(other_format(format)),
         None => Ok(header),
     }
+}
+
+/// The record of the decoder's configuration that the container has for stream number `stream`; `None` if there is none, or
+/// ffprobe does not tell. It is asked for by itself, for attachments have theirs too, of any size.
+pub(super) fn configuration(tools: &Tools, path: &Path, stream: u32) -> Option<Vec<u8>> {
+    let mut command = tools.ffprobe();
+    command.args(["-v", "error", "-select_streams", &stream.to_string()]);
+    command.args(["-show_entries", "stream=index,extradata", "-show_data", "-of", "json"]);
+    input::probe_video(&mut command, path);
+    let output = child::output(&mut command, tools.patience).ok().filter(|output| output.status.success())?;
+    let header: Header = serde_json::from_slice(&output.stdout).ok()?;
+    header.streams.into_iter().find(|found| found.index == stream)?.extradata.as_deref().map(table_bytes)
 }
 
 /// The words of a complaint without addresses and without the file's name, which the error names already.
@@ -238,12 +253,27 @@ impl Stream {
         (matrix.or(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
     }
 
+    /// Whether its frames are shown in another order than they are decoded.
+    pub fn is_reordered(&self) -> bool {
+        self.has_b_frames.is_some_and(|frames| frames > 0)
+    }
+
     /// How the container says that two eyes share a frame.
     pub fn stereo(&self) -> Option<String> {
         let is_stereo = |data: &&SideData| data.side_data_type.as_deref() == Some("Stereo 3D");
         let by_data = self.side_data_list.iter().find(is_stereo).and_then(|data| data.r#type.as_ref()?.as_str());
         by_data.or(self.tags.stereo_mode.as_deref()).filter(|mode| !matches!(*mode, "2D" | "mono")).map(str::to_owned)
     }
+}
+
+/// The bytes of ffprobe's table, of which each line has sixteen: `00000010: 0164 0015 ffe1 001a 6764 0015 acd9 41d0  .d......gd....A.`
+fn table_bytes(table: &str) -> Vec<u8> {
+    let of_line = |line: &str| {
+        let numbers = line.split_once(": ").map_or("", |(_, rest)| rest.split_once("  ").map_or(rest, |(all, _)| all));
+        let digits: Vec<u32> = numbers.chars().filter_map(|digit| digit.to_digit(16)).collect();
+        digits.chunks_exact(2).map(|pair| (16 * pair[0] + pair[1]) as u8).collect::<Vec<_>>()
+    };
+    table.lines().flat_map(of_line).collect()
 }
 
 fn seconds(text: Option<&str>) -> Option<f64> {
@@ -282,6 +312,15 @@ mod tests {
     fn durations_of_matroska_tags_are_seconds() {
         assert_eq!(clock_sec("00:01:13.500000000"), Some(73.5));
         assert_eq!(clock_sec("soon"), None);
+    }
+
+    #[test]
+    fn tables_of_bytes_are_read() {
+        let line = "00000000: 0164 0015 ffe1 001a 6764 0015 acd9 41d0  .d......gd....A.";
+        let table = format!("\n{line}\n00000010: 879b c0                                  : 0a  b\n");
+        let bytes = table_bytes(&table);
+        assert_eq!((&bytes[..3], bytes.len(), &bytes[16..]), (&[1, 0x64, 0][..], 19, &[0x87, 0x9b, 0xc0][..]));
+        assert_eq!(table_bytes(""), [0_u8; 0]);
     }
 
     #[test]

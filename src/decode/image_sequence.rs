@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::image::{self, Orientation};
-use super::{ProbeError, VideoInfo};
+use super::{FrameSet, ProbeError, VideoInfo};
 use crate::time::{Fps, TimeBase, Timeline};
 
 /// Extensions of the files that count, in lower case.
@@ -123,6 +123,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         stereo: None,
         timeline,
         keyframes: files.keys().copied().collect(),
+        disposable: FrameSet::default(),
         declared_end_sec: None,
         counted: false,
         damage: None,

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use super::child::Child;
 use super::command::FfmpegSource;
+use super::disposable::{Place, Search};
 use super::log_line::{About, Complaint, LogLine, REPORTS_FRAMES, Shown};
 use super::{ProbeError, Tools, input};
 use crate::child::{self, Process, Said};
@@ -37,6 +38,8 @@ pub(super) struct Packets {
     pub smallest: Option<u64>,
     /// The byte of the file where the last packet of any stream ends; 0 where that is not known.
     pub end: u64,
+    /// What is searched for those that nothing refers to.
+    pub search: Option<Search>,
 }
 
 /// Something that ffprobe said while it read a file.
@@ -50,7 +53,7 @@ pub(super) struct Remark {
     is_refusal: bool,
 }
 
-/// Lists the packets of stream number `stream`, whose codec is `codec`.
+/// Lists the packets of stream number `stream`, whose codec is `codec`, and has `search` look at each.
 ///
 /// # Errors
 /// [`ProbeError::Crashed`] if ffprobe crashed twice, [`ProbeError::Broken`] if it did not end well.
@@ -59,18 +62,26 @@ pub(super) fn packets(
     path: &Path,
     stream: u32,
     codec: &str,
+    search: impl Fn() -> Option<Search>,
 ) -> Result<(Packets, Vec<Remark>), ProbeError> {
-    child::twice(|| packets_once(tools, path, stream, codec), ProbeError::is_crash)
+    let once = || packets_once(tools, path, stream, codec, Packets { search: search(), ..Packets::default() });
+    child::twice(once, ProbeError::is_crash)
 }
 
-fn packets_once(tools: &Tools, path: &Path, stream: u32, codec: &str) -> Result<(Packets, Vec<Remark>), ProbeError> {
+fn packets_once(
+    tools: &Tools,
+    path: &Path,
+    stream: u32,
+    codec: &str,
+    mut packets: Packets,
+) -> Result<(Packets, Vec<Remark>), ProbeError> {
     let broken = |why: String| ProbeError::Broken { path: path.to_owned(), why };
     let crashed = |crash| ProbeError::crashed(path, crash);
     let mut command = tools.ffprobe();
     command.args(["-hide_banner", "-loglevel", "repeat+level+info"]);
     command.args(["-show_entries", "packet=stream_index,pts,dts,duration,size,pos,flags", "-of", "csv=p=0"]);
     input::probe_video(&mut command, path);
-    let (said, mut packets) = (Said::default(), Packets::default());
+    let said = Said::default();
     let mut process = Process::start(&mut command, tools.patience, None, said.hear()).map_err(crashed)?;
     // ffprobe's list is read line by line: an hour of video has a hundred thousand.
     for line in BufReader::new(&mut process).lines() {
@@ -139,14 +150,18 @@ impl Packets {
     /// Takes `stream,pts,dts,duration,size,pos,flags`: `0,512,0,512,1380,48,K__`.
     fn note(&mut self, line: &str, stream: u32) {
         let [of, pts, dts, duration, size, pos, flags, ..] = line.split(',').collect::<Vec<_>>()[..] else { return };
-        let size: Option<u64> = size.parse().ok();
-        self.end = self.end.max(pos.parse().map_or(0, |pos: u64| pos.saturating_add(size.unwrap_or(0))));
+        let (pos, size): (Option<u64>, Option<u64>) = (pos.parse().ok(), size.parse().ok());
+        self.end = self.end.max(pos.map_or(0, |pos| pos.saturating_add(size.unwrap_or(0))));
         if of.parse() != Ok(stream) {
             return;
         }
         let (pts, is_key) = (pts.parse::<i64>().ok(), flags.contains('K'));
         self.seen += 1;
         self.keys.extend(pts.filter(|_| is_key));
+        if let Some(search) = &mut self.search {
+            let (is_special, is_hidden) = (flags.contains(['K', 'D', 'C']), flags.contains('D'));
+            search.look(Place { pos, size, pts, is_special, is_hidden });
+        }
         // Hidden by an edit list: never shown, but decoded, and shown ones may build on it.
         if flags.contains('D') {
             return;

@@ -11,6 +11,9 @@ mod command;
 mod conversion;
 mod crop;
 mod demuxer;
+mod disposable;
+mod dropping;
+mod drops;
 mod error;
 mod ffmpeg;
 mod geometry;
@@ -22,9 +25,11 @@ mod image_stream;
 mod input;
 mod listing;
 mod log_line;
+mod nal;
 mod order;
 mod probe;
 mod resize;
+mod seek;
 mod select;
 mod stream;
 mod synthetic;
@@ -39,6 +44,7 @@ pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;
 pub use crop::{Region, random_region};
+pub use disposable::FrameSet;
 pub use error::{ProbeError, ToolsError};
 pub use geometry::Geometry;
 pub use image_sequence::ImageSequence;
@@ -90,6 +96,9 @@ pub struct VideoInfo {
     pub timeline: Timeline,
     /// Indices of the frames that a decoder can start at, ascending.
     pub keyframes: Vec<u64>,
+    /// Frames that no other refers to, as far as that is proved and they can be left out before decoding. A video in chunks has
+    /// them in its chunks.
+    pub disposable: FrameSet,
     /// Whether its frames are known by their number alone, because the container stores no timestamp for each of them, or
     /// counts timestamps while it is read. Then nothing is proved after a seek, and decoding starts at the first frame.
     pub counted: bool,
@@ -236,6 +245,17 @@ pub enum Fault {
         /// Frames that are decoded in addition.
         again: u64,
     },
+    /// Something was wrong while frames that nobody wants were left out before the decoder. All are decoded, from the first one
+    /// on, and what comes from then on is told by that.
+    #[error("{why}; begun again without leaving frames out")]
+    Undropped {
+        /// What was wrong.
+        why: String,
+        /// Frames that are decoded, once more or after all.
+        decoded: u64,
+        /// Those of them that were to be left out.
+        dropped: u64,
+    },
     /// A hardware decoder was asked for and software decoded; frames are right all the same.
     #[error("not decoded by {wanted}: {why}")]
     Fallback {
@@ -266,6 +286,11 @@ pub trait FrameSource: Sync {
 
     /// The frames of `wanted` (ascending indices, no repeats) in each of `transforms`.
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream;
+
+    /// How many frames [`open`](Self::open) leaves out before the decoder, of those from where it starts until the last wanted one.
+    fn dropped(&self, _video: &VideoInfo, _wanted: &[u64]) -> u64 {
+        0
+    }
 
     /// Name and version of the decoder, for the store.
     fn version(&self) -> String;

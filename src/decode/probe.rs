@@ -7,9 +7,11 @@ use std::fs::File;
 use std::path::Path;
 
 use super::demuxer::Clock;
+use super::disposable::Search;
 use super::header::{self, Header, Stream};
 use super::listing::{self, Packets, Remark};
 use super::log_line::Shown;
+use super::nal::Coding;
 use super::{FfmpegSource, ProbeError, Tools, VideoInfo, chunk_files};
 use crate::time::{TimeBase, Timeline};
 use crate::url;
@@ -56,10 +58,14 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
     let header = header::read(&source.tools, path)?;
     let stream = header.best_stream(path)?;
     let codec = stream.codec_name.clone().unwrap_or_default();
-    let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec)?;
+    let coding = coding(source, &header, stream, path);
+    let search = || Search::new(path, header.format.format_name.as_deref()?, coding.as_ref()?);
+    let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec, search)?;
     let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
     let mut notes = Vec::new();
-    let frames = match why_decode(&header, &codec, &packets) {
+    let why_decode = why_decode(&header, &codec, &packets);
+    let is_in_doubt = why_decode.is_some() || !remarks.is_empty();
+    let frames = match why_decode {
         None => of_packets(&header, stream, &packets, damage.is_some()),
         Some(why) => {
             notes.push(format!("{why}; frames were listed by decoding"));
@@ -72,6 +78,8 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         ProbeError::NoFrames { path: path.to_owned(), why }
     };
     let Frames { timeline, keyframes, lost, counted } = frames.ok_or_else(nothing)?;
+    let search = packets.search.as_ref().filter(|_| !is_in_doubt);
+    let disposable = search.map(|search| search.frames(&timeline)).unwrap_or_default();
     let promised_end_sec = promised_end(&header, stream, &packets, &timeline, damage.is_some());
     let is_reached = promised_end_sec.is_some_and(|end| end <= timeline.end_sec() + 0.5 / timeline.mean_fps());
     if header.is_open_ended() || !is_reached {
@@ -95,6 +103,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         color_space: stream.color_space(),
         stereo: stream.stereo(),
         keyframes,
+        disposable,
         counted,
         lost,
         timeline,
@@ -152,6 +161,14 @@ fn check_file(path: &Path) -> Result<u64, ProbeError> {
     }
     File::open(path).map_err(|e| unreadable(e.to_string()))?;
     if metadata.len() == 0 { Err(ProbeError::Empty(path.to_owned())) } else { Ok(metadata.len()) }
+}
+
+/// How images of the stream are coded, where some may be left out before the decoder: nothing refers to those of the highest
+/// layer, and where there is one, images come in another order than they are shown.
+fn coding(source: &FfmpegSource, header: &Header, stream: &Stream, path: &Path) -> Option<Coding> {
+    let codec = stream.codec_name.as_deref().filter(|codec| Coding::CODECS.contains(codec))?;
+    let may_drop = source.drops_packets() && stream.is_reordered() && header.clock() == Clock::Stored;
+    Coding::of(codec, &may_drop.then(|| header::configuration(&source.tools, path, stream.index)).flatten()?)
 }
 
 /// A list that stops where the file cannot be read looks like one of a file that ends there.

@@ -1,5 +1,5 @@
-//! The expressions by which ffmpeg's `select` filter lets wanted frames pass, and only those, and by which `setpts` gives
-//! frames the times that we know.
+//! The expressions by which ffmpeg's `select` filter lets wanted frames pass, and only those, by which `setpts` gives frames the
+//! times that we know, and by which packets are dropped that nobody needs.
 //!
 //! Frames are named by their timestamps, so that seeking, damage and variable rates cannot shift the choice. A grid
 //! wants thousands of frames; a sum of as many comparisons would be evaluated for each decoded frame. So timestamps are
@@ -39,6 +39,67 @@ pub fn times(pts: &[i64]) -> String {
     }
     times_tree(&firsts, &mut text);
     text
+}
+
+/// The expression that is not 0 for those of the ascending `timestamps` that are marked, 0 for the others and for all before and
+/// after them, and anything for those in between. Marks of evenly spaced timestamps are bits of one number.
+pub fn marks(timestamps: &[(i64, bool)]) -> String {
+    // What is before the first one, and the leaves in order, each with the timestamp that it begins at.
+    let mut leaves = vec![(i64::MIN, "0".to_owned())];
+    let mut add = |start: i64, text: String| {
+        if leaves.last().is_none_or(|(_, last)| *last != text || text != "0") {
+            leaves.push((start, text));
+        }
+    };
+    let mut rest = timestamps;
+    while let Some(&(start, _)) = rest.first() {
+        let is_even = |&length: &usize| length <= rest.len() && step_of(&rest[..length]).is_some();
+        let length = MARKS_AT_ONCE.into_iter().find(is_even).unwrap_or(1);
+        let (even, behind) = rest.split_at(length);
+        add(start, bits(even));
+        rest = behind;
+    }
+    if let Some((last, _)) = timestamps.last() {
+        add(last.saturating_add(1), "0".to_owned());
+    }
+    let mut text = String::new();
+    leaf_tree(&leaves, &mut text);
+    text
+}
+
+/// As many bits as ffmpeg's floating point numbers hold, and fewer where timestamps are uneven.
+const MARKS_AT_ONCE: [usize; 7] = [48, 24, 12, 6, 3, 2, 1];
+
+/// From one of these to the next, if rounding by it gives each its number.
+fn step_of(even: &[(i64, bool)]) -> Option<f64> {
+    let (&(first, _), &(last, _)) = even.first().zip(even.last())?;
+    let step = if even.len() > 1 { (last - first) as f64 / (even.len() - 1) as f64 } else { 1.0 };
+    let is_at = |(number, (pts, _)): (usize, &(i64, bool))| ((pts - first) as f64 / step).round() == number as f64;
+    even.iter().enumerate().all(is_at).then_some(step)
+}
+
+fn bits(even: &[(i64, bool)]) -> String {
+    let mask = even.iter().rev().fold(0_u64, |mask, (_, is_marked)| mask << 1 | u64::from(*is_marked));
+    match step_of(even) {
+        Some(step) if mask > 0 => format!("bitand({mask},pow(2,round((pts-{})/{step})))", paren(even[0].0)),
+        _ => "0".to_owned(),
+    }
+}
+
+fn leaf_tree(leaves: &[(i64, String)], out: &mut String) {
+    match leaves {
+        [] => out.push('0'),
+        [(_, leaf)] => out.push_str(leaf),
+        _ => {
+            let (low, high) = leaves.split_at(leaves.len() / 2);
+            // Writing to a String cannot fail.
+            let _ = write!(out, "if(lt(pts,{}),", high[0].0);
+            leaf_tree(low, out);
+            out.push(',');
+            leaf_tree(high, out);
+            out.push(')');
+        }
+    }
 }
 
 fn times_tree(runs: &[(i64, Run)], out: &mut String) {
@@ -114,6 +175,24 @@ mod tests {
         let jitter: Vec<i64> = (0..4000).map(|i| i * 133 + i % 3).collect();
         let depth = expression(&jitter).split("between").next().unwrap().matches("if(").count();
         assert!(depth <= 13, "{depth} comparisons deep");
+    }
+
+    #[test]
+    fn marks_are_bits() {
+        let of = |count: i64, step: i64, is_marked: fn(i64) -> bool| -> Vec<(i64, bool)> {
+            (0..count).map(|i| (step * i - 1024, is_marked(i))).collect()
+        };
+        assert_eq!(
+            marks(&of(3, 512, |i| i != 1)),
+            "if(lt(pts,-1024),0,if(lt(pts,1),bitand(5,pow(2,round((pts-(-1024))/512))),0))"
+        );
+        assert_eq!(marks(&of(500, 512, |_| false)), "0");
+        assert_eq!(marks(&[]), "0");
+        assert_eq!(marks(&[(7, true)]), "if(lt(pts,7),0,if(lt(pts,8),bitand(1,pow(2,round((pts-7)/1))),0))");
+        // Rounded to milliseconds; an hour of frames in a regular order.
+        let hour: Vec<(i64, bool)> = (0..108_000).map(|i| ((i * 100 + 1) / 3, i % 4 % 2 == 1)).collect();
+        let text = marks(&hour);
+        assert!(text.len() < 300_000 && text.matches("bitand").count() == 2250, "{}", text.len());
     }
 
     #[test]

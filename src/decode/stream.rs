@@ -9,51 +9,17 @@ use std::process::Command;
 
 use super::child::Child;
 use super::command::{FfmpegSource, HwAccel, reported};
+use super::drops::Drops;
 use super::graph::Sizes;
 use super::log_line::{About, Complaint, LogLine, Shown, is_told};
 use super::order::{Order, Standing};
+use super::seek::{COMPLAINT_LEAD_FRAMES, SeekPoint};
 use super::transform::Transform;
 use super::{Fault, Frame, VideoInfo, input};
 use crate::child::{self, Crash};
 
-/// A complaint is printed when a packet is decoded, up to this many frames before its image comes out (frame threads
-/// and reordering). So harm may begin that much later than the complaint, and last until the key frame after.
-const COMPLAINT_LEAD_FRAMES: u64 = 48;
-
 /// Bytes of frames that are held back at most: 340 squares of 256 pixels, 85 where they are scaled in single precision.
 const HELD_BYTES: usize = 64 << 20;
-
-/// Where decoding starts in the middle of a file.
-///
-/// Mostly the key frame before the wanted ones is the place. Some containers land behind it, and a decoder that starts at
-/// an open GOP complains of frames that refer to earlier ones, while nobody can tell which frames a complaint concerns:
-/// then it starts some key frames earlier, and complaints count from `mark` on only; what they mean before it is past
-/// when the last key frame before the wanted ones comes.
-#[derive(Debug, Clone, Copy)]
-struct SeekPoint {
-    /// The key frame that is sought. Containers without an index land up to a key frame later.
-    target: u64,
-    /// A key frame that comes first, unless the seek landed behind it.
-    mark: u64,
-    /// Whether complaints before the mark are known to be past before the wanted frames come.
-    far: bool,
-}
-
-impl SeekPoint {
-    /// Where to start, the last one first; the first frame of the file is what is left when none of them will do.
-    fn before(wanted: u64, video: &VideoInfo) -> Vec<Self> {
-        if video.counted {
-            return Vec::new();
-        }
-        let key = video.keyframe_before(wanted);
-        let near = Self { target: key, mark: key, far: false };
-        let far = key.checked_sub(COMPLAINT_LEAD_FRAMES).map(|index| video.keyframe_before(index)).and_then(|mark| {
-            let target = video.keyframe_before(mark.checked_sub(1)?);
-            Some(Self { target, mark, far: true })
-        });
-        far.into_iter().chain([near]).filter(|seek_point| seek_point.target > 0).collect()
-    }
-}
 
 enum State {
     Unstarted,
@@ -82,6 +48,9 @@ pub(super) struct Stream {
     /// The mark of the one in use, also after it has come.
     mark: Option<u64>,
     wanted: Vec<u64>,
+    /// Whether packets that nobody needs are to be dropped, and those that the ffmpeg at work drops.
+    may_drop: bool,
+    drops: Option<Drops>,
     sizes: Sizes,
     state: State,
     /// Frames of `wanted` that have come out of the decoder, or will not come any more.
@@ -111,7 +80,7 @@ impl Iterator for Stream {
     type Item = Result<Frame, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.ready.is_empty() {
+        while self.ready.is_empty() && self.doubt().is_none() {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return None,
                 State::Unstarted => self.start(),
@@ -124,14 +93,23 @@ impl Iterator for Stream {
 }
 
 impl Stream {
-    /// The frames of `wanted`, which is not empty, in each of `transforms`.
-    pub fn new(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> Self {
+    /// The frames of `wanted`, which is not empty, in each of `transforms`. With `may_drop`, packets that nobody needs do not come
+    /// to the decoder.
+    pub fn new(
+        source: &FfmpegSource,
+        video: &VideoInfo,
+        wanted: &[u64],
+        transforms: &[Transform],
+        may_drop: bool,
+    ) -> Self {
         Self {
             source: source.clone(),
             seek_points: SeekPoint::before(wanted[0], video),
             seek_point: None,
             mark: None,
             wanted: wanted.to_vec(),
+            may_drop,
+            drops: None,
             sizes: Sizes::new(transforms, video),
             video: video.clone(),
             state: State::Unstarted,
@@ -150,6 +128,11 @@ impl Stream {
         }
     }
 
+    /// Why packets should not have been dropped, as far as one can tell.
+    pub fn doubt(&self) -> Option<&Fault> {
+        self.reason.as_ref().filter(|_| self.drops.is_some())
+    }
+
     fn start(&mut self) {
         self.seek_point = self.seek_points.pop();
         self.mark = self.seek_point.map(|seek_point| seek_point.mark);
@@ -157,6 +140,7 @@ impl Stream {
         let selected = self.mark.iter().chain(&self.wanted);
         let mut named: Vec<i64> = selected.filter_map(|&index| self.name_of(index)).collect();
         named.dedup(); // the mark may be wanted itself
+        self.drops = if self.may_drop { Drops::of(&self.video, &self.wanted, self.seek_point) } else { None };
         let graph = reported(&self.sizes.graph(&named, self.source.hwaccel), self.video.counted);
         match Child::spawn(self.command(), self.source.tools.patience, graph) {
             Ok(child) => self.state = State::Running(child),
@@ -197,6 +181,7 @@ impl Stream {
         if self.sizes.turned_here() {
             command.arg("-noautorotate");
         }
+        command.args(self.drops.iter().flat_map(Drops::options));
         input::read_video(&mut command, &self.video.path);
         command.args(["-map", &format!("0:{}", self.video.stream), "-an", "-sn", "-dn"]);
         self.source.end_in_raw_frames(&mut command);
@@ -279,7 +264,8 @@ impl Stream {
         if is_key {
             self.release_held();
         }
-        let standing = self.order.get_or_insert_default().judge(index, is_key);
+        let place = self.drops.as_ref().map_or(index, |drops| index.and_then(|index| drops.place_of(index)));
+        let standing = self.order.get_or_insert_default().judge(place, is_key);
         if let Standing::Doubtful { due: Some(due) } = standing {
             self.reason.get_or_insert(Fault::Disorder { due, found: index });
         }

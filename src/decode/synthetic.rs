@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::transform::Transform;
-use super::{Frame, FrameSource, FrameStream, ProbeError, VideoInfo};
+use super::{Frame, FrameSet, FrameSource, FrameStream, ProbeError, VideoInfo};
 use crate::pixels::Pixels;
 use crate::time::{Fps, Timeline};
 
@@ -35,6 +35,7 @@ impl FrameSource for SyntheticSource {
             stereo: None,
             timeline: Timeline::constant(self.frames, self.fps).ok_or_else(nothing)?,
             keyframes: vec![0],
+            disposable: FrameSet::default(),
             declared_end_sec: None,
             counted: false,
             damage: None,

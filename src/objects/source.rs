@@ -56,6 +56,10 @@ impl<S: FrameSource> FrameSource for StagedSource<S> {
         Box::new(frames.inspect(move |_| _ = &origin))
     }
 
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        self.inner.dropped(video, wanted)
+    }
+
     fn version(&self) -> String {
         self.inner.version()
     }

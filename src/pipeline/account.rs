@@ -52,6 +52,8 @@ pub struct Counters {
     pub frames_decoded: AtomicU64,
     /// Frames that decoders would go through if each needed interval of each video were decoded exactly once.
     pub frames_needed: AtomicU64,
+    /// Frames that no decoder was given: nobody wanted them, and no other frame refers to them.
+    pub frames_dropped: AtomicU64,
     /// Frames converted and piped.
     pub frames_piped: AtomicU64,
     /// Streams of frames that hardware was to decode and software did.
@@ -106,6 +108,11 @@ impl Counters {
     /// Adds.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Relaxed);
+    }
+
+    /// Takes back what was added before it was so.
+    pub fn take(counter: &AtomicU64, n: u64) {
+        counter.fetch_sub(n, Relaxed);
     }
 
     /// Runs `work` and books its time on `stage`.
@@ -243,6 +250,7 @@ impl Control {
             rows: c.rows.load(Relaxed),
             missing_rows: c.missing_rows.load(Relaxed),
             frames_decoded: decoded,
+            frames_dropped: c.frames_dropped.load(Relaxed),
             frames_piped: c.frames_piped.load(Relaxed),
             decode_multiplicity: if needed == 0 { 1.0 } else { decoded as f64 / needed as f64 },
             decode_fallbacks: c.fallbacks.load(Relaxed),
@@ -301,6 +309,8 @@ pub struct Report {
     pub missing_rows: u64,
     /// Frames that decoders went through.
     pub frames_decoded: u64,
+    /// Frames that no decoder was given: nobody wanted them, and no other frame refers to them.
+    pub frames_dropped: u64,
     /// Frames converted and piped.
     pub frames_piped: u64,
     /// Frames decoded, divided by those that one pass per needed interval takes: 1 unless a stream had to begin again.

@@ -188,10 +188,14 @@ impl Context<'_> {
             let present = (first_window..).zip(frames).filter(|(_, frames)| !frames.is_empty());
             requests.extend(present.map(|(window, frames)| WindowRequest { task, window, size, frames }));
         }
-        let decoded = segment.last + 1 - video.start_before(segment.first);
-        Counters::add(&self.control.counters.frames_needed, decoded);
-        Counters::add(&self.control.counters.frames_decoded, decoded);
-        self.decode(video, Sampler::new(requests), &transforms, sinks)
+        let sampler = Sampler::new(requests);
+        let passed = segment.last + 1 - video.start_before(segment.first);
+        let dropped = self.run.source.dropped(video, &sampler.wanted());
+        let counters = &self.control.counters;
+        Counters::add(&counters.frames_needed, passed.saturating_sub(dropped));
+        Counters::add(&counters.frames_decoded, passed.saturating_sub(dropped));
+        Counters::add(&counters.frames_dropped, dropped);
+        self.decode(video, sampler, &transforms, sinks)
     }
 
     /// Pulls frames through the sampler; faults are kept for the units that lose rows by them. A video that is abandoned
@@ -282,6 +286,11 @@ impl WindowOutcomes<'_> {
             }
             Fault::Restarted { again, .. } => {
                 Counters::add(&counters.frames_decoded, again);
+                log::info!("{path}: {fault}");
+            }
+            Fault::Undropped { decoded, dropped, .. } => {
+                Counters::add(&counters.frames_decoded, decoded);
+                Counters::take(&counters.frames_dropped, dropped);
                 log::info!("{path}: {fault}");
             }
             Fault::Crashed(_) | Fault::Unreadable { .. } => {

@@ -53,6 +53,7 @@ pub struct RunReport {
     pub(super) rows: u64,
     pub(super) missing_rows: u64,
     pub(super) frames_decoded: u64,
+    pub(super) frames_dropped: u64,
     pub(super) frames_piped: u64,
     pub(super) decode_multiplicity: f64,
     pub(super) decode_fallbacks: u64,

@@ -19,7 +19,7 @@ fn write(out: &Path, part: &str, sets: &[PlannedSet], told: Value) {
         |stage: &str, busy_sec: f64| json!({"stage": stage, "threads": 2, "busy_sec": busy_sec, "busy_share": 0.1});
     let mut report = json!({
         "units": 2, "done_before": 1, "committed": 1, "failures": [], "remarks": ["odd"], "interrupted": false, "rows": 6,
-        "missing_rows": 1, "frames_decoded": 30, "frames_piped": 20, "decode_multiplicity": 1.5, "decode_fallbacks": 0, "video_sec": 2.5,
+        "missing_rows": 1, "frames_decoded": 30, "frames_dropped": 7, "frames_piped": 20, "decode_multiplicity": 1.5, "decode_fallbacks": 0, "video_sec": 2.5,
         "elapsed_sec": 10.0, "stages": [stage("decode", 4.0), stage("infer", 1.0)], "unreached": 0, "rejected": [], "trouble": [],
         "feature_sets": ["sample"], "plan": plan_id(sets), "part": part, "exit_code": 0, "taken_units": 1, "taken_over": 1,
     });
@@ -52,9 +52,15 @@ fn counts_are_summed_and_missing_parts_are_named() {
     write(out.path(), "3/3", &sets, json!({"elapsed_sec": 30.0, "frames_decoded": 60, "decode_multiplicity": 1.0}));
     merge(out.path(), "3/3".parse().unwrap(), &sets).unwrap();
     let two = merged(out.path());
-    for (field, sum) in
-        [("units", 4), ("committed", 2), ("rows", 12), ("missing_rows", 2), ("taken_units", 2), ("taken_over", 2)]
-    {
+    for (field, sum) in [
+        ("units", 4),
+        ("committed", 2),
+        ("rows", 12),
+        ("missing_rows", 2),
+        ("frames_dropped", 14),
+        ("taken_units", 2),
+        ("taken_over", 2),
+    ] {
         assert_eq!(two[field], sum, "{field}");
     }
     assert_eq!((&two["missing_parts"], &two["remarks"]), (&json!(["2/3"]), &json!(["even", "odd"])));

@@ -3,6 +3,7 @@
 mod builds;
 mod children;
 mod damaged_videos;
+mod dropped_frames;
 mod every_frame;
 mod files;
 mod frames;

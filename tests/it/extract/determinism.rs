@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{DENSE, EGOVLP, H264, Workshop, row_bits};
+use crate::support::videos::tools;
+use crate::support::{DENSE, EGOVLP, H264, Workshop, row_bits, tool};
 
 const BOTH: &str = "extract -m all.csv -p rows.toml -p coarse.toml -o";
 const CLIPS: [&str; 5] = ["a", "a_early", "a_late", "b", "c"];
@@ -97,6 +98,32 @@ fn clips_far_apart_are_reached_by_seeking_and_have_the_same_bits() {
         let of = |out: &str| row_bits(&shop.unit(&format!("{out}/rows"), clip));
         assert!(of("far") == of("near"), "{clip}");
     }
+}
+
+/// ffmpeg drops packets since version 7; one that says that it is older decodes all of them.
+#[test]
+fn frames_that_nobody_needs_are_not_decoded_and_no_row_changes() {
+    let shop = Workshop::new();
+    shop.recipe("rows", EGOVLP, "hdf5", "f32");
+    shop.encode("a.mp4", "64x48", 300, "-c:v libx264 -preset veryfast -pix_fmt yuv420p");
+    shop.clip("b.mp4", 130);
+    shop.manifest(&["a.mp4", "b.mp4"]);
+    let real = tool("ffmpeg").display().to_string();
+    let says = "if [ \"$1\" = -version ]; then echo ffmpeg version 6.0 Copyright; exit; fi";
+    shop.script("older.sh", &format!("#!/bin/sh\n{says}\nexec {real} \"$@\"\n"));
+    shop.extract("out", "").ends_with(0).says(&["dropped before decoding"]);
+    shop.extract("whole", "--ffmpeg ./older.sh").ends_with(0);
+    for clip in ["a", "b"] {
+        let of = |out: &str| row_bits(&shop.unit(&format!("{out}/rows"), clip));
+        assert!(of("out") == of("whole"), "{clip}");
+    }
+    let of = |out: &str| {
+        ["decoded", "dropped", "piped"].map(|what| shop.report(out)[format!("frames_{what}")].as_u64().unwrap())
+    };
+    let ([decoded, dropped, piped], [all, none, same]) = (of("out"), of("whole"));
+    assert_eq!((decoded + dropped, 0, piped), (all, none, same));
+    assert_eq!(dropped > 100, tools().major() >= 7, "{dropped} of {all} frames were dropped");
+    assert_eq!(shop.report("out")["decode_multiplicity"], 1.0);
 }
 
 /// EgoVLP's extractors never compute the batch of four windows that is not full.
