@@ -44,6 +44,7 @@ pub mod queries;
 pub mod audit;
 pub mod decode;
 pub mod grid;
+pub mod probes;
 pub mod sample;
 
 // Models: checkpoints, text, graphs and what runs them.

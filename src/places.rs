@@ -96,6 +96,17 @@ fn installed_in(prefix: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// The folder for what this user can do without and that should outlast a run; `None` where there is none.
+pub fn cache() -> Option<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    given("XDG_CACHE_HOME").or_else(|| Some(given("HOME")?.join(".cache"))).map(|folder| folder.join("egofx"))
+}
+
+/// Folders in which the system looks for programs.
+pub fn search_path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|folders| std::env::split_paths(&folders).collect()).unwrap_or_default()
+}
+
 /// Folders where Hugging Face's tools keep what they fetched, by the variables that those obey.
 pub fn hub_caches() -> Vec<PathBuf> {
     let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

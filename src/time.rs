@@ -3,6 +3,8 @@
 //! Rates are rational and frames are counted in `u64`; seconds appear where annotations and people use them, and the
 //! names say so. Not for grids: which frames a window holds is decided in `grid`.
 
+pub(crate) mod written;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -127,7 +129,8 @@ pub struct TimeBase {
 /// When each frame of a video is shown: frame `i` of the presentation order has the timestamp `pts[i]`.
 ///
 /// This is what makes "frame 1234" and "second 41.1" one statement, for constant and for variable rates.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "written::Written", into = "written::Written")]
 pub struct Timeline {
     /// Shared, because an hour of video has a megabyte of them and every stream of frames wants them.
     pts: Arc<[i64]>,

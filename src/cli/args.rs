@@ -1,7 +1,7 @@
 //! Arguments that several commands share, and, with [`egofx::places`], the only place that reads the environment.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use anyhow::Context;
 use clap::{Args, Command};
 
 use egofx::backbone::{LibrarySearch, Sentence, Towers};
-use egofx::decode::{Tools, ToolsError};
+use egofx::decode::{Tools, ToolsError, version_of};
 use egofx::feature_set::{FeatureSet, PerSet, TokenizedTable};
 use egofx::manifest::Manifest;
 use egofx::pipeline::TextInputs;
-use egofx::places::{ShardOption, bases, hub_caches, shard};
+use egofx::places::{ShardOption, bases, cache, hub_caches, search_path, shard};
 use egofx::plan::Wanted;
+use egofx::probes::KeptVersions;
 use egofx::queries::Queries;
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
@@ -202,12 +203,26 @@ fn read_sentences(
 }
 
 impl Ffmpeg {
-    /// ffmpeg and ffprobe.
+    /// ffmpeg and ffprobe, which were started.
     ///
     /// # Errors
     /// One of them is not there, or does not run.
     pub fn tools(&self) -> Result<Tools, ToolsError> {
-        let tools = Tools::find(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases())?;
+        self.found(version_of)
+    }
+
+    /// The same without a start of programs that ran on this machine before: for commands that start them soon in any case.
+    ///
+    /// # Errors
+    /// As for [`tools`](Self::tools), but for a program that ran then and does not now.
+    pub fn known_tools(&self) -> Result<Tools, ToolsError> {
+        let Some(folder) = cache() else { return self.tools() };
+        let kept = KeptVersions::of(&folder, search_path());
+        self.found(|program| kept.version(program, || version_of(program)))
+    }
+
+    fn found(&self, version: impl Fn(&Path) -> Option<String> + Sync) -> Result<Tools, ToolsError> {
+        let tools = Tools::find_by(self.ffmpeg.as_deref(), self.ffprobe.as_deref(), &bases(), version)?;
         Ok(Tools { patience: self.child_timeout, ..tools })
     }
 }

@@ -16,6 +16,7 @@ use egofx::decode::{FfmpegSource, HwAccel};
 use egofx::ids::VideoUid;
 use egofx::manifest::{Manifest, Video};
 use egofx::meter::Meter;
+use egofx::probes::{Keeping, KeepingSource};
 
 use super::args::{Ffmpeg, cores};
 use super::fetching::Fetching;
@@ -37,6 +38,9 @@ pub struct Audit {
     /// Folders that are searched, with all folders below, for videos whose path the manifest does not give.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
+    /// Output folder of extractions: what they have found of videos is taken from there, and what is found here kept for them.
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Files that are looked at side by side [default: one per core]; more pays on network file systems.
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -74,8 +78,9 @@ impl Audit {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut manifest = Manifest::read(&self.manifest)?;
         manifest.locate(&self.videos)?;
-        let source = FfmpegSource { tools: self.ffmpeg.tools()?, threads: 1, hwaccel: HwAccel::None };
-        let source = self.fetching.source(source, &manifest, None, Arc::default())?;
+        let source = FfmpegSource { tools: self.ffmpeg.known_tools()?, threads: 1, hwaccel: HwAccel::None };
+        let inner = self.fetching.source(source, &manifest, None, Arc::default())?;
+        let source = KeepingSource { inner, keeping: self.out.as_deref().map(Keeping::of) };
         let jobs = self.jobs.map_or_else(cores, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build()?;
         let meter = Meter::default();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use egofx::child;
+use egofx::places::search_path;
 use egofx::submit::{Job, slurm};
 
 use super::outputs::{Output, write_all};
@@ -48,8 +49,7 @@ pub fn find(name: &str, of: &str) -> anyhow::Result<PathBuf> {
 
 /// A program on the PATH.
 pub fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+    search_path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// MaxArraySize, if Slurm is here.

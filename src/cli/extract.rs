@@ -2,23 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
-use egofx::backbone::{Device, Precision, Provider, Runtime};
-use egofx::decode::{FfmpegSource, HwAccel, hwaccel_fault};
+use egofx::backbone::{Backbone, Device, Precision, Provider, Runtime};
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::Manifest;
 use egofx::pipeline::{self, Control, OnError, Options, Report, Run, Sharing, TextInputs};
-use egofx::plan::{Plan, Task};
+use egofx::plan::{Plan, Task, Wanted};
+use egofx::probes::{AheadSource, Keeping, KeepingSource};
 use egofx::recipe::Recipe;
+use egofx::shard::Shard;
 use egofx::stop::Cause;
-use egofx::store::{Store, StoreError, StoreReader, schema_of};
+use egofx::store::{STORE_FILE, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::account::Account;
@@ -197,13 +201,15 @@ impl Extract {
         let options = self.options()?;
         let shard = announced(&self.work.shard);
         self.fetching.check(&manifest)?;
-        let (source, fallback) = self.source()?;
-        let runtime = self.compute.runtime()?;
-        let threads = self.compute.threads();
-        let Compute { device, precision, .. } = &self.compute;
-        let devices = setup::backbones(&runtime, &models, &sets, device, *precision, threads)?;
+        let keeping = Keeping::of(&self.out);
+        let (started, loaded) = thread::scope(|scope| {
+            let starting = scope.spawn(|| self.start(wanted, shard, &keeping));
+            let loaded = self.load(&models, &sets);
+            (starting.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
+        });
+        let ((source, fallback), (runtime, devices)) = (started?, loaded?);
         let open = |(id, set): (SetId, &FeatureSet)| {
-            let contract = set.contract(*precision)?;
+            let contract = set.contract(self.compute.precision)?;
             setup::open_store(&self.out, &contract, shard, &promised[id])
         };
         let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
@@ -213,6 +219,7 @@ impl Extract {
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
         let stop = listener.begin();
         let source = self.fetching.source(source, &manifest, Some(&self.out), stop.clone())?;
+        let source = KeepingSource { inner: source, keeping: Some(keeping) };
         let control = Arc::new(Control::stopped_by(stop));
         let pulses = self.sharing.pulses(&stores, shard, &control, sharing.as_ref().map(Sharing::tally));
         let progress = Progress::of_extraction(&control, &plan, self.reporting.shown(self.json));
@@ -248,6 +255,35 @@ impl Extract {
         let code = account.publish(&report);
         drop(pulses); // what the report says is there before they are gone
         code
+    }
+
+    /// The decoder, which looks already at the video that it will begin with; and what to say if it is not the one that was asked
+    /// for.
+    fn start(&self, wanted: Wanted, shard: Shard, keeping: &Keeping) -> anyhow::Result<(Decoder, Option<String>)> {
+        let (source, fallback) = self.source()?;
+        let source = AheadSource::new(source);
+        if let Some(first) = self.first(wanted, shard, keeping) {
+            source.prefetch(&first);
+        }
+        Ok((source, fallback))
+    }
+
+    /// Loads the models: one per feature set on each device.
+    fn load(&self, models: &Path, sets: &PerSet<FeatureSet>) -> anyhow::Result<(Runtime, Devices)> {
+        let (runtime, threads) = (self.compute.runtime()?, self.compute.threads());
+        let Compute { device, precision, .. } = &self.compute;
+        let devices = setup::backbones(&runtime, models, sets, device, *precision, threads)?;
+        Ok((runtime, devices))
+    }
+
+    /// The video that a run begins with, if that is known before the stores are opened: where there are none yet, and nothing is kept
+    /// of it.
+    fn first(&self, wanted: Wanted, shard: Shard, keeping: &Keeping) -> Option<PathBuf> {
+        if wanted.sets.values().any(|set| self.out.join(&set.recipe.name).join(STORE_FILE).exists()) {
+            return None;
+        }
+        let plan = Plan::new(wanted, shard, |_, _| false).ok()?;
+        plan.jobs.into_iter().next()?.path.filter(|path| !keeping.has(path))
     }
 
     /// Reads what a run reads before anything else.
@@ -290,7 +326,7 @@ impl Extract {
 
     /// The decoder, and what to say if it is not the one that was asked for.
     fn source(&self) -> anyhow::Result<(FfmpegSource, Option<String>)> {
-        let tools = self.ffmpeg.tools()?;
+        let tools = self.ffmpeg.known_tools()?;
         let wanted = match self.hwaccel {
             Hwaccel::None => HwAccel::None,
             Hwaccel::Cuda => HwAccel::Cuda(0),
@@ -304,6 +340,11 @@ impl Extract {
         Ok((FfmpegSource { tools, threads: self.compute.decoder_threads(), hwaccel }, remark))
     }
 }
+
+type Decoder = AheadSource<FfmpegSource>;
+
+/// Backbones of each device, one per feature set.
+type Devices = Vec<PerSet<Box<dyn Backbone>>>;
 
 /// For each feature set the units that its store held before the run.
 type Done = PerSet<BTreeSet<UnitUid>>;

@@ -10,6 +10,7 @@ use egofx::decode::{FfmpegSource, HwAccel};
 use egofx::manifest::Manifest;
 use egofx::objects::{Access, ObjectError, StagedSource, Staging, check_credentials};
 use egofx::places::{aws_variables, scratch};
+use egofx::probes::{Keeping, KeepingSource};
 use egofx::stop::Stop;
 use egofx::url;
 
@@ -63,7 +64,8 @@ impl Fetching {
         Ok(StagedSource { inner, staging: Some(staging.with_context(refused)?) })
     }
 
-    /// What decodes for a measurement: software, with `threads` (0 lets ffmpeg choose), and by the same copies.
+    /// What decodes for a measurement: software, with `threads` (0 lets ffmpeg choose), and by the same copies; what runs have found of
+    /// videos is read in the output folder `folder`.
     ///
     /// # Errors
     /// There is no ffmpeg, or the folder cannot be used.
@@ -73,9 +75,10 @@ impl Fetching {
         threads: usize,
         manifest: &Manifest,
         folder: Option<&Path>,
-    ) -> anyhow::Result<StagedSource<FfmpegSource>> {
-        let source = FfmpegSource { tools: ffmpeg.tools()?, threads, hwaccel: HwAccel::None };
-        self.source(source, manifest, folder, Arc::default())
+    ) -> anyhow::Result<KeepingSource<StagedSource<FfmpegSource>>> {
+        let source = FfmpegSource { tools: ffmpeg.known_tools()?, threads, hwaccel: HwAccel::None };
+        let inner = self.source(source, manifest, folder, Arc::default())?;
+        Ok(KeepingSource { inner, keeping: folder.map(Keeping::reading) })
     }
 
     /// That there are credentials for the videos of `manifest`, should they need some.

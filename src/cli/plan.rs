@@ -131,7 +131,7 @@ impl PlanCommand {
 
     /// Durations that the manifest does not give, from the files' headers: better than a guess from their size.
     fn ask_headers(&self, manifest: &mut Manifest) {
-        let Ok(tools) = self.ffmpeg.tools() else { return };
+        let Ok(tools) = self.ffmpeg.known_tools() else { return };
         manifest.videos.par_iter_mut().filter(|video| video.duration_sec.is_none()).for_each(|video| {
             let path = video.path.as_ref().filter(|path| url::of(path).is_none());
             video.duration_sec = path.and_then(|path| declared_sec(&tools, path));

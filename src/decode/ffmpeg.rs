@@ -3,7 +3,7 @@
 //! Not for choosing frames. Invariant: a frame is delivered under the index that its own timestamp proves; neither
 //! ffmpeg's exit status nor a frame count is trusted instead.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::command::FfmpegSource;
 use super::dropping::DroppingStream;
@@ -48,5 +48,15 @@ impl FrameSource for FfmpegSource {
 
     fn version(&self) -> String {
         self.tools.version.clone()
+    }
+}
+
+/// What decides what a probe of `path` finds: a file, or a folder of chunks and what is in it; nothing of images, which are not
+/// read by ffmpeg.
+pub fn inputs(path: &Path) -> Vec<PathBuf> {
+    match chunk_files::files(path) {
+        Some(files) => std::iter::once(path.to_owned()).chain(files).collect(),
+        None if path.is_file() && !image_sequence::are_named_by(path) => vec![path.to_owned()],
+        None => Vec::new(),
     }
 }

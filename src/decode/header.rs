@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::demuxer::{self, Clock};
 use super::log_line::Complaint;
-use super::{ProbeError, Tools, input};
+use super::{ColorSpace, ProbeError, Tools, input};
 use crate::child;
 use crate::time::TimeBase;
 
@@ -220,9 +220,8 @@ impl Stream {
     }
 
     /// ffmpeg's name of the matrix of its colours, if one is said that [`COLOR_SPACES`] knows.
-    pub fn color_space(&self) -> Option<&'static str> {
-        let said = self.color_space.as_deref()?;
-        COLOR_SPACES.into_iter().find(|&known| known == said)
+    pub fn color_space(&self) -> Option<ColorSpace> {
+        color_space(self.color_space.as_deref()?)
     }
 
     /// When it begins by the container's clock, in seconds.
@@ -274,6 +273,15 @@ fn table_bytes(table: &str) -> Vec<u8> {
         digits.chunks_exact(2).map(|pair| (16 * pair[0] + pair[1]) as u8).collect::<Vec<_>>()
     };
     table.lines().flat_map(of_line).collect()
+}
+
+fn color_space(said: &str) -> Option<ColorSpace> {
+    COLOR_SPACES.into_iter().find(|&known| known == said)
+}
+
+/// Reads what [`Stream::color_space`] gave.
+pub(super) fn known_color_space<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColorSpace>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(|said| color_space(&said)))
 }
 
 fn seconds(text: Option<&str>) -> Option<f64> {

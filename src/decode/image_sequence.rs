@@ -132,6 +132,7 @@ pub fn probe(path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError> {
         chunks: Vec::new(),
         images: Some(Arc::new(ImageSequence { files })),
         origin: None,
+        ends: None,
     })
 }
 

@@ -14,7 +14,7 @@ use super::command::FfmpegSource;
 use super::disposable::{Place, Search};
 use super::log_line::{About, Complaint, LogLine, REPORTS_FRAMES, Shown};
 use super::{ProbeError, Tools, input};
-use crate::child::{self, Process, Said};
+use crate::child::{self, Crash, Process, Said};
 
 /// Complaints that are kept of a run: damaged files bring thousands.
 const MOST_COMPLAINTS: usize = 100;
@@ -53,23 +53,39 @@ pub(super) struct Remark {
     is_refusal: bool,
 }
 
-/// Lists the packets of stream number `stream`, whose codec is `codec`, and has `search` look at each.
+/// An ffprobe that lists packets, and what it says.
+pub(super) type Begun = Result<(Process, Said), Crash>;
+
+/// Starts to list the packets of `path`; it waits where nobody reads on, and is ended where nobody wants it.
+pub(super) fn begin(tools: &Tools, path: &Path) -> Begun {
+    let mut command = tools.ffprobe();
+    command.args(["-hide_banner", "-loglevel", "repeat+level+info"]);
+    command.args(["-show_entries", "packet=stream_index,pts,dts,duration,size,pos,flags", "-of", "csv=p=0"]);
+    input::probe_video(&mut command, path);
+    let said = Said::default();
+    Ok((Process::start(&mut command, tools.patience, None, said.hear())?, said))
+}
+
+/// Lists the packets of stream number `stream`, whose codec is `codec`, by the ffprobe that has `begun`, and has `search` look at each.
 ///
 /// # Errors
 /// [`ProbeError::Crashed`] if ffprobe crashed twice, [`ProbeError::Broken`] if it did not end well.
 pub(super) fn packets(
     tools: &Tools,
     path: &Path,
+    begun: Begun,
     stream: u32,
     codec: &str,
     search: impl Fn() -> Option<Search>,
 ) -> Result<(Packets, Vec<Remark>), ProbeError> {
-    let once = || packets_once(tools, path, stream, codec, Packets { search: search(), ..Packets::default() });
+    let mut begun = Some(begun);
+    let mut again = || begun.take().unwrap_or_else(|| begin(tools, path));
+    let once = || packets_of(again(), path, stream, codec, Packets { search: search(), ..Packets::default() });
     child::twice(once, ProbeError::is_crash)
 }
 
-fn packets_once(
-    tools: &Tools,
+fn packets_of(
+    begun: Begun,
     path: &Path,
     stream: u32,
     codec: &str,
@@ -77,12 +93,7 @@ fn packets_once(
 ) -> Result<(Packets, Vec<Remark>), ProbeError> {
     let broken = |why: String| ProbeError::Broken { path: path.to_owned(), why };
     let crashed = |crash| ProbeError::crashed(path, crash);
-    let mut command = tools.ffprobe();
-    command.args(["-hide_banner", "-loglevel", "repeat+level+info"]);
-    command.args(["-show_entries", "packet=stream_index,pts,dts,duration,size,pos,flags", "-of", "csv=p=0"]);
-    input::probe_video(&mut command, path);
-    let said = Said::default();
-    let mut process = Process::start(&mut command, tools.patience, None, said.hear()).map_err(crashed)?;
+    let (mut process, said) = begun.map_err(crashed)?;
     // ffprobe's list is read line by line: an hour of video has a hundred thousand.
     for line in BufReader::new(&mut process).lines() {
         packets.note(&line.map_err(|error| broken(error.to_string()))?, stream);

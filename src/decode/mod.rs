@@ -40,19 +40,22 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;
 pub use crop::{Region, random_region};
 pub use disposable::FrameSet;
 pub use error::{ProbeError, ToolsError};
+pub use ffmpeg::inputs;
 pub use geometry::Geometry;
 pub use image_sequence::ImageSequence;
 pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine, REPORTS_FRAMES};
-pub use probe::{Outline, declared_sec, outline};
+pub use probe::{Outline, RULES, declared_sec, outline};
 pub use synthetic::SyntheticSource;
-pub use tools::Tools;
+pub use tools::{Tools, version_of};
 pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 
 pub use crate::child::Crash;
@@ -70,7 +73,7 @@ pub struct Frame {
 }
 
 /// What is known of a video before any frame is decoded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VideoInfo {
     /// The file, the folder of the chunks, or what names the images.
     pub path: PathBuf,
@@ -89,12 +92,14 @@ pub struct VideoInfo {
     /// Clockwise rotation that players and viewers apply, in degrees.
     pub rotation: i32,
     /// ffmpeg's name of the matrix between its colours and red, green and blue, if the container or the codec says which.
-    pub color_space: Option<&'static str>,
+    #[serde(deserialize_with = "header::known_color_space")]
+    pub color_space: Option<ColorSpace>,
     /// How two eyes share a frame, if the container says so ("side by side").
     pub stereo: Option<String>,
     /// When each frame is shown.
     pub timeline: Timeline,
     /// Indices of the frames that a decoder can start at, ascending.
+    #[serde(with = "crate::time::written")]
     pub keyframes: Vec<u64>,
     /// Frames that no other refers to, as far as that is proved and they can be left out before decoding. A video in chunks has
     /// them in its chunks.
@@ -105,16 +110,25 @@ pub struct VideoInfo {
     /// Second at which the container says that the video ends, if it says so and more than the frames reach.
     pub declared_end_sec: Option<f64>,
     /// Frames that are on the timeline for the gap that they left in a damaged container, and nowhere else; ascending.
+    #[serde(with = "crate::time::written")]
     pub lost: Vec<u64>,
     /// What was said of damage while its packets were listed: some frames will not be had, but not which.
     pub damage: Option<String>,
     /// What else the probe saw that a person should know (a guessed timeline, a complaint).
     pub notes: Vec<String>,
     /// The files of its frames, if it is a folder of images.
+    #[serde(skip)]
     pub images: Option<Arc<ImageSequence>>,
     /// What its file is a passing copy of, if it lies elsewhere.
+    #[serde(skip)]
     pub origin: Option<Origin>,
+    /// [`ends_of`](crate::digest::ends_of) its files, if somebody has asked for that already.
+    #[serde(skip)]
+    pub ends: Option<String>,
 }
+
+/// ffmpeg's name of a matrix of colours.
+pub type ColorSpace = &'static str;
 
 /// The object that a video's file is a copy of; the copy is there as long as this or a clone of it.
 #[derive(Debug, Clone)]
@@ -278,7 +292,7 @@ pub trait FrameSource: Sync {
     /// [`ProbeError`] says why nothing can be decoded.
     fn probe(&self, path: &Path, fps: Option<Fps>) -> Result<VideoInfo, ProbeError>;
 
-    /// Says that a video will soon be probed: one that lies elsewhere may be fetched meanwhile.
+    /// Says that a video will soon be probed: one that lies elsewhere may be fetched meanwhile, another one probed.
     fn prefetch(&self, _path: &Path) {}
 
     /// Takes [`prefetch`](Self::prefetch) back.

@@ -16,6 +16,10 @@ use super::{FfmpegSource, ProbeError, Tools, VideoInfo, chunk_files};
 use crate::time::{TimeBase, Timeline};
 use crate::url;
 
+/// The version of the rules by which files are probed: raised whenever another [`VideoInfo`] may come of the same file, so that
+/// results that were kept are made anew.
+pub const RULES: u32 = 1;
+
 /// A header may promise this much more than the frames reach before that counts as a truncated file, in seconds:
 /// writers round, and the last frame's duration is a guess.
 const DECLARED_TOLERANCE_SEC: f64 = 0.5;
@@ -55,12 +59,14 @@ struct Frames {
 /// A [`ProbeError`] for each way in which a file is no video.
 pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError> {
     let bytes = check_file(path)?;
+    // Side by side: to start is most of what either ffprobe does with a short file.
+    let listing = listing::begin(&source.tools, path);
     let header = header::read(&source.tools, path)?;
     let stream = header.best_stream(path)?;
     let codec = stream.codec_name.clone().unwrap_or_default();
     let coding = coding(source, &header, stream, path);
     let search = || Search::new(path, header.format.format_name.as_deref()?, coding.as_ref()?);
-    let (packets, remarks) = listing::packets(&source.tools, path, stream.index, &codec, search)?;
+    let (packets, remarks) = listing::packets(&source.tools, path, listing, stream.index, &codec, search)?;
     let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
     let mut notes = Vec::new();
     let why_decode = why_decode(&header, &codec, &packets);
@@ -112,6 +118,7 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
         notes,
         images: None,
         origin: None,
+        ends: None,
     })
 }
 

@@ -43,6 +43,7 @@ impl FrameSource for SyntheticSource {
             notes: Vec::new(),
             images: None,
             origin: None,
+            ends: None,
         })
     }
 

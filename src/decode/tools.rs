@@ -31,8 +31,22 @@ impl Tools {
     /// # Errors
     /// [`ToolsError`] if one of the two is not there or does not run.
     pub fn find(ffmpeg: Option<&Path>, ffprobe: Option<&Path>, bases: &[PathBuf]) -> Result<Self, ToolsError> {
+        Self::find_by(ffmpeg, ffprobe, bases, version_of)
+    }
+
+    /// The same, for somebody who may know already what [`version_of`] a program gives.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    pub fn find_by(
+        ffmpeg: Option<&Path>,
+        ffprobe: Option<&Path>,
+        bases: &[PathBuf],
+        version: impl Fn(&Path) -> Option<String> + Sync,
+    ) -> Result<Self, ToolsError> {
         // Side by side: those of distributions take a tenth of a second to say their version.
-        let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg, bases), || locate("ffprobe", ffprobe, bases));
+        let locate = |tool, given| locate(tool, given, bases, &version);
+        let (ffmpeg, ffprobe) = rayon::join(|| locate("ffmpeg", ffmpeg), || locate("ffprobe", ffprobe));
         let ((ffmpeg, version), (ffprobe, _)) = (ffmpeg?, ffprobe?);
         Ok(Self { ffmpeg, ffprobe, version, patience: child::PATIENCE })
     }
@@ -75,7 +89,12 @@ fn command(program: &Path) -> Command {
     command
 }
 
-fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Result<(PathBuf, String), ToolsError> {
+fn locate(
+    tool: &'static str,
+    explicit: Option<&Path>,
+    bases: &[PathBuf],
+    version: impl Fn(&Path) -> Option<String>,
+) -> Result<(PathBuf, String), ToolsError> {
     let candidates: Vec<PathBuf> = match explicit {
         Some(path) => vec![path.to_owned()],
         None => {
@@ -83,7 +102,7 @@ fn locate(tool: &'static str, explicit: Option<&Path>, bases: &[PathBuf]) -> Res
             bundled.chain([PathBuf::from(tool)]).collect()
         }
     };
-    let found = candidates.iter().find_map(|path| version_of(path).map(|version| (path.clone(), version)));
+    let found = candidates.iter().find_map(|path| version(path).map(|version| (path.clone(), version)));
     found.ok_or_else(|| {
         let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
         ToolsError::NotFound { tool, tried: format!("tried {}", tried.join(", ")) }
@@ -117,8 +136,8 @@ fn make_executable(path: &Path) {
     }
 }
 
-/// The third word of `ffmpeg version 5.1.9 Copyright ...`.
-fn version_of(program: &Path) -> Option<String> {
+/// Asks `program` for its version: the third word of `ffmpeg version 5.1.9 Copyright ...`; `None` if it does not run.
+pub fn version_of(program: &Path) -> Option<String> {
     let output = child::output(command(program).arg("-version"), child::PATIENCE).ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().next()?.split_whitespace().nth(2)?;

@@ -169,6 +169,17 @@ pub fn write_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
     write(target, Existing::Replace, |error| error, |file| file.write_all(bytes))
 }
 
+/// Puts `bytes` in the place of `target`, whole, without waiting for the device: for what its readers check and can make anew, since
+/// after a power cut it may be empty. Whoever writes last wins; a writer that is killed may leave its own file behind.
+///
+/// # Errors
+/// Those of the file system; the target is then as it was.
+pub fn replace_unsynced(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let made = private::beside(target, &name_of(target));
+    let replaced = fs::write(&made, bytes).and_then(|()| fs::rename(&made, target));
+    replaced.inspect_err(|_| drop(fs::remove_file(&made)))
+}
+
 /// Removes what dead writers of `target` left, for a command that finds its output made already.
 ///
 /// # Errors

@@ -35,9 +35,8 @@ impl Private {
     /// Makes one in `folder` for a target called `name`, and removes those that dead writers of it left.
     pub(super) fn make(folder: &Path, name: &str) -> io::Result<Self> {
         remove_leftovers(folder, name)?;
-        let prefix = prefix(name);
         for _ in 0..ATTEMPTS {
-            let path = folder.join(format!("{prefix}{:016x}", RandomState::new().build_hasher().finish()));
+            let path = folder.join(random(name));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 made => made?,
@@ -102,6 +101,15 @@ fn lock(made: &Path) -> io::Result<Option<File>> {
         Ok(()) | Err(fs::TryLockError::Error(_)) => path.exists(),
     };
     Ok(free.then_some(file))
+}
+
+/// A path beside `target`, which is called `name`, that is nobody else's.
+pub(super) fn beside(target: &Path, name: &str) -> PathBuf {
+    target.with_file_name(random(name))
+}
+
+fn random(name: &str) -> String {
+    format!("{}{:016x}", prefix(name), RandomState::new().build_hasher().finish())
 }
 
 fn prefix(name: &str) -> String {

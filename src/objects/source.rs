@@ -38,14 +38,17 @@ impl<S: FrameSource> FrameSource for StagedSource<S> {
     }
 
     fn prefetch(&self, path: &Path) {
-        if let Some((staging, url)) = self.fetched(path) {
-            staging.prefetch(url);
+        // What lies elsewhere is not probed ahead: that is to have a copy, and only who decodes one may ask for it.
+        match self.fetched(path) {
+            Some((staging, url)) => staging.prefetch(url),
+            None => self.inner.prefetch(path),
         }
     }
 
     fn forget(&self, path: &Path) {
-        if let Some((staging, url)) = self.fetched(path) {
-            staging.forget(url);
+        match self.fetched(path) {
+            Some((staging, url)) => staging.forget(url),
+            None => self.inner.forget(path),
         }
     }
 

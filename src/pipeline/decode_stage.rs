@@ -128,9 +128,10 @@ impl Context<'_> {
             format!("no file named {} is in the folders searched, and the manifest gives no path", job.video_uid)
         })?;
         let video = self.run.source.probe(path, job.fps).map_err(|e| e.to_string())?;
-        let source_sha256 = match &video.images {
-            Some(images) => images.listing().map(|listing| digest::text(&listing)),
-            None => digest::ends_of(&video.files()),
+        let source_sha256 = match (&video.ends, &video.images) {
+            (Some(ends), _) => Ok(ends.clone()),
+            (None, Some(images)) => images.listing().map(|listing| digest::text(&listing)),
+            (None, None) => digest::ends_of(&video.files()),
         };
         let source_sha256 = source_sha256.map_err(|e| format!("{}: {e}", video.name().display()))?;
         Ok(Opened { video, source_sha256 })

@@ -33,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("grid", &["time", "compat"]),
     ("decode", &["time", "pixels", "child", "foreign", "url"]),
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
+    ("probes", &["time", "digest", "durable", "url", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
     ("checkpoint", &["digest", "foreign", "durable"]),
     ("arch", &["checkpoint"]),

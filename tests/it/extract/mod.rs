@@ -2,6 +2,7 @@
 
 mod determinism;
 mod faults;
+mod probes;
 mod resume;
 pub mod shards;
 mod sharing;
