@@ -158,7 +158,7 @@ mod tests {
         let part = |index: u32| {
             let shard = Shard::new(index, 8).unwrap();
             let store = Store::open(out.path(), &samples::contract("hdf5", Dtype::F32), shard).unwrap();
-            let own = if index % 2 == 0 { "cpu" } else { "openvino" };
+            let own = if index.is_multiple_of(2) { "cpu" } else { "openvino" };
             (own, store.computed_by(own, false).is_ok())
         };
         let part = &part;
