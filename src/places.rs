@@ -10,6 +10,9 @@ use crate::shard::{Shard, ShardError, auto};
 /// The variable that says how many seconds ffmpeg and ffprobe may give no sign of life while they are waited for.
 pub const CHILD_TIMEOUT: &str = "EGOFX_CHILD_TIMEOUT";
 
+/// The variable that says what `--device` is where a command does not.
+pub const DEVICE: &str = "EGOFX_DEVICE";
+
 /// The longest that anybody waits, in seconds: a year.
 const LONGEST_SEC: f64 = 365.0 * 86_400.0;
 

@@ -19,7 +19,7 @@ use crate::shard::Shard;
 use crate::store::StoreError;
 
 use merged::{Merged, Standing};
-pub use run::{PlannedSet, ReportedFailure, RunReport};
+pub use run::{PlannedSet, ReportedDevice, ReportedFailure, RunReport};
 
 /// The report of a run that did all of a plan, or of all parts together.
 const WHOLE: &str = "report.json";

@@ -51,6 +51,8 @@ pub fn egofx<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Fallible<Observe
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_egofx"));
     command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::null());
+    // Whatever else is installed here.
+    command.env("EGOFX_DEVICE", "cpu");
     command
 }
 

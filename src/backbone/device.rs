@@ -38,6 +38,18 @@ pub struct Device {
     pub ordinal: u32,
 }
 
+/// What `--device` may be: a device, or the fastest one at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceOption {
+    /// Whatever is fastest here and keeps fp32's rows, decided once for a store.
+    Auto,
+    /// This one and no other.
+    Named(Device),
+}
+
+/// What stands for [`DeviceOption::Auto`].
+const AUTO: &str = "auto";
+
 /// Arithmetic inside the model. Part of a store's contract, because it changes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -178,6 +190,21 @@ impl FromStr for Device {
     }
 }
 
+impl FromStr for DeviceOption {
+    type Err = BackboneError;
+
+    fn from_str(text: &str) -> Result<Self, BackboneError> {
+        if text == AUTO {
+            return Ok(Self::Auto);
+        }
+        let unknown = |error: BackboneError| match error {
+            BackboneError::Device(why) => BackboneError::Device(why.replace("(known: ", "(known: auto, ")),
+            error => error,
+        };
+        text.parse().map(Self::Named).map_err(unknown)
+    }
+}
+
 impl FromStr for Precision {
     type Err = BackboneError;
 
@@ -212,6 +239,8 @@ mod tests {
         {
             assert_eq!(text.parse::<Device>().unwrap().to_string(), shown);
         }
+        assert_eq!("auto".parse::<DeviceOption>().unwrap(), DeviceOption::Auto);
+        assert!(matches!("cuda:1".parse().unwrap(), DeviceOption::Named(Device { ordinal: 1, .. })));
         for bad in ["gpu", "cuda:x", "cpu:1", "", "CUDA"] {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }

@@ -4,6 +4,7 @@
 //! not depend on what else stands in its batch.
 
 mod card;
+mod choice;
 mod device;
 mod frame_graph;
 mod fused;
@@ -15,6 +16,7 @@ mod session;
 mod tensor;
 mod text;
 mod towers;
+mod trial;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -23,13 +25,15 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 pub use card::{Accuracy, Card, Feature, FrameInput, Preprocessing, VideoCard};
-pub use device::{Device, GraphPrecision, Precision, Provider};
+pub use choice::{Machine, missing_library};
+pub use device::{Device, DeviceOption, GraphPrecision, Precision, Provider};
 pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
 pub use runtime::{LibrarySearch, Runtime, remedy};
 pub use session::{Feed, GraphSession, Outputs, SessionOptions};
 pub use tensor::{Dim, Element, Tensor};
 pub use towers::{FusedCards, TextCard, Towers};
+pub use trial::try_provider;
 
 use crate::pixels::Pixels;
 

@@ -34,6 +34,21 @@ impl LibrarySearch {
         })
     }
 
+    /// The providers whose libraries lie beside the ONNX Runtime that is found for `provider`, the CPU's own first.
+    pub fn providers(&self, provider: Provider) -> Vec<Provider> {
+        let Some(library) = self.find(provider) else { return Vec::new() };
+        let beside = |provider: &Provider| {
+            library.with_file_name(format!("libonnxruntime_providers_{}.so", provider.name())).exists()
+        };
+        let shared = [Provider::OpenVino, Provider::Cuda, Provider::TensorRt].into_iter().filter(beside);
+        std::iter::once(Provider::Cpu).chain(shared).collect()
+    }
+
+    /// Whether what `provider` needs of ONNX Runtime is there. Whether it works is another question.
+    pub fn has(&self, provider: Provider) -> bool {
+        self.providers(provider).contains(&provider)
+    }
+
     /// Every folder that [`find`](Self::find) looks at, in order.
     pub fn folders(&self, provider: Provider) -> Vec<PathBuf> {
         let of = |base: &PathBuf| folders(base, provider).into_iter().chain([base.join(PACKAGE)]);
@@ -186,5 +201,8 @@ mod tests {
         let found = |provider| search.find(provider).map(|path| path.strip_prefix(&capi).unwrap().to_owned());
         assert_eq!(found(Provider::Cpu), Some("libonnxruntime.so.1.31.1".into()));
         assert_eq!(found(Provider::OpenVino), Some("libonnxruntime.so.1.24.1".into()));
+        assert!(search.has(Provider::Cpu) && !search.has(Provider::OpenVino));
+        fs::write(capi.join("libonnxruntime_providers_openvino.so"), "").unwrap();
+        assert!(search.has(Provider::OpenVino) && !search.has(Provider::Cuda));
     }
 }

@@ -110,6 +110,21 @@ impl GraphSession {
         Self::opened(graph, options, explained)
     }
 
+    /// Loads the graph `bytes`, which `name` stands for in messages.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_bytes(
+        runtime: &Runtime,
+        bytes: &[u8],
+        name: &Path,
+        options: SessionOptions,
+    ) -> Result<Self, BackboneError> {
+        options.device.check_precision(options.precision)?;
+        let loaded = builder(runtime, options).and_then(|mut builder| builder.commit_from_memory(bytes));
+        Self::opened(name, options, loaded.map_err(|e| explain(&e.to_string(), options.device.provider)))
+    }
+
     fn opened(graph: &Path, options: SessionOptions, loaded: Result<Session, String>) -> Result<Self, BackboneError> {
         let (graph, device) = (graph.to_owned(), options.device);
         match loaded {

@@ -16,6 +16,7 @@ use egofx::report::{self, PlannedSet};
 use egofx::shard::Shard;
 use egofx::store::{PlannedUnit, Store};
 
+use super::compute::Settled;
 use super::{FAILED, complain, plural, say, tell};
 
 /// What is told at the end of a run.
@@ -40,6 +41,8 @@ pub struct Account<'a> {
     pub promised: &'a PerSet<Vec<PlannedUnit>>,
     /// What is wrong with the stores.
     pub trouble: &'a [String],
+    /// What models ran on.
+    pub settled: &'a Settled,
 }
 
 impl Account<'_> {
@@ -100,6 +103,7 @@ impl Account<'_> {
         json["failures"] = Value::Array(failures);
         json["unreached"] = json!(report.unreached());
         json["rejected"] = json!(self.manifest.rejected.iter().map(ToString::to_string).collect::<Vec<_>>());
+        json["device"] = serde_json::to_value(self.settled.reported())?;
         json["trouble"] = json!(self.trouble);
         json["feature_sets"] = json!(self.sets.values().map(|set| &set.recipe.name).collect::<Vec<_>>());
         json["part"] = json!(self.shard.to_string());

@@ -1,6 +1,5 @@
 //! `egofx doctor`: what was found on this machine, what is missing, and the command that repairs it.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
@@ -11,6 +10,7 @@ use egofx::child;
 use egofx::decode::{HwAccel, hwaccel_fault};
 
 use super::args::{Ffmpeg, OnnxRuntime};
+use super::auto::{self, Trial};
 use super::{BAD_REQUEST, say, say_json};
 
 /// Show what was found on this machine, what is missing and how to get it.
@@ -79,6 +79,7 @@ impl Doctor {
             self.runtime("ONNX Runtime", Provider::Cpu),
             self.runtime("  with OpenVINO", Provider::OpenVino),
             self.runtime("  with CUDA, TensorRT", Provider::Cuda),
+            self.auto(),
             Finding::new("NVIDIA GPUs", false, gpus(), "needs an NVIDIA card and its driver"),
             Finding::new("NVDEC", false, nvdec, "--hwaccel cuda would fall back to software"),
         ]
@@ -89,21 +90,20 @@ impl Doctor {
         let found = match search.find(provider) {
             None => Err("not found".to_owned()),
             Some(library) => Runtime::probe(&library).and_then(|minor| {
-                let providers = providers_beside(&library);
-                let fits = provider == Provider::Cpu || providers.iter().any(|p| p == provider.name());
+                let providers: Vec<&str> = search.providers(provider).into_iter().map(Provider::name).collect();
                 let shown = format!("1.{minor} {} (providers: {})", library.display(), providers.join(", "));
-                if fits { Ok(shown) } else { Err(format!("{shown} lacks {}", provider.name())) }
+                if search.has(provider) { Ok(shown) } else { Err(format!("{shown} lacks {}", provider.name())) }
             }),
         };
         Finding::new(what, provider == Provider::Cpu, found, remedy(provider))
     }
-}
 
-/// The providers whose libraries lie beside ONNX Runtime's.
-fn providers_beside(library: &Path) -> Vec<String> {
-    let beside = |name: &str| -> PathBuf { library.with_file_name(format!("libonnxruntime_providers_{name}.so")) };
-    let shared = ["openvino", "cuda", "tensorrt"].into_iter().filter(|name| beside(name).exists());
-    std::iter::once("cpu").chain(shared).map(str::to_owned).collect()
+    /// What `--device auto` would take for a new store, as far as that does not depend on the model.
+    fn auto(&self) -> Finding {
+        let chosen = auto::choose(&Trial::of_providers(&self.onnx_runtime));
+        let found = chosen.map(|choice| choice.lines().join("; ")).map_err(|error| format!("{error:#}"));
+        Finding::new("--device auto", false, found, "")
+    }
 }
 
 fn gpus() -> Result<String, String> {

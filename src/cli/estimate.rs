@@ -15,8 +15,7 @@ use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
 use egofx::time::TimeSpan;
 
-use super::extract::Compute;
-use super::setup;
+use super::compute::{Compute, Settled};
 
 /// Batches per model after the first, which is not counted.
 const BATCHES: usize = 2;
@@ -41,23 +40,21 @@ pub fn estimate(
     plan: &Plan,
     sets: &PerSet<FeatureSet>,
     models: &Path,
-    compute: &Compute,
+    (compute, settled): (&Compute, &Settled),
     source: &dyn FrameSource,
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
     let opened = plan.jobs.iter().filter_map(|job| source.probe(job.path.as_ref()?, job.fps).ok()).next();
     let Some(video) = opened else { return Ok(None) };
     let decode_sec = plan.cost_sec() * decode_rate(source, &video, sets, seconds);
-    let runtime = compute.runtime()?;
-    let (device, threads) = (&compute.device[..1], compute.threads());
-    let backbones = setup::backbones(&runtime, models, sets, device, compute.precision, threads)?;
+    let (_runtime, backbones) = settled.first().load(models, sets)?;
     let mut infer_sec = 0.0;
     for (set, backbone) in backbones.into_iter().flatten() {
         let rows: u64 = plan.tasks.iter().filter(|task| task.set == set).map(|task| task.estimated_rows).sum();
         let frames = sets[set].recipe.frames().map_or(0, |frames| frames.grid.frames() as usize);
-        infer_sec += rows as f64 * row_sec(backbone, frames, compute.batch_size()?)?;
+        infer_sec += rows as f64 * row_sec(backbone, frames, compute.batch_size(settled)?)?;
     }
-    infer_sec /= compute.device.len() as f64;
+    infer_sec /= settled.devices.len() as f64;
     Ok(Some(Estimate { decode_sec, infer_sec, total_sec: decode_sec.max(infer_sec) }))
 }
 

@@ -1,7 +1,6 @@
 //! `egofx extract`: plan, run, verify.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +10,6 @@ use std::thread;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
-use egofx::backbone::{Backbone, Device, Precision, Provider, Runtime};
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
@@ -26,13 +24,14 @@ use egofx::store::{STORE_FILE, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::account::Account;
-use super::args::{Ffmpeg, OnnxRuntime, Work, announced, cores};
+use super::args::{Ffmpeg, Work, announced, cores};
+use super::compute::{Compute, Settled};
 use super::fetching::Fetching;
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
 use super::setup::OpenStore;
 use super::sharing::SharingOptions;
-use super::{setup, with_causes};
+use super::{logging, setup, with_causes};
 
 /// Turn video into features: plan, decode, infer, store, verify.
 ///
@@ -90,30 +89,6 @@ pub struct Inputs {
     pub text_inputs: TextInputs,
 }
 
-/// How models are run.
-#[derive(Args)]
-pub struct Compute {
-    /// Where models run: cpu, openvino, cuda[:N] or tensorrt[:N]; several, with commas, share the work.
-    ///
-    /// cpu is the reference, bit for bit. openvino is faster on Intel and AMD server CPUs (make setup-openvino). cuda and
-    /// tensorrt want `make setup-gpu` and an NVIDIA driver. What cannot be had is an error, never a silent CPU run.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_delimiter = ',')]
-    pub device: Vec<Device>,
-    /// Arithmetic in the model: fp32; bf16 on openvino (2.4 times faster than cpu, cosine 0.99997) and tensorrt; tf32 on
-    /// cuda; fp16 on tensorrt; int8 on any device, by the graphs that `egofx export --precision int8` made. Recorded with
-    /// the features; a store holds one precision.
-    #[arg(long, default_value = "fp32")]
-    pub precision: Precision,
-    /// Windows per model input [default: 8 on CPUs, 32 on GPUs]. Changes speed and memory, not features.
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-    /// Threads of a model on the CPU, and of each decoder [default: all cores].
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    #[command(flatten)]
-    onnx_runtime: OnnxRuntime,
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum Hwaccel {
     /// Software: the reference.
@@ -132,65 +107,6 @@ enum Policy {
     Partial,
 }
 
-impl Compute {
-    /// Whether a GPU computes.
-    pub fn on_gpu(&self) -> bool {
-        self.device.iter().any(|d| matches!(d.provider, Provider::Cuda | Provider::TensorRt))
-    }
-
-    /// Windows per model input.
-    pub fn batch_size(&self) -> anyhow::Result<usize> {
-        let batch_size = self.batch_size.unwrap_or(if self.on_gpu() { 32 } else { 8 });
-        ensure!((1..=4096).contains(&batch_size), "--batch-size {batch_size}: expected 1 to 4096");
-        Ok(batch_size)
-    }
-
-    /// Threads of each model on the CPU.
-    pub fn threads(&self) -> usize {
-        let share = || cores() / self.device.len().max(1);
-        self.threads.map_or_else(share, NonZeroUsize::get).max(1)
-    }
-
-    /// Threads of each decoder; 0 lets ffmpeg choose.
-    pub fn decoder_threads(&self) -> usize {
-        self.threads.map_or(0, NonZeroUsize::get)
-    }
-
-    /// GPUs that compute.
-    pub fn gpus(&self) -> u32 {
-        let gpu =
-            |device: &Device| matches!(device.provider, Provider::Cuda | Provider::TensorRt).then_some(device.ordinal);
-        self.device.iter().filter_map(gpu).collect::<BTreeSet<u32>>().len() as u32
-    }
-
-    /// That the devices can do together what is asked of them.
-    pub fn check(&self) -> anyhow::Result<()> {
-        for device in &self.device {
-            device.check_precision(self.precision)?;
-        }
-        let openvino = self.device.iter().filter(|device| device.provider == Provider::OpenVino).count();
-        ensure!(
-            openvino == 0 || openvino == self.device.len(),
-            "--device openvino has an ONNX Runtime of its own and cannot be mixed with others"
-        );
-        Ok(())
-    }
-
-    /// Loads ONNX Runtime for the devices. One library serves all of them.
-    pub fn runtime(&self) -> anyhow::Result<Runtime> {
-        self.check()?;
-        // A library with a GPU's provider has the CPU's too.
-        let leading = self.device.iter().map(|device| device.provider).find(|&provider| provider != Provider::Cpu);
-        let leading = leading.unwrap_or(Provider::Cpu);
-        Ok(Runtime::load(&self.onnx_runtime.library_search(), leading)?)
-    }
-
-    /// The devices, for people and stores.
-    pub fn names(&self) -> String {
-        self.device.iter().map(Device::to_string).collect::<Vec<_>>().join(",")
-    }
-}
-
 impl Extract {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -198,19 +114,22 @@ impl Extract {
         let Inputs { manifest, models, sets, text_inputs } = self.inputs()?;
         let wanted = self.work.wanted(&manifest, &text_inputs, &sets);
         let promised = wanted.promised()?;
-        let options = self.options()?;
+        let settled = self.settled(&sets, &models)?;
+        let options = self.options(&settled)?;
         let shard = announced(&self.work.shard);
         self.fetching.check(&manifest)?;
         let keeping = Keeping::of(&self.out);
         let (started, loaded) = thread::scope(|scope| {
             let starting = scope.spawn(|| self.start(wanted, shard, &keeping));
-            let loaded = self.load(&models, &sets);
+            let loaded = settled.load(&models, &sets);
             (starting.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
         });
         let ((source, fallback), (runtime, devices)) = (started?, loaded?);
         let open = |(id, set): (SetId, &FeatureSet)| {
-            let contract = set.contract(self.compute.precision)?;
-            setup::open_store(&self.out, &contract, shard, &promised[id])
+            let contract = set.contract(settled.precision)?;
+            let open = setup::open_store(&self.out, &contract, shard, &promised[id])?;
+            open.store.computed_by(&settled.providers(), settled.is_asked())?;
+            anyhow::Ok(open)
         };
         let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
         let done: Done = open.map(|open| open.done.clone());
@@ -237,7 +156,7 @@ impl Extract {
         progress.finish();
         drop(source); // and with it the copies of videos
         drop(sharing); // before the long look at the store: what is not done is anybody's
-        report.remarks.extend(fallback);
+        report.remarks.extend(settled.remarks.iter().cloned().chain(fallback));
         let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
         trouble.extend(finish(&stores, plan, &done, &report, trouble.is_empty()));
         let account = Account {
@@ -251,6 +170,7 @@ impl Extract {
             stores: &stores,
             promised: &promised,
             trouble: &trouble,
+            settled: &settled,
         };
         let code = account.publish(&report);
         drop(pulses); // what the report says is there before they are gone
@@ -266,14 +186,6 @@ impl Extract {
             source.prefetch(&first);
         }
         Ok((source, fallback))
-    }
-
-    /// Loads the models: one per feature set on each device.
-    fn load(&self, models: &Path, sets: &PerSet<FeatureSet>) -> anyhow::Result<(Runtime, Devices)> {
-        let (runtime, threads) = (self.compute.runtime()?, self.compute.threads());
-        let Compute { device, precision, .. } = &self.compute;
-        let devices = setup::backbones(&runtime, models, sets, device, *precision, threads)?;
-        Ok((runtime, devices))
     }
 
     /// The video that a run begins with, if that is known before the stores are opened: where there are none yet, and nothing is kept
@@ -305,14 +217,23 @@ impl Extract {
             .collect()
     }
 
-    /// What is asked of the pipeline.
-    pub fn options(&self) -> anyhow::Result<Options> {
-        let default_decoders = if self.compute.on_gpu() { (cores() / 4).clamp(1, 8) } else { (cores() / 8).max(1) };
+    /// What models run on: as asked, or as the stores were begun, or what is fastest here; people are told of the latter two.
+    fn settled(&self, sets: &PerSet<FeatureSet>, models: &Path) -> anyhow::Result<Settled> {
+        let stores: Vec<PathBuf> = sets.values().map(|set| self.out.join(&set.recipe.name)).collect();
+        let settled = self.compute.settle(&stores, models, sets)?;
+        settled.told().into_iter().for_each(|line| logging::note(line, !self.reporting.quiet));
+        settled.remarks.iter().for_each(|remark| log::warn!("{remark}"));
+        Ok(settled)
+    }
+
+    /// What is asked of the pipeline, of a run on `settled`.
+    pub fn options(&self, settled: &Settled) -> anyhow::Result<Options> {
+        let default_decoders = if settled.on_gpu() { (cores() / 4).clamp(1, 8) } else { (cores() / 8).max(1) };
         let decoders = self.decoders.unwrap_or(default_decoders);
         ensure!((1..=256).contains(&decoders), "--decoders {decoders}: expected 1 to 256");
         Ok(Options {
             decoders,
-            batch_size: self.compute.batch_size()?,
+            batch_size: self.compute.batch_size(settled)?,
             memory_bytes: self.memory.saturating_mul(1 << 20),
             on_error: match self.on_error {
                 Policy::Fail => OnError::Fail,
@@ -320,7 +241,7 @@ impl Extract {
                 Policy::Partial => OnError::Partial,
             },
             onnxruntime_version: String::new(),
-            provider: self.compute.names(),
+            provider: settled.names(),
         })
     }
 
@@ -341,10 +262,8 @@ impl Extract {
     }
 }
 
+/// What frames come from.
 type Decoder = AheadSource<FfmpegSource>;
-
-/// Backbones of each device, one per feature set.
-type Devices = Vec<PerSet<Box<dyn Backbone>>>;
 
 /// For each feature set the units that its store held before the run.
 type Done = PerSet<BTreeSet<UnitUid>>;

@@ -100,6 +100,7 @@ fn store(path: &Path) -> anyhow::Result<Value> {
     let sum = |value: fn(&egofx::store::LedgerEntry) -> u64| committed.iter().map(value).sum::<u64>();
     let mut shown = contract(store.contract());
     shown["path"] = json!(path);
+    shown["providers"] = json!(store.providers()?.join("; "));
     shown["units"] = json!({
         "planned": planned.len(),
         "committed": committed.len(),

@@ -6,9 +6,11 @@
 mod account;
 mod args;
 mod audit;
+mod auto;
 mod checkpoint;
 mod chunk;
 mod compare;
+mod compute;
 mod convert;
 mod demo;
 mod doctor;
@@ -43,6 +45,7 @@ mod sync;
 mod table;
 mod tokenize;
 mod transcode;
+mod try_device;
 mod verify;
 mod version;
 
@@ -143,6 +146,7 @@ enum Command {
     Completions(shell::Completions),
     Man(shell::Man),
     CheckArgs(shell::CheckArgs),
+    TryDevice(try_device::TryDevice),
 }
 
 impl Cli {
@@ -191,6 +195,7 @@ impl Cli {
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::CheckArgs(command) => command.run(),
+            Command::TryDevice(command) => command.run(),
         }
     }
 }

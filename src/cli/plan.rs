@@ -18,8 +18,8 @@ use egofx::store::{STORE_FILE, StoreReader};
 use egofx::url;
 
 use super::args::{Ffmpeg, Work};
+use super::compute::Compute;
 use super::estimate::{Estimate, estimate};
-use super::extract::Compute;
 use super::fetching::Fetching;
 use super::table::Column::{Left, Right};
 use super::table::Table;
@@ -102,7 +102,12 @@ impl PlanCommand {
             Some(seconds) => {
                 let threads = self.compute.decoder_threads();
                 let source = self.fetching.measured(&self.ffmpeg, threads, &manifest, self.out.as_deref())?;
-                estimate(&plan, &sets, &models, &self.compute, &source, seconds)?
+                let out = self.out.iter();
+                let stores: Vec<PathBuf> =
+                    out.flat_map(|out| sets.values().map(move |set| out.join(&set.recipe.name))).collect();
+                let settled = self.compute.settle(&stores, &models, &sets)?;
+                settled.told().into_iter().for_each(tell);
+                estimate(&plan, &sets, &models, (&self.compute, &settled), &source, seconds)?
             }
             None => None,
         };

@@ -148,7 +148,7 @@ impl Sharded {
     /// GPUs that it wants.
     pub fn gpus(&self) -> u32 {
         match &self.kind {
-            Kind::Extract(extract) => extract.compute.gpus(),
+            Kind::Extract(extract) => extract.compute.unsettled().map_or(0, |settled| settled.gpus()),
             Kind::Transcode(..) | Kind::CacheClips { .. } => 0,
         }
     }
@@ -158,8 +158,8 @@ impl Sharded {
     pub fn survey(&self, elsewhere: bool) -> anyhow::Result<Option<Survey>> {
         match &self.kind {
             Kind::Extract(extract) => {
-                extract.compute.check()?;
-                extract.options()?;
+                // What is fastest on a node is for the node to find out.
+                extract.options(&extract.compute.unsettled()?)?;
                 if !elsewhere {
                     extract.ffmpeg.tools()?;
                 }
@@ -204,7 +204,8 @@ impl Sharded {
         let (fetching, compute) = (&extract.fetching, &extract.compute);
         let (ffmpeg, threads) = (&extract.ffmpeg, compute.decoder_threads());
         let source = fetching.measured(ffmpeg, threads, &inputs.manifest, Some(&extract.out))?;
-        let found = estimate(&plan, &inputs.sets, &inputs.models, compute, &source, seconds)?;
+        let settled = compute.settle(&[], &inputs.models, &inputs.sets)?;
+        let found = estimate(&plan, &inputs.sets, &inputs.models, (compute, &settled), &source, seconds)?;
         Ok(found.map(|found| found.total_sec()))
     }
 }

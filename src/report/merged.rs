@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::run::{PlannedSet, ReportedFailure, ReportedStage, RunReport};
+use super::run::{PlannedSet, ReportedDevice, ReportedFailure, ReportedStage, RunReport};
 use crate::ids::UnitUid;
 use crate::shard::Shard;
 use crate::store::{Committed, StoreError};
@@ -79,6 +79,7 @@ pub struct Merged {
     unreached: u64,
     rejected: BTreeSet<String>,
     trouble: BTreeSet<String>,
+    device: ReportedDevice,
     feature_sets: Vec<String>,
     plan: String,
     exit_code: u8,
@@ -99,6 +100,23 @@ struct PartLine {
     elapsed_sec: f64,
     interrupted: bool,
     exit_code: u8,
+}
+
+/// Of all parts, each of them once.
+fn device(reports: &BTreeMap<Shard, RunReport>) -> ReportedDevice {
+    let devices = || reports.values().map(|report| &report.device);
+    let all = |of: fn(&ReportedDevice) -> &Vec<String>| {
+        let texts: BTreeSet<&String> = devices().flat_map(of).collect();
+        texts.into_iter().cloned().collect()
+    };
+    let taken: BTreeSet<&str> =
+        devices().map(|device| device.taken.as_str()).filter(|taken| !taken.is_empty()).collect();
+    ReportedDevice {
+        taken: taken.into_iter().collect::<Vec<_>>().join("; "),
+        auto: devices().any(|device| device.auto),
+        passed_over: all(|device| &device.passed_over),
+        faster: all(|device| &device.faster),
+    }
 }
 
 impl Merged {
@@ -134,6 +152,7 @@ impl Merged {
             unreached: standing.unreached,
             rejected: texts(|report| &report.rejected),
             trouble: texts(|report| &report.trouble),
+            device: device(reports),
             feature_sets: standing.feature_sets.clone(),
             plan: plan.to_owned(),
             exit_code: 0,

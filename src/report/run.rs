@@ -31,6 +31,20 @@ pub struct ReportedStage {
     pub busy_share: f64,
 }
 
+/// What models ran on, as a report tells it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReportedDevice {
+    /// The devices.
+    pub taken: String,
+    /// Whether nobody had asked for them by name.
+    pub auto: bool,
+    /// Faster ones that were not taken, and why.
+    pub passed_over: Vec<String>,
+    /// What would be faster.
+    pub faster: Vec<String>,
+}
+
 /// The report of one run, as far as it is read again. A report of an older version may lack some of it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -63,6 +77,7 @@ pub struct RunReport {
     pub(super) unreached: u64,
     pub(super) rejected: Vec<String>,
     pub(super) trouble: Vec<String>,
+    pub(super) device: ReportedDevice,
     pub(super) exit_code: u8,
     /// What only a merged report has.
     pub(super) parts: Option<serde::de::IgnoredAny>,

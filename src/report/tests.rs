@@ -22,6 +22,7 @@ fn write(out: &Path, part: &str, sets: &[PlannedSet], told: Value) {
         "missing_rows": 1, "frames_decoded": 30, "frames_dropped": 7, "frames_piped": 20, "decode_multiplicity": 1.5, "decode_fallbacks": 0, "video_sec": 2.5,
         "elapsed_sec": 10.0, "stages": [stage("decode", 4.0), stage("infer", 1.0)], "unreached": 0, "rejected": [], "trouble": [],
         "feature_sets": ["sample"], "plan": plan_id(sets), "part": part, "exit_code": 0, "taken_units": 1, "taken_over": 1,
+        "device": {"taken": "cpu", "auto": true, "passed_over": ["cuda: none"], "faster": []},
     });
     for (name, value) in told.as_object().unwrap() {
         report[name] = value.clone();

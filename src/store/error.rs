@@ -93,6 +93,20 @@ pub enum StoreError {
         /// Its value in this run, shortened likewise.
         wanted: String,
     },
+    /// Another provider than the one that the store was begun with, and nobody has asked for it by name.
+    #[error(
+        "{} was begun with {begun}, this run would go on with {wanted}, whose rows differ in their last bits: give the command again, \
+         so that it takes {begun}, or ask for {wanted} by name (--device {wanted})",
+        store.display()
+    )]
+    OtherProvider {
+        /// The folder of the store.
+        store: PathBuf,
+        /// What it was begun with.
+        begun: String,
+        /// What this run would compute with.
+        wanted: String,
+    },
     /// A unit was promised before, as something else.
     #[error("unit {unit_uid} was planned as {planned}, this run plans it as {wanted}")]
     DifferentPlan {

@@ -8,6 +8,7 @@
 //! ```text
 //! store.json                 the Contract; created once, compared ever after
 //! planned.jsonl              every unit promised by any run
+//! providers.jsonl            what computes its rows: what it was begun with, then what else was asked for by name
 //! units/<unit_uid>.<ext>     the files
 //! ledger/<I>-of-<N>.jsonl    one line per committed unit
 //! locks/<I>-of-<N>.lock      held by the run that writes shard I of N; index.lock guards what all shards write
@@ -31,6 +32,7 @@ pub(crate) mod lock;
 mod master;
 pub(crate) mod parquet;
 mod planned;
+mod providers;
 mod reader;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -48,6 +50,7 @@ pub use index::count_rows as count_index_rows;
 pub use ledger::{Committed, LedgerEntry};
 pub use master::answer as answer_about_master;
 pub use planned::{PlannedUnit, PlannedUnits};
+pub use providers::providers_of;
 pub use reader::{Stale, StoreReader, feature_sets, schema_of, without_contract};
 pub use snapshot::{Snapshot, is_record};
 pub use unit::OpenUnit;
@@ -60,6 +63,9 @@ pub const STORE_FILE: &str = "store.json";
 pub const INDEX_FILE: &str = "index.parquet";
 /// The HDF5 file that links all units.
 pub const MASTER_FILE: &str = "features.h5";
+
+/// The file of the providers that have computed rows.
+pub const PROVIDERS_FILE: &str = "providers.jsonl";
 
 const PLAN_FILE: &str = "planned.jsonl";
 const UNITS: &str = "units";

@@ -65,6 +65,11 @@ impl Store {
         &self.root
     }
 
+    /// Where this run makes the file `name` before it gets its place.
+    pub(super) fn temporary(&self, name: &str) -> PathBuf {
+        self.tmp.join(name)
+    }
+
     /// The folder of the claims of those who share its work.
     pub fn claims(&self) -> PathBuf {
         self.root.join(CLAIMS)

@@ -103,7 +103,7 @@ fn commands_are_listed_in_groups_and_a_short_option_means_the_same_in_all_of_the
         words.unwrap().trim_end_matches('"').split(' ').filter(|word| !word.starts_with('-')).collect();
     assert!(commands.len() > 20, "{words:?}");
     let mut meaning = BTreeMap::new();
-    for command in commands.into_iter().filter(|command| !["help", "check-args"].contains(command)) {
+    for command in commands.into_iter().filter(|command| !["help", "check-args", "try-device"].contains(command)) {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is in no group: {help}");
         let mut all = vec![command.to_owned()];
         if command == "eval" {
@@ -224,7 +224,7 @@ fn what_cannot_be_had_is_refused_with_its_remedy() {
     refuses(&shop, "--device gpu", &["unknown device", "cpu, openvino, cuda, tensorrt"]);
     refuses(&shop, "--device cpu:1", &["only GPUs are numbered"]);
     refuses(&shop, "--precision fp8", &["unknown precision", "fp32, bf16, fp16, tf32"]);
-    refuses(&shop, "--precision bf16", &["device cpu offers precision fp32, not bf16"]);
+    refuses(&shop, "--device cpu --precision bf16", &["device cpu offers precision fp32, not bf16"]);
     refuses(&shop, "--device cuda --precision fp16", &["device cuda offers precision fp32, tf32"]);
     refuses(&shop, "--device cpu,openvino", &["openvino", "cannot be mixed"]);
     refuses(&shop, "--ort-lib absent.so", &["absent.so is not a file", "make setup"]);

@@ -1,6 +1,7 @@
 //! `egofx extract` as a whole: interruptions, shards, flags of speed, damaged videos, text and fused features.
 
 mod determinism;
+mod device;
 mod faults;
 mod probes;
 mod resume;
