@@ -34,13 +34,33 @@ pub struct Variant {
 /// The lowest and highest number of each tensor that is quantized, by the tensor's name.
 pub type Ranges = BTreeMap<String, (f32, f32)>;
 
+/// Where a tensor may be clipped before it is quantized, over its largest magnitude: rare numbers that would make the
+/// steps of all others coarse are worth less than they cost.
+pub const CLIPS: [f32; 9] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2];
+
+/// What is known of the tensors that an int8 graph quantizes.
+pub enum Calibration {
+    /// Nothing. The graph is in single precision, and gives the lowest and highest number of each as outputs `min.<name>`
+    /// and `max.<name>`.
+    Nothing,
+    /// Their extremes. The graph is in single precision, and gives the summed squared error of quantizing each by
+    /// [`CLIPS`]`[i]` as an output `<i>.<name>`.
+    Extremes(Ranges),
+    /// What to quantize by.
+    Known(Ranges),
+}
+
+/// The part of `range` within `clip` times its largest magnitude, 0 always in it.
+pub fn clipped((low, high): (f32, f32), clip: f32) -> (f32, f32) {
+    let reach = clip * low.abs().max(high.abs());
+    (low.max(-reach).min(0.0), high.min(reach).max(0.0))
+}
+
 /// A graph that is being written.
 pub struct Graph {
     /// What is wanted.
     pub variant: Variant,
-    /// In an int8 graph: what to quantize by. Without it the graph is in single precision, and gives the lowest and
-    /// highest number of each tensor that would be quantized as outputs `min.<name>` and `max.<name>`.
-    ranges: Option<Ranges>,
+    calibration: Calibration,
     quantized: BTreeMap<String, Value>,
     scope: Vec<String>,
     made: BTreeMap<String, usize>,
@@ -50,11 +70,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph; in 8-bit integers if that is wanted and `ranges` to quantize by are known.
-    pub fn new(name: &str, variant: Variant, ranges: Option<Ranges>) -> Self {
+    /// An empty graph; in 8-bit integers if that is wanted and the ranges to quantize by are known.
+    pub fn new(name: &str, variant: Variant, calibration: Calibration) -> Self {
         Self {
             variant,
-            ranges,
+            calibration,
             quantized: BTreeMap::new(),
             scope: Vec::new(),
             made: BTreeMap::new(),
@@ -190,19 +210,25 @@ impl Graph {
         Value(name)
     }
 
-    /// `x` rounded to 256 steps of its range; or `x` itself, its range given out, where no range is known yet.
+    /// `x` rounded to 256 steps of its range; or `x` itself, what tells the range given out, where none is known yet.
     pub fn quantized(&mut self, x: &Value) -> Value {
         if let Some(made) = self.quantized.get(&x.0) {
             return made.clone();
         }
-        let made = match &self.ranges {
-            None => {
+        // A range that nobody found gives NaN, and with it a graph whose accuracy is refused.
+        let of = |ranges: &Ranges| ranges.get(&x.0).copied().unwrap_or((f32::NAN, f32::NAN));
+        let made = match &self.calibration {
+            Calibration::Nothing => {
                 self.range_outputs(x);
                 x.clone()
             }
-            Some(ranges) => {
-                // A range that nobody found gives NaN, and with it a graph whose accuracy is refused.
-                let range = ranges.get(&x.0).map_or((f32::NAN, f32::NAN), |(low, high)| (low.min(0.0), high.max(0.0)));
+            Calibration::Extremes(ranges) => {
+                let range = of(ranges);
+                self.error_outputs(x, range);
+                x.clone()
+            }
+            Calibration::Known(ranges) => {
+                let range = of(ranges);
                 self.rounded(x, range)
             }
         };
@@ -212,7 +238,7 @@ impl Graph {
 
     /// A matrix of the checkpoint, transposed; in an int8 graph it is kept in 8 bits.
     pub fn dequantized(&mut self, matrix: Weight) -> Value {
-        if self.ranges.is_none() {
+        if !matches!(self.calibration, Calibration::Known(_)) {
             return self.weight(matrix.transposed());
         }
         let (values, scales) = (self.weight(matrix.clone().int8()), self.weight(matrix.int8_scale()));
@@ -222,6 +248,16 @@ impl Graph {
     fn range_outputs(&mut self, x: &Value) {
         for (kind, name) in [("ReduceMin", format!("min.{}", x.0)), ("ReduceMax", format!("max.{}", x.0))] {
             self.node(kind, &[x], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
+            self.graph.output.push(onnx::value_info(&name, DataType::Float, &[]));
+        }
+    }
+
+    fn error_outputs(&mut self, x: &Value, range: (f32, f32)) {
+        for (i, clip) in CLIPS.into_iter().enumerate() {
+            let rounded = self.rounded(x, clipped(range, clip));
+            let error = self.op("Sub", &[x, &rounded], &[]);
+            let name = format!("{i}.{}", x.0);
+            self.node("ReduceSumSquare", &[&error], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
             self.graph.output.push(onnx::value_info(&name, DataType::Float, &[]));
         }
     }
