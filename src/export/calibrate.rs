@@ -3,6 +3,8 @@
 //! Not for running them, nor for which inputs those are. Invariant: a range holds 0, and lies within the extremes that were
 //! found.
 
+use std::collections::BTreeMap;
+
 use super::graph::{CLIPS, Ranges, clipped};
 use crate::backbone::Outputs;
 
@@ -22,19 +24,20 @@ pub fn extremes(found: &[Outputs]) -> Ranges {
     ranges
 }
 
-/// `extremes`, each clipped where that costs least, of graphs that gave the error of clip i as `<i>.<name>`.
+/// `extremes`, each clipped where that costs least, of graphs that gave the errors of all [`CLIPS`] as `errors.<name>`.
 pub fn of_least_error(extremes: &Ranges, found: &[Outputs]) -> Ranges {
-    let error = |tensor: &str, i: usize| {
-        let name = format!("{i}.{tensor}");
-        let of =
-            |outputs: &Outputs| outputs.iter().filter(|output| output.0 == name).map(|output| output.1[0]).sum::<f32>();
-        found.iter().map(|outputs| f64::from(of(outputs))).sum::<f64>()
+    let mut errors: BTreeMap<&str, [f64; CLIPS.len()]> = BTreeMap::new();
+    for (name, values) in found.iter().flatten() {
+        let Some(name) = name.strip_prefix("errors.") else { continue };
+        let sums = errors.entry(name).or_insert([0.0; CLIPS.len()]);
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let least = |tensor: &String| {
+        let sums = errors.get(tensor.as_str())?;
+        CLIPS.iter().zip(sums).min_by(|a, b| a.1.total_cmp(b.1)).map(|(clip, _)| *clip)
     };
-    let least = |tensor: &str| {
-        let errors = CLIPS.iter().enumerate().map(|(i, clip)| (error(tensor, i), *clip));
-        errors.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(1.0, |(_, clip)| clip)
-    };
-    extremes.iter().map(|(tensor, range)| (tensor.clone(), clipped(*range, least(tensor)))).collect()
+    let of = |(tensor, range): (&String, &(f32, f32))| (tensor.clone(), clipped(*range, least(tensor).unwrap_or(1.0)));
+    extremes.iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -58,10 +61,10 @@ mod tests {
     fn a_tensor_is_clipped_where_its_errors_over_all_inputs_are_least() {
         let ranges = Ranges::from([("x".into(), (-0.5, 10.0)), ("y".into(), (-2.0, 1.0))]);
         let error = |x: usize, y: usize| -> Outputs {
-            let of = |name: &str, best: usize| -> Outputs {
-                (0..CLIPS.len()).map(|i| (format!("{i}.{name}"), vec![i.abs_diff(best) as f32])).collect()
+            let of = |name: &str, best: usize| {
+                (format!("errors.{name}"), (0..CLIPS.len()).map(|i| i.abs_diff(best) as f32).collect())
             };
-            [of("x", x), of("y", y)].concat()
+            vec![of("x", x), of("y", y), ("class".into(), vec![9.0])]
         };
         let found = of_least_error(&ranges, &[error(5, 0), error(5, 0), error(8, 0)]);
         assert_eq!(found, Ranges::from([("x".into(), (-0.5, 10.0 * CLIPS[5])), ("y".into(), (-2.0, 1.0))]));

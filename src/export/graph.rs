@@ -43,8 +43,8 @@ pub enum Calibration {
     /// Nothing. The graph is in single precision, and gives the lowest and highest number of each as outputs `min.<name>`
     /// and `max.<name>`.
     Nothing,
-    /// Their extremes. The graph is in single precision, and gives the summed squared error of quantizing each by
-    /// [`CLIPS`]`[i]` as an output `<i>.<name>`.
+    /// Their extremes. The graph is in single precision, and gives for each the summed squared errors of quantizing it by
+    /// each of [`CLIPS`], as an output `errors.<name>`.
     Extremes(Ranges),
     /// What to quantize by.
     Known(Ranges),
@@ -54,6 +54,12 @@ pub enum Calibration {
 pub fn clipped((low, high): (f32, f32), clip: f32) -> (f32, f32) {
     let reach = clip * low.abs().max(high.abs());
     (low.max(-reach).min(0.0), high.min(reach).max(0.0))
+}
+
+/// The step of a range's 256 levels, and the level of 0.
+fn steps((low, high): (f32, f32)) -> (f32, u8) {
+    let step = if low == high { 1.0 } else { (high - low) / 255.0 };
+    (step, (-low / step).round_ties_even().clamp(0.0, 255.0) as u8)
 }
 
 /// A graph that is being written.
@@ -224,7 +230,7 @@ impl Graph {
             }
             Calibration::Extremes(ranges) => {
                 let range = of(ranges);
-                self.error_outputs(x, range);
+                self.errors_output(x, range);
                 x.clone()
             }
             Calibration::Known(ranges) => {
@@ -252,19 +258,29 @@ impl Graph {
         }
     }
 
-    fn error_outputs(&mut self, x: &Value, range: (f32, f32)) {
-        for (i, clip) in CLIPS.into_iter().enumerate() {
-            let rounded = self.rounded(x, clipped(range, clip));
-            let error = self.op("Sub", &[x, &rounded], &[]);
-            let name = format!("{i}.{}", x.0);
-            self.node("ReduceSumSquare", &[&error], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
-            self.graph.output.push(onnx::value_info(&name, DataType::Float, &[]));
-        }
+    /// All clips at once, each in a row of its own: few nodes, for loading them takes longer than running them.
+    fn errors_output(&mut self, x: &Value, range: (f32, f32)) {
+        let (steps, zeros): (Vec<f32>, Vec<u8>) = CLIPS.iter().map(|clip| steps(clipped(range, *clip))).unzip();
+        let count = CLIPS.len();
+        let (steps, name) = (self.singles(&format!("steps of {}", x.0), &[count], &steps), format!("errors.{}", x.0));
+        let zeros = self.constant(format!("zeros of {}", x.0), DataType::Uint8, &[count], zeros);
+        let (shape, axes, rows) = (
+            self.ints(&[1, -1]),
+            self.ints(&[1]),
+            self.singles("a row for each clip", &[count, 1], &[0.0; CLIPS.len()]),
+        );
+        let flat = self.op("Reshape", &[x, &shape], &[]);
+        let copies = self.op("Add", &[&flat, &rows], &[]);
+        let axis = [("axis", Attribute::Int(0))];
+        let bytes = self.op("QuantizeLinear", &[&copies, &steps, &zeros], &axis);
+        let rounded = self.op("DequantizeLinear", &[&bytes, &steps, &zeros], &axis);
+        let error = self.op("Sub", &[&flat, &rounded], &[]);
+        self.node("ReduceSumSquare", &[&error, &axes], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
+        self.graph.output.push(onnx::value_info(&name, DataType::Float, &[Dim::Fixed(count as u64)]));
     }
 
-    fn rounded(&mut self, x: &Value, (low, high): (f32, f32)) -> Value {
-        let step = if low == high { 1.0 } else { (high - low) / 255.0 };
-        let zero = (-low / step).round_ties_even().clamp(0.0, 255.0) as u8;
+    fn rounded(&mut self, x: &Value, range: (f32, f32)) -> Value {
+        let (step, zero) = steps(range);
         let step = self.float(step);
         let zero = self.constant(format!("byte {zero}"), DataType::Uint8, &[], vec![zero]);
         let bytes = self.op("QuantizeLinear", &[x, &step, &zero], &[]);
