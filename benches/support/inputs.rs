@@ -29,14 +29,14 @@ pub fn small() -> Fallible<PathBuf> {
     encoded("small.mp4", "testsrc2=s=454x256:r=30", 8, 60, &[])
 }
 
+/// The same for 20 s.
+pub fn short() -> Fallible<PathBuf> {
+    encoded("short.mp4", "testsrc2=s=454x256:r=30", 8, 20, &[])
+}
+
 /// Like [`small`], as cameras write it: every frame is referred to by the next one.
 pub fn small_without_b() -> Fallible<PathBuf> {
     encoded("small_without_b.mp4", "testsrc2=s=454x256:r=30", 8, 60, &["-bf", "0"])
-}
-
-/// The same for 20 s.
-pub fn short() -> Fallible<PathBuf> {
-    encoded("short.mp4", "testsrc2=s=454x256:r=30", 8, 20)
 }
 
 /// Like [`small`], that many minutes.

@@ -67,8 +67,11 @@ pub struct Preprocessing {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accuracy {
-    /// What both were given.
+    /// What both were given; of an int8 graph, nothing that its ranges were found on.
     pub inputs: String,
+    /// What the ranges of an int8 graph were found on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// The lowest cosine of an output.
     pub cosine: f64,
     /// The largest difference, over the largest magnitude.

@@ -113,7 +113,7 @@ impl Provider {
         name_of(PROVIDERS, self)
     }
 
-    /// The precisions that the provider offers; what is written into a graph, int8, it runs in its fp32.
+    /// The precisions that the provider offers; int8 is written into graphs, and runs on all.
     pub fn precisions(self) -> &'static [Precision] {
         match self {
             Provider::Cpu => &[Precision::Fp32],
@@ -131,7 +131,7 @@ impl Device {
     /// [`BackboneError::Device`] for a precision that the provider does not compute in.
     pub fn check_precision(self, precision: Precision) -> Result<(), BackboneError> {
         let offered = self.provider.precisions();
-        if offered.contains(&precision.on_device()) {
+        if offered.contains(&precision.on_device(self.provider)) {
             return Ok(());
         }
         let offered: Vec<&str> = offered.iter().map(|p| p.name()).collect();
@@ -146,9 +146,14 @@ impl Precision {
         name_of(PRECISIONS, self)
     }
 
-    /// The arithmetic that is asked of a device: int8 is written into the graph, and what it leaves is fp32.
-    fn on_device(self) -> Self {
-        if self == Self::Int8 { Self::Fp32 } else { self }
+    /// The arithmetic that is asked of a provider: int8 is written into the graph, and what it leaves is fp32, or bf16 on
+    /// OpenVINO where the processor computes in it.
+    pub(super) fn on_device(self, provider: Provider) -> Self {
+        match self {
+            Self::Int8 if provider == Provider::OpenVino && is_x86_feature_detected!("avx512bf16") => Self::Bf16,
+            Self::Int8 => Self::Fp32,
+            other => other,
+        }
     }
 
     /// The graph that is run in place of `graph`: for int8 the one that was exported beside it.

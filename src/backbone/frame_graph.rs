@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::session::{Feed, GraphSession, SessionOptions};
+use super::session::{Feed, Found, GraphSession, SessionOptions};
 use super::{BackboneError, ClipBatch, FrameInput, Runtime};
 use crate::pixels::Pixels;
 
@@ -49,9 +49,22 @@ impl FrameGraph {
     /// The output `output` for a batch: its shape and values, a row of which has the same bits in every batch.
     ///
     /// # Errors
+    /// Those of [`rows_of`](Self::rows_of).
+    pub fn rows(&mut self, batch: &ClipBatch, output: &str) -> Result<Found, BackboneError> {
+        let [found] = self.rows_of(batch, [output])?;
+        Ok(found)
+    }
+
+    /// The same of several outputs.
+    ///
+    /// # Errors
     /// [`BackboneError::Run`] if ONNX Runtime cannot run the graph on it; those of [`GraphSession::open_for_floats`] at the first
     /// batch of floats.
-    pub fn rows(&mut self, batch: &ClipBatch, output: &str) -> Result<(Vec<i64>, Vec<f32>), BackboneError> {
+    pub fn rows_of<const N: usize>(
+        &mut self,
+        batch: &ClipBatch,
+        outputs: [&str; N],
+    ) -> Result<[Found; N], BackboneError> {
         let FrameInput { name, height, width, .. } = self.input.clone();
         let shape = vec![batch.clips, batch.frames, height as usize, width as usize, 3];
         // Going back for frames that were only cut would load the graph again and again.
@@ -60,7 +73,7 @@ impl FrameGraph {
             Pixels::U8(levels) if !floats => Feed::Bytes(&name, Cow::Borrowed(levels), shape),
             pixels => Feed::Floats(&name, pixels.floats(), shape),
         };
-        self.session_for(floats)?.run_rows(&[feed], output)
+        self.session_for(floats)?.run_rows_of(&[feed], outputs)
     }
 
     fn session_for(&mut self, floats: bool) -> Result<&mut GraphSession, BackboneError> {

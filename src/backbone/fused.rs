@@ -13,13 +13,16 @@ use ndarray::Array2;
 
 use super::frame_graph::FrameGraph;
 use super::session::{Feed, GraphSession, SessionOptions};
-use super::tensor::{MASK, TEXT_TOKENS, VIDEO_TOKENS};
+use super::tensor::{MASK, TEXT_TOKENS, VIDEO_ATTENDED, VIDEO_TOKENS};
 use super::text::feeds;
 use super::towers::FusedCards;
 use super::{BackboneError, ClipBatch, PairedSentence, Runtime, Sentence};
 
-/// Sentences whose lower half is kept: more than any clip of the benchmarks has, at a hundred kilobytes each.
-const KEPT_SENTENCES: usize = 256;
+/// Bytes of the lower halves of sentences that are kept: those of 360 sentences of 30 tokens, more than any clip of the
+/// benchmarks has.
+const KEPT_BYTES: usize = 32 << 20;
+/// Rows of a run of the upper half, if so many wait: one row would be [run twice over](GraphSession::run_rows).
+const LEAST_ROWS: usize = 2;
 
 /// The loaded graphs.
 pub(super) struct FusedTowers {
@@ -28,6 +31,7 @@ pub(super) struct FusedTowers {
     pub(super) lower_text: GraphSession,
     pub(super) upper: GraphSession,
     sentences: HashMap<Arc<Sentence>, Arc<[f32]>>,
+    kept_bytes: usize,
 }
 
 impl FusedTowers {
@@ -44,6 +48,7 @@ impl FusedTowers {
             lower_text: open(&cards.lower_text)?,
             upper: open(&cards.upper)?,
             sentences: HashMap::new(),
+            kept_bytes: 0,
         })
     }
 
@@ -54,12 +59,10 @@ impl FusedTowers {
         pairs: &[PairedSentence],
     ) -> Result<Array2<f32>, BackboneError> {
         let dim = self.cards.feature.dim;
-        let video = self.video_tokens(windows)?;
+        let video = self.video_states(windows)?;
         let mut values = Vec::new();
-        for PairedSentence { windows, sentence } in pairs {
-            let text = self.text_tokens(sentence)?;
-            let tokens = &video.values[windows.start * video.each..windows.end * video.each];
-            values.extend(self.meet(tokens, video.each, &text, sentence)?);
+        for pairs in together(pairs, windows.clips.max(LEAST_ROWS)) {
+            values.extend(self.meet(&video, pairs)?);
         }
         let rows = values.len() / dim;
         let found = vec![values.len() as i64];
@@ -71,52 +74,111 @@ impl FusedTowers {
         })
     }
 
-    fn video_tokens(&mut self, batch: &ClipBatch) -> Result<Tokens, BackboneError> {
-        let (_, values) = self.lower_video.rows(batch, VIDEO_TOKENS)?;
-        Ok(Tokens { each: values.len() / batch.clips, values })
+    fn video_states(&mut self, batch: &ClipBatch) -> Result<VideoStates, BackboneError> {
+        let [tokens, attended] = self.lower_video.rows_of(batch, [VIDEO_TOKENS, VIDEO_ATTENDED])?;
+        Ok(VideoStates { each: tokens.1.len() / batch.clips, tokens: tokens.1, attended: attended.1 })
     }
 
     fn text_tokens(&mut self, sentence: &Arc<Sentence>) -> Result<Arc<[f32]>, BackboneError> {
         if let Some(known) = self.sentences.get(sentence) {
             return Ok(known.clone());
         }
-        if self.sentences.len() == KEPT_SENTENCES {
-            self.sentences.clear();
-        }
         // Every sentence is run alone, so that its bits are always the same; once suffices.
         let (_, values) = self.lower_text.run_one(&feeds(std::slice::from_ref(sentence)), TEXT_TOKENS)?;
         let tokens: Arc<[f32]> = values.into();
+        if self.kept_bytes + size_of_val(&*tokens) > KEPT_BYTES {
+            self.sentences.clear();
+            self.kept_bytes = 0;
+        }
+        self.kept_bytes += size_of_val(&*tokens);
         self.sentences.insert(sentence.clone(), tokens.clone());
         Ok(tokens)
     }
 
-    /// The upper half of windows, whose tokens stand behind one another in `video`, with one sentence.
-    fn meet(
-        &mut self,
-        video: &[f32],
-        each: usize,
-        text: &[f32],
-        sentence: &Sentence,
-    ) -> Result<Vec<f32>, BackboneError> {
-        let (windows, dim) = (video.len() / each, self.cards.feature.dim);
-        let length = sentence.ids.len();
-        let width = text.len() / length;
+    /// The upper half of `pairs`, whose sentences are equally long: a row for each window of each.
+    fn meet(&mut self, video: &VideoStates, pairs: &[PairedSentence]) -> Result<Vec<f32>, BackboneError> {
+        let (mut text, mut mask) = (Vec::new(), Vec::new());
+        for PairedSentence { windows, sentence } in pairs {
+            text.extend(self.text_tokens(sentence)?.repeat(windows.len()));
+            mask.extend(sentence.mask.repeat(windows.len()));
+        }
+        let (rows, dim) = (num_rows(pairs), self.cards.feature.dim);
+        let length = mask.len() / rows;
+        let width = text.len() / mask.len();
+        let shape = vec![rows, video.each / width, width];
         let feeds = [
-            Feed::Floats(VIDEO_TOKENS, Cow::Borrowed(video), vec![windows, each / width, width]),
-            Feed::Floats(TEXT_TOKENS, Cow::Owned(text.repeat(windows)), vec![windows, length, width]),
-            Feed::Ints(MASK, Cow::Owned(sentence.mask.repeat(windows)), vec![windows, length]),
+            Feed::Floats(VIDEO_TOKENS, video.of(&video.tokens, pairs), shape.clone()),
+            Feed::Floats(VIDEO_ATTENDED, video.of(&video.attended, pairs), shape),
+            Feed::Floats(TEXT_TOKENS, text.into(), vec![rows, length, width]),
+            Feed::Ints(MASK, mask.into(), vec![rows, length]),
         ];
         let (found, values) = self.upper.run_rows(&feeds, &self.cards.feature.name)?;
-        if values.len() != windows * dim {
+        if values.len() != rows * dim {
             let backbone = self.cards.upper.name.clone();
-            return Err(BackboneError::Shape { backbone, rows: windows, dim, found });
+            return Err(BackboneError::Shape { backbone, rows, dim, found });
         }
         Ok(values)
     }
 }
 
-/// What the lower half of the video tower gives: `each` numbers for each window, `[N, width]`.
-struct Tokens {
+/// `pairs` in their order, in parts of equally long sentences and at most `limit` rows, or of one sentence.
+fn together(pairs: &[PairedSentence], limit: usize) -> Vec<&[PairedSentence]> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    while from < pairs.len() {
+        let length = pairs[from].sentence.ids.len();
+        let mut to = from + 1;
+        while to < pairs.len() && pairs[to].sentence.ids.len() == length && num_rows(&pairs[from..=to]) <= limit {
+            to += 1;
+        }
+        parts.push(&pairs[from..to]);
+        from = to;
+    }
+    parts
+}
+
+fn num_rows(pairs: &[PairedSentence]) -> usize {
+    pairs.iter().map(|pair| pair.windows.len()).sum()
+}
+
+/// What the lower half of the video tower gives: `each` numbers of either kind for each window, `[N, width]`.
+struct VideoStates {
     each: usize,
-    values: Vec<f32>,
+    tokens: Vec<f32>,
+    attended: Vec<f32>,
+}
+
+impl VideoStates {
+    /// Those of `states` that the windows of `pairs` have, in the order of rows.
+    fn of<'v>(&self, states: &'v [f32], pairs: &[PairedSentence]) -> Cow<'v, [f32]> {
+        let of = |pair: &PairedSentence| &states[pair.windows.start * self.each..pair.windows.end * self.each];
+        match pairs {
+            [only] => Cow::Borrowed(of(only)),
+            _ => Cow::Owned(pairs.iter().flat_map(of).copied().collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(windows: std::ops::Range<usize>, length: usize) -> PairedSentence {
+        PairedSentence { windows, sentence: Arc::new(Sentence { ids: vec![5; length], mask: vec![1; length] }) }
+    }
+
+    #[test]
+    fn sentences_meet_windows_together_where_they_are_equally_long_and_few() {
+        let sizes = |pairs: &[PairedSentence], limit| {
+            let parts = together(pairs, limit);
+            let order: Vec<usize> = parts.iter().flat_map(|part| part.iter().map(|p| p.sentence.ids.len())).collect();
+            assert_eq!(order, pairs.iter().map(|pair| pair.sentence.ids.len()).collect::<Vec<_>>());
+            parts.into_iter().map(num_rows).collect::<Vec<_>>()
+        };
+        let alone: Vec<PairedSentence> = (0..5).map(|_| pair(0..1, 30)).collect();
+        assert_eq!(sizes(&alone, 2), [2, 2, 1]);
+        assert_eq!(sizes(&[pair(0..2, 30), pair(0..2, 30)], 2), [2, 2]);
+        assert_eq!(sizes(&[pair(0..1, 7), pair(0..1, 8), pair(1..2, 8)], 2), [1, 2]);
+        assert_eq!(sizes(&[pair(0..3, 7), pair(3..4, 7)], 2), [3, 1]);
+        assert_eq!(sizes(&[], 2), [0; 0]);
+    }
 }

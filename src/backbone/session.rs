@@ -66,6 +66,9 @@ impl Feed<'_> {
 /// Names and values of outputs, flat, in the graph's order.
 pub type Outputs = Vec<(String, Vec<f32>)>;
 
+/// Shape and values of one output.
+pub type Found = (Vec<i64>, Vec<f32>);
+
 /// A loaded graph.
 pub struct GraphSession {
     graph: PathBuf,
@@ -157,8 +160,13 @@ impl GraphSession {
     ///
     /// # Errors
     /// As for [`run`](Self::run), and if there is no such output.
-    pub fn run_one(&mut self, feeds: &[Feed], name: &str) -> Result<(Vec<i64>, Vec<f32>), BackboneError> {
-        let ran = run_one(&mut self.session, feeds, name);
+    pub fn run_one(&mut self, feeds: &[Feed], name: &str) -> Result<Found, BackboneError> {
+        let [found] = self.run_some(feeds, [name])?;
+        Ok(found)
+    }
+
+    fn run_some<const N: usize>(&mut self, feeds: &[Feed], names: [&str; N]) -> Result<[Found; N], BackboneError> {
+        let ran = run_some(&mut self.session, feeds, names);
         ran.map_err(|e| BackboneError::Run { backbone: self.graph.display().to_string(), why: e.to_string() })
     }
 
@@ -170,26 +178,45 @@ impl GraphSession {
     ///
     /// # Errors
     /// As for [`run_one`](Self::run_one).
-    pub fn run_rows(&mut self, feeds: &[Feed], name: &str) -> Result<(Vec<i64>, Vec<f32>), BackboneError> {
+    pub fn run_rows(&mut self, feeds: &[Feed], name: &str) -> Result<Found, BackboneError> {
+        let [found] = self.run_rows_of(feeds, [name])?;
+        Ok(found)
+    }
+
+    /// The outputs `names`, each as [`run_rows`](Self::run_rows) gives it.
+    ///
+    /// # Errors
+    /// As for [`run_one`](Self::run_one).
+    pub fn run_rows_of<const N: usize>(
+        &mut self,
+        feeds: &[Feed],
+        names: [&str; N],
+    ) -> Result<[Found; N], BackboneError> {
         let is_alone = feeds.iter().all(|feed| feed.shape().first() == Some(&1));
         if self.provider != Provider::Cpu || !is_alone {
-            return self.run_one(feeds, name);
+            return self.run_some(feeds, names);
         }
         let twice: Vec<Feed> = feeds.iter().map(Feed::twice).collect();
-        let (mut shape, mut values) = self.run_one(&twice, name)?;
-        values.truncate(values.len() / 2);
-        if let Some(batch) = shape.first_mut() {
-            *batch /= 2;
+        let mut found = self.run_some(&twice, names)?;
+        for (shape, values) in &mut found {
+            values.truncate(values.len() / 2);
+            if let Some(batch) = shape.first_mut() {
+                *batch /= 2;
+            }
         }
-        Ok((shape, values))
+        Ok(found)
     }
 }
 
-fn run_one(session: &mut Session, feeds: &[Feed], name: &str) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+fn run_some<const N: usize>(session: &mut Session, feeds: &[Feed], names: [&str; N]) -> ort::Result<[Found; N]> {
     let outputs = session.run(inputs(feeds)?)?;
-    let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
-    let (shape, values) = output.try_extract_tensor::<f32>()?;
-    Ok((shape.to_vec(), values.to_vec()))
+    let mut found = [const { (Vec::new(), Vec::new()) }; N];
+    for (name, found) in names.iter().zip(&mut found) {
+        let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
+        let (shape, values) = output.try_extract_tensor::<f32>()?;
+        *found = (shape.to_vec(), values.to_vec());
+    }
+    Ok(found)
 }
 
 fn run(session: &mut Session, feeds: &[Feed]) -> ort::Result<Outputs> {
@@ -247,7 +274,7 @@ fn provider(SessionOptions { device, precision, threads, .. }: SessionOptions) -
         Provider::Cpu => None,
         Provider::OpenVino => {
             // OpenVINO computes in bf16 by itself where the CPU can, so fp32 is asked for by name too.
-            let hint = if precision == Precision::Bf16 { "bf16" } else { "f32" };
+            let hint = if precision.on_device(device.provider) == Precision::Bf16 { "bf16" } else { "f32" };
             let config = format!(r#"{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}"#);
             let openvino = ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads);
             Some(openvino.with_arbitrary_config("load_config", config).build())

@@ -8,6 +8,8 @@ pub(super) const IDS: &str = "ids";
 pub(super) const MASK: &str = "mask";
 /// What the lower half of the video tower hands to the upper one.
 pub(super) const VIDEO_TOKENS: &str = "video_tokens";
+/// What the attention of the upper half's first block, which needs no text, made of them.
+pub(super) const VIDEO_ATTENDED: &str = "video_attended";
 /// What the lower half of the text tower hands to the upper one.
 pub(super) const TEXT_TOKENS: &str = "text_tokens";
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::BackboneError;
 use super::card::{Card, Feature, FrameInput, VideoCard};
-use super::tensor::{Dim, Element, IDS, MASK, TEXT_TOKENS, Tensor, VIDEO_TOKENS};
+use super::tensor::{Dim, Element, IDS, MASK, TEXT_TOKENS, Tensor, VIDEO_ATTENDED, VIDEO_TOKENS};
 
 /// The cards of all graphs that a recipe's rows come out of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,13 +36,13 @@ pub struct TextCard {
 /// The cards of two towers that are fused in their upper half, and the output that a recipe wants.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FusedCards {
-    /// Frames to `video_tokens` `[B, N, width]`.
+    /// Frames to `video_tokens` and `video_attended` `[B, N, width]`.
     pub lower_video: Card,
     /// Where the frames go in.
     pub input: FrameInput,
     /// `ids` and `mask` to `text_tokens` `[B, L, width]`.
     pub lower_text: Card,
-    /// `video_tokens`, `text_tokens` and `mask` to features.
+    /// `video_tokens`, `video_attended`, `text_tokens` and `mask` to features.
     pub upper: Card,
     /// The tensor that comes out and is kept.
     pub feature: Feature,
@@ -72,12 +72,16 @@ impl Towers {
         let [lower_video, lower_text, upper] = names.map(|name| Card::read(models, name));
         let (lower_video, lower_text, upper) = (lower_video?, lower_text?, upper?);
         let input = lower_video.frame_input().ok_or_else(|| lower_video.refuse("it takes no frames".into()))?;
-        for (card, wanted) in [(&lower_text, &[IDS, MASK][..]), (&upper, &[VIDEO_TOKENS, TEXT_TOKENS, MASK])] {
+        let taken = [VIDEO_TOKENS, VIDEO_ATTENDED, TEXT_TOKENS, MASK];
+        for (card, wanted) in [(&lower_text, &[IDS, MASK][..]), (&upper, &taken)] {
             if !takes(card, wanted) {
-                return Err(card.refuse(format!("it takes {}, expected {}", card.listed_inputs(), wanted.join(", "))));
+                let (found, wanted) = (card.listed_inputs(), wanted.join(", "));
+                let why = format!("it takes {found}, expected {wanted}; `egofx export` writes such graphs anew");
+                return Err(card.refuse(why));
             }
         }
-        for (lower, tokens) in [(&lower_video, VIDEO_TOKENS), (&lower_text, TEXT_TOKENS)] {
+        let handed = [(&lower_video, VIDEO_TOKENS), (&lower_video, VIDEO_ATTENDED), (&lower_text, TEXT_TOKENS)];
+        for (lower, tokens) in handed {
             fits(lower, &upper, tokens)?;
         }
         let feature = upper.row_output(feature)?;

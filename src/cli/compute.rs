@@ -30,8 +30,8 @@ pub struct Compute {
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_delimiter = ',', env = egofx::places::DEVICE, hide_env_values = true)]
     device: Vec<DeviceOption>,
     /// Arithmetic in the model: fp32; bf16 on openvino (2.4 times faster than cpu, cosine 0.99997) and tensorrt; tf32 on
-    /// cuda; fp16 on tensorrt; int8 on any device, by the graphs that `egofx export --precision int8` made. Recorded with
-    /// the features; a store holds one precision.
+    /// cuda; fp16 on tensorrt; int8 on any device, by the graphs that `egofx export --precision int8` made (what they leave
+    /// is bf16 on openvino where the processor has it, else fp32). Recorded with the features; a store holds one precision.
     #[arg(long, default_value = "fp32")]
     pub precision: Precision,
     /// Windows per model input [default: 8 on CPUs, 32 on GPUs]. Changes speed and memory, not features.

@@ -51,9 +51,10 @@ pub struct ExportCommand {
     /// fp16 needs a GPU to be fast; int8 is for CPUs with VNNI. Refused below cosine 0.999 (fp16) or 0.99 (int8).
     #[arg(long, value_name = "PRECISION", value_enum)]
     precision: Vec<Further>,
-    /// A video of the kind that the graphs will see: int8 ranges are found, and precisions compared, on windows of it.
+    /// A video of the kind that the graphs will see: int8 ranges are found on windows of its first two thirds, and precisions
+    /// compared on windows of the rest.
     ///
-    /// Without it they are found on test patterns, which real frames may exceed: give one for an int8 graph that you use.
+    /// Without it ranges are found on test patterns, which real frames may exceed: give one for an int8 graph that you use.
     #[arg(long, value_name = "VIDEO", requires = "precision")]
     sample: Option<PathBuf>,
     /// Numbers of an attention head, which no tensor's shape tells [default: 64; 16 with --tiny].
@@ -83,8 +84,8 @@ pub struct ExportCommand {
     onnx_runtime: OnnxRuntime,
 }
 
-/// Windows of a sample video.
-const SAMPLE_WINDOWS: u64 = 8;
+/// Windows of a sample video; the last third is not calibrated on.
+const SAMPLE_WINDOWS: u64 = 12;
 /// Frames in each, as EgoVLP takes them.
 const SAMPLE_FRAMES: u64 = 4;
 /// Frames from one to the next: 7.5 a second of a 30 fps video.
@@ -193,7 +194,7 @@ fn shown(made: &Export, out: &Path) -> String {
     }
     for card in &made.cards {
         let accuracy = card.accuracy.as_ref();
-        let accuracy = accuracy.map_or(String::new(), |a| format!("  cosine to fp32 {:.6}", a.cosine));
+        let accuracy = accuracy.map_or(String::new(), |a| format!("  cosine to fp32 {:.6} on {}", a.cosine, a.inputs));
         let list = |tensors: &[egofx::backbone::Tensor]| {
             tensors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };

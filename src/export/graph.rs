@@ -34,13 +34,39 @@ pub struct Variant {
 /// The lowest and highest number of each tensor that is quantized, by the tensor's name.
 pub type Ranges = BTreeMap<String, (f32, f32)>;
 
+/// Where a tensor may be clipped before it is quantized, over its largest magnitude: rare numbers that would make the
+/// steps of all others coarse are worth less than they cost.
+pub const CLIPS: [f32; 9] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2];
+
+/// What is known of the tensors that an int8 graph quantizes.
+pub enum Calibration {
+    /// Nothing. The graph is in single precision, and gives the lowest and highest number of each as outputs `min.<name>`
+    /// and `max.<name>`.
+    Nothing,
+    /// Their extremes. The graph is in single precision, and gives for each the summed squared errors of quantizing it by
+    /// each of [`CLIPS`], as an output `errors.<name>`.
+    Extremes(Ranges),
+    /// What to quantize by.
+    Known(Ranges),
+}
+
+/// The part of `range` within `clip` times its largest magnitude, 0 always in it.
+pub fn clipped((low, high): (f32, f32), clip: f32) -> (f32, f32) {
+    let reach = clip * low.abs().max(high.abs());
+    (low.max(-reach).min(0.0), high.min(reach).max(0.0))
+}
+
+/// The step of a range's 256 levels, and the level of 0.
+fn steps((low, high): (f32, f32)) -> (f32, u8) {
+    let step = if low == high { 1.0 } else { (high - low) / 255.0 };
+    (step, (-low / step).round_ties_even().clamp(0.0, 255.0) as u8)
+}
+
 /// A graph that is being written.
 pub struct Graph {
     /// What is wanted.
     pub variant: Variant,
-    /// In an int8 graph: what to quantize by. Without it the graph is in single precision, and gives the lowest and
-    /// highest number of each tensor that would be quantized as outputs `min.<name>` and `max.<name>`.
-    ranges: Option<Ranges>,
+    calibration: Calibration,
     quantized: BTreeMap<String, Value>,
     scope: Vec<String>,
     made: BTreeMap<String, usize>,
@@ -50,11 +76,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph; in 8-bit integers if that is wanted and `ranges` to quantize by are known.
-    pub fn new(name: &str, variant: Variant, ranges: Option<Ranges>) -> Self {
+    /// An empty graph; in 8-bit integers if that is wanted and the ranges to quantize by are known.
+    pub fn new(name: &str, variant: Variant, calibration: Calibration) -> Self {
         Self {
             variant,
-            ranges,
+            calibration,
             quantized: BTreeMap::new(),
             scope: Vec::new(),
             made: BTreeMap::new(),
@@ -190,19 +216,25 @@ impl Graph {
         Value(name)
     }
 
-    /// `x` rounded to 256 steps of its range; or `x` itself, its range given out, where no range is known yet.
+    /// `x` rounded to 256 steps of its range; or `x` itself, what tells the range given out, where none is known yet.
     pub fn quantized(&mut self, x: &Value) -> Value {
         if let Some(made) = self.quantized.get(&x.0) {
             return made.clone();
         }
-        let made = match &self.ranges {
-            None => {
+        // A range that nobody found gives NaN, and with it a graph whose accuracy is refused.
+        let of = |ranges: &Ranges| ranges.get(&x.0).copied().unwrap_or((f32::NAN, f32::NAN));
+        let made = match &self.calibration {
+            Calibration::Nothing => {
                 self.range_outputs(x);
                 x.clone()
             }
-            Some(ranges) => {
-                // A range that nobody found gives NaN, and with it a graph whose accuracy is refused.
-                let range = ranges.get(&x.0).map_or((f32::NAN, f32::NAN), |(low, high)| (low.min(0.0), high.max(0.0)));
+            Calibration::Extremes(ranges) => {
+                let range = of(ranges);
+                self.errors_output(x, range);
+                x.clone()
+            }
+            Calibration::Known(ranges) => {
+                let range = of(ranges);
                 self.rounded(x, range)
             }
         };
@@ -212,7 +244,7 @@ impl Graph {
 
     /// A matrix of the checkpoint, transposed; in an int8 graph it is kept in 8 bits.
     pub fn dequantized(&mut self, matrix: Weight) -> Value {
-        if self.ranges.is_none() {
+        if !matches!(self.calibration, Calibration::Known(_)) {
             return self.weight(matrix.transposed());
         }
         let (values, scales) = (self.weight(matrix.clone().int8()), self.weight(matrix.int8_scale()));
@@ -226,9 +258,29 @@ impl Graph {
         }
     }
 
-    fn rounded(&mut self, x: &Value, (low, high): (f32, f32)) -> Value {
-        let step = if low == high { 1.0 } else { (high - low) / 255.0 };
-        let zero = (-low / step).round_ties_even().clamp(0.0, 255.0) as u8;
+    /// All clips at once, each in a row of its own: few nodes, for loading them takes longer than running them.
+    fn errors_output(&mut self, x: &Value, range: (f32, f32)) {
+        let (steps, zeros): (Vec<f32>, Vec<u8>) = CLIPS.iter().map(|clip| steps(clipped(range, *clip))).unzip();
+        let count = CLIPS.len();
+        let (steps, name) = (self.singles(&format!("steps of {}", x.0), &[count], &steps), format!("errors.{}", x.0));
+        let zeros = self.constant(format!("zeros of {}", x.0), DataType::Uint8, &[count], zeros);
+        let (shape, axes, rows) = (
+            self.ints(&[1, -1]),
+            self.ints(&[1]),
+            self.singles("a row for each clip", &[count, 1], &[0.0; CLIPS.len()]),
+        );
+        let flat = self.op("Reshape", &[x, &shape], &[]);
+        let copies = self.op("Add", &[&flat, &rows], &[]);
+        let axis = [("axis", Attribute::Int(0))];
+        let bytes = self.op("QuantizeLinear", &[&copies, &steps, &zeros], &axis);
+        let rounded = self.op("DequantizeLinear", &[&bytes, &steps, &zeros], &axis);
+        let error = self.op("Sub", &[&flat, &rounded], &[]);
+        self.node("ReduceSumSquare", &[&error, &axes], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);
+        self.graph.output.push(onnx::value_info(&name, DataType::Float, &[Dim::Fixed(count as u64)]));
+    }
+
+    fn rounded(&mut self, x: &Value, range: (f32, f32)) -> Value {
+        let (step, zero) = steps(range);
         let step = self.float(step);
         let zero = self.constant(format!("byte {zero}"), DataType::Uint8, &[], vec![zero]);
         let bytes = self.op("QuantizeLinear", &[x, &step, &zero], &[]);

@@ -3,6 +3,7 @@
 //! Not for reading checkpoint files, nor for running features. Invariant: an export is whole or absent: every graph was
 //! run on its golden input before any file gets its name.
 
+mod calibrate;
 mod error;
 mod graph;
 mod layers;

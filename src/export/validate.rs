@@ -2,14 +2,14 @@
 //!
 //! Not for writing graphs. Invariant: a graph that misses its limits fails the export.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::error::ExportError;
-use super::graph::Ranges;
 use super::model::GraphPlan;
 use crate::backbone::{
-    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphPrecision, GraphSession, Precision, Provider, Runtime,
-    SessionOptions, Tensor,
+    Accuracy, Card, Device, Dim, Element, Feed, Golden, GraphPrecision, GraphSession, Outputs, Precision, Provider,
+    Runtime, SessionOptions, Tensor,
 };
 use crate::meter::Meter;
 
@@ -18,8 +18,10 @@ pub const LEAST_COSINE_FP16: f64 = 0.999;
 /// Least cosine of an int8 graph's outputs to the fp32 graph's.
 pub const LEAST_COSINE_INT8: f64 = 0.99;
 
-/// Inputs that precisions are compared on, where none are given.
+/// Where no windows are given: patterns that ranges are found on, and as many others that precisions are compared on.
 const TURNS: usize = 4;
+/// Of so many windows, one is kept from calibration to compare precisions on.
+const ONE_UNSEEN_OF: usize = 3;
 /// Tokens of a golden sentence.
 const GOLDEN_TOKENS: usize = 9;
 /// Sentences of a golden batch that has no frames.
@@ -37,7 +39,8 @@ pub struct Validator<'r> {
     pub runtime: &'r Runtime,
     /// Threads.
     pub threads: usize,
-    /// Windows of frames to compare precisions on, each `F * side * side * 3` bytes of F frames; empty: patterns.
+    /// Windows of frames, each `F * side * side * 3` bytes of F frames: the first two thirds to find an int8 graph's ranges
+    /// on, the others to compare precisions on. Empty: patterns.
     pub windows: Vec<(usize, Vec<u8>)>,
     /// Counts the graphs that are validated.
     pub meter: Meter,
@@ -62,7 +65,7 @@ impl Validator<'_> {
         let Some(counterpart) = cards.iter().find(|other| other.name == counterpart) else { return Ok(card) };
         let mut reference = self.open(&counterpart.graph_path(folder))?;
         let mut distances: Vec<Distance> = card.outputs.iter().map(Distance::new).collect();
-        for feeds in self.feeds(&card.inputs, &card.golden) {
+        for feeds in self.feeds(Part::Unseen, &card.inputs, &card.golden) {
             let (reference, found) = (reference.run(&feeds)?, session.run(&feeds)?);
             for ((distance, (_, a)), (_, b)) in distances.iter_mut().zip(&reference).zip(&found) {
                 distance.widen(a, b);
@@ -75,55 +78,67 @@ impl Validator<'_> {
             return Err(ExportError::Inaccurate { graph, output, cosine, least });
         }
         card.accuracy = Some(Accuracy {
-            inputs: self.described(&card),
+            inputs: self.described(Part::Unseen, &card),
+            calibration: (card.precision == GraphPrecision::Int8).then(|| self.described(Part::Calibration, &card)),
             cosine: distances.iter().map(Distance::cosine).fold(1.0, f64::min),
             max_relative: distances.iter().map(|distance| distance.max_relative).fold(0.0, f64::max),
         });
         Ok(card)
     }
 
-    /// The lowest and highest numbers that the graph at `path` gives as `min.<name>` and `max.<name>`, over all inputs.
-    pub(super) fn ranges(&self, path: &Path, inputs: &[Tensor], golden: &Golden) -> Result<Ranges, ExportError> {
+    /// All that the graph at `path` gives on each of the inputs that ranges are found on.
+    pub(super) fn probed(&self, path: &Path, inputs: &[Tensor], golden: &Golden) -> Result<Vec<Outputs>, ExportError> {
         let mut session = self.open(path)?;
-        let mut ranges = Ranges::new();
-        for feeds in self.feeds(inputs, golden) {
-            for (name, values) in session.run(&feeds)? {
-                let Some((side, name)) = name.split_once('.') else { continue };
-                let value = values.first().copied().unwrap_or(f32::NAN);
-                let range = ranges.entry(name.to_owned()).or_insert((f32::INFINITY, f32::NEG_INFINITY));
-                match side {
-                    "min" => range.0 = range.0.min(value),
-                    _ => range.1 = range.1.max(value),
-                }
-            }
-        }
-        Ok(ranges)
+        let feeds = self.feeds(Part::Calibration, inputs, golden);
+        feeds.into_iter().map(|feeds| Ok(session.run(&feeds)?)).collect()
     }
 
-    /// The inputs that ranges are found and precisions compared on.
-    fn feeds<'t>(&self, inputs: &'t [Tensor], golden: &Golden) -> Vec<Vec<Feed<'t>>> {
-        if self.windows.is_empty() || !takes_frames(inputs) {
-            return (0..TURNS).map(|turn| golden.feeds(inputs, turn)).collect();
-        }
-        let given = |(turn, (frames, pixels)): (usize, &(usize, Vec<u8>))| {
+    fn feeds<'t>(&self, part: Part, inputs: &'t [Tensor], golden: &Golden) -> Vec<Vec<Feed<'t>>> {
+        let given = |turn: usize| {
             let mut feeds = golden.feeds(inputs, turn);
             for feed in &mut feeds {
-                if let Feed::Bytes(_, bytes, shape) = feed {
+                if let (Feed::Bytes(_, bytes, shape), Some((frames, pixels))) = (feed, self.windows.get(turn)) {
                     shape[1] = *frames;
                     *bytes = middles(pixels, *frames, shape[2]).into();
                 }
             }
             feeds
         };
-        self.windows.iter().enumerate().map(given).collect()
+        self.turns(part, inputs).map(given).collect()
     }
 
-    fn described(&self, card: &Card) -> String {
-        match self.windows.len() {
-            n if n > 0 && takes_frames(&card.inputs) => format!("{n} windows of the given video"),
-            _ => format!("{TURNS} test patterns"),
+    /// The turns of a part: positions in `windows`, where there are some and frames go in.
+    fn turns(&self, part: Part, inputs: &[Tensor]) -> Range<usize> {
+        let (all, unseen) = match self.windows.len() {
+            n if n > 0 && takes_frames(inputs) => (n, n / ONE_UNSEEN_OF),
+            _ => (2 * TURNS, TURNS),
+        };
+        match part {
+            Part::Calibration => 0..all - unseen,
+            // Too few windows to keep one.
+            Part::Unseen if unseen == 0 => 0..all,
+            Part::Unseen => all - unseen..all,
         }
     }
+
+    fn described(&self, part: Part, card: &Card) -> String {
+        let (turns, seen) = (self.turns(part, &card.inputs), self.turns(Part::Calibration, &card.inputs));
+        let what = match self.windows.len() {
+            n if n > 0 && takes_frames(&card.inputs) => "windows of the given video",
+            _ => "test patterns",
+        };
+        let is_apart = card.precision == GraphPrecision::Int8 && turns.start >= seen.end;
+        format!("{} {what}{}", turns.len(), if is_apart { ", none of which calibration saw" } else { "" })
+    }
+}
+
+/// What inputs are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Finding the ranges that an int8 graph quantizes by.
+    Calibration,
+    /// Comparing precisions.
+    Unseen,
 }
 
 impl GraphPlan {

@@ -129,6 +129,14 @@ impl<'c> WeightFile<'c> {
         Ok(onnx::external(&weight.name(), *element, dims, &self.name, *offset, *length))
     }
 
+    /// Puts all that has its place on disk, for a graph that is run before the file is complete.
+    ///
+    /// # Errors
+    /// If the disk is full.
+    pub fn flush(&mut self) -> Result<(), ExportError> {
+        self.file.flush().map_err(ExportError::io(&self.path))
+    }
+
     /// Completes the file: its name and its SHA-256.
     pub fn finish(mut self) -> Result<(String, String), ExportError> {
         let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());

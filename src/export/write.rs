@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+use super::calibrate;
 use super::error::ExportError;
-use super::graph::{Graph, Ranges, Variant};
+use super::graph::{Calibration, Graph, Ranges, Variant};
 use super::model::{GraphPlan, Model, Plan};
 use super::onnx::{self, DataType, ValueInfoProto};
 use super::options::Options;
@@ -66,7 +67,7 @@ impl Writer<'_> {
     pub fn write(&self) -> Result<Vec<Card>, ExportError> {
         let Options { further, debug, .. } = self.options;
         self.validator.meter.expect(self.plan.graphs.len() * (1 + usize::from(*debug) + further.len()));
-        let (made, probes) = self.write_fp32()?;
+        let (made, mut ranges) = self.write_fp32()?;
         let mut cards = Vec::new();
         self.validate(made, &mut cards)?;
         for precision in [GraphPrecision::Fp16, GraphPrecision::Int8] {
@@ -74,7 +75,7 @@ impl Writer<'_> {
                 continue;
             }
             let made = match precision {
-                GraphPrecision::Int8 => self.write_int8(&probes)?,
+                GraphPrecision::Int8 => self.write_int8(std::mem::take(&mut ranges))?,
                 _ => self.write_fp16()?,
             };
             self.validate(made, &mut cards)?;
@@ -83,47 +84,56 @@ impl Writer<'_> {
         Ok(cards)
     }
 
-    /// The graphs as they are computed best, those for debugging, and, if an int8 graph is wanted, those that tell its
-    /// ranges.
-    fn write_fp32(&self) -> Result<(Made, Vec<Written>), ExportError> {
+    /// The graphs as they are computed best and those for debugging; and if int8 graphs are wanted, what each quantizes by.
+    fn write_fp32(&self) -> Result<(Made, Vec<Ranges>), ExportError> {
         let mut weights = self.weights(GraphPrecision::Fp32)?;
-        let (mut graphs, mut probes) = (Vec::new(), Vec::new());
+        let (mut graphs, mut ranges) = (Vec::new(), Vec::new());
         for plan in &self.plan.graphs {
-            graphs.push(self.write_graph(plan, "", Variant::default(), None, &mut weights)?);
+            graphs.push(self.write_graph(plan, "", Variant::default(), Calibration::Nothing, &mut weights)?);
             if self.options.debug {
                 let variant = Variant { debug: true, ..Default::default() };
-                graphs.push(self.write_graph(plan, DEBUG_SUFFIX, variant, None, &mut weights)?);
+                graphs.push(self.write_graph(plan, DEBUG_SUFFIX, variant, Calibration::Nothing, &mut weights)?);
             }
             if self.options.further.contains(&GraphPrecision::Int8) {
-                let variant = Variant { precision: GraphPrecision::Int8, ..Default::default() };
-                probes.push(self.write_graph(plan, "_ranges", variant, None, &mut weights)?);
+                ranges.push(self.calibrated(plan, &mut weights)?);
             }
         }
-        Ok((Made { precision: GraphPrecision::Fp32, graphs, weights: weights.finish()? }, probes))
+        Ok((Made { precision: GraphPrecision::Fp32, graphs, weights: weights.finish()? }, ranges))
+    }
+
+    /// What `plan`'s int8 graph quantizes by. Two graphs tell on the inputs that the validator calibrates with: the first the
+    /// extremes of each tensor, the second what clipping it costs. Neither is kept.
+    fn calibrated(&self, plan: &GraphPlan, weights: &mut WeightFile) -> Result<Ranges, ExportError> {
+        let variant = Variant { precision: GraphPrecision::Int8, ..Default::default() };
+        let mut probed = |calibration| {
+            let probe = self.write_graph(plan, "_probe", variant, calibration, weights)?;
+            weights.flush()?;
+            let path = self.folder.join(&probe.file);
+            let found = self.validator.probed(&path, &probe.inputs, &probe.golden)?;
+            fs::remove_file(&path).map_err(ExportError::io(&path))?;
+            Ok::<_, ExportError>(found)
+        };
+        let extremes = calibrate::extremes(&probed(Calibration::Nothing)?);
+        let errors = probed(Calibration::Extremes(extremes.clone()))?;
+        Ok(calibrate::of_least_error(&extremes, &errors))
     }
 
     fn write_fp16(&self) -> Result<Made, ExportError> {
-        let precision = GraphPrecision::Fp16;
-        let mut weights = self.weights(precision)?;
-        let variant = Variant { precision, ..Default::default() };
-        let write = |plan| self.write_graph(plan, precision.suffix(), variant, None, &mut weights);
+        let variant = Variant { precision: GraphPrecision::Fp16, ..Default::default() };
+        let mut weights = self.weights(variant.precision)?;
+        let suffix = variant.precision.suffix();
+        let write = |plan| self.write_graph(plan, suffix, variant, Calibration::Nothing, &mut weights);
         let graphs = self.plan.graphs.iter().map(write).collect::<Result<_, _>>()?;
-        Ok(Made { precision, graphs, weights: weights.finish()? })
+        Ok(Made { precision: variant.precision, graphs, weights: weights.finish()? })
     }
 
-    /// Int8 graphs by the ranges that `probes` find on the validator's inputs. The probes are removed.
-    fn write_int8(&self, probes: &[Written]) -> Result<Made, ExportError> {
-        let precision = GraphPrecision::Int8;
-        let mut weights = self.weights(precision)?;
-        let variant = Variant { precision, ..Default::default() };
-        let mut graphs = Vec::new();
-        for (plan, probe) in self.plan.graphs.iter().zip(probes) {
-            let path = self.folder.join(&probe.file);
-            let ranges = self.validator.ranges(&path, &probe.inputs, &probe.golden)?;
-            fs::remove_file(&path).map_err(ExportError::io(&path))?;
-            graphs.push(self.write_graph(plan, precision.suffix(), variant, Some(ranges), &mut weights)?);
-        }
-        Ok(Made { precision, graphs, weights: weights.finish()? })
+    fn write_int8(&self, ranges: Vec<Ranges>) -> Result<Made, ExportError> {
+        let variant = Variant { precision: GraphPrecision::Int8, ..Default::default() };
+        let mut weights = self.weights(variant.precision)?;
+        let suffix = variant.precision.suffix();
+        let write = |(plan, ranges)| self.write_graph(plan, suffix, variant, Calibration::Known(ranges), &mut weights);
+        let graphs = self.plan.graphs.iter().zip(ranges).map(write).collect::<Result<_, _>>()?;
+        Ok(Made { precision: variant.precision, graphs, weights: weights.finish()? })
     }
 
     fn write_graph(
@@ -131,11 +141,11 @@ impl Writer<'_> {
         plan: &GraphPlan,
         suffix: &str,
         variant: Variant,
-        ranges: Option<Ranges>,
+        calibration: Calibration,
         weights: &mut WeightFile,
     ) -> Result<Written, ExportError> {
         let name = name(self.model, plan, suffix);
-        let mut graph = Graph::new(&name, variant, ranges);
+        let mut graph = Graph::new(&name, variant, calibration);
         (plan.build)(&mut graph);
         let (inputs, outputs) = graph.signature();
         let (inputs, outputs): (Vec<Tensor>, Vec<Tensor>) =

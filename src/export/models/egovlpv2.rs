@@ -5,7 +5,7 @@
 
 use crate::arch::{EgoVlpV2Config, VideoConfig, roberta::PAD_ID};
 use crate::export::graph::{Graph, Value};
-use crate::export::layers::{additive_mask, first};
+use crate::export::layers::{additive_mask, first, slice};
 use crate::export::model::{Cost, Exported, GraphPlan};
 use crate::export::onnx::DataType;
 use crate::export::pixels;
@@ -30,6 +30,14 @@ struct EgoVlpV2 {
 struct Fused {
     video: Value,
     text: Value,
+}
+
+/// What the lower half of the video tower gives, whatever the text.
+struct LowerVideo {
+    /// `[B, N, D]` after the blocks below the fused ones, led by the top-level class token.
+    tokens: Value,
+    /// `[B, N, D]`: what the attention of the first fused block over time and space makes of them.
+    attended: Value,
 }
 
 impl EgoVlpV2 {
@@ -89,9 +97,10 @@ impl EgoVlpV2 {
 
     fn lower_video(&self, g: &mut Graph) {
         let pixels = pixels::input(g, self.video.config.image_size);
-        let tokens = self.lower_of_video(g, &pixels);
+        let LowerVideo { tokens, attended } = self.lower_of_video(g, &pixels);
         let class = first(g, &tokens);
         g.output("video_tokens", &tokens, &dims(&["B", "N"], &[self.video.config.embed_dim]));
+        g.output("video_attended", &attended, &dims(&["B", "N"], &[self.video.config.embed_dim]));
         // By which QFVS's shots are cut into segments.
         g.output("class", &class, &dims(&["B"], &[self.video.config.embed_dim]));
     }
@@ -123,19 +132,23 @@ impl EgoVlpV2 {
 
     fn upper(&self, g: &mut Graph) {
         let dim = self.video.config.embed_dim;
-        let video = g.input("video_tokens", DataType::Float, &dims(&["B", "N"], &[dim]));
+        let [tokens, attended] = ["video_tokens", "video_attended"].map(|name| {
+            let given = g.input(name, DataType::Float, &dims(&["B", "N"], &[dim]));
+            g.own(&given)
+        });
         let text = g.input("text_tokens", DataType::Float, &dims(&["B", "L"], &[dim]));
         let mask = g.input("mask", DataType::Int64, &dims(&["B", "L"], &[]));
-        let (video, text, mask) = (g.own(&video), g.own(&text), additive_mask(g, &mask));
-        self.upper_of(g, &video, &text, &mask);
+        let (text, mask) = (g.own(&text), additive_mask(g, &mask));
+        self.upper_of(g, &LowerVideo { tokens, attended }, &text, &mask);
     }
 
-    /// `[B, N, D]` after the blocks below the fused ones, led by the top-level class token.
-    fn lower_of_video(&self, g: &mut Graph, pixels: &pixels::Pixels) -> Value {
+    fn lower_of_video(&self, g: &mut Graph, pixels: &pixels::Pixels) -> LowerVideo {
         let tokens = self.video.embed(g, &pixels.values, &pixels.shape, "cls_token");
         let divided = self.divided(g, &tokens);
         let blocks = 0..self.video.first_fused;
-        blocks.fold(tokens, |x, i| self.video.block(g, &divided, i, &x, None, Wanted::All))
+        let tokens = blocks.fold(tokens, |x, i| self.video.block(g, &divided, i, &x, None, Wanted::All));
+        let attended = self.video.attended(g, &divided, self.video.first_fused, &tokens, Wanted::All);
+        LowerVideo { tokens, attended }
     }
 
     /// `[B, L, D]` after the layers below the fused ones.
@@ -145,14 +158,19 @@ impl EgoVlpV2 {
     }
 
     /// The fused blocks and layers, each reading the other tower's state before it; then the outputs.
-    fn upper_of(&self, g: &mut Graph, video: &Value, text: &Value, mask: &Value) -> Fused {
-        let divided = self.divided(g, video);
-        let state = Fused { video: video.clone(), text: text.clone() };
+    fn upper_of(&self, g: &mut Graph, lower: &LowerVideo, text: &Value, mask: &Value) -> Fused {
+        let divided = self.divided(g, &lower.tokens);
+        let state = Fused { video: lower.tokens.clone(), text: text.clone() };
         let out = (self.video.first_fused..self.video.config.depth).fold(state, |Fused { video, text }, i| Fused {
             text: self.text.layer(g, i, &text, mask, Some(&video)),
             video: {
-                let wanted = self.video.wanted(g, i);
-                self.video.block(g, &divided, i, &video, Some(&Text { tokens: &text, mask }), wanted)
+                let (wanted, text) = (self.video.wanted(g, i), Text { tokens: &text, mask });
+                let attended = match wanted {
+                    _ if i > self.video.first_fused => self.video.attended(g, &divided, i, &video, wanted),
+                    Wanted::All => lower.attended.clone(),
+                    Wanted::Class => slice(g, &lower.attended, 1, 0..1),
+                };
+                self.video.rest(g, i, [&video, &attended], Some(&text), wanted)
             },
         });
         let class = self.video.class(g, "norm", EgoVlpV2Config::FUSED_LAYER_NORM_EPS, &out.video);
@@ -225,14 +243,16 @@ impl Exported for EgoVlpV2Config {
         let (EgoVlpV2 { video, text, projection, heads, .. }, length) = (&model, 30);
         let (depth, half) = (self.video.depth, video.first_fused);
         let (vtm, mlm) = heads.macs(length);
-        let lower_video = |frames| video.embed_macs(frames) + video.macs(0..half, frames, 0);
+        let half_video = |frames| video.embed_macs(frames) + video.macs(0..half, frames, 0);
+        let lower_video = |frames| half_video(frames) + video.attended_macs(frames);
         let lower_text = text.macs(0..half, length, 0);
         let upper = |frames| {
             video.macs(half..depth, frames, length)
                 + text.macs(half..depth, length, self.video.num_tokens(frames))
                 + vtm
+                - video.attended_macs(frames)
         };
-        let dual = |frames| lower_video(frames) + video.macs(half..depth, frames, 0) + projection.macs();
+        let dual = |frames| half_video(frames) + video.macs(half..depth, frames, 0) + projection.macs();
         let cost = |what: &str, macs| Cost { what: what.to_owned(), macs };
         vec![
             cost("dual video, 4 frames", dual(4)),

@@ -162,6 +162,12 @@ impl VideoTower {
         self.map_macs(blocks.clone(), frames, text) + self.attention_macs(blocks, frames, text) - skipped
     }
 
+    /// Multiply-accumulates of the [first part](Self::attended) of a block.
+    pub fn attended_macs(&self, frames: usize) -> u64 {
+        let (tokens, dim) = (self.config.num_tokens(frames), self.config.embed_dim);
+        (8 * tokens * dim * dim) as u64 + self.attention_macs(0..1, frames, 0)
+    }
+
     fn attention_macs(&self, blocks: Range<usize>, frames: usize, text: usize) -> u64 {
         let (tokens, patches) = (self.config.num_tokens(frames), self.config.num_patches());
         let pairs = frames * patches * (frames + 1) + frames * patches * (patches + 1) + 2 * tokens + tokens * text;
@@ -193,6 +199,12 @@ impl VideoTower {
         text: Option<&Text>,
         wanted: Wanted,
     ) -> Value {
+        let space = self.attended(g, divided, i, x, wanted);
+        self.rest(g, i, [x, &space], text, wanted)
+    }
+
+    /// The first part of [`block`](Self::block) `i`, which needs no text: its attention over time, then over space.
+    pub fn attended(&self, g: &mut Graph, divided: &Divided, i: usize, x: &Value, wanted: Wanted) -> Value {
         let name = block_name(i);
         g.scope(&format!("video{i}"), |g| {
             let time = layer_norm(g, &format!("{name}.norm3"), self.eps, x);
@@ -200,8 +212,15 @@ impl VideoTower {
             let time = linear(g, &format!("{name}.timeattn.proj"), &time);
             g.probe(&format!("video.block{i}.timeattn"), &time, 3);
             let r = g.op("Add", &[x, &time], &[]);
-            let space = self.space(g, divided, i, &r, wanted);
-            let space = text.map_or(space.clone(), |text| self.cross(g, i, &space, text));
+            self.space(g, divided, i, &r, wanted)
+        })
+    }
+
+    /// What [`block`](Self::block) `i` makes of its input `x` and of `space`, what its [attention](Self::attended) gave.
+    pub fn rest(&self, g: &mut Graph, i: usize, [x, space]: [&Value; 2], text: Option<&Text>, wanted: Wanted) -> Value {
+        let name = block_name(i);
+        g.scope(&format!("video{i}"), |g| {
+            let space = text.map_or(space.clone(), |text| self.cross(g, i, space, text));
             g.probe(&format!("video.block{i}.attn"), &space, 3);
             let x = if wanted == Wanted::Class { slice(g, x, 1, 0..1) } else { x.clone() };
             let y = g.op("Add", &[&x, &space], &[]);

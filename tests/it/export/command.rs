@@ -288,8 +288,15 @@ fn int8_ranges_come_from_the_sample_video_and_the_card_says_so() {
     shop.egofx(&format!("{export} --sample {} --out models", sample("media/nasa_13013.mp4"))).ends_with(0);
     shop.egofx(&format!("{export} --out patterns")).ends_with(0);
     let card = |folder: &str| fs::read_to_string(shop.path(folder).join("egovlp_video_int8.toml")).unwrap();
-    assert!(card("models").contains("inputs = \"8 windows of the given video\""), "{}", card("models"));
-    assert!(card("patterns").contains("inputs = \"4 test patterns\""), "{}", card("patterns"));
+    for (folder, what, [unseen, seen]) in
+        [("models", "windows of the given video", [4, 8]), ("patterns", "test patterns", [4, 4])]
+    {
+        let lines = [
+            format!("inputs = \"{unseen} {what}, none of which calibration saw\""),
+            format!("calibration = \"{seen} {what}\""),
+        ];
+        assert!(lines.iter().all(|line| card(folder).contains(line.as_str())), "{}", card(folder));
+    }
     let graph = |folder: &str| fs::read(shop.path(folder).join("egovlp_video_int8.onnx")).unwrap();
     assert!(graph("models") != graph("patterns"), "other frames, other ranges");
     shop.write("short.csv", "no video");

@@ -92,15 +92,16 @@ fn two_halves_are_the_whole_and_a_lower_half_serves_many() {
         feeds[0] = batch(&card("fused"), &[3, 3, 3], usual).remove(0);
         feeds
     });
-    let mut tokens = run("lower_video", &batch(&card("lower_video"), &[3], usual)).remove(0).1;
+    let video = run("lower_video", &batch(&card("lower_video"), &[3], usual));
+    let [tokens, attended] = ["video_tokens", "video_attended"].map(|name| output(&video, name).repeat(3));
     let [ids, mask] = batch(&card("lower_text"), &[0, 1, 2], usual).try_into().unwrap();
     let words = run("lower_text", &[ids, mask.clone()]).remove(0).1;
     let width = words.len() / (3 * 7);
-    tokens = tokens.repeat(3);
     let upper = run(
         "upper",
         &[
             Feed::Floats("video_tokens", tokens.into(), vec![3, 17, width]),
+            Feed::Floats("video_attended", attended.into(), vec![3, 17, width]),
             Feed::Floats("text_tokens", words.into(), vec![3, 7, width]),
             mask,
         ],
