@@ -3,6 +3,7 @@
 mod determinism;
 mod device;
 mod faults;
+mod gpu_table;
 mod resume;
 pub mod shards;
 mod sharing;
