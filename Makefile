@@ -361,13 +361,14 @@ reference: build ## the book's pages of commands, from what the programs say
 	$(EGOFX) man --markdown > docs/book/src/reference/egofx.md
 	$(EGOFX_TRAIN) man --markdown > docs/book/src/reference/egofx-train.md
 
-gpu-check: setup-gpu $(FFMPEG) $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU
+gpu-check: setup-gpu $(FFMPEG) $(if $(PREBUILT),,build-egofx setup-torch) ## the tests that need an NVIDIA GPU, and a table of its speed
 ifdef PREBUILT
 	$(PREBUILT)/gpu --nocapture
 	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done
 else
 	$(CARGO) test --release --locked $(FEATURES) --features gpu-tests --test gpu -- --nocapture
 	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda $(MAKE) $(IN_TRAINING) test
+	$(CARGO) bench --locked $(FEATURES) --bench export -- gpu
 endif
 
 ##@ Research stages: each runs again only when something before it changed

@@ -35,6 +35,13 @@ pub fn aws_variables() -> Vec<(String, String)> {
     all.filter(|(name, _)| name.starts_with("AWS_")).collect()
 }
 
+/// The user's folder for what can be made again, our part of it.
+pub fn caches() -> Option<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = given("XDG_CACHE_HOME").or_else(|| Some(given("HOME")?.join(".cache")))?;
+    Some(caches.join("egofx"))
+}
+
 /// The folder for what need not last.
 pub fn scratch() -> PathBuf {
     std::env::temp_dir()

@@ -74,6 +74,37 @@ fn the_cuda_provider_gives_the_cpus_rows() {
 }
 
 #[test]
+fn two_sessions_on_one_gpu_give_the_rows_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    assert_eq!(extract(&one, &["--device", "cuda:0"]).status.code(), Some(0));
+    assert_eq!(extract(&two, &["--device", "cuda:0,cuda:0"]).status.code(), Some(0));
+    let (cosine, relative) = compare(&one, &two);
+    println!("two sessions against one: smallest cosine {cosine:.8}, largest relative difference {relative:e}");
+    assert!(cosine >= LEAST_COSINE && relative <= MOST_RELATIVE);
+}
+
+#[test]
+fn auto_takes_the_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = extract(folder.path(), &["--device", "auto"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("device: cuda, the fastest that is here and works"));
+}
+
+/// NVDEC's frames are not compared during a run; what they make of rows is shown here.
+#[test]
+fn rows_of_nvdec_s_frames_are_near_those_of_software_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let (software, nvdec) = (folder.path().join("software"), folder.path().join("nvdec"));
+    assert_eq!(extract(&software, &["--device", "cuda:0"]).status.code(), Some(0));
+    assert_eq!(extract(&nvdec, &["--device", "cuda:0", "--hwaccel", "cuda"]).status.code(), Some(0));
+    let (cosine, relative) = compare(&software, &nvdec);
+    println!("NVDEC against software: smallest cosine {cosine:.8}, largest relative difference {relative:e}");
+    assert!(cosine >= 0.999);
+}
+
+#[test]
 fn nvdec_decodes_or_says_that_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut flags = vec!["--device", "cuda:0", "--hwaccel", "cuda", "--json"];

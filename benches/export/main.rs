@@ -9,6 +9,8 @@ mod support;
 
 mod attention;
 mod cost;
+mod gpu;
+mod gpu_table;
 mod peer;
 mod speed;
 mod worker;
@@ -20,6 +22,9 @@ type Part = (&'static str, fn() -> Fallible);
 
 const PARTS: &[Part] = &[("models", speed::run), ("attention", attention::run), ("cost", cost::run)];
 
+/// What only a machine with a GPU is asked for, by name: `make gpu-check`.
+const ON_GPU: Part = ("gpu", gpu::run);
+
 fn main() -> Fallible {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [mode, device] = arguments.as_slice()
@@ -29,6 +34,9 @@ fn main() -> Fallible {
     }
     // Cargo adds options of its own.
     let asked: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    if asked.iter().any(|asked| *asked == ON_GPU.0) {
+        return ON_GPU.1();
+    }
     for (name, run) in PARTS {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
             run()?;

@@ -37,6 +37,23 @@ impl Peer {
         Ok(None)
     }
 
+    /// This program, running graphs on `device`. What it says beside its answers goes to `complaints`.
+    pub fn on(device: &str, complaints: Stdio) -> Fallible<Self> {
+        let mut program = Command::new(std::env::current_exe()?);
+        Self::start(program.args([WORKER, device]).stderr(complaints))
+    }
+
+    /// PyTorch with the given weights on a GPU, if it is installed.
+    pub fn torch_on_gpu(weights: &Path) -> Fallible<Option<Self>> {
+        let Some((mut python, version)) = support::python::torch() else {
+            println!("PyTorch is not installed here (make setup-torch): without it, and without the card's dense rate");
+            return Ok(None);
+        };
+        println!("PyTorch {version}");
+        python.arg(root().join("benches/reference/egovlp_video.py")).arg(weights).args(["--device", "cuda"]);
+        Self::start(&mut python).map(Some)
+    }
+
     /// PyTorch with the given weights, and its version, if it is installed.
     pub fn torch(weights: &Path) -> Fallible<Option<(Self, String)>> {
         let Some((mut python, version)) = support::python::torch() else {

@@ -12,9 +12,11 @@ Then each line of stdin is a request, each line of stdout its answer:
     {"run": "fp32", "batch": 4, "frames": 4, "seed": 0, "repeat": 1, "out": "embeddings.json"}
     {"seconds": 4.1, "cosine_to_fp32": 1.0, "max_abs_to_fp32": 0.0, "dim": 256}
 
-`run` is fp32, bf16 (autocast) or int8 (dynamic, Linear); "seconds" is the best of `repeat` runs over the whole batch,
+`run` is fp32, bf16 (autocast), int8 (dynamic, Linear), or with --device cuda fp16-sdpa (half precision throughout, attention by
+scaled_dot_product_attention) or fp16-sdpa-compile (the same through torch.compile); "seconds" is the best of `repeat` runs over the whole batch,
 from normalised pixels to embeddings. Window b of a batch is the ramp of a model card plus 29 (seed + b), so the first
-window of seed 0 is the golden input. All but `run` may be left out. A request that fails is answered by {"error": ...}.
+window of seed 0 is the golden input. All but `run` may be left out. {"dense": "fp16"} (or fp32, tf32) asks for the rate of a
+large matrix product: {"operations_per_sec": 9.1e14}. A request that fails is answered by {"error": ...}.
 """
 
 import argparse
@@ -30,11 +32,14 @@ from torch.nn import functional
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 RAW_SIDE = 256  # of the frames that are decoded; the last resize is the model's
+HALF = ("fp16-sdpa", "fp16-sdpa-compile")
 EPS = {"egovlp": 1e-6, "egovlpv2": 1e-5}
 
 
 class Attention(nn.Module):
     """Attention within groups of patches; the class token is in each group's keys, and attends to all tokens itself."""
+
+    sdpa = False
 
     def __init__(self, dim, heads):
         super().__init__()
@@ -44,6 +49,8 @@ class Attention(nn.Module):
 
     @staticmethod
     def attend(q, k, v):
+        if Attention.sdpa:
+            return functional.scaled_dot_product_attention(q, k, v, scale=1.0)  # q is scaled
         shares = torch.einsum("bid,bjd->bij", q, k).softmax(dim=-1)
         return torch.einsum("bij,bjd->bid", shares, v)
 
@@ -212,13 +219,17 @@ def windows(batch, frames, seed, side):
 class Bench:
     """Encoders by their frames and mode, built once, and the fp32 embeddings that the other modes are compared with."""
 
-    def __init__(self, weights, heads, eps):
-        self.weights, self.heads, self.eps = weights, heads, eps
+    def __init__(self, weights, heads, eps, device="cpu"):
+        self.weights, self.heads, self.eps, self.device = weights, heads, eps, device
         self.encoders, self.truths = {}, {}
 
     def encoder(self, mode, frames):
         if (mode, frames) not in self.encoders:
-            encoder = build(self.weights, frames, self.heads, self.eps)
+            encoder = build(self.weights, frames, self.heads, self.eps).to(self.device)
+            if mode in HALF:
+                encoder = encoder.half()
+            if mode == "fp16-sdpa-compile":
+                encoder = torch.compile(encoder)
             if mode == "int8":
                 encoder = torch.ao.quantization.quantize_dynamic(encoder, {nn.Linear}, dtype=torch.qint8)
             self.encoders[mode, frames] = encoder
@@ -227,17 +238,35 @@ class Bench:
     def time(self, mode, video, repeat=1):
         """Embeddings and the best time."""
         encoder = self.encoder("fp32" if mode == "bf16" else mode, video.shape[1])
+        Attention.sdpa, video = mode in HALF, video.to(self.device, torch.half if mode in HALF else torch.float)
+        if mode in HALF:
+            encoder(video)  # compiles, and picks kernels
         best = float("inf")
         for _ in range(repeat):
             begin = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=mode == "bf16"):
-                embeddings = encoder(video)
+            with torch.autocast(self.device, torch.bfloat16, enabled=mode == "bf16"):
+                embeddings = encoder(video).float().cpu()  # waits for the device
             best = min(best, time.perf_counter() - begin)
-        return embeddings.float(), best
+        return embeddings, best
+
+    def dense(self, dense, side=None, repeat=10):
+        """Operations a second of a product of two square matrices, the best of some."""
+        if dense not in ("fp32", "tf32", "fp16"):
+            raise ValueError(f"dense is {dense!r}, expected fp32, tf32 or fp16")
+        torch.backends.cuda.matmul.allow_tf32 = dense == "tf32"
+        side = side or 8192
+        a = torch.rand(side, side, device=self.device, dtype=torch.half if dense == "fp16" else torch.float)
+        best = float("inf")
+        for _ in range(repeat + 1):
+            begin = time.perf_counter()
+            (a @ a)[0, 0].item()  # waits for the device
+            best = min(best, time.perf_counter() - begin)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return {"operations_per_sec": 2 * side**3 / best}
 
     def run(self, run, batch=1, frames=4, seed=0, repeat=1, out=None):
-        if run not in ("fp32", "bf16", "int8"):
-            raise ValueError(f"run is {run!r}, expected fp32, bf16 or int8")
+        if run not in ("fp32", "bf16", "int8", *HALF):
+            raise ValueError(f"run is {run!r}, expected fp32, bf16, int8 or {' or '.join(HALF)}")
         if min(batch, frames, repeat) < 1:
             raise ValueError(f"batch {batch}, frames {frames}, repeat {repeat}: expected 1 or more of each")
         video = windows(batch, frames, seed, side(self.encoder("fp32", frames)))
@@ -264,17 +293,19 @@ def main():
     parser.add_argument("weights", help="a checkpoint's tensors under their own names, as safetensors")
     parser.add_argument("--heads", type=int, help="attention heads [default: width / 64]")
     parser.add_argument("--eps", type=float, help="of LayerNorm [default: 1e-6 for EgoVLP, 1e-5 for EgoVLPv2]")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--threads", type=int, help="threads [default: PyTorch's own choice]")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     # Deprecation notes on quantisation, and on machines without a GPU.
     warnings.simplefilter("ignore")
-    bench = Bench(load_file(arguments.weights), arguments.heads, arguments.eps)
+    bench = Bench(load_file(arguments.weights), arguments.heads, arguments.eps, arguments.device)
     with torch.inference_mode():
         for line in sys.stdin:
             try:
-                answer = bench.run(**json.loads(line))
+                request = json.loads(line)
+                answer = bench.dense(**request) if "dense" in request else bench.run(**request)
             except Exception as error:  # the asker decides what a failure means
                 answer = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(answer), flush=True)

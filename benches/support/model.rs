@@ -15,9 +15,10 @@ use super::{Fallible, inputs};
 
 /// The model's name.
 const NAME: &str = "egovlp";
-/// The graph that is measured, and its int8 counterpart.
+/// The graph that is measured, and its counterparts in lower precisions.
 pub const VIDEO: &str = "egovlp_video";
 pub const VIDEO_INT8: &str = "egovlp_video_int8";
+pub const VIDEO_FP16: &str = "egovlp_video_fp16";
 
 /// Where graphs and weights lie.
 pub struct Model {
@@ -52,7 +53,7 @@ fn make(model: &Model) -> Fallible {
         Validator { runtime: &runtime, threads: super::cores().len(), windows: Vec::new(), meter: Default::default() };
     let options = Options {
         head_size: 64,
-        further: vec![GraphPrecision::Int8],
+        further: vec![GraphPrecision::Fp16, GraphPrecision::Int8],
         debug: false,
         licence: "none, random".into(),
         force: false,

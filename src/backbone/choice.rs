@@ -22,7 +22,7 @@ impl Provider {
         match precision {
             Precision::Fp32 => &[Self::Cuda, Self::OpenVino, Self::Cpu],
             Precision::Bf16 => &[Self::TensorRt, Self::OpenVino],
-            Precision::Fp16 => &[Self::TensorRt],
+            Precision::Fp16 => &[Self::TensorRt, Self::Cuda],
             Precision::Tf32 => &[Self::Cuda],
             Precision::Int8 => &[Self::Cpu],
         }

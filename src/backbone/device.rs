@@ -57,7 +57,7 @@ pub enum Precision {
     Fp32,
     /// Matrix products in bfloat16 (OpenVINO: 2.4 times faster than the CPU provider, cosine 0.99997).
     Bf16,
-    /// Matrix products in half precision (TensorRT).
+    /// Half precision, as it is written into graphs of their own (`egofx export --precision fp16`), for GPUs.
     Fp16,
     /// Matrix products in TensorFloat-32 (CUDA).
     Tf32,
@@ -118,7 +118,7 @@ impl Provider {
         match self {
             Provider::Cpu => &[Precision::Fp32],
             Provider::OpenVino => &[Precision::Fp32, Precision::Bf16],
-            Provider::Cuda => &[Precision::Fp32, Precision::Tf32],
+            Provider::Cuda => &[Precision::Fp32, Precision::Tf32, Precision::Fp16],
             Provider::TensorRt => &[Precision::Fp32, Precision::Fp16, Precision::Bf16],
         }
     }
@@ -156,9 +156,13 @@ impl Precision {
         }
     }
 
-    /// The graph that is run in place of `graph`: for int8 the one that was exported beside it.
+    /// The graph that is run in place of `graph`: for fp16 and int8 the one that was exported beside it.
     pub fn graph(self, graph: &str) -> String {
-        let suffix = if self == Self::Int8 { GraphPrecision::Int8.suffix() } else { "" };
+        let suffix = match self {
+            Self::Fp16 => GraphPrecision::Fp16.suffix(),
+            Self::Int8 => GraphPrecision::Int8.suffix(),
+            Self::Fp32 | Self::Bf16 | Self::Tf32 => "",
+        };
         if graph.ends_with(suffix) { graph.to_owned() } else { format!("{graph}{suffix}") }
     }
 }
@@ -253,10 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn int8_has_graphs_of_its_own() {
+    fn int8_and_fp16_have_graphs_of_their_own() {
         let of = |precision: &str, graph| precision.parse::<Precision>().unwrap().graph(graph);
         assert_eq!(of("int8", "egovlp_video"), "egovlp_video_int8");
         assert_eq!(of("int8", "egovlp_video_int8"), "egovlp_video_int8");
+        assert_eq!(of("fp16", "egovlp_video"), "egovlp_video_fp16");
         assert_eq!(of("bf16", "egovlp_video"), "egovlp_video");
     }
 

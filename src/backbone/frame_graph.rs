@@ -7,9 +7,20 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::session::{Feed, Found, GraphSession, SessionOptions};
+use super::feed::Feed;
+use super::provider::{FrameShape, SessionOptions};
+use super::session::{Found, GraphSession};
 use super::{BackboneError, ClipBatch, FrameInput, Runtime};
 use crate::pixels::Pixels;
+
+/// What will be asked of a backbone at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Windows, at most.
+    pub most: usize,
+    /// Frames of each.
+    pub frames: usize,
+}
 
 /// A graph whose only input is frames.
 pub(super) struct FrameGraph {
@@ -17,13 +28,14 @@ pub(super) struct FrameGraph {
     graph: PathBuf,
     input: FrameInput,
     options: SessionOptions,
+    shape: Option<FrameShape>,
     /// Absent if the graph could not be loaded anew.
     session: Option<GraphSession>,
     takes_floats: bool,
 }
 
 impl FrameGraph {
-    /// Loads `graph` for `uint8` frames.
+    /// Loads `graph` for `uint8` frames, of which as many come as `windows` says.
     ///
     /// # Errors
     /// Those of [`GraphSession::open`].
@@ -32,10 +44,18 @@ impl FrameGraph {
         graph: &Path,
         input: &FrameInput,
         options: SessionOptions,
+        windows: Option<Windows>,
     ) -> Result<Self, BackboneError> {
-        let session = Some(GraphSession::open(runtime, graph, options)?);
+        let shape = windows.map(|Windows { most, frames }| FrameShape {
+            input: input.name.clone(),
+            windows: most,
+            frames,
+            height: input.height,
+            width: input.width,
+        });
+        let session = Some(GraphSession::open_for_frames(runtime, graph, options, shape.as_ref())?);
         let (runtime, graph, input) = (runtime.clone(), graph.to_owned(), input.clone());
-        Ok(Self { runtime, graph, input, options, session, takes_floats: false })
+        Ok(Self { runtime, graph, input, options, shape, session, takes_floats: false })
     }
 
     /// The session as it was opened, for `uint8` frames.
@@ -90,9 +110,9 @@ impl FrameGraph {
     }
 
     fn open_anew(&self, floats: bool) -> Result<GraphSession, BackboneError> {
-        let Self { runtime, graph, input, options, .. } = self;
+        let Self { runtime, graph, input, options, shape, .. } = self;
         if !floats {
-            return GraphSession::open(runtime, graph, *options);
+            return GraphSession::open_for_frames(runtime, graph, *options, shape.as_ref());
         }
         log::info!("{}: loaded anew for frames in float32", graph.display());
         GraphSession::open_for_floats(runtime, graph, &input.name, *options)

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use super::frame_graph::FrameGraph;
-use super::session::{Feed, GraphSession, SessionOptions};
+use super::feed::Feed;
+use super::frame_graph::{FrameGraph, Windows};
+use super::provider::SessionOptions;
+use super::session::GraphSession;
 use super::tensor::{MASK, TEXT_TOKENS, VIDEO_ATTENDED, VIDEO_TOKENS};
 use super::text::feeds;
 use super::towers::FusedCards;
@@ -40,11 +42,18 @@ impl FusedTowers {
         models: &Path,
         cards: &FusedCards,
         options: SessionOptions,
+        windows: Option<Windows>,
     ) -> Result<Self, BackboneError> {
         let open = |card: &super::Card| GraphSession::open(runtime, &card.graph_path(models), options);
         Ok(Self {
             cards: cards.clone(),
-            lower_video: FrameGraph::open(runtime, &cards.lower_video.graph_path(models), &cards.input, options)?,
+            lower_video: FrameGraph::open(
+                runtime,
+                &cards.lower_video.graph_path(models),
+                &cards.input,
+                options,
+                windows,
+            )?,
             lower_text: open(&cards.lower_text)?,
             upper: open(&cards.upper)?,
             sentences: HashMap::new(),

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{Feed, Outputs};
+use super::feed::Feed;
+use super::session::Outputs;
 use super::tensor::{Dim, Element, IDS, MASK, Tensor};
 
 /// Most numbers that a card keeps of one output.

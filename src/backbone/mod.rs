@@ -3,13 +3,16 @@
 //! Not for paths of videos or for storing rows. Invariant: a backbone has one owner thread (`&mut self`), and a row does
 //! not depend on what else stands in its batch.
 
+mod bound;
 mod card;
 mod choice;
 mod device;
+mod feed;
 mod frame_graph;
 mod fused;
 mod golden;
 mod onnx;
+mod provider;
 mod retype;
 mod runtime;
 mod session;
@@ -27,10 +30,13 @@ use ndarray::Array2;
 pub use card::{Accuracy, Card, Feature, FrameInput, Preprocessing, VideoCard};
 pub use choice::{Machine, missing_library};
 pub use device::{Device, DeviceOption, GraphPrecision, Precision, Provider};
+pub use feed::Feed;
+pub use frame_graph::Windows;
 pub use golden::{Golden, GoldenInput, GoldenOutput};
 pub use onnx::OnnxBackbone;
+pub use provider::{FrameShape, SessionOptions};
 pub use runtime::{LibrarySearch, Runtime, remedy};
-pub use session::{Feed, GraphSession, Outputs, SessionOptions};
+pub use session::{GraphSession, Outputs};
 pub use tensor::{Dim, Element, Tensor};
 pub use towers::{FusedCards, TextCard, Towers};
 pub use trial::try_provider;

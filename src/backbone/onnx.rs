@@ -7,9 +7,10 @@ use std::path::Path;
 use ndarray::Array2;
 use ort::value::{TensorElementType, ValueType};
 
-use super::frame_graph::FrameGraph;
+use super::frame_graph::{FrameGraph, Windows};
 use super::fused::FusedTowers;
-use super::session::{GraphSession, SessionOptions};
+use super::provider::SessionOptions;
+use super::session::GraphSession;
 use super::text::TextTower;
 use super::{Backbone, BackboneError, Card, ClipBatch, GraphPrecision, Input, Provider, Runtime, Towers, VideoCard};
 
@@ -20,8 +21,8 @@ pub struct OnnxBackbone {
 }
 
 enum Loaded {
-    Video(VideoTower),
-    Text(TextTower),
+    Video(Box<VideoTower>),
+    Text(Box<TextTower>),
     Fused(Box<FusedTowers>),
 }
 
@@ -42,13 +43,29 @@ impl OnnxBackbone {
         towers: &Towers,
         options: SessionOptions,
     ) -> Result<Self, BackboneError> {
+        Self::load_for(runtime, models, towers, options, None)
+    }
+
+    /// The same where it is known what comes: TensorRT builds for that alone.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn load_for(
+        runtime: &Runtime,
+        models: &Path,
+        towers: &Towers,
+        options: SessionOptions,
+        windows: Option<Windows>,
+    ) -> Result<Self, BackboneError> {
         for card in towers.cards() {
             refuse_halves_on_the_cpu(card, options)?;
         }
         let loaded = match towers {
-            Towers::Video(card) => Loaded::Video(VideoTower::load(runtime, models, card, options)?),
-            Towers::Text(card) => Loaded::Text(TextTower::load(runtime, models, card, options)?),
-            Towers::Fused(cards) => Loaded::Fused(Box::new(FusedTowers::load(runtime, models, cards, options)?)),
+            Towers::Video(card) => Loaded::Video(Box::new(VideoTower::load(runtime, models, card, options, windows)?)),
+            Towers::Text(card) => Loaded::Text(Box::new(TextTower::load(runtime, models, card, options)?)),
+            Towers::Fused(cards) => {
+                Loaded::Fused(Box::new(FusedTowers::load(runtime, models, cards, options, windows)?))
+            }
         };
         Ok(Self { towers: towers.clone(), loaded })
     }
@@ -105,9 +122,10 @@ impl VideoTower {
         models: &Path,
         card: &VideoCard,
         options: SessionOptions,
+        windows: Option<Windows>,
     ) -> Result<Self, BackboneError> {
         let path = card.card.graph_path(models);
-        let mut graph = FrameGraph::open(runtime, &path, &card.input, options)?;
+        let mut graph = FrameGraph::open(runtime, &path, &card.input, options, windows)?;
         match signature_fault(graph.session()?, card) {
             Some(why) => Err(BackboneError::Signature { graph: path, why }),
             None => Ok(Self { card: card.clone(), graph }),

@@ -101,6 +101,8 @@ pub struct Runtime {
     pub library: PathBuf,
     /// Its version, `1.31` for instance.
     pub version: String,
+    /// The folder in which TensorRT keeps what it builds; without, it builds anew in each process.
+    pub engines: Option<PathBuf>,
 }
 
 impl Runtime {
@@ -123,7 +125,7 @@ impl Runtime {
         let builder = ort::init_from(&library).map_err(|e| fail(format!("{shown}: {e}")))?;
         let environment =
             builder.with_name("egofx").with_telemetry(false).build().map_err(|e| fail(format!("{shown}: {e}")))?;
-        Ok(Self { environment, version: format!("1.{minor}"), library })
+        Ok(Self { environment, version: format!("1.{minor}"), library, engines: None })
     }
 
     /// The minor version of the library at `path`, if it is an ONNX Runtime that we can use; else why not.

@@ -3,65 +3,22 @@
 //! Not for what the tensors mean. Invariant: the provider that was asked for runs the graph or opening it fails; there is
 //! no silent fall-back to the CPU.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{TensorRef, ValueType};
 
-use super::{BackboneError, Device, Precision, Provider, Runtime, retype};
+use super::bound::Buffers;
+use super::feed::Feed;
+use super::provider::{FrameShape, ProviderOptions, SessionOptions, provider_options};
+use super::{BackboneError, Device, Provider, Runtime, retype};
 
 /// ONNX Runtime's name for the folder of the weights of a graph that comes without one
 /// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath`).
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
-
-/// How a graph is loaded.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionOptions {
-    /// Where it runs.
-    pub device: Device,
-    /// In which arithmetic, where the device has a choice.
-    pub precision: Precision,
-    /// Threads where the CPU computes.
-    pub threads: usize,
-    /// Whether weights are rearranged for speed, which takes their size in memory once more.
-    pub rearrange: bool,
-}
-
-/// A named input: its values and its shape.
-#[derive(Debug, Clone)]
-pub enum Feed<'n> {
-    /// `uint8`.
-    Bytes(&'n str, Cow<'n, [u8]>, Vec<usize>),
-    /// `int64`.
-    Ints(&'n str, Cow<'n, [i64]>, Vec<usize>),
-    /// `float32`.
-    Floats(&'n str, Cow<'n, [f32]>, Vec<usize>),
-}
-
-impl Feed<'_> {
-    fn shape(&self) -> &[usize] {
-        match self {
-            Self::Bytes(_, _, shape) | Self::Ints(_, _, shape) | Self::Floats(_, _, shape) => shape,
-        }
-    }
-
-    /// Two times the values, behind one another along the first dimension.
-    fn twice(&self) -> Self {
-        let mut doubled = self.shape().to_vec();
-        if let Some(first) = doubled.first_mut() {
-            *first *= 2;
-        }
-        match self {
-            Self::Bytes(name, values, _) => Self::Bytes(name, values.repeat(2).into(), doubled),
-            Self::Ints(name, values, _) => Self::Ints(name, values.repeat(2).into(), doubled),
-            Self::Floats(name, values, _) => Self::Floats(name, values.repeat(2).into(), doubled),
-        }
-    }
-}
 
 /// Names and values of outputs, flat, in the graph's order.
 pub type Outputs = Vec<(String, Vec<f32>)>;
@@ -74,6 +31,8 @@ pub struct GraphSession {
     graph: PathBuf,
     session: Session,
     provider: Provider,
+    /// Where inputs and outputs lie on their way to a GPU and back.
+    pinned: Option<Buffers>,
 }
 
 impl GraphSession {
@@ -83,8 +42,21 @@ impl GraphSession {
     /// [`BackboneError::Device`] for a precision that the device lacks, [`BackboneError::Load`] if the provider or the
     /// graph cannot be had.
     pub fn open(runtime: &Runtime, graph: &Path, options: SessionOptions) -> Result<Self, BackboneError> {
+        Self::open_for_frames(runtime, graph, options, None)
+    }
+
+    /// Loads `graph` for frames of that shape, if it is known beforehand.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_for_frames(
+        runtime: &Runtime,
+        graph: &Path,
+        options: SessionOptions,
+        shape: Option<&FrameShape>,
+    ) -> Result<Self, BackboneError> {
         options.device.check_precision(options.precision)?;
-        let loaded = builder(runtime, options).and_then(|mut builder| builder.commit_from_file(graph));
+        let loaded = builder(runtime, options, shape).and_then(|mut builder| builder.commit_from_file(graph));
         Self::opened(graph, options, loaded.map_err(|e| explain(&e.to_string(), options.device.provider)))
     }
 
@@ -101,7 +73,7 @@ impl GraphSession {
         options.device.check_precision(options.precision)?;
         let mut bytes = fs::read(graph).map_err(|source| BackboneError::Io { path: graph.to_owned(), source })?;
         let loaded = retype::take_floats(&mut bytes, input).and_then(|()| {
-            let loaded = builder(runtime, options).and_then(|builder| commit(builder, &bytes, graph));
+            let loaded = builder(runtime, options, None).and_then(|builder| commit(builder, &bytes, graph));
             loaded.map_err(|e| explain(&e.to_string(), options.device.provider))
         });
         let explained = loaded.map_err(|why| {
@@ -124,16 +96,21 @@ impl GraphSession {
         options: SessionOptions,
     ) -> Result<Self, BackboneError> {
         options.device.check_precision(options.precision)?;
-        let loaded = builder(runtime, options).and_then(|mut builder| builder.commit_from_memory(bytes));
+        let loaded = builder(runtime, options, None).and_then(|mut builder| builder.commit_from_memory(bytes));
         Self::opened(name, options, loaded.map_err(|e| explain(&e.to_string(), options.device.provider)))
     }
 
     fn opened(graph: &Path, options: SessionOptions, loaded: Result<Session, String>) -> Result<Self, BackboneError> {
         let (graph, device) = (graph.to_owned(), options.device);
         match loaded {
-            Ok(session) => Ok(Self { graph, session, provider: device.provider }),
+            Ok(session) => Ok(Self { graph, pinned: pinned(&session, device), session, provider: device.provider }),
             Err(why) => Err(BackboneError::Load { graph, device: device.to_string(), why }),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// The graph's file.
@@ -166,7 +143,10 @@ impl GraphSession {
     }
 
     fn run_some<const N: usize>(&mut self, feeds: &[Feed], names: [&str; N]) -> Result<[Found; N], BackboneError> {
-        let ran = run_some(&mut self.session, feeds, names);
+        let ran = match &self.pinned {
+            Some(buffers) => buffers.run(&mut self.session, feeds, names),
+            None => run_some(&mut self.session, feeds, names),
+        };
         ran.map_err(|e| BackboneError::Run { backbone: self.graph.display().to_string(), why: e.to_string() })
     }
 
@@ -208,8 +188,19 @@ impl GraphSession {
     }
 }
 
+/// Pinned memory for CUDA; without, its runs go by memory that the driver copies once more.
+fn pinned(session: &Session, device: Device) -> Option<Buffers> {
+    let made = (device.provider == Provider::Cuda).then(|| Buffers::pinned(session, device.ordinal))?;
+    made.inspect_err(|error| log::warn!("no pinned memory on {device}: {error}")).ok()
+}
+
 fn run_some<const N: usize>(session: &mut Session, feeds: &[Feed], names: [&str; N]) -> ort::Result<[Found; N]> {
     let outputs = session.run(inputs(feeds)?)?;
+    found(&outputs, names)
+}
+
+/// Shapes and values of the outputs of those names.
+pub(super) fn found<const N: usize>(outputs: &SessionOutputs, names: [&str; N]) -> ort::Result<[Found; N]> {
     let mut found = [const { (Vec::new(), Vec::new()) }; N];
     for (name, found) in names.iter().zip(&mut found) {
         let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
@@ -247,13 +238,14 @@ fn inputs<'f>(feeds: &'f [Feed]) -> ort::Result<Inputs<'f>> {
 }
 
 /// How a graph is to be loaded.
-fn builder(runtime: &Runtime, options: SessionOptions) -> ort::Result<SessionBuilder> {
+fn builder(runtime: &Runtime, options: SessionOptions, shape: Option<&FrameShape>) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(options.threads)?
         .with_prepacking(options.rearrange)?
         .with_deterministic_compute(true)?;
-    if let Some(provider) = provider(options) {
+    let told = provider_options(options, runtime.engines.as_deref(), shape);
+    if let Some(provider) = dispatch(options, told) {
         builder = builder.with_execution_providers([provider.error_on_failure()])?;
     }
     // OpenVINO takes graphs whole. CUDA and TensorRT leave sums over shapes to the CPU, and are right to.
@@ -269,25 +261,16 @@ fn commit(builder: SessionBuilder, bytes: &[u8], graph: &Path) -> ort::Result<Se
     builder.with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())?.commit_from_memory(bytes)
 }
 
-fn provider(SessionOptions { device, precision, threads, .. }: SessionOptions) -> Option<ExecutionProviderDispatch> {
-    match device.provider {
+/// What the provider of the device is told, registered under its name; nothing of the CPU's own.
+fn dispatch(options: SessionOptions, told: ProviderOptions) -> Option<ExecutionProviderDispatch> {
+    fn with<P: ArbitrarilyConfigurableExecutionProvider>(provider: P, told: ProviderOptions) -> P {
+        told.into_iter().fold(provider, |provider, (name, value)| provider.with_arbitrary_config(name, value))
+    }
+    match options.device.provider {
         Provider::Cpu => None,
-        Provider::OpenVino => {
-            // OpenVINO computes in bf16 by itself where the CPU can, so fp32 is asked for by name too.
-            let hint = if precision.on_device(device.provider) == Precision::Bf16 { "bf16" } else { "f32" };
-            let config = format!(r#"{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}"#);
-            let openvino = ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads);
-            Some(openvino.with_arbitrary_config("load_config", config).build())
-        }
-        Provider::Cuda => {
-            let cuda = ep::CUDA::default().with_device_id(device.ordinal as i32);
-            Some(cuda.with_tf32(precision == Precision::Tf32).build())
-        }
-        Provider::TensorRt => {
-            let tensorrt = ep::TensorRT::default().with_device_id(device.ordinal as i32);
-            let half = precision == Precision::Fp16;
-            Some(tensorrt.with_fp16(half).with_bf16(precision == Precision::Bf16).build())
-        }
+        Provider::OpenVino => Some(with(ep::OpenVINO::default(), told).build()),
+        Provider::Cuda => Some(with(ep::CUDA::default(), told).build()),
+        Provider::TensorRt => Some(with(ep::TensorRT::default(), told).build()),
     }
 }
 

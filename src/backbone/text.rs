@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use super::session::{Feed, GraphSession, SessionOptions};
+use super::feed::Feed;
+use super::provider::SessionOptions;
+use super::session::GraphSession;
 use super::tensor::{IDS, MASK};
 use super::towers::TextCard;
 use super::{BackboneError, Runtime, Sentence};

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::session::{Feed, GraphSession, SessionOptions};
+use super::feed::Feed;
+use super::provider::SessionOptions;
+use super::session::GraphSession;
 use super::{BackboneError, Runtime};
 
 /// What messages call the graph.

@@ -30,8 +30,9 @@ pub struct Compute {
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_delimiter = ',', env = egofx::places::DEVICE, hide_env_values = true)]
     device: Vec<DeviceOption>,
     /// Arithmetic in the model: fp32; bf16 on openvino (2.4 times faster than cpu, cosine 0.99997) and tensorrt; tf32 on
-    /// cuda; fp16 on tensorrt; int8 on any device, by the graphs that `egofx export --precision int8` made (what they leave
-    /// is bf16 on openvino where the processor has it, else fp32). Recorded with the features; a store holds one precision.
+    /// cuda; fp16 on cuda and tensorrt, int8 on any device, by the graphs that `egofx export --precision fp16` and int8 made
+    /// (what int8 leaves is bf16 on openvino where the processor has it, else fp32). Recorded with the features; a store
+    /// holds one precision.
     #[arg(long, default_value = "fp32")]
     pub precision: Precision,
     /// Windows per model input [default: 8 on CPUs, 32 on GPUs]. Changes speed and memory, not features.
@@ -40,6 +41,10 @@ pub struct Compute {
     /// Threads of a model on the CPU, and of each decoder [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// The folder in which tensorrt keeps the engines that it builds, which takes minutes, and what it timed [default:
+    /// ~/.cache/egofx/tensorrt, or below XDG_CACHE_HOME].
+    #[arg(long, value_name = "DIR")]
+    engine_cache: Option<PathBuf>,
     #[command(flatten)]
     onnx_runtime: OnnxRuntime,
 }
@@ -53,6 +58,8 @@ pub struct Settled {
     /// What a person should know of it although it was asked for.
     pub remarks: Vec<String>,
     threads: usize,
+    batch_size: usize,
+    engines: Option<PathBuf>,
     search: LibrarySearch,
     choice: Option<Choice>,
 }
@@ -80,7 +87,7 @@ impl Compute {
 
     /// What was asked for, where nobody needs to know what `auto` comes to: on a login node for instance.
     pub fn unsettled(&self) -> anyhow::Result<Settled> {
-        Ok(self.on(self.named()?, None))
+        self.on(self.named()?, None)
     }
 
     /// What models run on: what was asked for; or what the `stores` were begun with; or the fastest here for the models of `sets`.
@@ -90,23 +97,20 @@ impl Compute {
             let trial = Trial::of_models(&self.onnx_runtime, self.precision, self.threads(1), models, sets);
             let begun = auto::begun_with(stores, self.precision)?;
             let choice = begun.map_or_else(|| auto::choose(&trial), |begun| Ok(Choice::kept(begun)))?;
-            return Ok(self.on(choice.devices.clone(), Some(choice)));
+            return self.on(choice.devices.clone(), Some(choice));
         }
-        let settled = self.on(named, None);
+        let settled = self.on(named, None)?;
         let remarks = auto::differing(stores, &settled.providers())?;
         Ok(Settled { remarks, ..settled })
     }
 
-    fn on(&self, devices: Vec<Device>, choice: Option<Choice>) -> Settled {
+    fn on(&self, devices: Vec<Device>, choice: Option<Choice>) -> anyhow::Result<Settled> {
         let (threads, search) = (self.threads(devices.len()), self.onnx_runtime.library_search());
-        Settled { devices, precision: self.precision, remarks: Vec::new(), threads, search, choice }
-    }
-
-    /// Windows per model input.
-    pub fn batch_size(&self, settled: &Settled) -> anyhow::Result<usize> {
-        let batch_size = self.batch_size.unwrap_or(if settled.on_gpu() { 32 } else { 8 });
+        let batch_size = self.batch_size.unwrap_or(if devices.iter().any(is_gpu) { 32 } else { 8 });
         ensure!((1..=4096).contains(&batch_size), "--batch-size {batch_size}: expected 1 to 4096");
-        Ok(batch_size)
+        let engines = self.engine_cache.clone().or_else(|| Some(egofx::places::caches()?.join("tensorrt")));
+        let (precision, remarks) = (self.precision, Vec::new());
+        Ok(Settled { devices, precision, remarks, threads, batch_size, engines, search, choice })
     }
 
     /// Threads of each of so many models on the CPU.
@@ -128,9 +132,8 @@ impl Settled {
 
     /// GPUs that compute.
     pub fn gpus(&self) -> u32 {
-        let on_gpu = |device: &&Device| matches!(device.provider, Provider::Cuda | Provider::TensorRt);
-        let ordinals: BTreeSet<u32> = self.devices.iter().filter(on_gpu).map(|device| device.ordinal).collect();
-        ordinals.len() as u32
+        let gpus = self.devices.iter().filter(|device| is_gpu(device));
+        gpus.map(|device| device.ordinal).collect::<BTreeSet<u32>>().len() as u32
     }
 
     /// Whether somebody asked for it by name.
@@ -169,14 +172,15 @@ impl Settled {
     /// The first of its devices alone.
     pub fn first(&self) -> Self {
         let devices = self.devices[..1].to_vec();
-        let (search, choice) = (self.search.clone(), self.choice.clone());
-        Self { devices, remarks: Vec::new(), search, choice, ..*self }
+        let (engines, search, choice) = (self.engines.clone(), self.search.clone(), self.choice.clone());
+        Self { devices, remarks: Vec::new(), engines, search, choice, ..*self }
     }
 
     /// Loads ONNX Runtime, and on each device the models of `sets`.
     pub fn load(&self, models: &Path, sets: &PerSet<FeatureSet>) -> anyhow::Result<(Runtime, Backbones)> {
         let loaded = self.runtime().and_then(|runtime| {
-            let backbones = setup::backbones(&runtime, models, sets, &self.devices, self.precision, self.threads)?;
+            let sizes = (self.threads, self.batch_size);
+            let backbones = setup::backbones(&runtime, models, sets, &self.devices, self.precision, sizes)?;
             Ok((runtime, backbones))
         });
         match self.choice.as_ref().and_then(Choice::remedy) {
@@ -188,8 +192,23 @@ impl Settled {
     /// One library serves all devices: one with a GPU's provider has the CPU's too.
     fn runtime(&self) -> anyhow::Result<Runtime> {
         let leading = self.devices.iter().map(|device| device.provider).find(|&provider| provider != Provider::Cpu);
-        Ok(Runtime::load(&self.search, leading.unwrap_or(Provider::Cpu))?)
+        let mut runtime = Runtime::load(&self.search, leading.unwrap_or(Provider::Cpu))?;
+        let builds = self.devices.iter().any(|device| device.provider == Provider::TensorRt);
+        runtime.engines = self.engines.clone().filter(|_| builds);
+        if let Some(folder) = &runtime.engines {
+            std::fs::create_dir_all(folder).with_context(|| format!("--engine-cache {}", folder.display()))?;
+        }
+        Ok(runtime)
     }
+
+    /// Windows per model input.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+}
+
+fn is_gpu(device: &Device) -> bool {
+    matches!(device.provider, Provider::Cuda | Provider::TensorRt)
 }
 
 /// On each device a backbone for each feature set.

@@ -15,7 +15,7 @@ use egofx::pixels::Pixels;
 use egofx::plan::{Layout, Plan};
 use egofx::time::TimeSpan;
 
-use super::compute::{Compute, Settled};
+use super::compute::Settled;
 
 /// Batches per model after the first, which is not counted.
 const BATCHES: usize = 2;
@@ -40,7 +40,7 @@ pub fn estimate(
     plan: &Plan,
     sets: &PerSet<FeatureSet>,
     models: &Path,
-    (compute, settled): (&Compute, &Settled),
+    settled: &Settled,
     source: &dyn FrameSource,
     seconds: f64,
 ) -> anyhow::Result<Option<Estimate>> {
@@ -52,7 +52,7 @@ pub fn estimate(
     for (set, backbone) in backbones.into_iter().flatten() {
         let rows: u64 = plan.tasks.iter().filter(|task| task.set == set).map(|task| task.estimated_rows).sum();
         let frames = sets[set].recipe.frames().map_or(0, |frames| frames.grid.frames() as usize);
-        infer_sec += rows as f64 * row_sec(backbone, frames, compute.batch_size(settled)?)?;
+        infer_sec += rows as f64 * row_sec(backbone, frames, settled.batch_size())?;
     }
     infer_sec /= settled.devices.len() as f64;
     Ok(Some(Estimate { decode_sec, infer_sec, total_sec: decode_sec.max(infer_sec) }))

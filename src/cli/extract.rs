@@ -233,7 +233,7 @@ impl Extract {
         ensure!((1..=256).contains(&decoders), "--decoders {decoders}: expected 1 to 256");
         Ok(Options {
             decoders,
-            batch_size: self.compute.batch_size(settled)?,
+            batch_size: settled.batch_size(),
             memory_bytes: self.memory.saturating_mul(1 << 20),
             on_error: match self.on_error {
                 Policy::Fail => OnError::Fail,

@@ -107,7 +107,7 @@ impl PlanCommand {
                     out.flat_map(|out| sets.values().map(move |set| out.join(&set.recipe.name))).collect();
                 let settled = self.compute.settle(&stores, &models, &sets)?;
                 settled.told().into_iter().for_each(tell);
-                estimate(&plan, &sets, &models, (&self.compute, &settled), &source, seconds)?
+                estimate(&plan, &sets, &models, &settled, &source, seconds)?
             }
             None => None,
         };

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 
 use egofx::backbone::{
-    Backbone, Card, Device, FrameInput, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, Towers,
+    Backbone, Card, Device, FrameInput, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, Towers, Windows,
 };
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::UnitUid;
@@ -100,18 +100,23 @@ pub fn backbones(
     sets: &PerSet<FeatureSet>,
     devices: &[Device],
     precision: Precision,
-    threads: usize,
+    (threads, batch_size): (usize, usize),
 ) -> anyhow::Result<Vec<PerSet<Box<dyn Backbone>>>> {
-    let load = |device: Device, towers: &Towers| -> anyhow::Result<Box<dyn Backbone>> {
+    let load = |device: Device, set: &FeatureSet| -> anyhow::Result<Box<dyn Backbone>> {
         let options = SessionOptions { device, precision, threads, rearrange: true };
         let golden = if device.provider == Provider::Cpu { Golden::AsTheCard } else { Golden::Coarse };
-        let mut backbone = OnnxBackbone::load(runtime, models, towers, options)?;
+        let mut backbone = OnnxBackbone::load_for(runtime, models, &set.towers, options, windows(set, batch_size))?;
         for (card, found) in backbone.golden_errors()? {
             check_golden(card, found, options, golden)?;
         }
         Ok(Box::new(backbone))
     };
-    devices.iter().map(|&device| sets.try_map(|set| load(device, &set.towers))).collect()
+    devices.iter().map(|&device| sets.try_map(|set| load(device, set))).collect()
+}
+
+/// What a backbone of `set` is asked at once.
+fn windows(set: &FeatureSet, batch_size: usize) -> Option<Windows> {
+    Some(Windows { most: batch_size, frames: set.recipe.frames()?.grid.frames() as usize })
 }
 
 /// How near a golden output has to be met.

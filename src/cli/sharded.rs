@@ -205,7 +205,7 @@ impl Sharded {
         let (ffmpeg, threads) = (&extract.ffmpeg, compute.decoder_threads());
         let source = fetching.measured(ffmpeg, threads, &inputs.manifest, Some(&extract.out))?;
         let settled = compute.settle(&[], &inputs.models, &inputs.sets)?;
-        let found = estimate(&plan, &inputs.sets, &inputs.models, (compute, &settled), &source, seconds)?;
+        let found = estimate(&plan, &inputs.sets, &inputs.models, &settled, &source, seconds)?;
         Ok(found.map(|found| found.total_sec()))
     }
 }

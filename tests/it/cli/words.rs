@@ -225,7 +225,8 @@ fn what_cannot_be_had_is_refused_with_its_remedy() {
     refuses(&shop, "--device cpu:1", &["only GPUs are numbered"]);
     refuses(&shop, "--precision fp8", &["unknown precision", "fp32, bf16, fp16, tf32"]);
     refuses(&shop, "--device cpu --precision bf16", &["device cpu offers precision fp32, not bf16"]);
-    refuses(&shop, "--device cuda --precision fp16", &["device cuda offers precision fp32, tf32"]);
+    refuses(&shop, "--device cuda --precision bf16", &["device cuda offers precision fp32, tf32, fp16, not bf16"]);
+    refuses(&shop, "--device cuda --precision fp16", &["no model card \"tiny_fp16\"", "--precision fp16"]);
     refuses(&shop, "--device cpu,openvino", &["openvino", "cannot be mixed"]);
     refuses(&shop, "--ort-lib absent.so", &["absent.so is not a file", "make setup"]);
     refuses(&shop, "--ort-lib all.csv", &["all.csv is not an ONNX Runtime library", "make setup"]);

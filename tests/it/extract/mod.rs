@@ -3,6 +3,7 @@
 mod determinism;
 mod device;
 mod faults;
+mod gpu_table;
 mod probes;
 mod resume;
 pub mod shards;
