@@ -29,10 +29,10 @@ pub type Found = (Vec<i64>, Vec<f32>);
 /// A loaded graph.
 pub struct GraphSession {
     graph: PathBuf,
+    /// Where inputs and outputs lie on their way to a GPU and back. Before the session, which has to outlive it.
+    pinned: Option<Buffers>,
     session: Session,
     provider: Provider,
-    /// Where inputs and outputs lie on their way to a GPU and back.
-    pinned: Option<Buffers>,
 }
 
 impl GraphSession {
