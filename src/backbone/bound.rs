@@ -7,8 +7,7 @@ use ort::session::IoBinding;
 use ort::session::Session;
 use ort::value::{PrimitiveTensorElementType, Tensor};
 
-use super::feed::Feed;
-use super::session::{Found, found};
+use super::feed::{Feed, Found, found};
 
 /// A memory in which inputs and outputs lie. ONNX Runtime keeps what was once allocated, so that a batch costs no allocation.
 pub(super) struct Buffers(Allocator);

@@ -1,8 +1,13 @@
-//! What a graph is given: named inputs.
+//! What a graph is given, and what is taken of what it gives: values with names and shapes.
 //!
 //! Not for running it. Invariant: there are as many values as the shape says.
 
 use std::borrow::Cow;
+
+use ort::session::SessionOutputs;
+
+/// Shape and values of one output.
+pub type Found = (Vec<i64>, Vec<f32>);
 
 /// A named input: its values and its shape.
 #[derive(Debug, Clone)]
@@ -34,4 +39,15 @@ impl Feed<'_> {
             Self::Floats(name, values, _) => Self::Floats(name, values.repeat(2).into(), doubled),
         }
     }
+}
+
+/// Shapes and values of the outputs of those names.
+pub(super) fn found<const N: usize>(outputs: &SessionOutputs, names: [&str; N]) -> ort::Result<[Found; N]> {
+    let mut found = [const { (Vec::new(), Vec::new()) }; N];
+    for (name, found) in names.iter().zip(&mut found) {
+        let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
+        let (shape, values) = output.try_extract_tensor::<f32>()?;
+        *found = (shape.to_vec(), values.to_vec());
+    }
+    Ok(found)
 }

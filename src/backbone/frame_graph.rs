@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::feed::Feed;
+use super::feed::{Feed, Found};
 use super::provider::{FrameShape, SessionOptions};
-use super::session::{Found, GraphSession};
+use super::session::GraphSession;
 use super::{BackboneError, ClipBatch, FrameInput, Runtime};
 use crate::pixels::Pixels;
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
 use super::bound::Buffers;
-use super::feed::Feed;
+use super::feed::{Feed, Found, found};
 use super::provider::{FrameShape, ProviderOptions, SessionOptions, provider_options};
 use super::{BackboneError, Device, Provider, Runtime, retype};
 
@@ -22,9 +22,6 @@ const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_pa
 
 /// Names and values of outputs, flat, in the graph's order.
 pub type Outputs = Vec<(String, Vec<f32>)>;
-
-/// Shape and values of one output.
-pub type Found = (Vec<i64>, Vec<f32>);
 
 /// A loaded graph.
 pub struct GraphSession {
@@ -197,17 +194,6 @@ fn pinned(session: &Session, device: Device) -> Option<Buffers> {
 fn run_some<const N: usize>(session: &mut Session, feeds: &[Feed], names: [&str; N]) -> ort::Result<[Found; N]> {
     let outputs = session.run(inputs(feeds)?)?;
     found(&outputs, names)
-}
-
-/// Shapes and values of the outputs of those names.
-pub(super) fn found<const N: usize>(outputs: &SessionOutputs, names: [&str; N]) -> ort::Result<[Found; N]> {
-    let mut found = [const { (Vec::new(), Vec::new()) }; N];
-    for (name, found) in names.iter().zip(&mut found) {
-        let output = outputs.get(name).ok_or_else(|| ort::Error::new(format!("the graph has no output {name:?}")))?;
-        let (shape, values) = output.try_extract_tensor::<f32>()?;
-        *found = (shape.to_vec(), values.to_vec());
-    }
-    Ok(found)
 }
 
 fn run(session: &mut Session, feeds: &[Feed]) -> ort::Result<Outputs> {

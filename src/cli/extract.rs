@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel, hwaccel_fault};
+use egofx::decode::{CertifiedSource, FfmpegSource, FrameSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::Manifest;
@@ -246,7 +246,7 @@ impl Extract {
     }
 
     /// The decoder, and what to say if it is not the one that was asked for.
-    fn source(&self) -> anyhow::Result<(FfmpegSource, Option<String>)> {
+    fn source(&self) -> anyhow::Result<(CertifiedSource, Option<String>)> {
         let tools = self.ffmpeg.known_tools()?;
         let wanted = match self.hwaccel {
             Hwaccel::None => HwAccel::None,
@@ -258,12 +258,13 @@ impl Extract {
         if let Some(remark) = &remark {
             log::warn!("{remark}");
         }
-        Ok((FfmpegSource { tools, threads: self.compute.decoder_threads(), hwaccel }, remark))
+        let source = FfmpegSource { tools, threads: self.compute.decoder_threads(), hwaccel };
+        Ok((CertifiedSource::new(source), remark))
     }
 }
 
 /// What frames come from.
-type Decoder = AheadSource<FfmpegSource>;
+type Decoder = AheadSource<CertifiedSource>;
 
 /// For each feature set the units that its store held before the run.
 type Done = PerSet<BTreeSet<UnitUid>>;

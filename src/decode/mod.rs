@@ -5,6 +5,7 @@
 //! decoder can tell is damage inside one coded picture that happens to be a valid code of another: of some flipped bytes
 //! in H.264 or HEVC nothing is said, because those formats have no checksums. Lost and overwritten blocks are noticed.
 
+mod certified;
 mod child;
 mod chunk_files;
 mod command;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use certified::CertifiedSource;
 pub(crate) use child::Child;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;

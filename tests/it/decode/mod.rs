@@ -1,6 +1,7 @@
 //! Frames of videos: those of healthy, odd, damaged and hostile files, and of folders of images.
 
 mod builds;
+mod certified;
 mod children;
 mod damaged_videos;
 mod dropped_frames;
