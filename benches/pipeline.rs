@@ -229,6 +229,10 @@ impl FrameSource for Pinned {
         self.inner.open(video, wanted, transforms)
     }
 
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        self.inner.dropped(video, wanted)
+    }
+
     fn version(&self) -> String {
         self.inner.version()
     }

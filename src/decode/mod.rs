@@ -304,9 +304,7 @@ pub trait FrameSource: Sync {
     fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream;
 
     /// How many frames [`open`](Self::open) leaves out before the decoder, of those from where it starts until the last wanted one.
-    fn dropped(&self, _video: &VideoInfo, _wanted: &[u64]) -> u64 {
-        0
-    }
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64;
 
     /// Name and version of the decoder, for the store.
     fn version(&self) -> String;

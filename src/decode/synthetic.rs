@@ -57,6 +57,10 @@ impl FrameSource for SyntheticSource {
         Box::new(wanted.into_iter().map(frame))
     }
 
+    fn dropped(&self, _video: &VideoInfo, _wanted: &[u64]) -> u64 {
+        0
+    }
+
     fn version(&self) -> String {
         "synthetic".into()
     }

@@ -93,6 +93,10 @@ impl<S: FrameSource + Clone + Send + 'static> FrameSource for AheadSource<S> {
         self.inner.open(video, wanted, transforms)
     }
 
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        self.inner.dropped(video, wanted)
+    }
+
     fn version(&self) -> String {
         self.inner.version()
     }
@@ -129,6 +133,10 @@ mod tests {
 
         fn open(&self, video: &VideoInfo, wanted: &[u64], transforms: &[Transform]) -> FrameStream {
             self.inner.open(video, wanted, transforms)
+        }
+
+        fn dropped(&self, _video: &VideoInfo, _wanted: &[u64]) -> u64 {
+            0
         }
 
         fn version(&self) -> String {

@@ -165,6 +165,10 @@ impl<S: FrameSource> FrameSource for KeepingSource<S> {
         self.inner.open(video, wanted, transforms)
     }
 
+    fn dropped(&self, video: &VideoInfo, wanted: &[u64]) -> u64 {
+        self.inner.dropped(video, wanted)
+    }
+
     fn version(&self) -> String {
         self.inner.version()
     }
@@ -210,6 +214,10 @@ mod tests {
 
         fn open(&self, _: &VideoInfo, _: &[u64], _: &[Transform]) -> FrameStream {
             Box::new(std::iter::empty())
+        }
+
+        fn dropped(&self, _video: &VideoInfo, _wanted: &[u64]) -> u64 {
+            0
         }
 
         fn version(&self) -> String {
