@@ -20,7 +20,7 @@ use support::model::{self, Model};
 use support::process::{self, Observed};
 use support::{Cost, Fallible, Spread, cosine, inputs, python, root, row, show, timed};
 
-/// Rounds of all, in turns.
+/// Rounds of all, in turns, unless another number is given: `cargo bench --bench peers -- 1`.
 const ROUNDS: usize = 3;
 /// Windows of a batch.
 const BATCH: usize = 4;
@@ -53,8 +53,8 @@ struct Outcome {
     cpu: Vec<f64>,
     /// Seconds until the first frame is asked for, of those that tell.
     ready: Spread,
-    /// Largest peak memory of the process, and of a child of it, bytes.
-    peak: (u64, u64),
+    /// Largest peak memory of the process, bytes.
+    peak: u64,
     rows: Vec<Vec<f32>>,
 }
 
@@ -75,7 +75,8 @@ fn main() -> Fallible {
     let windows = case.write_windows()?;
     let present: Vec<_> = VARIANTS.iter().filter(|(_, how)| how.is_present()).collect();
     let mut outcomes: Vec<(&str, Outcome)> = present.iter().map(|(label, _)| (*label, Outcome::default())).collect();
-    for _ in 0..ROUNDS {
+    let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ROUNDS);
+    for _ in 0..rounds {
         for ((label, how), (_, outcome)) in present.iter().zip(&mut outcomes) {
             case.measure(how, outcome).map_err(|why| format!("{label}: {why}"))?;
         }
@@ -92,9 +93,11 @@ fn report(outcomes: &[(&str, Outcome)]) {
     for (label, outcome) in outcomes {
         show(&format!("{label}: wall time over that of {first}"), &over(&outcome.wall, &reference.wall), 3, "");
         show("  processor time over its", &over(&outcome.cpu, &reference.cpu), 3, "");
-        let (own, child) = outcome.peak;
-        let child = if child > 0 { format!("and {:.0} MB of its decoder", child as f64 / MB) } else { String::new() };
-        row("  peak memory", &format!("{:.0} MB", own as f64 / MB), &child);
+        row(
+            "  peak memory, without that of a decoder that is a process of its own",
+            &format!("{:.0} MB", outcome.peak as f64 / MB),
+            "",
+        );
         let cosines: Spread = reference.rows.iter().zip(&outcome.rows).map(|(a, b)| cosine(a, b)).collect();
         row(&format!("  lowest cosine to its rows, of {}", outcome.rows.len()), &format!("{:.6}", cosines.min()), "");
         let wall: Spread = outcome.wall.iter().copied().collect();
@@ -146,7 +149,7 @@ impl Case {
         }?;
         outcome.wall.push(seen.wall);
         outcome.cpu.push(cost.cpu);
-        outcome.peak = (outcome.peak.0.max(seen.peak), outcome.peak.1.max(seen.child_peak));
+        outcome.peak = outcome.peak.max(seen.peak);
         Ok(())
     }
 

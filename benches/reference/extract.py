@@ -33,9 +33,8 @@ def decord_reader(video, threads):
     """Frames [N, 3, H, W] of a list of indices, ascending."""
     import decord
 
-    decord.bridge.set_bridge("torch")
     reader = decord.VideoReader(video, num_threads=threads)
-    return lambda indices: reader.get_batch(indices).permute(0, 3, 1, 2)
+    return lambda indices: torch.from_numpy(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
 
 
 def torchcodec_reader(video, threads):
