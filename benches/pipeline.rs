@@ -79,13 +79,17 @@ impl Case {
     }
 
     fn measure(&self, name: &str) -> Fallible {
-        let (mut ratio, mut cpu) = (Spread::default(), Spread::default());
+        let (mut ratio, mut beside, mut cpu) = (Spread::default(), Spread::default(), Spread::default());
         let (mut decode, mut infer, mut busy) = (Spread::default(), Spread::default(), Spread::default());
         for _ in 0..ROUNDS {
-            let (windows, decoding) = self.decode_alone()?;
-            let inferring = self.infer_alone(windows)?;
+            let (windows, decoding) = alone(self.decoding()?);
+            let windows = windows?;
+            let (inferred, inferring) = alone(self.inference(windows)?);
+            inferred?;
+            let both = side_by_side(self.decoding()?, self.inference(windows)?)?;
             let (running, report) = self.whole(windows)?;
             ratio.push(running.wall / decoding.wall.max(inferring.wall));
+            beside.push(running.wall / both.wall);
             cpu.push(running.cpu / (decoding.cpu + inferring.cpu));
             decode.push(decoding.wall / running.wall);
             infer.push(inferring.wall / running.wall);
@@ -97,6 +101,8 @@ impl Case {
         let faster = decode.median().min(infer.median());
         let shares = format!("{:.0} % and {:.0} % of the run's wall time", 100.0 * slower, 100.0 * faster);
         row("  the slower part, and what each takes alone", side, &shares);
+        // Two cores share caches and memory: what both parts take at once, with nothing between them, is what a run can reach.
+        show("  wall over both parts' at once, with nothing between them", &beside, 3, "");
         show("  CPU time over the sum of both parts'", &cpu, 3, "");
         // On a machine that others use too, the parts alone get more of the cores than the run does, and the first ratio
         // rises by that. This one compares a run with itself.
@@ -105,41 +111,38 @@ impl Case {
     }
 
     /// Probing and decoding, as the decode stage does it; how many windows that makes.
-    fn decode_alone(&self) -> Fallible<(usize, Cost)> {
-        let path = self.path()?;
-        let job = || -> Fallible<usize> {
-            let video = self.source.probe(&path, None)?;
-            let wanted = inputs::wanted(&video, std::slice::from_ref(&self.set().recipe))?;
-            let frames = self.source.open(&video, &wanted, &[self.frames()?.transform]).filter(Result::is_ok);
+    fn decoding(&self) -> Fallible<impl FnOnce() -> Done<usize> + Send> {
+        let (path, transform) = (self.path()?, self.frames()?.transform);
+        Ok(move || {
+            let video = self.source.probe(&path, None).map_err(|e| e.to_string())?;
+            let wanted = inputs::wanted(&video, std::slice::from_ref(&self.set().recipe)).map_err(|e| e.to_string())?;
+            let frames = self.source.open(&video, &wanted, &[transform]).filter(Result::is_ok);
             assert_eq!(frames.count(), wanted.len(), "frames did not come");
-            Ok(egofx::plan::Layout::new(&video, &self.frames()?, self.set().recipe.body.compat, None)?.rows.len())
-        };
-        // A thread of its own, because pinning is for good.
-        let alone = || std::thread::scope(|scope| scope.spawn(|| job().map_err(|e| e.to_string())).join());
-        let (windows, cost) = timed(alone);
-        Ok((windows.map_err(|_| "decoding panicked")??, cost))
+            let frames = self.set().recipe.frames().expect("the cases see frames");
+            let layout = egofx::plan::Layout::new(&video, &frames, self.set().recipe.body.compat, None);
+            Ok(layout.map_err(|e| e.to_string())?.rows.len())
+        })
     }
 
     /// As many windows as the run has, all of the same pixels, on the run's core.
-    fn infer_alone(&self, windows: usize) -> Fallible<Cost> {
+    fn inference(&self, windows: usize) -> Fallible<impl FnOnce() -> Done<()> + Send> {
         let (mut backbone, frames) = (self.backbone()?, self.frames()?.grid.frames() as usize);
         let input = self.set().towers.frames().ok_or("the backbone takes no frames")?;
         let window = frames * (input.height * input.width * 3) as usize;
-        let batch = |clips: usize| ClipBatch {
+        let batch = move |clips: usize| ClipBatch {
             clips,
             frames,
             pixels: Pixels::U8((0..clips * window).map(|i| (i * 7 % 251) as u8).collect()),
         };
-        let (full, last) = (batch(self.batch_size), batch(windows % self.batch_size));
-        let mut work = || -> Result<(), BackboneError> {
-            for _ in 0..windows / self.batch_size {
-                backbone.forward(&Input::Windows(&full))?;
+        let (full, last, batches) =
+            (batch(self.batch_size), batch(windows % self.batch_size), windows / self.batch_size);
+        Ok(move || {
+            let batches = std::iter::repeat_n(&full, batches).chain((last.clips > 0).then_some(&last));
+            for batch in batches {
+                backbone.forward(&Input::Windows(batch)).map_err(|e| e.to_string())?;
             }
-            if last.clips > 0 { backbone.forward(&Input::Windows(&last)).map(drop) } else { Ok(()) }
-        };
-        let (done, cost) = timed(|| std::thread::scope(|scope| scope.spawn(&mut work).join()));
-        done.map_err(|_| "inference panicked")??;
-        Ok(cost)
+            Ok(())
+        })
     }
 
     /// Everything, into a store.
@@ -202,6 +205,31 @@ impl Case {
         let path = self.manifest.videos.first().and_then(|video| video.path.clone());
         Ok(path.ok_or("the manifest names no file")?)
     }
+}
+
+/// What a thread may say of its work.
+type Done<T> = Result<T, String>;
+
+/// `work` on a thread of its own, because pinning is for good.
+fn alone<T: Send>(work: impl FnOnce() -> Done<T> + Send) -> (Done<T>, Cost) {
+    timed(|| std::thread::scope(|scope| scope.spawn(work).join().expect("the work panicked")))
+}
+
+/// Both at once.
+fn side_by_side<T: Send>(
+    decoding: impl FnOnce() -> Done<T> + Send,
+    inference: impl FnOnce() -> Done<()> + Send,
+) -> Fallible<Cost> {
+    let ((decoded, inferred), cost) = timed(|| {
+        std::thread::scope(|scope| {
+            let decoding = scope.spawn(decoding);
+            let inferred = scope.spawn(inference).join();
+            (decoding.join().expect("decoding panicked"), inferred.expect("inference panicked"))
+        })
+    });
+    decoded?;
+    inferred?;
+    Ok(cost)
 }
 
 fn models() -> PathBuf {

@@ -31,7 +31,12 @@ fn gathered<T: Copy + Default + Send>(
     copy: impl Fn(&Pixels, &mut [T]) + Sync,
 ) -> Vec<T> {
     let frame = sources.first().map_or(0, |pixels| pixels.len());
-    room.resize(sources.len() * frame, T::default());
+    let values = sources.len() * frame;
+    if room.len() < values {
+        // The system gives zeros for nothing; to append them would be to write everything twice.
+        room = vec![T::default(); values];
+    }
+    room.truncate(values);
     room.par_chunks_mut(frame.max(1)).zip(sources).for_each(|(to, from)| copy(from, to));
     room
 }

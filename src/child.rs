@@ -13,7 +13,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,6 +33,13 @@ const LAST: Duration = Duration::from_secs(10);
 /// The kernel's pipe buffer that we ask for, in bytes (the usual limit for unprivileged users).
 const PIPE_BYTES: usize = 1 << 20;
 
+/// How long what a program says may lie in its pipe while nobody asks for it. A decoder says something of each frame, in pieces:
+/// to be woken for each of them costs both sides some percent of what decoding does.
+const UNHEARD: Duration = Duration::from_millis(5);
+
+/// What of it is read at once, in bytes: as much as its pipe holds.
+const UNHEARD_BYTES: usize = 64 << 10;
+
 /// Bytes of stderr that are kept: damaged files bring thousands of lines, the first ones tell the story.
 const MOST_SAID: usize = 256 << 10;
 
@@ -46,6 +53,8 @@ pub struct Process {
     child: Child,
     stdout: Option<ChildStdout>,
     signs: Arc<AtomicU64>,
+    /// Whether nothing more is to be waited for than the end.
+    is_ending: Arc<AtomicBool>,
     patience: Duration,
     silent: bool,
     reaped: bool,
@@ -68,13 +77,15 @@ impl Process {
         let refused = move |error: io::Error| Crash::Start { program: name.clone(), why: error.to_string() };
         let (child, (stdin, stdout, stderr)) = Self::spawn(command, input.is_some()).map_err(&refused)?;
         // From here on whatever fails ends the child.
-        let (signs, helpers) = (Arc::default(), Vec::new());
-        let mut process = Self { program, child, stdout, signs, patience, silent: false, reaped: false, helpers };
+        let (signs, is_ending, helpers) = (Arc::default(), Arc::default(), Vec::new());
+        let (silent, reaped) = (false, false);
+        let mut process = Self { program, child, stdout, signs, is_ending, patience, silent, reaped, helpers };
         if let (Some(stdin), Some(input)) = (stdin, input) {
             process.helpers.push(feeder(stdin, input).map_err(&refused)?);
         }
         if let Some(stderr) = stderr {
-            process.helpers.push(drainer(stderr, process.signs.clone(), hear).map_err(&refused)?);
+            let (signs, is_ending) = (process.signs.clone(), process.is_ending.clone());
+            process.helpers.push(drainer(stderr, signs, is_ending, hear).map_err(&refused)?);
         }
         Ok(process)
     }
@@ -84,11 +95,18 @@ impl Process {
         command.stdin(if fed { Stdio::piped() } else { Stdio::null() });
         let mut child = command.spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // A larger pipe spares wake-ups; without it everything works all the same.
         if let Some(stdout) = &pipes.1 {
-            // A larger pipe spares wake-ups; without it everything works all the same.
             let _ = rustix::pipe::fcntl_setpipe_size(stdout, PIPE_BYTES);
         }
         Ok((child, pipes))
+    }
+
+    /// Has what the program has said so far heard at once, by somebody who waits for it.
+    pub fn listen(&self) {
+        for helper in &self.helpers {
+            helper.thread().unpark();
+        }
     }
 
     /// A watch that begins now: for waiting for something else of this program than its stdout.
@@ -109,6 +127,8 @@ impl Process {
     /// [`Crash`]: then nothing that it wrote counts. An exit status that is not 0 is no crash.
     pub fn end(&mut self) -> Result<ExitStatus, Crash> {
         let (mut watch, mut pause) = (self.watch(), Duration::from_millis(1));
+        self.is_ending.store(true, Relaxed);
+        self.listen();
         while !self.silent && self.is_running() {
             thread::sleep(pause);
             pause = (2 * pause).min(Duration::from_millis(50));
@@ -145,6 +165,8 @@ impl Process {
     fn reap(&mut self) -> Option<ExitStatus> {
         // What a script left behind in its group would keep its pipes open.
         self.kill();
+        self.is_ending.store(true, Relaxed);
+        self.listen();
         let killed = Instant::now();
         while self.is_running() && killed.elapsed() < LAST {
             thread::sleep(Duration::from_millis(1));
@@ -268,14 +290,32 @@ fn feeder(mut stdin: ChildStdin, input: String) -> io::Result<JoinHandle<()>> {
 fn drainer(
     stderr: ChildStderr,
     signs: Arc<AtomicU64>,
+    is_ending: Arc<AtomicBool>,
     mut hear: impl FnMut(&str) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("child-stderr".into()).spawn(move || {
-        for line in byte_lines(BufReader::new(stderr)) {
+        for line in byte_lines(BufReader::with_capacity(UNHEARD_BYTES, Unhurried { stderr, is_ending, heard: false })) {
             signs.fetch_add(1, Relaxed);
             hear(&line);
         }
     })
+}
+
+/// A program's stderr, read by many lines at a time.
+struct Unhurried {
+    stderr: ChildStderr,
+    is_ending: Arc<AtomicBool>,
+    /// Whether it was read before.
+    heard: bool,
+}
+
+impl Read for Unhurried {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if std::mem::replace(&mut self.heard, true) && !self.is_ending.load(Relaxed) {
+            thread::park_timeout(UNHEARD);
+        }
+        self.stderr.read(buffer)
+    }
 }
 
 /// Whether there is something to read, or nothing will be any more, within `wait`.

@@ -66,7 +66,11 @@ impl Child {
 
     /// The next line that matters; `None` once ffmpeg has closed its stderr, or was ended for its silence.
     pub fn next_line(&mut self) -> Option<LogLine> {
+        if let Ok(line) = self.lines.try_recv() {
+            return Some(line);
+        }
         let mut watch = self.process.watch();
+        self.process.listen();
         loop {
             match self.lines.recv_timeout(watch.look()) {
                 Ok(line) => return Some(line),
