@@ -118,6 +118,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
+    ("search", &["digest", "meter", "durable", "queries", "text", "backbone", "store", "recipe"]),
 ];
 
 /// Longest file, in lines, tests not counted.
