@@ -80,7 +80,7 @@ pub struct Search {
 }
 
 /// What is asked, in the form that answers repeat.
-struct Asked {
+struct SearchQuery {
     query_id: Option<String>,
     text: Option<String>,
 }
@@ -116,10 +116,10 @@ impl Search {
     }
 
     /// The stores, and what is asked of them.
-    fn asked(&self) -> anyhow::Result<(Vec<PathBuf>, Vec<Asked>)> {
+    fn asked(&self) -> anyhow::Result<(Vec<PathBuf>, Vec<SearchQuery>)> {
         let mut paths: Vec<PathBuf> = self.stores_and_sentence.iter().map(PathBuf::from).collect();
         if self.like.is_some() {
-            return Ok((paths, vec![Asked { query_id: None, text: None }]));
+            return Ok((paths, vec![SearchQuery { query_id: None, text: None }]));
         }
         if let Some(batch) = &self.batch {
             let queries = Queries::read(batch)?;
@@ -131,7 +131,7 @@ impl Search {
                 batch.display(),
                 empty.map_or("", |query| query.id)
             );
-            let asked = |query: egofx::queries::Query| Asked {
+            let asked = |query: egofx::queries::Query| SearchQuery {
                 query_id: Some(query.id.to_owned()),
                 text: Some(query.text.to_owned()),
             };
@@ -146,15 +146,15 @@ impl Search {
         if text.trim().is_empty() {
             return Err(SearchError::NoSentence { what: "the sentence".to_owned() }.into());
         }
-        Ok((paths, vec![Asked { query_id: None, text: Some(text) }]))
+        Ok((paths, vec![SearchQuery { query_id: None, text: Some(text) }]))
     }
 
-    fn answer(&self, asked: Asked, hits: Vec<Hit>) -> Answer {
+    fn answer(&self, asked: SearchQuery, hits: Vec<Hit>) -> Answer {
         let like = self.like.as_ref().map(|at| format!("{}@{}", at.video_uid, at.sec));
         Answer { query_id: asked.query_id, text: asked.text, like, hits }
     }
 
-    fn by_text(&self, stores: &[StoreReader], asked: &[Asked]) -> anyhow::Result<Vec<Vec<Hit>>> {
+    fn by_text(&self, stores: &[StoreReader], asked: &[SearchQuery]) -> anyhow::Result<Vec<Vec<Hit>>> {
         // The model first: an index may take long.
         let queries = self.vectors(&stores[0], asked)?;
         let indexes = self.indexes(stores)?;
@@ -184,7 +184,7 @@ impl Search {
     }
 
     /// Unit vectors of all sentences, by the text tower that belongs to `store`.
-    fn vectors(&self, store: &StoreReader, asked: &[Asked]) -> anyhow::Result<Array2<f32>> {
+    fn vectors(&self, store: &StoreReader, asked: &[SearchQuery]) -> anyhow::Result<Array2<f32>> {
         let models = models_or_default(self.models.as_deref())?;
         let towers = text_tower(&models, store)?;
         let tokenizer = match (&self.tokenizer, text_model(&towers)) {

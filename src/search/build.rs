@@ -29,7 +29,7 @@ pub fn current(store: &StoreReader, meter: &Meter) -> Result<(Index, Option<Stri
     expect_moments(store)?;
     let committed = store.committed()?;
     match Index::find(store, &committed)? {
-        Found::Current(index) => Ok((index, None)),
+        Found::Current(index) => Ok((*index, None)),
         Found::Unusable(why) => Ok((build(store, &committed, meter)?, Some(why))),
     }
 }

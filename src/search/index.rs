@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::error::{SearchError, io_error};
-use super::kernel::{HALF, Kernel};
-use super::layout::{HEADER, Header, Layout};
+use super::kernel::Kernel;
+use super::layout::{HALF, HEADER, Header, Layout};
 use crate::digest;
 use crate::store::{Committed, StoreReader};
 
@@ -30,7 +30,7 @@ pub struct Index {
 /// Whether there is an index that can be used.
 pub enum Found {
     /// It is of what the store holds now.
-    Current(Index),
+    Current(Box<Index>),
     /// It is not there, of something else, or damaged; why, in words.
     Unusable(String),
 }
@@ -71,7 +71,11 @@ impl Index {
         let Header { fingerprint, content: found, dim, .. } = &index.header;
         let contract = store.contract();
         let is_current = (fingerprint, *dim) == (&contract.fingerprint, contract.dim) && *found == content(committed);
-        Ok(if is_current { Found::Current(index) } else { Found::Unusable("the store has changed".to_owned()) })
+        Ok(if is_current {
+            Found::Current(Box::new(index))
+        } else {
+            Found::Unusable("the store has changed".to_owned())
+        })
     }
 
     /// Opens the file `path`, whatever store it is of.

@@ -15,8 +15,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{HALF, LANES};
-
+/// What the length of a row is a multiple of.
+pub const LANES: usize = 32;
+/// Bytes of a half.
+pub const HALF: usize = 2;
 /// Bytes of the header.
 pub const HEADER: usize = 4096;
 /// Version of the layout; it rises with every change.

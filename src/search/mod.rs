@@ -15,6 +15,8 @@ mod ranked;
 mod scan;
 mod sentences;
 mod space;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use rayon::prelude::*;

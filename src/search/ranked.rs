@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::index::Index;
-use super::kernel::{HALF, Kernel};
+use super::kernel::Kernel;
+use super::layout::HALF;
 use super::scan::{BLOCK, SLACK};
 
 /// What is left of an index, best first.

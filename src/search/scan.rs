@@ -8,7 +8,8 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use super::index::Index;
-use super::kernel::{HALF, Kernel};
+use super::kernel::Kernel;
+use super::layout::HALF;
 
 /// Rows of a block.
 pub const BLOCK: usize = 256;
