@@ -46,6 +46,7 @@ pub mod decode;
 pub mod grid;
 pub mod probes;
 pub mod sample;
+pub mod thumbnails;
 
 // Models: checkpoints, text, graphs and what runs them.
 pub mod arch;

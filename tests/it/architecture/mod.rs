@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
     ("probes", &["time", "digest", "durable", "url", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
+    ("thumbnails", &["time", "child", "decode"]),
     ("checkpoint", &["digest", "foreign", "durable"]),
     ("arch", &["checkpoint"]),
     ("text", &["digest", "foreign"]),
