@@ -72,6 +72,7 @@ fn single(folder: &Path, sizes: [usize; 2]) -> Fallible {
     }
     let [(fewer, quick), (more, slow)] = medians[..] else { return Err("two sizes".into()) };
     let each = (slow - quick) / (more - fewer);
+    row("25 million rows at the larger one's rate, seconds", &format!("{:.2}", slow * PROMISED_ROWS / more), "");
     row(
         "25 million rows by the growth from one size to the other, seconds",
         &format!("{:.2}", slow + each * (PROMISED_ROWS - more)),

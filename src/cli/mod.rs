@@ -5,6 +5,7 @@
 
 mod account;
 mod args;
+mod ask;
 mod audit;
 mod auto;
 mod checkpoint;
@@ -37,6 +38,7 @@ mod reference;
 mod resize;
 mod search;
 mod search_output;
+mod search_page;
 mod setup;
 mod sharded;
 mod sharing;
@@ -111,7 +113,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import", "sync"]),
-    ("Search", &["search", "index"]),
+    ("Search", &["ask", "search", "index"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
     ("Shell", &["completions", "man", "help"]),
@@ -144,6 +146,7 @@ enum Command {
     Tokenize(tokenize::Tokenize),
     Mcq(mcq::Mcq),
     Similarity(similarity::Similarity),
+    Ask(ask::Ask),
     Search(Box<search::Search>),
     Index(index::IndexCommand),
     Eval(eval::Eval),
@@ -195,6 +198,7 @@ impl Cli {
             Command::Tokenize(command) => command.run(),
             Command::Mcq(command) => command.run(),
             Command::Similarity(command) => command.run(),
+            Command::Ask(command) => command.run(),
             Command::Search(command) => command.run(),
             Command::Index(command) => command.run(),
             Command::Eval(command) => command.run(),

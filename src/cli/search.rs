@@ -1,13 +1,15 @@
 //! `egofx search`: moments that a sentence, or another moment, is most like.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
 use egofx::backbone::{Device, OnnxBackbone, Precision, Provider, Runtime, SessionOptions};
+use egofx::manifest::Manifest;
 use egofx::meter::Meter;
 use egofx::ndarray::{Array2, Axis};
 use egofx::places::hub_caches;
@@ -18,24 +20,30 @@ use egofx::search::{
 };
 use egofx::store::StoreReader;
 use egofx::text::Tokenizer;
+use egofx::thumbnails::{HEIGHT, Thumbnailer};
 
-use super::args::{OnnxRuntime, cores, models_or_default};
+use super::args::{Ffmpeg, OnnxRuntime, cores, models_or_default};
 use super::index::open_stores;
+use super::outputs::{Output, write_all};
 use super::progress::{Progress, Reporting};
 use super::search_output::{Answer, csv, json, table};
+use super::search_page::{images, page};
 use super::setup::{Golden, check_golden};
 use super::{say, say_json, tell};
 
-/// Find moments by a sentence: "#C C washes a pan". The last argument is the sentence, all before it are stores.
+/// Find moments by a sentence: "#C C washes a pan". The sentence stands behind the stores.
 ///
-/// The text tower of the checkpoint that made the rows reads the sentence, and its cosine with every window ranks them: exact, in one
-/// pass over the store's index (`egofx index`), which is written where it is missing or out of date. Rows have to be projected
-/// into the space of sentences: recipes with feature = "embedding" (egovlp_nlq, egovlp_mcq, egovlpv2_mq, egovlpv2_mcq, ...). EgoVLP and
-/// EgoVLPv2 were trained on narrations, in which #C is the person who wears the camera: sentences in their words find most.
+/// The text tower of the checkpoint that made the rows reads the sentence, and its cosine with
+/// every window ranks them: exact, in one pass over the store's index (`egofx index`), which is
+/// written where it is missing or out of date. Rows have to be projected into the space of
+/// sentences: recipes with feature = "embedding" (egovlp_nlq, egovlp_mcq, egovlpv2_mq, ...). EgoVLP
+/// and EgoVLPv2 were trained on narrations, in which #C is the person who wears the camera:
+/// sentences in their words find most.
 ///
-/// Windows of one moment are one answer: from the best window on it grows to both sides, along windows of the same clip that overlap or
-/// adjoin it (a gap of half a window counts as adjoining) and score at most --margin below the best. Its score is that of its best
-/// window. Of equal scores the one in the first store and of the first row comes first.
+/// Windows of one moment are one answer: from the best window on it grows to both sides, along
+/// windows of the same clip that overlap or adjoin it (a gap of half a window counts as adjoining)
+/// and score at most --margin below the best. Its score is that of its best window. Of equal scores
+/// the one in the first store and of the first row comes first.
 ///
 ///   egofx search features/egovlp_nlq "#C C washes a pan"
 ///   egofx search features/egovlp_nlq --like 0a1b@12.5
@@ -73,6 +81,20 @@ pub struct Search {
     /// Print as CSV on stdout.
     #[arg(long)]
     csv: bool,
+    /// Write a page with a thumbnail of each moment too: one file that loads nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// With --html: overwrite a page that holds something else.
+    #[arg(long, requires = "html")]
+    force: bool,
+    /// With --html: the manifest of the videos, for thumbnails; without it there are none.
+    #[arg(short, long, value_name = "FILE", requires = "html")]
+    manifest: Option<PathBuf>,
+    /// With --manifest: folders that are searched for videos whose path it does not give.
+    #[arg(long, value_name = "DIR", requires = "manifest")]
+    videos: Vec<PathBuf>,
+    #[command(flatten)]
+    ffmpeg: Ffmpeg,
     #[command(flatten)]
     onnx_runtime: OnnxRuntime,
     #[command(flatten)]
@@ -103,12 +125,32 @@ impl Search {
         };
         let answers: Vec<Answer> = asked.into_iter().zip(hits).map(|(asked, hits)| self.answer(asked, hits)).collect();
         let stores: Vec<String> = stores.iter().map(|store| store.path().display().to_string()).collect();
+        if let Some(html) = &self.html {
+            self.write_page(html, &answers, &stores)?;
+        }
         if self.json {
             say_json(&json(&answers, &stores))?;
         } else {
             say(&if self.csv { csv(&answers, &stores)? } else { table(&answers, &stores) })?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn write_page(&self, html: &Path, answers: &[Answer], stores: &[String]) -> anyhow::Result<()> {
+        let images = match &self.manifest {
+            Some(manifest) => {
+                let mut manifest = Manifest::read(manifest)?;
+                manifest.locate(&self.videos)?;
+                let thumbnailer = Thumbnailer { tools: self.ffmpeg.known_tools()?, height: HEIGHT };
+                let (images, said) = images(answers, &manifest, &thumbnailer);
+                said.iter().for_each(|why| tell(format_args!("no thumbnail: {why}")));
+                images
+            }
+            None => answers.iter().map(|answer| vec![None; answer.hits.len()]).collect(),
+        };
+        let page = page(answers, stores, &images);
+        let write = |file: &mut dyn Write| Ok(file.write_all(page.as_bytes())?);
+        write_all(&[Output { path: html, write: &write }], self.force)
     }
 
     fn rule(&self) -> MomentRule {

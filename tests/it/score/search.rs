@@ -111,7 +111,8 @@ fn sentences_rank_windows_as_numpy_does_alone_and_in_a_batch() {
             let row = |moment: &Value| {
                 let (video, start) = (moment["video_uid"].as_str().unwrap(), moment["start_sec"].as_f64().unwrap());
                 let rows = times.iter().enumerate().filter(|(_, times)| times.0 == start);
-                let row = if video == "v" { rows.map(|(row, _)| row).next() } else { rows.map(|(row, _)| row).next_back() };
+                let row =
+                    if video == "v" { rows.map(|(row, _)| row).next() } else { rows.map(|(row, _)| row).next_back() };
                 (row.unwrap(), moment["score"].as_f64().unwrap())
             };
             let found: Vec<(usize, f64)> = shown.iter().map(row).collect();
@@ -197,6 +198,26 @@ fn texts_of_others_stay_texts() {
 }
 
 #[test]
+fn a_page_shows_a_thumbnail_of_each_moment_and_holds_no_script() {
+    let shop = shop();
+    let ask = |flags: &str| by_sentence(&shop, &format!("out/rows --html found.html {flags}"), "<script>1</script>\"");
+    let page = || std::fs::read_to_string(shop.path("found.html")).unwrap();
+    ask("-m all.csv --margin 0 --top 5").ends_with(0);
+    let images = page().matches("<img src=\"data:image/jpeg;base64,/9j/").count();
+    assert_eq!((images, page().matches("<script").count(), page().matches("<li>").count()), (5, 0, 5));
+    assert!(page().contains("<h2>&#60;script&#62;1&#60;/script&#62;&#34;</h2>"));
+    // Without a manifest there are times alone; a page that is there is not overwritten unasked.
+    ask("--top 2").ends_with(2).says(&["found.html exists already", "--force"]);
+    ask("--top 2 --force").ends_with(0);
+    assert_eq!((page().matches("<img").count(), page().matches("no image").count()), (0, 2));
+    shop.write("none.csv", "video_uid,path\nv,absent.mp4\n");
+    ask("-m none.csv --top 99 --margin 0 --force")
+        .ends_with(0)
+        .says(&["no thumbnail: ", "w: the manifest has no file of it"]);
+    assert!(!page().contains("<img"));
+}
+
+#[test]
 fn a_moment_finds_others_and_a_folder_is_searched_where_it_can_be() {
     let shop = shop();
     let shown = shop.egofx("search out/rows out/class --like v@1.5").ends_with(2);
@@ -261,4 +282,33 @@ fn what_cannot_be_searched_is_refused_before_anything_is_made() {
     let empty = Contract { feature_set: "empty".into(), ..contract };
     drop(Store::open(&shop.path("out"), &empty, Shard::WHOLE).unwrap());
     shop.egofx("search out/empty --like a@1").ends_with(2).says(&["out/empty: no row is committed that has features"]);
+}
+
+#[test]
+fn a_video_is_asked_without_a_manifest_and_a_second_question_extracts_nothing() {
+    let shop = shop();
+    std::fs::create_dir(shop.path("v2")).unwrap();
+    for entry in std::fs::read_dir(shop.path("models")).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("egovlpv2") {
+            std::os::unix::fs::symlink(entry.path(), shop.path("v2").join(name)).unwrap();
+        }
+    }
+    let kitchen = shop.encode("kitchen.mp4", "64x48", 75, support::H264);
+    std::fs::rename(kitchen, shop.path("a kitchen.mp4")).unwrap();
+    let ask = |sentence: &str| {
+        let mut command = shop.program("ask --models v2 --tokenizer words --json --top 3");
+        command.args(["a kitchen.mp4", "--", sentence]).env("XDG_CACHE_HOME", shop.path("cache"));
+        shop.finished("ask", &mut command)
+    };
+    let shown = ask("#C C washes a pan").ends_with(0).says(&["rows: ", "search: ", "written: there is none"]);
+    let found = moments(&shown, 0);
+    assert!(!found.is_empty() && found.iter().all(|moment| moment["video_uid"] == "video"), "{shown}");
+    let shown = ask("--like nothing").ends_with(0).says(&["1 done before"]);
+    assert!(
+        !shown.stderr.contains("written:") && support::json(&shown.stdout)[0]["text"] == "--like nothing",
+        "{shown}"
+    );
+    let mut command = shop.program("ask absent.mp4 x");
+    shop.finished("ask", &mut command).ends_with(2).says(&["absent.mp4: no such file: expected a video"]);
 }
