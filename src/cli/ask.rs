@@ -13,10 +13,12 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use egofx::backbone::Card;
+use egofx::decode::Place;
 use egofx::digest;
 use egofx::durable::{self, Existing, Partial};
 use egofx::ids::VideoUid;
 use egofx::places::caches;
+use egofx::recipe::Recipe;
 
 use super::args::{models_or_default, parsed};
 use super::search::Search;
@@ -27,12 +29,12 @@ const RECIPES: [(&str, &str); 2] = [("egovlp_video", "egovlp_nlq"), ("egovlpv2_v
 /// Digits of a hash that name a folder.
 const DIGITS: usize = 16;
 
-/// Ask a video: extract its features, and find the moments that a sentence is most like.
+/// Ask a video: find the moments that a sentence is most like.
 ///
-/// No manifest and no recipe are needed: windows are those of egovlp_nlq, or of egovlpv2_mq where
-/// there is an EgoVLPv2 alone. Graphs of --checkpoint and rows of the video are kept in ~/.cache/egofx/ask
-/// (or below XDG_CACHE_HOME) and used again; that folder can be deleted at any time. For many
-/// videos: `egofx extract`, and `egofx search`.
+/// Its features are extracted first, by egovlp_nlq, or by egovlpv2_mq where there is an EgoVLPv2
+/// alone. Graphs of --checkpoint and rows of the video are kept in ~/.cache/egofx/ask (or below
+/// XDG_CACHE_HOME) and used again; that folder can be deleted at any time. For many videos:
+/// `egofx extract`, and `egofx search`.
 ///
 ///   egofx ask kitchen.mp4 "#C C washes a pan" --checkpoint EgoVLP_PT_BEST.pth
 #[derive(Args)]
@@ -45,6 +47,9 @@ pub struct Ask {
     /// The checkpoint, of which graphs are made once.
     #[arg(long, value_name = "FILE", conflicts_with = "models")]
     checkpoint: Option<PathBuf>,
+    /// Numbers of an attention head of the checkpoint, as for `egofx export`.
+    #[arg(long, value_name = "N", requires = "checkpoint")]
+    head_size: Option<usize>,
     /// Folder of model cards and graphs, in place of a checkpoint [default: onnx, here or beside the program].
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -77,12 +82,13 @@ impl Ask {
         })?;
         let folder = cache.join("features").join(self.key(&card, recipe)?);
         let manifest = self.write_manifest(&folder)?;
+        let recipe_file = write_recipe(&folder, recipe, card)?;
         let started = Instant::now();
         let words: [&OsStr; 8] = [
             "-m".as_ref(),
             manifest.as_ref(),
             "-p".as_ref(),
-            recipe.as_ref(),
+            recipe_file.as_ref(),
             "--models".as_ref(),
             models.as_ref(),
             "-o".as_ref(),
@@ -100,14 +106,18 @@ impl Ask {
     fn model_folder(&self, cache: &Path) -> anyhow::Result<PathBuf> {
         let Some(checkpoint) = &self.checkpoint else { return models_or_default(self.models.as_deref()) };
         let hash = digest::ends(checkpoint).with_context(|| checkpoint.display().to_string())?;
-        let folder = cache.join("models").join(&hash[..DIGITS]);
+        let head_size = self.head_size.map(|size| size.to_string());
+        let key = digest::text(&format!("{hash} {head_size:?} {}", env!("CARGO_PKG_VERSION")));
+        let folder = cache.join("models").join(&key[..DIGITS]);
         if folder.is_dir() {
             return Ok(folder);
         }
         let started = Instant::now();
         let made = Partial::begin(&folder).with_context(|| folder.display().to_string())?;
         let path = made.path();
-        run_self("export", &[checkpoint.as_ref(), "--out".as_ref(), path.as_ref()])?;
+        let mut words: Vec<&OsStr> = vec![checkpoint.as_ref(), "--out".as_ref(), path.as_ref()];
+        words.extend(head_size.iter().flat_map(|size| [OsStr::new("--head-size"), OsStr::new(size)]));
+        run_self("export", &words)?;
         made.commit(Existing::Replace).with_context(|| folder.display().to_string())?;
         tell(format_args!("graphs: {:.1} s", started.elapsed().as_secs_f64()));
         Ok(folder)
@@ -153,6 +163,21 @@ impl Ask {
         arguments.extend(["--".into(), store.into(), self.sentence.clone().into()]);
         arguments
     }
+}
+
+/// Writes the recipe of that name for what the card's graph takes and gives: checkpoints of one model differ in the length of a
+/// row, and small ones in the size of a frame.
+fn write_recipe(folder: &Path, name: &str, card: Card) -> anyhow::Result<PathBuf> {
+    let mut body = Recipe::find(Path::new(name))?.body;
+    let card = card.video(&body.feature)?;
+    body.output.dim = Some(card.feature.dim);
+    let side = card.input.height;
+    if let Some(transform) = body.transform.as_mut().filter(|transform| transform.crop != side) {
+        (transform.place, transform.crop) = (Place::Centre { short_side: side }, side);
+    }
+    let path = folder.join(format!("{name}.toml"));
+    durable::write_bytes(&path, toml::to_string(&body)?.as_bytes()).with_context(|| path.display().to_string())?;
+    Ok(path)
 }
 
 /// Runs a command of this program, which says on stderr what it does: stdout is for the answer.

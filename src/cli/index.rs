@@ -14,9 +14,9 @@ use egofx::store::{StoreReader, feature_sets};
 use super::progress::{Progress, Reporting, Shown};
 use super::{bytes, plural, say, say_json, tell};
 
-/// Write the index of a store, which `egofx search` reads: all rows in one file, in half precision.
+/// Write the index of a store, which `egofx search` reads.
 ///
-/// The file is search.index in the folder of the store. `egofx search` writes it where it is missing or where the store has changed;
+/// It is the file search.index in the folder of the store: all rows behind one another, in half precision. `egofx search` writes it where it is missing or where the store has changed;
 /// this command does so beforehand, and compares an index that is there with its checksum. A store that is being written is indexed
 /// as far as it is committed. The file can be deleted at any time; it takes 2 bytes for a feature and 20 for a row.
 #[derive(Args)]

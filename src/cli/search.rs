@@ -31,7 +31,7 @@ use super::search_page::{images, page};
 use super::setup::{Golden, check_golden};
 use super::{say, say_json, tell};
 
-/// Find moments by a sentence: "#C C washes a pan". The sentence stands behind the stores.
+/// Find moments by a sentence: STORE... "#C C washes a pan".
 ///
 /// The text tower of the checkpoint that made the rows reads the sentence, and its cosine with
 /// every window ranks them: exact, in one pass over the store's index (`egofx index`), which is

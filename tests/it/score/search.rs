@@ -296,15 +296,22 @@ fn a_video_is_asked_without_a_manifest_and_a_second_question_extracts_nothing() 
     }
     let kitchen = shop.encode("kitchen.mp4", "64x48", 75, support::H264);
     std::fs::rename(kitchen, shop.path("a kitchen.mp4")).unwrap();
-    let ask = |sentence: &str| {
-        let mut command = shop.program("ask --models v2 --tokenizer words --json --top 3");
+    let checkpoint = support::videos::data("checkpoints/egovlpv2_tiny_smallproj.pth");
+    let of_checkpoint = format!("--checkpoint {} --head-size 16", checkpoint.display());
+    let ask = |models: &str, sentence: &str| {
+        let mut command = shop.program(&format!("ask {models} --tokenizer words --json --top 3"));
         command.args(["a kitchen.mp4", "--", sentence]).env("XDG_CACHE_HOME", shop.path("cache"));
         shop.finished("ask", &mut command)
     };
-    let shown = ask("#C C washes a pan").ends_with(0).says(&["rows: ", "search: ", "written: there is none"]);
+    let shown = ask(&of_checkpoint, "#C C cuts").ends_with(0).says(&["graphs: ", "rows: ", "search: "]);
+    assert!(!moments(&shown, 0).is_empty(), "{shown}");
+    let shown = ask(&of_checkpoint, "#C C rests").ends_with(0);
+    assert!(!shown.stderr.contains("graphs: ") && !shown.stderr.contains("written: "), "{shown}");
+    let shown = ask("--models v2", "#C C washes a pan").ends_with(0);
+    let shown = shown.says(&["rows: ", "search: ", "written: there is none"]);
     let found = moments(&shown, 0);
     assert!(!found.is_empty() && found.iter().all(|moment| moment["video_uid"] == "video"), "{shown}");
-    let shown = ask("--like nothing").ends_with(0).says(&["1 done before"]);
+    let shown = ask("--models v2", "--like nothing").ends_with(0).says(&["1 done before"]);
     assert!(
         !shown.stderr.contains("written:") && support::json(&shown.stdout)[0]["text"] == "--like nothing",
         "{shown}"
