@@ -188,6 +188,29 @@ fn a_short_index_is_made_anew_and_a_flipped_bit_is_found() {
     assert!(error.contains("search.index is damaged: its CRC-32 is") && error.contains("egofx index"), "{error}");
 }
 
+/// Whoever wrote them: rows that are no numbers are passed over, and places that are none are an error.
+#[test]
+fn an_index_of_nonsense_is_an_error_or_gives_nothing() {
+    let (_out, index) = index_of(&[("a", &[(0.5, 0.0, 1.0), (0.4, 1.0, 2.0)])]);
+    let (path, bytes) = (index.path().to_owned(), fs::read(index.path()).unwrap());
+    let searched = |from: usize, count: usize| {
+        let mut damaged = bytes.clone();
+        damaged[from..from + count].fill(0xff);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, damaged).unwrap();
+        search(&[Index::open(&path).unwrap()], query().view(), MomentRule { top: 9, margin: 0.05 }, None)
+    };
+    // Behind the header stand two rows of 32 halves, four times, two places, one end and its name.
+    assert_eq!(searched(4096, 64).unwrap().len(), 1, "one row is NaN");
+    assert_eq!(searched(4096, 128).unwrap(), []);
+    let (places, ends) = (4096 + 128 + 32, 4096 + 128 + 32 + 8);
+    for (from, count) in [(places, 8), (ends, 8), (ends + 8, 3)] {
+        let error = searched(from, count).unwrap_err().to_string();
+        assert!(error.contains("search.index is damaged: it has no name of place"), "{error}");
+    }
+    assert_eq!(searched(4096 + 128, 32).unwrap().len(), 2, "times that are none adjoin nothing");
+}
+
 #[test]
 fn rows_that_are_no_moments_or_of_no_text_are_refused_with_what_would_do() {
     let refused = |change: &dyn Fn(&mut Contract)| {
