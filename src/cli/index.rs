@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use egofx::meter::Meter;
-use egofx::search::{Found, Index, SearchError, build, expect_moments};
+use egofx::search::{Found, Index, SearchError, build, expect_moments, index_file};
 use egofx::store::{StoreReader, feature_sets};
 
 use super::progress::{Progress, Reporting, Shown};
@@ -24,6 +24,8 @@ pub struct IndexCommand {
     /// Feature sets, or folders of several, in which those are passed over that no search is for.
     #[arg(value_name = "STORE", required = true)]
     stores: Vec<PathBuf>,
+    #[command(flatten)]
+    place: IndexPlace,
     /// Write the index even if there is one of what the store holds now.
     #[arg(long)]
     force: bool,
@@ -48,7 +50,8 @@ impl IndexCommand {
 
     fn one(&self, store: &StoreReader, shown: Shown) -> anyhow::Result<Value> {
         let committed = store.committed()?;
-        let why = match Index::find(store, &committed)? {
+        let path = self.place.of(store)?;
+        let why = match Index::find(store, &path, &committed)? {
             Found::Current(_) if self.force => "it was asked for".to_owned(),
             Found::Unusable(why) => why,
             Found::Current(index) => match index.check() {
@@ -59,7 +62,7 @@ impl IndexCommand {
         };
         let meter = Meter::default();
         let progress = Progress::of_meter(&meter, "units", shown);
-        let index = build(store, &committed, &meter)?;
+        let index = build(store, &path, &committed, &meter)?;
         progress.finish();
         self.tell(store, &index, Some(why))
     }
@@ -75,6 +78,21 @@ impl IndexCommand {
             "feature_set": feature_set, "path": index.path(), "rows": index.rows(), "dim": index.dim(), "bytes": index.bytes(),
             "written": made,
         }))
+    }
+}
+
+/// Where indexes are.
+#[derive(Args)]
+pub struct IndexPlace {
+    /// The folder for indexes, where those of the stores may not be written [default: each store's own].
+    #[arg(long, value_name = "DIR")]
+    index_dir: Option<PathBuf>,
+}
+
+impl IndexPlace {
+    /// The file of a store's index.
+    pub fn of(&self, store: &StoreReader) -> Result<PathBuf, SearchError> {
+        index_file(store.path(), self.index_dir.as_deref())
     }
 }
 

@@ -23,7 +23,7 @@ use egofx::text::Tokenizer;
 use egofx::thumbnails::{HEIGHT, Thumbnailer};
 
 use super::args::{Ffmpeg, OnnxRuntime, cores, models_or_default};
-use super::index::open_stores;
+use super::index::{IndexPlace, open_stores};
 use super::outputs::{Output, write_all};
 use super::progress::{Progress, Reporting};
 use super::search_output::{Answer, csv, json, table};
@@ -68,6 +68,8 @@ pub struct Search {
     /// How far below its best window a window of a moment may score.
     #[arg(long, value_name = "COSINE", default_value_t = 0.05, value_parser = margin)]
     margin: f32,
+    #[command(flatten)]
+    place: IndexPlace,
     /// Folder of model cards and graphs [default: onnx, here or beside the program].
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -212,7 +214,7 @@ impl Search {
         for store in stores {
             let meter = Meter::default();
             let progress = Progress::of_meter(&meter, "units", self.reporting.shown(self.json || self.csv));
-            let (index, made) = current(store, &meter)?;
+            let (index, made) = current(store, &self.place.of(store)?, &meter)?;
             progress.finish();
             if let Some(why) = made.filter(|_| !self.reporting.quiet) {
                 tell(format_args!("{}: written: {why}", index.path().display()));

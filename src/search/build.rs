@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use half::f16;
 use ndarray::ArrayView1;
 
 use super::error::{SearchError, io_error};
-use super::index::{Found, INDEX_FILE, Index, content};
+use super::index::{Found, Index, content};
 use super::layout::{HEADER, Header};
 use crate::durable::{self, Existing};
 use crate::meter::Meter;
@@ -19,31 +20,32 @@ use crate::store::{Committed, RowKind, StoreReader, Unit};
 /// The norm that a row is divided by is at least this, as in EgoVLP's `sim_matrix`.
 const LEAST_NORM: f32 = 1e-8;
 
-/// The index of `store`, made anew unless there is one of what it holds now; with the reason if it was made.
+/// The index of `store` in the file `path`, made anew unless there is one of what it holds now; with the reason if it was made.
 ///
 /// Takes no lock: a store that is being written is indexed as far as it is committed.
 ///
 /// # Errors
 /// [`SearchError::Kind`] for a store whose rows are no moments of videos, [`SearchError::Store`], [`SearchError::Io`].
-pub fn current(store: &StoreReader, meter: &Meter) -> Result<(Index, Option<String>), SearchError> {
+pub fn current(store: &StoreReader, path: &Path, meter: &Meter) -> Result<(Index, Option<String>), SearchError> {
     expect_moments(store)?;
     let committed = store.committed()?;
-    match Index::find(store, &committed)? {
+    match Index::find(store, path, &committed)? {
         Found::Current(index) => Ok((*index, None)),
-        Found::Unusable(why) => Ok((build(store, &committed, meter)?, Some(why))),
+        Found::Unusable(why) => Ok((build(store, path, &committed, meter)?, Some(why))),
     }
 }
 
-/// The index of what `committed` lists of `store`, in the place of any other.
+/// The index of what `committed` lists of `store`, in the file `path` and in the place of any other.
 ///
 /// # Errors
 /// [`SearchError::Kind`], [`SearchError::Store`], [`SearchError::Io`].
-pub fn build(store: &StoreReader, committed: &Committed, meter: &Meter) -> Result<Index, SearchError> {
+pub fn build(store: &StoreReader, path: &Path, committed: &Committed, meter: &Meter) -> Result<Index, SearchError> {
     expect_moments(store)?;
     meter.expect(committed.len());
-    let path = store.path().join(INDEX_FILE);
-    durable::write(&path, Existing::Replace, io_error("write", &path), |file| write(file, store, committed, meter))?;
-    Index::open(&path)
+    durable::write(path, Existing::Replace, io_error("write", path), |file| {
+        write(file, path, store, committed, meter)
+    })?;
+    Index::open(path)
 }
 
 /// That the rows of `store` are windows or clips of videos, which no query has met.
@@ -61,12 +63,12 @@ pub fn expect_moments(store: &StoreReader) -> Result<(), SearchError> {
 
 fn write(
     file: &mut BufWriter<std::fs::File>,
+    path: &Path,
     store: &StoreReader,
     committed: &Committed,
     meter: &Meter,
 ) -> Result<(), SearchError> {
-    let path = store.path().join(INDEX_FILE);
-    let failed = io_error("write", &path);
+    let failed = io_error("write", path);
     let contract = store.contract();
     let mut header = Header::new(&contract.feature_set, &contract.fingerprint, content(committed), contract.dim);
     file.write_all(&[0; HEADER]).map_err(&failed)?;

@@ -24,7 +24,7 @@ pub enum SearchError {
     #[error("{0}")]
     Queries(#[from] QueriesError),
     /// The index cannot be read or written.
-    #[error("cannot {doing} the index {}: {source}", path.display())]
+    #[error("cannot {doing} the index {}: {source}{}", path.display(), elsewhere(source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -34,7 +34,7 @@ pub enum SearchError {
         source: io::Error,
     },
     /// The index is none, or not whole.
-    #[error("the index {} is damaged: {why}; `egofx index {}` writes it anew", path.display(), path.parent().unwrap_or(path).display())]
+    #[error("the index {} is damaged: {why}; `egofx index` writes it anew", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -113,6 +113,16 @@ pub enum SearchError {
         /// What there is.
         found: String,
     },
+}
+
+/// What to do about a folder that may not be written.
+fn elsewhere(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; --index-dir names another folder for it"
+        }
+        _ => "",
+    }
 }
 
 /// The first digits of a hash.

@@ -1,6 +1,6 @@
 //! The index of a store: its rows as unit vectors in half precision, one behind the other in one file that is mapped into memory.
 //!
-//! Lies beside the rows as [`INDEX_FILE`]. Not for writing it (`build`), nor for comparing. Invariant: an index is used only if it
+//! Lies beside the rows as [`INDEX_FILE`], or where [`index_file`] says. Not for writing it (`build`), nor for comparing. Invariant: an index is used only if it
 //! is whole and of exactly what the store's ledgers say; it is replaced as a whole, so that a reader keeps what it has opened.
 
 use std::fs::File;
@@ -48,6 +48,18 @@ pub struct Window<'i> {
     pub end_sec: f64,
 }
 
+/// The file of the index of the store in `store`: in that folder, or in `folder` under a name that no other store has there.
+///
+/// # Errors
+/// [`SearchError::Io`] if there is no such store.
+pub fn index_file(store: &Path, folder: Option<&Path>) -> Result<PathBuf, SearchError> {
+    let Some(folder) = folder else { return Ok(store.join(INDEX_FILE)) };
+    let place = store.canonicalize().map_err(io_error("find the store of", store))?;
+    let name = &digest::text(&place.to_string_lossy())[..16];
+    let set = store.file_name().unwrap_or_default().to_string_lossy();
+    Ok(folder.join(format!("{set}-{name}.{INDEX_FILE}")))
+}
+
 /// What tells whether an index is of these units: a digest of their names, revisions and hashes.
 pub fn content(committed: &Committed) -> String {
     let line = |entry: &crate::store::LedgerEntry| format!("{} {} {}\n", entry.unit_uid, entry.revision, entry.sha256);
@@ -55,13 +67,12 @@ pub fn content(committed: &Committed) -> String {
 }
 
 impl Index {
-    /// Looks for the index of `store`, whose ledgers say `committed`.
+    /// Looks for the index of `store`, whose ledgers say `committed`, in the file `path`.
     ///
     /// # Errors
     /// [`SearchError::Io`] if the file is there and cannot be read.
-    pub fn find(store: &StoreReader, committed: &Committed) -> Result<Found, SearchError> {
-        let path = store.path().join(INDEX_FILE);
-        let index = match Self::open(&path) {
+    pub fn find(store: &StoreReader, path: &Path, committed: &Committed) -> Result<Found, SearchError> {
+        let index = match Self::open(path) {
             Err(SearchError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Ok(Found::Unusable("there is none".to_owned()));
             }

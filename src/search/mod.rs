@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 pub use build::{build, current, expect_moments};
 pub use error::SearchError;
-pub use index::{Found, INDEX_FILE, Index, Window};
+pub use index::{Found, INDEX_FILE, Index, Window, index_file};
 pub use moments::{Instant, Moment, MomentRule};
 pub use sentences::{text_model, text_tower, vectors};
 pub use space::{expect_one_space, expect_text_space};

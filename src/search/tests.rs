@@ -51,7 +51,7 @@ fn index_of(units: &[(&str, &[Made])]) -> (tempfile::TempDir, Index) {
     let out = tempfile::tempdir().unwrap();
     let store = store_of(out.path(), "set", units);
     let reader = StoreReader::open(store.path()).unwrap();
-    let (index, _) = current(&reader, &Meter::default()).unwrap();
+    let (index, _) = current(&reader, &reader.path().join(INDEX_FILE), &Meter::default()).unwrap();
     (out, index)
 }
 
@@ -116,7 +116,8 @@ fn equal_scores_come_in_the_order_of_stores_and_rows_whatever_the_block() {
         (0..700).map(|i| ([0.2, 0.5, 0.3][i % 3], 10.0 * i as f64, 10.0 * i as f64 + 1.0)).collect();
     let indexes = ["one", "two"].map(|name| {
         let store = store_of(out.path(), name, &[("a", &windows)]);
-        current(&StoreReader::open(store.path()).unwrap(), &Meter::default()).unwrap().0
+        let reader = StoreReader::open(store.path()).unwrap();
+        current(&reader, &reader.path().join(INDEX_FILE), &Meter::default()).unwrap().0
     });
     let rule = MomentRule { top: 500, margin: 0.05 };
     let hits = search(&indexes, query().view(), rule, None).unwrap();
@@ -139,7 +140,7 @@ fn an_index_is_of_what_is_committed_and_made_anew_when_that_changes() {
     samples::commit(&mut store, "b");
     // The run goes on; nothing waits for it.
     let reader = StoreReader::open(store.path()).unwrap();
-    let look = || current(&reader, &Meter::default()).unwrap();
+    let look = || current(&reader, &reader.path().join(INDEX_FILE), &Meter::default()).unwrap();
     let (index, why) = look();
     assert_eq!((index.rows(), index.dim(), index.stride(), why.as_deref()), (5, 8, 32, Some("there is none")));
     let window = index.window(3).unwrap();
@@ -168,7 +169,7 @@ fn a_short_index_is_made_anew_and_a_flipped_bit_is_found() {
     let out = tempfile::tempdir().unwrap();
     let store = store_of(out.path(), "set", &[("a", &[(0.5, 0.0, 1.0), (0.4, 1.0, 2.0)])]);
     let reader = StoreReader::open(store.path()).unwrap();
-    let look = || current(&reader, &Meter::default()).unwrap();
+    let look = || current(&reader, &reader.path().join(INDEX_FILE), &Meter::default()).unwrap();
     let (path, bytes) = (look().0.path().to_owned(), fs::read(look().0.path()).unwrap());
     look().0.check().unwrap();
     for damaged in [&bytes[..bytes.len() - 1], &bytes[..100], &[], &[b'x'; 5000]] {

@@ -126,7 +126,8 @@ fn sentences_rank_windows_as_numpy_does_alone_and_in_a_batch() {
 fn unlike_rows(shop: &Workshop, name: &str, units: &[Made]) -> egofx::search::Index {
     let contract = Contract { recipe: RECIPE.into(), ..stores::contract(name, RowKind::Window, 40, 1.875) };
     stores::store(&shop.path(""), &contract, units);
-    current(&StoreReader::open(&shop.path(name)).unwrap(), &Meter::default()).unwrap().0
+    let path = egofx::search::index_file(&shop.path(name), None).unwrap();
+    current(&StoreReader::open(&shop.path(name)).unwrap(), &path, &Meter::default()).unwrap().0
 }
 
 const RECIPE: &str = "backbone = \"egovlpv2_video\"\nfeature = \"embedding\"\ncompat = \"fixed\"\n[grid]\nkind = \"egovlpv2\"\nframes = 4\n\
@@ -175,6 +176,12 @@ fn a_store_that_is_being_written_is_searched_as_far_as_it_is_committed() {
     stores::store(&shop.path(""), &contract, &[Made::windows("b", "b", None, 5)]);
     let shown = search().says(&["set/search.index: written: the store has changed"]);
     assert_eq!(moments(&shown, 0).len(), 8);
+    // In another folder; the store is left as it is, and its own index is not needed.
+    std::fs::remove_file(shop.path("set/search.index")).unwrap();
+    let elsewhere = || shop.egofx("search set --like a@0.5 --json --margin 0 --index-dir mine").ends_with(0);
+    assert_eq!(moments(&elsewhere().says(&["mine/set-", ".search.index: written"]), 0).len(), 8);
+    assert!(!elsewhere().stderr.contains("written") && !shop.path("set/search.index").exists());
+    assert!(shop.egofx("index set --index-dir mine").ends_with(0).stdout.contains("is of what it holds"));
     // It is of no concern to anybody else.
     shop.egofx("verify set").ends_with(0);
     std::fs::write(shop.path("set/search.index"), "short").unwrap();
