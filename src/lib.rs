@@ -12,7 +12,7 @@
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
-//! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
+//! sets clips against sentences, [`search`] finds moments, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
 //! to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
@@ -46,6 +46,7 @@ pub mod decode;
 pub mod grid;
 pub mod probes;
 pub mod sample;
+pub mod thumbnails;
 
 // Models: checkpoints, text, graphs and what runs them.
 pub mod arch;
@@ -95,5 +96,9 @@ pub mod qfvs;
 // Scores.
 pub mod metric;
 pub mod retrieval;
+
+// Search: moments that a sentence is like.
+#[cfg(feature = "onnx")]
+pub mod search;
 
 pub use ndarray;

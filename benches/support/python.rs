@@ -20,6 +20,11 @@ pub fn readers() -> Option<(Command, String)> {
     importing(&["torch", "peers"], versions)
 }
 
+/// Python with the NumPy of `make setup-test`, and NumPy's version.
+pub fn numpy() -> Option<(Command, String)> {
+    importing(&["py"], "import numpy; print(numpy.__version__)")
+}
+
 /// Python that finds the packages in these folders of `.runtime/`, if it can run `script`; and what that prints.
 fn importing(folders: &[&str], script: &str) -> Option<(Command, String)> {
     let folders: Vec<_> = folders.iter().map(|folder| root().join(".runtime").join(folder)).collect();

@@ -1,6 +1,7 @@
 //! Model cards: `onnx/<model>.toml`, what a caller must know of a graph without opening it.
 //!
-//! Not for running the graph. Invariant: a card that was read agrees with the files that it names, byte for byte.
+//! Not for running the graph. Invariant: a card that was read, and not only
+//! described, agrees with the files that it names, byte for byte.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,14 +118,8 @@ impl Card {
     /// # Errors
     /// [`BackboneError`]: no such card, no card at all, a value that it cannot have, or a graph of another hash.
     pub fn read(models: &Path, name: &str) -> Result<Self, BackboneError> {
+        let card = Self::describe(models, name)?;
         let path = models.join(format!("{name}.toml"));
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(unknown(models, name)),
-            other => other.map_err(|source| BackboneError::Io { path: path.clone(), source })?,
-        };
-        let parse = |source| BackboneError::Card { path: path.clone(), source: Box::new(source) };
-        let card: Self = toml::from_str(&text).map_err(parse)?;
-        card.check(name).map_err(|why| BackboneError::CardValue { path: path.clone(), why })?;
         let weights = card.weights.iter().zip(&card.weights_sha256);
         for (file, expected) in weights.chain([(&card.graph, &card.sha256)]) {
             let graph = models.join(file);
@@ -134,6 +129,22 @@ impl Card {
                 return Err(BackboneError::GraphHash { card: path, graph, expected: expected.clone(), found });
             }
         }
+        Ok(card)
+    }
+
+    /// Reads `<models>/<name>.toml` alone, for the choice of a card: the files beside it are not looked at.
+    ///
+    /// # Errors
+    /// [`BackboneError`]: no such card, no card at all, or a value that it cannot have.
+    pub fn describe(models: &Path, name: &str) -> Result<Self, BackboneError> {
+        let path = models.join(format!("{name}.toml"));
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(unknown(models, name)),
+            other => other.map_err(|source| BackboneError::Io { path: path.clone(), source })?,
+        };
+        let parse = |source| BackboneError::Card { path: path.clone(), source: Box::new(source) };
+        let card: Self = toml::from_str(&text).map_err(parse)?;
+        card.check(name).map_err(|why| BackboneError::CardValue { path, why })?;
         Ok(card)
     }
 

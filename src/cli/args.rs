@@ -167,19 +167,22 @@ impl Work {
 
     /// The folder of model cards.
     pub fn models(&self) -> anyhow::Result<PathBuf> {
-        if let Some(models) = &self.models {
-            anyhow::ensure!(models.is_dir(), "--models {}: not a folder", models.display());
-            return Ok(models.clone());
-        }
-        let candidates: Vec<PathBuf> = bases().into_iter().map(|base| base.join("onnx")).collect();
-        let found = candidates.iter().find(|folder| folder.is_dir());
-        found
-            .cloned()
-            .context(
-                "no folder onnx/ here or beside the program: `egofx export CHECKPOINT --out onnx` makes one, --models names \
-                 another folder of model cards",
-            )
+        models_or_default(self.models.as_deref())
     }
+}
+
+/// The folder of model cards that was `given`, or the one at hand.
+pub fn models_or_default(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(models) = given {
+        anyhow::ensure!(models.is_dir(), "--models {}: not a folder", models.display());
+        return Ok(models.to_owned());
+    }
+    let candidates: Vec<PathBuf> = bases().into_iter().map(|base| base.join("onnx")).collect();
+    let found = candidates.iter().find(|folder| folder.is_dir());
+    found.cloned().context(
+        "no folder onnx/ here or beside the program: `egofx export CHECKPOINT --out onnx` makes one, --models names \
+         another folder of model cards",
+    )
 }
 
 /// Every text alone, so that none is padded to another's length.

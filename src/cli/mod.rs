@@ -5,6 +5,7 @@
 
 mod account;
 mod args;
+mod ask;
 mod audit;
 mod auto;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod extract;
 mod fetching;
 mod help;
 mod import;
+mod index;
 mod inspect;
 mod interrupt;
 mod logging;
@@ -34,6 +36,9 @@ mod progress;
 mod recipes;
 mod reference;
 mod resize;
+mod search;
+mod search_output;
+mod search_page;
 mod setup;
 mod sharded;
 mod sharing;
@@ -61,6 +66,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use egofx::convert::ConvertError;
 use egofx::metric::qfvs;
+use egofx::search::SearchError;
 use egofx::store::StoreError;
 use egofx::{durable, foreign, text};
 
@@ -107,6 +113,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import", "sync"]),
+    ("Search", &["ask", "search", "index"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
     ("Shell", &["completions", "man", "help"]),
@@ -139,6 +146,9 @@ enum Command {
     Tokenize(tokenize::Tokenize),
     Mcq(mcq::Mcq),
     Similarity(similarity::Similarity),
+    Ask(ask::Ask),
+    Search(Box<search::Search>),
+    Index(index::IndexCommand),
     Eval(eval::Eval),
     Postprocess(Box<postprocess::PostprocessCommand>),
     Doctor(doctor::Doctor),
@@ -188,6 +198,9 @@ impl Cli {
             Command::Tokenize(command) => command.run(),
             Command::Mcq(command) => command.run(),
             Command::Similarity(command) => command.run(),
+            Command::Ask(command) => command.run(),
+            Command::Search(command) => command.run(),
+            Command::Index(command) => command.run(),
             Command::Eval(command) => command.run(),
             Command::Postprocess(command) => command.run(),
             Command::Doctor(command) => command.run(),
@@ -220,6 +233,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 fn is_failure(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         return durable::is_of_device(error);
+    }
+    if let Some(SearchError::Io { source, .. }) = cause.downcast_ref() {
+        return durable::is_of_device(source);
     }
     match (cause.downcast_ref(), cause.downcast_ref()) {
         (Some(StoreError::DiskFull { .. } | StoreError::Write { .. } | StoreError::TakenOver { .. }), _) => true,
@@ -289,7 +305,7 @@ mod tests {
     fn a_full_disk_ends_a_command_with_1_whatever_passes_it_on() {
         let full = || StoreError::DiskFull { path: PathBuf::from("o/tmp") };
         let of_features = || FeatureError::Store(full());
-        let errors: [anyhow::Error; 8] = [
+        let errors: [anyhow::Error; 9] = [
             full().into(),
             of_features().into(),
             LabelError::Features(of_features()).into(),
@@ -298,6 +314,7 @@ mod tests {
             ImportError::Store(full()).into(),
             TranscodeError::File(full()).into(),
             RetrievalError::Store(full()).into(),
+            SearchError::Store(full()).into(),
         ];
         for error in errors.into_iter().chain([PipelineError::Store(full()).into()]) {
             assert_eq!(code_of(&error), FAILED, "{error:?}");

@@ -140,6 +140,12 @@ pub struct Outline {
     pub height: u32,
     /// Length in seconds, if it is said.
     pub duration_sec: Option<f64>,
+    /// Index of the chosen stream in the container.
+    pub stream: u32,
+    /// Second of the container's own clock that counts as 0.
+    pub origin_sec: f64,
+    /// Whether the container has no index, so that seeks land up to a key frame late.
+    pub seeks_late: bool,
 }
 
 /// Reads a file's header.
@@ -151,7 +157,11 @@ pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
     let header = header::read(tools, path)?;
     let stream = header.best_stream(path)?;
     let (width, height) = stream.shown_size();
-    Ok(Outline { width, height, duration_sec: stream.duration_sec().or(header.duration_sec()) })
+    let micro = TimeBase { num: 1, den: 1_000_000 };
+    let origin_sec = header.origin(micro) as f64 / f64::from(micro.den);
+    let duration_sec = stream.duration_sec().or(header.duration_sec());
+    let seeks_late = header.is_open_ended();
+    Ok(Outline { width, height, duration_sec, stream: stream.index, origin_sec, seeks_late })
 }
 
 fn check_file(path: &Path) -> Result<u64, ProbeError> {

@@ -17,6 +17,7 @@
 //! claims/<I>-of-<N>.run      what the run of shard I of N tells of itself while it goes on
 //! index.parquet              one row per committed unit
 //! features.h5                HDF5 only: an external link to each unit
+//! search.index               made of the rows by `search`, and again when they change; nothing here reads it
 //! ```
 
 use std::path::Path;

@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
     ("probes", &["time", "digest", "durable", "url", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
+    ("thumbnails", &["time", "child", "decode"]),
     ("checkpoint", &["digest", "foreign", "durable"]),
     ("arch", &["checkpoint"]),
     ("text", &["digest", "foreign"]),
@@ -118,6 +119,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
+    ("search", &["digest", "meter", "durable", "queries", "text", "backbone", "store", "recipe"]),
 ];
 
 /// Longest file, in lines, tests not counted.

@@ -92,7 +92,7 @@ fn commands_are_listed_in_groups_and_a_short_option_means_the_same_in_all_of_the
     let shop = Workshop::new();
     let help = shop.egofx("--help").ends_with(0).stdout;
     let titles: Vec<&str> = help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
-    let groups = ["Prepare:", "Extract:", "Check:", "Exchange:", "Score:", "Models:", "Shell:", "Options:"];
+    let groups = ["Prepare:", "Extract:", "Check:", "Exchange:", "Search:", "Score:", "Models:", "Shell:", "Options:"];
     assert_eq!(titles[titles.len() - groups.len()..], groups, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     // The shells are told of every command, whatever the help lists.

@@ -10,3 +10,4 @@ mod files;
 mod frames;
 mod hostile_videos;
 mod images;
+mod thumbnails;

@@ -2,4 +2,5 @@
 
 mod eval;
 mod retrieval;
+mod search;
 mod worked_examples;
