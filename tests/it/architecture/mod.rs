@@ -119,6 +119,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
+    ("page", &["time", "ids", "compat", "meter", "thumbnails", "store", "report", "compare", "metric"]),
 ];
 
 /// Longest file, in lines, tests not counted.
