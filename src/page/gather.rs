@@ -80,13 +80,13 @@ impl SetRows {
     }
 
     fn add(&mut self, entry: &LedgerEntry, unit: &Unit, video: usize, gathered: &mut Gathered) {
-        let number = self.health.begin(entry.unit_uid.as_str());
+        let number = self.health.begin(entry.unit_uid.as_str(), entry.video_uid.as_str());
         for (row, (meta, values)) in unit.meta.iter().zip(unit.features.outer_iter()).enumerate() {
             let sec = f64::midpoint(meta.start_sec, meta.end_sec);
             let at = At { unit: number, row, sec: meta.start_sec };
             let values = Some(values).filter(|values| self.health.add(at, meta.missing, *values));
             self.sample.add(values, video, sec);
-            gathered.row(entry.video_uid.as_str(), values, sec);
+            gathered.row(entry, values, sec);
         }
         gathered.unit(entry, &unit.contract.feature_set, &unit.meta);
         if let Some(Ok(against)) = &mut self.against {

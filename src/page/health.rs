@@ -16,8 +16,9 @@ const EXAMPLES: usize = 5;
 /// Rows up to which twins are looked for: 64 MiB of hashes.
 const MOST_HASHED: usize = 2 << 20;
 
-/// A norm is out of line this many times the spread of the norms away from their middle.
-const SPREADS: f64 = 8.0;
+/// Shares of the rows that have lower norms than the usual ones, and higher ones. A norm is out of line as far beyond these as they are apart: 5
+/// standard deviations of a normal distribution.
+const USUAL: [f64; 2] = [0.05, 0.95];
 
 /// Bins of the histogram of norms.
 const BINS: usize = 40;
@@ -36,7 +37,8 @@ pub(super) struct At {
 /// Looks at the rows of a store, one after the other.
 #[derive(Default)]
 pub(super) struct Health {
-    units: Vec<String>,
+    /// Name and video of each.
+    units: Vec<(String, String)>,
     dim: usize,
     least: Array1<f32>,
     greatest: Array1<f32>,
@@ -77,8 +79,8 @@ impl Health {
     }
 
     /// Rows of another unit follow; gives its number.
-    pub fn begin(&mut self, unit: &str) -> usize {
-        self.units.push(unit.to_owned());
+    pub fn begin(&mut self, unit: &str, video: &str) -> usize {
+        self.units.push((unit.to_owned(), video.to_owned()));
         self.units.len() - 1
     }
 
@@ -89,7 +91,7 @@ impl Health {
 
     /// Takes a row, and says whether it has features.
     pub fn add(&mut self, at: At, is_missing: bool, row: ArrayView1<f32>) -> bool {
-        let words = || place(&self.units, at);
+        let words = || words(&self.units, at);
         if is_missing {
             self.missing.add(words);
             return false;
@@ -117,8 +119,10 @@ impl Health {
         let mut hasher = DefaultHasher::new();
         row.iter().for_each(|value| hasher.write_u32(value.to_bits()));
         match self.seen.get(&hasher.finish()) {
+            // Clips may overlap.
+            Some(&first) if self.units[at.unit].1 == self.units[first.unit].1 && at.sec == first.sec => {}
             Some(&first) => {
-                let (this, other) = (place(&self.units, at), place(&self.units, first));
+                let (this, other) = (words(&self.units, at), words(&self.units, first));
                 self.twins.add(|| format!("{this} is {other}"));
             }
             None => _ = self.seen.insert(hasher.finish(), at),
@@ -126,7 +130,7 @@ impl Health {
     }
 
     /// What was found, and how long rows are.
-    pub fn finish(mut self) -> (Vec<Check>, Histogram) {
+    pub fn finish(self) -> (Vec<Check>, Histogram) {
         let (out_of_line, norms) = (self.out_of_line(), self.histogram());
         let fixed = self.dimensions(|least, _| least != 0.0);
         let dead = self.dimensions(|least, _| least == 0.0);
@@ -161,16 +165,19 @@ impl Health {
         found
     }
 
-    fn out_of_line(&mut self) -> Finding {
+    fn out_of_line(&self) -> Finding {
         let mut found = Finding::default();
         let sorted = self.sorted_norms();
-        let Some(&middle) = sorted.get(sorted.len() / 2) else { return found };
-        let mut away: Vec<f64> = sorted.iter().map(|norm| (norm - middle).abs()).collect();
-        away.sort_by(f64::total_cmp);
+        let Some(last) = sorted.len().checked_sub(1) else { return found };
+        let [low, high] = USUAL.map(|share| sorted[(share * last as f64) as usize]);
         // Norms that were made equal differ by rounding alone.
-        let most = (SPREADS * 1.4826 * away[away.len() / 2]).max(0.01 * middle);
-        for (norm, at) in self.norms.iter().filter(|(norm, _)| (f64::from(*norm) - middle).abs() > most) {
-            found.add(|| format!("{}: {norm:.3}, the middle one is {middle:.3}", place(&self.units, *at)));
+        let room = (high - low).max(0.01 * high);
+        for (norm, at) in &self.norms {
+            if f64::from(*norm) < low - room || f64::from(*norm) > high + room {
+                found.add(|| {
+                    format!("{}: {norm:.3}, the usual ones are {low:.3} to {high:.3}", words(&self.units, *at))
+                });
+            }
         }
         found
     }
@@ -189,13 +196,14 @@ impl Health {
         let bins = (((greatest - least) / width) as usize + 1).min(BINS);
         let mut counts = vec![0; bins];
         norms.iter().for_each(|norm| counts[(((norm - least) / width) as usize).min(bins - 1)] += 1);
-        let labels = (0..bins).map(|bin| format!("{:.4}", least + (bin as f64 + 0.5) * width)).collect();
+        let digits = (1.0 - width.log10()).ceil().clamp(0.0, 9.0) as usize;
+        let labels = (0..bins).map(|bin| format!("{:.digits$}", least + (bin as f64 + 0.5) * width)).collect();
         Histogram { labels, counts }
     }
 }
 
-fn place(units: &[String], at: At) -> String {
-    let unit = units.get(at.unit).map_or("", String::as_str);
+fn words(units: &[(String, String)], at: At) -> String {
+    let unit = units.get(at.unit).map_or("", |(unit, _)| unit);
     format!("{unit}, row {} at {}", at.row, clock(at.sec))
 }
 
@@ -207,7 +215,7 @@ mod tests {
 
     fn checked(rows: &Array2<f32>, missing: &[usize]) -> HashMap<&'static str, Check> {
         let mut health = Health::new(rows.ncols());
-        let unit = health.begin("u");
+        let unit = health.begin("u", "v");
         for (row, values) in rows.outer_iter().enumerate() {
             let has = health.add(At { unit, row, sec: row as f64 }, missing.contains(&row), values);
             assert_eq!(has, !missing.contains(&row) && values.iter().all(|value| value.is_finite()));
@@ -242,11 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn the_same_time_of_a_video_in_two_units_is_no_twin() {
+        let (mut health, row) = (Health::new(2), array![1.0, 2.0]);
+        for (unit, video, sec) in [("a", "v", 1.0), ("b", "v", 1.0), ("c", "w", 1.0), ("d", "v", 2.0)] {
+            let unit = health.begin(unit, video);
+            health.add(At { unit, row: 0, sec }, false, row.view());
+        }
+        let twins = health.finish().0.into_iter().find(|check| check.what == "equal rows").unwrap();
+        assert_eq!(twins.examples, ["c, row 0 at 0:01 is a, row 0 at 0:01", "d, row 0 at 0:02 is a, row 0 at 0:01"]);
+    }
+
+    #[test]
     fn zeros_and_constant_values_are_found_and_norms_of_one_are_one_bin() {
         let found = checked(&array![[0.0, 0.0], [0.0, 0.0], [0.0, 3.0]], &[]);
         assert_eq!((found["rows of zeros"].count, found["equal rows"].count), (2, 0));
         let mut health = Health::new(2);
-        health.begin("u");
+        health.begin("u", "v");
         for row in [array![0.6, 0.8], array![0.8, 0.6], array![1.0, 1e-4]] {
             health.add(At { unit: 0, row: 0, sec: 0.0 }, false, row.view());
         }

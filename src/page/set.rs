@@ -26,11 +26,14 @@ impl Set {
         Ok(Self { name: reader.contract().feature_set.clone(), planned, committed, reader })
     }
 
-    /// Its committed units in the order of videos, and in each of time.
+    /// Its committed units in the order of videos, and in each of time, longer ones first.
     pub fn entries(&self) -> Vec<&LedgerEntry> {
         let mut entries: Vec<&LedgerEntry> = self.committed.iter().collect();
-        let start = |entry: &LedgerEntry| entry.span.map_or(0.0, |span| span.start_sec);
-        entries.sort_by(|a, b| a.video_uid.cmp(&b.video_uid).then(start(a).total_cmp(&start(b))));
+        let span = |entry: &LedgerEntry| entry.span.map_or((0.0, f64::INFINITY), |span| (span.start_sec, span.end_sec));
+        entries.sort_by(|a, b| {
+            let ((from_a, to_a), (from_b, to_b)) = (span(a), span(b));
+            a.video_uid.cmp(&b.video_uid).then(from_a.total_cmp(&from_b)).then(to_b.total_cmp(&to_a))
+        });
         entries
     }
 }

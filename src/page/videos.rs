@@ -2,7 +2,7 @@
 //!
 //! Invariant: images are as many and as large as the number of videos allows, so that a page stays below a few megabytes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ndarray::ArrayView1;
 
@@ -26,6 +26,9 @@ const MOST_SPANS: usize = 40;
 const THUMBNAILS: usize = 480;
 const OF_ONE: std::ops::RangeInclusive<usize> = 6..=60;
 
+/// Thumbnails of short videos are about so many seconds apart, unless there are too few.
+const CLOSEST_SEC: f64 = 1.0;
+
 /// What is known of the videos so far.
 pub(super) struct Gathered {
     videos: Vec<Video>,
@@ -42,8 +45,17 @@ struct Video {
     /// The middle of each row.
     secs: Vec<f64>,
     end_sec: f64,
-    current: Option<Similarities>,
+    /// Of the feature set whose rows come.
+    current: Option<Current>,
     similarities: Vec<Similarity>,
+}
+
+/// Rows of a feature set that are set against each other: those of units that do not overlap.
+struct Current {
+    rows: Similarities,
+    units: HashSet<UnitUid>,
+    /// The middle of the first row and of the last.
+    range_sec: Option<[f64; 2]>,
 }
 
 /// A line to be drawn when it is known how long the video is.
@@ -79,23 +91,28 @@ impl Gathered {
         self.numbers.get(video_uid).map(|&at| &mut self.videos[at])
     }
 
-    /// Rows of `set` follow, those of `entries`.
+    /// Rows of `set` follow, those of `entries`, which are in order.
     pub fn begin(&mut self, set: &Set, entries: &[&LedgerEntry]) {
-        let (side, dim) = (self.side, set.reader.contract().dim);
-        let mut rows: HashMap<&str, usize> = HashMap::new();
-        for entry in entries {
-            *rows.entry(entry.video_uid.as_str()).or_default() += entry.rows as usize;
-        }
+        let (side, contract) = (self.side, set.reader.contract());
         for video in &mut self.videos {
-            video.current = rows.get(video.video_uid.as_str()).map(|&rows| Similarities::new(rows, dim, side));
+            let of_video: Vec<&LedgerEntry> =
+                entries.iter().copied().filter(|entry| entry.video_uid.as_str() == video.video_uid).collect();
+            let chosen = apart(&of_video, contract.rows_per_sec > 0.0);
+            let rows: u64 = chosen.iter().map(|entry| entry.rows).sum();
+            video.current = (rows > 0).then(|| Current {
+                rows: Similarities::new(rows as usize, contract.dim, side),
+                units: chosen.iter().map(|entry| entry.unit_uid.clone()).collect(),
+                range_sec: None,
+            });
         }
     }
 
-    /// Takes a row of a video; nothing for one without features.
-    pub fn row(&mut self, video_uid: &str, values: Option<ArrayView1<f32>>, sec: f64) {
-        let Some(video) = self.video(video_uid) else { return };
-        if let Some(similarities) = &mut video.current {
-            similarities.add(values);
+    /// Takes a row of a unit; nothing for one without features.
+    pub fn row(&mut self, entry: &LedgerEntry, values: Option<ArrayView1<f32>>, sec: f64) {
+        let Some(video) = self.video(entry.video_uid.as_str()) else { return };
+        if let Some(current) = video.current.as_mut().filter(|current| current.units.contains(&entry.unit_uid)) {
+            current.rows.add(values);
+            current.range_sec = Some([current.range_sec.map_or(sec, |range| range[0]), sec]);
         }
         video.secs.push(sec);
     }
@@ -133,11 +150,13 @@ impl Gathered {
     /// All rows of `set` have come.
     pub fn end(&mut self, set: &str) {
         for video in &mut self.videos {
-            let Some(similarities) = video.current.take().filter(|found| found.rows() > 0) else { continue };
-            let (rows, matrix) = (similarities.rows(), similarities.matrix());
+            let Some(current) = video.current.take().filter(|current| current.rows.rows() > 0) else { continue };
+            let (rows, matrix) = (current.rows.rows(), current.rows.matrix());
             let (bytes, range) = image(&matrix);
-            let uri = data_uri_of("image/png", &bytes);
-            video.similarities.push(Similarity { set: set.to_owned(), rows, side: matrix.nrows(), range, uri });
+            let (uri, side) = (data_uri_of("image/png", &bytes), matrix.nrows());
+            // Rows without times are all at 0.
+            let range_sec = current.range_sec.filter(|[from, to]| from < to);
+            video.similarities.push(Similarity { set: set.to_owned(), rows, side, range, range_sec, uri });
         }
     }
 
@@ -223,6 +242,20 @@ impl Video {
     }
 }
 
+/// Of units in the order of their starts, those that begin where the ones before have ended; all of them where rows have no times.
+fn apart<'e>(entries: &[&'e LedgerEntry], are_timed: bool) -> Vec<&'e LedgerEntry> {
+    let mut end_sec = f64::NEG_INFINITY;
+    let mut chosen = Vec::new();
+    for entry in entries {
+        let (start, end) = entry.span.map_or((0.0, f64::INFINITY), |span| (span.start_sec, span.end_sec));
+        if !are_timed || start >= end_sec {
+            chosen.push(*entry);
+            end_sec = end;
+        }
+    }
+    chosen
+}
+
 /// At most `most` of `secs`, evenly among them and ascending.
 fn spread(secs: &[f64], most: usize) -> Vec<f64> {
     let mut secs: Vec<f64> = secs.iter().copied().filter(|sec| sec.is_finite()).collect();
@@ -232,7 +265,8 @@ fn spread(secs: &[f64], most: usize) -> Vec<f64> {
     if secs.len() <= 1 || most < 2 {
         return secs.into_iter().filter(|sec| *sec > 0.0).take(most).collect();
     }
-    let count = secs.len().min(most);
+    let apart = ((secs[secs.len() - 1] - secs[0]) / CLOSEST_SEC).ceil() as usize + 1;
+    let count = secs.len().min(most).min(apart.max(*OF_ONE.start()));
     (0..count).map(|at| secs[at * (secs.len() - 1) / (count - 1)]).collect()
 }
 

@@ -273,6 +273,8 @@ pub struct Similarity {
     pub side: usize,
     /// The cosines that its darkest and its brightest pixel stand for.
     pub range: [f64; 2],
+    /// When its first row is, and its last one, if rows have times.
+    pub range_sec: Option<[f64; 2]>,
     /// The image as a URI.
     pub uri: String,
 }

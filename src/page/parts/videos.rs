@@ -75,7 +75,7 @@ fn detail(at: usize, video: &VideoView) -> Markup {
             }
             (strip(at, video))
             @if !video.similarities.is_empty() {
-                div.matrices { @for similarity in &video.similarities { (matrix(video, similarity)) } }
+                div.matrices { @for similarity in &video.similarities { (matrix(similarity)) } }
             }
         }
     }
@@ -95,7 +95,7 @@ fn strip(at: usize, video: &VideoView) -> Markup {
     }
 }
 
-fn matrix(video: &VideoView, similarity: &Similarity) -> Markup {
+fn matrix(similarity: &Similarity) -> Markup {
     let [least, greatest] = similarity.range.map(|cosine| format!("{cosine:.3}"));
     let words = format!("Cosines between {} of {}", plural(similarity.rows as u64, "row"), similarity.set);
     html! {
@@ -103,7 +103,7 @@ fn matrix(video: &VideoView, similarity: &Similarity) -> Markup {
             img src=(similarity.uri) width="256" height="256"
                 alt={ (words) ", from " (least) " to " (greatest) ", each row against each, time from left to right and from top to bottom" };
             figcaption { (words) ": " (least) " (dark) to " (greatest) " (bright)"
-                @if video.end_sec > 0.0 { ", 0:00 to " (clock(video.end_sec)) } }
+                @if let Some([from, to]) = similarity.range_sec { ", " (clock(from)) " to " (clock(to)) } }
         }
     }
 }
