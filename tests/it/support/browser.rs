@@ -104,7 +104,7 @@ impl Browser {
     /// Opens a file and waits until its script has ended.
     pub fn open(&mut self, path: &Path) {
         self.call("Page.navigate", json!({"url": format!("file://{}", path.display())}));
-        self.wait("document.documentElement.dataset.ready === 'true'");
+        self.wait("document.documentElement?.dataset.ready === 'true'");
     }
 
     /// What an expression comes to.
