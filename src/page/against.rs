@@ -14,8 +14,9 @@ use crate::store::{Committed, LedgerEntry, RowKind, StoreError, StoreReader, Uni
 /// Lower ends of the bins of cosines, but for the first bin: finer and finer towards 1.
 const BINS: [f64; 10] = [0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999, 0.999_999];
 
-/// Rows that are named.
+/// Rows that are named, of those whose cosine is below this.
 const WORST: usize = 5;
+const EQUAL: f64 = 1.0 - 1e-9;
 
 /// The other store, and what was found so far.
 pub(super) struct Against {
@@ -89,7 +90,9 @@ impl Against {
     }
 
     fn keep(&mut self, cosine: f64, words: impl FnOnce() -> String) {
-        if self.worst.len() == WORST && self.worst.last().is_some_and(|(worst, _)| *worst <= cosine) {
+        if cosine >= EQUAL
+            || (self.worst.len() == WORST && self.worst.last().is_some_and(|(worst, _)| *worst <= cosine))
+        {
             return;
         }
         let place = self.worst.partition_point(|(worst, _)| *worst <= cosine);

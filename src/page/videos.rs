@@ -256,7 +256,7 @@ fn apart<'e>(entries: &[&'e LedgerEntry], are_timed: bool) -> Vec<&'e LedgerEntr
     chosen
 }
 
-/// At most `most` of `secs`, evenly among them and ascending.
+/// At most `most` of `secs`, as evenly in time as they are there, and ascending.
 fn spread(secs: &[f64], most: usize) -> Vec<f64> {
     let mut secs: Vec<f64> = secs.iter().copied().filter(|sec| sec.is_finite()).collect();
     secs.sort_by(f64::total_cmp);
@@ -265,9 +265,20 @@ fn spread(secs: &[f64], most: usize) -> Vec<f64> {
     if secs.len() <= 1 || most < 2 {
         return secs.into_iter().filter(|sec| *sec > 0.0).take(most).collect();
     }
-    let apart = ((secs[secs.len() - 1] - secs[0]) / CLOSEST_SEC).ceil() as usize + 1;
-    let count = secs.len().min(most).min(apart.max(*OF_ONE.start()));
-    (0..count).map(|at| secs[at * (secs.len() - 1) / (count - 1)]).collect()
+    let (first, last) = (secs[0], secs[secs.len() - 1]);
+    let most_apart = ((last - first) / CLOSEST_SEC).ceil() as usize + 1;
+    let count = secs.len().min(most).min(most_apart.max(*OF_ONE.start()));
+    let wanted = (0..count).map(|at| first + (last - first) * at as f64 / (count - 1) as f64);
+    let mut chosen: Vec<f64> = wanted.map(|sec| nearest(&secs, sec)).collect();
+    chosen.dedup();
+    chosen
+}
+
+/// The one of `secs`, which ascend and are some, that is nearest to `sec`.
+fn nearest(secs: &[f64], sec: f64) -> f64 {
+    let after = secs.partition_point(|one| *one < sec).min(secs.len() - 1);
+    let before = after.saturating_sub(1);
+    if (secs[before] - sec).abs() < (secs[after] - sec).abs() { secs[before] } else { secs[after] }
 }
 
 /// Where each clip lies: its video and the second at which it begins there.
@@ -319,6 +330,7 @@ mod tests {
         assert_eq!((found.len(), found[0], found[4]), (5, 0.0, 999.0));
         assert!(found.windows(2).all(|pair| (pair[1] - pair[0] - 250.0).abs() <= 1.0));
         assert_eq!(spread(&[3.0, 1.0, 1.0], 60), [1.0, 3.0]);
+        assert_eq!(spread(&[0.0, 0.1, 0.2, 0.3, 100.0], 3), [0.0, 0.3, 100.0], "by time, not by number");
         assert_eq!(spread(&[0.0, 0.0], 60), [0.0; 0]);
         assert_eq!(spread(&[2.0], 60), [2.0]);
     }

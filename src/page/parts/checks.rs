@@ -76,8 +76,10 @@ fn drift(at: usize, against: &AgainstView) -> Markup {
             }
             @if against.compared > 0 {
                 (chart(&format!("cosines-{at}"), "Cosines with rows of the same time", &against.cosines))
-                p { "Rows that differ most:" }
-                ul.plain { @for worst in &against.worst { li { (worst) } } }
+                @if !against.worst.is_empty() {
+                    p { "Rows that differ most, with their cosines:" }
+                    ul.plain { @for worst in &against.worst { li { (worst) } } }
+                }
             }
         }
     }
