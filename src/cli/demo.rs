@@ -24,7 +24,7 @@ const FILES: [(&str, &[u8]); 4] = [
 /// The recipes that it runs.
 const RECIPES: [&str; 2] = ["demo", "demo_dense"];
 
-/// Extract two feature sets of a bundled clip, write a page that shows them, and say how to open them.
+/// Extract two feature sets of a bundled clip, show them, and say how to open them.
 ///
 /// Everything is in the program: a real clip of 13 seconds, its manifest, two recipes and a small graph with random weights, so
 /// that the features mean nothing but all else is as in a real run. Needs ffmpeg and ONNX Runtime, no checkpoint.

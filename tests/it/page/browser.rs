@@ -112,7 +112,7 @@ fn points_are_walked_and_pointed_at(browser: &mut Browser) {
         browser.press("ArrowRight");
     }
     browser.press("ArrowLeft");
-    assert_eq!(selected(browser), "Row 3 of 488: v0 at 0:01.3 (thumbnail of 0:00.8)");
+    assert_eq!(selected(browser), "Row 3 of 488: v0 at 0:01.3 (thumbnail of 0:01.3)");
     assert_eq!(browser.value("document.querySelector('#selected-0 img').naturalHeight"), 96);
     browser.press("End");
     assert!(selected(browser).starts_with("Row 488 of 488: v9 at 0:19.8"), "{}", selected(browser));
