@@ -10,21 +10,22 @@ pub(super) struct Similarities {
     /// Sums of rows of length 1.
     sums: Array2<f32>,
     counts: Vec<usize>,
+    /// Rows that are to come.
+    expected: usize,
     rows: usize,
-    seen: usize,
 }
 
 impl Similarities {
     /// For `rows` rows of `dim` features, in at most `side` bins.
     pub fn new(rows: usize, dim: usize, side: usize) -> Self {
         let bins = rows.min(side).max(1);
-        Self { sums: Array2::zeros((bins, dim)), counts: vec![0; bins], rows: rows.max(1), seen: 0 }
+        Self { sums: Array2::zeros((bins, dim)), counts: vec![0; bins], expected: rows.max(1), rows: 0 }
     }
 
     /// Takes the next row; `None` for one without features.
     pub fn add(&mut self, row: Option<ArrayView1<f32>>) {
-        let bin = (self.seen * self.counts.len() / self.rows).min(self.counts.len() - 1);
-        self.seen += 1;
+        let bin = (self.rows * self.counts.len() / self.expected).min(self.counts.len() - 1);
+        self.rows += 1;
         let Some(row) = row else { return };
         let norm = row.dot(&row).sqrt();
         if norm > 0.0 {
@@ -35,7 +36,7 @@ impl Similarities {
 
     /// Rows that came.
     pub fn rows(&self) -> usize {
-        self.seen
+        self.rows
     }
 
     /// Mean cosines between bins; NaN for a bin without rows.
