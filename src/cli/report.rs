@@ -116,7 +116,9 @@ impl Report {
             let html = page::html(&view);
             durable::write_bytes(&out, html.as_bytes()).with_context(|| format!("cannot write {}", out.display()))?;
             say(&format!("{}  {}\n", out.display(), bytes(html.len() as u64)))?;
-            summary(&view);
+            if !self.reporting.quiet {
+                summary(&view);
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
