@@ -64,6 +64,8 @@ WHEELED  := $(call stamp,wheeled,test-wheel)-$(PYTHON_VERSION)
 SYSTEM   := $(if $(PREBUILT),,system)
 # For tests alone.
 SLURM    := $(if $(filter 1,$(ROOTLESS)),,slurm)
+# Ubuntu's chromium is a snap, which starts in no container.
+CHROMIUM := $(if $(filter 1,$(ROOTLESS)),,$(if $(shell command -v apt-get > /dev/null && grep -sx ID=debian /etc/os-release),chromium))
 MACHINES_FFMPEG := $(if $(filter 1,$(ROOTLESS)),,$(if $(shell command -v apt-get),machines-ffmpeg))
 
 .PHONY: help
@@ -77,11 +79,11 @@ help: ## this list
 
 ##@ Setting up
 
-.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system slurm machines-ffmpeg
+.PHONY: setup setup-openvino setup-gpu setup-test setup-libtorch setup-torch system slurm chromium machines-ffmpeg
 setup: $(ORT) $(FFMPEG) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP)) ## ffmpeg, ONNX Runtime, and the system's HDF5 (ROOTLESS=1: CMake, to compile it)
 setup-openvino: $(OPENVINO) ## ONNX Runtime with OpenVINO, for Intel CPUs
 setup-gpu: $(GPU) ## ONNX Runtime with CUDA and TensorRT (256 MB)
-setup-test: $(PY) $(SNAKEMAKE) $(MOTO) $(MACHINES_FFMPEG) ## the Python packages that the tests and onnx/tiny.py use; apt's ffmpeg, to compare
+setup-test: $(PY) $(SNAKEMAKE) $(MOTO) $(MACHINES_FFMPEG) $(CHROMIUM) ## the Python packages that the tests and onnx/tiny.py use; apt's ffmpeg, to compare; Debian's chromium
 setup-libtorch: $(LIBTORCH_STAMP) ## libtorch for training/, CPU only (0.5 GB to fetch, 1.2 GB on disk)
 setup-torch: $(TORCH) ## PyTorch: what `bench` compares with, and libtorch for training/ on a GPU (2.7 GB to fetch)
 
@@ -117,6 +119,10 @@ endef
 # tests/cluster/slurm.sh starts a cluster of this one machine.
 slurm:
 	$(call apt,slurmctld,slurm-wlm munge)
+
+# Pages of `egofx report` are opened in it (0.1 GB to fetch).
+chromium:
+	$(call apt,chromium,chromium)
 
 # A distribution's ffmpeg, which setup's own is compared with. Where there is no apt-get, the one that is there, if any.
 machines-ffmpeg:
@@ -222,11 +228,13 @@ $(EGOFX): FORCE | $(SYSTEM) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP))
 endif
 
 # What is fetched comes in while the program is compiled. Without a number: Cargo would share the jobs that make counts.
-demo: ## features of the demo's videos, from nothing, into features/demo and features/demo_dense
+demo: ## features of the demo's videos, from nothing, into features/demo and features/demo_dense, and a page to look at them
 	@$(MAKE) --no-print-directory --jobs build-egofx
 	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
 	$(EGOFX) inspect features/demo
 	$(EGOFX) inspect features/demo_dense
+	$(EGOFX) report features -m manifests/demo.csv
+	@printf '\nfeatures/report.html shows them in a browser.\n'
 	@printf '\nThe features are in features/demo and features/demo_dense. In Python, with h5py:\n\n'
 	@printf '    import h5py\n'
 	@printf '    with h5py.File("features/demo/features.h5") as store:\n'
@@ -248,7 +256,7 @@ NAME    = egofx-$(version)-$(target)
 dist: dist-egofx dist-train ## both programs as archives in dist/
 dist-egofx: setup build-egofx ## dist/egofx-<version>-<target>.tar.gz: program, recipes, manual, ONNX Runtime (ROOTLESS=1: needs no libhdf5)
 	rm -rf dist/$(NAME) && mkdir -p dist/$(NAME)/.runtime/ort dist/$(NAME)/onnx
-	cp $(EGOFX) README.md LICENSE dist/$(NAME)
+	cp -r $(EGOFX) README.md LICENSE licenses dist/$(NAME)
 	cp onnx/tiny.onnx onnx/tiny.toml dist/$(NAME)/onnx
 	cp .runtime/ort/* dist/$(NAME)/.runtime/ort
 	$(call shell_files,$(EGOFX),dist/$(NAME))
@@ -295,7 +303,7 @@ test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both
 PARTS ?= test-train test-wheel test-egofx
 
 # One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
-WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
+WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) $(if $(CHROMIUM),EGOFX_TEST_CHROMIUM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
 # For the test programs: `--ignored`.
 TEST_FLAGS ?=
 
@@ -307,7 +315,7 @@ test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 	$(CARGO) build --locked $(FEATURES) --bin egofx
 	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
-test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO)
+test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO) $(CHROMIUM)
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
 	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- $(TEST_FLAGS)
 # Minutes more than with setup's own, most of it for linking two hundred libraries at each start.

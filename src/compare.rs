@@ -112,7 +112,7 @@ fn is_zero(row: &ArrayView1<f32>) -> bool {
 }
 
 /// Cosine of the angle between two rows: 1 for two rows of zeros, 0 for one.
-fn cosine(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f64 {
+pub fn cosine(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f64 {
     let dot = |x: ArrayView1<f32>, y: ArrayView1<f32>| -> f64 {
         x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
     };

@@ -12,8 +12,9 @@
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
-//! sets clips against sentences, [`search`] finds moments, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
-//! to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
+//! sets clips against sentences, [`search`] finds moments, and [`metric`] scores what heads make of the rows by the official
+//! evaluators; [`page`] shows a store in a browser, with [`thumbnails`] of its videos; [`submit`] says to Slurm and its like how a
+//! run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
 //! features to and from others' code, `objects` reads videos from object storage, `cli` is the program. Annotations, decoding, stores, text and scores need none.
@@ -100,5 +101,8 @@ pub mod retrieval;
 // Search: moments that a sentence is like.
 #[cfg(feature = "onnx")]
 pub mod search;
+
+// What people look at.
+pub mod page;
 
 pub use ndarray;

@@ -19,7 +19,7 @@ use crate::shard::Shard;
 use crate::store::StoreError;
 
 use merged::{Merged, Standing};
-pub use run::{PlannedSet, ReportedDevice, ReportedFailure, RunReport};
+pub use run::{PlannedSet, ReportedDevice, ReportedFailure, ReportedStage, RunReport};
 
 /// The report of a run that did all of a plan, or of all parts together.
 const WHOLE: &str = "report.json";
@@ -47,6 +47,12 @@ pub fn read_all(out: &Path) -> BTreeMap<Shard, RunReport> {
     let read = |part: Shard| Some((part, parse(&fs::read(out.join(name_of(part))).ok()?)?));
     let merged = |report: &RunReport| report.is_merged();
     parts.filter_map(read).filter(|(_, report)| !merged(report)).collect()
+}
+
+/// The report of the whole in the folder `out`: that of a run that did all, or the merged one of all parts. `None` where there is
+/// none that can be read.
+pub fn read_whole(out: &Path) -> Option<RunReport> {
+    parse(&fs::read(out.join(WHOLE)).ok()?)
 }
 
 fn parse(bytes: &[u8]) -> Option<RunReport> {

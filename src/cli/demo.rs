@@ -11,6 +11,7 @@ use egofx::durable;
 
 use super::args::parsed;
 use super::extract::Extract;
+use super::report::Report;
 use super::say;
 
 /// The files that the demo needs, by their names below its folder.
@@ -23,7 +24,7 @@ const FILES: [(&str, &[u8]); 4] = [
 /// The recipes that it runs.
 const RECIPES: [&str; 2] = ["demo", "demo_dense"];
 
-/// Extract two feature sets of a bundled clip, and say how to open them.
+/// Extract two feature sets of a bundled clip, show them, and say how to open them.
 ///
 /// Everything is in the program: a real clip of 13 seconds, its manifest, two recipes and a small graph with random weights, so
 /// that the features mean nothing but all else is as in a real run. Needs ffmpeg and ONNX Runtime, no checkpoint.
@@ -42,6 +43,7 @@ impl Demo {
         }
         let code = extract(&self.out)?.run()?;
         if code == ExitCode::SUCCESS {
+            report(&self.out)?.run()?;
             say(&how_to_open(&self.out.join("features")))?;
         }
         Ok(code)
@@ -65,6 +67,11 @@ fn extract(folder: &Path) -> anyhow::Result<Extract> {
     arguments.extend(["--models".into(), models.into_os_string(), "-o".into(), out.into_os_string()]);
     arguments.extend(RECIPES.iter().flat_map(|recipe| ["-p".into(), (*recipe).into()]));
     parsed(arguments)
+}
+
+/// `egofx report` of what was extracted.
+fn report(folder: &Path) -> anyhow::Result<Report> {
+    parsed([folder.join("features").into_os_string(), "-m".into(), folder.join("demo.csv").into_os_string()])
 }
 
 fn how_to_open(features: &Path) -> String {

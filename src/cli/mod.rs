@@ -35,6 +35,7 @@ mod postprocess;
 mod progress;
 mod recipes;
 mod reference;
+mod report;
 mod resize;
 mod search;
 mod search_output;
@@ -85,6 +86,7 @@ pub const BAD_REQUEST: u8 = 2;
 ///   egofx plan -m all.csv -p egovlp_nlq                      windows, hours, bytes
 ///   egofx extract -m all.csv -p egovlp_nlq -o features/
 ///   egofx verify features/                                   every planned row is there and true
+///   egofx report features/ -m all.csv                        a page to look at it
 ///
 /// A run that was killed goes on where it was: give the same command again.
 #[derive(Parser)]
@@ -111,7 +113,7 @@ pub struct Cli {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
-    ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
+    ("Check", &["status", "verify", "inspect", "report", "compare", "doctor"]),
     ("Exchange", &["convert", "import", "sync"]),
     ("Search", &["ask", "search", "index"]),
     ("Score", &["mcq", "similarity", "eval", "postprocess"]),
@@ -138,6 +140,7 @@ enum Command {
     Status(status::Status),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Report(Box<report::Report>),
     Convert(Box<convert::Convert>),
     Import(Box<import::Import>),
     Sync(Box<sync::Sync>),
@@ -190,6 +193,7 @@ impl Cli {
             Command::Status(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Convert(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Sync(command) => command.run(),

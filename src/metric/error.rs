@@ -105,7 +105,7 @@ impl From<BenchmarkError> for MetricError {
 
 impl MetricError {
     /// Something else in a file.
-    pub(super) fn unexpected(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(crate) fn unexpected(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Unexpected { path: path.to_owned(), expected: expected.into(), found: found.into() }
     }
 }

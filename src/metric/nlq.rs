@@ -119,9 +119,41 @@ struct Truths {
 }
 
 struct Truth {
-    /// Whether the query has a text: a few have none, and nobody can answer those.
-    is_asked: bool,
+    text: Option<String>,
     window: Option<Window>,
+}
+
+impl Truth {
+    /// Whether the query has a text: a few have none, and nobody can answer those.
+    fn is_asked(&self) -> bool {
+        self.window.is_some() && self.text.as_deref().is_some_and(|text| !text.trim().is_empty())
+    }
+}
+
+/// A query with its windows, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryWindows {
+    /// Its clip.
+    pub clip_uid: String,
+    /// Its sentence, as annotated.
+    pub text: String,
+    /// The true window and those predicted, best first; in seconds of the clip.
+    pub answer: Answer,
+}
+
+/// The queries of `annotations` that have a sentence, a window and an answer in `predictions`, in the order of the answers.
+///
+/// # Errors
+/// [`MetricError`] for files that cannot be read, or that hold something else.
+pub fn query_windows(predictions: &Path, annotations: &Path) -> Result<Vec<QueryWindows>, MetricError> {
+    let truths = read_truths(annotations)?;
+    let of = |prediction: Prediction| {
+        let key = (prediction.clip_uid, prediction.annotation_uid);
+        let truth = truths.queries.get(&key)?.get(prediction.query_idx).filter(|truth| truth.is_asked())?;
+        let answer = Answer { predicted: prediction.predicted_times, truth: truth.window? };
+        Some(QueryWindows { clip_uid: key.0, text: truth.text.clone().unwrap_or_default(), answer })
+    };
+    Ok(read_submission(predictions)?.into_iter().filter_map(of).collect())
 }
 
 fn evaluate(inputs: &Inputs) -> Result<Report, MetricError> {
@@ -155,8 +187,7 @@ fn read_truths(path: &Path) -> Result<Truths, MetricError> {
 
 fn truth(query: &LanguageQuery) -> Truth {
     let window = query.clip_start_sec.zip(query.clip_end_sec).map(|(start, end)| Window::new(start, end));
-    let has_text = query.query.as_deref().is_some_and(|text| !text.trim().is_empty());
-    Truth { is_asked: has_text && window.is_some(), window }
+    Truth { text: query.query.clone(), window }
 }
 
 fn read_submission(path: &Path) -> Result<Vec<Prediction>, MetricError> {
@@ -200,7 +231,7 @@ impl Truths {
 
     fn count_missing(&self, answered: &HashSet<(Key, usize)>, coverage: &mut Coverage) {
         for key in &self.order {
-            let asked = self.queries[key].iter().enumerate().filter(|(_, truth)| truth.is_asked);
+            let asked = self.queries[key].iter().enumerate().filter(|(_, truth)| truth.is_asked());
             for (index, _) in asked {
                 coverage.expected += 1;
                 match answered.contains(&(key.clone(), index)) {

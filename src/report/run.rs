@@ -25,9 +25,13 @@ pub struct ReportedFailure {
 /// What a stage did, as a report tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportedStage {
+    /// Its name.
     pub stage: String,
+    /// Threads that did it.
     pub threads: u64,
+    /// Seconds that they worked, together.
     pub busy_sec: f64,
+    /// The share of the run's time that each of them worked.
     pub busy_share: f64,
 }
 
@@ -62,23 +66,32 @@ pub struct RunReport {
     pub(super) made_elsewhere: u64,
     pub(super) taken_over: u64,
     pub(super) computed_twice: u64,
-    pub(super) remarks: Vec<String>,
-    pub(super) interrupted: bool,
-    pub(super) rows: u64,
+    /// What was found of videos although they could be read.
+    pub remarks: Vec<String>,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// Rows that were computed.
+    pub rows: u64,
     pub(super) missing_rows: u64,
-    pub(super) frames_decoded: u64,
+    /// Frames that were decoded.
+    pub frames_decoded: u64,
     pub(super) frames_dropped: u64,
     pub(super) frames_piped: u64,
     pub(super) decode_multiplicity: f64,
     pub(super) decode_fallbacks: u64,
-    pub(super) video_sec: f64,
-    pub(super) elapsed_sec: f64,
-    pub(super) stages: Vec<ReportedStage>,
+    /// Seconds of video whose frames were decoded.
+    pub video_sec: f64,
+    /// How long it took, in seconds.
+    pub elapsed_sec: f64,
+    /// What each stage did.
+    pub stages: Vec<ReportedStage>,
     pub(super) unreached: u64,
     pub(super) rejected: Vec<String>,
     pub(super) trouble: Vec<String>,
-    pub(super) device: ReportedDevice,
-    pub(super) exit_code: u8,
+    /// What models ran on.
+    pub device: ReportedDevice,
+    /// The exit code of the command.
+    pub exit_code: u8,
     /// What only a merged report has.
     pub(super) parts: Option<serde::de::IgnoredAny>,
 }

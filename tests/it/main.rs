@@ -11,6 +11,7 @@ mod export;
 mod extract;
 mod fuzz;
 mod lists;
+mod page;
 mod score;
 mod stores;
 mod submit;

@@ -120,6 +120,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
     ("search", &["digest", "meter", "durable", "queries", "text", "backbone", "store", "recipe"]),
+    ("page", &["time", "ids", "compat", "meter", "thumbnails", "store", "report", "compare", "metric"]),
 ];
 
 /// Longest file, in lines, tests not counted.

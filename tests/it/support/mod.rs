@@ -2,6 +2,7 @@
 //!
 //! Not for judging. Invariant: everything lies in a temporary folder that goes away with its [`Workshop`].
 
+pub mod browser;
 pub mod cluster;
 pub mod fuzz;
 pub mod graphs;
