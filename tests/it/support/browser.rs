@@ -45,8 +45,8 @@ impl Browser {
         };
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        // DevTools read from descriptor 3 and write to 4.
-        command.args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 1>&2 0</dev/null"]).arg(program);
+        // DevTools read from descriptor 3 and write to 4. A browser that hangs is ended, and with it its answers.
+        command.args(["-c", "exec timeout -k 5 300 \"$0\" \"$@\" 3<&0 4>&1 1>&2 0</dev/null"]).arg(program);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe"]);
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
