@@ -3,25 +3,28 @@
 //! Not for making thumbnails. Invariants: the page loads nothing and runs nothing; texts of others stay texts.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use egofx::manifest::Manifest;
 use egofx::search::{Hit, Moment};
 use egofx::thumbnails::{Request, Thumbnailer, data_uri};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::search_output::Answer;
 
-const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-    <title>egofx search</title>\n<style>\n\
-    body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; background: #fff }\n\
-    h2 { font-size: 1.2em; margin: 1.5em 0 .6em; overflow-wrap: anywhere }\n\
-    ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(12em, 1fr)); gap: 1em; list-style: none; padding: 0 }\n\
-    li { overflow-wrap: anywhere }\n\
-    img, .none { display: block; width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #eee }\n\
-    .none { display: grid; place-items: center; color: #666 }\n\
-    small { color: #555; display: block }\n\
-    </style>\n</head>\n<body>\n<h1>egofx search</h1>\n";
+/// Of the page; colours are the browser's own, light or dark.
+const STYLE: &str = "\
+    :root { color-scheme: light dark; }\n\
+    body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }\n\
+    h2 { font-size: 1.2em; margin: 1.5em 0 .6em; overflow-wrap: anywhere; }\n\
+    ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(13em, 1fr)); gap: 1.2em 1em; list-style: none; padding: 0; }\n\
+    li { overflow-wrap: anywhere; break-inside: avoid; }\n\
+    img, .none { display: block; width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #8882; border-radius: .3em; }\n\
+    .none { display: grid; place-items: center; }\n\
+    .what { display: flex; justify-content: space-between; margin: .3em 0; font-variant-numeric: tabular-nums; }\n\
+    small { display: block; opacity: .75; }\n";
+
+/// Nothing is loaded, and nothing runs.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A JPEG for each moment of each answer, where there is one.
 pub type Images = Vec<Vec<Option<Vec<u8>>>>;
@@ -55,51 +58,56 @@ pub fn images(answers: &[Answer], manifest: &Manifest, thumbnailer: &Thumbnailer
 
 /// The page.
 pub fn page(answers: &[Answer], stores: &[String], images: &Images) -> String {
-    let mut page = HEAD.to_owned();
-    for (answer, images) in answers.iter().zip(images) {
-        let asked = answer.text.as_ref().or(answer.like.as_ref()).map_or("", String::as_str);
-        let query = answer.query_id.as_ref().map(|id| format!("{}: ", escaped(id))).unwrap_or_default();
-        page += &format!("<h2>{query}{}</h2>\n<ol>\n", escaped(asked));
-        for (hit, image) in answer.hits.iter().zip(images) {
-            page += &item(hit, &stores[hit.store], image.as_deref());
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "egofx search" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    h1 { "egofx search" }
+                    @for (answer, images) in answers.iter().zip(images) {
+                        h2 { @if let Some(id) = &answer.query_id { (id) ": " } (asked(answer)) }
+                        ol {
+                            @for (hit, image) in answer.hits.iter().zip(images) { (item(hit, stores, image.as_deref())) }
+                        }
+                    }
+                }
+            }
         }
-        page += "</ol>\n";
-    }
-    page + "</body>\n</html>\n"
-}
-
-fn item(Hit { moment, .. }: &Hit, store: &str, image: Option<&[u8]>) -> String {
-    let Moment { video_uid, clip_uid, start_sec, end_sec, score, windows, .. } = moment;
-    let image = match image {
-        Some(jpeg) => format!("<img src=\"{}\" alt=\"\">", data_uri(jpeg)),
-        None => "<span class=\"none\">no image</span>".to_owned(),
     };
-    let clip = clip_uid.as_ref().map(|clip| format!(", clip {}", escaped(clip))).unwrap_or_default();
-    format!(
-        "<li>{image}<b>{score:.4}</b> {} to {}<small>{}{clip}</small><small>{start_sec:.2} to {end_sec:.2} s, windows: {windows}, \
-         {}</small></li>\n",
-        clock(*start_sec),
-        clock(*end_sec),
-        escaped(video_uid),
-        escaped(store)
-    )
+    page.into_string()
 }
 
-/// `1:02:03`.
-fn clock(sec: f64) -> String {
-    let sec = sec.max(0.0) as u64;
-    format!("{}:{:02}:{:02}", sec / 3600, sec / 60 % 60, sec % 60)
+fn asked(answer: &Answer) -> &str {
+    answer.text.as_ref().or(answer.like.as_ref()).map_or("", String::as_str)
 }
 
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' | '<' | '>' | '"' | '\'' => drop(write!(safe, "&#{};", u32::from(c))),
-            c => safe.push(c),
+fn item(Hit { moment, store }: &Hit, stores: &[String], image: Option<&[u8]>) -> Markup {
+    let Moment { video_uid, clip_uid, start_sec, end_sec, score, best_sec, .. } = moment;
+    html! {
+        li {
+            @match image {
+                Some(jpeg) => img src=(data_uri(jpeg)) alt=(format!("{video_uid} at {}", clock(*best_sec)));,
+                None => span.none { "no image" },
+            }
+            div.what { span { (clock(*start_sec)) " to " (clock(*end_sec)) } b { (format!("{score:.4}")) } }
+            small { (video_uid) }
+            @if let Some(clip) = clip_uid.as_ref().filter(|clip| *clip != video_uid) { small { "clip " (clip) } }
+            @if stores.len() > 1 { small { (stores[*store]) } }
         }
     }
-    safe
+}
+
+/// `1:02:03.5`, rounded down.
+fn clock(sec: f64) -> String {
+    let tenths = (sec.max(0.0) * 10.0) as u64;
+    format!("{}:{:02}:{:02}.{}", tenths / 36000, tenths / 600 % 60, tenths / 10 % 60, tenths % 10)
 }
 
 #[cfg(test)]
@@ -121,14 +129,16 @@ mod tests {
         let hits = vec![Hit { store: 0, moment: moment.clone() }, Hit { store: 0, moment }];
         let text = Some("<script>alert(\"1\")</script> & 'x'".to_owned());
         let answers = [Answer { query_id: Some("q\"1".into()), text, like: None, hits }];
-        let page = page(&answers, &["out/<i>".into()], &vec![vec![Some(vec![255, 216, 255]), None]]);
+        let stores = ["out/<i>".to_owned(), "out/two".to_owned()];
+        let page = page(&answers, &stores, &vec![vec![Some(vec![255, 216, 255]), None]]);
+        let heading = "<h2>q&quot;1: &lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; 'x'</h2>";
+        assert!(page.contains(heading), "{page}");
         assert!(
-            page.contains("<h2>q&#34;1: &#60;script&#62;alert(&#34;1&#34;)&#60;/script&#62; &#38; &#39;x&#39;</h2>"),
+            page.contains("v&lt;b&gt;") && page.contains("clip c&amp;d") && page.contains("out/&lt;i&gt;"),
             "{page}"
         );
-        assert!(page.contains("v&#60;b&#62;, clip c&#38;d") && page.contains("out/&#60;i&#62;"), "{page}");
         assert!(
-            page.contains("1:02:03 to 1:02:05") && page.contains("<img src=\"data:image/jpeg;base64,/9j/\""),
+            page.contains("1:02:03.5 to 1:02:05.2") && page.contains("<img src=\"data:image/jpeg;base64,/9j/\""),
             "{page}"
         );
         assert_eq!((page.matches("no image").count(), page.matches("<script").count()), (1, 0));
