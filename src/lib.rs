@@ -12,7 +12,7 @@
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
-//! sets clips against sentences, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
+//! sets clips against sentences, [`heads`] predict on rows by graphs of their own, and [`metric`] scores what heads make of the rows by the official evaluators; [`submit`] says
 //! to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
@@ -95,5 +95,8 @@ pub mod qfvs;
 // Scores.
 pub mod metric;
 pub mod retrieval;
+
+// Heads: predictions out of rows.
+pub mod heads;
 
 pub use ndarray;

@@ -30,6 +30,7 @@ mod mcq;
 mod outputs;
 mod plan;
 mod postprocess;
+mod predict;
 mod progress;
 mod recipes;
 mod reference;
@@ -107,7 +108,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "compare", "doctor"]),
     ("Exchange", &["convert", "import", "sync"]),
-    ("Score", &["mcq", "similarity", "eval", "postprocess"]),
+    ("Score", &["predict", "mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
     ("Shell", &["completions", "man", "help"]),
 ];
@@ -137,6 +138,7 @@ enum Command {
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
+    Predict(Box<predict::Predict>),
     Mcq(mcq::Mcq),
     Similarity(similarity::Similarity),
     Eval(eval::Eval),
@@ -186,6 +188,7 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
+            Command::Predict(command) => command.run(),
             Command::Mcq(command) => command.run(),
             Command::Similarity(command) => command.run(),
             Command::Eval(command) => command.run(),

@@ -38,7 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("checkpoint", &["digest", "foreign", "durable"]),
     ("arch", &["checkpoint"]),
     ("text", &["digest", "foreign"]),
-    ("backbone", &["pixels", "digest"]),
+    ("backbone", &["compat", "pixels", "digest"]),
     ("export", &["digest", "meter", "durable", "checkpoint", "arch", "backbone"]),
     ("batch", &["pixels", "sample", "backbone"]),
     ("store", &["time", "ids", "shard", "digest", "foreign", "durable"]),
@@ -118,6 +118,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("retrieval", &["ids", "queries", "store"]),
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
+    (
+        "heads",
+        &[
+            "time",
+            "ids",
+            "compat",
+            "meter",
+            "durable",
+            "queries",
+            "benchmark",
+            "backbone",
+            "store",
+            "features",
+            "qfvs",
+            "labels",
+            "metric",
+        ],
+    ),
 ];
 
 /// Longest file, in lines, tests not counted.
