@@ -4,6 +4,7 @@
 //! the heads say how rows become the input of a network and its output predictions. Both are used by training, with libtorch's
 //! networks, and by `egofx predict`, with the graphs that `egofx-train export --onnx` writes. Not for the networks themselves.
 
+pub mod actionformer;
 mod error;
 #[cfg(feature = "onnx")]
 mod graphs;
@@ -17,6 +18,8 @@ pub mod qfvs;
 mod session;
 mod sources;
 mod submission;
+pub mod summariser;
+pub mod vsgn;
 pub mod vslnet;
 
 pub use error::HeadError;

@@ -66,6 +66,8 @@ pub struct Settings {
     pub features: Expected,
     /// Classes of moments that the network tells apart, without background.
     pub classes: usize,
+    /// Names of the classes by number, background first, where they are known; else those of the files.
+    pub names: Vec<String>,
     /// What makes a submission of proposals.
     pub postprocessor: &'static Postprocessor,
 }
@@ -81,7 +83,7 @@ impl Mq {
         let features = sources::open(Files::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
         sources::expect_rows(&features, &[RowKind::Window], "windows of clips (egovlp_mq)")?;
         let clips = clips(sources)?;
-        let classes = classes(sources, &clips)?;
+        let classes = if wanted.names.is_empty() { classes(sources, &clips)? } else { wanted.names.clone() };
         expect_count(sources, &classes, wanted.classes)?;
         let numbers: HashMap<String, usize> = classes.iter().cloned().zip(0..).collect();
         expect_known(sources, &clips, &numbers)?;

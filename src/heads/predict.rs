@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::HeadError;
-use super::graphs::{Network, Samples, Vslnet};
+use super::graphs::{ActionFormer, Network, Samples, Summariser, Vsgn, Vslnet};
 use super::session::HeadSession;
 use super::sources::Files;
 use super::submission::Prediction;
@@ -13,7 +13,8 @@ use crate::backbone::{BackboneError, Card, Runtime};
 use crate::meter::Meter;
 
 /// All heads that graphs can be of.
-pub const HEADS: &[Head] = &[Head::of::<Vslnet>()];
+pub const HEADS: &[Head] =
+    &[Head::of::<Vslnet>(), Head::of::<Vsgn>(), Head::of::<ActionFormer>(), Head::of::<Summariser>()];
 
 /// A head, as the command line knows it.
 #[derive(Clone, Copy)]

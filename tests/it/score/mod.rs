@@ -1,5 +1,6 @@
 //! Scores, retrieval, and whole benchmarks from official files to their evaluators.
 
 mod eval;
+mod heads;
 mod retrieval;
 mod worked_examples;
