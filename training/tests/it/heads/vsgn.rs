@@ -13,6 +13,7 @@ use egofx_train::heads::vsgn::targets::{self, Grid};
 use egofx_train::heads::vsgn::{Output, Settings, SettingsError, Vsgn, anchors, decode, graph, neighbours};
 use egofx_train::learner::weights;
 use egofx_train::tasks::mq::Moment;
+use egofx_train::tensors::{matrix, tensor};
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
@@ -145,20 +146,25 @@ fn the_graph_computes_what_the_network_and_the_original_compute() {
     for (stitching, has_original) in [(false, true), (true, false)] {
         let settings = Settings { stitching, stitch_gap: 5, short_ratio: 0.8, ..small() };
         let (network, store, tensors) = network(&settings);
-        let (features, num_cells) = (&tensors["in.features"], &tensors["in.num_frms"]);
-        let mut feeds = vec![floats("features", features)];
+        let num_cells = &tensors["in.num_frms"];
         let around = settings.grid();
-        let starts: Vec<i64> = (0..features.size()[0])
-            .map(|clip| around.copy_from(num_cells.int64_value(&[clip]) as usize).unwrap_or(64) as i64)
-            .collect();
-        let cells = Tensor::arange(64, (Kind::Int64, device())).unsqueeze(0);
+        let lengths: Vec<usize> = num_cells.iter::<i64>().unwrap().map(|cells| cells as usize).collect();
+        // Clips on their grids, as they are where the network predicts: a copy without features would be all ties.
+        let on_grid = |(clip, &cells): (usize, &usize)| {
+            let rows = matrix(&tensors["in.features"].get(clip as i64).narrow(1, 0, cells as i64).tr());
+            tensor(&around.cells(rows.view(), &around.of(cells, 1.0))).tr().to_device(device())
+        };
+        let features = Tensor::stack(&lengths.iter().enumerate().map(on_grid).collect::<Vec<_>>(), 0);
+        let mut feeds = vec![floats("features", &features)];
+        let starts: Vec<i64> = lengths.iter().map(|&cells| around.copy_from(cells).unwrap_or(64) as i64).collect();
+        assert_eq!(starts.iter().any(|start| *start < 64), stitching, "a clip is stitched to its copy");
         let starts = Tensor::from_slice(&starts).to_device(device()).unsqueeze(1);
-        let copies = cells.ge_tensor(&starts);
+        let copies = Tensor::arange(64, (Kind::Int64, device())).unsqueeze(0).ge_tensor(&starts);
         if stitching {
             feeds.push(ints("copy_mask", &copies));
         }
         let outputs = head_outputs(graph(DIM, &settings), &weights(&store), [("B", 1)], &feeds);
-        let network = network.forward(features, num_cells);
+        let network = network.forward(&features, num_cells);
         let close = |name: &str, found: &Tensor, original: &str, tolerance: f64| {
             let graph = of_graph(&outputs, name, found);
             close(&format!("{name}, network and graph"), &graph, found, tolerance);
