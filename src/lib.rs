@@ -97,6 +97,7 @@ pub mod metric;
 pub mod retrieval;
 
 // Heads: predictions out of rows.
+#[cfg(feature = "onnx")]
 pub mod heads;
 
 pub use ndarray;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::backbone::BackboneError;
 use crate::benchmark::BenchmarkError;
 use crate::features::FeatureError;
 use crate::labels::LabelError;
@@ -89,9 +90,8 @@ pub enum HeadError {
     #[error(transparent)]
     Metric(#[from] MetricError),
     /// A graph that cannot be read or run.
-    #[cfg(feature = "onnx")]
     #[error(transparent)]
-    Graph(#[from] crate::backbone::BackboneError),
+    Graph(#[from] BackboneError),
 }
 
 impl HeadError {

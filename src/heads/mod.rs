@@ -6,15 +6,12 @@
 
 pub mod actionformer;
 mod error;
-#[cfg(feature = "onnx")]
 mod graphs;
 pub mod mq;
 pub mod nlq;
 mod padded;
-#[cfg(feature = "onnx")]
 pub mod predict;
 pub mod qfvs;
-#[cfg(feature = "onnx")]
 mod session;
 mod sources;
 mod submission;

@@ -47,7 +47,7 @@ impl HeadSession {
         // A NaN is not within anything.
         if error.is_nan() || error > most {
             let found =
-                format!("a difference of {error:e}: the graph is damaged, or ONNX Runtime computes something else");
+                format!("a difference of {error:.1e}: the graph is damaged, or ONNX Runtime computes something else");
             return Err(HeadError::unexpected(&path, format!("golden outputs within {most:e}"), found));
         }
         Ok(Self { path, head, name: card.name, session })

@@ -81,12 +81,14 @@ fn shop() -> Workshop {
     let clip = Made::windows("clip-7", "video-3", Some((10.0, 490.0)), ROWS);
     store(&shop.path("out"), &contract("windows", RowKind::Window, DIM, 1.87), &[clip]);
     let tokens = queries.iter().flat_map(|query| (0..5).map(move |token| (Some(query.id.to_owned()), token > 3)));
-    let tokens = Made { clip: None, span: None, rows: tokens.collect(), ..Made::windows("video-3", "video-3", None, 0) };
+    let tokens =
+        Made { clip: None, span: None, rows: tokens.collect(), ..Made::windows("video-3", "video-3", None, 0) };
     store(&shop.path("out"), &contract("tokens", RowKind::Token, 4, 0.0), &[tokens]);
     shop
 }
 
-const PREDICT: &str = "predict nlq --head heads --features out/windows --tokens out/tokens --annotations nlq.json -o nlq_out.json";
+const PREDICT: &str =
+    "predict nlq --head heads --features out/windows --tokens out/tokens --annotations nlq.json -o nlq_out.json";
 
 #[test]
 fn a_head_predicts_by_what_the_store_holds() {
@@ -129,7 +131,10 @@ fn stores_of_other_features_and_benchmarks_of_other_heads_are_refused() {
     let with = |from: &str, to: &str| PREDICT.replace(from, to);
     refused(&with("out/windows", "out/tokens"), &["out/tokens: dim is 4, the head takes 3"]);
     refused(&with("--tokens out/tokens", ""), &["--tokens is needed: the feature set of the queries' tokens"]);
-    refused(&with("predict nlq", "predict mq"), &["vslnet.toml: expected a head for mq (vsgn, actionformer), found vslnet"]);
+    refused(
+        &with("predict nlq", "predict mq"),
+        &["vslnet.toml: expected a head for mq (vsgn, actionformer), found vslnet"],
+    );
     refused(&with("--head heads", "--head nowhere"), &["nowhere: entity not found"]);
     refused(&with("nlq.json -o", "nlq.csv -o"), &["nlq.csv"]);
     fs::create_dir(shop.path("empty")).unwrap();
@@ -137,9 +142,15 @@ fn stores_of_other_features_and_benchmarks_of_other_heads_are_refused() {
     refused(&with("--head heads", "--head empty"), &[none]);
     // A backbone's card is none of a head; of two heads one has to be named.
     let backbone = format!("--head {}/egovlp_text.onnx", RANDOM.display());
-    refused(&with("--head heads", &backbone), &["egovlp_text.toml: expected the card of a head", "found that of EgoVLP"]);
+    refused(
+        &with("--head heads", &backbone),
+        &["egovlp_text.toml: expected the card of a head", "found that of EgoVLP"],
+    );
     head(&shop.path("heads"), "actionformer");
-    refused(PREDICT, &["heads: expected one head, or the folds of one, found actionformer, vslnet; name the graph of one"]);
+    refused(
+        PREDICT,
+        &["heads: expected one head, or the folds of one, found actionformer, vslnet; name the graph of one"],
+    );
 }
 
 #[test]
@@ -164,7 +175,7 @@ fn a_damaged_graph_and_one_that_computes_something_else_are_refused() {
     let first = table["golden"]["outputs"][0]["values"].as_array_mut().unwrap();
     first[0] = toml::Value::Float(first[0].as_float().unwrap() + 0.01);
     fs::write(path("vslnet.toml"), toml::to_string(&table).unwrap()).unwrap();
-    shop.egofx(PREDICT).ends_with(2).says(&["vslnet.toml: expected golden outputs within", "a difference of 1e-2"]);
+    shop.egofx(PREDICT).ends_with(2).says(&["vslnet.toml: expected golden outputs within", "a difference of 1.0e-2"]);
     // Settings that no head has.
     fs::write(path("vslnet.toml"), card.replace("positions = 64", "position = 64")).unwrap();
     shop.egofx(PREDICT).ends_with(2).says(&["vslnet.toml", "position"]);
