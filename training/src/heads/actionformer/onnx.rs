@@ -4,6 +4,8 @@
 //! proposals, which `egofx::heads::actionformer` makes. Values are `[B, C, T]`, masks `[B, 1, T]` floats of 0 and 1. Invariant: T
 //! may be any multiple of [`Settings::length_multiple`].
 
+use std::ops::Range;
+
 use egofx::export::layers::{concat, reshape, slice, transpose};
 use egofx::export::onnx::{Attribute, DataType};
 use egofx::export::{Graph, Value, Weight, dims};
@@ -245,7 +247,9 @@ fn around(g: &mut Graph, x: &Value, block: i64, outside: &Value) -> Value {
     let pads = g.ints(&[0, 0, 0, radius, 0, 0, 0, radius]);
     let padded = g.op("Pad", &[x, &pads, outside], &[]);
     let blocks = reshape(g, &padded, &[0, 0, 0, -1, block]);
-    let (first, second) = (slice(g, &blocks, 3, 0..-1), slice(g, &blocks, 3, 1..i64::MAX));
+    // -1 is the last block, which is left out.
+    let all_but_last = Range { start: 0, end: -1 };
+    let (first, second) = (slice(g, &blocks, 3, all_but_last), slice(g, &blocks, 3, 1..i64::MAX));
     concat(g, 4, &[&first, &second])
 }
 
