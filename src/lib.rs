@@ -12,8 +12,8 @@
 //! Around that: [`transcode`] makes smaller copies or chunk files of videos; [`features`] and
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
-//! sets clips against sentences, [`search`] finds moments, and [`metric`] scores what heads make of the rows by the official
-//! evaluators; [`page`] shows a store in a browser, with [`thumbnails`] of its videos; [`submit`] says to Slurm and its like how a
+//! sets clips against sentences, [`search`] finds moments, [`heads`] predict on rows by graphs of their own, and [`metric`]
+//! scores what they make of the rows by the official evaluators; [`page`] shows a store in a browser, with [`thumbnails`] of its videos; [`submit`] says to Slurm and its like how a
 //! run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
@@ -97,6 +97,10 @@ pub mod qfvs;
 // Scores.
 pub mod metric;
 pub mod retrieval;
+
+// Heads: predictions out of rows.
+#[cfg(feature = "onnx")]
+pub mod heads;
 
 // Search: moments that a sentence is like.
 #[cfg(feature = "onnx")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackboneError, Dim, Element, Golden, GraphPrecision, Tensor};
+use super::{BackboneError, Dim, Element, Golden, GraphPrecision, HeadCard, Tensor};
 use crate::digest;
 
 /// A model card. Part of every row's fingerprint.
@@ -50,6 +50,9 @@ pub struct Card {
     /// How near the graph is to the fp32 one, if it is not that itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
+    /// What the graph is a head of, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadCard>,
     /// An input and what the graph makes of it, computed when the card was written.
     pub golden: Golden,
 }

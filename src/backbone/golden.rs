@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::feed::Feed;
 use super::session::Outputs;
-use super::tensor::{Dim, Element, IDS, MASK, Tensor};
+use super::tensor::{Dim, Element, IDS, MASK, MASKS, Tensor};
 
 /// Most numbers that a card keeps of one output.
 const KEPT: usize = 64;
@@ -40,7 +40,8 @@ pub struct Golden {
 #[serde(rename_all = "lowercase")]
 pub enum GoldenInput {
     /// `pixel(b, f, y, x, c) = (13 b + 7 f + 3 y + 5 x + 11 c) mod 256`; `number(i) = ((37 i) mod 201 - 100) / 100`;
-    /// `token(b, l) = (5 + 31 b + 17 l) mod vocabulary`, the last two of each sentence padding.
+    /// `token(b, l) = (5 + 31 b + 17 l) mod vocabulary`, the last two of each sentence padding; `mask` and `*_mask` are 1, and 0 on
+    /// the last two places.
     Ramp,
 }
 
@@ -87,8 +88,9 @@ impl Golden {
                 let length = shape.last().copied().unwrap_or(1).max(1);
                 let is_word = |i: usize| i % length < length.saturating_sub(PADDING).max(1);
                 let token = |i: usize| (5 + 31 * (i / length) + 17 * (i % length) + 101 * turn) as i64 % vocabulary;
-                let at = |i: usize| match (name, is_word(i)) {
-                    (MASK, word) => i64::from(word),
+                let is_mask = name == MASK || name.ends_with(MASKS);
+                let at = |i: usize| match (is_mask, is_word(i)) {
+                    (true, word) => i64::from(word),
                     (_, false) => pad,
                     // A word must not look like padding.
                     (_, true) => {

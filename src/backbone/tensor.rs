@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub(super) const IDS: &str = "ids";
 /// 1 where a token stands and 0 on padding, `int64` `[B, L]`.
 pub(super) const MASK: &str = "mask";
+/// What the names of masks end with where a graph has several.
+pub(super) const MASKS: &str = "_mask";
 /// What the lower half of the video tower hands to the upper one.
 pub(super) const VIDEO_TOKENS: &str = "video_tokens";
 /// What the attention of the upper half's first block, which needs no text, made of them.

@@ -32,6 +32,7 @@ mod mcq;
 mod outputs;
 mod plan;
 mod postprocess;
+mod predict;
 mod progress;
 mod recipes;
 mod reference;
@@ -116,7 +117,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Check", &["status", "verify", "inspect", "report", "compare", "doctor"]),
     ("Exchange", &["convert", "import", "sync"]),
     ("Search", &["ask", "search", "index"]),
-    ("Score", &["mcq", "similarity", "eval", "postprocess"]),
+    ("Score", &["predict", "mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
     ("Shell", &["completions", "man", "help"]),
 ];
@@ -147,6 +148,7 @@ enum Command {
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
     Tokenize(tokenize::Tokenize),
+    Predict(Box<predict::Predict>),
     Mcq(mcq::Mcq),
     Similarity(similarity::Similarity),
     Ask(ask::Ask),
@@ -200,6 +202,7 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),
             Command::Tokenize(command) => command.run(),
+            Command::Predict(command) => command.run(),
             Command::Mcq(command) => command.run(),
             Command::Similarity(command) => command.run(),
             Command::Ask(command) => command.run(),

@@ -178,6 +178,12 @@ impl Graph {
         self.constant(format!("float {name}"), DataType::Float, dims, raw)
     }
 
+    /// Numbers in double precision.
+    pub fn doubles(&mut self, name: &str, dims: &[usize], values: &[f64]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(format!("double {name}"), DataType::Double, dims, raw)
+    }
+
     /// `value` in single precision.
     pub fn single(&mut self, value: &Value) -> Value {
         self.op("Cast", &[value], &[("to", Attribute::Int(DataType::Float as i64))])

@@ -6,7 +6,8 @@
 mod calibrate;
 mod error;
 mod graph;
-mod layers;
+mod head;
+pub mod layers;
 mod model;
 mod models;
 mod occupied;
@@ -24,11 +25,14 @@ use std::path::{Path, PathBuf};
 
 pub use error::ExportError;
 pub use graph::{Graph, Value, Variant};
+pub use head::{HeadPlan, HeadWeights, export_head};
 pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale};
 pub use models::MODELS;
 pub use options::Options;
 pub use pixels::frame_side;
+pub use signature::dims;
 pub use validate::{LEAST_COSINE_FP16, LEAST_COSINE_INT8, Validator, check};
+pub use weights::Weight;
 
 pub use crate::arch::Differences;
 

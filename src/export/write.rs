@@ -188,6 +188,7 @@ impl Writer<'_> {
             inputs: written.inputs,
             outputs: written.outputs,
             accuracy: None,
+            head: None,
             golden: written.golden,
         }
     }
@@ -207,7 +208,7 @@ impl Writer<'_> {
 }
 
 /// An input or output as a card has it.
-fn tensor(info: &ValueInfoProto) -> Tensor {
+pub(super) fn tensor(info: &ValueInfoProto) -> Tensor {
     let dtype = match onnx::element(info) {
         DataType::Uint8 => Element::Uint8,
         DataType::Int64 => Element::Int64,

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use egofx::benchmark::BenchmarkError;
 use egofx::checkpoint::CheckpointError;
 use egofx::decode::ToolsError;
+use egofx::export::ExportError;
 use egofx::features::FeatureError;
+use egofx::heads::HeadError;
 use egofx::labels::LabelError;
 use egofx::metric::MetricError;
 use egofx::stop::Cause;
@@ -38,35 +40,6 @@ pub enum TrainError {
         name: &'static str,
         /// What it should hold.
         about: &'static str,
-    },
-    /// A store holds other features than the experiment is for.
-    #[error("{}: {field} is {found}, the experiment file says {expected}", .store.display())]
-    Contract {
-        /// The store.
-        store: PathBuf,
-        /// The field in which they differ.
-        field: &'static str,
-        /// What the experiment says.
-        expected: String,
-        /// What the store says.
-        found: String,
-    },
-    /// Clips or queries without features.
-    #[error(
-        "{}: no features for {missing} of {total} {what} ({examples}); --allow-missing leaves them out",
-        .store.display()
-    )]
-    NoFeatures {
-        /// The store.
-        store: PathBuf,
-        /// What is missing, in the plural.
-        what: &'static str,
-        /// How many have none.
-        missing: usize,
-        /// How many there are.
-        total: usize,
-        /// The first of them.
-        examples: String,
     },
     /// Files that do not hold what they should.
     #[error("{}: expected {expected}, found {found}", .path.display())]
@@ -149,6 +122,9 @@ pub enum TrainError {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// Stores, annotations or predictions of a head that cannot be used.
+    #[error(transparent)]
+    Head(#[from] HeadError),
     /// Features or tokens that cannot be read.
     #[error(transparent)]
     Features(#[from] FeatureError),
@@ -164,6 +140,9 @@ pub enum TrainError {
     /// Predictions or annotations that cannot be scored.
     #[error(transparent)]
     Metric(#[from] MetricError),
+    /// A graph that cannot be written, or does not run.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A checkpoint that cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

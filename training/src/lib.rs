@@ -39,7 +39,6 @@ pub mod loader;
 pub mod loss_sums;
 pub mod metrics_log;
 pub mod scores;
-pub mod submission;
 pub mod tensorboard;
 
 // What is learnt: benchmarks with their networks.
@@ -53,6 +52,7 @@ pub mod tasks;
 pub mod attention_maps;
 pub mod clip_cache;
 pub mod evaluate;
+pub mod onnx;
 pub mod predict;
 pub mod registry;
 pub mod sweep;

@@ -5,8 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use egofx::compat::Compat;
-use egofx::metric::{EVALUATORS, Scoring};
+pub use egofx::heads::{Prediction, Written};
 use tch::Device;
 
 use crate::checkpoint::{self, Tensors};
@@ -15,7 +14,6 @@ use crate::evaluate;
 use crate::experiment::Experiment;
 use crate::learner::{self, Dataset, Model, Predictions, Task};
 use crate::sources::Sources;
-use crate::submission::{self, Submission};
 use crate::sweep::EXPERIMENT_FILE;
 use crate::tasks::mq::CLASSES_FILE;
 use crate::trainer::context::Surroundings;
@@ -40,69 +38,6 @@ pub struct Weights {
     pub path: PathBuf,
     /// The fold that they were not trained on; empty: all samples are predicted.
     pub fold: String,
-}
-
-/// What came out.
-#[derive(Debug, Clone)]
-pub struct Prediction {
-    /// A submission in the official form.
-    pub submission: Submission,
-    /// Samples that were predicted.
-    pub samples: usize,
-    /// The evaluator of the benchmark, as `egofx eval` names it.
-    pub evaluator: &'static str,
-    /// Whether faults of the originals were reproduced, and are to be in the scores.
-    pub compat: Compat,
-    /// What the predictions are scored with, by the names of the evaluator's inputs.
-    pub truths: Vec<(&'static str, PathBuf)>,
-    /// Whether something of the annotations was left out.
-    pub is_partial: bool,
-}
-
-/// What was written of a [`Prediction`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The names of a matrix's rows.
-    pub names: Option<PathBuf>,
-    /// The note that says how the predictions are to be scored.
-    pub scoring: PathBuf,
-    /// The command that scores them as the validation did, word by word.
-    pub command: Vec<String>,
-}
-
-impl Prediction {
-    /// Writes the submission to `path`, and beside it the names of its rows, if it has some, and how it is to be scored: all of
-    /// them or none.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`], [`TrainError::Metric`].
-    pub fn write(&self, path: &Path) -> Result<Written, TrainError> {
-        let (mut made, names) = self.submission.make(path)?;
-        let mut note = Scoring::of(&made[0].path(), self.evaluator, self.compat)?;
-        let mut files = vec![("predictions", path.to_owned())];
-        files.extend(self.truths.iter().cloned());
-        if let (Submission::Matrix { list, .. }, Some(names)) = (&self.submission, &names) {
-            note = note.with_file(list, names);
-            files.push((list, names.clone()));
-        }
-        let scoring = Scoring::path(path);
-        made.push(submission::make(&scoring, note.to_json().as_bytes())?);
-        submission::commit(made)?;
-        Ok(Written { names, scoring, command: self.command(&files) })
-    }
-
-    fn command(&self, files: &[(&'static str, PathBuf)]) -> Vec<String> {
-        let mut words = vec!["egofx".to_owned(), "eval".to_owned(), self.evaluator.to_owned()];
-        for (name, path) in files {
-            words.extend([format!("--{name}"), path.display().to_string()]);
-        }
-        let has_fixes = EVALUATORS.iter().any(|found| found.name == self.evaluator && found.fixes.is_some());
-        if has_fixes {
-            words.extend(["--compat".to_owned(), self.compat.name().to_owned()]);
-        }
-        words.extend(self.is_partial.then(|| "--allow-missing".to_owned()));
-        words
-    }
 }
 
 /// The classes that training kept for weights, a file or the folder of a run: beside them, or in a folder above, up to
@@ -158,7 +93,7 @@ fn with_weights<M: Model>(
 }
 
 /// Running means where the checkpoint has them, as in validation; the weights else.
-fn load<M: Model>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+pub(crate) fn load<M: Model>(path: &Path, into: &Tensors) -> Result<(), TrainError> {
     match checkpoint::open(path) {
         Ok(saved) if saved.experiment.train.ema.is_some() => {
             let means = checkpoint::prefixed("ema", into.iter().map(|(name, t)| (name.clone(), t.shallow_clone())));

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use egofx::backbone::Card;
 use tch::Device;
 
 use crate::backbones::{EgoVlp, EgoVlpV2, EgoVlpV2Answers, Ppsa};
@@ -19,6 +20,7 @@ use crate::finetuning::retrieval::charades::Charades;
 use crate::finetuning::retrieval::epic::Epic;
 use crate::heads;
 use crate::learner::{Model, Task, network};
+use crate::onnx;
 use crate::predict::{self, Prediction};
 use crate::pretraining::Pretraining;
 use crate::sweep::{self, Finished, Request};
@@ -54,6 +56,8 @@ pub struct Entry {
     pub train: fn(&Request) -> Result<Finished, TrainError>,
     /// Predicts with a trained one.
     pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
+    /// Writes a trained one as a graph.
+    pub onnx: fn(&onnx::Request) -> Result<Card, TrainError>,
     /// Caches its clips decoded.
     pub cache_clips: fn(&clip_cache::Request) -> Result<Written, TrainError>,
     /// Checks the learner's own tables of an experiment file, by building the network that they describe.
@@ -69,6 +73,7 @@ impl Entry {
             about: M::ABOUT,
             train: sweep::run::<M>,
             predict: predict::run::<M>,
+            onnx: onnx::run::<M>,
             cache_clips: clip_cache::run::<M>,
             check: |experiment| network::<M>(experiment, 0, Device::Cpu).map(|_| ()),
         }

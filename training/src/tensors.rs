@@ -1,14 +1,35 @@
-//! Batches out of rows, padded to the longest, with a mask; and numbers out of tensors.
+//! Tensors out of arrays, and numbers out of tensors.
 //!
-//! Not for what they mean. Padding is zero, and the mask is 1 where there is a row and 0 where there is none.
+//! Not for what they mean.
 
-use ndarray::ArrayView2;
+use egofx::heads;
+use ndarray::{Array, ArrayBase, Data, Dimension, Ix2};
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 /// All numbers of a tensor, row by row, wherever it lies.
 pub fn doubles(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.detach().to_kind(Kind::Double).to_device(Device::Cpu).contiguous().view(-1);
     Vec::<f64>::try_from(flat).expect("a flat tensor of doubles")
+}
+
+/// An array as a tensor of the same shape.
+pub fn tensor<T: Element + Copy, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Tensor {
+    let shape: Vec<i64> = array.shape().iter().map(|&size| size as i64).collect();
+    let flat = match array.as_slice() {
+        Some(values) => Tensor::from_slice(values),
+        None => Tensor::from_slice(&array.iter().copied().collect::<Vec<_>>()),
+    };
+    flat.view(shape.as_slice())
+}
+
+/// A tensor of two dimensions as an array in single precision, wherever it lies.
+pub fn matrix(tensor: &Tensor) -> Array<f32, Ix2> {
+    let size = tensor.size();
+    let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0.0; flat.numel()];
+    flat.copy_data(&mut values, flat.numel());
+    Array::from_shape_vec((size[0] as usize, size[1] as usize), values).expect("as many numbers as the tensor has")
 }
 
 /// Rows of several samples as one tensor.
@@ -28,22 +49,9 @@ impl Padded {
     }
 }
 
-/// Pads `samples`, each `[rows, dim]`, to the longest of them. `is_there` says which rows of
-/// a sample count.
-pub fn padded(samples: &[ArrayView2<f32>], dim: usize, is_there: impl Fn(usize, usize) -> bool) -> Padded {
-    let length = samples.iter().map(ArrayView2::nrows).max().unwrap_or_default();
-    let mut values = vec![0.0; samples.len() * length * dim];
-    let mut mask = vec![0.0; samples.len() * length];
-    for (number, rows) in samples.iter().enumerate() {
-        let place = &mut values[number * length * dim..];
-        place.iter_mut().zip(rows.iter()).for_each(|(place, value)| *place = *value);
-        let marks = &mut mask[number * length..][..rows.nrows()];
-        marks.iter_mut().enumerate().for_each(|(row, mark)| *mark = f32::from(u8::from(is_there(number, row))));
-    }
-    let [batch, length, dim] = [samples.len(), length, dim].map(|size| size as i64);
-    Padded {
-        values: Tensor::from_slice(&values).view([batch, length, dim]),
-        mask: Tensor::from_slice(&mask).view([batch, length]),
+impl From<&heads::Padded> for Padded {
+    fn from(padded: &heads::Padded) -> Self {
+        Self { values: tensor(&padded.values), mask: tensor(&padded.mask).to_kind(Kind::Float) }
     }
 }
 
@@ -54,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shorter_samples_are_filled_with_zeros_that_the_mask_leaves_out() {
-        let (long, short) = (array![[1f32, 2.0], [3.0, 4.0]], array![[5f32, 6.0]]);
-        let batch = padded(&[long.view(), short.view()], 2, |number, row| (number, row) != (0, 1));
-        assert_eq!(batch.values.size(), [2, 2, 2]);
-        let values = Vec::<f32>::try_from(batch.values.flatten(0, -1)).unwrap();
-        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0]);
-        assert_eq!(Vec::<f32>::try_from(batch.mask.flatten(0, -1)).unwrap(), [1.0, 0.0, 1.0, 0.0]);
+    fn arrays_become_tensors_and_tensors_arrays_whatever_their_order_in_memory() {
+        let array = array![[1f32, 2.0, 3.0], [4.0, 5.0, 6.0]];
+        let turned = array.t();
+        let found = tensor(&turned);
+        assert_eq!((found.size(), doubles(&found)), (vec![3, 2], vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+        assert_eq!(matrix(&found), turned);
+        assert_eq!(matrix(&found.tr()), array);
     }
 }

@@ -39,7 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("checkpoint", &["digest", "foreign", "durable"]),
     ("arch", &["checkpoint"]),
     ("text", &["digest", "foreign"]),
-    ("backbone", &["pixels", "digest"]),
+    ("backbone", &["compat", "pixels", "digest"]),
     ("export", &["digest", "meter", "durable", "checkpoint", "arch", "backbone"]),
     ("batch", &["pixels", "sample", "backbone"]),
     ("store", &["time", "ids", "shard", "digest", "foreign", "durable"]),
@@ -121,6 +121,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("metric", &["compat", "npy", "digest", "foreign", "benchmark"]),
     ("search", &["digest", "meter", "durable", "queries", "text", "backbone", "store", "recipe"]),
     ("page", &["time", "ids", "compat", "meter", "thumbnails", "store", "report", "compare", "metric"]),
+    (
+        "heads",
+        &[
+            "time",
+            "ids",
+            "compat",
+            "meter",
+            "durable",
+            "queries",
+            "benchmark",
+            "backbone",
+            "store",
+            "features",
+            "qfvs",
+            "labels",
+            "metric",
+        ],
+    ),
 ];
 
 /// Longest file, in lines, tests not counted.

@@ -13,6 +13,7 @@ mod predict;
 mod progress;
 #[path = "../../../src/cli/reference.rs"]
 mod reference;
+mod runs;
 mod shell;
 mod summary;
 mod synthetic;
@@ -34,6 +35,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, ColorChoice, Command, FromArgMatches};
 
 use egofx::durable;
+use egofx::heads::HeadError;
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
 
@@ -154,6 +156,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(TrainError::Interrupted { cause, .. } | TrainError::Stopped { cause, .. }) => cause.exit_code(),
         _ if failed.is_some() => 1,
         Some(TrainError::Io { cause, .. }) if durable::is_of_device(cause) => 1,
+        None if matches!(error.downcast_ref(), Some(HeadError::Io { source, .. }) if durable::is_of_device(source)) => {
+            1
+        }
         _ => 2,
     }
 }

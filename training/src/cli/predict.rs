@@ -1,24 +1,20 @@
 //! `egofx-train predict`: a submission out of a trained head.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use clap::Args;
 
 use egofx::stop::Stop;
-use egofx_train::checkpoint;
 use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::predict::{Request, Weights, kept_classes};
 use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
-use egofx_train::sweep;
 use egofx_train::trainer::context::Surroundings;
-use egofx_train::trainer::{BEST_FILE, LAST_FILE};
 
 use super::common::{Data, Log, Place};
 use super::progress::Progress;
-use super::tell;
+use super::{runs, tell};
 
 /// Predict with a trained head, and write a submission in the official form.
 #[derive(Args)]
@@ -72,12 +68,11 @@ impl Predict {
         let prediction = (head.predict)(&request).map_err(|error| progress.failure(error))?;
         let written = prediction.write(&self.out)?;
         tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
-        if let Some(names) = written.names {
+        if let Some(names) = &written.names {
             tell(format_args!("{}: the names of its rows", names.display()));
         }
         tell(format_args!("{}: how they are to be scored", written.scoring.display()));
-        let words: Vec<String> = written.command.iter().map(|word| quoted(word)).collect();
-        tell(format_args!("score them, where the annotations have the truth, by\n  {}", words.join(" ")));
+        tell(format_args!("score them, where the annotations have the truth, by\n  {}", written.command_line()));
         Ok(())
     }
 
@@ -87,44 +82,6 @@ impl Predict {
             let weights = Weights { path: self.weights.clone(), fold: String::new() };
             return Ok((Experiment::read(config)?, vec![weights]));
         }
-        let file = if self.last { LAST_FILE } else { BEST_FILE };
-        let paths = if self.weights.is_dir() { checkpoints(&self.weights, file)? } else { vec![self.weights.clone()] };
-        let mut chosen: Vec<Weights> = Vec::new();
-        let mut experiment = None;
-        for path in paths {
-            let saved = checkpoint::open(&path)?;
-            let known = experiment.get_or_insert_with(|| saved.experiment.clone());
-            let fold = saved.progress.fold.clone();
-            if *known != saved.experiment || chosen.iter().any(|other| other.fold == fold) {
-                let runs = sweep::runs_below(&self.weights);
-                let list: Vec<String> = runs.iter().map(|run| format!("\n  {}", run.display())).collect();
-                bail!("{}: there are several runs, name one of{}", self.weights.display(), list.concat());
-            }
-            chosen.push(Weights { path, fold });
-        }
-        let none = || format!("{}: there is no run with a {file}", self.weights.display());
-        Ok((experiment.with_context(none)?, chosen))
-    }
-}
-
-/// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let is_plain = |character: char| character.is_alphanumeric() || "-_./:,+@%=".contains(character);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// The checkpoints of the runs in a folder.
-fn checkpoints(folder: &Path, file: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let runs = sweep::runs_below(folder);
-    let missing = runs.iter().find(|run| !run.join(file).is_file());
-    match missing {
-        Some(run) => {
-            bail!("{}: there is no {file}: no validation had a score; --last takes {LAST_FILE}", run.display())
-        }
-        None => Ok(runs.iter().map(|run| run.join(file)).collect()),
+        runs::chosen(&self.weights, self.last)
     }
 }

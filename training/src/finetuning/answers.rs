@@ -7,6 +7,7 @@ use std::path::Path;
 
 use egofx::benchmark::egotaskqa::Answer;
 use egofx::compat::Compat;
+use egofx::heads::Submission;
 use egofx::metric::egotaskqa::QaScore;
 use egofx::text::TextModel;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,6 @@ use crate::loss_sums::Losses;
 use crate::losses::classification;
 use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources};
-use crate::submission::Submission;
 
 /// A network that answers.
 pub trait Answering: Sized + 'static {

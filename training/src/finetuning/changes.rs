@@ -9,6 +9,7 @@ use std::path::Path;
 use egofx::benchmark::oscc::StateChange;
 use egofx::compat::Compat;
 use egofx::grid::keyframe_list;
+use egofx::heads::Submission;
 use egofx::metric::{oscc, pnr};
 use egofx::ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,6 @@ use crate::losses::{classification, key_frame};
 use crate::rng::{Generator, unit};
 use crate::scores::KEYFRAME_DISTANCE;
 use crate::sources::{Fold, Sources};
-use crate::submission::Submission;
 use crate::tensors::doubles;
 
 /// Frames a second of the clips, by which their annotations count.

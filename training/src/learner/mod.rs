@@ -4,6 +4,7 @@
 //! (epochs, checkpoints, seeds, grids, ranks, curves) is the same for all and knows none of them;
 //! [`registry`](crate::registry) lists them.
 
+mod graph;
 mod model;
 mod task;
 
@@ -13,6 +14,7 @@ use crate::error::TrainError;
 use crate::experiment::Experiment;
 use crate::sources::Sources;
 
+pub use self::graph::NetworkGraph;
 pub use self::model::{Batch, Context, Model, Predicted, network, weights};
 pub use self::task::{Predictions, Task};
 

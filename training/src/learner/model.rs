@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
 
+use super::graph::NetworkGraph;
 use super::task::{Predictions, Task};
 use crate::checkpoint::{self, Tensors};
 use crate::distributed::World;
@@ -90,6 +91,11 @@ pub trait Model: Sized + 'static {
     /// [`TrainError::Weights`] with what is missing, unknown or of another shape; [`TrainError::Checkpoint`].
     fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
         checkpoint::load_weights(path, Self::NAME, into)
+    }
+
+    /// The network as a graph that predicts without libtorch; by default there is none.
+    fn graph(_settings: &Self::Settings, _compat: Compat) -> Option<NetworkGraph> {
+        None
     }
 
     /// How the optimiser treats a parameter: by default all decay, norms and biases included, at the base rate.

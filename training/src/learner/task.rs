@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use egofx::compat::Compat;
+use egofx::heads::Submission;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,7 +15,6 @@ use crate::corpora::frames::Clips;
 use crate::corpora::listed::ClipRef;
 use crate::error::TrainError;
 use crate::sources::{Fold, Sources, Split};
-use crate::submission::Submission;
 
 /// What is predicted of samples, in the order in which they were asked for.
 pub type Predictions<T> = Vec<(<T as Task>::Sample, <T as Task>::Prediction)>;

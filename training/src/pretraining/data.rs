@@ -4,6 +4,7 @@
 //! it is made.
 
 use egofx::compat::Compat;
+use egofx::heads::Submission;
 use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
@@ -22,7 +23,6 @@ use crate::learner::{Batch, Task};
 use crate::losses::{LossWeights, Masked, NOUNS, Rule, VERBS, multi_hot};
 use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources, Split};
-use crate::submission::Submission;
 
 const VIDEOS_ABOUT: &str = "a folder of the videos, whole ({video_uid}.mp4) or in pieces ({video_uid}/0.mp4, ...)";
 const NARRATIONS_ABOUT: &str = "the narrations to learn from: egoclip.csv, as published";

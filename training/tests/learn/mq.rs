@@ -238,7 +238,7 @@ fn other_numbers_of_classes_or_features_are_refused_with_both() {
     assert_eq!(refused(ACTIONFORMER, "classes = 4", "classes = 6"), classes);
     for text in [VSGN, ACTIONFORMER] {
         let why = refused(text, "dim = 16", "dim = 8");
-        assert!(why.ends_with("dim is 16, the experiment file says 8"), "{why}");
+        assert!(why.ends_with("dim is 16, the head takes 8"), "{why}");
     }
 }
 

@@ -195,11 +195,11 @@ fn stores_and_annotations_that_do_not_fit_are_refused_before_any_step() {
         error.unwrap_err().to_string()
     };
     let text = words(&EXPERIMENT.replace("dim = 16", "dim = 256"), &good);
-    assert!(text.ends_with("nlq-windows: dim is 16, the experiment file says 256"), "{text}");
+    assert!(text.ends_with("nlq-windows: dim is 16, the head takes 256"), "{text}");
     let text = words(&EXPERIMENT.replace("rows_per_sec = 1.875", "rows_per_sec = 1.87"), &good);
-    assert!(text.ends_with("nlq-windows: rows_per_sec is 1.875, the experiment file says 1.87"), "{text}");
+    assert!(text.ends_with("nlq-windows: rows_per_sec is 1.875, the head takes 1.87"), "{text}");
     let text = words(EXPERIMENT, &Sources { features: good.tokens.clone(), ..good.clone() });
-    assert!(text.contains("nlq-tokens: dim is 12, the experiment file says 16"), "{text}");
+    assert!(text.contains("nlq-tokens: dim is 12, the head takes 16"), "{text}");
     let text = words(EXPERIMENT, &Sources { tokens: None, ..good.clone() });
     assert!(text.starts_with("--tokens is needed"), "{text}");
     std::fs::remove_dir_all(paths.features.join("ledger")).unwrap();

@@ -97,7 +97,8 @@ impl Shop {
     fn open(&self) -> Result<<QfvsHead as Model>::Task, TrainError> {
         let experiment = Experiment::parse(EXPERIMENT).unwrap();
         let Dataset { task, .. } = Dataset::<QfvsHead>::open(Path::new("experiment.toml"), &experiment, &self.sources)?;
-        task.expect_truths().map(|()| task)
+        task.expect_truths()?;
+        Ok(task)
     }
 }
 

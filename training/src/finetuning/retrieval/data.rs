@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use egofx::compat::Compat;
 use egofx::grid::Edges;
+use egofx::heads::Submission;
 use egofx::ndarray::Array2;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
@@ -25,7 +26,6 @@ use crate::learner::{Batch, Task};
 use crate::losses::cosine;
 use crate::rng::{self, Generator, Purpose};
 use crate::sources::{Fold, Sources, Split};
-use crate::submission::Submission;
 
 /// The samples of a run.
 pub struct SentencesAndClips<K> {

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::nn::{ChannelNorm, Conv};
 
 /// Added to the scores of keys that the mask excludes.
-const EXCLUDED: f64 = -1e4;
+pub(super) const EXCLUDED: f64 = -1e4;
 
 /// Depthwise convolution, norm and projection of the queries, the keys or the values.
 #[derive(Debug)]

@@ -1,61 +1,24 @@
-//! From predictions at points to proposals for a clip.
-//!
-//! Not for suppression, which is `egofx`'s. Arithmetic is in `f32`, in the order of the original.
+//! From predictions at points to proposals for a clip, by what `egofx::heads::actionformer` makes of them.
 
-use egofx::metric::Window;
+use egofx::heads::actionformer::Level as Points;
+pub use egofx::heads::actionformer::{DecodeSettings, in_seconds};
 use egofx::metric::postprocess::Proposal;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::targets::FeatureGrid;
 use super::{Level, Output};
-
-/// Which predictions become proposals. In comments: the values of the original.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecodeSettings {
-    /// Predictions must be more probable than this (0.001).
-    pub min_probability: f32,
-    /// How many of a level are kept, the most probable ones (5000).
-    pub most_per_level: usize,
-    /// Moments must be longer than this, in steps (0.05).
-    pub min_length: f32,
-}
 
 /// The proposals of one clip of a batch, level by level, most probable first. Their windows are in steps, their classes
 /// those of the network plus one, as 0 is background.
 pub fn proposals(output: &Output, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {
-    output.levels.iter().flat_map(|level| of_level(level, clip, settings)).collect()
+    let levels = output.levels.iter().enumerate();
+    levels.flat_map(|(index, level)| of_level(level, f32::powi(2.0, index as i32), clip, settings)).collect()
 }
 
-/// Proposals in seconds, not cut to the clip. The original suppresses first; overlaps are the same in seconds.
-pub fn in_seconds(proposals: &[Proposal], grid: &FeatureGrid) -> Vec<Proposal> {
-    let second = |step: f64| f64::from(grid.sec_from_step(step as f32));
-    let in_seconds = |proposal: &Proposal| {
-        let Window { start_sec: start, end_sec: end } = proposal.window;
-        Proposal { window: Window::new(second(start), second(end)), ..*proposal }
-    };
-    proposals.iter().map(in_seconds).collect()
-}
-
-fn of_level(level: &Level, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {
+fn of_level(level: &Level, stride: f32, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {
     let classes = level.logits.size()[2] as usize;
-    let probabilities = level.logits.get(clip).sigmoid() * level.mask.get(clip).unsqueeze(-1);
-    let (probabilities, offsets, points) =
-        (numbers(&probabilities), numbers(&level.offsets.get(clip)), numbers(&level.points));
-    let likely = probabilities.into_iter().enumerate().filter(|(_, score)| *score > settings.min_probability);
-    let mut likely: Vec<(usize, f32)> = likely.collect();
-    likely.sort_by(|a, b| b.1.total_cmp(&a.1));
-    likely.truncate(settings.most_per_level);
-    let proposal = |(place, score): (usize, f32)| {
-        let (point, class) = (place / classes, place % classes);
-        let (step, stride) = (points[point * 4], points[point * 4 + 3]);
-        let (start, end) = (step - offsets[point * 2] * stride, step + offsets[point * 2 + 1] * stride);
-        let window = Window::new(f64::from(start), f64::from(end));
-        let proposal = Proposal { window, score: f64::from(score), class: class + 1 };
-        (end - start > settings.min_length).then_some(proposal)
-    };
-    likely.into_iter().filter_map(proposal).collect()
+    let probabilities = numbers(&level.probabilities().get(clip));
+    let offsets = numbers(&level.offsets.get(clip));
+    Points { probabilities: &probabilities, offsets: &offsets, stride }.proposals(classes, settings)
 }
 
 /// All numbers of a tensor, in the order of its dimensions.

@@ -4,6 +4,8 @@
 //! and always scored.
 
 use egofx::compat::Compat;
+use egofx::heads::actionformer as around;
+use egofx::heads::actionformer::grid_of;
 use egofx::metric::postprocess::Proposal;
 use egofx::metric::postprocess::actionformer::POSTPROCESSOR;
 use ndarray::{Axis, Slice};
@@ -14,10 +16,10 @@ use super::crop::{Crop, crop};
 use super::decode::{self, DecodeSettings};
 use super::loss::{losses, next_normaliser};
 use super::targets::{Event, FeatureGrid, Targets};
-use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, points};
+use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, graph, points};
 use crate::checkpoint::Tensors;
 use crate::error::TrainError;
-use crate::learner::{Batch, Context, Model, Predicted};
+use crate::learner::{Batch, Context, Model, NetworkGraph, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
@@ -39,20 +41,6 @@ pub struct Tables {
     pub model: Settings,
     /// Which predictions become proposals.
     pub decode: DecodeSettings,
-}
-
-/// Where the rows of a clip lie in time.
-///
-/// As released, where the configuration says: a row for every 16 of 30 frames a second. EgoVLP's features have 1.87
-/// rows a second and not 1.875, so that the last rows of a clip of eight minutes are taken to be 1.6 s before what they
-/// show. Fixed, all rows of a clip share its length evenly; a row sees as many strides as the configuration says.
-pub fn grid_of(nominal: FeatureGrid, rows: usize, duration_sec: f64, compat: Compat) -> FeatureGrid {
-    if compat == Compat::AsReleased {
-        return nominal;
-    }
-    let stride_frames = (f64::from(nominal.fps) * duration_sec / rows as f64) as f32;
-    let window_frames = nominal.window_frames / nominal.stride_frames * stride_frames;
-    FeatureGrid { stride_frames, window_frames, ..nominal }
 }
 
 /// Clips of one padded length.
@@ -145,13 +133,29 @@ impl Model for ActionFormerHead {
 
     fn task(settings: &Tables) -> mq::Settings {
         let (features, classes) = (settings.features.clone(), settings.model.classes.unsigned_abs() as usize);
-        mq::Settings { features, classes, postprocessor: &POSTPROCESSOR }
+        mq::Settings { features, classes, names: vec![], postprocessor: &POSTPROCESSOR }
     }
 
     fn new(path: &nn::Path, settings: &Tables, _compat: Compat) -> Result<Self, String> {
         let Tables { features, model, decode, .. } = settings;
         let network = ActionFormer::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
+    }
+
+    fn graph(settings: &Tables, _compat: Compat) -> Option<NetworkGraph> {
+        let Tables { features, frames, model, decode } = settings.clone();
+        let outside = "clips padded with zeros to max_length, or beyond it to a multiple of length_multiple";
+        let around = around::Settings {
+            features,
+            classes: model.classes as usize,
+            max_length: model.max_length as usize,
+            length_multiple: model.length_multiple() as usize,
+            levels: model.levels(),
+            frames,
+            decode,
+        };
+        let dims = [("B", 1), ("T", around.length_multiple)];
+        Some(NetworkGraph::new(graph(around.features.dim as i64, &model), dims, outside, &around))
     }
 
     fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {
@@ -248,16 +252,6 @@ mod tests {
     use super::*;
 
     const NOMINAL: FeatureGrid = FeatureGrid { fps: 30.0, stride_frames: 16.0, window_frames: 16.0 };
-
-    #[test]
-    fn quirk_rows_of_egovlp_drift_by_three_in_eight_minutes_as_released() {
-        let last = |compat| grid_of(NOMINAL, 897, 480.0, compat).step_from_sec(480.0);
-        assert_eq!(last(Compat::AsReleased), 899.5);
-        assert!((last(Compat::Fixed) - 896.5).abs() < 1e-3);
-        let overlapping = FeatureGrid { window_frames: 32.0, ..NOMINAL };
-        let fixed = grid_of(overlapping, 900, 480.0, Compat::Fixed);
-        assert_eq!((fixed, grid_of(overlapping, 900, 480.0, Compat::AsReleased)), (overlapping, overlapping));
-    }
 
     #[test]
     fn short_moments_are_not_learnt() {

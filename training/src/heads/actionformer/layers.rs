@@ -8,7 +8,7 @@ use tch::nn::{self, Init, Module};
 use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d};
 
 /// Added to the variance in [`ChannelNorm`].
-const NORM_EPS: f64 = 1e-5;
+pub(super) const NORM_EPS: f64 = 1e-5;
 /// What a residual branch under stochastic depth is multiplied by at first.
 const FIRST_RESIDUAL_SCALE: f64 = 1e-4;
 

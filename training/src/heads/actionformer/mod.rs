@@ -10,10 +10,12 @@ pub mod decode;
 pub mod head;
 mod layers;
 pub mod loss;
+mod onnx;
 pub mod points;
 mod settings;
 pub mod targets;
 
+use egofx::export::Graph;
 use tch::nn;
 use tch::{Device, Kind, Tensor};
 
@@ -33,6 +35,13 @@ pub struct Level {
     pub mask: Tensor,
     /// The points, `[T, 4]`; see [`points::COLUMNS`].
     pub points: Tensor,
+}
+
+impl Level {
+    /// Probabilities of the classes, `[B, T, classes]`; 0 outside of the clip.
+    pub fn probabilities(&self) -> Tensor {
+        self.logits.sigmoid() * self.mask.unsqueeze(-1)
+    }
 }
 
 /// What is predicted at all levels, finest first.
@@ -189,6 +198,12 @@ impl ActionFormer {
         }
         Ok(())
     }
+}
+
+/// The network as a graph, which is computed as [`ActionFormer::forward`] does without training; see `onnx`.
+pub fn graph(input_dim: i64, settings: &Settings) -> impl Fn(&mut Graph) + use<> {
+    let settings = settings.clone();
+    move |g| onnx::build(g, input_dim as usize, &settings)
 }
 
 /// Clips, each `[input_dim, T_i]`, padded with zeros to one length: features `[B, input_dim, T]`, mask `[B, 1, T]`.

@@ -2,6 +2,7 @@
 //!
 //! Not for settings of optimisers. Nothing here has a default: every key that changes a number is written down.
 
+use egofx::heads::actionformer::padded_length;
 use serde::{Deserialize, Serialize};
 
 /// The network, and how its targets and its loss are made. In comments: the values of the configuration for Ego4D.
@@ -103,11 +104,8 @@ impl Settings {
 
     /// To how many steps a clip is padded: [`max_length`](Self::max_length), or beyond it the next multiple.
     pub fn padded_length(&self, length: i64) -> i64 {
-        if length <= self.max_length {
-            return self.max_length;
-        }
-        let multiple = self.length_multiple();
-        (length + multiple - 1) / multiple * multiple
+        let [length, most, multiple] = [length, self.max_length, self.length_multiple()].map(|steps| steps as usize);
+        padded_length(length, most, multiple) as i64
     }
 
     /// Refuses settings that no network has.

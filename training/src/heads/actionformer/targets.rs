@@ -2,42 +2,13 @@
 //!
 //! Not for the loss. A point predicts the shortest event that is near its centre and as long as its level is for.
 
-use serde::{Deserialize, Serialize};
+pub use egofx::heads::actionformer::FeatureGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{ActionFormerError, Settings};
 
 /// Events that are longer than the shortest by at most this many steps share its points.
 const TIE_STEPS: f64 = 1e-3;
-
-/// Where features lie in time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureGrid {
-    /// Frames a second.
-    pub fps: f32,
-    /// Frames from one feature to the next.
-    pub stride_frames: f32,
-    /// Frames that a feature sees.
-    pub window_frames: f32,
-}
-
-impl FeatureGrid {
-    /// Steps from the start of a feature's window to its centre.
-    pub fn half_window_steps(&self) -> f32 {
-        0.5 * self.window_frames / self.stride_frames
-    }
-
-    /// Where a second lies among the centres of the features, in steps; a little below 0 at the start.
-    pub fn step_from_sec(&self, sec: f64) -> f32 {
-        sec as f32 * self.fps / self.stride_frames - self.half_window_steps()
-    }
-
-    /// The inverse of [`step_from_sec`](Self::step_from_sec).
-    pub fn sec_from_step(&self, step: f32) -> f32 {
-        (step * self.stride_frames + 0.5 * self.window_frames) / self.fps
-    }
-}
 
 /// An annotated event.
 #[derive(Debug, Clone, Copy, PartialEq)]

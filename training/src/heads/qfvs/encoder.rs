@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::nn::{Affine, WeightInit, attention};
 
 /// `eps` of `torch.nn.LayerNorm`.
-const NORM_EPS: f64 = 1e-5;
+pub(super) const NORM_EPS: f64 = 1e-5;
 
 /// One layer: attention, feed-forward, each added to its input and normalised.
 #[derive(Debug)]
@@ -113,6 +113,11 @@ pub(super) fn mask(seg_len: &Tensor, shots: i64, compat: Compat, kind: Kind) -> 
 /// 2017). The original takes the channel for the pair, so that channel `c` has `10000^(-2c / width)`, the cosines
 /// included.
 pub fn positions(shots: i64, embed_dim: i64, compat: Compat) -> Tensor {
+    Tensor::from_slice(&position_values(shots, embed_dim, compat)).view([shots, embed_dim])
+}
+
+/// [`positions`], row by row.
+pub(super) fn position_values(shots: i64, embed_dim: i64, compat: Compat) -> Vec<f32> {
     let exponent = |channel: i64| match compat {
         Compat::AsReleased => 2 * channel,
         Compat::Fixed => channel - channel % 2,
@@ -121,7 +126,5 @@ pub fn positions(shots: i64, embed_dim: i64, compat: Compat) -> Tensor {
         let angle = place as f64 / 10_000f64.powf(exponent(channel) as f64 / embed_dim as f64);
         (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
     };
-    let values: Vec<f32> =
-        (0..shots).flat_map(|place| (0..embed_dim).map(move |channel| value(place, channel))).collect();
-    Tensor::from_slice(&values).view([shots, embed_dim])
+    (0..shots).flat_map(|place| (0..embed_dim).map(move |channel| value(place, channel))).collect()
 }

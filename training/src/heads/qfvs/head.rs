@@ -4,29 +4,30 @@
 //! summary.
 
 use egofx::compat::Compat;
-use egofx::labels::qfvs::Video;
-use egofx::qfvs::{LayoutError, SEGMENTS, SHOTS, pack};
-use ndarray::ArrayView2;
+use egofx::heads::summariser::{BOTH, Size};
+use egofx::qfvs::SHOTS;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Device, Tensor, nn};
 
 use super::loss::{Scored, loss};
 use super::summary::in_order;
-use super::{QfvsError, Settings, Summariser, lr_scale, places};
+use super::{QfvsError, Settings, Summariser, graph, lr_scale};
 use crate::error::TrainError;
-use crate::learner::{Batch, Context, Model, Predicted};
+use crate::learner::{Batch, Context, Model, NetworkGraph, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
 use crate::sources::Expected;
 use crate::tasks::qfvs::{self, Qfvs};
+use crate::tensors::tensor;
 
 /// Prompts of a sample: of each concept alone, and of both.
 const PROMPTS: usize = 3;
-/// The prompt of both concepts.
-const BOTH: i64 = 2;
 /// What the losses of the prompts are called.
 const LOSSES: [&str; PROMPTS] = ["concept 1 loss", "concept 2 loss", "summary loss"];
+
+/// Shots of a segment in the golden input of the graph.
+const GOLDEN_SHOTS: usize = 9;
 
 /// The tables of an experiment with the summary head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,10 +59,10 @@ impl Pairs {
         for &number in samples {
             let video = task.video(number);
             for prompt in 0..PROMPTS {
-                features.push(size.packed(task.rows(number, prompt)?.view(), video)?);
+                features.push(tensor(&size.packed(task.rows(number, prompt)?.view(), video)?));
             }
-            labels.push(size.packed(task.labels(number).view(), video)?);
-            lengths.push(size.lengths(video));
+            labels.push(tensor(&size.packed(task.labels(number).view(), video)?));
+            lengths.push(Tensor::from_slice(&size.lengths(video)));
         }
         Ok(Self {
             samples: samples.to_vec(),
@@ -84,7 +85,7 @@ impl Pairs {
 
     /// Of scores `[B, 3, S, L]`, those of the prompt of both concepts.
     fn predictions(&self, scores: &Tensor) -> Vec<(usize, Vec<f64>)> {
-        let scores = scores.select(1, BOTH).to_device(Device::Cpu);
+        let scores = scores.select(1, BOTH as i64).to_device(Device::Cpu);
         let seg_len = self.seg_len.to_device(Device::Cpu);
         let of = |place: usize| in_order(&scores.get(place as i64), &seg_len.get(place as i64));
         self.samples.iter().enumerate().map(|(place, &number)| (number, of(place))).collect()
@@ -135,6 +136,12 @@ impl Model for QfvsHead {
         Summariser::new(path, &settings.model, compat).map(Self).map_err(|error| error.to_string())
     }
 
+    fn graph(settings: &Tables, compat: Compat) -> Option<NetworkGraph> {
+        let outside = "segments of shots, padded to one length; as released to 200";
+        let dims = [("N", 2), ("L", SHOTS.min(GOLDEN_SHOTS))];
+        Some(NetworkGraph::new(graph(&settings.model, compat), dims, outside, &Self::task(settings)))
+    }
+
     /// Everything decays, norms and biases included.
     fn param_group(_name: &str, shape: &[i64]) -> ParamGroup {
         ParamGroup { decays: true, lr_mult: LrMult::Times(lr_scale(shape)) }
@@ -155,37 +162,5 @@ impl Model for QfvsHead {
     fn predict(&self, batch: &Pairs, with_losses: bool) -> Result<Predicted<Qfvs>, TrainError> {
         let scores = self.forward(batch, false)?;
         Ok(Predicted { predictions: batch.predictions(&scores), losses: with_losses.then(|| batch.losses(&scores)) })
-    }
-}
-
-/// Segments and places of a batch: no more than its samples need.
-struct Size {
-    segments: usize,
-    places: usize,
-}
-
-impl Size {
-    fn of(task: &Qfvs, samples: &[usize]) -> Self {
-        let videos = || samples.iter().map(|&number| task.video(number).segments());
-        let longest = videos().flatten().map(|segment| segment.len()).max().unwrap_or_default();
-        let segments = videos().map(|segments| segments.len()).max().unwrap_or_default();
-        Self { segments, places: places(longest, task.compat()) }
-    }
-
-    /// Rows `[shots, dim]` of a video as `[S, L, dim]`.
-    fn packed(&self, rows: ArrayView2<f32>, video: &Video) -> Result<Tensor, TrainError> {
-        let why = |error: LayoutError| TrainError::Batch { head: QfvsHead::NAME, why: error.to_string() };
-        let packed = pack(rows, &video.change_points).map_err(why)?;
-        let values = Tensor::from_slice(packed.features.as_slice().unwrap_or_default());
-        let values = values.view([SEGMENTS as i64, SHOTS as i64, rows.ncols() as i64]);
-        Ok(values.narrow(0, 0, self.segments as i64).narrow(1, 0, self.places as i64))
-    }
-
-    /// Shots of each segment, `[S]`.
-    fn lengths(&self, video: &Video) -> Tensor {
-        let lengths: Vec<i64> = video.segments().iter().map(|segment| segment.len() as i64).collect();
-        let lengths = Tensor::from_slice(&lengths);
-        let absent = self.segments as i64 - lengths.size()[0];
-        Tensor::cat(&[lengths, Tensor::zeros([absent], (Kind::Int64, Device::Cpu))], 0)
     }
 }

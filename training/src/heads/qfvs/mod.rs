@@ -8,10 +8,13 @@ mod encoder;
 pub mod head;
 pub mod loss;
 mod mask;
+mod onnx;
 mod settings;
 pub mod summary;
 
 use egofx::compat::Compat;
+use egofx::export::Graph;
+pub use egofx::heads::summariser::places;
 use egofx::qfvs::SHOTS;
 use tch::Tensor;
 use tch::nn::{self, Init};
@@ -133,13 +136,10 @@ impl Summariser {
     }
 }
 
-/// Places that a segment must have if the longest of a batch has so many shots. With [`Compat::AsReleased`] places
-/// without a shot change the scores of the others, so that there must be as many as the original has.
-pub fn places(longest: usize, compat: Compat) -> usize {
-    match compat {
-        Compat::AsReleased => SHOTS,
-        Compat::Fixed => longest,
-    }
+/// The network as a graph, which is computed as [`Summariser::forward`] does without training; see `onnx`.
+pub fn graph(settings: &Settings, compat: Compat) -> impl Fn(&mut Graph) + use<> {
+    let settings = settings.clone();
+    move |g| onnx::build(g, &settings, compat)
 }
 
 fn expect(what: &'static str, tensor: &Tensor, shape: &[i64]) -> Result<(), QfvsError> {

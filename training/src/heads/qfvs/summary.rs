@@ -1,16 +1,12 @@
-//! From scores of the places of segments to scores of shots.
-//!
-//! Not for summaries, see [`tasks::qfvs`](crate::tasks::qfvs). Invariant: a place without a shot has no score.
+//! From scores of the places of segments to scores of shots, by what `egofx::heads::summariser` makes of them.
 
-use tch::{Kind, Tensor};
+use egofx::heads::summariser;
+use tch::Tensor;
 
-use super::mask::is_shot;
+use crate::tensors::matrix;
 
 /// The scores of a video's shots in order of time: those of `scores` `[S, L]` that `seg_len` `[S]` says are there.
 pub fn in_order(scores: &Tensor, seg_len: &Tensor) -> Vec<f64> {
-    let is_shot = is_shot(seg_len, scores.size()[1]);
-    let scores = scores.masked_select(&is_shot).to_kind(Kind::Double).contiguous();
-    let mut values = vec![0.0; scores.numel()];
-    scores.copy_data(&mut values, scores.numel());
-    values
+    let lengths: Vec<i64> = seg_len.iter::<i64>().map(Iterator::collect).unwrap_or_default();
+    summariser::in_order(matrix(scores).view(), &lengths)
 }

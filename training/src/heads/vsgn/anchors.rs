@@ -5,9 +5,9 @@
 use tch::{Device, Tensor};
 
 /// Weights of shift and log length.
-const WEIGHTS: (f64, f64) = (10.0, 5.0);
+pub(super) const WEIGHTS: (f64, f64) = (10.0, 5.0);
 /// No box is longer than this many times its anchor.
-const MOST_RATIO: f64 = 1000.0 / 16.0;
+pub(super) const MOST_RATIO: f64 = 1000.0 / 16.0;
 
 /// Anchors of all levels in cells, the finest first, cell by cell and scale by scale: level l has cells of 2^l, and
 /// every scale a makes an anchor a times as long around each cell's middle.

@@ -9,7 +9,7 @@ use super::layers;
 use crate::nn::Conv;
 
 /// An end is read at itself and this fraction of the box's length to either side.
-const FRACTION: f64 = 8.0;
+pub(super) const FRACTION: f64 = 8.0;
 
 /// Moves one of the ends: a convolution over three cells that are read out, ReLU, and a number.
 #[derive(Debug)]

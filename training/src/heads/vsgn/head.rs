@@ -3,6 +3,7 @@
 //! Not for the network. A clip's cells are its rows; rows beyond the grid are cut off, as in the original.
 
 use egofx::compat::Compat;
+use egofx::heads::vsgn as around;
 use egofx::metric::postprocess::vsgn::POSTPROCESSOR;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,13 +11,14 @@ use tch::{Device, Tensor, nn};
 
 use super::loss::{Truth, losses};
 use super::targets::{self, Grid, Targets};
-use super::{Output, Settings, Vsgn, decode};
+use super::{Output, Settings, Vsgn, decode, graph};
 use crate::error::TrainError;
-use crate::learner::{Batch, Context, Model, Predicted};
+use crate::learner::{Batch, Context, Model, NetworkGraph, Predicted};
 use crate::loss_sums::Losses;
 use crate::rng::Generator;
 use crate::sources::Expected;
 use crate::tasks::mq::{self, Mq};
+use crate::tensors::tensor;
 
 /// The tables of an experiment with VSGN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,13 +102,23 @@ impl Model for VsgnHead {
         let Tables { features, model } = settings;
         // The network counts background.
         let classes = model.classes.unsigned_abs() as usize - 1;
-        mq::Settings { features: features.clone(), classes, postprocessor: &POSTPROCESSOR }
+        mq::Settings { features: features.clone(), classes, names: vec![], postprocessor: &POSTPROCESSOR }
     }
 
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
         let Tables { features, model } = settings;
         let network = Vsgn::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, settings: model.clone(), compat })
+    }
+
+    fn graph(settings: &Tables, _compat: Compat) -> Option<NetworkGraph> {
+        let Tables { features, model } = settings.clone();
+        let outside =
+            "rows on the grid of cells, zeros behind them; short clips stitched to their copies where the card says so";
+        let classes = model.classes as usize;
+        let (dim, grid) = (features.dim as i64, model.grid());
+        let around = around::Settings { features, classes, grid };
+        Some(NetworkGraph::new(graph(dim, &model), [("B", 1)], outside, &around))
     }
 
     fn train_batch(task: &Mq, settings: &Tables, samples: &[usize], _: &mut Generator) -> Result<Clips, TrainError> {
@@ -125,7 +137,7 @@ impl Model for VsgnHead {
     fn predict(&self, batch: &Clips, with_losses: bool) -> Result<Predicted<Mq>, TrainError> {
         let output = self.network.forward(&batch.features, &batch.num_cells);
         let losses = with_losses.then(|| self.losses(&output, &batch.truth));
-        let (clips, settings) = (decode::clips(&output), &self.settings);
+        let (clips, settings) = (decode::clips(&output), &self.settings.grid());
         let proposals = clips.par_iter().zip(&batch.grids).map(|(clip, grid)| clip.proposals(grid, settings));
         Ok(Predicted { predictions: batch.samples.par_iter().copied().zip(proposals).collect(), losses })
     }
@@ -142,18 +154,14 @@ struct Clip {
 impl Clip {
     fn read(task: &Mq, settings: &Settings, number: usize) -> Result<Self, TrainError> {
         let rows = task.rows(number)?;
-        let (length, dim) = (settings.length as usize, rows.ncols());
-        let grid = Grid { length, num_cells: rows.nrows().min(length), fps: task.fps(number) };
-        let values: Vec<f32> = rows.iter().take(grid.num_cells * dim).copied().collect();
+        let around = settings.grid();
+        let grid = around.of(rows.nrows(), task.fps(number));
         let moments = task.moments(number);
-        let (cells, targets) = if settings.stitches(grid.num_cells as i64) {
-            let gap = settings.stitch_gap as usize;
-            let targets = targets::stitched_targets(&moments, &grid, gap, task.compat());
-            (targets::stitched_features(&values, dim, &grid, gap), targets)
-        } else {
-            (targets::features(&values, dim, length), targets::targets(&moments, &grid, task.compat()))
+        let targets = match around.copy_from(grid.num_cells) {
+            Some(_) => targets::stitched_targets(&moments, &grid, around.stitch_gap, task.compat()),
+            None => targets::targets(&moments, &grid, task.compat()),
         };
-        let features = Tensor::from_slice(&cells).view([length as i64, dim as i64]).tr();
+        let features = tensor(&around.cells(rows.view(), &grid)).tr();
         Ok(Self { grid, features, targets })
     }
 }

@@ -15,11 +15,12 @@ mod layers;
 pub mod loss;
 pub mod matching;
 mod model;
+mod onnx;
 mod pyramid;
 mod readout;
 mod settings;
 pub mod targets;
 
 pub use graph::neighbours;
-pub use model::{Curves, Output, Vsgn};
+pub use model::{Curves, Output, Vsgn, graph};
 pub use settings::{Settings, SettingsError};

@@ -2,11 +2,13 @@
 //!
 //! Not for losses. Every intermediate stage is in the [`Output`]; nothing in it depends on the other clips of a batch.
 
+use egofx::export::Graph;
 use tch::nn;
 use tch::{Kind, Tensor};
 
 use super::anchors;
 use super::boundary::BoundaryAdjust;
+use super::onnx;
 use super::pyramid::Pyramid;
 use super::readout::{AnchorHead, CurveHead};
 use super::settings::{Settings, SettingsError};
@@ -110,6 +112,12 @@ impl Vsgn {
         let short = num_cells.to_kind(Kind::Double).le(short_ratio * length as f64);
         (num_cells + stitch_gap).where_self(&short, &num_cells.full_like(length))
     }
+}
+
+/// The network as a graph, which is computed as [`Vsgn::forward`] does; see `onnx`.
+pub fn graph(input_dim: i64, settings: &Settings) -> impl Fn(&mut Graph) + use<> {
+    let settings = settings.clone();
+    move |g| onnx::build(g, input_dim as usize, &settings)
 }
 
 /// Levels `[B, scales * numbers, L]`, from coarse to fine, as `[B, A, numbers]` from fine to coarse.

@@ -1,5 +1,6 @@
 //! Sizes and options of VSGN, as the `[model]` table has them.
 
+use egofx::heads::vsgn::GridSettings;
 use serde::{Deserialize, Serialize};
 
 use super::layers;
@@ -79,13 +80,9 @@ impl Settings {
         }
     }
 
-    /// Whether a clip of `num_cells` is stitched to an enlarged copy of itself.
-    pub fn stitches(&self, num_cells: i64) -> bool {
-        self.stitching && num_cells as f64 <= self.short_ratio * self.length as f64
-    }
-
-    /// The first cell of the copy.
-    pub fn copy_from(&self, num_cells: i64) -> i64 {
-        num_cells + self.stitch_gap
+    /// What lies around the network.
+    pub fn grid(&self) -> GridSettings {
+        let Self { length, stitching, stitch_gap, short_ratio, .. } = *self;
+        GridSettings { length: length as usize, stitching, stitch_gap: stitch_gap as usize, short_ratio }
     }
 }

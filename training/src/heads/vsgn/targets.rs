@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use egofx::compat::Compat;
+pub use egofx::heads::vsgn::{Grid, copy, features, stitched_features};
 
 use crate::tasks::mq::Moment;
 
@@ -13,17 +14,6 @@ use crate::tasks::mq::Moment;
 pub const MOST_MOMENTS: usize = 50;
 /// Width in cells of the window around an end that its curve marks.
 const END_WINDOW: f64 = 3.0;
-
-/// Where a clip lies on the grid.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Grid {
-    /// Cells of the grid.
-    pub length: usize,
-    /// Cells that hold the clip; the rest is padding.
-    pub num_cells: usize,
-    /// Cells a second.
-    pub fps: f64,
-}
 
 /// The labels of a clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,36 +94,4 @@ fn near(ends: impl Iterator<Item = f64>, length: usize) -> Vec<f32> {
         parts.fold(0.0, f64::max) as f32
     };
     (0..length).map(covered).collect()
-}
-
-/// Rows `[num_cells, dim]` on a grid `[length, dim]`: what is too long is cut off, the rest is 0.
-pub fn features(rows: &[f32], dim: usize, length: usize) -> Vec<f32> {
-    let mut grid = rows[..rows.len().min(length * dim)].to_vec();
-    grid.resize(length * dim, 0.0);
-    grid
-}
-
-/// Rows `[num_cells, dim]` of a short clip on a grid `[length, dim]`: the clip, `gap` empty cells, and the clip again,
-/// enlarged to the grid's end.
-pub fn stitched_features(rows: &[f32], dim: usize, grid: &Grid, gap: usize) -> Vec<f32> {
-    let mut cells = features(&rows[..grid.num_cells * dim], dim, grid.length);
-    let copy = copy(grid, gap);
-    let last = grid.num_cells.saturating_sub(1);
-    // Both ends stay where they are: linear interpolation with aligned corners, in single precision.
-    let step = last as f32 / copy.len().saturating_sub(1).max(1) as f32;
-    for (place, cell) in copy.enumerate() {
-        let source = step * place as f32;
-        let left = (source as usize).min(last);
-        let (right, share) = ((left + 1).min(last), source - left as f32);
-        for channel in 0..dim {
-            let (a, b) = (rows[left * dim + channel], rows[right * dim + channel]);
-            cells[cell * dim + channel] = (1.0 - share) * a + share * b;
-        }
-    }
-    cells
-}
-
-/// The cells of a clip's copy.
-fn copy(grid: &Grid, gap: usize) -> Range<usize> {
-    (grid.num_cells + gap).min(grid.length)..grid.length
 }

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::nn::{DepthwiseConv, PointwiseLinear};
 
 /// Convolution blocks of an encoder.
-const BLOCKS: i64 = 4;
+pub(super) const BLOCKS: i64 = 4;
 
 /// The encoder; one instance may encode several sequences.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Not for the network. A clip's positions are its rows, or means of them where there are more rows than positions.
 
 use egofx::compat::Compat;
+use egofx::heads::vslnet;
 use egofx::labels::nlq::NlqLabel;
 use egofx::metric::Window;
 use serde::{Deserialize, Serialize};
@@ -12,13 +13,18 @@ use super::labels::Labels;
 use super::loss::{self, Targets};
 use super::{Dims, Input, Output, Settings, Vslnet, VslnetError, decays, decode};
 use crate::error::TrainError;
-use crate::learner::{Batch, Context, Model, Predicted};
+use crate::learner::{Batch, Context, Model, NetworkGraph, Predicted};
 use crate::loss_sums::Losses;
 use crate::optimizer::{LrMult, ParamGroup};
 use crate::rng::Generator;
 use crate::sources::Expected;
 use crate::tasks::nlq::{self, Nlq};
-use crate::tensors::{self, Padded};
+use crate::tensors::Padded;
+
+/// Rows of a clip in the golden input of the graph.
+const GOLDEN_ROWS: usize = 12;
+/// Tokens of a query in it.
+const GOLDEN_TOKENS: usize = 6;
 
 /// The tables of an experiment with VSLNet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,8 +40,7 @@ pub struct Tables {
 
 /// Queries that are computed together.
 pub struct Queries {
-    samples: Vec<usize>,
-    places: Vec<NlqLabel>,
+    read: vslnet::Batch,
     video: Padded,
     query: Padded,
     targets: Targets,
@@ -43,31 +48,15 @@ pub struct Queries {
 
 impl Queries {
     fn read(task: &Nlq, samples: &[usize]) -> Result<Self, TrainError> {
-        let rows = samples.iter().map(|&number| task.rows(number)).collect::<Result<Vec<_>, _>>()?;
-        let places: Vec<NlqLabel> =
-            samples.iter().zip(&rows).map(|(&number, rows)| task.place(number, rows.nrows())).collect();
-        let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
-        let tokens: Vec<_> = samples.iter().map(|&number| task.tokens(number)).collect();
-        let token_views: Vec<_> = tokens.iter().map(|tokens| tokens.values.view()).collect();
-        let (dim, token_dim) = (views[0].ncols(), token_views[0].ncols());
-        Ok(Self {
-            samples: samples.to_vec(),
-            targets: targets(&places),
-            places,
-            video: tensors::padded(&views, dim, |_, _| true),
-            query: tensors::padded(&token_views, token_dim, |number, row| !tokens[number].padded[row]),
-        })
+        let read = vslnet::Batch::read(task, samples)?;
+        let (video, query) = (Padded::from(&read.video), Padded::from(&read.query));
+        Ok(Self { targets: targets(&read.places), video, query, read })
     }
 
     /// The best spans of each query as windows in seconds.
     fn windows(&self, output: &Output) -> Vec<(usize, Vec<Window>)> {
-        let lengths: Vec<usize> = self.places.iter().map(|place| place.v_len).collect();
-        let spans = decode::top_spans(&output.start_logits, &output.end_logits, &lengths);
-        let windows = spans.iter().zip(&self.places).map(|(spans, place)| {
-            let seconds = spans.iter().map(|span| span.seconds(place.v_len, place.duration).map(f64::from));
-            seconds.map(Window::from).collect()
-        });
-        self.samples.iter().copied().zip(windows).collect()
+        let [starts, ends] = [&output.start_logits, &output.end_logits].map(decode::probabilities);
+        self.read.windows(starts.view(), ends.view())
     }
 }
 
@@ -116,6 +105,15 @@ impl Model for VslnetHead {
     fn new(path: &nn::Path, settings: &Tables, compat: Compat) -> Result<Self, String> {
         let dims = Dims { video: settings.features.dim as i64, query: settings.tokens.dim as i64 };
         Vslnet::new(path, dims, &settings.model, compat).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn graph(settings: &Tables, compat: Compat) -> Option<NetworkGraph> {
+        let Tables { features, tokens, model } = settings;
+        let dims = Dims { video: features.dim as i64, query: tokens.dim as i64 };
+        let most = model.max_position_embeddings as usize;
+        let golden = [("B", 2), ("L", most.min(GOLDEN_ROWS)), ("Q", most.min(GOLDEN_TOKENS))];
+        let outside = "rows beyond the positions are averaged; video and query padded to the longest of a batch";
+        Some(NetworkGraph::new(super::graph(dims, model, compat), golden, outside, &Self::task(settings)))
     }
 
     fn param_group(name: &str, _shape: &[i64]) -> ParamGroup {

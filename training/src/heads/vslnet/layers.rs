@@ -9,9 +9,9 @@ use tch::{Device, Kind, Tensor};
 use crate::nn::layer_norm;
 
 /// What is added to the scores of padded positions.
-const PADDED: f64 = -1e30;
+pub(super) const PADDED: f64 = -1e30;
 /// Of all of VSLNet's layer norms; PyTorch's default is another.
-const NORM_EPS: f64 = 1e-6;
+pub(super) const NORM_EPS: f64 = 1e-6;
 /// Positions that a depthwise convolution sees.
 pub(super) const KERNEL: i64 = 7;
 

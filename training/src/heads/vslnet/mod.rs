@@ -11,10 +11,12 @@ pub mod head;
 pub mod labels;
 mod layers;
 pub mod loss;
+mod onnx;
 mod predictor;
 mod settings;
 
 use egofx::compat::Compat;
+use egofx::export::Graph;
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
@@ -179,6 +181,12 @@ impl Vslnet {
     fn predicted<'t>(&self, encoded: &'t Tensor, gated: &'t Tensor) -> &'t Tensor {
         if self.settings.small && self.compat == Compat::AsReleased { encoded } else { gated }
     }
+}
+
+/// The network as a graph for `dims`, which is computed as [`Vslnet::forward`] does without training; see `onnx`.
+pub fn graph(dims: Dims, settings: &Settings, compat: Compat) -> impl Fn(&mut Graph) + use<> {
+    let settings = settings.clone();
+    move |g| onnx::build(g, dims, &settings, compat)
 }
 
 /// Whether the optimiser takes weight decay off the weight called `name`.

@@ -2,24 +2,17 @@
 //! and runs with ONNX Runtime, and what the original modules computed.
 
 use std::path::Path;
-use std::sync::LazyLock;
 
-use egofx::backbone::{
-    Device, Feed, GraphSession, LibrarySearch, Outputs, Precision, Provider, Runtime, SessionOptions,
-};
+use egofx::backbone::{Feed, Outputs};
 use egofx::checkpoint::Checkpoint;
-use egofx::export::{Options, Validator, export};
+use egofx::export::{Options, export};
 use egofx_train::checkpoint::write;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
-use super::support::{FULL, Golden, OUTPUT, egovlp, egovlpv2, off, root, variables};
+use super::support::{FULL, Golden, OUTPUT, egovlp, egovlpv2, off, variables};
 use crate::support::device::device;
-
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let search = LibrarySearch { bases: vec![root("../..")], ..Default::default() };
-    Runtime::load(&search, Provider::Cpu).expect("ONNX Runtime is needed; run `make setup`")
-});
+use crate::support::graphs::{floats, ints, run, validator};
 
 /// Graphs of a network's weights, written and exported in a folder of their own.
 struct Graphs(tempfile::TempDir);
@@ -30,29 +23,13 @@ impl Graphs {
         let path = folder.path().join("weights.safetensors");
         write(&path, &variables(store), &std::collections::BTreeMap::new()).unwrap();
         let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
-        let validator = Validator { runtime: &RUNTIME, threads: 1, windows: vec![], meter: Default::default() };
-        export(&Checkpoint::open(&path).unwrap(), &options, &validator, folder.path()).unwrap();
+        export(&Checkpoint::open(&path).unwrap(), &options, &validator(), folder.path()).unwrap();
         Self(folder)
     }
 
     fn run(&self, graph: &str, feeds: &[Feed]) -> Outputs {
-        let device = Device { provider: Provider::Cpu, ordinal: 0 };
-        let options = SessionOptions { device, precision: Precision::Fp32, threads: 1, rearrange: true };
-        let path = Path::new(self.0.path()).join(format!("{graph}.onnx"));
-        GraphSession::open(&RUNTIME, &path, options).unwrap().run(feeds).unwrap()
+        run(&Path::new(self.0.path()).join(format!("{graph}.onnx")), feeds)
     }
-}
-
-fn shape(tensor: &Tensor) -> Vec<usize> {
-    tensor.size().into_iter().map(|size| size as usize).collect()
-}
-
-fn floats<'f>(name: &'static str, tensor: &Tensor) -> Feed<'f> {
-    Feed::Floats(name, Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap().into(), shape(tensor))
-}
-
-fn ints<'f>(name: &'static str, tensor: &Tensor) -> Feed<'f> {
-    Feed::Ints(name, Vec::<i64>::try_from(tensor.flatten(0, -1)).unwrap().into(), shape(tensor))
 }
 
 /// Asserts that network, graph and original agree, each with each.

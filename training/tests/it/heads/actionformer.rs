@@ -12,11 +12,13 @@ use egofx_train::heads::actionformer::decode::{DecodeSettings, in_seconds, propo
 use egofx_train::heads::actionformer::loss::{Losses, centre_diou, focal, losses, next_normaliser};
 use egofx_train::heads::actionformer::points;
 use egofx_train::heads::actionformer::targets::{Event, FeatureGrid, Targets};
-use egofx_train::heads::actionformer::{ActionFormer, ActionFormerError, Output, Settings, batch, decays};
+use egofx_train::heads::actionformer::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, graph};
+use egofx_train::learner::weights;
 use serde_json::Value;
 use tch::{Kind, Tensor, nn};
 
 use crate::support::device::device;
+use crate::support::graphs::{floats, head_outputs, ints, output};
 
 /// Of all stages in single precision; what was measured is below 1e-6 nearly everywhere.
 const TOLERANCE: f64 = 1e-5;
@@ -118,6 +120,50 @@ impl Golden {
     fn output(&self, train: bool) -> Output {
         self.network.forward(&self.features, &self.mask, train).unwrap()
     }
+}
+
+/// Of clips within the table of positions, and beyond it.
+#[test]
+fn the_graph_computes_what_the_network_computes() {
+    let golden = golden();
+    let (features, mask) = (&golden.features, &golden.mask);
+    let longer = Tensor::cat(&[features, &features.flip([2]).narrow(2, 0, 32)], 2);
+    let all = Tensor::ones([longer.size()[0], 1, 96], (Kind::Bool, device()));
+    for (features, mask) in [(features, mask), (&longer, &all)] {
+        let feeds = [floats("features", features), ints("mask", &mask.squeeze_dim(1))];
+        let dims = [("B", 1), ("T", 32)];
+        let outputs = head_outputs(graph(DIM, &settings()), &weights(&golden.store), dims, &feeds);
+        let pyramid = golden.network.pyramid(features, mask, false).unwrap();
+        for (index, (level, _)) in pyramid.iter().enumerate() {
+            let name = format!("level{index}");
+            close(&output(&outputs, &format!("probe.{name}"), level), level, &name);
+        }
+        let network = golden.network.forward(features, mask, false).unwrap();
+        let likely: Vec<Tensor> = network.levels.iter().map(|level| level.probabilities()).collect();
+        let likely = Tensor::cat(&likely, 1);
+        close(&output(&outputs, "probabilities", &likely), &likely, "probabilities");
+        close(&output(&outputs, "offsets", &network.offsets()), &network.offsets(), "offsets");
+    }
+}
+
+/// A network with the learned scales of its residual branches, as the shipped configuration has them.
+#[test]
+fn the_graph_scales_residual_branches_as_the_network_does() {
+    let settings = Settings { drop_path: 0.1, ..settings() };
+    let store = nn::VarStore::new(device());
+    let network = ActionFormer::new(&store.root(), DIM, &settings).unwrap();
+    tch::no_grad(|| {
+        for (name, mut variable) in store.variables() {
+            if name.contains("drop_path") {
+                let _ = variable.fill_(0.7);
+            }
+        }
+    });
+    let golden = golden();
+    let feeds = [floats("features", &golden.features), ints("mask", &golden.mask.squeeze_dim(1))];
+    let outputs = head_outputs(graph(DIM, &settings), &weights(&store), [("B", 1), ("T", 32)], &feeds);
+    let network = network.forward(&golden.features, &golden.mask, false).unwrap();
+    close(&output(&outputs, "offsets", &network.offsets()), &network.offsets(), "offsets");
 }
 
 fn events(expected: &Value) -> Vec<Vec<Event>> {

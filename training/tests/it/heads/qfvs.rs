@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use egofx::compat::Compat::{self, AsReleased, Fixed};
 use egofx_train::heads::qfvs::loss::{Scored, loss};
 use egofx_train::heads::qfvs::summary::in_order;
-use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, lr_scale, places, positions};
+use egofx_train::heads::qfvs::{QfvsError, Settings, Summariser, graph, lr_scale, places, positions};
+use egofx_train::learner::weights;
 use egofx_train::tasks::qfvs::summary;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use crate::support::device::device;
+use crate::support::graphs::{floats, head_outputs, ints, output};
 
 /// Two layers in single precision, summed in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -97,6 +99,31 @@ fn fixed_leaves_out_places_without_a_shot() {
 /// same.
 fn moved(features: &Tensor) -> Tensor {
     features + positions(200, 16, AsReleased) - positions(200, 16, Fixed)
+}
+
+#[test]
+fn the_graph_computes_what_the_network_and_the_original_compute() {
+    for compat in [AsReleased, Fixed] {
+        let tensors = tensors();
+        let (store, head) = head(compat, &tensors);
+        let features = &tensors["in.features"];
+        let features = if compat == Fixed { moved(features) } else { features.shallow_clone() };
+        let seg_len = &tensors["in.seg_len"];
+        let places = Tensor::arange(200, (Kind::Int64, device()));
+        let mask = places.lt_tensor(&seg_len.unsqueeze(-1)).flatten(0, 1);
+        let feeds = [floats("features", &features.flatten(0, 1)), ints("mask", &mask)];
+        let dims = [("N", 2), ("L", 9)];
+        let outputs = head_outputs(graph(&settings(), compat), &weights(&store), dims, &feeds);
+        let encoded = head.encode(&features, seg_len, false).unwrap();
+        let scores = head.forward(&features, seg_len, false).unwrap();
+        close(&output(&outputs, "probe.encoded", &encoded), &encoded, TOLERANCE, "encoder, network and graph");
+        let found = output(&outputs, "scores", &scores);
+        close(&found, &scores, TOLERANCE, "scores, network and graph");
+        // Nothing is promised of the last segment, which has no shot.
+        let (name, segments) = if compat == Fixed { ("out.scores_bool_mask", 2) } else { ("out.scores", 3) };
+        let shown = |values: &Tensor| values.narrow(1, 0, segments);
+        close(&shown(&found), &shown(&tensors[name]), TOLERANCE, "scores, graph and original");
+    }
 }
 
 #[test]

@@ -10,13 +10,16 @@ use egofx_train::checkpoint::load_weights;
 use egofx_train::heads::vsgn::loss::{Losses, Truth, curve_loss, losses};
 use egofx_train::heads::vsgn::matching::{Truths, matches, overlaps};
 use egofx_train::heads::vsgn::targets::{self, Grid};
-use egofx_train::heads::vsgn::{Output, Settings, SettingsError, Vsgn, anchors, decode, neighbours};
+use egofx_train::heads::vsgn::{Output, Settings, SettingsError, Vsgn, anchors, decode, graph, neighbours};
+use egofx_train::learner::weights;
 use egofx_train::tasks::mq::Moment;
+use egofx_train::tensors::{matrix, tensor};
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use crate::support::device::device;
+use crate::support::graphs::{floats, head_outputs, ints, output as of_graph};
 
 /// Of single precision through a dozen layers whose sums run in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -136,6 +139,69 @@ fn every_stage_is_the_original_one() {
     for (name, found, tolerance) in last {
         close(name, found, &tensors[name], tolerance);
     }
+}
+
+#[test]
+fn the_graph_computes_what_the_network_and_the_original_compute() {
+    for (stitching, has_original) in [(false, true), (true, false)] {
+        let settings = Settings { stitching, stitch_gap: 5, short_ratio: 0.8, ..small() };
+        let (network, store, tensors) = network(&settings);
+        let num_cells = &tensors["in.num_frms"];
+        let around = settings.grid();
+        let lengths: Vec<usize> = num_cells.iter::<i64>().unwrap().map(|cells| cells as usize).collect();
+        // Clips on their grids, as they are where the network predicts: a copy without features would be all ties.
+        let on_grid = |(clip, &cells): (usize, &usize)| {
+            let rows = matrix(&tensors["in.features"].get(clip as i64).narrow(1, 0, cells as i64).tr());
+            tensor(&around.cells(rows.view(), &around.of(cells, 1.0))).tr().to_device(device())
+        };
+        let features = Tensor::stack(&lengths.iter().enumerate().map(on_grid).collect::<Vec<_>>(), 0);
+        let mut feeds = vec![floats("features", &features)];
+        let starts: Vec<i64> = lengths.iter().map(|&cells| around.copy_from(cells).unwrap_or(64) as i64).collect();
+        assert_eq!(starts.iter().any(|start| *start < 64), stitching, "a clip is stitched to its copy");
+        let starts = Tensor::from_slice(&starts).to_device(device()).unsqueeze(1);
+        let copies = Tensor::arange(64, (Kind::Int64, device())).unsqueeze(0).ge_tensor(&starts);
+        if stitching {
+            feeds.push(ints("copy_mask", &copies));
+        }
+        let outputs = head_outputs(graph(DIM, &settings), &weights(&store), [("B", 1)], &feeds);
+        let network = network.forward(&features, num_cells);
+        let close = |name: &str, found: &Tensor, original: &str, tolerance: f64| {
+            let graph = of_graph(&outputs, name, found);
+            close(&format!("{name}, network and graph"), &graph, found, tolerance);
+            if has_original {
+                let name = format!("{name}, original and graph");
+                self::close(&name, &graph, &tensors[&format!("out.{original}")], tolerance);
+            }
+        };
+        for (name, levels) in [("enc", &network.encoded), ("dec", &network.decoded)] {
+            for (place, level) in levels.iter().enumerate() {
+                close(&format!("probe.{name}_{place}"), level, &format!("{name}_{place}"), TOLERANCE);
+            }
+        }
+        close("probe.boxes", &network.boxes, "loc", BOX_TOLERANCE);
+        close("boxes", &network.adjusted, "loc_adjusted", BOX_TOLERANCE);
+        close("probabilities", &network.probabilities(), "score", TOLERANCE);
+        close("starts", &network.curves.start, "startness", TOLERANCE);
+        close("ends", &network.curves.end, "endness", TOLERANCE);
+    }
+}
+
+#[test]
+fn a_network_without_messages_has_a_graph_too() {
+    let settings = Settings { graph: false, ..small() };
+    let store = VarStore::new(device());
+    let network = Vsgn::new(&store.root(), DIM, &settings).unwrap();
+    let tensors = tensors();
+    let outputs = head_outputs(
+        graph(DIM, &settings),
+        &weights(&store),
+        [("B", 1)],
+        &[floats("features", &tensors["in.features"])],
+    );
+    let found = network.forward(&tensors["in.features"], &tensors["in.num_frms"]);
+    close("boxes", &of_graph(&outputs, "boxes", &found.adjusted), &found.adjusted, BOX_TOLERANCE);
+    let likely = found.probabilities();
+    close("probabilities", &of_graph(&outputs, "probabilities", &likely), &likely, TOLERANCE);
 }
 
 #[test]
@@ -507,7 +573,7 @@ fn proposals_are_the_networks_in_seconds() {
         close("boxes", &found, &boxes, BOX_TOLERANCE);
     }
     let grid = Grid { length: 64, num_cells: 50, fps: 1.875 };
-    let found = clips[1].proposals(&grid, &small());
+    let found = clips[1].proposals(&grid, &small().grid());
     assert!(found.iter().all(|p| (1..5).contains(&p.class) && p.window.end_sec <= 49.0 / 1.875));
     // The best of class 2, by hand.
     let of = |name: &str| tensors[&format!("out.{name}")].get(1);

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use egofx::compat::Compat;
 use egofx_train::heads::vslnet::decode::top_spans;
 use egofx_train::heads::vslnet::loss::{Losses, Targets, losses};
-use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, VslnetError, decays};
+use egofx_train::heads::vslnet::{Dims, Input, PredictorKind, Settings, Vslnet, VslnetError, decays, graph};
+use egofx_train::learner::weights;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use crate::support::device::device;
+use crate::support::graphs::{floats, head_outputs, ints, output};
 
 /// Single precision through some forty layers: the largest difference seen is 5e-6, of values up to 10.
 const STAGE: f64 = 1e-5;
@@ -140,6 +142,56 @@ fn every_stage_is_that_of_the_original() {
             let distance = distance(tensor, &golden.tensor(&format!("out.{name}")));
             println!("{name}: {distance:.1e}");
             assert!(distance < STAGE, "{name} differs by {distance}");
+        }
+    }
+}
+
+/// Network and graph, stage by stage, and with the original where that has been run.
+#[test]
+fn the_graph_computes_what_the_network_and_the_original_compute() {
+    let small =
+        |compat| (Golden::small(compat), Settings { small: true, ..settings(PredictorKind::Transformer) }, compat);
+    let [transformer, rnn] = Golden::both();
+    let heads = [
+        (transformer, settings(PredictorKind::Transformer), Compat::AsReleased),
+        (rnn, settings(PredictorKind::Rnn), Compat::AsReleased),
+        small(Compat::AsReleased),
+        small(Compat::Fixed),
+    ];
+    for (golden, settings, compat) in heads {
+        let feeds = [
+            floats("video", &golden.tensor("in.video_features")),
+            ints("video_mask", &golden.tensor("in.video_mask")),
+            floats("query", &golden.tensor("in.query_features")),
+            ints("query_mask", &golden.tensor("in.query_mask")),
+        ];
+        let dims = [("B", 2), ("L", 8), ("Q", 4)];
+        let outputs = head_outputs(graph(DIMS, &settings, compat), &weights(&golden.store), dims, &feeds);
+        let stages = golden.head.stages(&golden.input(), false);
+        let found = [
+            ("video_affine", &stages.video_affine),
+            ("query_affine", &stages.query_affine),
+            ("video_encoded", &stages.video_encoded),
+            ("query_encoded", &stages.query_encoded),
+            ("cq_attention", &stages.cq_attention),
+            ("cq_concat", &stages.cq_concat),
+            ("gated", &stages.gated),
+            ("highlights", &stages.output.highlights),
+            ("start_logits", &stages.output.start_logits),
+            ("end_logits", &stages.output.end_logits),
+        ];
+        for (name, network) in found {
+            let graph = output(&outputs, &format!("probe.{name}"), network);
+            let off = distance(&graph, network);
+            println!("{name}: {off:.1e}");
+            assert!(off < STAGE, "{name} differs by {off}");
+            if !settings.small && name != "highlights" {
+                assert!(distance(&graph, &golden.tensor(&format!("out.{name}"))) < STAGE, "{name}");
+            }
+        }
+        for (name, logits) in [("start", &stages.output.start_logits), ("end", &stages.output.end_logits)] {
+            let network = logits.softmax(1, Kind::Float);
+            assert!(distance(&output(&outputs, name, &network), &network) < STAGE, "{name}");
         }
     }
 }

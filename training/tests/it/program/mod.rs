@@ -4,5 +4,6 @@ mod cli;
 mod clip_cache;
 mod crash;
 mod faults;
+mod heads;
 mod pretrain;
 mod renamed;

@@ -2,4 +2,5 @@
 
 pub mod device;
 pub mod experiments;
+pub mod graphs;
 pub mod shapes;
