@@ -1,7 +1,6 @@
 //! What a run reads: stores of features, files of annotations, and how much of the features may stay in memory.
 //!
-//! Not for what a task makes of them. A store is only used if it holds what the experiment file names: the contract is
-//! compared before anything is read.
+//! Not for what a task makes of them, nor for opening stores of features, which `egofx::heads` does.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
