@@ -166,11 +166,14 @@ fn worse(a: f32, b: f32) -> f32 {
 /// The ramp in `[B, F, height, width, 3]`.
 fn pixels(shape: &[usize], turn: usize) -> Vec<u8> {
     let (height, width, channels) = (shape[2], shape[3], shape[4]);
-    let frame = height * width * channels;
-    let at = |i: usize| {
-        let (b, f) = (i / (frame * shape[1]), i / frame % shape[1]);
-        let (y, x, c) = (i / (width * channels) % height, i / channels % width, i % channels);
-        (13 * b + 7 * f + 3 * y + 5 * x + 11 * c + turn * (1 + y / 16 * (x / 16))) as u8
-    };
-    (0..shape.iter().product()).map(at).collect()
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for row in 0..shape[0] * shape[1] * height {
+        let (frame, y) = (row / height, row % height);
+        let first = 13 * (frame / shape[1]) + 7 * (frame % shape[1]) + 3 * y;
+        for x in 0..width {
+            let pixel = first + 5 * x + turn * (1 + y / 16 * (x / 16));
+            values.extend((0..channels).map(|c| (pixel + 11 * c) as u8));
+        }
+    }
+    values
 }

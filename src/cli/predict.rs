@@ -14,7 +14,7 @@ use super::args::{self, OnnxRuntime};
 use super::progress::{Progress, Reporting};
 use super::{plural, tell};
 
-/// Predict on a store with the graph of a trained head, and write a submission in the official form.
+/// Predict by the graph of a trained head, and write an official submission.
 ///
 /// `egofx-train export RUN --onnx -o DIR` writes the graph. What is predicted is what `egofx-train predict RUN` predicts: the
 /// same ranks, and scores within 1e-5. Every graph is run on the golden input of its card first.
