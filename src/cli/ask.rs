@@ -14,14 +14,13 @@ use clap::Args;
 
 use egofx::digest;
 use egofx::durable::{self, Existing, Partial};
-use egofx::heads::spans::Span;
 use egofx::ids::VideoUid;
 use egofx::places::caches;
 
 use super::args::{models_or_default, parsed};
 use super::ask_head::AskedHead;
 use super::ask_recipe::{Fitted, key, run_self};
-use super::search::{Found, Search};
+use super::search::Search;
 use super::search_output::Spans;
 use super::tell;
 
@@ -38,8 +37,8 @@ const RECIPES: [(&str, &str); 2] = [("egovlp_nlq", "egovlp_nlq_tokens"), ("egovl
 ///
 /// --head takes a head for NLQ that was trained on such features, as `egofx-train export RUN --onnx`
 /// writes it. It is asked of each clip of the video, which are equally long and at most 480 s. Spans
-/// come clip by clip, that of the best moment first, for those of different clips have no scores to
-/// be compared by.
+/// come clip by clip, that of the window that the sentence is most like first: those of different
+/// clips have no scores to be compared by.
 ///
 ///   egofx ask kitchen.mp4 "#C C washes a pan" --checkpoint EgoVLP_PT_BEST.pth
 ///   egofx ask kitchen.mp4 "#C C washes a pan" --head vslnet/ --question "Where did I wash the pan?"
@@ -95,29 +94,16 @@ impl Ask {
             let (rows, tokens) = head.choose(&models, recipes)?;
             let (search, store) = self.search(&rows, &models, &cache, &hash)?;
             let tokens = timed("tokens", || head.tokens(&tokens, &models, self.tokenizer.as_deref()))?;
-            // All moments: they say which clip is the best one.
-            let found = timed("search", || search.find(usize::MAX, Some(head.runtime())))?;
-            return self.with_spans(&search, found, |best| head.spans([store, tokens], best));
+            let (mut found, best) = timed("search", || search.find_ranked(head.runtime()))?;
+            let mut spans = timed("spans", || head.spans([store, tokens], best))?;
+            spans.truncate(search.top);
+            let answer = found.answers.first_mut().context("an answer")?;
+            answer.spans = Some(Spans { question: self.question().to_owned(), spans });
+            return search.show(&found);
         }
         let (rows, _) = recipes.into_iter().next().context("a recipe of rows")?;
         let (search, _) = self.search(&rows, &models, &cache, &hash)?;
-        let found = timed("search", || search.find(search.top, None))?;
-        search.show(&found)
-    }
-
-    /// Shows moments of all that were `found`, and the spans that `spans` gives for their seconds.
-    fn with_spans(
-        &self,
-        search: &Search,
-        mut found: Found,
-        spans: impl FnOnce(Vec<f64>) -> anyhow::Result<Vec<Span>>,
-    ) -> anyhow::Result<ExitCode> {
-        let answer = found.answers.first_mut().context("an answer")?;
-        let best = answer.hits.iter().map(|hit| hit.moment.best_sec).collect();
-        let mut spans = timed("spans", || spans(best))?;
-        answer.hits.truncate(search.top);
-        spans.truncate(search.top);
-        answer.spans = Some(Spans { question: self.question().to_owned(), spans });
+        let found = timed("search", || search.find())?;
         search.show(&found)
     }
 

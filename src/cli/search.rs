@@ -120,29 +120,61 @@ struct SearchQuery {
 impl Search {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let found = self.find(self.top, None)?;
+        let found = self.find()?;
         self.show(&found)
     }
 
-    /// At most `top` moments for each query; with the runtime that is `loaded`, if one is: a process has one.
-    pub fn find(&self, top: usize, loaded: Option<&Runtime>) -> anyhow::Result<Found> {
-        let rule = MomentRule { top, margin: self.margin };
+    /// The moments that were asked for.
+    pub fn find(&self) -> anyhow::Result<Found> {
+        let (stores, asked) = self.opened()?;
+        let hits = match &self.like {
+            Some(at) => {
+                let indexes = self.indexes(&stores)?;
+                vec![search(&indexes, find_row(&indexes, at)?.view(), self.rule(), Some(at))?]
+            }
+            None => {
+                let (queries, indexes) = self.by_text(&stores, &asked, None)?;
+                self.hits(&queries, &indexes)?
+            }
+        };
+        Ok(self.found(asked, hits, &stores))
+    }
+
+    /// The same for a sentence, with the runtime that is `loaded`, for a process has one; and the middles of all windows, best
+    /// first.
+    pub fn find_ranked(&self, loaded: &Runtime) -> anyhow::Result<(Found, Vec<f64>)> {
+        let (stores, asked) = self.opened()?;
+        let (queries, indexes) = self.by_text(&stores, &asked, Some(loaded))?;
+        let windows = MomentRule { top: usize::MAX, margin: 0.0 };
+        let windows = search(&indexes, queries.index_axis(Axis(0), 0), windows, None)?;
+        let hits = self.hits(&queries, &indexes)?;
+        Ok((self.found(asked, hits, &stores), windows.iter().map(|hit| hit.moment.best_sec).collect()))
+    }
+
+    fn opened(&self) -> anyhow::Result<(Vec<StoreReader>, Vec<SearchQuery>)> {
         let (paths, asked) = self.asked()?;
         let stores = match self.like {
             Some(_) => open_stores(&paths, expect_moments)?,
             None => open_stores(&paths, |store| expect_moments(store).and_then(|()| expect_text_space(store)))?,
         };
         expect_one_space(&stores)?;
-        let hits = match &self.like {
-            Some(at) => {
-                let indexes = self.indexes(&stores)?;
-                vec![search(&indexes, find_row(&indexes, at)?.view(), rule, Some(at))?]
-            }
-            None => self.by_text(&stores, &asked, rule, loaded)?,
-        };
-        let answers: Vec<Answer> = asked.into_iter().zip(hits).map(|(asked, hits)| self.answer(asked, hits)).collect();
-        let stores: Vec<String> = stores.iter().map(|store| store.path().display().to_string()).collect();
-        Ok(Found { answers, stores })
+        Ok((stores, asked))
+    }
+
+    fn hits(&self, queries: &Array2<f32>, indexes: &[Index]) -> anyhow::Result<Vec<Vec<Hit>>> {
+        match queries.nrows() {
+            1 => Ok(vec![search(indexes, queries.index_axis(Axis(0), 0), self.rule(), None)?]),
+            _ => Ok(search_batch(indexes, queries.view(), self.rule())?),
+        }
+    }
+
+    fn rule(&self) -> MomentRule {
+        MomentRule { top: self.top, margin: self.margin }
+    }
+
+    fn found(&self, asked: Vec<SearchQuery>, hits: Vec<Vec<Hit>>, stores: &[StoreReader]) -> Found {
+        let answers = asked.into_iter().zip(hits).map(|(asked, hits)| self.answer(asked, hits)).collect();
+        Found { answers, stores: stores.iter().map(|store| store.path().display().to_string()).collect() }
     }
 
     /// Says what was found, in the form that was asked for.
@@ -214,20 +246,16 @@ impl Search {
         Answer { query_id: asked.query_id, text: asked.text, like, hits, spans: None }
     }
 
+    /// Unit vectors of the sentences, and the indexes that they are compared with.
     fn by_text(
         &self,
         stores: &[StoreReader],
         asked: &[SearchQuery],
-        rule: MomentRule,
         loaded: Option<&Runtime>,
-    ) -> anyhow::Result<Vec<Vec<Hit>>> {
+    ) -> anyhow::Result<(Array2<f32>, Vec<Index>)> {
         // The model first: an index may take long.
         let queries = self.vectors(&stores[0], asked, loaded)?;
-        let indexes = self.indexes(stores)?;
-        match asked.len() {
-            1 => Ok(vec![search(&indexes, queries.index_axis(Axis(0), 0), rule, None)?]),
-            _ => Ok(search_batch(&indexes, queries.view(), rule)?),
-        }
+        Ok((queries, self.indexes(stores)?))
     }
 
     /// Indexes with rows.
