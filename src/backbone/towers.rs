@@ -135,7 +135,7 @@ impl Card {
     ///
     /// # Errors
     /// [`BackboneError::Use`] if it has no such output of `[B, dim]` or `[B, L, dim]`.
-    fn text(self, feature: &str) -> Result<TextCard, BackboneError> {
+    pub fn text(self, feature: &str) -> Result<TextCard, BackboneError> {
         let output = self.outputs.iter().find(|tensor| tensor.name == feature);
         let (dim, per_token) = match output.map(|tensor| tensor.shape.as_slice()) {
             Some([Dim::Named(_), Dim::Fixed(dim)]) => (*dim, false),

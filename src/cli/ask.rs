@@ -6,37 +6,42 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use egofx::backbone::Card;
-use egofx::decode::Place;
 use egofx::digest;
 use egofx::durable::{self, Existing, Partial};
 use egofx::ids::VideoUid;
 use egofx::places::caches;
-use egofx::recipe::Recipe;
 
 use super::args::{models_or_default, parsed};
+use super::ask_head::AskedHead;
+use super::ask_recipe::{Fitted, key, run_self};
 use super::search::Search;
+use super::search_output::Spans;
 use super::tell;
 
-/// Video towers, and the recipe by which each sees a whole video; the first that is there is taken.
-const RECIPES: [(&str, &str); 2] = [("egovlp_video", "egovlp_nlq"), ("egovlpv2_video", "egovlpv2_mq")];
-/// Digits of a hash that name a folder.
-const DIGITS: usize = 16;
+/// How a whole video is seen, and how the tokens of a question are read by the text tower beside; the first whose video tower is
+/// there is taken.
+const RECIPES: [(&str, &str); 2] = [("egovlp_nlq", "egovlp_nlq_tokens"), ("egovlpv2_mq", "egovlpv2_nlq_tokens")];
 
-/// Ask a video: find the moments that a sentence is most like.
+/// Ask a video: find the moments that a sentence is most like, and with --head spans that answer it.
 ///
 /// Its features are extracted first, by egovlp_nlq, or by egovlpv2_mq where there is an EgoVLPv2
 /// alone. Graphs of --checkpoint and rows of the video are kept in ~/.cache/egofx/ask (or below
 /// XDG_CACHE_HOME) and used again; that folder can be deleted at any time. For many videos:
 /// `egofx extract`, and `egofx search`.
 ///
+/// --head takes a head for NLQ that was trained on such features, as `egofx-train export RUN --onnx`
+/// writes it. It is asked of each clip of the video, which are equally long and at most 480 s. Spans
+/// come clip by clip, that of the window that the sentence is most like first: those of different
+/// clips have no scores to be compared by.
+///
 ///   egofx ask kitchen.mp4 "#C C washes a pan" --checkpoint EgoVLP_PT_BEST.pth
+///   egofx ask kitchen.mp4 "#C C washes a pan" --head vslnet/ --question "Where did I wash the pan?"
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Ask {
@@ -56,7 +61,13 @@ pub struct Ask {
     /// The vocabulary, as for `egofx search`.
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
-    /// Most moments.
+    /// The graph of a head for NLQ (.onnx), or the folder of one: its spans are told behind the moments.
+    #[arg(long, value_name = "PATH")]
+    head: Option<PathBuf>,
+    /// What the head is asked, which learnt from questions [default: the sentence].
+    #[arg(long, value_name = "TEXT", requires = "head")]
+    question: Option<String>,
+    /// Most moments, and most spans.
     #[arg(long, value_name = "N", default_value = "10")]
     top: String,
     /// Write a page with thumbnails too.
@@ -75,31 +86,36 @@ impl Ask {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         ensure!(self.video.is_file(), "{}: no such file: expected a video", self.video.display());
         let cache = caches().context("no folder for what is kept: neither HOME nor XDG_CACHE_HOME is set")?.join("ask");
+        let hash = digest::ends(&self.video).with_context(|| self.video.display().to_string())?;
+        let head = self.head.as_deref().map(|head| self.head(head, &cache, &hash)).transpose()?;
         let models = self.model_folder(&cache)?;
-        let found = RECIPES.iter().find_map(|(tower, recipe)| Some((Card::describe(&models, tower).ok()?, *recipe)));
-        let (card, recipe) = found.with_context(|| {
-            format!("{}: no card of {}", models.display(), RECIPES.map(|(tower, _)| tower).join(" or "))
-        })?;
-        let folder = cache.join("features").join(self.key(&card, recipe)?);
-        let manifest = self.write_manifest(&folder)?;
-        let recipe_file = write_recipe(&folder, recipe, card)?;
-        let started = Instant::now();
-        let words: [&OsStr; 8] = [
-            "-m".as_ref(),
-            manifest.as_ref(),
-            "-p".as_ref(),
-            recipe_file.as_ref(),
-            "--models".as_ref(),
-            models.as_ref(),
-            "-o".as_ref(),
-            folder.as_ref(),
-        ];
-        run_self("extract", &words)?;
-        tell(format_args!("rows: {:.1} s", started.elapsed().as_secs_f64()));
-        let started = Instant::now();
-        let code = parsed::<Search>(self.search(&folder.join(recipe), &models, &manifest))?.run()?;
-        tell(format_args!("search: {:.1} s", started.elapsed().as_secs_f64()));
-        Ok(code)
+        let recipes = recipes(&models)?;
+        if let Some(mut head) = head {
+            let (rows, tokens) = head.choose(&models, recipes)?;
+            let (search, store) = self.search(&rows, &models, &cache, &hash)?;
+            let tokens = timed("tokens", || head.tokens(&tokens, &models, self.tokenizer.as_deref()))?;
+            let (mut found, best) = timed("search", || search.find_ranked(head.runtime()))?;
+            let mut spans = timed("spans", || head.spans([store, tokens], best))?;
+            spans.truncate(search.top);
+            let answer = found.answers.first_mut().context("an answer")?;
+            answer.spans = Some(Spans { question: self.question().to_owned(), spans });
+            return search.show(&found);
+        }
+        let (rows, _) = recipes.into_iter().next().context("a recipe of rows")?;
+        let (search, _) = self.search(&rows, &models, &cache, &hash)?;
+        let found = timed("search", || search.find())?;
+        search.show(&found)
+    }
+
+    fn question(&self) -> &str {
+        self.question.as_ref().unwrap_or(&self.sentence)
+    }
+
+    /// The head at `path`, to be asked about this video.
+    fn head(&self, path: &Path, cache: &Path, hash: &str) -> anyhow::Result<AskedHead> {
+        let uid = VideoUid::parse(&self.uid())?;
+        let folder = cache.join("questions").join(key(&[hash, uid.as_str(), self.question()]));
+        AskedHead::open(path, folder, (&uid, &self.path()?), self.question())
     }
 
     /// The folder of graphs: that of the checkpoint is made if it is not there.
@@ -107,8 +123,7 @@ impl Ask {
         let Some(checkpoint) = &self.checkpoint else { return models_or_default(self.models.as_deref()) };
         let hash = digest::ends(checkpoint).with_context(|| checkpoint.display().to_string())?;
         let head_size = self.head_size.map(|size| size.to_string());
-        let key = digest::text(&format!("{hash} {head_size:?} {}", env!("CARGO_PKG_VERSION")));
-        let folder = cache.join("models").join(&key[..DIGITS]);
+        let folder = cache.join("models").join(key(&[&hash, &format!("{head_size:?}")]));
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -123,21 +138,19 @@ impl Ask {
         Ok(folder)
     }
 
-    /// What the rows depend on, and their store.
-    fn key(&self, card: &Card, recipe: &str) -> anyhow::Result<String> {
-        let video = digest::ends(&self.video).with_context(|| self.video.display().to_string())?;
-        let parts = [&video, &self.uid(), &card.sha256, recipe, env!("CARGO_PKG_VERSION")];
-        Ok(digest::text(&parts.join(" "))[..DIGITS].to_owned())
-    }
-
-    /// The video's name, if that can be one in a store.
+    /// The video's name, if that can be one in a store, and those of its clips and what is asked of them too.
     fn uid(&self) -> String {
         let stem = self.video.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if VideoUid::parse(&stem).is_ok() { stem } else { "video".to_owned() }
+        if VideoUid::parse(&format!("{stem}-0000_0")).is_ok() { stem } else { "video".to_owned() }
+    }
+
+    /// Where the video is, whatever folder is the current one.
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        self.video.canonicalize().with_context(|| self.video.display().to_string())
     }
 
     fn write_manifest(&self, folder: &Path) -> anyhow::Result<PathBuf> {
-        let video = self.video.canonicalize().with_context(|| self.video.display().to_string())?;
+        let video = self.path()?;
         let path = video.to_str().with_context(|| format!("{}: its path is not UTF-8", video.display()))?;
         let mut table = csv::Writer::from_writer(Vec::new());
         table.write_record(["video_uid", "path"])?;
@@ -148,8 +161,16 @@ impl Ask {
         Ok(manifest)
     }
 
+    /// The search in the video's rows and their store, which is extracted first.
+    fn search(&self, rows: &Fitted, models: &Path, cache: &Path, hash: &str) -> anyhow::Result<(Search, PathBuf)> {
+        let folder = cache.join("features").join(rows.key(&[hash, &self.uid()]));
+        let manifest = self.write_manifest(&folder)?;
+        let store = timed("rows", || rows.extract(models, &manifest, &folder, &[]))?;
+        Ok((parsed(self.arguments(&store, models, &manifest))?, store))
+    }
+
     /// The arguments of the search.
-    fn search(&self, store: &Path, models: &Path, manifest: &Path) -> Vec<OsString> {
+    fn arguments(&self, store: &Path, models: &Path, manifest: &Path) -> Vec<OsString> {
         let mut arguments: Vec<OsString> =
             vec!["--models".into(), models.into(), "--top".into(), self.top.clone().into()];
         let given = |name: &str, path: &Option<PathBuf>| {
@@ -165,27 +186,20 @@ impl Ask {
     }
 }
 
-/// Writes the recipe of that name for what the card's graph takes and gives: checkpoints of one model differ in the length of a
-/// row, and small ones in the size of a frame.
-fn write_recipe(folder: &Path, name: &str, card: Card) -> anyhow::Result<PathBuf> {
-    let mut body = Recipe::find(Path::new(name))?.body;
-    let card = card.video(&body.feature)?;
-    body.output.dim = Some(card.feature.dim);
-    let side = card.input.height;
-    if let Some(transform) = body.transform.as_mut().filter(|transform| transform.crop != side) {
-        (transform.place, transform.crop) = (Place::Centre { short_side: side }, side);
+/// Recipes of rows whose video tower is in `models`, and those of tokens by the text tower beside it.
+fn recipes(models: &Path) -> anyhow::Result<Vec<(Fitted, &'static str)>> {
+    let mut found = Vec::new();
+    for (rows, tokens) in RECIPES {
+        found.extend(Fitted::of(models, rows)?.map(|rows| (rows, tokens)));
     }
-    let path = folder.join(format!("{name}.toml"));
-    durable::write_bytes(&path, toml::to_string(&body)?.as_bytes()).with_context(|| path.display().to_string())?;
-    Ok(path)
+    ensure!(!found.is_empty(), "{}: no card of egovlp_video or egovlpv2_video", models.display());
+    Ok(found)
 }
 
-/// Runs a command of this program, which says on stderr what it does: stdout is for the answer.
-fn run_self(command: &str, arguments: &[&OsStr]) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("where this program is")?;
-    let mut child = Command::new(program);
-    child.arg(command).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-    let status = child.status().with_context(|| format!("egofx {command} could not be started"))?;
-    ensure!(status.success(), "egofx {command} ended with {status}, for the reason above");
-    Ok(())
+/// Does it, and says how long it took.
+fn timed<T>(what: &str, act: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let started = Instant::now();
+    let done = act()?;
+    tell(format_args!("{what}: {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(done)
 }

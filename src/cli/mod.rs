@@ -6,6 +6,8 @@
 mod account;
 mod args;
 mod ask;
+mod ask_head;
+mod ask_recipe;
 mod audit;
 mod auto;
 mod checkpoint;

@@ -64,7 +64,7 @@ pub struct Search {
     batch: Option<PathBuf>,
     /// Most moments for a query.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
-    top: usize,
+    pub top: usize,
     /// How far below its best window a window of a moment may score.
     #[arg(long, value_name = "COSINE", default_value_t = 0.05, value_parser = margin)]
     margin: f32,
@@ -103,6 +103,14 @@ pub struct Search {
     reporting: Reporting,
 }
 
+/// What was found, in which stores.
+pub struct Found {
+    /// One answer for each query.
+    pub answers: Vec<Answer>,
+    /// Paths of the stores, by number.
+    pub stores: Vec<String>,
+}
+
 /// What is asked, in the form that answers repeat.
 struct SearchQuery {
     query_id: Option<String>,
@@ -112,28 +120,72 @@ struct SearchQuery {
 impl Search {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let found = self.find()?;
+        self.show(&found)
+    }
+
+    /// The moments that were asked for.
+    pub fn find(&self) -> anyhow::Result<Found> {
+        let (stores, asked) = self.opened()?;
+        let hits = match &self.like {
+            Some(at) => {
+                let indexes = self.indexes(&stores)?;
+                vec![search(&indexes, find_row(&indexes, at)?.view(), self.rule(), Some(at))?]
+            }
+            None => {
+                let (queries, indexes) = self.by_text(&stores, &asked, None)?;
+                self.hits(&queries, &indexes)?
+            }
+        };
+        Ok(self.found(asked, hits, &stores))
+    }
+
+    /// The same for a sentence, with the runtime that is `loaded`, for a process has one; and the middles of all windows, best
+    /// first.
+    pub fn find_ranked(&self, loaded: &Runtime) -> anyhow::Result<(Found, Vec<f64>)> {
+        let (stores, asked) = self.opened()?;
+        let (queries, indexes) = self.by_text(&stores, &asked, Some(loaded))?;
+        let windows = MomentRule { top: usize::MAX, margin: 0.0 };
+        let windows = search(&indexes, queries.index_axis(Axis(0), 0), windows, None)?;
+        let hits = self.hits(&queries, &indexes)?;
+        Ok((self.found(asked, hits, &stores), windows.iter().map(|hit| hit.moment.best_sec).collect()))
+    }
+
+    fn opened(&self) -> anyhow::Result<(Vec<StoreReader>, Vec<SearchQuery>)> {
         let (paths, asked) = self.asked()?;
         let stores = match self.like {
             Some(_) => open_stores(&paths, expect_moments)?,
             None => open_stores(&paths, |store| expect_moments(store).and_then(|()| expect_text_space(store)))?,
         };
         expect_one_space(&stores)?;
-        let hits = match &self.like {
-            Some(at) => {
-                let indexes = self.indexes(&stores)?;
-                vec![search(&indexes, find_row(&indexes, at)?.view(), self.rule(), Some(at))?]
-            }
-            None => self.by_text(&stores, &asked)?,
-        };
-        let answers: Vec<Answer> = asked.into_iter().zip(hits).map(|(asked, hits)| self.answer(asked, hits)).collect();
-        let stores: Vec<String> = stores.iter().map(|store| store.path().display().to_string()).collect();
+        Ok((stores, asked))
+    }
+
+    fn hits(&self, queries: &Array2<f32>, indexes: &[Index]) -> anyhow::Result<Vec<Vec<Hit>>> {
+        match queries.nrows() {
+            1 => Ok(vec![search(indexes, queries.index_axis(Axis(0), 0), self.rule(), None)?]),
+            _ => Ok(search_batch(indexes, queries.view(), self.rule())?),
+        }
+    }
+
+    fn rule(&self) -> MomentRule {
+        MomentRule { top: self.top, margin: self.margin }
+    }
+
+    fn found(&self, asked: Vec<SearchQuery>, hits: Vec<Vec<Hit>>, stores: &[StoreReader]) -> Found {
+        let answers = asked.into_iter().zip(hits).map(|(asked, hits)| self.answer(asked, hits)).collect();
+        Found { answers, stores: stores.iter().map(|store| store.path().display().to_string()).collect() }
+    }
+
+    /// Says what was found, in the form that was asked for.
+    pub fn show(&self, Found { answers, stores }: &Found) -> anyhow::Result<ExitCode> {
         if let Some(html) = &self.html {
-            self.write_page(html, &answers, &stores)?;
+            self.write_page(html, answers, stores)?;
         }
         if self.json {
-            say_json(&json(&answers, &stores))?;
+            say_json(&json(answers, stores))?;
         } else {
-            say(&if self.csv { csv(&answers, &stores)? } else { table(&answers, &stores) })?;
+            say(&if self.csv { csv(answers, stores)? } else { table(answers, stores) })?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -148,15 +200,11 @@ impl Search {
                 said.iter().for_each(|why| tell(format_args!("no thumbnail: {why}")));
                 images
             }
-            None => answers.iter().map(|answer| vec![None; answer.hits.len()]).collect(),
+            None => answers.iter().map(|answer| vec![None; answer.places().len()]).collect(),
         };
         let page = page(answers, stores, &images);
         let write = |file: &mut dyn Write| Ok(file.write_all(page.as_bytes())?);
         write_all(&[Output { path: html, write: &write }], self.force)
-    }
-
-    fn rule(&self) -> MomentRule {
-        MomentRule { top: self.top, margin: self.margin }
     }
 
     /// The stores, and what is asked of them.
@@ -195,17 +243,19 @@ impl Search {
 
     fn answer(&self, asked: SearchQuery, hits: Vec<Hit>) -> Answer {
         let like = self.like.as_ref().map(|at| format!("{}@{}", at.video_uid, at.sec));
-        Answer { query_id: asked.query_id, text: asked.text, like, hits }
+        Answer { query_id: asked.query_id, text: asked.text, like, hits, spans: None }
     }
 
-    fn by_text(&self, stores: &[StoreReader], asked: &[SearchQuery]) -> anyhow::Result<Vec<Vec<Hit>>> {
+    /// Unit vectors of the sentences, and the indexes that they are compared with.
+    fn by_text(
+        &self,
+        stores: &[StoreReader],
+        asked: &[SearchQuery],
+        loaded: Option<&Runtime>,
+    ) -> anyhow::Result<(Array2<f32>, Vec<Index>)> {
         // The model first: an index may take long.
-        let queries = self.vectors(&stores[0], asked)?;
-        let indexes = self.indexes(stores)?;
-        match asked.len() {
-            1 => Ok(vec![search(&indexes, queries.index_axis(Axis(0), 0), self.rule(), None)?]),
-            _ => Ok(search_batch(&indexes, queries.view(), self.rule())?),
-        }
+        let queries = self.vectors(&stores[0], asked, loaded)?;
+        Ok((queries, self.indexes(stores)?))
     }
 
     /// Indexes with rows.
@@ -228,7 +278,12 @@ impl Search {
     }
 
     /// Unit vectors of all sentences, by the text tower that belongs to `store`.
-    fn vectors(&self, store: &StoreReader, asked: &[SearchQuery]) -> anyhow::Result<Array2<f32>> {
+    fn vectors(
+        &self,
+        store: &StoreReader,
+        asked: &[SearchQuery],
+        loaded: Option<&Runtime>,
+    ) -> anyhow::Result<Array2<f32>> {
         let models = models_or_default(self.models.as_deref())?;
         let towers = text_tower(&models, store)?;
         let tokenizer = match (&self.tokenizer, text_model(&towers)) {
@@ -243,7 +298,10 @@ impl Search {
         };
         let device = Device { provider: Provider::Cpu, ordinal: 0 };
         let options = SessionOptions { device, precision: Precision::Fp32, threads: cores(), rearrange: true };
-        let runtime = Runtime::load(&self.onnx_runtime.library_search(), Provider::Cpu)?;
+        let runtime = match loaded {
+            Some(runtime) => runtime.clone(),
+            None => Runtime::load(&self.onnx_runtime.library_search(), Provider::Cpu)?,
+        };
         let mut backbone = OnnxBackbone::load(&runtime, &models, &towers, options)?;
         for (card, found) in backbone.golden_errors()? {
             check_golden(card, found, options, Golden::AsTheCard)?;

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use egofx::heads::spans::Span;
 use egofx::search::{Hit, Moment};
 
 use super::table::Column::{Left, Right};
@@ -19,6 +20,31 @@ pub struct Answer {
     pub like: Option<String>,
     /// Moments, best first.
     pub hits: Vec<Hit>,
+    /// What a head says, where one was asked.
+    pub spans: Option<Spans>,
+}
+
+/// What a head was asked and says.
+pub struct Spans {
+    /// The question.
+    pub question: String,
+    /// Spans, best first.
+    pub spans: Vec<Span>,
+}
+
+impl Answer {
+    /// All spans; none if no head was asked.
+    pub fn all_spans(&self) -> &[Span] {
+        self.spans.as_ref().map_or(&[], |found| &found.spans)
+    }
+
+    /// Videos and seconds at which moments, and then spans, are shown.
+    pub fn places(&self) -> Vec<(&str, f64)> {
+        let hits = self.hits.iter().map(|hit| (hit.moment.video_uid.as_str(), hit.moment.best_sec));
+        let spans =
+            self.all_spans().iter().map(|span| (span.video_uid.as_str(), (span.start_sec + span.end_sec) / 2.0));
+        hits.chain(spans).collect()
+    }
 }
 
 /// A list with an object for each query; `stores` are the paths by number.
@@ -30,9 +56,20 @@ pub fn json(answers: &[Answer], stores: &[String]) -> Value {
             "end_sec": end_sec, "best_sec": best_sec, "windows": windows, "store": stores[hit.store],
         })
     };
+    let span = |(rank, Span { video_uid, clip_uid, start_sec, end_sec }): (usize, &Span)| {
+        json!({
+            "rank": rank + 1, "video_uid": video_uid, "clip_uid": clip_uid, "start_sec": start_sec, "end_sec": end_sec,
+        })
+    };
     let answer = |answer: &Answer| {
         let moments: Vec<Value> = answer.hits.iter().enumerate().map(moment).collect();
-        json!({"query_id": answer.query_id, "text": answer.text, "like": answer.like, "moments": moments})
+        let mut told =
+            json!({"query_id": answer.query_id, "text": answer.text, "like": answer.like, "moments": moments});
+        if let Some(found) = &answer.spans {
+            told["question"] = found.question.as_str().into();
+            told["spans"] = found.spans.iter().enumerate().map(span).collect();
+        }
+        told
     };
     answers.iter().map(answer).collect()
 }
@@ -67,7 +104,7 @@ pub fn csv(answers: &[Answer], stores: &[String]) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// A table; queries and stores are shown where there are several.
+/// A table; queries and stores are shown where there are several. Spans are a second one, below a blank line.
 pub fn table(answers: &[Answer], stores: &[String]) -> String {
     let (many_queries, many_stores) = (answers.len() > 1, stores.len() > 1);
     let mut columns = vec![Right("score"), Left("video"), Left("clip"), Right("start"), Right("end"), Right("windows")];
@@ -89,6 +126,16 @@ pub fn table(answers: &[Answer], stores: &[String]) -> String {
             ];
             table.row(query.into_iter().chain(cells).chain(many_stores.then(|| stores[*store].clone())));
         }
+    }
+    let spans: String = answers.iter().filter(|answer| answer.spans.is_some()).map(spans_table).collect();
+    if spans.is_empty() { table.to_string() } else { format!("{table}\n{spans}") }
+}
+
+fn spans_table(answer: &Answer) -> String {
+    let mut table = Table::new(&[Right("span"), Left("video"), Left("clip"), Right("start"), Right("end")]);
+    for (rank, span) in answer.all_spans().iter().enumerate() {
+        let [start, end] = [span.start_sec, span.end_sec].map(|sec| format!("{sec:.2}"));
+        table.row([(rank + 1).to_string(), span.video_uid.clone(), span.clip_uid.clone(), start, end]);
     }
     table.to_string()
 }

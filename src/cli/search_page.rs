@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use egofx::heads::spans::Span;
 use egofx::manifest::Manifest;
 use egofx::search::{Hit, Moment};
 use egofx::thumbnails::{Request, Thumbnailer, data_uri};
@@ -26,16 +27,17 @@ const STYLE: &str = "\
 /// Nothing is loaded, and nothing runs.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// A JPEG for each moment of each answer, where there is one.
+/// A JPEG for each moment of each answer and then for each span, where there is one.
 pub type Images = Vec<Vec<Option<Vec<u8>>>>;
 
-/// Frames of the best windows, out of the manifest's videos; and words on what could not be had.
+/// Frames of the best windows and of the middles of spans, out of the manifest's videos; and words on what could not be had.
 pub fn images(answers: &[Answer], manifest: &Manifest, thumbnailer: &Thumbnailer) -> (Images, Vec<String>) {
-    let mut images: Images = answers.iter().map(|answer| vec![None; answer.hits.len()]).collect();
+    let shown: Vec<Vec<(&str, f64)>> = answers.iter().map(Answer::places).collect();
+    let mut images: Images = shown.iter().map(|places| vec![None; places.len()]).collect();
     let mut places: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
-    for (answer, hits) in answers.iter().map(|answer| &answer.hits).enumerate() {
-        for (rank, hit) in hits.iter().enumerate() {
-            places.entry(&hit.moment.video_uid).or_default().push((answer, rank));
+    for (answer, of_answer) in shown.iter().enumerate() {
+        for (number, (video_uid, _)) in of_answer.iter().enumerate() {
+            places.entry(video_uid).or_default().push((answer, number));
         }
     }
     let (mut requests, mut wanted, mut said) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,13 +47,13 @@ pub fn images(answers: &[Answer], manifest: &Manifest, thumbnailer: &Thumbnailer
             said.push(format!("{uid}: the manifest has no file of it"));
             continue;
         };
-        let secs = places.iter().map(|&(answer, rank)| answers[answer].hits[rank].moment.best_sec).collect();
+        let secs = places.iter().map(|&(answer, number)| shown[answer][number].1).collect();
         requests.push(Request { path, fps: video.fps, secs });
         wanted.push(places);
     }
     for (strip, places) in thumbnailer.strips(&requests).into_iter().zip(wanted) {
         said.extend(strip.why);
-        places.into_iter().zip(strip.images).for_each(|((answer, rank), image)| images[answer][rank] = image);
+        places.into_iter().zip(strip.images).for_each(|((answer, number), image)| images[answer][number] = image);
     }
     (images, said)
 }
@@ -76,6 +78,14 @@ pub fn page(answers: &[Answer], stores: &[String], images: &Images) -> String {
                         ol {
                             @for (hit, image) in answer.hits.iter().zip(images) { (item(hit, stores, image.as_deref())) }
                         }
+                        @if let Some(found) = &answer.spans {
+                            h2 { "Spans: " (found.question) }
+                            ol {
+                                @for (span, image) in found.spans.iter().zip(&images[answer.hits.len()..]) {
+                                    (span_item(span, image.as_deref()))
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -92,14 +102,31 @@ fn item(Hit { moment, store }: &Hit, stores: &[String], image: Option<&[u8]>) ->
     let Moment { video_uid, clip_uid, start_sec, end_sec, score, best_sec, .. } = moment;
     html! {
         li {
-            @match image {
-                Some(jpeg) => img src=(data_uri(jpeg)) alt=(format!("{video_uid} at {}", clock(*best_sec)));,
-                None => span.none { "no image" },
-            }
+            (thumbnail(video_uid, *best_sec, image))
             div.what { span { (clock(*start_sec)) " to " (clock(*end_sec)) } b { (format!("{score:.4}")) } }
             small { (video_uid) }
             @if let Some(clip) = clip_uid.as_ref().filter(|clip| *clip != video_uid) { small { "clip " (clip) } }
             @if stores.len() > 1 { small { (stores[*store]) } }
+        }
+    }
+}
+
+fn span_item(Span { video_uid, clip_uid, start_sec, end_sec }: &Span, image: Option<&[u8]>) -> Markup {
+    html! {
+        li {
+            (thumbnail(video_uid, (start_sec + end_sec) / 2.0, image))
+            div.what { span { (clock(*start_sec)) " to " (clock(*end_sec)) } }
+            small { (video_uid) }
+            small { "clip " (clip_uid) }
+        }
+    }
+}
+
+fn thumbnail(video_uid: &str, sec: f64, image: Option<&[u8]>) -> Markup {
+    html! {
+        @match image {
+            Some(jpeg) => img src=(data_uri(jpeg)) alt=(format!("{video_uid} at {}", clock(sec)));,
+            None => span.none { "no image" },
         }
     }
 }
@@ -128,7 +155,7 @@ mod tests {
         };
         let hits = vec![Hit { store: 0, moment: moment.clone() }, Hit { store: 0, moment }];
         let text = Some("<script>alert(\"1\")</script> & 'x'".to_owned());
-        let answers = [Answer { query_id: Some("q\"1".into()), text, like: None, hits }];
+        let answers = [Answer { query_id: Some("q\"1".into()), text, like: None, hits, spans: None }];
         let stores = ["out/<i>".to_owned(), "out/two".to_owned()];
         let page = page(&answers, &stores, &vec![vec![Some(vec![255, 216, 255]), None]]);
         let heading = "<h2>q&quot;1: &lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; 'x'</h2>";

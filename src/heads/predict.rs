@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::error::HeadError;
 use super::graphs::{ActionFormer, Network, Samples, Summariser, Vsgn, Vslnet};
 use super::session::HeadSession;
@@ -74,6 +76,25 @@ impl OpenHead {
     pub fn predict(&mut self, files: &Files, meter: &Meter) -> Result<Prediction, HeadError> {
         (self.head.run)(&mut self.sessions, files, meter)
     }
+
+    /// What its card says of the stores that it takes, and of what lies around its graph.
+    ///
+    /// # Errors
+    /// [`HeadError::Graph`] for a card whose settings are no `S`.
+    pub fn settings<S: DeserializeOwned>(&self) -> Result<S, HeadError> {
+        settings(&self.sessions)
+    }
+}
+
+/// The settings of all sessions, which have the same.
+fn settings<S: DeserializeOwned>(sessions: &[HeadSession]) -> Result<S, HeadError> {
+    let first = sessions.first().ok_or(HeadError::Needed { name: "head", about: "the graph of a head" })?;
+    first
+        .head
+        .settings
+        .clone()
+        .try_into()
+        .map_err(|source| HeadError::Graph(BackboneError::Card { path: first.path.clone(), source: Box::new(source) }))
 }
 
 /// The folder and the names of the cards that `path` names.
@@ -94,9 +115,7 @@ fn run<N: Network>(sessions: &mut [HeadSession], files: &Files, meter: &Meter) -
         return Err(HeadError::Needed { name: "head", about: "the graph of a head" });
     };
     let compat = first.head.compat;
-    let settings: N::Settings = first.head.settings.clone().try_into().map_err(|source| {
-        HeadError::Graph(BackboneError::Card { path: first.path.clone(), source: Box::new(source) })
-    })?;
+    let settings: N::Settings = settings(sessions)?;
     let task = N::Samples::read(&N::samples(&settings, &first.head), compat, files)?;
     let mut predictions = Vec::new();
     for session in sessions {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::HeadError;
 use crate::features::{RowRule, Source};
-use crate::store::RowKind;
+use crate::store::{Contract, RowKind};
 
 /// Stores and files that a benchmark's samples are read from.
 #[derive(Debug, Clone, Default)]
@@ -79,26 +79,44 @@ pub struct Expected {
     pub grid: Option<String>,
 }
 
+/// Why a store does not hold what is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field in which they differ.
+    pub field: &'static str,
+    /// What it should be.
+    pub expected: String,
+    /// What it is.
+    pub found: String,
+}
+
+impl Expected {
+    /// The first field in which a store of that contract is another one.
+    pub fn difference(&self, contract: &Contract) -> Option<Difference> {
+        let differs = |field, expected: String, found: String| Some(Difference { field, expected, found });
+        if contract.dim != self.dim {
+            return differs("dim", self.dim.to_string(), contract.dim.to_string());
+        }
+        if let Some(rate) = self.rows_per_sec.filter(|rate| (rate - contract.rows_per_sec).abs() > 1e-6) {
+            return differs("rows_per_sec", rate.to_string(), contract.rows_per_sec.to_string());
+        }
+        let grid = self.grid.as_ref().filter(|grid| **grid != contract.grid)?;
+        differs("grid", format!("{grid:?}"), format!("{:?}", contract.grid))
+    }
+}
+
 /// Opens the store at `path`, which must hold what is `expected`.
 ///
 /// # Errors
 /// [`HeadError::Contract`] with both values, [`HeadError::Features`] if it is no store.
 pub fn open(path: &Path, expected: &Expected) -> Result<Source, HeadError> {
     let source = Source::open(path, RowRule::default())?;
-    let contract = source.contract();
-    let differs = |field, expected: String, found: String| {
-        Err(HeadError::Contract { store: source.path().to_owned(), field, expected, found })
-    };
-    if contract.dim != expected.dim {
-        return differs("dim", expected.dim.to_string(), contract.dim.to_string());
+    match expected.difference(source.contract()) {
+        Some(Difference { field, expected, found }) => {
+            Err(HeadError::Contract { store: source.path().to_owned(), field, expected, found })
+        }
+        None => Ok(source),
     }
-    if let Some(rate) = expected.rows_per_sec.filter(|rate| (rate - contract.rows_per_sec).abs() > 1e-6) {
-        return differs("rows_per_sec", rate.to_string(), contract.rows_per_sec.to_string());
-    }
-    if let Some(grid) = expected.grid.as_ref().filter(|grid| **grid != contract.grid) {
-        return differs("grid", format!("{grid:?}"), format!("{:?}", contract.grid));
-    }
-    Ok(source)
 }
 
 /// Refuses a store whose rows are of none of these `kinds`; the error says what is `expected`.

@@ -11,12 +11,19 @@ use egofx::compat::Compat;
 use egofx::export::layers::slice;
 use egofx::export::onnx::{Attribute, DataType};
 use egofx::export::{Graph, HeadPlan, HeadWeights, Value, Weight, dims, export_head};
+use egofx::features::average;
+use egofx::heads::predict::OpenHead;
+use egofx::heads::spans::Clips;
+use egofx::heads::{Files, Split};
+use egofx::ids::VideoUid;
+use egofx::meter::Meter;
+use egofx::ndarray::s;
 use egofx::queries::Queries;
 use egofx::store::RowKind;
 use serde_json::Value as Json;
 
-use crate::support::graphs::{RANDOM, validator};
-use crate::support::stores::{Made, contract, store, value};
+use crate::support::graphs::{RANDOM, RUNTIME, validator};
+use crate::support::stores::{Made, contract, store, value, values};
 use crate::support::{Workshop, checkout};
 
 /// Rows of the clip, and numbers in each.
@@ -26,10 +33,10 @@ const DIM: usize = 3;
 const DURATION: f64 = 480.0;
 
 /// A head whose likeliest start is where a row's first number is greatest, and whose likeliest end where its second one is.
-fn build(g: &mut Graph) {
-    let video = g.input("video", DataType::Float, &dims(&["B", "L"], &[DIM]));
+fn build(g: &mut Graph, [dim, token_dim]: [usize; 2]) {
+    let video = g.input("video", DataType::Float, &dims(&["B", "L"], &[dim]));
     let mask = g.input("video_mask", DataType::Int64, &dims(&["B", "L"], &[]));
-    g.input("query", DataType::Float, &dims(&["B", "Q"], &[4]));
+    g.input("query", DataType::Float, &dims(&["B", "Q"], &[token_dim]));
     g.input("query_mask", DataType::Int64, &dims(&["B", "Q"], &[]));
     let scale = g.weight(Weight::plain("scale"));
     let video = g.op("Mul", &[&video, &scale], &[]);
@@ -48,18 +55,30 @@ fn build(g: &mut Graph) {
 
 /// Writes the head of `learner` and its card into `folder`.
 fn head(folder: &Path, learner: &str) -> Card {
-    let settings = "positions = 64\n[features]\ndim = 3\nrows_per_sec = 1.87\n[tokens]\ndim = 4\n";
+    head_of(folder, learner, [DIM, 4])
+}
+
+/// The same for rows and tokens of so many numbers.
+pub fn head_of(folder: &Path, learner: &str, [dim, token_dim]: [usize; 2]) -> Card {
+    let settings =
+        format!("positions = 64\n[features]\ndim = {dim}\nrows_per_sec = 1.87\n[tokens]\ndim = {token_dim}\n");
     let head = HeadCard {
         learner: learner.into(),
         compat: Compat::Fixed,
         fold: String::new(),
         batch: 2,
         classes: vec![],
-        settings: toml::from_str(settings).unwrap(),
+        settings: toml::from_str(&settings).unwrap(),
     };
     let dims = [("B", 2), ("L", 7), ("Q", 3)].map(|(name, length)| (name.to_owned(), length)).into();
-    let plan = HeadPlan { about: "a head".into(), build: Box::new(build), dims, outside: "none", head };
-    let scale = ParamSpec { name: "scale".into(), shape: vec![DIM], init: Init { mean: 3.0, std: 0.0 } };
+    let plan = HeadPlan {
+        about: "a head".into(),
+        build: Box::new(move |g| build(g, [dim, token_dim])),
+        dims,
+        outside: "none",
+        head,
+    };
+    let scale = ParamSpec { name: "scale".into(), shape: vec![dim], init: Init { mean: 3.0, std: 0.0 } };
     let from = HeadWeights {
         weights: &Checkpoint::seeded("threes", 0, vec![scale]),
         checkpoint: "best.safetensors".into(),
@@ -118,6 +137,48 @@ fn a_head_predicts_by_what_the_store_holds() {
     let again = PREDICT.replace("--head heads", "--head heads/vslnet.onnx").replace("nlq_out.json", "again.json");
     shop.egofx(&again).ends_with(0);
     assert!(fs::read(shop.path("again.json")).unwrap() == fs::read(shop.path("nlq_out.json")).unwrap());
+}
+
+#[test]
+fn a_video_without_annotations_is_asked_clip_by_clip() {
+    let shop = Workshop::new();
+    head(&shop.path("heads"), "vslnet");
+    let clips = Clips::of(&VideoUid::parse("v").unwrap(), 600.0).unwrap();
+    shop.write("nlq.json", clips.annotations("Where was the cup?").to_string());
+    // Rows of the whole video, out of which those of each half are cut.
+    let rows = (600.0 * 1.87) as usize;
+    store(&shop.path("out"), &contract("windows", RowKind::Window, DIM, 1.87), &[Made::windows("v", "v", None, rows)]);
+    let tokens = ["v-0000_0", "v-0001_0"].map(|query| (Some(query.to_owned()), false)).to_vec();
+    let tokens = Made { clip: None, rows: tokens, ..Made::windows("v", "v", None, 0) };
+    store(&shop.path("out"), &contract("tokens", RowKind::Token, 4, 0.0), &[tokens]);
+    let files = Files {
+        features: Some(shop.path("out/windows")),
+        tokens: Some(shop.path("out/tokens")),
+        annotations: vec![(Split::Whole, shop.path("nlq.json"))],
+        ..Files::default()
+    };
+    let mut open = OpenHead::open(&RUNTIME, &shop.path("heads"), "nlq", 1).unwrap();
+    let submission = open.predict(&files, &Meter::default()).unwrap().submission;
+    let spans = clips.spans(&submission, [599.0, 1.0]).unwrap();
+    assert_eq!(spans.len(), 10);
+    for (number, span) in spans.iter().enumerate() {
+        let (clip, start, end) = if number < 5 { ("v-0001", 300.0, 600.0) } else { ("v-0000", 0.0, 300.0) };
+        assert_eq!(span.clip_uid, clip);
+        assert!(start <= span.start_sec && span.start_sec < span.end_sec && span.end_sec <= end, "{span:?}");
+    }
+    // The likeliest span of each half, by its own rows.
+    for (span, start) in [(&spans[0], 300.0), (&spans[5], 0.0)] {
+        let first = (start * 1.87) as usize;
+        let last = (((start + 300.0) * 1.87) as usize + 1).min(rows);
+        let seen = average(values("v", rows, DIM).slice(s![first..last, ..]), 64);
+        let count = seen.nrows();
+        let likely = |first: usize, last: usize| 3.0 * (seen[[first, 0]] + seen[[last, 1]]);
+        let all = (0..count).flat_map(|first| (first..count).map(move |last| (first, last)));
+        let best = all.map(|(first, last)| likely(first, last)).fold(f32::MIN, f32::max);
+        let place = |sec: f64| ((sec - start) / 300.0 * count as f64).round() as usize;
+        let found = likely(place(span.start_sec), place(span.end_sec) - 1);
+        assert!((found - best).abs() < 1e-4, "{span:?}: {found}, {best}");
+    }
 }
 
 #[test]

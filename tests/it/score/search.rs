@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use egofx::backbone::{Card, Dim};
 use egofx::meter::Meter;
 use egofx::ndarray::{Array2, Axis};
 use egofx::search::{Hit, MomentRule, current, search, search_batch};
@@ -10,6 +11,7 @@ use egofx::shard::Shard;
 use egofx::store::{Contract, RowKind, Store, StoreReader};
 use serde_json::{Value, json};
 
+use super::heads::head_of;
 use crate::support;
 use crate::support::stores::{self, Made};
 use crate::support::{Outcome, Workshop, python};
@@ -311,7 +313,7 @@ fn a_video_is_asked_without_a_manifest_and_a_second_question_extracts_nothing() 
         shop.finished("ask", &mut command)
     };
     let shown = ask(&of_checkpoint, "#C C cuts").ends_with(0).says(&["graphs: ", "rows: ", "search: "]);
-    assert!(!moments(&shown, 0).is_empty(), "{shown}");
+    assert!(!moments(&shown, 0).is_empty() && support::json(&shown.stdout)[0].get("spans").is_none(), "{shown}");
     let shown = ask(&of_checkpoint, "#C C rests").ends_with(0);
     assert!(!shown.stderr.contains("graphs: ") && !shown.stderr.contains("written: "), "{shown}");
     let shown = ask("--models v2", "#C C washes a pan").ends_with(0);
@@ -325,4 +327,85 @@ fn a_video_is_asked_without_a_manifest_and_a_second_question_extracts_nothing() 
     );
     let mut command = shop.program("ask absent.mp4 x");
     shop.finished("ask", &mut command).ends_with(2).says(&["absent.mp4: no such file: expected a video"]);
+}
+
+#[test]
+fn a_head_gives_spans_of_a_video_and_a_second_question_extracts_its_tokens_alone() {
+    let shop = shop();
+    shop.encode("kitchen.mp4", "64x48", 100, support::H264);
+    let dim = |card: &str, recipe: &str| {
+        let card = Card::describe(&shop.path("models"), card).unwrap();
+        let feature = egofx::recipe::Recipe::find(recipe.as_ref()).unwrap().body.feature;
+        let shape = card.outputs.into_iter().find(|output| output.name == feature).unwrap().shape;
+        let Some(Dim::Fixed(dim)) = shape.last() else { panic!("{shape:?}") };
+        *dim as usize
+    };
+    let dims = [dim("egovlpv2_video", "egovlpv2_mq"), dim("egovlpv2_text", "egovlpv2_nlq_tokens")];
+    head_of(&shop.path("head"), "vslnet", dims);
+    let ask = |arguments: &str, more: &[&str]| {
+        let mut command = shop.program(&format!("ask kitchen.mp4 --models models --tokenizer words {arguments}"));
+        command.args(more).env("XDG_CACHE_HOME", shop.path("cache"));
+        shop.finished("ask", &mut command)
+    };
+    let spans = |shown: &Outcome| support::json(&shown.stdout)[0]["spans"].as_array().unwrap().clone();
+    let shown = ask("--head head --json --html page.html", &["--question", "Where is it?", "#C C cuts"]).ends_with(0);
+    let shown = shown.says(&["rows: ", "tokens: ", "search: ", "spans: "]);
+    let found = spans(&shown);
+    assert!(!moments(&shown, 0).is_empty() && (1..=5).contains(&found.len()), "{shown}");
+    assert_eq!(support::json(&shown.stdout)[0]["question"], "Where is it?");
+    for (number, span) in found.iter().enumerate() {
+        let [start, end] = ["start_sec", "end_sec"].map(|name| span[name].as_f64().unwrap());
+        assert!(0.0 <= start && start < end && end <= 4.0, "{span}");
+        assert_eq!(
+            (&span["rank"], &span["video_uid"], &span["clip_uid"]),
+            (&json!(number + 1), &json!("kitchen"), &json!("kitchen-0000"))
+        );
+    }
+    let page = std::fs::read_to_string(shop.path("page.html")).unwrap();
+    assert!(page.contains("Spans: Where is it?") && !page.contains("no image"), "{page}");
+    assert_eq!(page.matches("<img").count(), moments(&shown, 0).len() + found.len());
+    let tokens = || {
+        let questions = std::fs::read_dir(shop.path("cache/egofx/ask/questions")).unwrap();
+        questions.map(|entry| entry.unwrap().path().join("nlq.queries.csv")).filter(|path| path.is_file()).count()
+    };
+    assert_eq!(tokens(), 1);
+    // The first "done before" is said of the rows.
+    let shown = ask("--head head --top 2", &["#C C cuts"]).ends_with(0).says(&["1 done before"]);
+    assert_eq!((tokens(), shown.stderr.matches("1 done before").count()), (2, 1), "{shown}");
+    assert!(!shown.stderr.contains("written: "), "{shown}");
+    let (_, second) = shown.stdout.split_once("\n\n").unwrap();
+    let lines: Vec<Vec<&str>> = second.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((lines.len(), &lines[0][..]), (3, &["span", "video", "clip", "start", "end"][..]), "{second}");
+    assert_eq!(lines[1][..3], ["1", "kitchen", "kitchen-0000"]);
+    let shown = ask("--head head --top 2", &["#C C cuts"]).ends_with(0);
+    assert_eq!((tokens(), shown.stderr.matches("1 done before").count()), (2, 2), "{shown}");
+}
+
+#[test]
+fn heads_that_cannot_be_asked_are_refused_before_rows_are_made() {
+    let shop = shop();
+    shop.encode("kitchen.mp4", "64x48", 25, support::H264);
+    head_of(&shop.path("other"), "vslnet", [2304, 768]);
+    head_of(&shop.path("mq"), "actionformer", [3, 4]);
+    let refused = |head: &str, words: &[&str]| {
+        let mut command = shop.program(&format!("ask kitchen.mp4 --models models --tokenizer words --head {head}"));
+        command.arg("#C C cuts").env("XDG_CACHE_HOME", shop.path("cache"));
+        shop.finished("ask", &mut command).ends_with(2).says(words)
+    };
+    refused("mq", &["actionformer.toml: expected a head for nlq (vslnet), found actionformer"]);
+    refused("absent", &["absent: entity not found"]);
+    let shown = refused(
+        "other",
+        &[
+            "other: it takes other features than `egofx ask` extracts: dim of egovlp_nlq is ",
+            "dim of egovlpv2_mq is ",
+            "the head takes 2304",
+            "egofx extract -m ",
+            "egofx predict nlq --head other ",
+        ],
+    );
+    assert!(!shop.path("cache/egofx/ask/features").exists(), "{shown}");
+    // The tables that it names are there.
+    let named = shown.stderr.split_whitespace().filter(|word| word.contains("/nlq.")).map(std::path::Path::new);
+    assert_eq!(named.filter(|path| path.is_file()).count(), 2, "{shown}");
 }
