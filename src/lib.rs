@@ -13,8 +13,8 @@
 //! [`labels`] are how training and [`convert`] read stores, which are handed to other people's code;
 //! [`import`] takes theirs, [`compare`] tells how two differ; [`qfvs`] cuts rows of shots into segments, [`retrieval`]
 //! sets clips against sentences, [`search`] finds moments, [`heads`] predict on rows by graphs of their own, and [`metric`]
-//! scores what they make of the rows by the official evaluators; [`page`] shows a store in a browser, with [`thumbnails`] of its videos; [`submit`] says to Slurm and its like how a
-//! run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
+//! scores what they make of the rows by the official evaluators; [`page`] shows a store in a browser, with [`thumbnails`] of its videos;
+//! [`submit`] says to Slurm and its like how a run is done on many machines. The modules below stand in the order of the data, in groups; `cli` is in the binary, and nothing imports it.
 //!
 //! Features of the package, all of them on by default: `onnx` runs models, `export` makes their graphs, `convert` hands
 //! features to and from others' code, `objects` reads videos from object storage, `cli` is the program. Annotations, decoding, stores, text and scores need none.
