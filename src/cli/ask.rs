@@ -28,7 +28,7 @@ use super::tell;
 /// there is taken.
 const RECIPES: [(&str, &str); 2] = [("egovlp_nlq", "egovlp_nlq_tokens"), ("egovlpv2_mq", "egovlpv2_nlq_tokens")];
 
-/// Ask a video: find the moments that a sentence is most like, and with --head spans that answer it.
+/// Find in a video the moments a sentence is most like, and spans by a trained head.
 ///
 /// Its features are extracted first, by egovlp_nlq, or by egovlpv2_mq where there is an EgoVLPv2
 /// alone. Graphs of --checkpoint and rows of the video are kept in ~/.cache/egofx/ask (or below
