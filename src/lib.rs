@@ -32,6 +32,7 @@ pub mod npy;
 pub mod pixels;
 pub mod places;
 pub mod shard;
+pub mod shell;
 pub mod stop;
 pub mod time;
 pub mod url;

@@ -154,6 +154,16 @@ impl Checkpoint {
         }
     }
 
+    /// Dims of an attention head, which no tensor's shape tells: `embed_dim / num_heads` of the video tower in the experiment
+    /// that `egofx-train` writes into its files; `None` for other files.
+    pub fn head_size(&self) -> Option<usize> {
+        let Source::SafeTensors { file, .. } = &self.source else { return None };
+        let experiment: toml::Table = file.experiment()?.parse().ok()?;
+        let tower = experiment.get("backbone")?.get("video")?;
+        let number = |key: &str| usize::try_from(tower.get(key)?.as_integer()?).ok();
+        number("embed_dim")?.checked_div(number("num_heads")?)
+    }
+
     /// SHA-256 of the file; of label, seed and parameters for random weights. Reads the whole file.
     ///
     /// # Errors

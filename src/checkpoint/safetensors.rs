@@ -16,11 +16,14 @@ use super::{CheckpointError, Dtype, Tensor, TensorInfo};
 
 /// Bytes before the header: its length.
 const LENGTH_BYTES: u64 = 8;
+/// Where `egofx-train` writes the experiment into the header.
+const EXPERIMENT: &str = "egofx.experiment";
 
 /// An open file and where its tensors begin.
 pub(super) struct SafeTensors {
     file: File,
     offsets: BTreeMap<String, (u64, TensorInfo)>,
+    experiment: Option<String>,
 }
 
 impl SafeTensors {
@@ -32,7 +35,13 @@ impl SafeTensors {
             .map_err(|error| CheckpointError::Damaged { path: path.to_owned(), why: format!("its header: {error}") })?;
         let start = LENGTH_BYTES + header.len() as u64;
         check_length(path, start.saturating_add(metadata.data_len() as u64), length)?;
-        Ok(Self { file, offsets: offsets(path, &metadata, start)? })
+        let experiment = metadata.metadata().as_ref().and_then(|texts| texts.get(EXPERIMENT)).cloned();
+        Ok(Self { file, offsets: offsets(path, &metadata, start)?, experiment })
+    }
+
+    /// The experiment that trained it, as TOML; `None` for a file that `egofx-train` did not write.
+    pub(super) fn experiment(&self) -> Option<&str> {
+        self.experiment.as_deref()
     }
 
     /// Names in the file, and what they are.

@@ -57,7 +57,8 @@ pub struct ExportCommand {
     /// Without it ranges are found on test patterns, which real frames may exceed: give one for an int8 graph that you use.
     #[arg(long, value_name = "VIDEO", requires = "precision")]
     sample: Option<PathBuf>,
-    /// Numbers of an attention head, which no tensor's shape tells [default: 64; 16 with --tiny].
+    /// Numbers of an attention head, which no tensor's shape tells [default: what egofx-train wrote into the file, else 64;
+    /// 16 with --tiny].
     #[arg(long, value_name = "N")]
     head_size: Option<usize>,
     /// Licence of the weights, for the cards.
@@ -84,6 +85,9 @@ pub struct ExportCommand {
     onnx_runtime: OnnxRuntime,
 }
 
+/// Dims of an attention head of the published models, and of tiny ones with random weights.
+const HEAD_SIZE: usize = 64;
+const TINY_HEAD_SIZE: usize = 16;
 /// Windows of a sample video; the last third is not calibrated on.
 const SAMPLE_WINDOWS: u64 = 12;
 /// Frames in each, as EgoVLP takes them.
@@ -120,7 +124,8 @@ impl ExportCommand {
             return check(&validator, &self.out);
         }
         let started = Instant::now();
-        let (checkpoint, options) = (self.open()?, self.options());
+        let checkpoint = self.open()?;
+        let options = self.options(&checkpoint)?;
         if let Some(video) = &self.sample {
             let (_, plan) = Model::of(&checkpoint, options.head_size)?;
             validator.windows = self.windows(video, plan.frame_side)?;
@@ -173,16 +178,27 @@ impl ExportCommand {
         Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())
     }
 
-    fn options(&self) -> Options {
+    /// A size that is asked for has to be that of the file, where the file says one.
+    fn head_size(&self, checkpoint: &Checkpoint) -> anyhow::Result<usize> {
+        let usual = if self.tiny { TINY_HEAD_SIZE } else { HEAD_SIZE };
+        let (asked, said) = (self.head_size, checkpoint.head_size());
+        if let (Some(asked), Some(said)) = (asked, said) {
+            let name = checkpoint.name();
+            ensure!(asked == said, "{name}: --head-size is {asked}, but its header says that it was trained with {said}");
+        }
+        Ok(said.or(asked).unwrap_or(usual))
+    }
+
+    fn options(&self, checkpoint: &Checkpoint) -> anyhow::Result<Options> {
         let known = [(Further::Fp16, GraphPrecision::Fp16), (Further::Int8, GraphPrecision::Int8)];
         let further = known.into_iter().filter(|(asked, _)| self.precision.contains(asked)).map(|(_, made)| made);
-        Options {
-            head_size: self.head_size.unwrap_or(if self.tiny { 16 } else { 64 }),
+        Ok(Options {
+            head_size: self.head_size(checkpoint)?,
             further: further.collect(),
             debug: self.debug,
             licence: self.licence.clone(),
             force: self.force,
-        }
+        })
     }
 }
 

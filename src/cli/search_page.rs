@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use egofx::heads::spans::Span;
 use egofx::manifest::Manifest;
+use egofx::page::clock;
 use egofx::search::{Hit, Moment};
 use egofx::thumbnails::{Request, Thumbnailer, data_uri};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -131,12 +132,6 @@ fn thumbnail(video_uid: &str, sec: f64, image: Option<&[u8]>) -> Markup {
     }
 }
 
-/// `1:02:03.5`, rounded down.
-fn clock(sec: f64) -> String {
-    let tenths = (sec.max(0.0) * 10.0) as u64;
-    format!("{}:{:02}:{:02}.{}", tenths / 36000, tenths / 600 % 60, tenths / 10 % 60, tenths % 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +160,7 @@ mod tests {
             "{page}"
         );
         assert!(
-            page.contains("1:02:03.5 to 1:02:05.2") && page.contains("<img src=\"data:image/jpeg;base64,/9j/\""),
+            page.contains("1:02:03.5 to 1:02:05.3") && page.contains("<img src=\"data:image/jpeg;base64,/9j/\""),
             "{page}"
         );
         assert_eq!((page.matches("no image").count(), page.matches("<script").count()), (1, 0));

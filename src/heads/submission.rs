@@ -14,6 +14,7 @@ use super::error::HeadError;
 use crate::compat::Compat;
 use crate::durable::{self, Existing, Partial};
 use crate::metric::{EVALUATORS, Scoring};
+use crate::shell;
 
 /// What is handed in.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,17 +109,7 @@ pub struct Written {
 impl Written {
     /// The command that scores, as a shell reads it.
     pub fn command_line(&self) -> String {
-        self.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let is_plain = |character: char| character.is_alphanumeric() || "-_./:,+@%=".contains(character);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+        shell::line(&self.command)
     }
 }
 

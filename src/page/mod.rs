@@ -31,6 +31,7 @@ use crate::time::Fps;
 pub use error::PageError;
 pub use html::{GENERATOR, html};
 pub use spans::{BENCHMARKS, Predictions};
+pub use time::clock;
 pub use view::{
     AgainstView, Check, Histogram, Lane, Map, Point, Run, RunKind, RunView, ScoresView, SetView, Similarity, SpanLane,
     Thumbnail, VideoLine, VideoView, View,

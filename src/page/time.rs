@@ -1,7 +1,7 @@
 //! Seconds for people.
 
 /// `1:02:03`, `2:03`, `0:02.5`: tenths where they are not 0 and hours where there are some.
-pub(super) fn clock(sec: f64) -> String {
+pub fn clock(sec: f64) -> String {
     if !sec.is_finite() {
         return "?".into();
     }

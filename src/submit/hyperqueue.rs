@@ -4,7 +4,8 @@
 //! task whose worker is lost as crashed and calls it again; one that ends with another code than 0 has failed for good. `hyperqueue.sh`
 //! therefore waits for the end of its worker when a run was stopped.
 
-use super::quote::{directive, sh};
+use super::quote::directive;
+use crate::shell::quoted;
 use super::{Job, SubmitError};
 
 const BODY: &str = include_str!("hyperqueue.sh");
@@ -36,7 +37,7 @@ pub fn script(job: &Job, options: &[String]) -> Result<String, SubmitError> {
         return Err(SubmitError::Text { what: "the option", text, found: "a line break", engine: "HyperQueue" });
     }
     let directives: String = lines.iter().map(|line| format!("#HQ {line}\n")).collect();
-    let settings = job.settings(&format!("logs={}\n", sh(&job.logs)));
+    let settings = job.settings(&format!("logs={}\n", quoted(&job.logs)));
     Ok(format!("#!/bin/bash\n{directives}{heading}{settings}{BODY}"))
 }
 

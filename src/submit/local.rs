@@ -4,7 +4,7 @@
 //! stopped by somebody else, a bounded number of times, and hands on the signals that it gets itself.
 
 use super::Job;
-use super::quote::sh;
+use crate::shell::quoted;
 
 const BODY: &str = include_str!("local.sh");
 
@@ -14,7 +14,7 @@ pub fn script(job: &Job, parallel: Option<u32>) -> String {
     let parts = job.parts.list();
     let at_once = parallel.map_or(parts.len(), |parallel| parallel as usize);
     let list: Vec<String> = parts.iter().map(u32::to_string).collect();
-    let settings = job.settings(&format!("parts=({}) at_once={at_once}\nlogs={}\n", list.join(" "), sh(&job.logs)));
+    let settings = job.settings(&format!("parts=({}) at_once={at_once}\nlogs={}\n", list.join(" "), quoted(&job.logs)));
     format!("#!/bin/bash\n{heading}{settings}{BODY}")
 }
 

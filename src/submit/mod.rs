@@ -13,7 +13,8 @@ pub mod slurm;
 use std::path::PathBuf;
 
 pub use parts::Parts;
-pub use quote::sh;
+
+use crate::shell::{self, quoted};
 
 /// What is to be run: a command, cut into parts.
 #[derive(Debug, Clone)]
@@ -105,7 +106,7 @@ impl Job {
         let which = if self.parts.is_all() { String::new() } else { format!(", of which {}", self.parts) };
         let (version, s) = (env!("CARGO_PKG_VERSION"), if count == 1 { "" } else { "s" });
         let mut lines = format!("# Made by egofx {version} for {engine}: {count} part{s}{which} of\n");
-        lines += &format!("#   {}\n", quote::comment(&quote::words(&self.command)));
+        lines += &format!("#   {}\n", quote::comment(&shell::line(&self.command)));
         how.iter().for_each(|line| lines += &format!("# {}\n", quote::comment(line)));
         lines
     }
@@ -113,7 +114,7 @@ impl Job {
     /// What all scripts of shells begin with, behind their comments; `more` are assignments of one engine.
     fn settings(&self, more: &str) -> String {
         let (of, retries) = (self.parts.count, self.retries);
-        let (command, folder) = (quote::words(&self.command), sh(&self.folder));
+        let (command, folder) = (shell::line(&self.command), quoted(&self.folder));
         format!("\nset -u\nof={of} retries={retries}\n{more}command=({command})\ncd -- {folder} || exit 2\n\n")
     }
 }

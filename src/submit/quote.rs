@@ -1,20 +1,6 @@
-//! Words in the languages of engines: POSIX shells, YAML, the directives of batch scripts.
+//! Words in the languages of engines: YAML, the directives of batch scripts.
 //!
-//! Invariant: what the engine reads is the word that was given.
-
-/// `word` for a POSIX shell.
-pub fn sh(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// `words` for a POSIX shell.
-pub(super) fn words(words: &[String]) -> String {
-    words.iter().map(|word| sh(word)).collect::<Vec<_>>().join(" ")
-}
+//! Not for those of a shell, see [`crate::shell`]. Invariant: what the engine reads is the word that was given.
 
 /// `text` on one line, for a comment.
 pub(super) fn comment(text: &str) -> String {
@@ -38,6 +24,7 @@ pub(super) fn directive(name: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::quoted;
 
     #[test]
     fn words_are_quoted_where_they_have_to_be() {
@@ -49,7 +36,7 @@ mod tests {
             ("\"$HOME\" \\", "'\"$HOME\" \\'", r#"--o="\"$HOME\" \\""#),
             ("~", "'~'", "--o=\"~\""),
         ] {
-            assert_eq!((sh(word), directive("o", word)), (shell.to_owned(), directive_.to_owned()), "{word}");
+            assert_eq!((quoted(word), directive("o", word)), (shell.to_owned(), directive_.to_owned()), "{word}");
         }
         assert_eq!(yaml("a: \"b\"\t#"), r#""a: \"b\"\t#""#);
         assert_eq!(comment("a\nb"), "a b");

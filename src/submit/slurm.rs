@@ -7,7 +7,8 @@
 use std::str::FromStr;
 
 use super::parts::ranges;
-use super::quote::{directive, sh};
+use super::quote::directive;
+use crate::shell::quoted;
 use super::{Job, SubmitError};
 
 /// MaxArraySize where Slurm is not asked: its own default.
@@ -117,7 +118,7 @@ const BODY: &str = include_str!("slurm.sh");
 
 /// How the script is submitted, for its reader.
 fn how(job: &Job, windows: &[Window]) -> Vec<String> {
-    let mut lines = vec![format!("Submit it by: mkdir -p {} && sbatch THIS_FILE", sh(&job.logs))];
+    let mut lines = vec![format!("Submit it by: mkdir -p {} && sbatch THIS_FILE", quoted(&job.logs))];
     if let [_, more @ ..] = windows
         && !more.is_empty()
     {
@@ -171,7 +172,7 @@ fn launch(job: &Job, slurm: &Slurm) -> Vec<String> {
             words.push(image.clone());
         }
     }
-    words.iter().map(|word| sh(word)).collect()
+    words.iter().map(|word| quoted(word)).collect()
 }
 
 fn both_sides(bind: &str) -> String {

@@ -26,13 +26,18 @@ fn shop() -> Workshop {
 
 /// The tiny checkpoint with its tensors changed, as `made.safetensors`.
 fn made(shop: &Workshop, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) {
+    made_with(shop, &BTreeMap::new(), change);
+}
+
+/// With `header` in its header.
+fn made_with(shop: &Workshop, header: &BTreeMap<String, String>, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) {
     let base = Checkpoint::open(&tiny()).unwrap();
     let mut tensors = base.tensors().keys().map(|name| (name.clone(), base.read(name).unwrap())).collect();
     change(&mut tensors);
     let info = |(name, t): (&String, &Tensor)| (name.clone(), TensorInfo { dtype: t.dtype, shape: t.shape.clone() });
     let infos = tensors.iter().map(info).collect();
     let path = shop.path("made.safetensors");
-    write_safetensors(&path, &infos, &mut |name| Ok(tensors[name].clone()), &BTreeMap::new()).unwrap();
+    write_safetensors(&path, &infos, &mut |name| Ok(tensors[name].clone()), header).unwrap();
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -164,6 +169,26 @@ fn requests_that_cannot_be_met_are_refused() {
     let run = shop.egofx(&format!("export {tiny} --head-size 16 --out file")).ends_with(2);
     assert_eq!(run.stderr, "egofx: file: File exists (os error 17)\n");
     assert_eq!(fs::read(shop.path("file")).unwrap(), b"mine");
+}
+
+/// The network of a file that egofx-train wrote is the one that it trained: 4 heads of 8 here, not 2 of 16.
+#[test]
+fn the_size_of_a_head_is_read_out_of_the_header() {
+    let shop = shop();
+    let experiment = "learner = \"egovlp\"\n[backbone.video]\nembed_dim = 32\nnum_heads = 4\n";
+    let header = BTreeMap::from([("egofx.experiment".to_owned(), experiment.to_owned())]);
+    made_with(&shop, &header, |_| ());
+    let said = "its header says that it was trained with 8";
+    refused(&shop, "made.safetensors --head-size 16", &format!("made.safetensors: --head-size is 16, but {said}"));
+    let run = shop.egofx("export made.safetensors --out out --json").ends_with(0);
+    made(&shop, |_| ());
+    let asked = shop.egofx("export made.safetensors --head-size 8 --out asked --json").ends_with(0);
+    let graphs = |run: &str| {
+        json(run)["cards"].as_array().unwrap().iter().map(|card| card["sha256"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(graphs(&run.stdout), graphs(&asked.stdout));
+    let usual = shop.egofx("export made.safetensors --head-size 16 --out usual --json").ends_with(0);
+    assert_ne!(graphs(&run.stdout), graphs(&usual.stdout));
 }
 
 /// A folder in which nothing can be made, whoever asks.
