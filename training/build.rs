@@ -24,7 +24,7 @@ fn main() {
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D", None)
         .define("USE_C10D_GLOO", None)
-        .files(["shim/shim.cpp", "shim/recompute.cpp", "shim/process_group.cpp"])
+        .files(["shim/shim.cpp", "shim/recompute.cpp", "shim/process_group.cpp", "shim/reducer.cpp"])
         .compile("egofx_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }

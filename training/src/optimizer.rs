@@ -134,6 +134,11 @@ impl Optimizer {
         Self { settings: settings.clone(), params: trainable.map(param).collect() }
     }
 
+    /// All parameters, in the order of their names.
+    pub fn weights(&self) -> Vec<Tensor> {
+        self.params.iter().map(|param| param.weight.shallow_clone()).collect()
+    }
+
     /// The gradients of all parameters that have one, in the order of their names.
     pub fn gradients(&self) -> Vec<Tensor> {
         self.params.iter().filter_map(Param::gradient).collect()

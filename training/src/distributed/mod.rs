@@ -13,9 +13,12 @@ use serde::de::DeserializeOwned;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::TrainError;
-use crate::native::{NativeError, ProcessGroup};
+use crate::native::{NativeError, ProcessGroup, Reducer};
 
 use launch::Launch;
+
+/// Bytes of gradients that travel together, as in torch's DistributedDataParallel.
+const BUCKET_BYTES: i64 = 25 << 20;
 
 /// All ranks, as seen by one of them.
 pub struct World {
@@ -83,13 +86,13 @@ impl World {
         TrainError::Rank { rank: self.place.rank, size: self.place.size, why }
     }
 
-    /// Means over all ranks, in place: of gradients, of numbers.
+    /// What makes the gradients of these weights, which all require one, means over all ranks.
     ///
     /// # Errors
     /// [`TrainError::Rank`], as for all that follows.
-    pub fn all_reduce_mean(&self, tensors: &[Tensor]) -> Result<(), TrainError> {
-        let Some(group) = self.group.as_ref().filter(|_| !tensors.is_empty()) else { return Ok(()) };
-        group.all_reduce(tensors, 1.0 / self.place.size as f64).map_err(|cause| self.lost(cause))
+    pub fn gradients(&self, weights: &[Tensor]) -> Result<Gradients<'_>, TrainError> {
+        let reducer = self.group.as_ref().map(|group| Reducer::new(group, weights, BUCKET_BYTES)).transpose();
+        Ok(Gradients { world: self, reducer: reducer.map_err(|cause| self.fails(cause.to_string()))? })
     }
 
     /// Sums over all ranks.
@@ -164,6 +167,37 @@ impl World {
     }
 }
 
+/// Means of gradients over all ranks, which are reckoned while the backward pass is still at others: when all of a bucket of some
+/// [`BUCKET_BYTES`] are there, they travel. The first pass only notes in which order they come. For a process on its own each of
+/// these is free.
+pub struct Gradients<'w> {
+    world: &'w World,
+    reducer: Option<Reducer<'w>>,
+}
+
+impl Gradients<'_> {
+    /// The backward pass that comes is the last one before the step: its gradients are final. Until [`Gradients::average`] there
+    /// must be no other call between ranks.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn begin(&self) -> Result<(), TrainError> {
+        self.each(|reducer| reducer.begin())
+    }
+
+    /// Waits until the gradients are means over all ranks. One that is missing on some counts as zeros there.
+    ///
+    /// # Errors
+    /// [`TrainError::Rank`].
+    pub fn average(&self) -> Result<(), TrainError> {
+        self.each(|reducer| reducer.finish(1.0 / self.world.place.size as f64))
+    }
+
+    fn each(&self, act: impl Fn(&Reducer<'_>) -> Result<(), NativeError>) -> Result<(), TrainError> {
+        self.reducer.as_ref().map_or(Ok(()), act).map_err(|cause| self.world.lost(cause))
+    }
+}
+
 /// Times that a name is looked up, a second apart: a cluster's name server may be as late as its nodes.
 const LOOKUPS: u32 = 5;
 
@@ -207,6 +241,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::native::Rendezvous;
 
     #[test]
     fn a_host_that_nobody_knows_is_told_within_seconds() {
@@ -234,10 +269,79 @@ mod tests {
         let world = World::single();
         let rows = Tensor::from_slice(&[1.0f32, 2.0]);
         assert!(world.all_gather(&rows, Compat::Fixed).unwrap().equal(&rows));
-        world.all_reduce_mean(std::slice::from_ref(&rows)).unwrap();
+        let gradients = world.gradients(std::slice::from_ref(&rows)).unwrap();
+        gradients.begin().and_then(|()| gradients.average()).unwrap();
         assert_eq!(world.all_reduce_sum(&[3.0]).unwrap(), [3.0]);
         assert_eq!(world.all_gather_object(vec![(1usize, f64::INFINITY)]).unwrap(), [[(1, f64::INFINITY)]]);
         let error = world.on_rank0(|| Err(TrainError::Needed { name: "x", about: "y" })).unwrap_err();
         assert!(matches!(error, TrainError::Needed { .. }));
+    }
+
+    /// Two ranks as threads: `act` gets the world of each.
+    fn two_ranks<T: Send + 'static>(act: impl Fn(&World) -> T + Send + Sync + 'static) -> Vec<T> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let act = std::sync::Arc::new(act);
+        let ranks = (0..2).map(|rank| {
+            let act = act.clone();
+            std::thread::spawn(move || {
+                let rendezvous = Rendezvous {
+                    rank,
+                    size: 2,
+                    host: "127.0.0.1".to_owned(),
+                    port,
+                    serves: rank == 0,
+                    timeout_s: 60,
+                    prefix: "test".to_owned(),
+                };
+                let group = ProcessGroup::join(&rendezvous, false).unwrap();
+                act(&World { place: Place { rank: rank as usize, size: 2 }, group: Some(group) })
+            })
+        });
+        ranks.collect::<Vec<_>>().into_iter().map(|rank| rank.join().unwrap()).collect()
+    }
+
+    /// Weights of three buckets (one is larger than a bucket), one that is used twice, one that rank 1 never uses, one that nobody
+    /// uses, and one whose gradient comes by a second backward pass within the first, at times once more than before.
+    #[test]
+    fn gradients_are_means_however_often_they_are_added_to() {
+        let passes = two_ranks(|world| {
+            let leaf = |size: i64| Tensor::ones([size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let weights = [leaf(3), leaf(7_000_000), leaf(2), leaf(2), leaf(4), leaf(5)];
+            let gradients = world.gradients(&weights).unwrap();
+            let own = world.place.rank as f64 + 1.0;
+            let pass = |number: usize| {
+                crate::native::zero_grad(&weights).unwrap();
+                let [twice, large, on_0, unused, again, last] = &weights;
+                _ = unused;
+                gradients.begin().unwrap();
+                let times = if number == 2 && world.place.rank == 1 { 3 } else { 2 };
+                let again = |input: &Tensor| {
+                    let (weight, input) = (again.shallow_clone(), input.shallow_clone());
+                    let product = move |inputs: &[Tensor]| vec![(&inputs[0] * &weight).sum(Kind::Float)];
+                    crate::native::recomputed(&[input], product).unwrap().remove(0)
+                };
+                let input = twice * own;
+                let mut loss = (&input * twice).sum(Kind::Float) + (large * own).sum(Kind::Float);
+                for _ in 0..times {
+                    loss += again(&(input.sum(Kind::Float) * Tensor::ones([4], (Kind::Float, Device::Cpu))));
+                }
+                if world.place.rank == 0 {
+                    loss += (on_0 * 3.0).sum(Kind::Float);
+                }
+                (loss + (last * 5.0).sum(Kind::Float)).backward();
+                gradients.average().unwrap();
+                let first = |weight: &Tensor| weight.grad().defined().then(|| weight.grad().double_value(&[0]));
+                weights.iter().map(first).collect::<Vec<_>>()
+            };
+            (0..4).map(pass).collect::<Vec<_>>()
+        });
+        assert_eq!(passes[0], passes[1], "all ranks have the same");
+        for (number, pass) in passes[0].iter().enumerate() {
+            // d/dw of own w^2 and of `times` own (3 w) 4; means over own = 1 and 2.
+            let times = if number == 2 { [2.0, 3.0] } else { [2.0, 2.0] };
+            let twice = (2.0 + times[0] * 4.0 + 2.0 * (2.0 + times[1] * 4.0)) / 2.0;
+            let again = (times[0] * 3.0 + times[1] * 6.0) / 2.0;
+            assert_eq!(pass, &[Some(twice), Some(1.5), Some(1.5), None, Some(again), Some(5.0)], "pass {number}");
+        }
     }
 }

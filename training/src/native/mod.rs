@@ -6,10 +6,12 @@
 mod error;
 mod process_group;
 mod recompute;
+mod reducer;
 
 pub use error::NativeError;
 pub use process_group::{ProcessGroup, Rendezvous};
 pub use recompute::recomputed;
+pub use reducer::Reducer;
 
 use std::ffi::{CStr, c_char, c_double, c_int};
 

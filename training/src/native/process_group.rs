@@ -12,7 +12,7 @@ use super::error::{NativeError, pointers, taken};
 
 /// The shim's own.
 #[repr(C)]
-struct RawProcessGroup {
+pub(super) struct RawProcessGroup {
     _private: [u8; 0],
 }
 
@@ -95,6 +95,10 @@ impl ProcessGroup {
             )
         })?;
         Ok(Self(group))
+    }
+
+    pub(super) fn raw(&self) -> *mut RawProcessGroup {
+        self.0
     }
 
     /// Sums tensors over all ranks and multiplies them with `factor`, in place.

@@ -14,6 +14,7 @@ use tch::Tensor;
 use tch::nn::VarStore;
 
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
+use crate::distributed::Gradients;
 use crate::error::TrainError;
 use crate::evaluate::batches;
 use crate::experiment::{Experiment, Member};
@@ -58,6 +59,7 @@ pub struct Run<'r, M: Model> {
     variables: VarStore,
     model: M,
     optimizer: Optimizer,
+    gradients: Gradients<'r>,
     /// Running means of the weights, by their names.
     means: Option<Tensors>,
     progress: Progress,
@@ -102,6 +104,7 @@ impl<'r, M: Model> Run<'r, M> {
             fold,
             variables,
             model,
+            gradients: surroundings.world.gradients(&optimizer.weights())?,
             optimizer,
         };
         if resume {

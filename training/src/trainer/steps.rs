@@ -30,6 +30,9 @@ impl<M: Model> Run<'_, M> {
         let batch = batch.to_device(device);
         let step = || self.model.training_step(&batch, &Context { world, seed });
         let losses = precision::within(precision, device, step)?;
+        if part + 1 == parts {
+            self.gradients.begin()?;
+        }
         let share = 1.0 / parts as f64;
         (&losses.total * (share * self.progress.scaler.factor(precision))).f_backward()?;
         let values = values(&losses);
@@ -40,6 +43,7 @@ impl<M: Model> Run<'_, M> {
     pub(super) fn step(&mut self, steps: u64, values: Vec<(String, f64)>) -> Result<(), TrainError> {
         let (surroundings, train) = (self.surroundings, &self.experiment.train);
         let (epoch, step) = (self.progress.epoch + 1, self.progress.step);
+        self.gradients.average()?;
         let values = self.mean_over_ranks(values)?;
         if !values[0].1.is_finite() {
             let parts =
@@ -47,13 +51,10 @@ impl<M: Model> Run<'_, M> {
             let step = self.progress.step_in_epoch + 1;
             return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
         }
-        let gradients = self.optimizer.gradients();
-        surroundings.world.all_reduce_mean(&gradients)?;
         let factor = self.progress.scaler.factor(train.precision);
         if factor != 1.0 {
-            native::scale(&gradients, 1.0 / factor)?;
+            native::scale(&self.optimizer.gradients(), 1.0 / factor)?;
         }
-        drop(gradients);
         let finite = self.optimizer.clip_grad_norm(train.max_grad_norm)?.is_finite();
         // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
         if finite || train.precision != Some(Precision::Fp16) {
