@@ -127,14 +127,12 @@ impl Ask {
         if folder.is_dir() {
             return Ok(folder);
         }
-        let started = Instant::now();
         let made = Partial::begin(&folder).with_context(|| folder.display().to_string())?;
         let path = made.path();
         let mut words: Vec<&OsStr> = vec![checkpoint.as_ref(), "--out".as_ref(), path.as_ref()];
         words.extend(head_size.iter().flat_map(|size| [OsStr::new("--head-size"), OsStr::new(size)]));
-        run_self("export", &words)?;
+        timed("graphs", || run_self("export", &words))?;
         made.commit(Existing::Replace).with_context(|| folder.display().to_string())?;
-        tell(format_args!("graphs: {:.1} s", started.elapsed().as_secs_f64()));
         Ok(folder)
     }
 
