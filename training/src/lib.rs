@@ -11,6 +11,7 @@
 // What everything stands on: errors, libtorch, the device, random draws.
 pub mod device;
 pub mod error;
+pub mod memory;
 pub mod native;
 pub mod nn;
 pub mod precision;
