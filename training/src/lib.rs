@@ -53,6 +53,7 @@ pub mod tasks;
 pub mod attention_maps;
 pub mod clip_cache;
 pub mod evaluate;
+pub mod lr_find;
 pub mod onnx;
 pub mod predict;
 pub mod registry;

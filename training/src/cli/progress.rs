@@ -127,7 +127,7 @@ fn speed(pace: &Pace) -> String {
         rate if rate >= 1.0 => format!("{rate:.1} samples/s"),
         rate if rate > 0.0 => format!("{:.1} s a step", pace.sec_per_step()),
         // An epoch that was interrupted after its last step.
-        _ => return "no step left".to_owned(),
+        _ => return "no step was left".to_owned(),
     };
     format!("{rate}, {share:.0} % of it waiting for data")
 }
@@ -154,6 +154,6 @@ mod tests {
         assert_eq!(pace(400, 8), "50 samples/s, 25 % of it waiting for data");
         assert_eq!(pace(16, 8), "2.0 samples/s, 25 % of it waiting for data");
         assert_eq!(pace(2, 100), "50.0 s a step, 25 % of it waiting for data");
-        assert_eq!(speed(&Pace::default()), "no step left");
+        assert_eq!(speed(&Pace::default()), "no step was left");
     }
 }

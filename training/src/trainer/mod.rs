@@ -4,9 +4,12 @@
 //! computes the same numbers as one that never stopped: whatever is drawn is drawn from the seed and the step.
 
 pub mod context;
+mod epoch;
 mod keeping;
 mod log;
+pub mod lr_range;
 mod resume;
+mod speed;
 mod steps;
 mod validation;
 
@@ -18,18 +21,17 @@ use tch::nn::VarStore;
 
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::error::TrainError;
-use crate::evaluate::batches;
 use crate::experiment::{Experiment, Member};
 use crate::learner::{Dataset, Model, Task, network, weights};
 use crate::loader::{self, Waited};
 use crate::loss_sums::add;
 use crate::metrics_log::MetricsLog;
 use crate::optimizer::Optimizer;
-use crate::rng::{self, Generator, Purpose};
 use crate::sources::Fold;
 
 use context::{Event, Surroundings};
-use log::{Made, Speed};
+use epoch::Epoch;
+use speed::{Made, Speed};
 
 /// The checkpoint of the best validation.
 pub const BEST_FILE: &str = "best.safetensors";
@@ -177,39 +179,29 @@ impl<'r, M: Model> Run<'r, M> {
     }
 
     fn epoch(&mut self, metrics_log: &mut Option<MetricsLog>) -> Result<(), TrainError> {
-        let (epoch, data, train) = (self.progress.epoch, self.data, &self.experiment.train);
-        let Surroundings { threads, world, .. } = *self.surroundings;
-        let place = world.place();
-        let mut order = self.fold.train.clone();
-        rng::shuffle(&mut order, &mut rng::generator(self.seed, Purpose::Order { epoch }));
-        let batches = batches(&order, train.batch, train.drop_last);
-        if batches.is_empty() {
-            return Err(self.no_batch());
-        }
-        let (seed, parts, done) =
-            (self.seed, train.grad_accum_steps.unwrap_or(1), self.progress.step_in_epoch as usize);
-        let make = |number: usize| {
-            let (number, part) = (done + number / parts, number % parts);
-            let share = place.share(&batches[number], &order);
-            let each = share.len().div_ceil(parts);
-            let part = share.chunks(each).nth(part).unwrap_or(&share);
-            let mut draw: Generator = rng::generator(seed, Purpose::Batch { epoch, number: number as u64 });
-            M::train_batch(&data.task, &data.settings, part, &mut draw)
-        };
-        let count = batches.len();
+        let epoch = self.epoch_of(self.progress.epoch)?;
+        let (count, parts, done) = (epoch.steps(), epoch.parts(), self.progress.step_in_epoch as usize);
+        let make = |number: usize| epoch.part(done + number / parts, number % parts);
         let mut values = vec![];
         self.speed = Speed::begin();
-        loader::each((count - done) * parts, threads, make, |number, batch, waiting| {
+        loader::each((count - done) * parts, self.surroundings.threads, make, |number, batch, waiting| {
             self.speed.waited(waiting);
             add(&mut values, &self.part(batch, number % parts, parts)?);
             if number % parts + 1 < parts {
                 return Ok(());
             }
             let made = done + number / parts;
-            self.step(count as u64, batches[made].len(), std::mem::take(&mut values))?;
+            self.step(count as u64, epoch.samples(made), std::mem::take(&mut values))?;
             self.after_step(made + 1, count, metrics_log)
         })?;
         self.end_epoch(count as u64)
+    }
+
+    /// The epoch of that number, from 0.
+    fn epoch_of(&self, number: u64) -> Result<Epoch<'r, M>, TrainError> {
+        let place = self.surroundings.world.place();
+        let epoch = Epoch::new(self.data, &self.fold.train, &self.experiment.train, place, (self.seed, number));
+        if epoch.steps() == 0 { Err(self.no_batch()) } else { Ok(epoch) }
     }
 
     /// What is noted and kept after a step: `done` of `count` of the epoch.

@@ -16,7 +16,9 @@ pub(super) fn expect_same(path: &Path, saved: &Experiment, wanted: &Experiment) 
         return refused(format!("it is of another experiment: it has `{found}`, the experiment file `{wanted}`"));
     }
     if now < before {
-        return refused(format!("it was planned for {before} epochs, the experiment file has {now}: there can only be more"));
+        return refused(format!(
+            "it was planned for {before} epochs, the experiment file has {now}: there can only be more"
+        ));
     }
     if now > before && wanted.train.schedule.depends_on_total() {
         return refused(format!(

@@ -4,9 +4,9 @@
 
 use tch::no_grad;
 
-use super::context::{Event, Surroundings};
 use super::Run;
-use super::log::Made;
+use super::context::{Event, Surroundings};
+use super::speed::Made;
 use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, weights};
 use crate::loss_sums::values;
@@ -47,30 +47,37 @@ impl<M: Model> Run<'_, M> {
             let step = self.progress.step_in_epoch + 1;
             return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
         }
+        let factor = train.schedule.factor(step, steps, steps * train.epochs);
+        self.made = Made { factor, grad_norm: self.apply(factor)? };
+        self.progress.step += 1;
+        self.progress.step_in_epoch += 1;
+        self.progress.sum.add(&values);
+        let pace = self.speed.stepped(samples);
+        let (loss, step, lr) = (values[0].1, self.progress.step_in_epoch, train.optimizer.lr * factor);
+        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss, lr, pace });
+        Ok(())
+    }
+
+    /// Changes the weights by the gradients that there are, at `factor` times the learning rate; the norm of the gradients before
+    /// they were clipped.
+    pub(super) fn apply(&mut self, factor: f64) -> Result<f64, TrainError> {
+        let train = &self.experiment.train;
         let gradients = self.optimizer.gradients();
-        surroundings.world.all_reduce_mean(&gradients)?;
+        self.surroundings.world.all_reduce_mean(&gradients)?;
         let scale = self.progress.scaler.factor(train.precision);
         if scale != 1.0 {
             native::scale(&gradients, 1.0 / scale)?;
         }
         drop(gradients);
         let grad_norm = self.optimizer.clip_grad_norm(train.max_grad_norm)?;
-        let (finite, factor) = (grad_norm.is_finite(), train.schedule.factor(step, steps, steps * train.epochs));
         // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
-        if finite || train.precision != Some(Precision::Fp16) {
+        if grad_norm.is_finite() || train.precision != Some(Precision::Fp16) {
             self.optimizer.step(factor)?;
         }
-        self.progress.scaler.note(finite);
+        self.progress.scaler.note(grad_norm.is_finite());
         self.optimizer.zero_grad()?;
         self.follow();
-        self.progress.step += 1;
-        self.progress.step_in_epoch += 1;
-        self.progress.sum.add(&values);
-        self.made = Made { factor, grad_norm };
-        let pace = self.speed.stepped(samples);
-        let (loss, step, lr) = (values[0].1, self.progress.step_in_epoch, train.optimizer.lr * factor);
-        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss, lr, pace });
-        Ok(())
+        Ok(grad_norm)
     }
 
     fn mean_over_ranks(&self, values: Vec<(String, f64)>) -> Result<Vec<(String, f64)>, TrainError> {

@@ -4,8 +4,8 @@
 
 use tch::no_grad;
 
-use super::context::Event;
 use super::Run;
+use super::context::Event;
 use crate::error::TrainError;
 use crate::evaluate::predict;
 use crate::learner::{Model, Task, weights};
