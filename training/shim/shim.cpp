@@ -3,6 +3,7 @@
 #include "shim.h"
 
 #include <ATen/autocast_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 #include <torch/version.h>
 
@@ -21,6 +22,15 @@ char* egofx_load_cuda() {
   for (const char* name : {"libcuda.so.1", "libtorch_cuda.so"})
     if (!dlopen(name, RTLD_NOW | RTLD_GLOBAL)) return strdup(dlerror());
   return nullptr;
+}
+
+// The most bytes that tensors on a GPU took at once so far.
+char* egofx_cuda_peak_bytes(int device, int64_t* bytes) {
+  return without_gradient([&] {
+    auto stats = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(device));
+    auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *bytes = stats.allocated_bytes[all].peak;
+  });
 }
 
 // One step of Adam with decoupled (AdamW) or L2 weight decay; counts the step. State tensors are the caller's, so that

@@ -37,6 +37,9 @@ pub struct Progress {
     pub scaler: Scaler,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// The best validations whose checkpoints are kept, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<Kept>,
     /// What the samples are a part of: the fold of a benchmark that has several.
     pub fold: String,
 }
@@ -53,6 +56,15 @@ pub struct Best {
     /// All scores of that validation.
     #[serde(with = "nan_as_null")]
     pub scores: Vec<(String, f64)>,
+}
+
+/// A checkpoint that is kept beside the best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The score that decided.
+    pub score: f64,
+    /// Its file.
+    pub file: String,
 }
 
 /// JSON has no NaN, which is what a score is that is undefined.

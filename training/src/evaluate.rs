@@ -43,7 +43,7 @@ pub fn predict<M: Model>(
     let total = batches.iter().map(Vec::len).sum::<usize>() as u64;
     let mut done = 0;
     let make = |number: usize| M::eval_batch(&data.task, &data.settings, &batches[number]);
-    loader::each(batches.len(), surroundings.threads, make, |number, batch| {
+    loader::each(batches.len(), surroundings.threads, make, |number, batch, _| {
         let batch = batch.to_device(surroundings.device);
         no_grad(|| {
             precision::within(train.precision, surroundings.device, || {

@@ -11,6 +11,7 @@
 // What everything stands on: errors, libtorch, the device, random draws.
 pub mod device;
 pub mod error;
+pub mod memory;
 pub mod native;
 pub mod nn;
 pub mod precision;
@@ -52,6 +53,7 @@ pub mod tasks;
 pub mod attention_maps;
 pub mod clip_cache;
 pub mod evaluate;
+pub mod lr_find;
 pub mod onnx;
 pub mod predict;
 pub mod registry;

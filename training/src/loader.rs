@@ -35,7 +35,8 @@ struct Order<B> {
     reply: Sender<Result<B, TrainError>>,
 }
 
-/// Calls `take` with batches 0 to `count - 1`, in this order, each made by `make` on one of `threads` threads.
+/// Calls `take` with batches 0 to `count - 1`, in this order, each made by `make` on one of `threads` threads, and with how long
+/// it was waited for.
 ///
 /// # Errors
 /// The first error of `make` or `take`; nothing more is made then.
@@ -43,10 +44,8 @@ pub fn each<B: Send>(
     count: usize,
     threads: usize,
     make: impl Fn(usize) -> Result<B, TrainError> + Sync,
-    mut take: impl FnMut(usize, B) -> Result<(), TrainError>,
-) -> Result<Waited, TrainError> {
-    let start = Instant::now();
-    let mut waiting = Duration::ZERO;
+    mut take: impl FnMut(usize, B, Duration) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let depth = threads.max(1) * AHEAD;
     thread::scope(|scope| {
         // As many orders as there may be batches: asking never waits.
@@ -67,10 +66,9 @@ pub fn each<B: Send>(
             }
             let since = Instant::now();
             let batch = answer(pending.pop_front())?;
-            waiting += since.elapsed();
-            take(number, batch)?;
+            take(number, batch, since.elapsed())?;
         }
-        Ok(Waited { total: start.elapsed(), waiting })
+        Ok(())
     })
 }
 
@@ -110,13 +108,13 @@ mod tests {
             Ok(number)
         };
         let mut found = Vec::new();
-        let waited = each(40, 3, make, |number, batch| {
+        each(40, 3, make, |number, batch, _| {
             taken.fetch_add(1, Ordering::SeqCst);
             found.push((number, batch));
             Ok(())
-        });
+        })
+        .unwrap();
         assert_eq!(found, (0..40).map(|number| (number, number)).collect::<Vec<_>>());
-        assert!((0.0..=1.0).contains(&waited.unwrap().share()));
     }
 
     #[test]
@@ -127,14 +125,14 @@ mod tests {
             9,
             2,
             |number| if number == 3 { Err(error()) } else { Ok(()) },
-            |_, ()| {
+            |_, (), _| {
                 seen += 1;
                 Ok(())
             },
         );
         assert_eq!((made.unwrap_err().to_string(), seen), (error().to_string(), 3));
-        let taken = each(9, 2, |_| Ok(()), |number, ()| if number == 2 { Err(error()) } else { Ok(()) });
+        let taken = each(9, 2, |_| Ok(()), |number, (), _| if number == 2 { Err(error()) } else { Ok(()) });
         assert_eq!(taken.unwrap_err().to_string(), error().to_string());
-        assert_eq!(each(0, 2, |_| Ok(()), |_, ()| Ok(())).unwrap().waiting, Duration::ZERO);
+        each(0, 2, |_| Ok(()), |_, (), _| Ok(())).unwrap();
     }
 }

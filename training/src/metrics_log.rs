@@ -46,14 +46,14 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// In `folder`; lines behind `step` are forgotten.
+    /// In `folder`; lines behind `step` are forgotten, and all of them where a run begins anew.
     ///
     /// # Errors
     /// [`TrainError::Io`].
     pub fn open(folder: &Path, step: u64) -> Result<Self, TrainError> {
         let path = folder.join(METRICS_FILE);
         let mut kept: Vec<Entry> = if path.is_file() { read(&path)? } else { vec![] };
-        kept.retain(|entry| entry.step <= step);
+        kept.retain(|entry| step > 0 && entry.step <= step);
         let text: String = kept.iter().map(line).collect();
         durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))?;
         let lines = fs::OpenOptions::new().append(true).open(&path).map_err(TrainError::io("open", &path))?;

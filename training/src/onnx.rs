@@ -47,7 +47,7 @@ pub fn run<M: Model>(request: &Request) -> Result<Card, TrainError> {
     })?;
     let (variables, _model) = learner::network::<M>(experiment, 0, Device::Cpu).map_err(why)?;
     let loaded = learner::weights(&variables);
-    predict::load::<M>(&weights.path, &loaded)?;
+    predict::load::<M>(&weights.path, &loaded, &checkpoint::Tensors::new())?;
     let private = tempfile::tempdir().map_err(TrainError::io("write", request.folder))?;
     let plain = private.path().join("weights.safetensors");
     checkpoint::write(&plain, &loaded, &BTreeMap::new())?;

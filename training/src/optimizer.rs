@@ -161,6 +161,23 @@ impl Optimizer {
         Ok(norm)
     }
 
+    /// The learning rates of a step at `factor` times that of the experiment, by name: `lr`, and those of parameters that have
+    /// another one.
+    pub fn learning_rates(&self, factor: f64) -> Vec<(String, f64)> {
+        let mut rates = vec![("lr".to_owned(), self.settings.lr * factor)];
+        for lr_mult in self.params.iter().map(|param| param.group.lr_mult) {
+            let scale = self.settings.lr_scale(lr_mult);
+            let name = match lr_mult {
+                LrMult::Head => "lr head".to_owned(),
+                LrMult::Base | LrMult::Times(_) => format!("lr x{scale}"),
+            };
+            if scale != 1.0 && rates.iter().all(|(known, _)| *known != name) {
+                rates.push((name, self.settings.lr * factor * scale));
+            }
+        }
+        rates
+    }
+
     /// One step at `factor` times the learning rate.
     ///
     /// # Errors
@@ -362,6 +379,9 @@ mod tests {
             _ => ParamGroup { decays: true, lr_mult: LrMult::Times(0.5) },
         };
         let mut optimizer = Optimizer::new(&variables, &settings, rate);
+        let rates: Vec<(String, f64)> = optimizer.learning_rates(0.5);
+        let expected = [("lr", 0.005), ("lr x0.5", 0.0025), ("lr head", 0.02)];
+        assert_eq!(rates, expected.map(|(name, rate)| (name.to_owned(), rate)));
         weights.iter().for_each(|weight| push(weight, &Tensor::from_slice(&[1.0f32])));
         optimizer.step(1.0).unwrap();
         // Adam's first step is as long as its rate.

@@ -49,11 +49,18 @@ pub fn within<T>(
 pub struct Scaler {
     scale: f64,
     steps_since_change: u32,
+    /// Steps that were left out so far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    skipped_steps: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Default for Scaler {
     fn default() -> Self {
-        Self { scale: 65536.0, steps_since_change: 0 }
+        Self { scale: 65536.0, steps_since_change: 0, skipped_steps: 0 }
     }
 }
 
@@ -66,12 +73,17 @@ impl Scaler {
         if precision == Some(Precision::Fp16) { self.scale } else { 1.0 }
     }
 
+    /// Steps that were left out so far, in half precision, which is the only one that leaves any out.
+    pub fn skipped_steps(&self, precision: Option<Precision>) -> Option<u64> {
+        (precision == Some(Precision::Fp16)).then_some(self.skipped_steps)
+    }
+
     /// Notes whether the gradients of a step were all finite.
     pub fn note(&mut self, finite: bool) {
         if !finite {
-            *self = Self { scale: self.scale / 2.0, steps_since_change: 0 };
+            *self = Self { scale: self.scale / 2.0, steps_since_change: 0, skipped_steps: self.skipped_steps + 1 };
         } else if self.steps_since_change + 1 == STEPS_TO_GROW {
-            *self = Self { scale: self.scale * 2.0, steps_since_change: 0 };
+            *self = Self { scale: self.scale * 2.0, steps_since_change: 0, ..*self };
         } else {
             self.steps_since_change += 1;
         }
@@ -108,5 +120,7 @@ mod tests {
         assert_eq!(scaler.factor(Some(Precision::Fp16)), 32768.0);
         scaler.note(true);
         assert_eq!(scaler.factor(Some(Precision::Fp16)), 65536.0);
+        let skipped = [None, Some(Precision::Bf16), Some(Precision::Fp16)].map(|kind| scaler.skipped_steps(kind));
+        assert_eq!(skipped, [None, None, Some(1)]);
     }
 }

@@ -20,8 +20,9 @@ use crate::finetuning::retrieval::charades::Charades;
 use crate::finetuning::retrieval::epic::Epic;
 use crate::heads;
 use crate::learner::{Model, Task, network};
+use crate::lr_find::{self, LrFound};
 use crate::onnx;
-use crate::predict::{self, Prediction};
+use crate::predict::{self, Evaluated, Predicted};
 use crate::pretraining::Pretraining;
 use crate::sweep::{self, Finished, Request};
 
@@ -55,7 +56,11 @@ pub struct Entry {
     /// Trains all runs of an experiment.
     pub train: fn(&Request) -> Result<Finished, TrainError>,
     /// Predicts with a trained one.
-    pub predict: fn(&predict::Request) -> Result<Prediction, TrainError>,
+    pub predict: fn(&predict::Request) -> Result<Predicted, TrainError>,
+    /// Scores a trained one.
+    pub evaluate: fn(&predict::Request) -> Result<Vec<Evaluated>, TrainError>,
+    /// Tests learning rates.
+    pub lr_find: fn(&lr_find::Request) -> Result<LrFound, TrainError>,
     /// Writes a trained one as a graph.
     pub onnx: fn(&onnx::Request) -> Result<Card, TrainError>,
     /// Caches its clips decoded.
@@ -73,6 +78,8 @@ impl Entry {
             about: M::ABOUT,
             train: sweep::run::<M>,
             predict: predict::run::<M>,
+            evaluate: predict::evaluate::<M>,
+            lr_find: lr_find::run::<M>,
             onnx: onnx::run::<M>,
             cache_clips: clip_cache::run::<M>,
             check: |experiment| network::<M>(experiment, 0, Device::Cpu).map(|_| ()),

@@ -97,6 +97,11 @@ impl Schedule {
         found.map_or(Ok(()), |(key, found)| Err(format!("train.schedule.{key} is {found}, expected 0 or more")))
     }
 
+    /// Whether the factor of a step depends on how many steps there will be.
+    pub fn depends_on_total(&self) -> bool {
+        matches!(self, Self::Linear { .. } | Self::Cosine { .. })
+    }
+
     /// The factor of the base rate for the step number `step`, from 0, of `total_steps`.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, total_steps: u64) -> f64 {
         let progress = |warmup: Warmup| progress(step as f64, warmup.steps(steps_per_epoch, total_steps), total_steps);

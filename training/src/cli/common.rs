@@ -1,6 +1,7 @@
 //! What several commands are given: stores and annotations, the device, threads, memory.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -116,12 +117,13 @@ impl Place {
         Ok((found, usize::from(self.workers)))
     }
 
-    /// Looks for the device of this process and meets those that were launched with it, if there are any.
-    pub fn join(&self, backend: BackendChoice) -> anyhow::Result<(Found, usize, World)> {
+    /// Looks for the device of this process and meets those that were launched with it, if there are any. A signal ends what
+    /// follows at a moment that `when` tells, and a process that still waits for the others at once.
+    pub fn join(&self, backend: BackendChoice, when: &'static str) -> anyhow::Result<Joined> {
         let launch = launch::find(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
         let Some(launch) = launch else {
             let (found, threads) = self.find()?;
-            return Ok((found, threads, World::single()));
+            return Ok(Joined { found, threads, world: World::single(), stop: listen(when)? });
         };
         // Before anything asks for CUDA.
         if self.device != Choice::Cpu {
@@ -137,17 +139,42 @@ impl Place {
             (BackendChoice::Auto, Device::Cuda(_)) | (BackendChoice::Nccl, _) => Backend::Nccl,
             (BackendChoice::Auto | BackendChoice::Gloo, _) => Backend::Gloo,
         };
-        let world = waited_for(&launch, || World::join(&launch, backend))?;
+        // Not before: what is set in the environment above must be set before there are threads.
+        let (world, stop) = meet(&launch, backend, when)?;
         let (rendezvous, name) = (&launch.rendezvous, backend.name());
         if world.is_rank0() {
             tell(format_args!("device: {found}; {} processes by {}, {name}", rendezvous.size, launch.by));
         }
-        Ok((found, usize::from(self.workers), world))
+        Ok(Joined { found, threads: usize::from(self.workers), world, stop })
     }
+}
+
+/// A process that has met the others.
+pub struct Joined {
+    /// Its device.
+    pub found: Found,
+    /// Threads that make batches.
+    pub threads: usize,
+    /// All of them.
+    pub world: World,
+    /// Asked by signals.
+    pub stop: Arc<Stop>,
 }
 
 /// Seconds after which it is told that the other processes are waited for.
 const LATE_SEC: u64 = 20;
+
+/// Waits for the others. A signal ends this process at once as long as it waits, and later at a moment that `when` tells.
+fn meet(launch: &Launch, backend: Backend, when: &'static str) -> anyhow::Result<(World, Arc<Stop>)> {
+    let Rendezvous { rank, size, host, port, .. } = &launch.rendezvous;
+    let waits = format!("rank {rank} of {size} waited for the others at {host}:{port}");
+    let met = Arc::new(AtomicBool::new(false));
+    let heard = met.clone();
+    let stop = listen_while(when, move || (!heard.load(Relaxed)).then(|| waits.clone()))?;
+    let world = waited_for(launch, || World::join(launch, backend))?;
+    met.store(true, Relaxed);
+    Ok((world, stop))
+}
 
 /// What `join` gives; tells what it waits for if that takes long.
 fn waited_for(launch: &Launch, join: impl FnOnce() -> Result<World, TrainError>) -> Result<World, TrainError> {
@@ -181,16 +208,29 @@ pub enum BackendChoice {
 
 /// The first signal ends a run at a moment that `when` tells, the second one at once.
 pub fn listen(when: &'static str) -> anyhow::Result<Arc<Stop>> {
+    listen_while(when, || None)
+}
+
+/// As [`listen`], but where `waits` says what this process waits for, which cannot be broken off, the first signal ends it at once.
+fn listen_while(when: &'static str, waits: impl Fn() -> Option<String> + Send + 'static) -> anyhow::Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let heard = stop.clone();
     let hear = move |cause: Cause| {
+        if let Some(waits) = waits() {
+            tell(format_args!("egofx-train: interrupted while {waits}; the same command begins again"));
+            leave(cause);
+        }
         if !heard.ask(cause) {
-            // Checkpoints appear whole or not at all.
-            #[expect(clippy::disallowed_methods, reason = "the second signal leaves at once")]
-            std::process::exit(cause.exit_code().into());
+            leave(cause);
         }
         tell(format_args!("egofx-train: stopping {when}; a second signal, or Ctrl-C again, to leave at once"));
     };
     stop::listen(hear).context("cannot listen for signals")?;
     Ok(stop)
+}
+
+/// Ends this process at once. Checkpoints appear whole or not at all.
+fn leave(cause: Cause) -> ! {
+    #[expect(clippy::disallowed_methods, reason = "what is waited for cannot be broken off otherwise")]
+    std::process::exit(cause.exit_code().into())
 }

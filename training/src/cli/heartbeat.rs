@@ -106,15 +106,19 @@ impl Pulse {
             line += &format!(", none for {}", duration(quiet.as_secs_f64()));
         } else if rate > 0.0 {
             let left = (total.saturating_sub(*done) + later) as f64 / rate;
-            line += &format!(", {} {unit}/s, {} left", digits(rate), duration(left));
+            line += &format!(", {}, {} left", pace(rate, unit), duration(left));
         }
         line
     }
 }
 
-/// About three digits.
-fn digits(rate: f64) -> String {
-    if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.2}") }
+/// A rate with about three digits; slow ones as seconds for each.
+fn pace(rate: f64, unit: &str) -> String {
+    match rate {
+        rate if rate >= 10.0 => format!("{rate:.0} {unit}/s"),
+        rate if rate >= 0.1 => format!("{rate:.2} {unit}/s"),
+        rate => format!("{:.0} s a {}", 1.0 / rate, unit.trim_end_matches('s')),
+    }
 }
 
 /// Seconds as people say them.
@@ -145,6 +149,7 @@ mod tests {
         // Sixty steps in thirty seconds; ninety of this epoch and a hundred of the last are left.
         assert_eq!(pulse.line(at(30)), "epoch 2/3: 10 of 100 steps, loss 0.5000, 2.00 steps/s, 2 min left");
         assert_eq!(pulse.line(at(30 + 300)), "epoch 2/3: 10 of 100 steps, loss 0.5000, none for 5 min");
+        assert_eq!([pace(12.3, "steps"), pace(0.02, "steps")], ["12 steps/s", "50 s a step"]);
         assert_eq!([duration(45.0), duration(3000.0), duration(9000.0)], ["45 s", "50 min", "2.5 h"]);
     }
 

@@ -5,10 +5,12 @@
 mod attention_maps;
 mod cache_clips;
 mod common;
+mod evaluate;
 mod export;
 mod heartbeat;
 #[path = "../../../src/cli/help.rs"]
 mod help;
+mod lr_find;
 mod predict;
 mod progress;
 #[path = "../../../src/cli/reference.rs"]
@@ -55,8 +57,8 @@ A run that was stopped goes on from its last checkpoint: give the same command a
 const GROUPS: &[(&str, &[&str])] = &[
     ("Heads, on features", &["nlq", "mq", "qfvs"]),
     ("Backbones, on videos", &["pretrain", "mir", "charades", "oscc", "pnr", "egotaskqa"]),
-    ("With what was trained", &["predict", "export", "attention-maps"]),
-    ("Data", &["cache-clips", "synthetic"]),
+    ("With what was trained", &["predict", "evaluate", "export", "attention-maps"]),
+    ("Before a training", &["lr-find", "cache-clips", "synthetic"]),
     ("Shell", &["completions", "man", "help"]),
 ];
 
@@ -86,8 +88,10 @@ fn command(color: ColorChoice) -> Command {
         .arg_required_else_help(true)
         .subcommands(tasks.iter().map(task))
         .subcommand(predict::Predict::augment_args(Command::new("predict")))
+        .subcommand(evaluate::Evaluate::augment_args(Command::new("evaluate")))
         .subcommand(attention_maps::AttentionMaps::augment_args(Command::new("attention-maps").alias("attend")))
         .subcommand(export::Export::augment_args(Command::new("export")))
+        .subcommand(lr_find::LrFind::augment_args(Command::new("lr-find")))
         .subcommand(cache_clips::CacheClips::augment_args(Command::new("cache-clips").alias("store")))
         .subcommand(synthetic::Synthetic::augment_args(Command::new("synthetic")))
         .subcommand(shell::Completions::augment_args(Command::new("completions")))
@@ -130,6 +134,8 @@ pub fn run() -> anyhow::Result<()> {
     }
     match matches.subcommand() {
         Some(("predict", matches)) => predict::Predict::from_arg_matches(matches)?.run(),
+        Some(("evaluate", matches)) => evaluate::Evaluate::from_arg_matches(matches)?.run(),
+        Some(("lr-find", matches)) => lr_find::LrFind::from_arg_matches(matches)?.run(),
         Some(("attention-maps", matches)) => attention_maps::AttentionMaps::from_arg_matches(matches)?.run(),
         Some(("export", matches)) => export::Export::from_arg_matches(matches)?.run(),
         Some(("cache-clips", matches)) => cache_clips::CacheClips::from_arg_matches(matches)?.run(),

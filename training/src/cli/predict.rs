@@ -6,22 +6,20 @@ use clap::Args;
 
 use egofx::stop::Stop;
 use egofx_train::distributed::World;
-use egofx_train::experiment::Experiment;
-use egofx_train::predict::{Request, Weights, kept_classes};
-use egofx_train::registry::Entry;
+use egofx_train::predict::{Predicted, Request, kept_classes};
 use egofx_train::sources::Split;
 use egofx_train::trainer::context::Surroundings;
 
 use super::common::{Data, Log, Place};
 use super::progress::Progress;
-use super::{runs, tell};
+use super::runs::Named;
+use super::{summary, tell};
 
-/// Predict with a trained head, and write a submission in the official form.
+/// Predict with a trained head or backbone, and write a submission in the official form.
 #[derive(Args)]
 pub struct Predict {
-    /// The folder of a run, or a file of weights: a checkpoint, or with --config somebody else's state dict of that head.
-    /// The folder of an experiment with folds predicts each fold by the run that did not learn from it.
-    weights: PathBuf,
+    #[command(flatten)]
+    named: Named,
     #[command(flatten)]
     data: Data,
     /// What to predict on: annotations as published, the unannotated test split included.
@@ -31,12 +29,6 @@ pub struct Predict {
     /// with .scoring.json behind its name says how it is to be scored, and `egofx eval` reads that.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// The experiment that somebody else's weights belong to.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The weights of the last epoch, not those of the best validation.
-    #[arg(long)]
-    last: bool,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -47,11 +39,10 @@ impl Predict {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
         self.log.open()?;
-        let (experiment, weights) = self.chosen()?;
-        let head = Entry::find(&experiment.learner, self.config.as_deref().unwrap_or(&self.weights))?;
+        let (head, experiment, weights) = self.named.chosen()?;
         let mut sources = self.data.sources();
         sources.annotations = vec![(Split::Whole, self.annotations.clone())];
-        sources.classes = sources.classes.or_else(|| kept_classes(&self.weights));
+        sources.classes = sources.classes.or_else(|| kept_classes(&self.named.weights));
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.compat.name()));
         let progress = Progress::new(&experiment.train.monitor, true);
@@ -65,23 +56,21 @@ impl Predict {
         };
         let request =
             Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
-        let prediction = (head.predict)(&request).map_err(|error| progress.failure(error))?;
+        let Predicted { prediction, scores } = (head.predict)(&request).map_err(|error| progress.failure(error))?;
         let written = prediction.write(&self.out)?;
         tell(format_args!("{}: predictions for {} samples", self.out.display(), prediction.samples));
         if let Some(names) = &written.names {
             tell(format_args!("{}: the names of its rows", names.display()));
         }
         tell(format_args!("{}: how they are to be scored", written.scoring.display()));
+        match scores {
+            Some(scores) => {
+                let table = summary::scores(&[(String::new(), scores)], &experiment.train.monitor);
+                tell(format_args!("scores:\n{}", table.trim_end()));
+            }
+            None => tell("the annotations have no truths, so there are no scores"),
+        }
         tell(format_args!("score them, where the annotations have the truth, by\n  {}", written.command_line()));
         Ok(())
-    }
-
-    /// The experiment and the weights that were named.
-    fn chosen(&self) -> anyhow::Result<(Experiment, Vec<Weights>)> {
-        if let Some(config) = &self.config {
-            let weights = Weights { path: self.weights.clone(), fold: String::new() };
-            return Ok((Experiment::read(config)?, vec![weights]));
-        }
-        runs::chosen(&self.weights, self.last)
     }
 }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use egofx_train::error::TrainError;
 use egofx_train::scores::{LOSS, lower_is_better};
-use egofx_train::trainer::context::Event;
+use egofx_train::trainer::context::{Event, Pace};
 
 use super::heartbeat::{Heartbeat, MINUTE, Status};
 use super::{Failed, tell, tell_without_terminal};
@@ -63,7 +63,10 @@ impl Progress {
                 ));
                 remarks.iter().for_each(|remark| self.line(remark));
             }
-            Event::Stepped { step, steps, epoch, epochs, loss } => self.step(*step, *steps, *epoch, *epochs, *loss),
+            Event::Stepped { step, steps, epoch, epochs, loss, lr, pace } => {
+                let more = format!("loss {loss:.4}, lr {lr:.1e}, {}", speed(pace));
+                self.step([*step, *steps], [*epoch, *epochs], more);
+            }
             Event::Predicted { done, total } => self.predicted(*done, *total),
             Event::Validated { epoch, scores, is_best } => {
                 let mark = if *is_best { "  best so far" } else { "" };
@@ -71,12 +74,8 @@ impl Progress {
                 let list: Vec<String> = shown.map(|(name, value)| format!("{name} {}", number(name, *value))).collect();
                 self.line(&format!("epoch {epoch:.2}: validation {}{mark}", list.join(", ")));
             }
-            Event::Epoch { epoch, loss, waited, samples, remarks } => {
-                let rate = *samples as f64 / waited.total.as_secs_f64();
-                let share = 100.0 * waited.share();
-                self.line(&format!(
-                    "epoch {epoch}: loss {loss:.4}, {rate:.0} samples/s, {share:.0} % of it waiting for data"
-                ));
+            Event::Epoch { epoch, loss, pace, remarks } => {
+                self.line(&format!("epoch {epoch}: loss {loss:.4}, {}", speed(pace)));
                 remarks.iter().for_each(|remark| self.line(remark));
             }
         }
@@ -87,7 +86,7 @@ impl Progress {
         self.bar.borrow().finish_and_clear();
     }
 
-    fn step(&self, step: u64, steps: u64, epoch: u64, epochs: u64, loss: f64) {
+    fn step(&self, [step, steps]: [u64; 2], [epoch, epochs]: [u64; 2], more: String) {
         if step == 1 {
             self.finish();
             let bar = ProgressBar::new(steps).with_prefix(format!("epoch {epoch}/{epochs}"));
@@ -97,7 +96,6 @@ impl Progress {
             *self.bar.borrow_mut() = bar;
         }
         let bar = self.bar.borrow();
-        let more = format!("loss {loss:.4}");
         bar.set_message(more.clone());
         bar.set_position(step);
         let what = format!("epoch {epoch}/{epochs}");
@@ -121,7 +119,41 @@ impl Progress {
     }
 }
 
+/// Samples a second, or seconds a step where these would round to nothing, and the share of the time that was waited for batches.
+fn speed(pace: &Pace) -> String {
+    let (rate, share) = (pace.samples_per_sec(), 100.0 * pace.waited.share());
+    let rate = match rate {
+        rate if rate >= 10.0 => format!("{rate:.0} samples/s"),
+        rate if rate >= 1.0 => format!("{rate:.1} samples/s"),
+        rate if rate > 0.0 => format!("{:.1} s a step", pace.sec_per_step()),
+        // An epoch that was interrupted after its last step.
+        _ => return "no step was left".to_owned(),
+    };
+    format!("{rate}, {share:.0} % of it waiting for data")
+}
+
 /// Fractions as percentages, losses and seconds as they are.
 pub fn number(name: &str, value: f64) -> String {
     if lower_is_better(name) { format!("{value:.4}") } else { format!("{:.2}", 100.0 * value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use egofx_train::loader::Waited;
+
+    use super::*;
+
+    #[test]
+    fn slow_steps_are_told_in_seconds() {
+        let pace = |samples, sec| {
+            let waited = Waited { total: Duration::from_secs(sec), waiting: Duration::from_secs(sec / 4) };
+            speed(&Pace { steps: 2, samples, waited })
+        };
+        assert_eq!(pace(400, 8), "50 samples/s, 25 % of it waiting for data");
+        assert_eq!(pace(16, 8), "2.0 samples/s, 25 % of it waiting for data");
+        assert_eq!(pace(2, 100), "50.0 s a step, 25 % of it waiting for data");
+        assert_eq!(speed(&Pace::default()), "no step was left");
+    }
 }

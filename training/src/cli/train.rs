@@ -11,7 +11,7 @@ use egofx_train::sources::Split;
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
 use egofx_train::trainer::context::Surroundings;
 
-use super::common::{self, BackendChoice, Data, Log, Place};
+use super::common::{BackendChoice, Data, Joined, Log, Place};
 use super::progress::Progress;
 use super::{say, summary, tell};
 
@@ -67,14 +67,13 @@ impl Train {
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
-        let (found, threads, world) = self.place.join(self.backend)?;
+        let Joined { found, threads, world, stop } = self.place.join(self.backend, "after this step")?;
         world.on_rank0(|| if self.force { clear(&self.out) } else { Ok(()) })?;
         if world.is_rank0() {
             tell(format_args!("{} for {task}, {}", head.name, experiment.compat.name()));
         }
         let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);
-        let stop = common::listen("after this step")?;
         let surroundings = Surroundings { device: found.device, threads, world: &world, stop: &stop, watch: &watch };
         let begin = |folder: &Path, number: usize, count: usize| {
             if !world.is_rank0() {

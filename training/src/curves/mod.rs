@@ -6,6 +6,7 @@
 //! the values of the validation there are written out. Nothing is smoothed but what has more points than there are places.
 //! Invariant: the same metrics give the same bytes.
 
+pub mod lr_find;
 mod panels;
 mod svg;
 

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Score,
     /// The learning rate, norms.
     Step,
+    /// Speed and memory.
+    Machine,
 }
 
 /// A metric in one split.
@@ -60,7 +62,10 @@ impl Kind {
     fn of(name: &str) -> Self {
         match name {
             name if name.contains(LOSS) => Self::Loss,
-            name if name == "lr" || name.contains("norm") => Self::Step,
+            name if name == "lr" || name.starts_with("lr ") || name.contains("norm") || name == "skipped_steps" => {
+                Self::Step
+            }
+            "samples_per_sec" | "waiting_share" | "memory_gib" | "cuda_peak_gib" => Self::Machine,
             _ => Self::Score,
         }
     }
@@ -78,7 +83,8 @@ impl Line {
     }
 }
 
-/// The panels of `runs`, the selected score first, then the loss, the other losses, the other scores, and what is of steps.
+/// The panels of `runs`, the selected score first, then the loss, the other losses, the other scores, what is of steps, and what
+/// is of the machine.
 pub(super) fn of(runs: &[Run], select: &str) -> Panels {
     let mut names: Vec<&str> = runs.iter().flat_map(|run| run.series.keys()).map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();

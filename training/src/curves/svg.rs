@@ -14,7 +14,7 @@ const MARGIN: f64 = 16.0;
 /// Of the words above all panels.
 const HEAD: f64 = 46.0;
 const LARGE: Size = Size { height: 320.0, font: 13.0, ticks: [8, 6] };
-const SMALL: Size = Size { height: 168.0, font: 11.0, ticks: [5, 4] };
+const SMALL: Size = Size { height: 168.0, font: 11.0, ticks: [5, 5] };
 /// Small panels side by side.
 const COLUMNS: usize = 3;
 /// A letter's mean width over its height.
@@ -31,18 +31,18 @@ struct Size {
 
 /// A rectangle of the picture.
 #[derive(Clone, Copy)]
-struct Area {
-    left: f64,
-    top: f64,
-    width: f64,
-    height: f64,
+pub(super) struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
 }
 
 /// From epochs and values to places.
-struct Axes {
-    area: Area,
-    epochs: Range<f64>,
-    values: Range<f64>,
+pub(super) struct Axes {
+    pub area: Area,
+    pub epochs: Range<f64>,
+    pub values: Range<f64>,
 }
 
 /// The picture.
@@ -108,6 +108,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Score => "#0072b2",
         Kind::Loss => "#d55e00",
         Kind::Step => "#777777",
+        Kind::Machine => "#b3b3b3",
     }
 }
 
@@ -202,7 +203,7 @@ fn draw_line(svg: &mut String, axes: &Axes, line: &Line, colour: &str, size: Siz
     }
 }
 
-fn polyline(svg: &mut String, axes: &Axes, points: &[Point], style: &str) {
+pub(super) fn polyline(svg: &mut String, axes: &Axes, points: &[Point], style: &str) {
     if points.len() < 2 {
         return;
     }
@@ -217,22 +218,22 @@ fn dot(svg: &mut String, axes: &Axes, (epoch, value): Point, colour: &str, radiu
     let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{colour}\" stroke=\"white\"/>");
 }
 
-fn text(svg: &mut String, [x, y]: [f64; 2], anchor: &str, size: f64, words: &str) {
+pub(super) fn text(svg: &mut String, [x, y]: [f64; 2], anchor: &str, size: f64, words: &str) {
     let words = escaped(words);
     let _ =
         writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl Axes {
-    fn x(&self, epoch: f64) -> f64 {
+    pub fn x(&self, epoch: f64) -> f64 {
         self.area.left + share(&self.epochs, epoch) * self.area.width
     }
 
-    fn y(&self, value: f64) -> f64 {
+    pub fn y(&self, value: f64) -> f64 {
         self.area.top + (1.0 - share(&self.values, value)) * self.area.height
     }
 }
@@ -242,7 +243,7 @@ fn share(range: &Range<f64>, value: f64) -> f64 {
 }
 
 /// From the least to the greatest value, and a little more.
-fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
+pub(super) fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, greatest) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)));
     let margin = match greatest - least {
@@ -254,7 +255,7 @@ fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
 }
 
 /// At most so many round numbers in a range, and the step between them: 1, 2 or 5 times a power of ten.
-fn ticks(range: &Range<f64>, most: usize) -> (Vec<f64>, f64) {
+pub(super) fn ticks(range: &Range<f64>, most: usize) -> (Vec<f64>, f64) {
     let rough = (range.end - range.start) / most as f64;
     let power = 10f64.powf(rough.log10().floor());
     let step =
@@ -266,7 +267,7 @@ fn ticks(range: &Range<f64>, most: usize) -> (Vec<f64>, f64) {
 
 /// A number with as many digits as tell it from one that is `step` away; very small and very large ones by their powers of
 /// ten.
-fn label(value: f64, step: f64) -> String {
+pub(super) fn label(value: f64, step: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

@@ -62,6 +62,21 @@ pub struct Train {
     /// Steps between two checkpoints within an epoch; absent: one at the end of each epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<u64>,
+    /// Steps between two lines of losses, rates and speed in `metrics.jsonl`; absent: 50, in epochs of 200 steps or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_steps: Option<u64>,
+    /// Steps of the run between two validations, beside those of `validations_per_epoch`; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_steps: Option<u64>,
+    /// Whether there is a validation before the first step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eval_on_start: bool,
+    /// Epochs between two checkpoints that are kept; absent: none but the last and the best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every_n_epochs: Option<u64>,
+    /// How many of the best validations' checkpoints are kept; absent: the best alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_top_k: Option<u64>,
     /// The score that picks the best checkpoint, as `egofx eval` names it: the highest, or the lowest of losses and distances.
     pub monitor: String,
     /// Epochs without a better score after which a run ends; absent: never.
@@ -152,7 +167,17 @@ impl Experiment {
 
     fn check(&self) -> Result<(), String> {
         let Train {
-            batch, epochs, validations_per_epoch, validation_batch, grad_accum_steps, checkpoint_steps, ..
+            batch,
+            epochs,
+            validations_per_epoch,
+            validation_batch,
+            grad_accum_steps,
+            checkpoint_steps,
+            log_steps,
+            validation_steps,
+            save_every_n_epochs,
+            save_top_k,
+            ..
         } = self.train;
         let counts = [
             ("train.batch", Some(batch as u64)),
@@ -161,6 +186,10 @@ impl Experiment {
             ("train.epochs", Some(epochs)),
             ("train.validations_per_epoch", Some(validations_per_epoch)),
             ("train.checkpoint_steps", checkpoint_steps),
+            ("train.log_steps", log_steps),
+            ("train.validation_steps", validation_steps),
+            ("train.save_every_n_epochs", save_every_n_epochs),
+            ("train.save_top_k", save_top_k),
         ];
         for (key, count) in counts.into_iter().filter_map(|(key, count)| Some((key, count?))) {
             if !(1..=MOST_COUNTED).contains(&count) {

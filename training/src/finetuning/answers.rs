@@ -220,6 +220,10 @@ impl Task for EgoTaskQa {
         Some((&self.splits.clips, Choice::Whole, self.splits.wanted()))
     }
 
+    fn has_truths(&self) -> bool {
+        self.answers[1].iter().any(|answer| answer.class.is_some())
+    }
+
     fn score(&self, predictions: &[(usize, usize)]) -> Result<Vec<(String, f64)>, TrainError> {
         let mut score = QaScore::default();
         for (sample, class) in predictions {

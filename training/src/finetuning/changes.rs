@@ -242,6 +242,12 @@ impl<K: Kind> Task for StateChanges<K> {
         self.splits.samples()
     }
 
+    fn has_truths(&self) -> bool {
+        let is_known =
+            |label: &StateChange| if K::IS_FRAME { label.pnr_frame.is_some() } else { label.state_change.is_some() };
+        self.labels[1].iter().any(is_known)
+    }
+
     fn score(&self, predictions: &[(usize, Vec<f64>)]) -> Result<Vec<(String, f64)>, TrainError> {
         let truth = |sample: usize| Truth::of(self.splits.row(sample), &self.labels[1][sample]);
         if K::IS_FRAME {

@@ -47,6 +47,12 @@ pub trait Task: Sized + Sync + 'static {
         Ok(())
     }
 
+    /// Whether any of the samples to predict on has a truth, without which there are no scores; that of a split that is not
+    /// published has none.
+    fn has_truths(&self) -> bool {
+        true
+    }
+
     /// Writes what a prediction needs beside the weights into the folder of the experiment.
     ///
     /// # Errors

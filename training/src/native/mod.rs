@@ -23,6 +23,7 @@ use error::{pointers, taken};
 unsafe extern "C" {
     fn egofx_libtorch_version() -> *const c_char;
     fn egofx_load_cuda() -> *mut c_char;
+    fn egofx_cuda_peak_bytes(device: c_int, bytes: *mut i64) -> *mut c_char;
     fn egofx_adam(
         decoupled: c_int,
         params: *const *mut C_tensor,
@@ -57,6 +58,17 @@ pub fn libtorch_version() -> String {
 pub fn load_cuda() -> Result<(), NativeError> {
     // SAFETY: takes nothing, and `taken` frees what it gives.
     taken(unsafe { egofx_load_cuda() })
+}
+
+/// The most bytes that tensors on GPU number `device` took at once so far. CUDA must have been loaded.
+///
+/// # Errors
+/// What libtorch says.
+pub fn cuda_peak_bytes(device: usize) -> Result<u64, NativeError> {
+    let mut bytes = 0;
+    // SAFETY: a place for one number.
+    taken(unsafe { egofx_cuda_peak_bytes(c_int::try_from(device).unwrap_or(0), &mut bytes) })?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// Lets this process see one of the GPUs that it would see, number `local_rank` modulo how many there are, as number 0.

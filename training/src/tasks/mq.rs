@@ -42,6 +42,10 @@ impl Task for Mq {
         self.of_split(Split::Whole)
     }
 
+    fn has_truths(&self) -> bool {
+        Task::samples(self).into_iter().any(|number| !self.moments(number).is_empty())
+    }
+
     fn score(&self, predictions: &[(usize, Vec<Proposal>)]) -> Result<Vec<(String, f64)>, TrainError> {
         let (annotations, submission) = self.tracks(predictions);
         Ok(official(&annotations, &submission, self.compat()).scores().collect())

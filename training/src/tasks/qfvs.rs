@@ -31,6 +31,10 @@ impl Task for Qfvs {
         Ok(Self::expect_truths(self)?)
     }
 
+    fn has_truths(&self) -> bool {
+        Self::expect_truths(self).is_ok()
+    }
+
     /// One fold for each video, which is left out of what is learnt from.
     fn folds(&self) -> Vec<Fold> {
         let fold = |(place, video): (usize, &Video)| {

@@ -22,6 +22,29 @@ pub struct Surroundings<'s> {
     pub watch: &'s dyn Fn(&Event),
 }
 
+/// How fast samples were learnt from.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pace {
+    /// Steps that were made.
+    pub steps: u64,
+    /// Samples that all processes learnt from in these.
+    pub samples: u64,
+    /// How long it took and waited for batches.
+    pub waited: Waited,
+}
+
+impl Pace {
+    /// Samples a second.
+    pub fn samples_per_sec(&self) -> f64 {
+        self.samples as f64 / self.waited.total.as_secs_f64()
+    }
+
+    /// Seconds a step.
+    pub fn sec_per_step(&self) -> f64 {
+        self.waited.total.as_secs_f64() / self.steps as f64
+    }
+}
+
 /// What a person watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -50,6 +73,10 @@ pub enum Event {
         epochs: u64,
         /// The loss.
         loss: f64,
+        /// The learning rate.
+        lr: f64,
+        /// How fast it went in this epoch so far.
+        pace: Pace,
     },
     /// Samples were predicted, in a validation or for a submission.
     Predicted {
@@ -73,10 +100,8 @@ pub enum Event {
         epoch: u64,
         /// Mean loss.
         loss: f64,
-        /// How long it took and waited for batches.
-        waited: Waited,
-        /// Samples that were learnt from in it.
-        samples: usize,
+        /// How fast it went.
+        pace: Pace,
         /// What a person should know of the data that was read in it.
         remarks: Vec<String>,
     },

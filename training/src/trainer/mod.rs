@@ -4,11 +4,17 @@
 //! computes the same numbers as one that never stopped: whatever is drawn is drawn from the seed and the step.
 
 pub mod context;
+mod epoch;
+mod keeping;
+mod log;
+pub mod lr_range;
+mod resume;
+mod speed;
 mod steps;
 mod validation;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tch::Tensor;
 use tch::nn::VarStore;
@@ -16,17 +22,17 @@ use tch::nn::VarStore;
 use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::distributed::Gradients;
 use crate::error::TrainError;
-use crate::evaluate::batches;
 use crate::experiment::{Experiment, Member};
 use crate::learner::{Dataset, Model, Task, network, weights};
 use crate::loader::{self, Waited};
 use crate::loss_sums::add;
 use crate::metrics_log::MetricsLog;
 use crate::optimizer::Optimizer;
-use crate::rng::{self, Generator, Purpose};
 use crate::sources::Fold;
 
 use context::{Event, Surroundings};
+use epoch::Epoch;
+use speed::{Made, Speed};
 
 /// The checkpoint of the best validation.
 pub const BEST_FILE: &str = "best.safetensors";
@@ -64,6 +70,8 @@ pub struct Run<'r, M: Model> {
     means: Option<Tensors>,
     progress: Progress,
     last: Vec<(String, f64)>,
+    made: Made,
+    speed: Speed,
     waited: Waited,
     samples: usize,
 }
@@ -96,6 +104,8 @@ impl<'r, M: Model> Run<'r, M> {
             folder: folder.to_owned(),
             seed: *seed,
             last: vec![],
+            made: Made::default(),
+            speed: Speed::begin(),
             waited: Waited::default(),
             samples: 0,
             surroundings,
@@ -122,13 +132,7 @@ impl<'r, M: Model> Run<'r, M> {
             return Ok(());
         }
         let saved = checkpoint::open(&path)?;
-        let (found, wanted) = (saved.experiment.to_toml(), self.experiment.to_toml());
-        if saved.experiment != *self.experiment
-            && let Some((found, wanted)) = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted)
-        {
-            let why = format!("it is of another experiment: it has `{found}`, the experiment file `{wanted}`");
-            return Err(TrainError::Resume { path, why });
-        }
+        resume::expect_same(&path, &saved.experiment, self.experiment)?;
         saved.restore(&path, &self.state())?;
         self.optimizer.restored();
         self.progress = saved.progress;
@@ -143,14 +147,6 @@ impl<'r, M: Model> Run<'r, M> {
         let means = self.means.iter().flatten().map(|(name, mean)| (name.clone(), mean.shallow_clone()));
         state.append(&mut prefixed("ema", means));
         state
-    }
-
-    /// Written by rank 0; the others wait, so that none goes on from a checkpoint that is not there yet.
-    fn save(&self, file: &str) -> Result<(), TrainError> {
-        let buffers: Vec<Tensor> = self.model.buffers().into_values().collect();
-        self.surroundings.world.broadcast(&buffers)?;
-        let save = || checkpoint::save(&self.folder.join(file), &self.state(), self.experiment, &self.progress);
-        self.surroundings.world.on_rank0(save)
     }
 
     /// Trains to the end.
@@ -169,6 +165,7 @@ impl<'r, M: Model> Run<'r, M> {
             epoch: self.progress.epoch,
             remarks: self.data.task.remarks(),
         });
+        self.validate_on_start(&mut metrics_log)?;
         while self.progress.epoch < self.experiment.train.epochs && !self.has_stalled() {
             self.epoch(&mut metrics_log)?;
         }
@@ -185,50 +182,57 @@ impl<'r, M: Model> Run<'r, M> {
     }
 
     fn epoch(&mut self, metrics_log: &mut Option<MetricsLog>) -> Result<(), TrainError> {
-        let (epoch, data, train) = (self.progress.epoch, self.data, &self.experiment.train);
-        let Surroundings { threads, world, .. } = *self.surroundings;
-        let place = world.place();
-        let mut order = self.fold.train.clone();
-        rng::shuffle(&mut order, &mut rng::generator(self.seed, Purpose::Order { epoch }));
-        let batches = batches(&order, train.batch, train.drop_last);
-        if batches.is_empty() {
-            return Err(self.no_batch());
-        }
-        let (seed, parts, done) =
-            (self.seed, train.grad_accum_steps.unwrap_or(1), self.progress.step_in_epoch as usize);
-        let make = |number: usize| {
-            let (number, part) = (done + number / parts, number % parts);
-            let share = place.share(&batches[number], &order);
-            let each = share.len().div_ceil(parts);
-            let part = share.chunks(each).nth(part).unwrap_or(&share);
-            let mut draw: Generator = rng::generator(seed, Purpose::Batch { epoch, number: number as u64 });
-            M::train_batch(&data.task, &data.settings, part, &mut draw)
-        };
-        let count = batches.len();
-        let (mut values, mut validating) = (vec![], Duration::ZERO);
-        let mut waited = loader::each((count - done) * parts, threads, make, |number, batch| {
+        let epoch = self.epoch_of(self.progress.epoch)?;
+        let (count, parts, done) = (epoch.steps(), epoch.parts(), self.progress.step_in_epoch as usize);
+        let make = |number: usize| epoch.part(done + number / parts, number % parts);
+        let mut values = vec![];
+        self.speed = Speed::begin();
+        loader::each((count - done) * parts, self.surroundings.threads, make, |number, batch, waiting| {
+            self.speed.waited(waiting);
             add(&mut values, &self.part(batch, number % parts, parts)?);
             if number % parts + 1 < parts {
                 return Ok(());
             }
-            self.step(count as u64, std::mem::take(&mut values))?;
-            let start = Instant::now();
-            self.validate_after(done + number / parts + 1, count, metrics_log)?;
-            validating += start.elapsed();
-            self.keep(count as u64)
+            let made = done + number / parts;
+            self.step(count as u64, epoch.samples(made), std::mem::take(&mut values))?;
+            self.after_step(made + 1, count, metrics_log)
         })?;
+        self.end_epoch(count as u64)
+    }
+
+    /// The epoch of that number, from 0.
+    fn epoch_of(&self, number: u64) -> Result<Epoch<'r, M>, TrainError> {
+        let place = self.surroundings.world.place();
+        let epoch = Epoch::new(self.data, &self.fold.train, &self.experiment.train, place, (self.seed, number));
+        if epoch.steps() == 0 { Err(self.no_batch()) } else { Ok(epoch) }
+    }
+
+    /// What is noted and kept after a step: `done` of `count` of the epoch.
+    fn after_step(
+        &mut self,
+        done: usize,
+        count: usize,
+        metrics_log: &mut Option<MetricsLog>,
+    ) -> Result<(), TrainError> {
+        self.log_after(count as u64, metrics_log)?;
         // Validations are within the loop and are no learning.
-        waited.total = waited.total.saturating_sub(validating);
+        let start = Instant::now();
+        self.validate_after(done, count, metrics_log)?;
+        self.speed.left_out(start);
+        self.keep(count as u64)
+    }
+
+    fn end_epoch(&mut self, steps: u64) -> Result<(), TrainError> {
         let loss = std::mem::take(&mut self.progress.sum).mean();
         self.progress.epoch += 1;
         self.progress.step_in_epoch = 0;
-        self.save(LAST_FILE)?;
-        self.waited.total += waited.total;
-        self.waited.waiting += waited.waiting;
-        let samples = batches[done..].iter().map(Vec::len).sum();
-        self.samples += samples;
-        let remarks = data.task.remarks();
-        (self.surroundings.watch)(&Event::Epoch { epoch: epoch + 1, loss, waited, samples, remarks });
+        self.save_epoch(steps)?;
+        let pace = self.speed.of_epoch();
+        self.waited.total += pace.waited.total;
+        self.waited.waiting += pace.waited.waiting;
+        self.samples += pace.samples as usize;
+        let (epoch, remarks) = (self.progress.epoch, self.data.task.remarks());
+        (self.surroundings.watch)(&Event::Epoch { epoch, loss, pace, remarks });
         Ok(())
     }
 

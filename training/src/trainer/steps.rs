@@ -1,12 +1,12 @@
-//! Steps of a run: gradients of batches, the change of the weights, and what is kept between them.
+//! Steps of a run: gradients of batches, and the change of the weights.
 //!
 //! Not for epochs. All ranks make the same steps, on samples of their own.
 
-use egofx::stop::Cause;
 use tch::no_grad;
 
+use super::Run;
 use super::context::{Event, Surroundings};
-use super::{LAST_FILE, Run};
+use super::speed::Made;
 use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, weights};
 use crate::loss_sums::values;
@@ -39,8 +39,8 @@ impl<M: Model> Run<'_, M> {
         Ok(values.into_iter().map(|(name, value)| (name, value * share)).collect())
     }
 
-    /// One step by the gradients that there are; `values` are its loss and the parts of it.
-    pub(super) fn step(&mut self, steps: u64, values: Vec<(String, f64)>) -> Result<(), TrainError> {
+    /// One of the `steps` of an epoch by the gradients that there are, of so many samples; `values` are its loss and the parts of it.
+    pub(super) fn step(&mut self, steps: u64, samples: usize, values: Vec<(String, f64)>) -> Result<(), TrainError> {
         let (surroundings, train) = (self.surroundings, &self.experiment.train);
         let (epoch, step) = (self.progress.epoch + 1, self.progress.step);
         self.gradients.average()?;
@@ -51,53 +51,40 @@ impl<M: Model> Run<'_, M> {
             let step = self.progress.step_in_epoch + 1;
             return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
         }
-        let factor = self.progress.scaler.factor(train.precision);
-        if factor != 1.0 {
-            native::scale(&self.optimizer.gradients(), 1.0 / factor)?;
-        }
-        let finite = self.optimizer.clip_grad_norm(train.max_grad_norm)?.is_finite();
-        // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
-        if finite || train.precision != Some(Precision::Fp16) {
-            self.optimizer.step(train.schedule.factor(step, steps, steps * train.epochs))?;
-        }
-        self.progress.scaler.note(finite);
-        self.optimizer.zero_grad()?;
-        self.follow();
+        let factor = train.schedule.factor(step, steps, steps * train.epochs);
+        self.made = Made { factor, grad_norm: self.apply(factor)? };
         self.progress.step += 1;
         self.progress.step_in_epoch += 1;
         self.progress.sum.add(&values);
-        let (loss, step) = (values[0].1, self.progress.step_in_epoch);
-        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss });
+        let pace = self.speed.stepped(samples);
+        let (loss, step, lr) = (values[0].1, self.progress.step_in_epoch, train.optimizer.lr * factor);
+        (surroundings.watch)(&Event::Stepped { step, steps, epoch, epochs: train.epochs, loss, lr, pace });
         Ok(())
+    }
+
+    /// Changes the weights by the gradients that there are, at `factor` times the learning rate; the norm of the gradients before
+    /// they were clipped.
+    pub(super) fn apply(&mut self, factor: f64) -> Result<f64, TrainError> {
+        let train = &self.experiment.train;
+        let scale = self.progress.scaler.factor(train.precision);
+        if scale != 1.0 {
+            native::scale(&self.optimizer.gradients(), 1.0 / scale)?;
+        }
+        let grad_norm = self.optimizer.clip_grad_norm(train.max_grad_norm)?;
+        // Only half precision overflows without the loss being none: that step is left out, and the next has smaller numbers.
+        if grad_norm.is_finite() || train.precision != Some(Precision::Fp16) {
+            self.optimizer.step(factor)?;
+        }
+        self.progress.scaler.note(grad_norm.is_finite());
+        self.optimizer.zero_grad()?;
+        self.follow();
+        Ok(grad_norm)
     }
 
     fn mean_over_ranks(&self, values: Vec<(String, f64)>) -> Result<Vec<(String, f64)>, TrainError> {
         let world = self.surroundings.world;
         let sums = world.all_reduce_sum(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())?;
         Ok(values.into_iter().zip(sums).map(|((name, _), sum)| (name, sum / world.place().size as f64)).collect())
-    }
-
-    /// Saves the run within an epoch where it is time to, or where it was interrupted: on any rank, for a signal reaches
-    /// them at different steps.
-    pub(super) fn keep(&mut self, steps: u64) -> Result<(), TrainError> {
-        let stopped = self.stopped()?;
-        let every = self.experiment.train.checkpoint_steps;
-        let is_time = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
-        // The end of an epoch is saved as such.
-        let ends = self.progress.step_in_epoch == steps;
-        if (is_time && !ends) || stopped.is_some() {
-            self.save(LAST_FILE)?;
-        }
-        let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
-        stopped.map_or(Ok(()), |cause| Err(TrainError::Interrupted { cause, epoch, step }))
-    }
-
-    /// Who asked for the end, on any rank; a person before the cluster.
-    fn stopped(&self) -> Result<Option<Cause>, TrainError> {
-        let Surroundings { stop, world, .. } = *self.surroundings;
-        let causes = [Cause::Interrupted, Cause::Preempted];
-        let asked = world.all_reduce_sum(&causes.map(|cause| f64::from(u8::from(stop.cause() == Some(cause)))))?;
-        Ok(causes.into_iter().zip(asked).find(|(_, ranks)| *ranks > 0.0).map(|(cause, _)| cause))
     }
 
     /// Moves the running means towards the weights.

@@ -1,58 +1,54 @@
-//! Validations of a run: scores, and the checkpoint of the best.
+//! Validations of a run: when, and by which weights.
 //!
 //! Not for scores themselves, which the task has.
 
 use tch::no_grad;
 
+use super::Run;
 use super::context::Event;
-use super::{BEST_FILE, Run};
-use crate::checkpoint::Best;
 use crate::error::TrainError;
 use crate::evaluate::predict;
 use crate::learner::{Model, Task, weights};
 use crate::loss_sums::LossSums;
 use crate::metrics_log::{Entry, MetricsLog};
-use crate::scores::lower_is_better;
 
 impl<M: Model> Run<'_, M> {
-    /// Validates if the steps made so far are a whole share of the epoch.
+    /// Validates if the steps made so far are a whole share of the epoch, or so many that it is time to.
     pub(super) fn validate_after(
         &mut self,
         done: usize,
         count: usize,
         metrics_log: &mut Option<MetricsLog>,
     ) -> Result<(), TrainError> {
-        let shares = self.experiment.train.validations_per_epoch as usize;
-        if !(1..=shares).any(|share| count * share / shares == done) {
+        let (train, step) = (&self.experiment.train, self.progress.step);
+        let shares = train.validations_per_epoch as usize;
+        let is_share = (1..=shares).any(|share| count * share / shares == done);
+        if !is_share && !train.validation_steps.is_some_and(|every| step.is_multiple_of(every)) {
             return Ok(());
         }
         let epoch = self.progress.epoch as f64 + done as f64 / count as f64;
-        let step = self.progress.step;
-        let mut note = |split, scores: &[(String, f64)]| match metrics_log {
-            Some(metrics_log) => metrics_log.note(&Entry::new(epoch, step, split, scores)),
-            None => Ok(()),
-        };
-        note("train", &self.progress.sum.means_since_last())?;
+        let losses = self.progress.sum.means_since_last();
+        // There are none where a line was logged after this very step.
+        if !losses.is_empty() {
+            note(metrics_log, &Entry::new(epoch, step, "train", &losses))?;
+        }
         let scores = self.validate()?;
-        note("val", &scores)?;
+        note(metrics_log, &Entry::new(epoch, step, "val", &scores))?;
         let is_best = self.judge(epoch, &scores)?;
         self.last.clone_from(&scores);
         (self.surroundings.watch)(&Event::Validated { epoch, scores, is_best });
         Ok(())
     }
 
-    /// Keeps a checkpoint if the scores are the best so far.
-    fn judge(&mut self, epoch: f64, scores: &[(String, f64)]) -> Result<bool, TrainError> {
-        let select = &self.experiment.train.monitor;
-        let score = scores.iter().find(|(name, _)| name == select).map_or(f64::NAN, |(_, score)| *score);
-        let better = |best: &Best| if lower_is_better(select) { score < best.score } else { score > best.score };
-        if score.is_nan() || !self.progress.best.as_ref().is_none_or(better) {
-            return Ok(false);
+    /// Validates before the first step, if that was asked for. The scores pick no checkpoint.
+    pub(super) fn validate_on_start(&mut self, metrics_log: &mut Option<MetricsLog>) -> Result<(), TrainError> {
+        if !self.experiment.train.eval_on_start || self.progress.step > 0 {
+            return Ok(());
         }
-        let step = self.progress.step;
-        self.progress.best = Some(Best { score, epoch, step, scores: scores.to_vec() });
-        self.save(BEST_FILE)?;
-        Ok(true)
+        let scores = self.validate()?;
+        note(metrics_log, &Entry::new(0.0, 0, "val", &scores))?;
+        (self.surroundings.watch)(&Event::Validated { epoch: 0.0, scores, is_best: false });
+        Ok(())
     }
 
     /// Loss and scores of the validation samples, by the means of the weights where those are kept.
@@ -84,4 +80,9 @@ impl<M: Model> Run<'_, M> {
             }
         });
     }
+}
+
+/// Notes a measurement, on the rank that does.
+fn note(metrics_log: &mut Option<MetricsLog>, entry: &Entry) -> Result<(), TrainError> {
+    metrics_log.as_mut().map_or(Ok(()), |metrics_log| metrics_log.note(entry))
 }

@@ -63,7 +63,7 @@ fn predicted(experiment: &Experiment, weights: &Path, sources: &Sources, surroun
         sources: &Sources { annotations: vec![(Split::Whole, asked.to_owned())], ..sources.clone() },
         surroundings,
     };
-    (Entry::find(&experiment.learner, weights).unwrap().predict)(&request).unwrap()
+    (Entry::find(&experiment.learner, weights).unwrap().predict)(&request).unwrap().prediction
 }
 
 fn of(scores: &[(String, f64)], name: &str) -> f64 {

@@ -108,7 +108,7 @@ fn evaluated(experiment: &Experiment, sources: &Sources, annotations: &Path, fol
     let weights = [Weights { path: folder.join(BEST_FILE), fold: String::new() }];
     let head = Entry::find(&experiment.learner, folder).unwrap();
     let request = predict::Request { experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
-    let written = (head.predict)(&request).unwrap().write(&folder.join("submission.json")).unwrap();
+    let written = (head.predict)(&request).unwrap().prediction.write(&folder.join("submission.json")).unwrap();
     scored::by_command(&written.command)
 }
 

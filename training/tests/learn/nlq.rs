@@ -97,7 +97,7 @@ fn predicted(run: &Path, sources: &Sources, annotations: &Path) -> Prediction {
         sources: &sources,
         surroundings: &surroundings(&world, &stop, &unwatched),
     };
-    (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap()
+    (Entry::find("vslnet", run).unwrap().predict)(&request).unwrap().prediction
 }
 
 /// Windows of a clip are about an eighth of it or shorter: a window placed anywhere seldom overlaps one by half.

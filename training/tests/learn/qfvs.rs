@@ -126,7 +126,7 @@ fn predicted(shop: &Shop, experiment: &Experiment, finished: &Finished) -> Predi
         Surroundings { device: device(), threads: 1, world: &World::single(), stop: &stop, watch: &sweep::unwatched };
     let request =
         predict::Request { experiment, weights: &weights, sources: &shop.sources, surroundings: &surroundings };
-    let prediction = (head().predict)(&request).unwrap();
+    let prediction = (head().predict)(&request).unwrap().prediction;
     assert_eq!(prediction.samples, 40);
     prediction
 }

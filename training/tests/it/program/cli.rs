@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use egofx::checkpoint::Checkpoint;
 use egofx::metric::{EVALUATORS, Inputs};
+use egofx_train::synthetic::Nlq;
 
 use crate::support::shapes;
 
@@ -25,6 +26,13 @@ impl Workshop {
         shop
     }
 
+    /// With a tenth of the queries, for tests that train often and not well.
+    pub fn small() -> Self {
+        let shop = Self { folder: tempfile::tempdir().unwrap() };
+        Nlq { clips: [24, 8], ..Nlq::small(1, false) }.write(shop.folder.path()).unwrap();
+        shop
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -35,7 +43,7 @@ impl Workshop {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
@@ -52,7 +60,7 @@ fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&TRAIN[..], &DATA[..], &["-o", "run"], more].concat()
 }
 
-fn words(output: &Output) -> String {
+pub fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -3,7 +3,10 @@
 mod cli;
 mod clip_cache;
 mod crash;
+mod evaluate;
 mod faults;
 mod heads;
+mod lr_find;
 mod pretrain;
 mod renamed;
+mod watch;

@@ -1,0 +1,104 @@
+//! `egofx-train evaluate`: losses and scores of trained weights on a split.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use egofx::stop::Stop;
+use egofx_train::distributed::World;
+use egofx_train::experiment::Experiment;
+use egofx_train::predict::{Evaluated, Request, kept_classes};
+use egofx_train::registry::Entry;
+use egofx_train::sources::Split;
+use egofx_train::trainer::context::Surroundings;
+
+use super::common::{Data, Log, Place};
+use super::progress::Progress;
+use super::runs::Named;
+use super::{say, summary, tell};
+
+/// Score a trained head or backbone on a split: the losses and scores that training's validation has for these weights.
+#[derive(Args)]
+pub struct Evaluate {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    data: Data,
+    /// The split, with its truths: annotations as published.
+    #[arg(long, value_name = "PATH")]
+    annotations: PathBuf,
+    /// Print the scores as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Evaluate {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<()> {
+        self.log.open()?;
+        let (head, experiment, weights) = self.named.chosen()?;
+        let mut sources = self.data.sources();
+        sources.annotations = vec![(Split::Whole, self.annotations.clone())];
+        sources.classes = sources.classes.or_else(|| kept_classes(&self.named.weights));
+        let (found, threads) = self.place.find()?;
+        tell(format_args!("{} for {}, {}", head.name, head.task, experiment.compat.name()));
+        let progress = Progress::new(&experiment.train.monitor, true);
+        let surroundings = Surroundings {
+            device: found.device,
+            threads,
+            world: &World::single(),
+            // There is nothing to be gone on with: signals end it as they end any program.
+            stop: &Stop::default(),
+            watch: &|event| progress.show(event),
+        };
+        let request =
+            Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
+        let evaluated = (head.evaluate)(&request).map_err(|error| progress.failure(error))?;
+        if self.json {
+            let json = json_of(head, &experiment, &evaluated);
+            return say(&(serde_json::to_string_pretty(&json)? + "\n"));
+        }
+        say(&table_of(&experiment, &evaluated))
+    }
+}
+
+/// Means over folds.
+fn means(evaluated: &[Evaluated]) -> Vec<(String, f64)> {
+    let Some(first) = evaluated.first() else { return vec![] };
+    let of = |(place, (name, _)): (usize, &(String, f64))| {
+        let values = evaluated.iter().filter_map(|one| one.scores.get(place)).map(|(_, value)| value);
+        (name.clone(), values.sum::<f64>() / evaluated.len() as f64)
+    };
+    first.scores.iter().enumerate().map(of).collect()
+}
+
+/// A column for each fold and one for their mean; without folds one column.
+fn table_of(experiment: &Experiment, evaluated: &[Evaluated]) -> String {
+    let title =
+        |one: &Evaluated| if one.weights.fold.is_empty() { "score".to_owned() } else { one.weights.fold.clone() };
+    let mut columns: Vec<_> = evaluated.iter().map(|one| (title(one), one.scores.clone())).collect();
+    if evaluated.len() > 1 {
+        columns.push(("mean".to_owned(), means(evaluated)));
+    }
+    summary::scores(&columns, &experiment.train.monitor)
+}
+
+fn json_of(head: &Entry, experiment: &Experiment, evaluated: &[Evaluated]) -> Value {
+    let scores = |scores: &[(String, f64)]| -> Map<String, Value> {
+        scores.iter().map(|(name, value)| (name.clone(), Value::from(*value))).collect()
+    };
+    let run = |one: &Evaluated| {
+        json!({
+            "weights": one.weights.path, "fold": one.weights.fold, "samples": one.samples, "scores": scores(&one.scores),
+        })
+    };
+    json!({
+        "task": head.task, "learner": head.name, "compat": experiment.compat.name(), "select": experiment.train.monitor,
+        "scores": scores(&means(evaluated)), "runs": evaluated.iter().map(run).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,51 @@
+//! Going on from a checkpoint: what of the experiment may have changed since.
+//!
+//! Not for reading the file. Invariant: a run that goes on computes what it would have computed if it had been planned so from the
+//! beginning.
+
+use std::path::Path;
+
+use crate::error::TrainError;
+use crate::experiment::Experiment;
+
+/// Refuses to go on from a checkpoint at `path`, which is of the experiment `saved`, with the experiment `wanted`.
+pub(super) fn expect_same(path: &Path, saved: &Experiment, wanted: &Experiment) -> Result<(), TrainError> {
+    let refused = |why: String| Err(TrainError::Resume { path: path.to_owned(), why });
+    let (before, now) = (saved.train.epochs, wanted.train.epochs);
+    if let Some((found, wanted)) = difference(&plain(saved), &plain(wanted)) {
+        return refused(format!("it is of another experiment: it has `{found}`, the experiment file `{wanted}`"));
+    }
+    if now < before {
+        return refused(format!(
+            "it was planned for {before} epochs, the experiment file has {now}: there can only be more"
+        ));
+    }
+    if now > before && wanted.train.schedule.depends_on_total() {
+        return refused(format!(
+            "it was planned for {before} epochs, the experiment file has {now}: its schedule of the learning rate spreads over \
+             all epochs, so all steps so far would have had other rates. Set train.epochs = {before} to go on, or begin a new \
+             run from these weights with --init"
+        ));
+    }
+    Ok(())
+}
+
+/// The experiment without what changes nothing of a step.
+fn plain(experiment: &Experiment) -> Experiment {
+    let mut plain = experiment.clone();
+    let train = &mut plain.train;
+    train.epochs = 0;
+    (train.log_steps, train.checkpoint_steps) = (None, None);
+    (train.save_top_k, train.save_every_n_epochs) = (None, None);
+    plain
+}
+
+/// The first lines in which two experiments differ.
+fn difference(one: &Experiment, other: &Experiment) -> Option<(String, String)> {
+    if one == other {
+        return None;
+    }
+    let (one, other) = (one.to_toml(), other.to_toml());
+    let mut lines = one.lines().zip(other.lines());
+    lines.find(|(one, other)| one != other).map(|(one, other)| (one.to_owned(), other.to_owned()))
+}
