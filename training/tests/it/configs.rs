@@ -13,12 +13,18 @@ fn folder() -> PathBuf {
 }
 
 /// Those that are whole: what they share lies in `bases/`.
-fn files() -> Vec<PathBuf> {
+pub fn files() -> Vec<PathBuf> {
     let is_file = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
     let paths = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = paths.filter(is_file).collect();
     files.sort();
     files
+}
+
+/// What they share.
+pub fn bases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder().join("bases")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -69,8 +75,7 @@ fn files_resolve_to_the_experiments_that_they_have_been() {
 
 #[test]
 fn every_base_is_extended() {
-    let bases = std::fs::read_dir(folder().join("bases")).unwrap().map(|entry| entry.unwrap().path());
-    let bases: Vec<PathBuf> = bases.collect();
+    let bases = bases();
     let texts: Vec<String> = files().iter().chain(&bases).map(|path| std::fs::read_to_string(path).unwrap()).collect();
     for base in &bases {
         let name = base.file_name().unwrap().to_str().unwrap();
