@@ -62,14 +62,17 @@ pub fn manual(command: &Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     Ok(pages)
 }
 
+/// The commit of the program. Set by the Makefile; cargo compiles this file anew when it changes.
+pub fn commit() -> &'static str {
+    option_env!("EGOFX_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("not recorded")
+}
+
 /// A program's version, and below it the commit and the versions of what it runs `with`.
 pub fn versions(program: &str, with: &[(&str, String)]) -> String {
     let mut text = format!("{program} {}\n", env!("CARGO_PKG_VERSION"));
     if !with.is_empty() {
-        // Set by the Makefile; cargo compiles this file anew when it changes.
-        let commit = option_env!("EGOFX_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("not recorded");
         let lines =
-            std::iter::once(("commit", commit)).chain(with.iter().map(|(what, version)| (*what, version.as_str())));
+            std::iter::once(("commit", commit())).chain(with.iter().map(|(what, version)| (*what, version.as_str())));
         text.extend(lines.map(|(what, version)| format!("{what:<14}{version}\n")));
     }
     text

@@ -257,6 +257,7 @@ fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
         surroundings: &surroundings,
         resume: false,
         init: &[],
+        start: None,
         begin: &|_, _, _| (),
     })?;
     let points = finished.points();

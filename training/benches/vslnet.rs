@@ -4,10 +4,11 @@
 //! are timed in turn: other work on the machine meets both. First their losses without dropout are compared. Nothing
 //! fails by the clock.
 
+#[path = "side/report.rs"]
+mod report;
 mod side;
 
 use std::path::Path;
-use std::time::Instant;
 
 use egofx::compat::Compat;
 use egofx_train::heads::vslnet::loss::{Targets, losses};
@@ -17,35 +18,37 @@ use serde_json::json;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use side::{Fallible, Theirs, median};
+use report::rounds;
+use side::{Fallible, Theirs};
 
-const THREADS: i32 = 2;
 const BATCH: i64 = 32;
 const POSITIONS: i64 = 256;
 const TOKENS: i64 = 15;
-const ROUNDS: usize = 5;
 const STEPS: usize = 2;
 const LR: f64 = 1e-4;
 const DECAY: f64 = 0.01;
 
 fn main() -> Fallible<()> {
-    tch::set_num_threads(THREADS);
+    native::keep_freed_memory();
+    println!("VSLNet, batch {BATCH}, {POSITIONS} positions, {TOKENS} tokens; batch items per second");
     println!(
-        "VSLNet, batch {BATCH}, {POSITIONS} positions, {TOKENS} tokens, {THREADS} threads; batch items per second"
+        "threads width    predictor      ours   PyTorch; PyTorch's time over ours, in the middle and of each round"
     );
-    println!("{:>5} {:>12} {:>10} {:>10} {:>6}  ratio of each round", "width", "predictor", "ours", "PyTorch", "ratio");
-    for (dim, predictor) in [
-        (256, PredictorKind::Transformer),
-        (768, PredictorKind::Transformer),
-        (256, PredictorKind::Rnn),
-        (768, PredictorKind::Rnn),
-    ] {
-        compare(dim, predictor)?;
+    for threads in [1, 2] {
+        for (dim, predictor) in [
+            (256, PredictorKind::Transformer),
+            (768, PredictorKind::Transformer),
+            (256, PredictorKind::Rnn),
+            (768, PredictorKind::Rnn),
+        ] {
+            compare(dim, predictor, threads)?;
+        }
     }
     Ok(())
 }
 
-fn compare(dim: i64, predictor: PredictorKind) -> Fallible<()> {
+fn compare(dim: i64, predictor: PredictorKind, threads: i32) -> Fallible<()> {
+    tch::set_num_threads(threads);
     let mut ours = Ours::new(dim, predictor)?;
     let folder = tempfile::tempdir()?;
     ours.write(folder.path())?;
@@ -59,29 +62,14 @@ fn compare(dim: i64, predictor: PredictorKind) -> Fallible<()> {
         "dropout": settings.dropout,
         "predictor": settings.predictor,
     });
-    let mut theirs = Theirs::start("vslnet.py", folder.path(), &[settings.to_string(), THREADS.to_string()])?;
+    let mut theirs = Theirs::start("vslnet.py", folder.path(), &[settings.to_string(), threads.to_string()])?;
     let (here, there) = (ours.loss(), theirs.number("loss", "loss")?);
     if (here - there).abs() > 1e-4 * there.abs() {
         return Err(format!("the losses differ: {here} here, {there} in PyTorch").into());
     }
-    ours.seconds(1)?;
-    theirs.number("1", "seconds")?;
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        rounds.push((ours.seconds(STEPS)?, theirs.number(&STEPS.to_string(), "seconds")?));
-    }
-    report(dim, predictor, &rounds);
-    Ok(())
-}
-
-fn report(dim: i64, predictor: PredictorKind, rounds: &[(f64, f64)]) {
-    let rate = |seconds: f64| BATCH as f64 * STEPS as f64 / seconds;
-    let ours = median(rounds.iter().map(|round| rate(round.0)));
-    let theirs = median(rounds.iter().map(|round| rate(round.1)));
-    let ratios: Vec<f64> = rounds.iter().map(|round| round.1 / round.0).collect();
-    let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-    let (ratio, name) = (median(ratios.iter().copied()), format!("{predictor:?}").to_lowercase());
-    println!("{dim:>5} {name:>12} {ours:>10.1} {theirs:>10.1} {ratio:>6.2}  {}", shown.join(" "));
+    let name = format!("{predictor:?}").to_lowercase();
+    let what = format!("{threads:>7} {dim:>5} {name:>12}");
+    rounds((&what, BATCH as f64 * STEPS as f64), STEPS, |steps| ours.learn(steps), &mut theirs)
 }
 
 /// The head of this package with its batch and the state of its optimiser.
@@ -128,14 +116,13 @@ impl Ours {
             .double_value(&[])
     }
 
-    fn seconds(&mut self, steps: usize) -> Fallible<f64> {
-        let start = Instant::now();
+    fn learn(&mut self, steps: usize) -> Fallible<()> {
         for _ in 0..steps {
             let output = self.head.forward(&self.input, true);
             losses(&output, &self.targets, &self.input).total.backward();
             self.optimizer.step()?;
         }
-        Ok(start.elapsed().as_secs_f64())
+        Ok(())
     }
 }
 

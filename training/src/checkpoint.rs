@@ -18,6 +18,7 @@ use crate::error::TrainError;
 use crate::experiment::Experiment;
 use crate::loss_sums::LossSums;
 use crate::precision::Scaler;
+use crate::provenance::{self, VERSION as VERSION_NOW};
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ mod nan_as_null {
 
 const EXPERIMENT: &str = "egofx.experiment";
 const PROGRESS: &str = "egofx.progress";
+const VERSION: &str = "egofx.version";
+const COMMIT: &str = "egofx.commit";
 /// The digest of everything else that the file says.
 const SHA256: &str = "egofx.sha256";
 
@@ -100,8 +103,16 @@ pub fn prefixed(prefix: &str, tensors: impl IntoIterator<Item = (String, Tensor)
 /// The disk is full, or any other reason of the operating system; what was at `path` is still there.
 pub fn save(path: &Path, tensors: &Tensors, experiment: &Experiment, progress: &Progress) -> Result<(), TrainError> {
     let progress = serde_json::to_string(progress).unwrap_or_default();
-    let metadata = BTreeMap::from([(EXPERIMENT.to_owned(), experiment.to_toml()), (PROGRESS.to_owned(), progress)]);
+    let mut metadata = about(experiment);
+    metadata.insert(PROGRESS.to_owned(), progress);
     write(path, tensors, &metadata)
+}
+
+/// What a header says of weights: which experiment they are of, and which program wrote them.
+pub fn about(experiment: &Experiment) -> BTreeMap<String, String> {
+    let said =
+        [(EXPERIMENT, experiment.to_toml()), (VERSION, VERSION_NOW.into()), (COMMIT, provenance::commit().into())];
+    said.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 /// Writes tensors and what a reader should know of them.
@@ -251,17 +262,30 @@ impl Saved {
     }
 }
 
+/// Opens weights of whomever; those that have a digest are compared with it.
+///
+/// # Errors
+/// [`TrainError::Checkpoint`]; [`TrainError::Resume`] for weights of ours that are not what was written.
+pub(crate) fn open_weights(path: &Path) -> Result<files::Checkpoint, TrainError> {
+    let file = files::Checkpoint::open(path)?;
+    if file.about().container == files::Container::Safetensors {
+        let header = header(path)?;
+        let has_state = |name: &String| name.starts_with("optimizer.");
+        // A key that was harmed is seen by the others, and by the optimiser that only runs have.
+        if header.keys().any(|key| key.starts_with("egofx.")) || file.tensors().keys().any(has_state) {
+            check_digest(path, &file, &header)?;
+        }
+    }
+    Ok(file)
+}
+
 /// Loads the weights that somebody else trained, by their official names: all of them, and no others.
 ///
 /// # Errors
 /// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if the
 /// file cannot be read.
 pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), TrainError> {
-    let file = files::Checkpoint::open(path)?;
-    // A checkpoint of ours has the optimiser beside the weights.
-    if file.tensors().keys().any(|name| name.starts_with("model.")) {
-        check_digest(path, &file, &header(path)?)?;
-    }
+    let file = open_weights(path)?;
     let matched = matched(path, &file, (&CheckpointFormat::run(), head), &[], into)?;
     matched.sources.iter().try_for_each(|(name, stored)| overwrite(&into[name], &file.read(stored)?))
 }

@@ -4,7 +4,7 @@
 //! [`sweep`] makes one run for each point of the grid, each seed and each fold; the [`trainer`] goes through the epochs of a run:
 //! [`loader`] makes batches ahead of the steps, the learner computes a loss that [`loss_sums`] sums up, the [`optimizer`] follows a
 //! [`schedule`], [`evaluate`] predicts the validation split, the [`metrics_log`] keeps what was measured and [`checkpoint`] what is
-//! needed to go on. [`predict`] makes a submission, which `egofx eval` scores. Whatever is drawn at random comes out of [`rng`].
+//! needed to go on. [`provenance`] says what it was made with. [`predict`] makes a submission, which `egofx eval` scores. Whatever is drawn at random comes out of [`rng`].
 //!
 //! Modules stand below in the order of the data, in groups; `tests/it/architecture.rs` says which may use which.
 
@@ -25,6 +25,7 @@ pub mod schedule;
 
 // What is read: annotations, features, videos, sentences.
 pub mod corpora;
+pub mod provenance;
 pub mod sources;
 pub mod synthetic;
 

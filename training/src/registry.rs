@@ -51,6 +51,10 @@ pub struct Entry {
     pub name: &'static str,
     /// The benchmark, which is also the name of the command.
     pub task: &'static str,
+    /// What the command trains, in one line.
+    pub task_about: &'static str,
+    /// Which of the [`OPTIONS`](crate::sources::OPTIONS) the command reads.
+    pub reads: &'static [&'static str],
     /// One line for people.
     pub about: &'static str,
     /// Trains all runs of an experiment.
@@ -75,6 +79,8 @@ impl Entry {
         Self {
             name: M::NAME,
             task: M::Task::NAME,
+            task_about: M::Task::ABOUT,
+            reads: M::Task::READS,
             about: M::ABOUT,
             train: sweep::run::<M>,
             predict: predict::run::<M>,
@@ -105,12 +111,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::sources::OPTIONS;
 
     #[test]
     fn learners_are_described_and_those_of_a_task_stand_together() {
         let names: BTreeSet<_> = LEARNERS.iter().map(|learner| learner.name).collect();
         assert_eq!(names.len(), LEARNERS.len());
-        for Entry { name, task, about, .. } in LEARNERS {
+        for Entry { name, task, about, task_about, reads, .. } in LEARNERS {
+            assert!(task_about.starts_with("Train ") && !task_about.ends_with('.'), "{task}: {task_about}");
+            assert!(reads.iter().all(|option| OPTIONS.contains(option)), "{task}: {reads:?}");
             assert!(
                 name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
                     && !task.is_empty(),

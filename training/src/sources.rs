@@ -42,6 +42,23 @@ pub struct Sources {
     pub memory_bytes: u64,
 }
 
+/// Options that name what a run reads. Each task reads some of them.
+pub const OPTIONS: &[&str] = &[
+    "features",
+    "videos",
+    "clip-cache",
+    "tokenizer",
+    "tokens",
+    "shots",
+    "classes",
+    "tags",
+    "allow-missing",
+    "memory",
+    "train",
+    "val",
+    "annotations",
+];
+
 /// Samples to learn from and samples to validate on, which are counted apart where a task reads them from files of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fold<S = usize> {

@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
 use crate::learner::{Dataset, Model, Task};
 use crate::metrics_log::METRICS_FILE;
+use crate::provenance::{self, Start};
 use crate::scores::LOSS;
 use crate::sources::{Fold, Sources};
 use crate::trainer::context::{Event, Surroundings};
@@ -40,6 +41,8 @@ pub struct Request<'r> {
     pub resume: bool,
     /// Files of first weights, the later over the earlier.
     pub init: &'r [PathBuf],
+    /// What is put on record of this start.
+    pub start: Option<&'r Start>,
     /// Called before each run with its folder, its number from 1, and how many there are.
     pub begin: &'r dyn Fn(&Path, usize, usize),
 }
@@ -111,7 +114,8 @@ pub fn run<M: Model>(request: &Request) -> Result<Finished, TrainError> {
             let data = Dataset::<M>::open(&path, &member.experiment, request.sources)?;
             data.task.expect_truths()?;
             expect_score(&member.experiment, &data.task).map_err(why)?;
-            world.on_rank0(|| keep(request, &data.task))?;
+            let is_first = opened.is_none();
+            world.on_rank0(|| keep(request, &data.task, is_first))?;
             opened = Some((key, data));
         }
         let Some((_, data)) = &opened else { continue };
@@ -183,11 +187,14 @@ fn expect_room(request: &Request) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Keeps the experiment, and what predictions need, beside the runs.
-fn keep<T: Task>(request: &Request, task: &T) -> Result<(), TrainError> {
+/// Keeps the experiment, what it was started with and what predictions need, beside the runs.
+fn keep<T: Task>(request: &Request, task: &T, is_first: bool) -> Result<(), TrainError> {
     let path = request.folder.join(EXPERIMENT_FILE);
     std::fs::create_dir_all(request.folder).map_err(TrainError::io("create", request.folder))?;
     durable::write_bytes(&path, request.experiment.to_toml().as_bytes()).map_err(TrainError::io("write", &path))?;
+    if let Some(start) = request.start.filter(|_| is_first) {
+        provenance::append(request.folder, start)?;
+    }
     task.keep(request.folder)
 }
 
@@ -237,7 +244,9 @@ impl Finished {
 
     fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(SUMMARY_FILE);
-        let text = serde_json::to_string_pretty(&self.json()).unwrap_or_default() + "\n";
+        let mut summary = self.json();
+        summary["provenance"] = json!(provenance::read(folder)?);
+        let text = serde_json::to_string_pretty(&summary).unwrap_or_default() + "\n";
         durable::write_bytes(&path, text.as_bytes()).map_err(TrainError::io("write", &path))
     }
 }

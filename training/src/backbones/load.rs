@@ -10,7 +10,7 @@ use egofx::arch::{TemporalRule, is_temporal_embedding};
 use egofx::checkpoint::Checkpoint;
 use tch::{Tensor, no_grad};
 
-use crate::checkpoint::{Tensors, matched, tensor};
+use crate::checkpoint::{Tensors, matched, open_weights, tensor};
 use crate::error::TrainError;
 
 /// What [`load`] did.
@@ -33,7 +33,7 @@ pub struct Loaded {
 /// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if
 /// the file cannot be read.
 pub fn load(path: &Path, format: &CheckpointFormat, fresh: &[&str], into: &Tensors) -> Result<Loaded, TrainError> {
-    let file = Checkpoint::open(path)?;
+    let file = open_weights(path)?;
     let matched = matched(path, &file, (format, format.about), fresh, into)?;
     let mut loaded = Loaded { kept: matched.kept, left_out: matched.left_out, ..Loaded::default() };
     for (name, stored) in &matched.sources {

@@ -6,11 +6,10 @@ use clap::Args;
 
 use egofx::places::{ShardOption, shard};
 use egofx_train::clip_cache::Request;
-use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
 
-use super::common::{Data, Log, listen};
+use super::common::{Chosen, Data, Log, listen};
 use super::tell;
 
 /// Decode the clips of an experiment once, for those who have the disk: training reads them with --clip-cache.
@@ -18,9 +17,8 @@ use super::tell;
 /// SIGTERM and SIGUSR1 end it after the clips in work with exit code 75: the same command goes on with the first file that is missing.
 #[derive(Args)]
 pub struct CacheClips {
-    /// The experiment that the clips are for.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     data: Data,
     /// Annotations to learn from, as published.
@@ -58,8 +56,8 @@ impl CacheClips {
     pub fn run(self) -> anyhow::Result<()> {
         self.log.open()?;
         let stop = listen("after the clips in work")?;
-        let experiment = Experiment::read(&self.config)?;
-        let learner = Entry::find(&experiment.learner, &self.config)?;
+        let experiment = self.chosen.read()?;
+        let learner = Entry::find(&experiment.learner, &self.chosen.config)?;
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();

@@ -16,10 +16,30 @@ use egofx_train::device::{self, Choice, Found};
 use egofx_train::distributed::launch::{self, Launch};
 use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
+use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
 use egofx_train::sources::Sources;
 
 use super::tell;
+
+/// The experiment.
+#[derive(Args)]
+pub struct Chosen {
+    /// The experiment: everything that decides the numbers. training/configs/ has one for each published setting.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Set a value of the experiment, as `train.batch=16`; may be repeated. The value has the type that the key has in the file: text
+    /// needs no quotes, lists and tables are TOML's ('seeds=[1, 2]').
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+}
+
+impl Chosen {
+    /// Reads it.
+    pub fn read(&self) -> Result<Experiment, TrainError> {
+        Experiment::read_with(&self.config, &self.set)
+    }
+}
 
 /// Stores and files that every command reads.
 #[derive(Args)]
@@ -110,6 +130,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Threads that make batches.
+    pub fn workers(&self) -> usize {
+        usize::from(self.workers)
+    }
+
     /// Looks for the device and says what was found.
     pub fn find(&self) -> anyhow::Result<(Found, usize)> {
         let found = device::find(self.device)?;

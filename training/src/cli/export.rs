@@ -1,6 +1,5 @@
 //! `egofx-train export`: the weights of a trained head and nothing else, or the head as a graph.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -62,10 +61,8 @@ impl Export {
         let saved = checkpoint::open(&path)?;
         Entry::find(&saved.experiment.learner, &path)?;
         let weights: Tensors = saved.weights()?;
-        let metadata = BTreeMap::from([
-            ("format".to_owned(), "pt".to_owned()),
-            ("egofx.experiment".to_owned(), saved.experiment.to_toml()),
-        ]);
+        let mut metadata = checkpoint::about(&saved.experiment);
+        metadata.insert("format".to_owned(), "pt".to_owned());
         checkpoint::write(&self.out, &weights, &metadata).context("cannot export")?;
         tell(format_args!("{}: {} tensors of {}", self.out.display(), weights.len(), saved.experiment.learner));
         Ok(())

@@ -40,6 +40,7 @@ use egofx::durable;
 use egofx::heads::HeadError;
 use egofx_train::error::TrainError;
 use egofx_train::registry::LEARNERS;
+use egofx_train::{native, provenance};
 
 const ABOUT: &str = "Train and score heads on features that egofx extracted, and backbones on videos.";
 const EXAMPLE: &str = "\
@@ -68,13 +69,9 @@ fn command(color: ColorChoice) -> Command {
     tasks.dedup();
     let task = |task: &&'static str| {
         let heads = LEARNERS.iter().filter(|head| head.task == *task);
-        let list: Vec<String> = heads.map(|head| format!("  {:<14} {}", head.name, head.about)).collect();
-        train::Train::augment_args(Command::new(*task))
-            .about(if *task == "pretrain" {
-                "Train a backbone on narrated videos.".to_owned()
-            } else {
-                format!("Train for {}.", task.to_uppercase())
-            })
+        let list: Vec<String> = heads.clone().map(|head| format!("  {:<14} {}", head.name, head.about)).collect();
+        train::options(task, train::Train::augment_args(Command::new(*task)))
+            .about(format!("{}.", heads.clone().next().map_or("", |head| head.task_about)))
             .after_help(format!("Learners, as `learner` in the experiment file:\n{}", list.join("\n")))
     };
     let command = Command::new("egofx-train")
@@ -128,6 +125,8 @@ fn global_options() -> [Arg; 3] {
 
 /// Runs the command that was asked for.
 pub fn run() -> anyhow::Result<()> {
+    native::keep_freed_memory();
+    provenance::set_commit(help::commit());
     let matches = command(help::color_asked(std::env::args_os())).get_matches();
     if matches.get_flag("version") {
         return version::show(matches.get_flag("verbose"));
@@ -143,7 +142,10 @@ pub fn run() -> anyhow::Result<()> {
         Some(("completions", matches)) => shell::Completions::from_arg_matches(matches)?.run(),
         Some(("check-args", matches)) => shell::CheckArgs::from_arg_matches(matches)?.run(),
         Some(("man", matches)) => shell::Man::from_arg_matches(matches)?.run(),
-        Some((task, matches)) => train::Train::from_arg_matches(matches)?.run(task),
+        Some((task, matches)) => {
+            train::expect_read(task, matches)?;
+            train::Train::from_arg_matches(matches)?.run(task)
+        }
         None => command(ColorChoice::Auto)
             .error(ErrorKind::MissingSubcommand, "a command is needed: `egofx-train --help` lists them")
             .exit(),
@@ -208,9 +210,13 @@ fn tell_to(stderr: bool, line: &impl Display) {
         let _ = writeln!(io::stderr(), "{line}");
     }
     if let Some(file) = log.as_mut() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let _ = writeln!(file, "{} {line}", utc(now.as_secs()));
+        let _ = writeln!(file, "{} {line}", now());
     }
+}
+
+/// The time, in UTC.
+fn now() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// Seconds since 1970 as `2026-01-31T23:59:59Z`. Days to dates after Howard Hinnant's `civil_from_days`.

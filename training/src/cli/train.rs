@@ -2,25 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use anyhow::bail;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
 
+use egofx::decode::Tools;
+use egofx_train::device::Found;
+use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
 use egofx_train::experiment::Experiment;
-use egofx_train::registry::Entry;
-use egofx_train::sources::Split;
+use egofx_train::native;
+use egofx_train::provenance::{self, Inputs, Start, Versions};
+use egofx_train::registry::{Entry, LEARNERS};
+use egofx_train::sources::{OPTIONS, Sources, Split};
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
 use egofx_train::trainer::context::Surroundings;
 
-use super::common::{BackendChoice, Data, Joined, Log, Place};
+use super::common::{BackendChoice, Chosen, Data, Joined, Log, Place};
 use super::progress::Progress;
-use super::{say, summary, tell};
+use super::{now, say, summary, tell};
 
 /// Arguments of every task.
 #[derive(Args)]
 pub struct Train {
-    /// The experiment: everything that decides the numbers. training/configs/ has one for each published setting.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     data: Data,
     /// Annotations to learn from, as published.
@@ -32,7 +38,7 @@ pub struct Train {
     /// Annotations of a benchmark that is not divided: for qfvs the folder that `egofx manifest qfvs` reads.
     #[arg(long, value_name = "PATH")]
     annotations: Option<PathBuf>,
-    /// The folder of the runs: checkpoints, metrics.jsonl, TensorBoard's events, curves.svg, summary.json.
+    /// The folder of the runs: checkpoints, metrics.jsonl, TensorBoard's events, curves.svg, summary.json, provenance.json.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Start from these weights: a checkpoint of egofx-train, or an official state dict of the same head or backbone. For
@@ -62,7 +68,7 @@ impl Train {
     /// Trains for `task`.
     pub fn run(self, task: &str) -> anyhow::Result<()> {
         self.log.open()?;
-        let experiment = Experiment::read(&self.config)?;
+        let experiment = self.chosen.read()?;
         let head = self.head(task, &experiment)?;
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
@@ -72,6 +78,7 @@ impl Train {
         if world.is_rank0() {
             tell(format_args!("{} for {task}, {}", head.name, experiment.compat.name()));
         }
+        let start = world.is_rank0().then(|| self.start(head, &sources, &found, &world));
         let progress = Progress::new(&experiment.train.monitor, world.is_rank0());
         let watch = |event: &_| progress.show(event);
         let surroundings = Surroundings { device: found.device, threads, world: &world, stop: &stop, watch: &watch };
@@ -88,6 +95,7 @@ impl Train {
             surroundings: &surroundings,
             resume: self.resume,
             init: &self.init,
+            start: start.as_ref(),
             begin: &begin,
         };
         let finished = (head.train)(&request).map_err(|error| progress.failure(error))?;
@@ -101,18 +109,70 @@ impl Train {
         say(&summary::of(&finished))
     }
 
+    /// What is put on record of this start.
+    fn start(&self, head: &Entry, sources: &Sources, found: &Found, world: &World) -> Start {
+        let reads_videos = head.reads.contains(&"videos");
+        let tools = reads_videos.then(|| Tools::find(None, None, &sources.bases).ok()).flatten();
+        Start {
+            date: now(),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            set: self.chosen.set.iter().map(ToString::to_string).collect(),
+            versions: Versions {
+                egofx_train: provenance::VERSION.to_owned(),
+                commit: provenance::commit().to_owned(),
+                libtorch: native::libtorch_version(),
+                hdf5: egofx::store::hdf5_version(),
+                ffmpeg: tools.map(|tools| tools.version),
+            },
+            device: found.to_string(),
+            threads: tch::get_num_threads() as usize,
+            workers: self.place.workers(),
+            processes: world.place().size,
+            inputs: Inputs::of(&self.chosen.config, sources, &self.init),
+        }
+    }
+
     fn head(&self, task: &str, experiment: &Experiment) -> Result<&'static Entry, TrainError> {
-        let head = Entry::find(&experiment.learner, &self.config)?;
-        let why = |why| TrainError::Experiment { path: self.config.clone(), why };
+        let config = &self.chosen.config;
+        let head = Entry::find(&experiment.learner, config)?;
+        let why = |why| TrainError::Experiment { path: config.clone(), why };
         if head.task != task {
             return Err(why(format!("{} is for {}, not for {task}", head.name, head.task)));
         }
         // Every point of the grid, so that the last does not fail after hours.
         for member in experiment.members().map_err(why)? {
-            (head.check)(&member.experiment).map_err(why)?;
+            let explained = |why| experiment.explained(&self.chosen.set, why);
+            (head.check)(&member.experiment).map_err(explained).map_err(why)?;
         }
         Ok(head)
     }
+}
+
+/// The options of `task`: help shows those that it reads, and what belongs to other tasks is accepted by [`expect_read`] only.
+pub fn options(task: &str, command: Command) -> Command {
+    unread(task).fold(command, |command, option| command.mut_arg(id(option), |arg| arg.hide(true)))
+}
+
+/// Refuses an option that names what `task` does not read, which would do nothing.
+pub fn expect_read(task: &str, matches: &ArgMatches) -> anyhow::Result<()> {
+    let is_given = |option: &&str| matches.value_source(&id(option)) == Some(ValueSource::CommandLine);
+    match unread(task).find(is_given) {
+        Some(option) => {
+            bail!("egofx-train {task} does not read --{option}: leave it out, or see egofx-train {task} --help")
+        }
+        None => Ok(()),
+    }
+}
+
+/// What other tasks read.
+fn unread(task: &str) -> impl Iterator<Item = &'static str> {
+    let reads = LEARNERS.iter().find(|head| head.task == task).map_or(&[][..], |head| head.reads);
+    OPTIONS.iter().copied().filter(|option| !reads.contains(option))
+}
+
+/// As the parser calls an option.
+fn id(option: &str) -> String {
+    option.replace('-', "_")
 }
 
 /// Removes an experiment's folder, and nothing that is none.

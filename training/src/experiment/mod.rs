@@ -3,6 +3,8 @@
 //! Not for paths, devices or threads, which are flags. No key has a default unless leaving it out is a choice of its own;
 //! unknown keys are errors that list the known ones. A `[grid]` makes one experiment of each combination of its lists.
 
+mod extends;
+mod overrides;
 mod renamed;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use crate::error::TrainError;
 use crate::optimizer::OptimizerSettings;
 use crate::precision::Precision;
 use crate::schedule::Schedule;
+
+pub use self::overrides::Override;
 
 /// The keys that every experiment has; the rest are the learner's own tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,29 +144,66 @@ pub struct Member {
 }
 
 impl Experiment {
-    /// Reads a file and checks what is not the learner's.
+    /// Reads a file with those that it extends, and checks what is not the learner's.
     ///
     /// # Errors
     /// [`TrainError::Experiment`] or [`TrainError::Io`].
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-        Self::parse(&text).map_err(|why| TrainError::Experiment { path: path.to_owned(), why })
+        Self::read_with(path, &[])
     }
 
-    /// Out of the text of a file; keys of version 0.1 are read as what they are called today.
+    /// The same with some values `set`, the later over the earlier.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read); values and keys that do not fit are named as they were typed.
+    pub fn read_with(path: &Path, set: &[Override]) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let why = |why| TrainError::Experiment { path: path.to_owned(), why };
+        let table = match (extends::resolved(path, &text)?, set) {
+            (Some(table), _) => table,
+            (None, []) => return Self::parse(&text).map_err(why),
+            (None, _) => toml::from_str(&text).map_err(|error| why(error.to_string()))?,
+        };
+        Self::with_values(table, set).map_err(why)
+    }
+
+    /// Out of the text of a file that extends none; keys of version 0.1 are read as what they are called today.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let experiment: Self = match renamed::modernised(text)? {
-            Some(table) => table.try_into().map_err(|error: toml::de::Error| error.to_string())?,
-            // Out of the text, so that errors say the line.
-            None => toml::from_str(text).map_err(|error| error.to_string())?,
-        };
-        experiment.check()?;
+        if let Ok(mut table) = toml::from_str::<Table>(text) {
+            if let Some(base) = table.get(extends::EXTENDS) {
+                return Err(format!("extends = {base}: only a file can extend another"));
+            }
+            if renamed::modernise(&mut table)? {
+                return Self::of(table);
+            }
+        }
+        // Out of the text, so that errors say the line.
+        toml::from_str::<Self>(text).map_err(|error| error.to_string())?.checked()
+    }
+
+    fn with_values(mut table: Table, set: &[Override]) -> Result<Self, String> {
+        renamed::modernise(&mut table)?;
+        set.iter().try_for_each(|one| one.apply(&mut table))?;
+        Self::of(table.clone()).map_err(|why| overrides::explained(set, &table, why))
+    }
+
+    fn of(table: Table) -> Result<Self, String> {
+        table.try_into::<Self>().map_err(|error| error.to_string())?.checked()
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        self.check()?;
         // Every point of the grid must be an experiment.
-        experiment.members()?;
-        Ok(experiment)
+        self.members()?;
+        Ok(self)
+    }
+
+    /// `why` the learner does not take this experiment, in the words of the one of `set` that it is about.
+    pub fn explained(&self, set: &[Override], why: String) -> String {
+        overrides::explained(set, &Table::try_from(self).unwrap_or_default(), why)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -59,16 +59,14 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("train.select", "matching loss", "VTM loss"),
 ];
 
-/// The experiment in `text` with today's keys; `None` if it has no others.
+/// Gives `table` today's keys; whether it had others.
 ///
 /// # Errors
 /// A setting that is given under both of its names.
-pub(super) fn modernised(text: &str) -> Result<Option<Table>, String> {
-    // What is wrong with the text itself is said by whoever parses it with its lines.
-    let Ok(mut table) = toml::from_str::<Table>(text) else { return Ok(None) };
+pub(super) fn modernise(table: &mut Table) -> Result<bool, String> {
     let mut is_old = false;
     for (path, old, new) in RENAMED {
-        let Some(place) = find(&mut table, path) else { continue };
+        let Some(place) = find(table, path) else { continue };
         let Some(found) = place.remove(*old) else { continue };
         if place.insert((*new).to_owned(), value(&joined(path, old), &found)).is_some() {
             return Err(format!(
@@ -79,7 +77,7 @@ pub(super) fn modernised(text: &str) -> Result<Option<Table>, String> {
         }
         is_old = true;
     }
-    Ok(is_old.then_some(table))
+    Ok(is_old)
 }
 
 /// Today's name of a dotted key.

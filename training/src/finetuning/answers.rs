@@ -179,6 +179,8 @@ impl EgoTaskQa {
 
 impl Task for EgoTaskQa {
     const NAME: &'static str = "egotaskqa";
+    const ABOUT: &'static str = "Train for EgoTaskQA: answers to questions about the tasks in a video";
+    const READS: &'static [&'static str] = &["videos", "clip-cache", "tokenizer", "train", "val", "memory"];
 
     type Settings = TaskSettings;
     type Sample = usize;

@@ -43,6 +43,8 @@ pub trait Kind: Sync + 'static {
     const NAME: &'static str;
     /// One line for people.
     const ABOUT: &'static str;
+    /// What is trained, for people.
+    const TASK_ABOUT: &'static str;
     /// How many classes there are.
     const CLASSES: i64;
     /// Whether the class is the frame of the change.
@@ -58,6 +60,8 @@ pub struct Pnr;
 impl Kind for Oscc {
     const NAME: &'static str = "oscc";
     const ABOUT: &'static str = "a video tower that tells whether an object changes its state";
+    const TASK_ABOUT: &'static str =
+        "Train for object state change classification (OSCC): whether an object changes its state in a clip";
     const CLASSES: i64 = 2;
     const IS_FRAME: bool = false;
 }
@@ -65,6 +69,8 @@ impl Kind for Oscc {
 impl Kind for Pnr {
     const NAME: &'static str = "pnr";
     const ABOUT: &'static str = "a video tower that tells in which of sixteen frames an object changes its state";
+    const TASK_ABOUT: &'static str =
+        "Train for localising the point of no return (PNR): the frame in which an object begins to change its state";
     const CLASSES: i64 = 16;
     const IS_FRAME: bool = true;
 }
@@ -216,6 +222,9 @@ impl<K: Kind> StateChanges<K> {
 
 impl<K: Kind> Task for StateChanges<K> {
     const NAME: &'static str = K::NAME;
+    const ABOUT: &'static str = K::TASK_ABOUT;
+    // Frames are chosen by their numbers, so that no clip was decoded beforehand.
+    const READS: &'static [&'static str] = &["videos", "train", "val", "memory"];
 
     type Settings = TaskSettings;
     type Sample = usize;

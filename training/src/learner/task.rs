@@ -25,6 +25,10 @@ pub trait Task: Sized + Sync + 'static {
     const NAME: &'static str;
     /// Its name among the evaluators of `egofx eval`.
     const EVALUATOR: &'static str = Self::NAME;
+    /// What is trained, for people: the name in full, and what is asked for.
+    const ABOUT: &'static str;
+    /// Which of the [`OPTIONS`](crate::sources::OPTIONS) training reads.
+    const READS: &'static [&'static str];
 
     /// What an experiment says of its files.
     type Settings;

@@ -1,5 +1,5 @@
 //! What libtorch has and tch does not bind: CUDA at run time, optimiser steps on tensors that can be saved, norms,
-//! autocast, activation checkpointing, process groups.
+//! autocast, activation checkpointing, process groups; and how glibc keeps memory.
 //!
 //! The only folder with `unsafe`. Not for what is done with these; see `device`, `optimizer` and `distributed`.
 
@@ -19,6 +19,10 @@ use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use error::{pointers, taken};
+
+/// Tensors up to this size are kept for the next step; where glibc does not take the first, the second is its largest.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES: [c_int; 2] = [1 << 30, 32 << 20];
 
 unsafe extern "C" {
     fn egofx_libtorch_version() -> *const c_char;
@@ -49,6 +53,27 @@ pub fn libtorch_version() -> String {
     // SAFETY: a constant text of the library.
     unsafe { CStr::from_ptr(egofx_libtorch_version()) }.to_string_lossy().into_owned()
 }
+
+/// Lets glibc keep what is freed, as far as its own variables (`MALLOC_TRIM_THRESHOLD_` and so on) do not say otherwise.
+///
+/// A step allocates what the step before has freed. By default glibc gives large tensors back to the kernel, which clears
+/// their pages anew for each step. Must come before there are threads.
+#[cfg(target_env = "gnu")]
+pub fn keep_freed_memory() {
+    let is_told = ["GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"];
+    if is_told.iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
+    // SAFETY: takes plain numbers; no other thread allocates yet.
+    unsafe {
+        let _taken = KEPT_BYTES.into_iter().any(|bytes| libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, c_int::MAX);
+    }
+}
+
+/// There is nothing to say to other libraries.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_freed_memory() {}
 
 /// Loads the driver and libtorch's CUDA half. Must come before the first call that asks libtorch for CUDA, seeding
 /// included: what is not there by then is never looked for again.

@@ -1,7 +1,7 @@
 //! Layer norms (Ba et al., 2016). The epsilon is that of each network: PyTorch's default is 1e-5.
 
+use tch::Tensor;
 use tch::nn::{self, Init};
-use tch::{Kind, Tensor};
 
 /// `nn.LayerNorm(dim, eps)` over the last dim; weight 1 and bias 0 at first.
 pub fn layer_norm(path: nn::Path, dim: i64, eps: f64) -> nn::LayerNorm {
@@ -23,10 +23,11 @@ impl ChannelNorm {
         Self { weight: tensor("weight", 1.0), bias: tensor("bias", 0.0), eps }
     }
 
-    /// `[B, C, T]` to `[B, C, T]`.
+    /// `[B, C, T]` to `[B, C, T]`, which lies in memory with its channels last, as libtorch's own norm takes them: one pass where means,
+    /// squares and quotients would be a pass each.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let centred = x - x.mean_dim([1_i64].as_slice(), true, None::<Kind>);
-        let variance = centred.square().mean_dim([1_i64].as_slice(), true, None::<Kind>);
-        centred / (variance + self.eps).sqrt() * &self.weight + &self.bias
+        let [weight, bias] = [&self.weight, &self.bias].map(|tensor| tensor.view([-1]));
+        let shape = [weight.size()[0]];
+        x.transpose(1, 2).layer_norm(shape, Some(&weight), Some(&bias), self.eps, true).transpose(1, 2)
     }
 }

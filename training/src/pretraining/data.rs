@@ -176,6 +176,8 @@ impl Corpus {
 impl Task for Corpus {
     const NAME: &'static str = "pretrain";
     const EVALUATOR: &'static str = "egomcq";
+    const ABOUT: &'static str = "Train a backbone on narrated videos (EgoClip), validated by multiple choice (EgoMCQ)";
+    const READS: &'static [&'static str] = &["videos", "clip-cache", "tokenizer", "train", "val", "memory"];
 
     type Settings = CorpusSettings;
     type Sample = usize;

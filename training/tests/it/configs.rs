@@ -4,14 +4,27 @@
 
 use std::path::{Path, PathBuf};
 
+use egofx::digest;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
 
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+}
+
+/// Those that are whole: what they share lies in `bases/`.
+pub fn files() -> Vec<PathBuf> {
+    let is_file = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let paths = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = paths.filter(is_file).collect();
     files.sort();
     files
+}
+
+/// What they share.
+pub fn bases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder().join("bases")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -31,22 +44,42 @@ fn every_file_is_an_experiment_of_its_head() {
 
 #[test]
 fn what_a_head_does_not_take_is_refused() {
-    for (file, from, to, why) in [
-        ("mq_vsgn_egovlp", "embed_dim = 256", "embed_dim = 250", "embed_dim is 250, expected a multiple of 32"),
-        ("mq_vsgn_egovlp", "tower_convs = 4", "tower_conv = 4", "unknown field `tower_conv`"),
-        (
-            "mq_actionformer_egovlp",
-            "num_heads = 4",
-            "num_heads = 5",
-            "num_heads is 5, expected a divisor of embed_dim, 384",
-        ),
-        ("mq_actionformer_egovlp", "[decode]", "[code]", "unknown field `code`"),
+    for (file, set, why) in [
+        ("mq_vsgn_egovlp", "model.embed_dim=250", "embed_dim is 250, expected a multiple of 32"),
+        ("mq_vsgn_egovlp", "model.tower_conv=4", "unknown field `tower_conv`"),
+        ("mq_actionformer_egovlp", "model.num_heads=5", "num_heads is 5, expected a divisor of embed_dim, 384"),
+        ("mq_actionformer_egovlp", "code={}", "unknown field `code`"),
     ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("configs/{file}.toml"));
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} has no {from}");
-        let experiment = Experiment::parse(&text.replace(from, to)).unwrap();
+        let path = folder().join(format!("{file}.toml"));
+        let experiment = Experiment::read_with(&path, &[set.parse().unwrap()]).unwrap();
         let found = (Entry::find(&experiment.learner, &path).unwrap().check)(&experiment).unwrap_err();
         assert!(found.contains(why), "{found}");
+    }
+}
+
+/// Bases, and whatever else a file is made of, may be arranged anew; what it says may not change by that. Where a setting is to change,
+/// its line here changes with it: the message has the new one.
+#[test]
+fn files_resolve_to_the_experiments_that_they_have_been() {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/experiments.sha256");
+    let line = |path: &PathBuf| {
+        let resolved = Experiment::read(path).unwrap().to_toml();
+        format!("{}  {}", digest::text(&resolved), path.file_name().unwrap().display())
+    };
+    let found: Vec<String> = files().iter().map(line).collect();
+    let known = std::fs::read_to_string(list).unwrap();
+    let known: Vec<&str> = known.lines().collect();
+    let other: Vec<&String> = found.iter().filter(|line| !known.contains(&line.as_str())).collect();
+    assert!(other.is_empty() && known.len() == found.len(), "SHA-256 of the resolved file: {other:#?}");
+}
+
+#[test]
+fn every_base_is_extended() {
+    let bases = bases();
+    let texts: Vec<String> = files().iter().chain(&bases).map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for base in &bases {
+        let name = base.file_name().unwrap().to_str().unwrap();
+        let extends = [format!("extends = \"bases/{name}\""), format!("extends = \"{name}\"")];
+        assert!(texts.iter().any(|text| extends.iter().any(|line| text.contains(line))), "{name}");
     }
 }

@@ -44,6 +44,7 @@ fn tuned(text: &str, sources: &Sources, folder: &Path, init: &[PathBuf]) -> Vec<
         surroundings: &surroundings,
         resume: false,
         init,
+        start: None,
         begin: &|_, _, _| (),
     };
     let finished = (learner.train)(&request).unwrap();

@@ -79,6 +79,7 @@ fn train_until(
         surroundings: &surroundings,
         resume,
         init: &[],
+        start: None,
         begin: &|_, _, _| (),
     })
 }

@@ -50,8 +50,16 @@ fn train(
 ) -> Result<Finished, TrainError> {
     let experiment = Experiment::parse(text).unwrap();
     let head = Entry::find(&experiment.learner, folder).unwrap();
-    let request =
-        Request { experiment: &experiment, sources, folder, surroundings, resume, init: &[], begin: &|_, _, _| () };
+    let request = Request {
+        experiment: &experiment,
+        sources,
+        folder,
+        surroundings,
+        resume,
+        init: &[],
+        start: None,
+        begin: &|_, _, _| (),
+    };
     (head.train)(&request)
 }
 

@@ -84,6 +84,7 @@ impl Shop {
             surroundings: &surroundings,
             resume,
             init: &[],
+            start: None,
             begin: &|_, _, _| (),
         })
     }

@@ -15,6 +15,10 @@ use crate::sources::Sources;
 pub trait Benchmark: Sized + Sync + 'static {
     /// Its name among the commands, and among the evaluators.
     const TASK: &'static str;
+    /// What is trained, for people.
+    const TASK_ABOUT: &'static str;
+    /// What training reads, by the names of options.
+    const READS: &'static [&'static str] = &["videos", "clip-cache", "tokenizer", "train", "val", "memory"];
     /// Its name among the manifests.
     const LISTED_AS: &'static str;
     /// What the evaluator calls the list of the rows' names.

@@ -52,6 +52,8 @@ fn classes(test: &Source, sources: &Sources) -> Result<PathBuf, TrainError> {
 
 impl Benchmark for Charades {
     const TASK: &'static str = "charades";
+    const TASK_ABOUT: &'static str = "Train for action recognition on Charades-Ego: which of 157 actions a video shows";
+    const READS: &'static [&'static str] = &["videos", "clip-cache", "tokenizer", "train", "val", "classes", "memory"];
     const LISTED_AS: &'static str = "charades";
     const NAMES: &'static str = "video-ids";
     const ABOUT: &'static str = "actions: metadata_train.csv, or videos: CharadesEgo_v1_test_only1st.csv, as published";

@@ -175,6 +175,8 @@ impl<K: Benchmark> SentencesAndClips<K> {
 
 impl<K: Benchmark> Task for SentencesAndClips<K> {
     const NAME: &'static str = K::TASK;
+    const ABOUT: &'static str = K::TASK_ABOUT;
+    const READS: &'static [&'static str] = K::READS;
 
     type Settings = TaskSettings;
     type Sample = Sample;

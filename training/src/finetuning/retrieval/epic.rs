@@ -116,6 +116,8 @@ impl Table {
 
 impl Benchmark for Epic {
     const TASK: &'static str = "mir";
+    const TASK_ABOUT: &'static str =
+        "Train for multi-instance retrieval (MIR) on EPIC-KITCHENS-100: clips by sentences, and sentences by clips";
     const LISTED_AS: &'static str = "epic";
     const NAMES: &'static str = "clip-ids";
     const ABOUT: &'static str = "narrated clips: EPIC_100_retrieval_train.csv or _test.csv, each with its table of sentences \

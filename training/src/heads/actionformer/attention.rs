@@ -6,7 +6,7 @@
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv};
+use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv, on_rows};
 use super::settings::Settings;
 use crate::nn::{ChannelNorm, Conv};
 
@@ -32,7 +32,7 @@ impl Projection {
     }
 
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        self.point.forward(&self.norm.forward(&self.depthwise.forward(x, mask)))
+        on_rows(&self.point, &self.norm.forward(&self.depthwise.forward(x, mask)))
     }
 }
 

@@ -45,13 +45,19 @@ impl Block {
         let mask = mask.slice(2, 0, None, self.stride);
         let attended = self.attention.forward(&self.norms[0].forward(x), &mask, train);
         let x = self.skip(x) * &mask + dropped(&self.drop_paths[0], attended, train);
-        let mixed = self.hidden.forward(&self.norms[1].forward(&x)).gelu("none").dropout(self.dropout, train);
+        // Channels first, so that what is dropped does not depend on the order in memory.
+        let normed = self.norms[1].forward(&x).contiguous();
+        let mixed = self.hidden.forward(&normed).gelu("none").dropout(self.dropout, train);
         let mixed = self.output.forward(&mixed).dropout(self.dropout, train) * &mask;
         (x + dropped(&self.drop_paths[1], mixed, train), mask)
     }
 
     fn skip(&self, x: &Tensor) -> Tensor {
-        if self.stride == 1 { x.shallow_clone() } else { x.max_pool1d(3, self.stride, 1, 1, false) }
+        if self.stride == 1 {
+            return x.shallow_clone();
+        }
+        // Images of one line, whose channels may lie last.
+        x.unsqueeze(2).max_pool2d([1, 3], [1, self.stride], [0, 1], [1, 1], false).squeeze_dim(2)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The small layers of ActionFormer: masked convolution, its channel norm's epsilon, stochastic depth.
 //!
-//! Not for attention. All take `[B, C, T]`, and all start with the weights that the original starts with.
+//! Not for attention. All take `[B, C, T]`, and all start with the weights that the original starts with. Norms leave channels last in
+//! memory; layers here keep them there, so that nothing is copied from one order to the other and back.
 
 use tch::Tensor;
-use tch::nn::{self, Init, Module};
+use tch::nn::{self, Init};
 
 use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d};
 
@@ -24,18 +25,29 @@ pub(super) fn conv(path: nn::Path, inputs: i64, outputs: i64, conv: Conv, bias: 
 
 /// A convolution whose output is zero outside a mask. Its weights lie under `conv`.
 #[derive(Debug)]
-pub(super) struct MaskedConv(nn::Conv1D);
+pub(super) struct MaskedConv {
+    conv: nn::Conv1D,
+    shape: Conv,
+}
 
 impl MaskedConv {
     /// Its bias, if `shape` has one, starts at `bias`.
     pub fn new(path: &nn::Path, channels_in: i64, channels_out: i64, shape: Conv, bias: f64) -> Self {
-        Self(conv(path / "conv", channels_in, channels_out, shape, bias))
+        Self { conv: conv(path / "conv", channels_in, channels_out, shape, bias), shape }
     }
 
-    /// `mask` is that of the output, `[B, 1, T / stride]`.
+    /// `mask` is that of the output, `[B, 1, T / stride]`. As a convolution of images `[B, C, 1, T]`, whose kernels take channels last.
     pub fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        self.0.forward(x) * mask
+        let Conv { stride, padding, groups, .. } = self.shape;
+        let (image, weight) = (x.unsqueeze(2), self.conv.ws.unsqueeze(2));
+        let out = image.conv2d(&weight, self.conv.bs.as_ref(), [1, stride], [0, padding], [1, 1], groups);
+        out.squeeze_dim(2) * mask
     }
+}
+
+/// A convolution of one step by a matrix product on rows, for `x` whose channels lie last.
+pub(super) fn on_rows(conv: &nn::Conv1D, x: &Tensor) -> Tensor {
+    x.transpose(1, 2).linear(&conv.ws.squeeze_dim(2), conv.bs.as_ref()).transpose(1, 2)
 }
 
 /// A layer norm over the channels of `[B, C, T]`.

@@ -9,4 +9,5 @@ mod heads;
 mod lr_find;
 mod pretrain;
 mod renamed;
+mod settings;
 mod watch;

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 use egofx_train::experiment::Experiment;
 use egofx_train::metrics_log::{METRICS_FILE, read};
 
+use crate::configs::{bases, files};
+
 /// A run of version 0.1 that was interrupted in its second epoch of three.
 fn old(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version_0_1").join(name)
@@ -82,9 +84,7 @@ fn another_experiment_than_that_of_an_old_checkpoint_is_still_refused() {
 
 #[test]
 fn shipped_experiments_are_in_todays_words() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for path in files().into_iter().chain(bases()) {
         let text = std::fs::read_to_string(&path).unwrap();
         for old in [
             "behaviour =",
@@ -103,6 +103,8 @@ fn shipped_experiments_are_in_todays_words() {
         ] {
             assert!(!text.lines().any(|line| line.starts_with(old)), "{}: {old}", path.display());
         }
+    }
+    for path in files() {
         Experiment::read(&path).unwrap();
     }
 }
