@@ -8,24 +8,22 @@ use serde_json::json;
 
 use egofx::stop::Stop;
 use egofx_train::distributed::World;
-use egofx_train::experiment::Experiment;
 use egofx_train::lr_find::{CURVE_FILE, LrFound, Request, TABLE_FILE};
 use egofx_train::registry::Entry;
 use egofx_train::sources::Split;
 use egofx_train::trainer::context::Surroundings;
 use egofx_train::trainer::lr_range::LrRange;
 
-use super::common::{Data, Log, Place};
+use super::common::{Chosen, Data, Log, Place};
 use super::progress::Progress;
 use super::{say, tell};
 
 /// Suggest a learning rate: steps as in training while the rate rises, a table and a curve of the losses, and the rate at which
-/// the smoothed loss falls most steeply. Weights are not kept.
+/// the smoothed loss falls most steeply. Of a grid, several seeds or folds the first run is taken. Weights are not kept.
 #[derive(Args)]
 pub struct LrFind {
-    /// The experiment; of a grid, several seeds or folds the first run.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     data: Data,
     /// Annotations to learn from, as published.
@@ -66,8 +64,8 @@ impl LrFind {
     pub fn run(self) -> anyhow::Result<()> {
         self.log.open()?;
         let range = self.range()?;
-        let experiment = Experiment::read(&self.config)?;
-        let head = Entry::find(&experiment.learner, &self.config)?;
+        let experiment = self.chosen.read()?;
+        let head = Entry::find(&experiment.learner, &self.chosen.config)?;
         let mut sources = self.data.sources();
         let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
         sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
