@@ -64,7 +64,7 @@ fn track(configuration: &Configuration) -> Option<Vec<u8>> {
     };
     let size = [number(0xb0, configuration.width.into()), number(0xba, configuration.height.into())];
     let colours = configuration.colours.map(|([primaries, transfer, matrix], full)| {
-        let range = if full { 2 } else { 1 };
+        let range = full.map_or(0, |full| if full { 2 } else { 1 });
         let known = [(0x55b1, matrix), (0x55b9, range), (0x55ba, transfer), (0x55bb, primaries)];
         element(0x55b0, &known.map(|(id, value)| number(id, value.into())).concat())
     });

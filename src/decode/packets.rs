@@ -98,6 +98,10 @@ impl<'t> Order<'t> {
                 continue;
             }
             let Sample { pos, size, is_key, .. } = self.track.samples[at];
+            // Of a table that lies, no memory is taken.
+            if pos.checked_add(size.into())? > video.bytes {
+                return None;
+            }
             let mut bytes = vec![0; size as usize];
             file.read_exact_at(&mut bytes, pos).ok()?;
             let is_fit = if at == first { syntax.begins(&bytes) } else { syntax.goes_on(&bytes) };

@@ -20,8 +20,8 @@ pub(super) struct Configuration {
     pub kind: [u8; 4],
     /// The box's contents.
     pub record: Vec<u8>,
-    /// Primaries, transfer and matrix of the colours, and whether they have the full range, if the container says so.
-    pub colours: Option<([u16; 3], bool)>,
+    /// Primaries, transfer and matrix of the colours, if the container says so, and whether they have the full range, if it says that.
+    pub colours: Option<([u16; 3], Option<bool>)>,
     pub width: u16,
     pub height: u16,
 }
@@ -147,10 +147,11 @@ fn configuration(descriptions: &[u8]) -> Option<Configuration> {
     Some(Configuration { kind, record, colours, width: be16(entry, 24)?, height: be16(entry, 26)? })
 }
 
-fn coded_colours(colours: &[u8]) -> Option<([u16; 3], bool)> {
+fn coded_colours(colours: &[u8]) -> Option<([u16; 3], Option<bool>)> {
     let numbers = [be16(colours, 4)?, be16(colours, 6)?, be16(colours, 8)?];
     match colours.get(..4)? {
-        b"nclx" => Some((numbers, colours.get(10)? & 0x80 != 0)),
+        b"nclx" => Some((numbers, Some(colours.get(10)? & 0x80 != 0))),
+        b"nclc" => Some((numbers, None)),
         _ => None,
     }
 }
@@ -239,4 +240,60 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn be64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn data(name: &str) -> Vec<u8> {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/media").join(name)).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Track> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        fs::write(&path, bytes).unwrap();
+        Track::read(&File::open(path).unwrap(), 0)
+    }
+
+    #[test]
+    fn a_real_file_s_packets_fill_what_they_lie_in() {
+        let bytes = data("nasa_13013.mp4");
+        let track = read(&bytes).unwrap();
+        assert_eq!((&track.configuration.kind, track.samples[0].is_key), (b"avcC", true));
+        for pair in track.samples.windows(2) {
+            assert!(pair[0].pos + u64::from(pair[0].size) <= pair[1].pos);
+        }
+        for sample in &track.samples {
+            let packet = &bytes[sample.pos as usize..][..sample.size as usize];
+            let first = u32::from_be_bytes(packet[..4].try_into().unwrap()) as usize;
+            assert!(first > 0 && first + 4 <= packet.len(), "a unit with its length");
+        }
+    }
+
+    #[test]
+    fn tables_that_lie_are_refused_or_read_and_never_worse() {
+        let bytes = data("nasa_13013.mp4");
+        let at = bytes.windows(4).position(|name| name == b"moov").unwrap();
+        let end = bytes.windows(4).rposition(|name| name == b"stco").unwrap() + 64;
+        let mut seed: u64 = 7;
+        let mut draw = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let mut refused = 0;
+        for _ in 0..400 {
+            let mut harmed = bytes.clone();
+            for _ in 0..=draw(3) {
+                harmed[at + draw(end - at)] = [0, 1, 0x7f, 0x80, 0xff][draw(5)];
+            }
+            harmed.truncate(if draw(8) == 0 { draw(bytes.len()) } else { bytes.len() });
+            refused += usize::from(read(&harmed).is_none());
+        }
+        assert!(refused > 20, "{refused} of 400");
+    }
 }

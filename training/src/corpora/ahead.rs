@@ -3,7 +3,7 @@
 //! Not for choosing frames, nor for faults. Invariant: nothing depends on what is read ahead but how long it takes: what was not
 //! foreseen, and what cannot be decoded together with others, is decoded alone when it is asked for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ pub struct Plan {
 #[derive(Default)]
 pub struct Ahead {
     plans: VecDeque<Plan>,
-    ready: HashMap<(PathBuf, Vec<u64>), Pictures>,
+    /// Those of the last ones that were decoded. Several samples may show the same.
+    ready: HashMap<(PathBuf, Vec<u64>), Arc<Pictures>>,
 }
 
 impl FromIterator<Plan> for Ahead {
@@ -44,21 +45,23 @@ impl Ahead {
         (source, whole): (&FfmpegSource, &Transform),
         video: &VideoInfo,
         wanted: &[u64],
-    ) -> Option<Pictures> {
+    ) -> Option<Arc<Pictures>> {
         let key = (video.path.clone(), wanted.to_vec());
-        if let Some(pictures) = self.ready.remove(&key) {
-            return Some(pictures);
+        if let Some(pictures) = self.ready.get(&key) {
+            return Some(pictures.clone());
         }
         let is_it = |plan: &Plan| plan.video.path == video.path && plan.wanted == wanted;
         let place = self.plans.iter().position(is_it)?;
         // Those before it were not asked for: something else took their places.
         self.plans.drain(..place);
-        let group: Vec<Plan> = self.plans.drain(..self.next_group(whole)).collect();
+        let mut group: Vec<Plan> = self.plans.drain(..self.next_group(whole)).collect();
+        let mut seen = HashSet::new();
+        group.retain(|plan| seen.insert((plan.video.path.clone(), plan.wanted.clone())));
         let asked: Vec<Clip> = group.iter().map(|Plan { video, wanted }| Clip { video, wanted }).collect();
-        let found = source.together(&asked, whole).into_iter().map(|frames| frames.map(pictures));
+        let found = source.together(&asked, whole).into_iter().map(|frames| frames.map(pictures).map(Arc::new));
         let named = group.iter().map(|plan| (plan.video.path.clone(), plan.wanted.clone()));
         self.ready = named.zip(found).filter_map(|(key, pictures)| Some((key, pictures?))).collect();
-        self.ready.remove(&key)
+        self.ready.get(&key).cloned()
     }
 
     /// How many of the plans are decoded at a time.

@@ -306,7 +306,7 @@ impl Clips {
         } else {
             let wanted = ascending(indices);
             match ahead.take((self.known.source(), &self.whole()), video, &wanted) {
-                Some(pictures) => Arc::new(pictures),
+                Some(pictures) => pictures,
                 None => decode(&wanted)?,
             }
         };

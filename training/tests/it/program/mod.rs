@@ -7,3 +7,4 @@ mod faults;
 mod heads;
 mod pretrain;
 mod renamed;
+mod together;
