@@ -1,7 +1,7 @@
 //! The packets of an MP4 that a decoder needs for some frames, as files of their own: from key frame to last wanted frame.
 //!
 //! Not for decoding. Invariants: the file's own table agrees with what was probed, frame by frame, or there are no packets; each
-//! stretch begins with an image that empties the decoder (IDR), and holds no sets of parameters, so that it is decoded to the same
+//! gop begins with an image that empties the decoder (IDR), and holds no sets of parameters, so that it is decoded to the same
 //! pixels whatever was decoded before it with the same configuration.
 
 use std::collections::BTreeMap;
@@ -20,14 +20,14 @@ pub(super) struct Packet {
 }
 
 /// What is decoded for the frames that are wanted of a group of images.
-pub(super) struct Stretch {
+pub(super) struct Gop {
     /// The key frame that it begins with.
     pub key: u64,
     /// In the order of decoding.
     pub packets: Vec<Packet>,
 }
 
-impl Stretch {
+impl Gop {
     /// The frames that come out of it, in the order in which they are shown.
     pub fn shown(&self) -> Vec<u64> {
         let mut shown: Vec<u64> = self.packets.iter().map(|packet| packet.index).collect();
@@ -37,7 +37,7 @@ impl Stretch {
 }
 
 /// What a decoder needs for the frames of `wanted`, ascending, of a video in one file; `None` if that cannot be told for certain.
-pub(super) fn of(video: &VideoInfo, wanted: &[u64]) -> Option<(Configuration, Vec<Stretch>)> {
+pub(super) fn of(video: &VideoInfo, wanted: &[u64]) -> Option<(Configuration, Vec<Gop>)> {
     let is_plain = video.chunks.is_empty() && video.images.is_none() && !video.counted && video.rotation == 0;
     if !is_plain || !video.lost.is_empty() || video.damage.is_some() {
         return None;
@@ -47,9 +47,9 @@ pub(super) fn of(video: &VideoInfo, wanted: &[u64]) -> Option<(Configuration, Ve
     let order = Order::of(&track, video)?;
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     wanted.iter().for_each(|&index| by_key.entry(video.keyframe_before(index)).or_default().push(index));
-    let stretch = |(key, wanted): (u64, Vec<u64>)| order.stretch(&file, video, key, &wanted);
-    let stretches = by_key.into_iter().map(stretch).collect::<Option<_>>()?;
-    Some((track.configuration, stretches))
+    let gop = |(key, wanted): (u64, Vec<u64>)| order.gop(&file, video, key, &wanted);
+    let gops = by_key.into_iter().map(gop).collect::<Option<_>>()?;
+    Some((track.configuration, gops))
 }
 
 /// The packets of a track, and the frames that they are.
@@ -83,7 +83,7 @@ impl<'t> Order<'t> {
     }
 
     /// From the key frame `key` to the last one of `wanted`, without what nobody wants and nothing refers to.
-    fn stretch(&self, file: &File, video: &VideoInfo, key: u64, wanted: &[u64]) -> Option<Stretch> {
+    fn gop(&self, file: &File, video: &VideoInfo, key: u64, wanted: &[u64]) -> Option<Gop> {
         let packet_of = |index: u64| self.packets.get(usize::try_from(index).ok()?).copied();
         let first = packet_of(key)?;
         let last = wanted.iter().filter_map(|&index| packet_of(index)).max()?;
@@ -108,7 +108,7 @@ impl<'t> Order<'t> {
             is_fit.filter(|&is_fit| is_fit)?;
             packets.push(Packet { index, is_key, bytes });
         }
-        Some(Stretch { key, packets })
+        Some(Gop { key, packets })
     }
 }
 

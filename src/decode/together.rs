@@ -17,7 +17,7 @@ use super::command::{FfmpegSource, HwAccel, reported};
 use super::graph::Sizes;
 use super::log_line::LogLine;
 use super::matroska::Matroska;
-use super::packets::{self, Stretch};
+use super::packets::{self, Gop};
 use super::sample_table::Configuration;
 use super::transform::Transform;
 use super::{ColorSpace, Frame, VideoInfo, chunk_files, input};
@@ -40,7 +40,7 @@ struct Part<'v> {
     start: u64,
     wanted: Vec<u64>,
     configuration: Configuration,
-    stretches: Vec<Stretch>,
+    gops: Vec<Gop>,
 }
 
 impl FfmpegSource {
@@ -106,8 +106,8 @@ fn parts<'v>(at: usize, clip: &Clip<'v>) -> Option<Vec<Part<'v>>> {
     let shares =
         if clip.video.chunks.is_empty() { whole() } else { chunk_files::shares(clip.video, clip.wanted).collect() };
     let part = |(start, video, wanted): (u64, &'v VideoInfo, Vec<u64>)| {
-        let (configuration, stretches) = packets::of(video, &wanted)?;
-        Some(Part { clip: at, video, start, wanted, configuration, stretches })
+        let (configuration, gops) = packets::of(video, &wanted)?;
+        Some(Part { clip: at, video, start, wanted, configuration, gops })
     };
     let parts: Vec<Part> = shares.into_iter().filter(|share| !share.2.is_empty()).map(part).collect::<Option<_>>()?;
     (!parts.is_empty()).then_some(parts)
@@ -123,7 +123,7 @@ struct Shown {
     is_wanted: bool,
 }
 
-/// All of them, in the order in which they are to come, and the times at which stretches begin.
+/// All of them, in the order in which they are to come, and the times at which gops begin.
 struct Line {
     frames: Vec<Shown>,
     starts: Vec<u64>,
@@ -133,13 +133,13 @@ impl Line {
     fn of(parts: &[Part]) -> Self {
         let (mut frames, mut starts, mut next) = (Vec::new(), Vec::new(), 0);
         for (part, of) in parts.iter().enumerate() {
-            for stretch in &of.stretches {
+            for gop in &of.gops {
                 starts.push(next);
                 let shown = |index: u64| {
                     let is_wanted = of.wanted.binary_search(&index).is_ok();
-                    Shown { tick: next + index - stretch.key, part, index, is_wanted }
+                    Shown { tick: next + index - gop.key, part, index, is_wanted }
                 };
-                frames.extend(stretch.shown().into_iter().map(shown));
+                frames.extend(gop.shown().into_iter().map(shown));
                 next = frames.last().map_or(next, |last: &Shown| last.tick + 1);
             }
         }
@@ -149,13 +149,10 @@ impl Line {
     /// The short video.
     fn file(&self, parts: &[Part], configuration: &Configuration) -> Option<Matroska> {
         let mut file = Matroska::new(configuration)?;
-        let stretches = parts.iter().flat_map(|part| &part.stretches);
-        for (stretch, &start) in stretches.zip(&self.starts) {
-            let packets = stretch.packets.iter();
-            file.add(
-                start,
-                packets.map(|packet| (start + packet.index - stretch.key, packet.is_key, &packet.bytes[..])),
-            );
+        let gops = parts.iter().flat_map(|part| &part.gops);
+        for (gop, &start) in gops.zip(&self.starts) {
+            let packets = gop.packets.iter();
+            file.add(start, packets.map(|packet| (start + packet.index - gop.key, packet.is_key, &packet.bytes[..])));
         }
         Some(file)
     }

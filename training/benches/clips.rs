@@ -78,7 +78,7 @@ fn main() -> Fallible<()> {
             found.sort_by(f64::total_cmp);
             let middle = found[found.len() / 2];
             let (least, most) = (found[0], found[found.len() - 1]);
-            println!("  {name:<24} {middle:6.1} ({least:.1} .. {most:.1})");
+            println!("  {name:<32} {middle:6.1} ({least:.1} .. {most:.1})");
             if name == TOGETHER {
                 *together = middle;
             }
@@ -124,22 +124,28 @@ fn ours(clips: &Clips, path: &Path, round: &Round) -> Fallible<Vec<(String, f64)
         }
         Ok(())
     })?;
-    Ok(vec![(TOGETHER.to_owned(), together), ("egofx, one by one".to_owned(), alone)])
+    let named =
+        |name: &str, [ffmpeg, own]: [f64; 2]| [(name.to_owned(), ffmpeg + own), (format!("{name}: ffmpeg"), ffmpeg)];
+    Ok([named(TOGETHER, together), named("egofx, one by one", alone)].concat())
 }
 
-fn per_clip(round: &Round, read: impl FnOnce() -> Fallible<()>) -> Fallible<f64> {
+/// Milliseconds of ffmpeg and of this process.
+fn per_clip(round: &Round, read: impl FnOnce() -> Fallible<()>) -> Fallible<[f64; 2]> {
     let before = processor_ms()?;
     read()?;
-    Ok((processor_ms()? - before) / round.spans.len() as f64)
+    let after = processor_ms()?;
+    Ok([0, 1].map(|of| (after[of] - before[of]) / round.spans.len() as f64))
 }
 
-/// Of this process and of those that it has waited for, in hundredths of a second as Linux tells them.
-fn processor_ms() -> Fallible<f64> {
+/// Of the processes that this one has waited for, and of this one; in hundredths of a second as Linux tells them.
+fn processor_ms() -> Fallible<[f64; 2]> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 =
-        fields.get(11..15).ok_or("/proc/self/stat is short")?.iter().flat_map(|text| text.parse::<u64>()).sum();
-    Ok(ticks as f64 * 10.0)
+    let of = |from: usize| -> Fallible<f64> {
+        let ticks = fields.get(from..from + 2).ok_or("/proc/self/stat is short")?;
+        Ok(ticks.iter().flat_map(|text| text.parse::<u64>()).sum::<u64>() as f64 * 10.0)
+    };
+    Ok([of(13)?, of(11)?])
 }
 
 /// What the others take for the frames that are drawn here.
