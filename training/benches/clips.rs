@@ -113,14 +113,14 @@ fn ours(clips: &Clips, path: &Path, round: &Round) -> Fallible<Vec<(String, f64)
                 |(wanted, draw): &(ClipRef, Generator)| clips.plan(*wanted, Choice::Narrated, Some(draw.clone()));
             let mut ahead: Ahead = part.iter().filter_map(plan).collect();
             for (wanted, draw) in part {
-                clips.clip(&mut ahead, *wanted, Choice::Narrated, Some(draw))?;
+                let _ = clips.clip(&mut ahead, *wanted, Choice::Narrated, Some(draw))?;
             }
         }
         Ok(())
     })?;
     let alone = per_clip(round, || {
         for (wanted, mut draw) in round.wanted(path) {
-            clips.clip(&mut Ahead::default(), wanted, Choice::Narrated, Some(&mut draw))?;
+            let _ = clips.clip(&mut Ahead::default(), wanted, Choice::Narrated, Some(&mut draw))?;
         }
         Ok(())
     })?;
