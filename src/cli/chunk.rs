@@ -16,7 +16,7 @@ use super::transcode::{Transcode, side};
 /// Writes <OUT>/<video_uid>/0.mp4, 1.mp4, ...: what EgoClip pretraining and EgoMCQ read in EgoVLP's code. Chunk k holds the
 /// frames shown from second 600 k to second 600 (k + 1), 18000 of them at 30 frames a second, and begins at second 0. A video
 /// is decoded once, however long it is. There is no empty last chunk where the length is a multiple of 600 s (the original
-/// makes one). A video of one chunk is copied as it is, unless a size is asked for.
+/// makes one). A video of one chunk is copied as it is, unless a size or key frames (--for, --keyint) are asked for.
 ///
 /// Checks, resume, failures and exit codes are those of `egofx resize`, which is not needed before: --short-side resizes in
 /// the same pass.

@@ -104,7 +104,10 @@ pub(super) fn open(source: &FfmpegSource, video: &VideoInfo, wanted: &[u64], tra
 }
 
 /// Each chunk, the index of its first frame, and which of its frames are `wanted`.
-fn shares<'v>(video: &'v VideoInfo, wanted: &'v [u64]) -> impl Iterator<Item = (u64, &'v VideoInfo, Vec<u64>)> {
+pub(super) fn shares<'v>(
+    video: &'v VideoInfo,
+    wanted: &'v [u64],
+) -> impl Iterator<Item = (u64, &'v VideoInfo, Vec<u64>)> {
     starts(&video.chunks).zip(&video.chunks).map(move |(start, chunk)| {
         let range = start..start + chunk.timeline.frames();
         let share = wanted.iter().filter(|index| range.contains(index)).map(|index| index - start).collect();

@@ -26,14 +26,18 @@ mod image_stream;
 mod input;
 mod listing;
 mod log_line;
+mod matroska;
 mod nal;
 mod order;
+mod packets;
 mod probe;
 mod resize;
+mod sample_table;
 mod seek;
 mod select;
 mod stream;
 mod synthetic;
+mod together;
 mod tools;
 mod transform;
 
@@ -57,6 +61,7 @@ pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine, REPORTS_FRAMES};
 pub use probe::{Outline, RULES, declared_sec, outline};
 pub use synthetic::SyntheticSource;
+pub use together::Clip;
 pub use tools::{Tools, version_of};
 pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
 

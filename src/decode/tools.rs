@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ToolsError;
 use crate::child;
@@ -59,6 +59,20 @@ impl Tools {
     /// A command that runs ffprobe.
     pub fn ffprobe(&self) -> Command {
         command(&self.ffprobe)
+    }
+
+    /// How long ffmpeg takes to start, if that is long because it is linked with its libraries anew each time: distributions build
+    /// it so. `None` for a static build.
+    pub fn time_to_link(&self) -> Option<Duration> {
+        let started = || {
+            let begun = Instant::now();
+            let output = child::output(self.ffmpeg().arg("-version"), self.patience).ok()?;
+            let is_shared = String::from_utf8_lossy(&output.stdout).contains("--enable-shared");
+            is_shared.then(|| begun.elapsed())
+        };
+        // The first one may read them from the disk.
+        started()?;
+        started()
     }
 
     /// The major version; 0 for builds that are named after a commit, which are newer than any release we tell apart.

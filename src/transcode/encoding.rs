@@ -62,9 +62,9 @@ impl Settings {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Whether `video` needs no encoding: it is one chunk in the size that it has.
+    /// Whether `video` needs no encoding: it is one chunk in the size that it has, with the key frames that it has.
     pub(super) fn copies(&self, cuts: &[Cut]) -> bool {
-        self.chunks.is_some() && self.size == Size::Keep && cuts.len() == 1
+        self.chunks.is_some() && self.size == Size::Keep && self.keyint.is_none() && cuts.len() == 1
     }
 
     /// Width and height of what is made of `video`.

@@ -30,6 +30,8 @@ pub struct Sources {
     pub bases: Vec<PathBuf>,
     /// How long that ffmpeg may give no sign of life while it is waited for; `None` for the usual time.
     pub patience: Option<Duration>,
+    /// The folder in which it is kept what videos hold, so that nobody probes them again; `None` for nowhere.
+    pub probes: Option<PathBuf>,
     /// Annotations by the split that they are.
     pub annotations: Vec<(Split, PathBuf)>,
     /// Names and numbers of the classes.

@@ -11,3 +11,4 @@ mod frames;
 mod hostile_videos;
 mod images;
 mod thumbnails;
+mod together;

@@ -243,6 +243,33 @@ fn a_video_of_one_chunk_is_copied_as_it_is() {
     assert_eq!((counts(&shop, "a"), counts(&shop, "b")), (vec![(0, 50)], vec![(0, 50)]));
 }
 
+/// The frames of a file that a decoder can start at.
+fn keys(path: &Path) -> Vec<usize> {
+    let flags = ffprobe(path, "v:0", "packet=pts,flags");
+    let mut packets: Vec<(i64, bool)> = flags
+        .iter()
+        .filter_map(|line| line.split_once(','))
+        .map(|(pts, flags)| (pts.parse().unwrap(), flags.contains('K')))
+        .collect();
+    packets.sort_unstable();
+    packets.iter().enumerate().filter(|(_, (_, is_key))| *is_key).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn for_training_there_is_a_key_frame_every_30_frames_also_in_a_video_of_one_chunk() {
+    let shop = shop();
+    shop.clip("videos/a.mp4", 100);
+    let medium = |flags: &str| shop.egofx(&format!("chunk --videos videos -o out --preset medium {flags}"));
+    medium("--length 3").ends_with(0);
+    assert_eq!((keys(&chunk_file(&shop, "a", 0)), keys(&chunk_file(&shop, "a", 1))), (vec![0], vec![0]));
+    medium("--length 3 --for training --force").ends_with(0);
+    assert_eq!((keys(&chunk_file(&shop, "a", 0)), keys(&chunk_file(&shop, "a", 1))), (vec![0, 30, 60], vec![0]));
+    medium("--for training --force").ends_with(0);
+    assert_eq!(keys(&chunk_file(&shop, "a", 0)), [0, 30, 60, 90]);
+    medium("--for training --keyint 20").ends_with(2).says(&["cannot be used with"]);
+    medium("--for viewing").ends_with(2).says(&["training"]);
+}
+
 #[test]
 fn faulty_videos_are_named_and_the_others_cut() {
     let shop = shop();

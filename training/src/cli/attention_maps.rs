@@ -10,6 +10,7 @@ use egofx::places::{bases, hub_caches};
 use egofx::text::TextModel;
 use egofx_train::attention_maps::{self as maps, FrameStrip};
 use egofx_train::backbones::{EgoVlpV2, EgoVlpV2Config};
+use egofx_train::corpora::ahead::Ahead;
 use egofx_train::corpora::choice::Choice;
 use egofx_train::corpora::frames::Clips;
 use egofx_train::corpora::listed::Clip;
@@ -80,7 +81,7 @@ impl AttentionMaps {
         )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
         let wanted = ClipRef { path: &self.video, clip };
-        let frames = clips.clip(wanted, Choice::Narrated, None)?;
+        let frames = clips.clip(&mut Ahead::default(), wanted, Choice::Narrated, None)?;
         let times_sec = clips.times_sec(wanted, Choice::Narrated)?;
         let (found, _) = self.place.find()?;
         let (variables, learner) =

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tch::Device;
 
-use egofx::places::{bases, child_timeout_set, hub_caches};
+use egofx::places::{bases, cache, child_timeout_set, hub_caches};
 use egofx::stop::{self, Cause, Stop};
 use egofx_train::device::{self, Choice, Found};
 use egofx_train::distributed::launch::{self, Launch};
@@ -89,6 +89,7 @@ impl Data {
             caches: hub_caches(),
             bases: bases(),
             patience: child_timeout_set(),
+            probes: cache(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![],

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
+use crate::corpora::ahead::Ahead;
 use crate::corpora::cached::{Header, MADE_OF, MadeOf, NAME, name_of};
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
@@ -21,6 +22,9 @@ use crate::corpora::frames::Clips;
 use crate::corpora::listed::ClipRef;
 use crate::corpora::replaced::Replaced;
 use crate::error::TrainError;
+
+/// Clips that a thread decodes at a time.
+const AT_ONCE: usize = 8;
 
 /// What is to be stored.
 pub struct Plan<'p> {
@@ -94,8 +98,8 @@ pub fn write(
 /// A clip's bytes, `[T, H, W, 3]`.
 type Bytes = (Vec<u8>, [usize; 4]);
 
-fn bytes(clips: &Clips, choice: Choice, wanted: ClipRef, frames: u32) -> Result<Bytes, ClipError> {
-    let pictures = clips.pictures_of(wanted, choice, frames)?;
+fn bytes(clips: &Clips, ahead: &mut Ahead, choice: Choice, wanted: ClipRef, frames: u32) -> Result<Bytes, ClipError> {
+    let pictures = clips.pictures_of(ahead, wanted, choice, frames)?;
     // All frames of a video have one size.
     let (height, width) = pictures.first().map_or((0, 0), |first| (first.height as usize, first.width as usize));
     let all = pictures.iter().flat_map(|picture| picture.bytes.iter().copied()).collect();
@@ -111,14 +115,20 @@ fn write_file(
     left_out: &Replaced,
     stopped: &(dyn Fn() -> Option<TrainError> + Sync),
 ) -> Result<(), TrainError> {
-    let read = list.par_iter().filter_map(|(name, wanted)| {
-        if let Some(stopped) = stopped() {
-            return Some(Err(stopped));
-        }
-        match bytes(clips, choice, *wanted, made_of.frames) {
-            Ok(bytes) => Some(Ok((name.clone(), bytes))),
-            Err(error) => left_out.note(error).err().map(Err),
-        }
+    let frames = made_of.frames;
+    let read = list.par_chunks(AT_ONCE).flat_map_iter(|list| {
+        let plan = |(_, wanted): &&(String, ClipRef)| clips.plan_frames(*wanted, choice, frames, None);
+        let mut ahead: Option<Ahead> = None;
+        list.iter().filter_map(move |entry| {
+            if let Some(stopped) = stopped() {
+                return Some(Err(stopped));
+            }
+            let ahead = ahead.get_or_insert_with(|| list.iter().filter_map(plan).collect());
+            match bytes(clips, ahead, choice, entry.1, frames) {
+                Ok(bytes) => Some(Ok((entry.0.clone(), bytes))),
+                Err(error) => left_out.note(error).err().map(Err),
+            }
+        })
     });
     let read: Vec<(String, Bytes)> = read.collect::<Result<_, TrainError>>()?;
     let refused = |why: safetensors::SafeTensorError| TrainError::io("write", path)(std::io::Error::other(why));

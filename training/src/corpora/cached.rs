@@ -170,6 +170,11 @@ impl CachedClips {
         self.clips.is_empty()
     }
 
+    /// Whether a clip is stored.
+    pub fn has(&self, wanted: &ClipRef) -> bool {
+        !self.is_empty() && self.clips.contains_key(&name_of(wanted))
+    }
+
     /// `frames` pictures of a clip, if it is stored: those in the middle of as many equal segments of what is stored, or one
     /// drawn from each.
     ///

@@ -3,9 +3,8 @@
 //! Not for batches. Only wanted frames are decoded, from the key frame before them; what is known of a file is kept.
 //! Invariant: a clip has the same frames whether its video is whole or in pieces, and it has all of them or is an error.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use egofx::compat::Compat;
 use egofx::decode::{
@@ -15,17 +14,17 @@ use egofx_pixels::{Picture, Planes};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::ahead::{Ahead, Pictures, Plan, bytes};
 use super::cached::CachedClips;
 use super::choice::Choice;
-use super::error::{ClipError, of_probe};
+use super::error::ClipError;
+use super::kept::Kept;
+use super::known::KnownVideos;
 use super::listed::ClipRef;
 use crate::error::TrainError;
 use crate::rng::Generator;
 use crate::rng::unit;
 use crate::sources::Sources;
-
-/// Videos of which it is kept what was probed: an hour of one takes about a megabyte.
-const KNOWN_VIDEOS: usize = 2000;
 
 /// The `[clips]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,40 +85,12 @@ fn is_usual_reader(reader: &Reader) -> bool {
 
 /// Reads clips.
 pub struct Clips {
-    source: FfmpegSource,
+    known: KnownVideos,
     settings: ClipSettings,
     side: usize,
     compat: Compat,
-    known: Mutex<HashMap<PathBuf, Arc<VideoInfo>>>,
     kept: Kept,
     cached: CachedClips,
-}
-
-/// Frames of whole videos that stay decoded in memory as long as there is room: small data sets would be decoded again in
-/// each epoch. Clips are drawn evenly, so that the videos that came first are as good to keep as any others.
-struct Kept {
-    room_bytes: Mutex<u64>,
-    videos: Mutex<HashMap<PathBuf, Arc<Place>>>,
-}
-
-/// All frames of a video, once they have been decoded; whoever wants them meanwhile waits.
-type Place = Mutex<Option<Arc<Pictures>>>;
-
-/// Whole frames by index, three bytes a pixel.
-type Pictures = HashMap<u64, Arc<Vec<u8>>>;
-
-impl Kept {
-    /// The place of a video of `width * height` pixels that is kept, or that there is room for.
-    fn place(&self, video: &VideoInfo, [width, height]: [u32; 2]) -> Option<Arc<Place>> {
-        let mut videos = self.videos.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = videos.get(&video.path) {
-            return Some(place.clone());
-        }
-        let bytes = 3 * u64::from(width) * u64::from(height) * video.timeline.frames();
-        let mut room = self.room_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *room = room.checked_sub(bytes)?;
-        Some(videos.entry(video.path.clone()).or_default().clone())
-    }
 }
 
 impl Clips {
@@ -134,12 +105,11 @@ impl Clips {
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
-            source,
+            known: KnownVideos::new(source, sources.probes.as_deref()),
             settings: settings.clone(),
             side: side as usize,
             compat,
-            known: Mutex::default(),
-            kept: Kept { room_bytes: Mutex::new(sources.memory_bytes), videos: Mutex::default() },
+            kept: Kept::new(sources.memory_bytes),
             cached: CachedClips::default(),
         })
     }
@@ -159,18 +129,24 @@ impl Clips {
 
     /// Frames `[F, 3, S, S]` of a clip, normalised. With `draw` they are chosen, cropped and hflip at random, as in training;
     /// without it they are the middles of equal segments, and the centre crop. Whole videos are never cropped at
-    /// random.
+    /// random. What is read `ahead` is not decoded anew.
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn clip(&self, wanted: ClipRef, choice: Choice, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
+    pub fn clip(
+        &self,
+        ahead: &mut Ahead,
+        wanted: ClipRef,
+        choice: Choice,
+        draw: Option<&mut Generator>,
+    ) -> Result<Tensor, ClipError> {
         let (frames, mut draw) = (self.settings.frames, draw);
         let pictures = match self.cached.pictures(&wanted, frames, draw.as_deref_mut()) {
             Some(cached) => cached?,
             None => {
                 let video = self.video(wanted.path)?;
                 let indices = choice.indices(&video, wanted, frames, self.compat, draw.as_deref_mut())?;
-                self.decode(&video, &indices)?
+                self.decode(ahead, &video, &indices)?
             }
         };
         Ok(self.shown(&pictures, draw.filter(|_| choice != Choice::Whole)))
@@ -180,11 +156,44 @@ impl Clips {
     ///
     /// # Errors
     /// [`ClipError`].
-    pub fn pictures_of(&self, wanted: ClipRef, choice: Choice, frames: u32) -> Result<Vec<Picture>, ClipError> {
+    pub fn pictures_of(
+        &self,
+        ahead: &mut Ahead,
+        wanted: ClipRef,
+        choice: Choice,
+        frames: u32,
+    ) -> Result<Vec<Picture>, ClipError> {
         let video = self.video(wanted.path)?;
         let indices = choice.indices(&video, wanted, frames, self.compat, None)?;
         let side = self.settings.short_side;
-        Ok(self.decode(&video, &indices)?.into_iter().map(|picture| picture.at_most(side)).collect())
+        Ok(self.decode(ahead, &video, &indices)?.into_iter().map(|picture| picture.at_most(side)).collect())
+    }
+
+    /// What [`Clips::clip`] will decode if it is asked the same; nothing where it need not decode, or cannot.
+    pub fn plan(&self, wanted: ClipRef, choice: Choice, draw: Option<Generator>) -> Option<Plan> {
+        self.plan_frames(wanted, choice, self.settings.frames, draw)
+    }
+
+    /// The same with another number of frames, as for [`Clips::pictures_of`].
+    pub fn plan_frames(&self, wanted: ClipRef, choice: Choice, frames: u32, draw: Option<Generator>) -> Option<Plan> {
+        if self.cached.has(&wanted) {
+            return None;
+        }
+        let (video, mut draw) = (self.video(wanted.path).ok()?, draw);
+        let indices = choice.indices(&video, wanted, frames, self.compat, draw.as_mut()).ok()?;
+        self.planned(video, &indices)
+    }
+
+    /// What [`Clips::numbered`] will decode.
+    pub fn plan_numbered(&self, path: &Path, numbers: &[u64]) -> Option<Plan> {
+        let video = self.video(path).ok()?;
+        let indices = in_video(&video, numbers);
+        self.planned(video, &indices)
+    }
+
+    fn planned(&self, video: Arc<VideoInfo>, indices: &[u64]) -> Option<Plan> {
+        let is_kept = self.kept.place(&video, video.size_for(&self.whole()).into()).is_some();
+        (!is_kept && !indices.is_empty()).then(|| Plan { video, wanted: ascending(indices) })
     }
 
     /// Whose frames they are.
@@ -227,15 +236,19 @@ impl Clips {
     ///
     /// # Errors
     /// [`ClipError`]; there are no numbers.
-    pub fn numbered(&self, path: &Path, numbers: &[u64], draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
+    pub fn numbered(
+        &self,
+        ahead: &mut Ahead,
+        path: &Path,
+        numbers: &[u64],
+        draw: Option<&mut Generator>,
+    ) -> Result<Tensor, ClipError> {
         let video = self.video(path)?;
         if numbers.is_empty() {
             let why = format!("the clip has fewer than {} frames", self.settings.frames);
             return Err(ClipError::Video { path: path.to_owned(), why });
         }
-        let last = video.timeline.frames() - 1;
-        let indices: Vec<u64> = numbers.iter().map(|&number| number.min(last)).collect();
-        Ok(self.shown(&self.decode(&video, &indices)?, draw))
+        Ok(self.shown(&self.decode(ahead, &video, &in_video(&video, numbers))?, draw))
     }
 
     /// In the shape of `clips` clips `[clips, F, 3, S, S]` that cannot be read.
@@ -250,20 +263,12 @@ impl Clips {
     /// # Errors
     /// [`ClipError::Video`], [`ClipError::Crashed`].
     pub fn video(&self, path: &Path) -> Result<Arc<VideoInfo>, ClipError> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(video) = known().get(path) {
-            return Ok(video.clone());
-        }
-        let video = Arc::new(self.source.probe(path, None).map_err(|error| of_probe(path, &error))?);
-        let mut known = known();
-        // Clips are drawn evenly from all videos, so that any is as good to forget as another.
-        if known.len() >= KNOWN_VIDEOS
-            && let Some(some) = known.keys().next().cloned()
-        {
-            known.remove(&some);
-        }
-        known.insert(path.to_owned(), video.clone());
-        Ok(video)
+        self.known.video(path)
+    }
+
+    /// What a person should know of how clips are read, once.
+    pub fn remarks(&self) -> Vec<String> {
+        self.known.remarks()
     }
 
     /// Frames `[F, 3, S, S]`, normalised; cropped and hflip at random with `draw`.
@@ -278,14 +283,14 @@ impl Clips {
     }
 
     /// Frames of these indices, at least one, in this order.
-    fn decode(&self, video: &VideoInfo, indices: &[u64]) -> Result<Vec<Picture>, ClipError> {
-        let pictures = self.pictures(video, indices)?;
+    fn decode(&self, ahead: &mut Ahead, video: &VideoInfo, indices: &[u64]) -> Result<Vec<Picture>, ClipError> {
+        let pictures = self.pictures(ahead, video, indices)?;
         let (width, height) = video.size_for(&self.whole());
         Ok(indices.iter().map(|index| Picture { width, height, bytes: pictures[index].clone() }).collect())
     }
 
     /// Pictures of all `indices`, out of a video that is kept if there is room for it.
-    fn pictures(&self, video: &VideoInfo, indices: &[u64]) -> Result<Arc<Pictures>, ClipError> {
+    fn pictures(&self, ahead: &mut Ahead, video: &VideoInfo, indices: &[u64]) -> Result<Arc<Pictures>, ClipError> {
         let mut fault = None;
         let mut decode = |wanted: &[u64]| -> Result<Arc<Pictures>, ClipError> {
             let (pictures, why) = self.decoded(video, wanted)?;
@@ -299,10 +304,11 @@ impl Clips {
                 None => kept.insert(decode(&(0..video.timeline.frames()).collect::<Vec<_>>())?).clone(),
             }
         } else {
-            let mut wanted = indices.to_vec();
-            wanted.sort_unstable();
-            wanted.dedup();
-            decode(&wanted)?
+            let wanted = ascending(indices);
+            match ahead.take((self.known.source(), &self.whole()), video, &wanted) {
+                Some(pictures) => pictures,
+                None => decode(&wanted)?,
+            }
         };
         let Some(index) = indices.iter().find(|index| !pictures.contains_key(index)) else { return Ok(pictures) };
         let why = fault.unwrap_or_else(|| "it did not come".to_owned());
@@ -313,12 +319,10 @@ impl Clips {
     /// Those of `wanted` that can be decoded, and why others cannot.
     fn decoded(&self, video: &VideoInfo, wanted: &[u64]) -> Result<(Pictures, Option<String>), ClipError> {
         let (mut found, mut fault) = (Pictures::new(), None);
-        for frame in self.source.open(video, wanted, &[self.whole()]) {
+        for frame in self.known.source().open(video, wanted, &[self.whole()]) {
             match frame {
                 Ok(Frame { index, mut pixels }) => {
-                    // Nobody else has them yet, so that nothing is copied.
-                    let bytes = Arc::unwrap_or_clone(pixels.remove(0)).into_levels();
-                    found.insert(index, Arc::new(bytes));
+                    found.insert(index, bytes(pixels.remove(0)));
                 }
                 Err(why @ (Fault::Crashed(_) | Fault::Unreadable { .. })) => {
                     return Err(ClipError::Crashed { path: video.path.clone(), why: why.to_string() });
@@ -328,6 +332,20 @@ impl Clips {
         }
         Ok((found, fault))
     }
+}
+
+/// Frames of these numbers; the last one stands for those beyond it.
+fn in_video(video: &VideoInfo, numbers: &[u64]) -> Vec<u64> {
+    let last = video.timeline.frames() - 1;
+    numbers.iter().map(|&number| number.min(last)).collect()
+}
+
+/// Without repeats.
+fn ascending(indices: &[u64]) -> Vec<u64> {
+    let mut wanted = indices.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
 }
 
 /// How all frames of a clip are shown.

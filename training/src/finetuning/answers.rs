@@ -18,6 +18,7 @@ use super::splits::{Row, Splits};
 use crate::backbones::load::{EGOVLPV2, load};
 use crate::backbones::{BackboneError, EgoVlpV2Answers, EgoVlpV2Config, Ppsa};
 use crate::checkpoint::Tensors;
+use crate::corpora::ahead::{Ahead, Plan};
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::{ClipSettings, Clips};
@@ -158,8 +159,13 @@ fn question_id(row: Row<'_>) -> &str {
 
 impl EgoTaskQa {
     /// Frames `[F, 3, S, S]` of a clip, which are never cropped at random.
-    fn show(&self, row: Row, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
-        self.splits.clips.clip(row.wanted(), Choice::Whole, draw)
+    fn show(&self, ahead: &mut Ahead, row: Row, draw: Option<&mut Generator>) -> Result<Tensor, ClipError> {
+        self.splits.clips.clip(ahead, row.wanted(), Choice::Whole, draw)
+    }
+
+    /// What [`show`](Self::show) will decode.
+    fn plan(&self, row: Row, draw: Option<Generator>) -> Option<Plan> {
+        self.splits.clips.plan(row.wanted(), Choice::Whole, draw)
     }
 
     /// The questions of `found`, whose answers are in `answers`; the label of one without a class is 0.
@@ -283,19 +289,19 @@ impl<N: Answering> Model for Answers<N> {
         samples: &[usize],
         draw: &mut Generator,
     ) -> Result<Questions, TrainError> {
-        let found = task.splits.to_learn(samples, draw, |row, draw| task.show(row, Some(draw)))?;
+        let read = |ahead: &mut Ahead, row: Row, draw: &mut Generator| task.show(ahead, row, Some(draw));
+        let found = task.splits.to_learn(samples, draw, |row, draw| task.plan(row, Some(draw)), read)?;
         task.questions(&task.answers[0], found.into_iter())
     }
 
     /// As released frames are drawn at random here as well, which makes scores vary; `fixed` takes the middles.
     fn eval_batch(task: &EgoTaskQa, _: &Settings, samples: &[usize]) -> Result<EvalQuestions, TrainError> {
-        let found = task.splits.to_predict(samples, |row| match task.compat {
-            Compat::Fixed => task.show(row, None),
-            Compat::AsReleased => {
-                let mut own = rng::generator(row.number() as u64, Purpose::Sample { number: 0 });
-                task.show(row, Some(&mut own))
-            }
-        })?;
+        let own = |row: Row| match task.compat {
+            Compat::Fixed => None,
+            Compat::AsReleased => Some(rng::generator(row.number() as u64, Purpose::Sample { number: 0 })),
+        };
+        let read = |ahead: &mut Ahead, row: Row| task.show(ahead, row, own(row).as_mut());
+        let found = task.splits.to_predict(samples, |row| task.plan(row, own(row)), read)?;
         let samples: Vec<usize> = found.iter().map(|(sample, _)| *sample).collect();
         let rows = found.into_iter().map(|(sample, frames)| (task.splits.row(sample), frames));
         let questions = (!samples.is_empty()).then(|| task.questions(&task.answers[1], rows)).transpose()?;

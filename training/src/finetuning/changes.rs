@@ -20,6 +20,7 @@ use super::splits::{Row, Splits};
 use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
 use crate::backbones::{EgoVlpClasses, VideoConfig};
 use crate::checkpoint::Tensors;
+use crate::corpora::ahead::{Ahead, Plan};
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::ClipSettings;
 use crate::error::TrainError;
@@ -206,9 +207,16 @@ impl Truth {
 }
 
 impl<K: Kind> StateChanges<K> {
+    /// What [`read`](Self::read) will decode.
+    fn plan(&self, row: Row, labels: &[StateChange], mut draw: Option<Generator>) -> Option<Plan> {
+        let seen = Truth::of(row, &labels[row.number()]).seen(self.frames, self.compat, draw.as_mut());
+        self.splits.clips.plan_numbered(row.wanted().path, &seen.frames)
+    }
+
     /// The frames that are seen of a clip, and its class.
     fn read(
         &self,
+        ahead: &mut Ahead,
         row: Row,
         labels: &[StateChange],
         mut draw: Option<&mut Generator>,
@@ -216,7 +224,7 @@ impl<K: Kind> StateChanges<K> {
         let truth = Truth::of(row, &labels[row.number()]);
         let seen = truth.seen(self.frames, self.compat, draw.as_deref_mut());
         let class = if K::IS_FRAME { seen.class } else { usize::from(truth.changes) };
-        Ok((self.splits.clips.numbered(row.wanted().path, &seen.frames, draw)?, class))
+        Ok((self.splits.clips.numbered(ahead, row.wanted().path, &seen.frames, draw)?, class))
     }
 }
 
@@ -331,12 +339,17 @@ impl<K: Kind> Model for Changes<K> {
         samples: &[usize],
         draw: &mut Generator,
     ) -> Result<Labelled, TrainError> {
-        let found = task.splits.to_learn(samples, draw, |row, draw| task.read(row, &task.labels[0], Some(draw)))?;
+        let labels = &task.labels[0];
+        let plan = |row: Row, draw| task.plan(row, labels, Some(draw));
+        let read = |ahead: &mut Ahead, row: Row, draw: &mut Generator| task.read(ahead, row, labels, Some(draw));
+        let found = task.splits.to_learn(samples, draw, plan, read)?;
         Ok(Labelled::of(found.into_iter().map(|(_, clip)| clip)))
     }
 
     fn eval_batch(task: &Self::Task, _: &Settings, samples: &[usize]) -> Result<EvalClips, TrainError> {
-        let found = task.splits.to_predict(samples, |row| task.read(row, &task.labels[1], None))?;
+        let labels = &task.labels[1];
+        let read = |ahead: &mut Ahead, row: Row| task.read(ahead, row, labels, None);
+        let found = task.splits.to_predict(samples, |row| task.plan(row, labels, None), read)?;
         let (samples, clips): (Vec<usize>, Vec<(Tensor, usize)>) = found.into_iter().unzip();
         Ok(EvalClips { clips: (!samples.is_empty()).then(|| Labelled::of(clips.into_iter())), samples })
     }

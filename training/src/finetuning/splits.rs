@@ -8,6 +8,7 @@ use egofx::benchmark::{BenchmarkError, Record, records};
 use egofx::compat::Compat;
 use rand_xoshiro::rand_core::Rng;
 
+use crate::corpora::ahead::{Ahead, Plan};
 use crate::corpora::choice::Choice;
 use crate::corpora::error::ClipError;
 use crate::corpora::frames::{ClipSettings, Clips};
@@ -129,8 +130,8 @@ impl Splits {
             .collect()
     }
 
-    /// What `read` makes of each sample to learn from, by a generator of its own. Another sample takes the place of one that
-    /// cannot be read.
+    /// What `read` makes of each sample to learn from, by a generator of its own, after what `plan` says that will be decoded was
+    /// read ahead. Another sample takes the place of one that cannot be read.
     ///
     /// # Errors
     /// No sample can be read, or a decoder crashed; nothing was given to learn from.
@@ -138,16 +139,18 @@ impl Splits {
         &'s self,
         samples: &[usize],
         draw: &mut Generator,
-        read: impl Fn(Row<'s>, &mut Generator) -> Result<T, ClipError>,
+        plan: impl Fn(Row<'s>, Generator) -> Option<Plan>,
+        read: impl Fn(&mut Ahead, Row<'s>, &mut Generator) -> Result<T, ClipError>,
     ) -> Result<Vec<(Row<'s>, T)>, TrainError> {
         let needed = TrainError::Needed { name: "train", about: self.about };
         let listed = self.train.as_ref().ok_or(needed)?;
         let base = draw.next_u64();
         let row = |row| Row { listed, row };
+        let own = |sample: usize| rng::generator(base, Purpose::Sample { number: sample as u64 });
+        let mut ahead: Ahead = samples.iter().filter_map(|&sample| plan(row(sample), own(sample))).collect();
         let one = |&sample: &usize| {
-            let mut own = rng::generator(base, Purpose::Sample { number: sample as u64 });
-            let read = |sample, draw: &mut Generator| read(row(sample), draw);
-            let (sample, found) = self.account.replaced.or_another(sample, self.num_train(), &mut own, read)?;
+            let read = |sample, draw: &mut Generator| read(&mut ahead, row(sample), draw);
+            let (sample, found) = self.account.replaced.or_another(sample, self.num_train(), &mut own(sample), read)?;
             Ok((row(sample), found))
         };
         samples.iter().map(one).collect()
@@ -161,9 +164,11 @@ impl Splits {
     pub fn to_predict<'s, T>(
         &'s self,
         samples: &[usize],
-        read: impl Fn(Row<'s>) -> Result<T, ClipError>,
+        plan: impl Fn(Row<'s>) -> Option<Plan>,
+        read: impl Fn(&mut Ahead, Row<'s>) -> Result<T, ClipError>,
     ) -> Result<Vec<(usize, T)>, TrainError> {
-        let one = |&sample: &usize| match read(self.row(sample)) {
+        let mut ahead: Ahead = samples.iter().filter_map(|&sample| plan(self.row(sample))).collect();
+        let one = |&sample: &usize| match read(&mut ahead, self.row(sample)) {
             Ok(found) => Some(Ok((sample, found))),
             Err(error) => self.account.unread.note(error).err().map(Err),
         };
@@ -172,7 +177,7 @@ impl Splits {
 
     /// What a person should know of the data that was opened, or read since this was last asked.
     pub fn remarks(&self) -> Vec<String> {
-        self.account.remarks()
+        [self.clips.remarks(), self.account.remarks()].concat()
     }
 }
 

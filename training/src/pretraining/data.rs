@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::questions::{self, Asked, Question, Scores};
+use crate::corpora::ahead::Ahead;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
 use crate::corpora::listed::{Clip, ClipRef, Listed};
@@ -117,10 +118,14 @@ impl Corpus {
             let negatives: Vec<_> = wanted.iter_mut().map(negative).collect();
             wanted.extend(negatives);
         }
+        let plan = |(row, draw): &(usize, Generator)| {
+            self.clips.plan(narrations.wanted(*row), Choice::Narrated, Some(draw.clone()))
+        };
+        let mut ahead: Ahead = wanted.iter().filter_map(plan).collect();
         let (mut rows, mut frames) = (Vec::new(), Vec::new());
         for (row, draw) in &mut wanted {
             let (row, clip) = self.account.replaced.or_another(*row, narrations.len(), draw, |row, draw| {
-                self.clips.clip(narrations.wanted(row), Choice::Narrated, Some(draw))
+                self.clips.clip(&mut ahead, narrations.wanted(row), Choice::Narrated, Some(draw))
             })?;
             rows.push(row);
             frames.push(clip);
@@ -150,9 +155,12 @@ impl Corpus {
     /// # Errors
     /// A decoder that has crashed; sentences that cannot be tokenised.
     pub fn asked(&self, samples: &[usize]) -> Result<Asked, TrainError> {
+        let choices = samples.iter().flat_map(|&sample| &self.asked[sample].choices);
+        let plan = |clip: &Clip| self.clips.plan(self.chosen(clip), Choice::Narrated, None);
+        let mut ahead: Ahead = choices.filter_map(plan).collect();
         let (mut answerable, mut frames) = (Vec::new(), Vec::new());
         for &sample in samples {
-            let read = |clip: &Clip| self.clips.clip(self.chosen(clip), Choice::Narrated, None);
+            let read = |clip: &Clip| self.clips.clip(&mut ahead, self.chosen(clip), Choice::Narrated, None);
             match self.asked[sample].choices.iter().map(read).collect::<Result<Vec<_>, _>>() {
                 Ok(clips) => {
                     answerable.push(Some(sample));
@@ -214,7 +222,7 @@ impl Task for Corpus {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.account.remarks()
+        [self.clips.remarks(), self.account.remarks()].concat()
     }
 
     /// All narrations, all questions, each counted from 0.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::benchmark::{Benchmark, Source};
+use crate::corpora::ahead::Ahead;
 use crate::corpora::choice::Choice;
 use crate::corpora::frames::{ClipSettings, Clips};
 use crate::corpora::listed::{ClipRef, Listed};
@@ -108,13 +109,15 @@ impl<K: Benchmark> SentencesAndClips<K> {
             return Err(TrainError::Needed { name: "train", about: K::ABOUT });
         };
         let base = draw.next_u64();
+        let own = |sample: usize| rng::generator(base, Purpose::Sample { number: sample as u64 });
+        let wanted = |row: usize| listed.wanted(listed.query(row).clip_uid.as_str());
+        let plan = |&sample: &usize| self.clips.plan(wanted(sample), self.choice, Some(own(sample)));
+        let mut ahead: Ahead = samples.iter().filter_map(plan).collect();
         let (mut frames, mut sentences, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for &sample in samples {
-            let mut own = rng::generator(base, Purpose::Sample { number: sample as u64 });
-            let read = |row: usize, draw: &mut Generator| {
-                let uid = listed.query(row).clip_uid.as_str();
-                self.clips.clip(listed.wanted(uid), self.choice, Some(draw))
-            };
+            let mut own = own(sample);
+            let read =
+                |row: usize, draw: &mut Generator| self.clips.clip(&mut ahead, wanted(row), self.choice, Some(draw));
             let (row, clip) = self.account.replaced.or_another(sample, listed.queries.len(), &mut own, read)?;
             let (sentence, weight) = self.benchmark.sentence(listed, row, &mut own);
             frames.push(clip);
@@ -126,12 +129,17 @@ impl<K: Benchmark> SentencesAndClips<K> {
     }
 
     pub(super) fn apart(&self, samples: &[Sample]) -> Result<Apart, TrainError> {
+        let listed = &self.test.listed;
+        let plan = |sample: &Sample| match sample {
+            Sample::Clip(clip) => self.clips.plan(listed.wanted(&listed.uids[*clip]), self.choice, None),
+            Sample::Sentence(_) => None,
+        };
+        let mut ahead: Ahead = samples.iter().filter_map(plan).collect();
         let (mut clips, mut frames, mut sentences, mut texts) = (vec![], vec![], vec![], vec![]);
         for &sample in samples {
             match sample {
                 Sample::Clip(clip) => {
-                    let listed = &self.test.listed;
-                    match self.clips.clip(listed.wanted(&listed.uids[clip]), self.choice, None) {
+                    match self.clips.clip(&mut ahead, listed.wanted(&listed.uids[clip]), self.choice, None) {
                         Ok(found) => {
                             clips.push(sample);
                             frames.push(found);
@@ -198,7 +206,7 @@ impl<K: Benchmark> Task for SentencesAndClips<K> {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.account.remarks()
+        [self.clips.remarks(), self.account.remarks()].concat()
     }
 
     fn folds(&self) -> Vec<Fold<Sample>> {

@@ -8,6 +8,7 @@ use egofx::checkpoint::Checkpoint;
 use egofx::metric::{EVALUATORS, Inputs};
 use egofx_train::synthetic::Nlq;
 
+use crate::support::program;
 use crate::support::shapes;
 
 const CONFIG: &str = include_str!("../../../configs/synthetic_nlq.toml");
@@ -38,7 +39,7 @@ impl Workshop {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        let mut command = program();
         command.args(arguments).current_dir(&self.folder).env("OMP_NUM_THREADS", "1");
         command
     }
@@ -103,7 +104,7 @@ fn three_commands_lead_from_features_to_a_scored_submission() {
 
 #[test]
 fn the_version_names_what_the_program_runs_with() {
-    let output = Command::new(env!("CARGO_BIN_EXE_egofx-train")).args(["--version", "-v"]).output().unwrap();
+    let output = program().args(["--version", "-v"]).output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     let known = |what: &str| shown.lines().find_map(|line| line.strip_prefix(what)).unwrap().trim().to_owned();
     let ffmpeg = known("ffmpeg");

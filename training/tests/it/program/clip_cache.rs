@@ -12,6 +12,7 @@ use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 
 use crate::support::experiments::smaller;
+use crate::support::program;
 use crate::support::shapes;
 
 const CHARADES: &str = "synthetic_charades.toml";
@@ -30,7 +31,7 @@ fn dataset() -> &'static ShapesPaths {
 
 fn command(task: &str, config: &Path, arguments: &[&str]) -> Output {
     let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = dataset();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut command = program();
     command.arg(task).arg("-c").arg(config).arg("--tokenizer").arg(&tokenizers[1]).args(arguments);
     let [train, val] = if config.ends_with(CHARADES) { [&charades.train, &charades.test] } else { [egoclip, egomcq] };
     command.arg("--train").arg(train).arg("--val").arg(val).env("OMP_NUM_THREADS", "1").output().unwrap()
@@ -119,7 +120,7 @@ fn a_scheduler_s_signal_ends_it_after_the_clips_in_work_and_the_next_call_goes_o
     let config = smaller(folder.path(), PRETRAIN);
     let ShapesPaths { videos, egoclip, egomcq, tokenizers, .. } = dataset();
     let cache = |out: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        let mut command = program();
         command.current_dir(folder.path()).env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
         command.args(["cache-clips", "--frames-per-segment", "1", "--per-file", "8", "-o", out, "-c"]).arg(&config);
         command.arg("--videos").arg(videos).arg("--tokenizer").arg(&tokenizers[1]);

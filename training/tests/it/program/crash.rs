@@ -4,12 +4,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 
 use crate::support::experiments::smaller;
+use crate::support::program;
 use crate::support::shapes;
 
 const CHARADES: &str = "synthetic_charades.toml";
@@ -30,7 +31,7 @@ fn deadly_ffmpeg(folder: &Path, once: bool) {
 }
 
 fn train(paths: &ShapesPaths, folder: &Path, out: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut command = program();
     command.current_dir(folder).env("OMP_NUM_THREADS", "1").args([
         "charades",
         "-c",

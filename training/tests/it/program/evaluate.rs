@@ -1,7 +1,7 @@
 //! `egofx-train evaluate` gives the losses and scores that the training's own validation had for the same checkpoint.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 
 use egofx_train::checkpoint;
@@ -9,14 +9,14 @@ use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset, ShapesPaths};
 use serde_json::Value;
 
-use crate::support::experiments::smaller;
 use crate::support::shapes;
+use crate::support::{self, experiments::smaller};
 
 /// Far above the last bits, and far below what another validation has.
 const NEAR: f64 = 1e-6;
 
 fn program(folder: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut command = support::program();
     command.args(line.split(' ')).current_dir(folder).env("OMP_NUM_THREADS", "1").output().unwrap()
 }
 

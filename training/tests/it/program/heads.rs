@@ -1,7 +1,6 @@
 //! Heads as graphs, end to end: a run becomes a graph, and with it `egofx predict` predicts what `egofx-train predict` predicts.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use egofx::heads::predict::OpenHead;
 use egofx::heads::{Files, HeadError, Split, Written};
@@ -11,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::graphs::RUNTIME;
+use crate::support::program;
 
 /// How far a score of a graph may be from that of the network.
 const SCORE: f64 = 1e-5;
@@ -39,7 +39,7 @@ impl Shop {
 
     #[track_caller]
     fn run(&self, line: &str) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        let mut command = program();
         let done = command.args(line.split(' ')).current_dir(&self.0).env("OMP_NUM_THREADS", "1").output().unwrap();
         let told = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(done.status.success(), "{line}: {told}");

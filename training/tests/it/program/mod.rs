@@ -10,4 +10,5 @@ mod lr_find;
 mod pretrain;
 mod renamed;
 mod settings;
+mod together;
 mod watch;

@@ -14,6 +14,7 @@ use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 use tch::Tensor;
 
+use crate::support::program;
 use crate::support::shapes;
 
 const CONFIG: &str = include_str!("../../../configs/synthetic_pretrain_egovlpv2.toml");
@@ -62,7 +63,7 @@ fn command(config: &Path, out: &Path) -> Command {
 
 fn command_on(config: &Path, out: &Path, videos: &Path) -> Command {
     let ShapesPaths { egoclip, egomcq, tokenizers, .. } = dataset();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut command = program();
     command.arg("pretrain").arg("-c").arg(config).arg("--videos").arg(videos).arg("--train").arg(egoclip);
     command.arg("--val").arg(egomcq).arg("--tokenizer").arg(&tokenizers[1]).args(["--device", "cpu"]);
     command.arg("-o").arg(out).env("OMP_NUM_THREADS", "1");
@@ -272,7 +273,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
     let config = config(folder.path(), &[("epochs = 2", "epochs = 1")]);
     let ended = |change: &dyn Fn(&mut Command)| {
         let ShapesPaths { egoclip, egomcq, tokenizers, .. } = dataset();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+        let mut command = program();
         command.arg("pretrain").arg("-c").arg(&config).arg("--train").arg(egoclip).arg("--val").arg(egomcq);
         command.args(["--device", "cpu"]).arg("-o").arg(folder.path().join("other")).env("OMP_NUM_THREADS", "1");
         command.arg("--tokenizer").arg(&tokenizers[1]);
@@ -327,7 +328,7 @@ fn videos_are_found_in_the_pieces_that_chunk_makes_and_are_the_same() {
     succeeded(&command_on(&config, &cut, &pieces).output().unwrap());
     let lines = |run: &Path| std::fs::read_to_string(run.join(METRICS_FILE)).unwrap();
     assert_eq!(lines(&whole), lines(&cut));
-    let mut predict = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut predict = program();
     predict.arg("predict").arg(&cut).arg("--videos").arg(&pieces).arg("--annotations").arg(&dataset().egomcq);
     predict.arg("--tokenizer").arg(&dataset().tokenizers[1]).args(["--device", "cpu"]);
     let predicted = predict.arg("-o").arg(folder.path().join("mcq.json")).env("OMP_NUM_THREADS", "1").output().unwrap();
@@ -343,7 +344,7 @@ fn pictures_of_where_words_look_are_made_from_a_run() {
     succeeded(&command(&config, &run).output().unwrap());
     let videos = std::fs::read_dir(&dataset().videos).unwrap().map(|entry| entry.unwrap().path());
     let maps = folder.path().join("attention-maps");
-    let mut attend = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut attend = program();
     attend.arg("attention-maps").arg(last(&run)).arg("-c").arg(&config).arg("--video").arg(videos.min().unwrap());
     attend.args(["--start", "1", "--end", "2.5", "--text", "#C C moves the red circle left", "--device", "cpu"]);
     attend.arg("--tokenizer").arg(&dataset().tokenizers[1]).arg("-o").arg(&maps).env("OMP_NUM_THREADS", "1");

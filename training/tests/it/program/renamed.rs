@@ -1,8 +1,9 @@
 //! What version 0.1 called otherwise: its experiment files, its checkpoints and its commands are understood.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::support::program;
 use egofx_train::experiment::Experiment;
 use egofx_train::metrics_log::{METRICS_FILE, read};
 
@@ -14,7 +15,7 @@ fn old(name: &str) -> PathBuf {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egofx-train"));
+    let mut command = program();
     command.args(arguments).current_dir(folder).env("OMP_NUM_THREADS", "1").output().unwrap()
 }
 
