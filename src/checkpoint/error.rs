@@ -62,7 +62,10 @@ pub enum CheckpointError {
         length: u64,
     },
     /// No weights where weights are looked for.
-    #[error("{}: no tensors in state_dict_ema, state_dict, model_state_dict, model or at the top (found: {})", path.display(), listed(found))]
+    #[error(
+        "{}: no tensors in state_dict_ema, model_ema, state_dict, model_state_dict, model_state, model, trunk or at the top \
+         (found: {})", path.display(), listed(found)
+    )]
     NoTensors {
         /// The file.
         path: PathBuf,

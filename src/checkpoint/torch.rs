@@ -15,9 +15,13 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{CheckpointError, Container, Dtype, Tensor, TensorInfo};
 
-/// Keys that trainers put weights under, in the order in which they are tried. ActionFormer has running means of its
-/// weights beside them, which are what it evaluates; EgoTaskQA's is the third.
-const KEYS: [&str; 4] = ["state_dict_ema", "state_dict", "model_state_dict", "model"];
+/// Keys that trainers put weights under, in the order in which they are tried. Running means of weights that lie beside them come
+/// first, for they are what is evaluated (ActionFormer's `state_dict_ema`, DeiT's `model_ema`). EgoTaskQA has `model_state_dict`,
+/// PySlowFast `model_state`, VISSL `trunk`.
+const KEYS: [&str; 7] =
+    ["state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model", "trunk"];
+/// Those that are names of parts of a module too.
+const PARTS: [&str; 2] = ["model", "trunk"];
 /// Tensors and compressed entries may take this many times the length of their file. `torch.save` compresses nothing,
 /// and only an expanded view is larger than its storage.
 pub(super) const GROWTH: u64 = 16;
@@ -122,7 +126,7 @@ fn little_endian(mut bytes: Vec<u8>, dtype: Dtype) -> Vec<u8> {
 /// The key that holds the weights; `None` if they stand at the top.
 fn key(top: &HashMap<String, PickleValue>) -> Option<&'static str> {
     // A module may have a part of that name beside others.
-    let is_part = |key: &str| key == "model" && top.len() > 1 && is_module(top);
+    let is_part = |key: &str| PARTS.contains(&key) && top.len() > 1 && is_module(top);
     KEYS.into_iter().find(|key| top.get(*key).is_some_and(holds_tensors) && !is_part(key))
 }
 

@@ -184,7 +184,10 @@ impl ExportCommand {
         let (asked, said) = (self.head_size, checkpoint.head_size());
         if let (Some(asked), Some(said)) = (asked, said) {
             let name = checkpoint.name();
-            ensure!(asked == said, "{name}: --head-size is {asked}, but its header says that it was trained with {said}");
+            ensure!(
+                asked == said,
+                "{name}: --head-size is {asked}, but its header says that it was trained with {said}"
+            );
         }
         Ok(said.or(asked).unwrap_or(usual))
     }

@@ -5,8 +5,8 @@
 //! therefore waits for the end of its worker when a run was stopped.
 
 use super::quote::directive;
-use crate::shell::quoted;
 use super::{Job, SubmitError};
+use crate::shell::quoted;
 
 const BODY: &str = include_str!("hyperqueue.sh");
 

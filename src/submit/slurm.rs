@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use super::parts::ranges;
 use super::quote::directive;
-use crate::shell::quoted;
 use super::{Job, SubmitError};
+use crate::shell::quoted;
 
 /// MaxArraySize where Slurm is not asked: its own default.
 pub const MAX_ARRAY: u32 = 1001;

@@ -345,10 +345,16 @@ fn weights_are_found_where_trainers_put_them() {
     assert_eq!(found(format!("(d{both}.")), is("state_dict_ema", "b", 1));
     assert_eq!(found(format!("(d{}VX\nI1\ns{}.", under("model", "a"), under("ema", "b"))), is("model", "a", 1));
     assert_eq!(found(format!("(d{}.", under("model_state_dict", "a"))), is("model_state_dict", "a", 0));
+    for key in ["model_state", "trunk"] {
+        assert_eq!(found(format!("(d{}VX\nI1\ns.", under(key, "a"))), is(key, "a", 0));
+    }
+    let both = under("model", "a") + &under("model_ema", "b");
+    assert_eq!(found(format!("(d{both}.")), is("model_ema", "b", 1));
     assert_eq!(found(format!("(d{}{}.", whole("a"), whole("b"))), is("-", "a b", 0));
     assert_eq!(found(format!("(d{}Vlr\nF0.5\ns{}.", whole("a"), under("ema", "b"))), is("-", "a", 1));
     // A module with a part that is called model.
     assert_eq!(found(format!("(d{}{}.", under("model", "a"), under("head", "b"))), is("-", "head.b model.a", 0));
+    assert_eq!(found(format!("(d{}{}.", under("trunk", "a"), under("head", "b"))), is("-", "head.b trunk.a", 0));
 }
 
 #[test]
@@ -389,7 +395,9 @@ fn files_that_are_no_checkpoint_are_named_with_what_they_are() {
     pickled(&shop, "Vepoch\nI3\ns");
     refused(
         "made.pth",
-        &["no tensors in state_dict_ema, state_dict, model_state_dict, model or at the top (found: \"state_dict\")"],
+        &[
+            "no tensors in state_dict_ema, model_ema, state_dict, model_state_dict, model_state, model, trunk or at the top (found: \"state_dict\")",
+        ],
     );
 }
 
