@@ -4,8 +4,6 @@
 //! backward pass, and with it beside. Rounds of the three in turn: other work on the machine meets all. Nothing fails by the
 //! clock.
 
-mod side;
-
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Instant;
@@ -16,7 +14,7 @@ use egofx_train::native;
 use tch::nn::{self, Module, VarStore};
 use tch::{Device, Kind, Tensor};
 
-use side::{Fallible, median};
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 const LAYERS: i64 = 96;
 const WIDTH: i64 = 512;
@@ -91,7 +89,7 @@ fn rank() -> Fallible<()> {
         }
     }
     if world.is_rank0() {
-        let [never, behind, beside] = times.map(|times| median(times.into_iter()));
+        let [never, behind, beside] = times.map(median);
         println!(
             "2 ranks of gloo, {LAYERS} layers, {:.0} MB of gradients; ms a step, median of {ROUNDS}",
             bytes as f64 / 1e6
@@ -100,4 +98,9 @@ fn rank() -> Fallible<()> {
         println!("hidden: {:.2} of the travel", (behind - beside) / (behind - never));
     }
     Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
