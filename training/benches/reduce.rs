@@ -18,7 +18,7 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 const LAYERS: i64 = 96;
 const WIDTH: i64 = 512;
-const BATCH: i64 = 64;
+const BATCH: i64 = 256;
 const ROUNDS: usize = 7;
 const STEPS: usize = 3;
 
