@@ -12,6 +12,9 @@ use super::VideoInfo;
 use super::matroska::MOST_TICKS;
 use super::sample_table::{Configuration, Sample, Track};
 
+/// Most bytes of the packets for one clip: where key frames lie so far apart, ffmpeg reads the file itself.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// A packet, and the frame that it is.
 pub(super) struct Packet {
     pub index: u64,
@@ -47,7 +50,8 @@ pub(super) fn of(video: &VideoInfo, wanted: &[u64]) -> Option<(Configuration, Ve
     let order = Order::of(&track, video)?;
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     wanted.iter().for_each(|&index| by_key.entry(video.keyframe_before(index)).or_default().push(index));
-    let gop = |(key, wanted): (u64, Vec<u64>)| order.gop(&file, video, key, &wanted);
+    let mut room = MOST_BYTES;
+    let gop = |(key, wanted): (u64, Vec<u64>)| order.gop(&file, video, key, &wanted, &mut room);
     let gops = by_key.into_iter().map(gop).collect::<Option<_>>()?;
     Some((track.configuration, gops))
 }
@@ -82,8 +86,9 @@ impl<'t> Order<'t> {
         Some(Self { track, frames, packets })
     }
 
-    /// From the key frame `key` to the last one of `wanted`, without what nobody wants and nothing refers to.
-    fn gop(&self, file: &File, video: &VideoInfo, key: u64, wanted: &[u64]) -> Option<Gop> {
+    /// From the key frame `key` to the last one of `wanted`, without what nobody wants and nothing refers to; takes its bytes from
+    /// the `room` that there is.
+    fn gop(&self, file: &File, video: &VideoInfo, key: u64, wanted: &[u64], room: &mut u64) -> Option<Gop> {
         let packet_of = |index: u64| self.packets.get(usize::try_from(index).ok()?).copied();
         let first = packet_of(key)?;
         let last = wanted.iter().filter_map(|&index| packet_of(index)).max()?;
@@ -98,6 +103,7 @@ impl<'t> Order<'t> {
                 continue;
             }
             let Sample { pos, size, is_key, .. } = self.track.samples[at];
+            *room = room.checked_sub(size.into())?;
             // Of a table that lies, no memory is taken.
             if pos.checked_add(size.into())? > video.bytes {
                 return None;

@@ -41,6 +41,9 @@ pub struct Progress {
     /// The best validations whose checkpoints are kept, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<Kept>,
+    /// The files of ends of epochs that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epoch_ends: Vec<String>,
     /// What the samples are a part of: the fold of a benchmark that has several.
     pub fold: String,
 }

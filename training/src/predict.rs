@@ -47,8 +47,8 @@ pub struct Weights {
 pub struct Predicted {
     /// It, as it is handed in.
     pub prediction: Prediction,
-    /// Its scores, where the truths are known.
-    pub scores: Option<Vec<(String, f64)>>,
+    /// Its scores, where the truths are known; what hinders them is no reason to lose the predictions.
+    pub scores: Option<Result<Vec<(String, f64)>, TrainError>>,
 }
 
 /// Losses and scores of weights.
@@ -82,7 +82,7 @@ pub fn run<M: Model>(request: &Request) -> Result<Predicted, TrainError> {
     for one in weights {
         predictions.extend(with_weights(request, &data, one, None)?);
     }
-    let scores = data.task.has_truths().then(|| data.task.score(&predictions)).transpose()?;
+    let scores = data.task.has_truths().then(|| data.task.score(&predictions));
     let prediction = Prediction {
         submission: data.task.submission(&predictions)?,
         samples: predictions.len(),

@@ -106,7 +106,7 @@ pub fn run<M: Model>(request: &Request) -> Result<Finished, TrainError> {
     let members = experiment.members().map_err(why)?;
     let world = request.surroundings.world;
     world.on_rank0(|| expect_room(request))?;
-    let (mut runs, mut opened) = (Vec::new(), None);
+    let (mut runs, mut opened, mut is_kept) = (Vec::new(), None, false);
     for (number, member) in members.iter().enumerate() {
         // Samples depend on the model's own tables and on the switch only: runs that share these share the samples.
         let key = (member.experiment.compat, member.experiment.own.clone());
@@ -114,16 +114,22 @@ pub fn run<M: Model>(request: &Request) -> Result<Finished, TrainError> {
             let data = Dataset::<M>::open(&path, &member.experiment, request.sources)?;
             data.task.expect_truths()?;
             expect_score(&member.experiment, &data.task).map_err(why)?;
-            let is_first = opened.is_none();
-            world.on_rank0(|| keep(request, &data.task, is_first))?;
             opened = Some((key, data));
+            is_kept = false;
         }
         let Some((_, data)) = &opened else { continue };
         let folds = data.task.folds();
         for (place, fold) in folds.iter().enumerate() {
             let folder = run_folder(request.folder, member, &fold.name);
             (request.begin)(&folder, number * folds.len() + place + 1, members.len() * folds.len());
-            let outcome = one(request, member, data, fold, &folder)?;
+            let Request { surroundings, resume, init, .. } = *request;
+            let run = Run::open(surroundings, member, data, fold, &folder, resume, init)?;
+            // Not before it is known that this can be gone on with.
+            if !std::mem::replace(&mut is_kept, true) {
+                world.on_rank0(|| keep(request, &data.task, runs.is_empty()))?;
+            }
+            let outcome = run.train()?;
+            world.on_rank0(|| draw(&[&folder], &member.experiment.train.monitor, &folder))?;
             runs.push(done(member, &fold.name, folder, outcome));
         }
     }
@@ -146,19 +152,6 @@ fn expect_score<T: Task>(experiment: &Experiment, task: &T) -> Result<(), String
         return Ok(());
     }
     Err(format!("train.monitor is {select:?}, expected one of {}", known.join(", ")))
-}
-
-fn one<M: Model>(
-    request: &Request,
-    member: &Member,
-    data: &Dataset<M>,
-    fold: &Fold<<M::Task as Task>::Sample>,
-    folder: &Path,
-) -> Result<Outcome, TrainError> {
-    let Request { surroundings, resume, init, .. } = *request;
-    let outcome = Run::open(surroundings, member, data, fold, folder, resume, init)?.train()?;
-    surroundings.world.on_rank0(|| draw(&[folder], &member.experiment.train.monitor, folder))?;
-    Ok(outcome)
 }
 
 /// The curves of some runs in one SVG, `curves.svg` in `folder`.

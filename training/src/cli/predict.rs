@@ -63,7 +63,7 @@ impl Predict {
             tell(format_args!("{}: the names of its rows", names.display()));
         }
         tell(format_args!("{}: how they are to be scored", written.scoring.display()));
-        match scores {
+        match scores.transpose()? {
             Some(scores) => {
                 let table = summary::scores(&[(String::new(), scores)], &experiment.train.monitor);
                 tell(format_args!("scores:\n{}", table.trim_end()));

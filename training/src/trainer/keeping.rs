@@ -1,9 +1,10 @@
 //! Checkpoints of a run: the last, the best, and those that are kept beside these.
 //!
 //! Not for their content, see `checkpoint`. Rank 0 writes; the others wait, so that none goes on from a checkpoint that is not
-//! there yet. Invariant: `last.safetensors` says which of the others there are to be; what it does not say is removed after it
-//! was written, never before.
+//! there yet. Invariants: what is removed was kept by this run and is not among the best any more; it is removed after
+//! `last.safetensors` was written, never before, so that a run that goes on makes it again.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use egofx::stop::Cause;
@@ -11,7 +12,7 @@ use tch::Tensor;
 
 use super::context::Surroundings;
 use super::{BEST_FILE, LAST_FILE, Run};
-use crate::checkpoint::{self, Best, Kept};
+use crate::checkpoint::{self, Best, Kept, Progress};
 use crate::error::TrainError;
 use crate::learner::Model;
 use crate::scores::lower_is_better;
@@ -19,13 +20,6 @@ use crate::scores::lower_is_better;
 /// The name of a checkpoint that is kept: made in an epoch, from 1, after so many steps of the run.
 fn kept_file(epoch: u64, step: u64) -> String {
     format!("epoch-{epoch}-step-{step}.safetensors")
-}
-
-/// Epoch and step out of such a name.
-fn kept_at(name: &str) -> Option<(u64, u64)> {
-    let (epoch, step) = name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.split_once("-step-")?;
-    let found = (epoch.parse().ok()?, step.parse().ok()?);
-    (kept_file(found.0, found.1) == name).then_some(found)
 }
 
 impl<M: Model> Run<'_, M> {
@@ -36,30 +30,23 @@ impl<M: Model> Run<'_, M> {
         self.surroundings.world.on_rank0(save)
     }
 
-    /// Writes the last checkpoint, and removes those that are not to be kept any more.
-    fn save_last(&self, steps: u64) -> Result<(), TrainError> {
+    /// Writes the last checkpoint, and removes those that this process kept and that are not among the best any more.
+    fn save_last(&mut self) -> Result<(), TrainError> {
         self.save(LAST_FILE)?;
-        let train = &self.experiment.train;
-        if train.save_top_k.is_none() && train.save_every_n_epochs.is_none() {
-            return Ok(());
-        }
-        let is_kept = |name: &str, epoch: u64, step: u64| {
-            let ends = step == epoch * steps && self.is_every(epoch);
-            ends || self.progress.top.iter().any(|kept| kept.file == name)
-        };
-        self.surroundings.world.on_rank0(|| remove_others(&self.folder, is_kept))
+        let dropped = std::mem::take(&mut self.dropped);
+        self.surroundings.world.on_rank0(|| dropped.iter().try_for_each(|file| remove(&self.folder.join(file))))
     }
 
-    fn is_every(&self, epoch: u64) -> bool {
-        self.experiment.train.save_every_n_epochs.is_some_and(|every| epoch.is_multiple_of(every))
-    }
-
-    /// Keeps the end of an epoch of so many `steps`.
-    pub(super) fn save_epoch(&self, steps: u64) -> Result<(), TrainError> {
-        if self.is_every(self.progress.epoch) {
-            self.save(&kept_file(self.progress.epoch, self.progress.step))?;
+    /// Keeps the end of an epoch.
+    pub(super) fn save_epoch(&mut self) -> Result<(), TrainError> {
+        let Progress { epoch, step, .. } = self.progress;
+        if self.experiment.train.save_every_n_epochs.is_some_and(|every| epoch.is_multiple_of(every)) {
+            let file = kept_file(epoch, step);
+            self.dropped.retain(|dropped| *dropped != file);
+            self.progress.epoch_ends.push(file.clone());
+            self.save(&file)?;
         }
-        self.save_last(steps)
+        self.save_last()
     }
 
     /// Keeps checkpoints of a validation's scores if these are among the best; whether they are the best so far.
@@ -81,8 +68,11 @@ impl<M: Model> Run<'_, M> {
             // Of equal scores the first stays.
             let place = top.iter().position(|other| is_better(select, score, other.score)).unwrap_or(top.len());
             top.insert(place, kept.clone());
-            top.truncate(most as usize);
-            place < top.len()
+            let most = top.len().min(most as usize);
+            let dropped = top.split_off(most).into_iter().map(|dropped| dropped.file);
+            let epoch_ends = &self.progress.epoch_ends;
+            self.dropped.extend(dropped.filter(|file| *file != kept.file && !epoch_ends.contains(file)));
+            place < most
         });
         if is_best {
             self.save(BEST_FILE)?;
@@ -102,7 +92,7 @@ impl<M: Model> Run<'_, M> {
         // The end of an epoch is saved as such.
         let ends = self.progress.step_in_epoch == steps;
         if (is_time && !ends) || stopped.is_some() {
-            self.save_last(steps)?;
+            self.save_last()?;
         }
         let (epoch, step) = (self.progress.epoch + 1, self.progress.step_in_epoch);
         stopped.map_or(Ok(()), |cause| Err(TrainError::Interrupted { cause, epoch, step }))
@@ -121,28 +111,10 @@ fn is_better(select: &str, score: f64, than: f64) -> bool {
     if lower_is_better(select) { score < than } else { score > than }
 }
 
-/// Removes the checkpoints of `folder` that are called as those that are kept and are none.
-fn remove_others(folder: &Path, is_kept: impl Fn(&str, u64, u64) -> bool) -> Result<(), TrainError> {
-    for entry in std::fs::read_dir(folder).map_err(TrainError::io("read", folder))? {
-        let entry = entry.map_err(TrainError::io("read", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if kept_at(&name).is_some_and(|(epoch, step)| !is_kept(&name, epoch, step)) {
-            let path = entry.path();
-            std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_called_as_a_kept_checkpoint_is_taken_for_one() {
-        assert_eq!(kept_at(&kept_file(3, 1200)), Some((3, 1200)));
-        for other in ["last.safetensors", "epoch-3.safetensors", "epoch-03-step-7.safetensors", "epoch-3-step-7.bak"] {
-            assert_eq!(kept_at(other), None, "{other}");
-        }
+/// Removes a checkpoint; one that somebody else has removed is none.
+fn remove(path: &Path) -> Result<(), TrainError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::io("remove", path)(error)),
+        _ => Ok(()),
     }
 }

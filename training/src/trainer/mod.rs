@@ -69,6 +69,8 @@ pub struct Run<'r, M: Model> {
     /// Running means of the weights, by their names.
     means: Option<Tensors>,
     progress: Progress,
+    /// Files of checkpoints that are to be removed.
+    dropped: Vec<String>,
     last: Vec<(String, f64)>,
     made: Made,
     speed: Speed,
@@ -104,6 +106,7 @@ impl<'r, M: Model> Run<'r, M> {
             folder: folder.to_owned(),
             seed: *seed,
             last: vec![],
+            dropped: vec![],
             made: Made::default(),
             speed: Speed::begin(),
             waited: Waited::default(),
@@ -226,7 +229,7 @@ impl<'r, M: Model> Run<'r, M> {
         let loss = std::mem::take(&mut self.progress.sum).mean();
         self.progress.epoch += 1;
         self.progress.step_in_epoch = 0;
-        self.save_epoch(steps)?;
+        self.save_epoch()?;
         let pace = self.speed.of_epoch();
         self.waited.total += pace.waited.total;
         self.waited.waiting += pace.waited.waiting;

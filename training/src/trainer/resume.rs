@@ -46,6 +46,27 @@ fn difference(one: &Experiment, other: &Experiment) -> Option<(String, String)> 
         return None;
     }
     let (one, other) = (one.to_toml(), other.to_toml());
-    let mut lines = one.lines().zip(other.lines());
-    lines.find(|(one, other)| one != other).map(|(one, other)| (one.to_owned(), other.to_owned()))
+    let (mut one, mut other) = (one.lines(), other.lines());
+    loop {
+        // One of them may go on where the other ends.
+        let (found, wanted) = (one.next(), other.next());
+        if found != wanted {
+            return Some((found.unwrap_or_default().to_owned(), wanted.unwrap_or_default().to_owned()));
+        }
+        found?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::tests::TEXT;
+
+    #[test]
+    fn an_experiment_that_goes_on_where_another_ends_is_another() {
+        let parsed = |more: &str| Experiment::parse(&format!("{TEXT}\n{more}")).unwrap();
+        let (one, other) = (parsed(""), parsed("[z]\nlast = 1"));
+        assert_eq!(difference(&one, &one), None);
+        assert!(difference(&one, &other).is_some() && difference(&other, &one).is_some());
+    }
 }

@@ -96,13 +96,19 @@ fn a_finished_run_that_is_given_more_epochs_ends_as_one_that_was_planned_so_long
     let progress = checkpoint::open(&whole.join("last.safetensors")).unwrap().progress;
     let second = format!("epoch-2-step-{}.safetensors", 2 * per_epoch);
     assert!(early.contains(&second));
-    let mut expected: Vec<String> = progress.top.iter().map(|kept| kept.file.clone()).chain([second]).collect();
+    let mut expected: Vec<String> = progress.top.iter().map(|kept| kept.file.clone()).chain([second.clone()]).collect();
     expected.sort();
     expected.dedup();
     assert_eq!((kept(&whole), progress.top.len()), (expected, 2));
     let best = progress.best.unwrap();
     assert!(progress.top[0].file.ends_with(&format!("-step-{}.safetensors", best.step)), "{:?}", progress.top);
     assert!(progress.top[0].score >= progress.top[1].score);
+
+    // Whoever keeps less from now on loses nothing of what was kept before.
+    config(&shop, 4, "validation_steps = 4\nsave_top_k = 1");
+    succeeds(&shop, &train("run", &["--resume"]));
+    assert!(kept(&run).contains(&second), "{:?}", kept(&run));
+    assert_eq!(checkpoint::open(&run.join("last.safetensors")).unwrap().progress.top.len(), 1);
 }
 
 #[test]
@@ -142,7 +148,11 @@ fn what_would_change_the_steps_so_far_is_refused_with_the_reason() {
         "planned for 1 epochs, the experiment file has 2: its schedule of the learning rate spreads over all epochs",
     );
     config(&shop, 1, "");
+    let record =
+        || ["experiment.toml", "provenance.json"].map(|name| std::fs::read(shop.path("run").join(name)).unwrap());
+    let before = record();
     refused("it is of another experiment: it has `batch = 32`, the experiment file `batch = 8`");
+    assert!(record() == before, "what was run is still on record");
 }
 
 /// Waits until `found` is, and fails rather than wait for ever.
