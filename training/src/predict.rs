@@ -43,7 +43,7 @@ pub struct Weights {
 }
 
 /// What was predicted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Predicted {
     /// It, as it is handed in.
     pub prediction: Prediction,

@@ -16,7 +16,7 @@ use crate::learner::{Dataset, Model, Task};
 use crate::metrics_log::METRICS_FILE;
 use crate::provenance::{self, Start};
 use crate::scores::LOSS;
-use crate::sources::{Fold, Sources};
+use crate::sources::Sources;
 use crate::trainer::context::{Event, Surroundings};
 use crate::trainer::{LAST_FILE, Outcome, Run};
 

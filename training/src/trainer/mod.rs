@@ -200,7 +200,7 @@ impl<'r, M: Model> Run<'r, M> {
             self.step(count as u64, epoch.samples(made), std::mem::take(&mut values))?;
             self.after_step(made + 1, count, metrics_log)
         })?;
-        self.end_epoch(count as u64)
+        self.end_epoch()
     }
 
     /// The epoch of that number, from 0.
@@ -225,7 +225,7 @@ impl<'r, M: Model> Run<'r, M> {
         self.keep(count as u64)
     }
 
-    fn end_epoch(&mut self, steps: u64) -> Result<(), TrainError> {
+    fn end_epoch(&mut self) -> Result<(), TrainError> {
         let loss = std::mem::take(&mut self.progress.sum).mean();
         self.progress.epoch += 1;
         self.progress.step_in_epoch = 0;

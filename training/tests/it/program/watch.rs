@@ -105,7 +105,7 @@ fn a_finished_run_that_is_given_more_epochs_ends_as_one_that_was_planned_so_long
     assert!(progress.top[0].score >= progress.top[1].score);
 
     // Whoever keeps less from now on loses nothing of what was kept before.
-    config(&shop, 4, "validation_steps = 4\nsave_top_k = 1");
+    config(&shop, 4, "validation_steps = 4\neval_on_start = true\nsave_top_k = 1");
     succeeds(&shop, &train("run", &["--resume"]));
     assert!(kept(&run).contains(&second), "{:?}", kept(&run));
     assert_eq!(checkpoint::open(&run.join("last.safetensors")).unwrap().progress.top.len(), 1);
