@@ -36,6 +36,9 @@ pub use write::{ReadTensor, none_announced, write_safetensors, write_torch, writ
 use crate::digest;
 use crate::foreign;
 
+/// Where `egofx-train` writes the experiment into the header of its files.
+const EXPERIMENT: &str = "egofx.experiment";
+
 /// What `DistributedDataParallel` puts before every name.
 pub const WRAPPER_PREFIX: &str = "module.";
 
@@ -134,6 +137,12 @@ impl Checkpoint {
         &self.tensors
     }
 
+    /// What the header of a safetensors file says beside the tensors; nothing of other files.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        if let Source::SafeTensors { file, .. } = &self.source { file.metadata() } else { &NONE }
+    }
+
     /// The tensor `name`, which is one of [`Checkpoint::tensors`].
     ///
     /// # Errors
@@ -157,8 +166,7 @@ impl Checkpoint {
     /// Dims of an attention head, which no tensor's shape tells: `embed_dim / num_heads` of the video tower in the experiment
     /// that `egofx-train` writes into its files; `None` for other files.
     pub fn head_size(&self) -> Option<usize> {
-        let Source::SafeTensors { file, .. } = &self.source else { return None };
-        let experiment: toml::Table = file.experiment()?.parse().ok()?;
+        let experiment: toml::Table = self.metadata().get(EXPERIMENT)?.parse().ok()?;
         let tower = experiment.get("backbone")?.get("video")?;
         let number = |key: &str| usize::try_from(tower.get(key)?.as_integer()?).ok();
         number("embed_dim")?.checked_div(number("num_heads")?)

@@ -16,14 +16,12 @@ use super::{CheckpointError, Dtype, Tensor, TensorInfo};
 
 /// Bytes before the header: its length.
 const LENGTH_BYTES: u64 = 8;
-/// Where `egofx-train` writes the experiment into the header.
-const EXPERIMENT: &str = "egofx.experiment";
 
 /// An open file and where its tensors begin.
 pub(super) struct SafeTensors {
     file: File,
     offsets: BTreeMap<String, (u64, TensorInfo)>,
-    experiment: Option<String>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl SafeTensors {
@@ -35,13 +33,13 @@ impl SafeTensors {
             .map_err(|error| CheckpointError::Damaged { path: path.to_owned(), why: format!("its header: {error}") })?;
         let start = LENGTH_BYTES + header.len() as u64;
         check_length(path, start.saturating_add(metadata.data_len() as u64), length)?;
-        let experiment = metadata.metadata().as_ref().and_then(|texts| texts.get(EXPERIMENT)).cloned();
-        Ok(Self { file, offsets: offsets(path, &metadata, start)?, experiment })
+        let texts = metadata.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
+        Ok(Self { file, offsets: offsets(path, &metadata, start)?, metadata: texts })
     }
 
-    /// The experiment that trained it, as TOML; `None` for a file that `egofx-train` did not write.
-    pub(super) fn experiment(&self) -> Option<&str> {
-        self.experiment.as_deref()
+    /// What the header says beside the tensors.
+    pub(super) fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// Names in the file, and what they are.

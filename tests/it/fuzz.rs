@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::fuzz::{Input, TARGETS};
 
 const SEED: u64 = 1;
-const INPUTS: u64 = 200;
+const INPUTS: u64 = 60;
 
 #[test]
 fn no_parser_panics_or_crashes_on_a_mutated_file() {

@@ -2,7 +2,6 @@
 
 #include "process_group.h"
 
-#include <map>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -50,6 +49,8 @@ char* egofx_process_group_join(int rank, int size, const char* host, uint16_t po
         std::copy(bytes.begin(), bytes.end(), id.bytes);
       }
       Nccl::check(Nccl::get().init(&group->nccl, size, id, rank));
+      c10::impl::VirtualGuardImpl cuda(at::kCUDA);
+      group->travels = cuda.getStreamFromGlobalPool(cuda.getDevice());
     }
     *out = group.release();
   });
@@ -62,25 +63,9 @@ void egofx_process_group_leave(Group* group) {
   }
 }
 
-// Sums tensors over all ranks and multiplies them with `factor`, in place: one flat buffer for each type and device.
-char* egofx_process_group_all_reduce(Group* group, at::Tensor* const* tensors, size_t n, double factor) {
-  return without_gradient([&] {
-    std::map<std::pair<int, bool>, std::vector<at::Tensor>> alike;
-    for (const auto& tensor : list(tensors, n))
-      alike[{static_cast<int>(tensor.scalar_type()), tensor.is_cuda()}].push_back(tensor);
-    for (auto& [kind, some] : alike) {
-      std::vector<at::Tensor> rows;
-      for (auto& tensor : some) rows.push_back(tensor.reshape({-1}));
-      auto flat = at::cat(rows);
-      group->sum(flat);
-      if (factor != 1.0) flat.mul_(factor);
-      int64_t offset = 0;
-      for (auto& tensor : some) {
-        tensor.copy_(flat.narrow(0, offset, tensor.numel()).view(tensor.sizes()));
-        offset += tensor.numel();
-      }
-    }
-  });
+// Sums a tensor over all ranks, in place.
+char* egofx_process_group_all_reduce(Group* group, at::Tensor* tensor) {
+  return without_gradient([&] { group->sum(*tensor); });
 }
 
 // Overwrites tensors by those of rank `root`.

@@ -70,7 +70,7 @@ struct Nccl {
 
 constexpr int NCCL_SUM = 0;
 
-// A tensor on its way: what computes goes on meanwhile. On a GPU it travels on a stream of its own, of any that torch keeps.
+// A tensor on its way: what computes goes on meanwhile.
 struct Travelling {
   at::Tensor sum;
   c10::intrusive_ptr<c10d::Work> work;
@@ -82,6 +82,8 @@ struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::Backend> gloo;
   void* nccl = nullptr;
+  // What sums travel on beside what computes: one, since NCCL wants what a communicator does in one order.
+  std::optional<c10::Stream> travels;
   int rank;
   int size;
 
@@ -91,26 +93,20 @@ struct Group {
 
   bool by_nccl(const at::Tensor& tensor) const { return nccl && tensor.is_cuda(); }
 
-  // Sums `tensor` over all ranks, in place. The default stream, on which torch works too, is NCCL's null.
+  // Sums `tensor` over all ranks, in place.
   void sum(at::Tensor& tensor) const {
-    if (by_nccl(tensor)) {
-      Nccl::check(Nccl::get().all_reduce(tensor.data_ptr(), tensor.data_ptr(), tensor.numel(),
-                                         Nccl::type(tensor.scalar_type()), NCCL_SUM, nccl, nullptr));
-      return;
-    }
-    std::vector<at::Tensor> on_cpu{tensor.cpu()};
-    gloo->allreduce(on_cpu)->wait();
-    if (!on_cpu[0].is_same(tensor)) tensor.copy_(on_cpu[0]);
+    auto travelling = start_sum(tensor);
+    auto sum = awaited(travelling);
+    if (!sum.is_same(tensor)) tensor.copy_(sum);
   }
 
   // Begins to sum `tensor` over all ranks. It must be left alone until [`awaited`].
   Travelling start_sum(at::Tensor tensor) const {
     Travelling travelling{tensor, {}, {}, {}};
     if (by_nccl(tensor)) {
-      c10::impl::VirtualGuardImpl cuda(at::kCUDA);
-      auto stream = cuda.getStreamFromGlobalPool(tensor.device());
+      const auto& stream = *travels;
       c10::Event ready(at::kCUDA);
-      ready.record(cuda.getStream(tensor.device()));
+      ready.record(c10::impl::VirtualGuardImpl(at::kCUDA).getStream(tensor.device()));
       ready.block(stream);
       Nccl::check(Nccl::get().all_reduce(tensor.data_ptr(), tensor.data_ptr(), tensor.numel(),
                                          Nccl::type(tensor.scalar_type()), NCCL_SUM, nccl, stream.native_handle()));

@@ -3,7 +3,8 @@
 //
 // torch's own Reducer wants a c10d::ProcessGroup for its NCCL, whose headers need CUDA's; and it refuses weights whose gradient
 // is added to several times, as under reentrant checkpointing. Here it is counted how often each is added to. Invariants: all
-// ranks sum the same buckets in the same order; a gradient that changes behind its bucket's back is summed once more.
+// ranks sum the same buckets in the same order; a gradient that changes behind its bucket's back is summed once more. Buckets
+// are those of a process's first pass: a run that is resumed sums in the same order as long as that pass has the same graph.
 
 #include "process_group.h"
 
@@ -54,6 +55,7 @@ struct Reducer {
 
   Reducer(const Group& group, std::vector<at::Tensor> tensors, int64_t bucket_bytes)
       : group(group), bucket_bytes(bucket_bytes), weights(tensors.size()) {
+    for (const auto& tensor : tensors) TORCH_CHECK(tensor.requires_grad() && tensor.is_leaf(), "not a leaf with a gradient");
     for (size_t number = 0; number < tensors.size(); ++number) {
       auto& weight = weights[number];
       weight.tensor = tensors[number];

@@ -201,30 +201,13 @@ pub struct Saved {
 /// as it was written.
 pub fn open(path: &Path) -> Result<Saved, TrainError> {
     let file = files::Checkpoint::open(path)?;
-    let header = header(path)?;
-    check_digest(path, &file, &header)?;
+    let header = file.metadata();
+    check_digest(path, &file, header)?;
     let other = |why: String| TrainError::Resume { path: path.to_owned(), why };
     let part = |key: &str| header.get(key).ok_or_else(|| other(format!("its header has no {key}: it is no run's")));
     let experiment = Experiment::parse(part(EXPERIMENT)?).map_err(other)?;
     let progress = serde_json::from_str(part(PROGRESS)?).map_err(|error| other(error.to_string()))?;
     Ok(Saved { file, experiment, progress })
-}
-
-fn header(path: &Path) -> Result<BTreeMap<String, String>, TrainError> {
-    use std::io::Read;
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length)?;
-        let mut bytes = length.to_vec();
-        file.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(TrainError::io("read", path))?;
-    // The tensors' bytes are not there, which the parser of headers would mind.
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(&bytes[8..]).ok();
-    let metadata = parsed.and_then(|header| serde_json::from_value(header.get("__metadata__")?.clone()).ok());
-    Ok(metadata.unwrap_or_default())
 }
 
 impl Saved {
@@ -271,13 +254,9 @@ impl Saved {
 /// [`TrainError::Checkpoint`]; [`TrainError::Resume`] for weights of ours that are not what was written.
 pub(crate) fn open_weights(path: &Path) -> Result<files::Checkpoint, TrainError> {
     let file = files::Checkpoint::open(path)?;
-    if file.about().container == files::Container::Safetensors {
-        let header = header(path)?;
-        let has_state = |name: &String| name.starts_with("optimizer.");
-        // A key that was harmed is seen by the others, and by the optimiser that only runs have.
-        if header.keys().any(|key| key.starts_with("egofx.")) || file.tensors().keys().any(has_state) {
-            check_digest(path, &file, &header)?;
-        }
+    // A key that was harmed is seen by the others.
+    if file.metadata().keys().any(|key| key.starts_with("egofx.")) {
+        check_digest(path, &file, file.metadata())?;
     }
     Ok(file)
 }

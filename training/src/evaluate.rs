@@ -3,6 +3,7 @@
 //! Not for changing weights. Invariant: every sample that was asked for is predicted once, in the order asked for.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use tch::no_grad;
 
@@ -57,7 +58,7 @@ pub fn predict<M: Model>(
         })?;
         done += batches[number].len() as u64;
         (surroundings.watch)(&Event::Predicted { done, total });
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     let of_ranks = surroundings.world.all_gather_object(predictions)?;
     let mut by_sample: HashMap<_, _> = of_ranks.into_iter().flatten().collect();

@@ -3,6 +3,7 @@
 //! Not for what is in a batch. Batches come in the order in which they were asked for, however many threads make them, and
 //! at most `AHEAD` of them wait for each thread, so that memory does not depend on the length of an epoch.
 
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ struct Order<B> {
 }
 
 /// Calls `take` with batches 0 to `count - 1`, in this order, each made by `make` on one of `threads` threads, and with how long
-/// it was waited for.
+/// it was waited for; until `take` breaks off.
 ///
 /// # Errors
 /// The first error of `make` or `take`; nothing more is made then.
@@ -44,7 +45,7 @@ pub fn each<B: Send>(
     count: usize,
     threads: usize,
     make: impl Fn(usize) -> Result<B, TrainError> + Sync,
-    mut take: impl FnMut(usize, B, Duration) -> Result<(), TrainError>,
+    mut take: impl FnMut(usize, B, Duration) -> Result<ControlFlow<()>, TrainError>,
 ) -> Result<(), TrainError> {
     let depth = threads.max(1) * AHEAD;
     thread::scope(|scope| {
@@ -66,7 +67,9 @@ pub fn each<B: Send>(
             }
             let since = Instant::now();
             let batch = answer(pending.pop_front())?;
-            take(number, batch, since.elapsed())?;
+            if take(number, batch, since.elapsed())?.is_break() {
+                break;
+            }
         }
         Ok(())
     })
@@ -111,7 +114,7 @@ mod tests {
         each(40, 3, make, |number, batch, _| {
             taken.fetch_add(1, Ordering::SeqCst);
             found.push((number, batch));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         assert_eq!(found, (0..40).map(|number| (number, number)).collect::<Vec<_>>());
@@ -127,12 +130,33 @@ mod tests {
             |number| if number == 3 { Err(error()) } else { Ok(()) },
             |_, (), _| {
                 seen += 1;
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             },
         );
         assert_eq!((made.unwrap_err().to_string(), seen), (error().to_string(), 3));
-        let taken = each(9, 2, |_| Ok(()), |number, (), _| if number == 2 { Err(error()) } else { Ok(()) });
+        let taken = each(
+            9,
+            2,
+            |_| Ok(()),
+            |number, (), _| if number == 2 { Err(error()) } else { Ok(ControlFlow::Continue(())) },
+        );
         assert_eq!(taken.unwrap_err().to_string(), error().to_string());
-        each(0, 2, |_| Ok(()), |_, (), _| Ok(())).unwrap();
+        each(0, 2, |_| Ok(()), |_, (), _| Ok(ControlFlow::Continue(()))).unwrap();
+    }
+
+    #[test]
+    fn nothing_more_is_made_once_it_was_broken_off() {
+        let (made, mut seen) = (AtomicUsize::new(0), 0);
+        let make = |_| {
+            made.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let take = |number, (), _| {
+            seen += 1;
+            Ok(if number == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        each(1000, 2, make, take).unwrap();
+        assert_eq!(seen, 3);
+        assert!(made.into_inner() <= 3 + 2 * AHEAD);
     }
 }

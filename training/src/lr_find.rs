@@ -68,6 +68,12 @@ pub fn run<M: Model>(request: &Request) -> Result<LrFound, TrainError> {
     data.task.expect_truths()?;
     let folds = data.task.folds();
     let points = Run::open(surroundings, &members[0], &data, &folds[0], folder, false, init)?.lr_range(&range)?;
+    if points.is_empty() {
+        return Err(why(format!(
+            "the loss of the first step, at the rate {:e}, is not a number: try another --init or precision",
+            range.min_lr
+        )));
+    }
     let found = LrFound { suggestion: suggestion(&points), points };
     found.write(folder)?;
     Ok(found)

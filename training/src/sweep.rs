@@ -123,6 +123,11 @@ pub fn run<M: Model>(request: &Request) -> Result<Finished, TrainError> {
             let folder = run_folder(request.folder, member, &fold.name);
             (request.begin)(&folder, number * folds.len() + place + 1, members.len() * folds.len());
             let Request { surroundings, resume, init, .. } = *request;
+            if runs.is_empty() {
+                let planned = |member| folds.iter().map(move |fold| run_folder(request.folder, member, &fold.name));
+                let planned: Vec<PathBuf> = members.iter().flat_map(planned).collect();
+                world.on_rank0(|| expect_planned(request.folder, &planned))?;
+            }
             let run = Run::open(surroundings, member, data, fold, &folder, resume, init)?;
             // Not before it is known that this can be gone on with.
             if !std::mem::replace(&mut is_kept, true) {
@@ -178,6 +183,17 @@ fn expect_room(request: &Request) -> Result<(), TrainError> {
         return Err(TrainError::Exists { path: request.folder.to_owned() });
     }
     Ok(())
+}
+
+/// Refuses to go on beside runs that are not `planned`: with another grid or other seeds they lie in other folders, and would be made
+/// anew without a word.
+fn expect_planned(folder: &Path, planned: &[PathBuf]) -> Result<(), TrainError> {
+    let other = runs_below(folder).into_iter().find(|run| !planned.contains(run));
+    let first = planned.first().map_or(folder, PathBuf::as_path);
+    other.map_or(Ok(()), |run| {
+        let expected = format!("only runs of this grid, these seeds and folds, such as {}", first.display());
+        Err(TrainError::unexpected(folder, expected, format!("{}; take another folder for them", run.display())))
+    })
 }
 
 /// Keeps the experiment, what it was started with and what predictions need, beside the runs.
@@ -258,7 +274,7 @@ fn by_seed(runs: &[&Done], scores: impl Fn(&Done) -> Scores) -> Vec<Scores> {
     seeds.into_values().map(mean).collect()
 }
 
-/// Runs below `folder`: the folders that hold a checkpoint, sorted.
+/// Runs below `folder`: the folders that hold a checkpoint, sorted. What a killed process left half written lies in hidden ones.
 pub fn runs_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![folder.to_owned()];
@@ -267,7 +283,9 @@ pub fn runs_below(folder: &Path) -> Vec<PathBuf> {
             found.push(folder.clone());
         }
         let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
-        pending.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        let is_hidden = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+        pending
+            .extend(entries.filter(|entry| !is_hidden(entry)).map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     found.sort();
     found

@@ -51,7 +51,7 @@ fn card(set: &SetView) -> Markup {
     html! {
         article.card {
             h3 { (contract.feature_set) }
-            p { (plural(set.rows, "row")) " of " (contract.dim) " in " (plural(set.committed as u64, "unit"))
+            p { (plural(set.rows, "row")) " of " (plural(contract.dim as u64, "number")) " in " (plural(set.committed as u64, "unit"))
                 @if set.committed < set.planned { ", " (set.planned - set.committed) " of " (set.planned) " planned are not there" }
                 "; " (bytes(set.bytes)) }
             dl {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -203,6 +204,8 @@ fn status_tells_of_all_parts_while_they_are_at_work_and_after() {
     while others.iter_mut().any(|run| run.try_wait().unwrap().is_none()) {
         assert_eq!(status(&shop, "rows").1, 3, "part 1 has not done its first video");
         asked += 1;
+        // Not more often than a person would ask.
+        thread::sleep(Duration::from_millis(200));
     }
     assert!(asked > 0);
     all_end(others);
@@ -324,7 +327,7 @@ fn killed_at_random(kills: u32) {
     let (mut state, mut killed, mut runs) = (7_u64, 0, begin());
     while killed < kills {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis(100 + (state >> 33) % 600));
+        thread::sleep(Duration::from_millis(100 + (state >> 33) % 600));
         let victim = (state >> 60) as usize % runs.len();
         signal(&runs[victim], "KILL");
         killed += u32::from(runs[victim].wait().unwrap().code().is_none());

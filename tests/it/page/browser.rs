@@ -82,7 +82,10 @@ fn has_landmarks_and_numbers(browser: &mut Browser) {
         figures.contains(&"devicecpu".to_owned()) && figures.contains(&"rows a second13.0".to_owned()),
         "{figures:?}"
     );
-    assert!(texts(browser, "#run .card p")[0].starts_with("490 rows of 16 in 13 units, 2 of 15 planned are not there"));
+    assert!(
+        texts(browser, "#run .card p")[0]
+            .starts_with("490 rows of 16 numbers in 13 units, 2 of 15 planned are not there")
+    );
     let rows = texts(browser, "#lines tr");
     assert_eq!((rows.len(), rows[1].as_str()), (12, "v114002"), "{rows:?}");
     assert_eq!(texts(browser, "#video-0 .said").first().unwrap(), "40 rows, 1 padded");

@@ -7,9 +7,8 @@ use clap::Args;
 use egofx::places::{ShardOption, shard};
 use egofx_train::clip_cache::Request;
 use egofx_train::registry::Entry;
-use egofx_train::sources::Split;
 
-use super::common::{Chosen, Data, Log, listen};
+use super::common::{Chosen, Data, Log, given, listen};
 use super::tell;
 
 /// Decode the clips of an experiment once, for those who have the disk: training reads them with --clip-cache.
@@ -59,8 +58,7 @@ impl CacheClips {
         let experiment = self.chosen.read()?;
         let learner = Entry::find(&experiment.learner, &self.chosen.config)?;
         let mut sources = self.data.sources();
-        let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
-        sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
+        sources.annotations = given(&self.train, &self.val, &self.annotations);
         self.shard.told().into_iter().for_each(tell);
         // Each clip is read once.
         sources.memory_bytes = 0;

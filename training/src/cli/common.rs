@@ -18,7 +18,7 @@ use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
-use egofx_train::sources::Sources;
+use egofx_train::sources::{Sources, Split};
 
 use super::tell;
 
@@ -99,6 +99,33 @@ impl Data {
             memory_bytes: (self.memory.max(0.0) * f64::from(1 << 30)) as u64,
         }
     }
+}
+
+/// What is learnt from and validated on.
+#[derive(Args)]
+pub struct Splits {
+    /// Annotations to learn from, as published.
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// Annotations to validate on, as published.
+    #[arg(long, value_name = "FILE")]
+    val: Option<PathBuf>,
+    /// Annotations of a benchmark that is not divided: for qfvs the folder that `egofx manifest qfvs` reads.
+    #[arg(long, value_name = "PATH")]
+    annotations: Option<PathBuf>,
+}
+
+impl Splits {
+    /// Those that were given.
+    pub fn given(&self) -> Vec<(Split, PathBuf)> {
+        given(&self.train, &self.val, &self.annotations)
+    }
+}
+
+/// Those of the annotations to learn from, to validate on, and of what is not divided, that were given.
+pub fn given(train: &Option<PathBuf>, val: &Option<PathBuf>, whole: &Option<PathBuf>) -> Vec<(Split, PathBuf)> {
+    let all = [(Split::Train, train), (Split::Validation, val), (Split::Whole, whole)];
+    all.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect()
 }
 
 /// Where a command that may take hours tells what it does.

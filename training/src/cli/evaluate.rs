@@ -5,18 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use egofx::stop::Stop;
-use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
-use egofx_train::predict::{Evaluated, Request, kept_classes};
+use egofx_train::predict::Evaluated;
 use egofx_train::registry::Entry;
-use egofx_train::sources::Split;
-use egofx_train::trainer::context::Surroundings;
 
 use super::common::{Data, Log, Place};
-use super::progress::Progress;
 use super::runs::Named;
-use super::{say, summary, tell};
+use super::{say, summary};
 
 /// Score a trained head or backbone on a split: the losses and scores that training's validation has for these weights.
 #[derive(Args)]
@@ -41,29 +36,14 @@ impl Evaluate {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<()> {
         self.log.open()?;
-        let (head, experiment, weights) = self.named.chosen()?;
-        let mut sources = self.data.sources();
-        sources.annotations = vec![(Split::Whole, self.annotations.clone())];
-        sources.classes = sources.classes.or_else(|| kept_classes(&self.named.weights));
-        let (found, threads) = self.place.find()?;
-        tell(format_args!("{} for {}, {}", head.name, head.task, experiment.compat.name()));
-        let progress = Progress::new(&experiment.train.monitor, true);
-        let surroundings = Surroundings {
-            device: found.device,
-            threads,
-            world: &World::single(),
-            // There is nothing to be gone on with: signals end it as they end any program.
-            stop: &Stop::default(),
-            watch: &|event| progress.show(event),
-        };
-        let request =
-            Request { experiment: &experiment, weights: &weights, sources: &sources, surroundings: &surroundings };
-        let evaluated = (head.evaluate)(&request).map_err(|error| progress.failure(error))?;
+        let trained = self.named.trained()?;
+        let evaluated =
+            trained.apply(&self.data, &self.annotations, &self.place, |entry, request| (entry.evaluate)(request))?;
         if self.json {
-            let json = json_of(head, &experiment, &evaluated);
+            let json = json_of(trained.entry, &trained.experiment, &evaluated);
             return say(&(serde_json::to_string_pretty(&json)? + "\n"));
         }
-        say(&table_of(&experiment, &evaluated))
+        say(&table_of(&trained.experiment, &evaluated))
     }
 }
 
@@ -98,7 +78,7 @@ fn json_of(head: &Entry, experiment: &Experiment, evaluated: &[Evaluated]) -> Va
         })
     };
     json!({
-        "task": head.task, "learner": head.name, "compat": experiment.compat.name(), "select": experiment.train.monitor,
+        "task": head.task, "learner": head.name, "compat": experiment.compat.name(), "monitor": experiment.train.monitor,
         "scores": scores(&means(evaluated)), "runs": evaluated.iter().map(run).collect::<Vec<_>>(),
     })
 }

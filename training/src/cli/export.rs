@@ -11,13 +11,13 @@ use egofx::meter::Meter;
 use egofx::metric::postprocess::read_classes;
 use egofx::places::bases;
 use egofx_train::checkpoint::{self, Tensors};
-use egofx_train::experiment::Experiment;
 use egofx_train::onnx::Request;
-use egofx_train::predict::{Weights, kept_classes};
+use egofx_train::predict::kept_classes;
 use egofx_train::registry::Entry;
 use egofx_train::trainer::BEST_FILE;
 
-use super::{runs, tell};
+use super::runs::Trained;
+use super::tell;
 
 /// Write the weights of a trained head as safetensors, under the names of the official code, with the experiment in the
 /// header. The official code loads them: `model.load_state_dict(safetensors.torch.load_file(FILE))`. With --onnx, write the
@@ -70,22 +70,16 @@ impl Export {
 
     /// One graph, or one for each fold.
     fn graphs(&self) -> anyhow::Result<()> {
-        let (experiment, weights) = match &self.config {
-            Some(config) => {
-                let weights = Weights { path: self.run.clone(), fold: String::new() };
-                (Experiment::read(config)?, vec![weights])
-            }
-            None => runs::chosen(&self.run, self.last)?,
-        };
-        let entry = Entry::find(&experiment.learner, self.config.as_deref().unwrap_or(&self.run))?;
+        let trained = Trained::find(&self.run, self.config.as_deref(), self.last)?;
+        let Trained { entry, experiment, weights, .. } = &trained;
         let classes = self.classes(entry.task)?;
         let search = LibrarySearch { explicit: self.ort_lib.clone(), bases: bases() };
         let runtime = Runtime::load(&search, Provider::Cpu)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let validator = Validator { runtime: &runtime, threads, windows: vec![], meter: Meter::default() };
-        for one in &weights {
+        for one in weights {
             let card = (entry.onnx)(&Request {
-                experiment: &experiment,
+                experiment,
                 weights: one,
                 classes: classes.clone(),
                 licence: self.licence.clone(),

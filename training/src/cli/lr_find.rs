@@ -10,11 +10,10 @@ use egofx::stop::Stop;
 use egofx_train::distributed::World;
 use egofx_train::lr_find::{CURVE_FILE, LrFound, Request, TABLE_FILE};
 use egofx_train::registry::Entry;
-use egofx_train::sources::Split;
 use egofx_train::trainer::context::Surroundings;
 use egofx_train::trainer::lr_range::LrRange;
 
-use super::common::{Chosen, Data, Log, Place};
+use super::common::{Chosen, Data, Log, Place, Splits};
 use super::progress::Progress;
 use super::{say, tell};
 
@@ -26,15 +25,8 @@ pub struct LrFind {
     chosen: Chosen,
     #[command(flatten)]
     data: Data,
-    /// Annotations to learn from, as published.
-    #[arg(long, value_name = "FILE")]
-    train: Option<PathBuf>,
-    /// Annotations to validate on, which are opened and not used.
-    #[arg(long, value_name = "FILE")]
-    val: Option<PathBuf>,
-    /// Annotations of a benchmark that is not divided: for qfvs the folder that `egofx manifest qfvs` reads.
-    #[arg(long, value_name = "PATH")]
-    annotations: Option<PathBuf>,
+    #[command(flatten)]
+    splits: Splits,
     /// The folder to write lr_find.csv and lr_find.svg into.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -67,8 +59,7 @@ impl LrFind {
         let experiment = self.chosen.read()?;
         let head = Entry::find(&experiment.learner, &self.chosen.config)?;
         let mut sources = self.data.sources();
-        let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
-        sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
+        sources.annotations = self.splits.given();
         let (found, threads) = self.place.find()?;
         tell(format_args!("{} for {}, {}", head.name, head.task, experiment.compat.name()));
         let progress = Progress::new(&experiment.train.monitor, true);

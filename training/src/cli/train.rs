@@ -14,11 +14,11 @@ use egofx_train::experiment::Experiment;
 use egofx_train::native;
 use egofx_train::provenance::{self, Inputs, Start, Versions};
 use egofx_train::registry::{Entry, LEARNERS};
-use egofx_train::sources::{OPTIONS, Sources, Split};
+use egofx_train::sources::{OPTIONS, Sources};
 use egofx_train::sweep::{EXPERIMENT_FILE, Request};
 use egofx_train::trainer::context::Surroundings;
 
-use super::common::{BackendChoice, Chosen, Data, Joined, Log, Place};
+use super::common::{BackendChoice, Chosen, Data, Joined, Log, Place, Splits};
 use super::progress::Progress;
 use super::{now, say, summary, tell};
 
@@ -29,15 +29,8 @@ pub struct Train {
     chosen: Chosen,
     #[command(flatten)]
     data: Data,
-    /// Annotations to learn from, as published.
-    #[arg(long, value_name = "FILE")]
-    train: Option<PathBuf>,
-    /// Annotations to validate on, as published.
-    #[arg(long, value_name = "FILE")]
-    val: Option<PathBuf>,
-    /// Annotations of a benchmark that is not divided: for qfvs the folder that `egofx manifest qfvs` reads.
-    #[arg(long, value_name = "PATH")]
-    annotations: Option<PathBuf>,
+    #[command(flatten)]
+    splits: Splits,
     /// The folder of the runs: checkpoints, metrics.jsonl, TensorBoard's events, curves.svg, summary.json, provenance.json.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -71,8 +64,7 @@ impl Train {
         let experiment = self.chosen.read()?;
         let head = self.head(task, &experiment)?;
         let mut sources = self.data.sources();
-        let given = [(Split::Train, &self.train), (Split::Validation, &self.val), (Split::Whole, &self.annotations)];
-        sources.annotations = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect();
+        sources.annotations = self.splits.given();
         let Joined { found, threads, world, stop } = self.place.join(self.backend, "after this step")?;
         world.on_rank0(|| if self.force { clear(&self.out) } else { Ok(()) })?;
         if world.is_rank0() {

@@ -101,8 +101,8 @@ impl World {
     /// [`TrainError::Rank`].
     pub fn all_reduce_sum(&self, values: &[f64]) -> Result<Vec<f64>, TrainError> {
         let Some(group) = &self.group else { return Ok(values.to_vec()) };
-        let tensor = Tensor::from_slice(values);
-        group.all_reduce(std::slice::from_ref(&tensor), 1.0).map_err(|cause| self.lost(cause))?;
+        let mut tensor = Tensor::from_slice(values);
+        group.all_reduce(&mut tensor).map_err(|cause| self.lost(cause))?;
         Ok(Vec::<f64>::try_from(tensor)?)
     }
 

@@ -11,20 +11,21 @@ use crate::error::TrainError;
 
 /// The key that names a file's base.
 pub(super) const EXTENDS: &str = "extends";
+/// The table of the keys that are varied.
+pub(super) const GRID: &str = "grid";
 /// The key that says which other keys a table has.
 const KIND: &str = "kind";
 
-/// The table of the file at `path`, whose text was read, on top of its bases, in today's words and without `extends`; `None` if it
-/// extends nothing.
+/// The table of the file at `path`, whose text was read, on top of its bases, in today's words and without `extends`, and what the
+/// file calls its base; `None` if it extends nothing.
 ///
 /// # Errors
 /// A base that is missing or no TOML, and a chain that comes back to a file that it has.
-pub(super) fn resolved(path: &Path, text: &str) -> Result<Option<Table>, TrainError> {
-    match toml::from_str::<Table>(text) {
-        Ok(table) if table.contains_key(EXTENDS) => on_bases(path, table, &mut Vec::new()).map(Some),
-        // What is wrong with the text itself is said by whoever parses it with its lines.
-        _ => Ok(None),
-    }
+pub(super) fn resolved(path: &Path, text: &str) -> Result<Option<(Table, String)>, TrainError> {
+    // What is wrong with the text itself is said by whoever parses it with its lines.
+    let Ok(table) = toml::from_str::<Table>(text) else { return Ok(None) };
+    let Some(base) = table.get(EXTENDS).map(Value::to_string) else { return Ok(None) };
+    Ok(Some((on_bases(path, table, &mut Vec::new())?, base)))
 }
 
 /// `table`, which the file at `path` holds, on top of its bases; `chain` has the files that led here.
@@ -46,7 +47,20 @@ fn on_bases(path: &Path, mut table: Table, chain: &mut Vec<PathBuf>) -> Result<T
     })?;
     let of_base = |error: toml::de::Error| TrainError::Experiment { path: base.clone(), why: error.to_string() };
     let below = on_bases(&base, toml::from_str(&text).map_err(of_base)?, chain)?;
-    Ok(merged(below, table))
+    Ok(merged(without_varied(below, &table), table))
+}
+
+/// `below` without what its grid says of keys that `above` sets.
+fn without_varied(mut below: Table, above: &Table) -> Table {
+    let is_set = |key: &str| {
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|part| above.get(part));
+        parts.fold(first, |value, part| value?.as_table()?.get(part)).is_some()
+    };
+    if let Some(Value::Table(grid)) = below.get_mut(GRID) {
+        grid.retain(|key, _| !is_set(&renamed::key(key)));
+    }
+    below
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -112,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_sets_is_not_varied_by_the_grid_of_its_base() {
+        let base = format!("{TEXT}\n[grid]\n\"train.clip\" = [1.0, 2.0]\n\"train.batch\" = [3, 4]\n");
+        let folder = written(&[("b.toml", &base), ("a.toml", "extends = \"b.toml\"\n[train]\nmax_grad_norm = 9.0\n")]);
+        let found = Experiment::read(&folder.path().join("a.toml")).unwrap().members().unwrap();
+        let of = |train: &crate::experiment::Train| (train.batch, train.max_grad_norm);
+        let found: Vec<_> = found.iter().map(|member| of(&member.experiment.train)).collect();
+        assert_eq!(found, [(3, Some(9.0)), (4, Some(9.0))]);
+    }
+
+    #[test]
     fn a_table_of_another_kind_replaces_the_one_below() {
         let parsed = |text: &str| toml::from_str::<Table>(text).unwrap();
         let below = parsed("s = { kind = \"cosine\", floor = 0.1 }\nt = { a = 1, b = [1, 2] }");
@@ -133,6 +157,13 @@ mod tests {
         let both = "[train]\nclip = 1.0\nmax_grad_norm = 1.0";
         let said = why(&[("a.toml", a), ("bases/b.toml", both)]);
         assert_eq!(said, "bases/b.toml: train.clip and train.max_grad_norm are one setting, expected only the latter");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_whole_names_the_base() {
+        let said = why(&[("a.toml", "extends = \"b.toml\"\n[train]\nbach = 3"), ("b.toml", TEXT)]);
+        assert!(said.starts_with("a.toml: unknown field `bach`"), "{said}");
+        assert!(said.ends_with("(it extends \"b.toml\", which may hold the key)"), "{said}");
     }
 
     #[test]

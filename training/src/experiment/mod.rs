@@ -159,12 +159,15 @@ impl Experiment {
     pub fn read_with(path: &Path, set: &[Override]) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
         let why = |why| TrainError::Experiment { path: path.to_owned(), why };
-        let table = match (extends::resolved(path, &text)?, set) {
-            (Some(table), _) => table,
-            (None, []) => return Self::parse(&text).map_err(why),
-            (None, _) => toml::from_str(&text).map_err(|error| why(error.to_string()))?,
-        };
-        Self::with_values(table, set).map_err(why)
+        match (extends::resolved(path, &text)?, set) {
+            (Some((table, base)), _) => Self::with_values(table, set)
+                .map_err(|error| why(format!("{} (it extends {base}, which may hold the key)", error.trim_end()))),
+            (None, []) => Self::parse(&text).map_err(why),
+            (None, _) => {
+                let table = toml::from_str(&text).map_err(|error| why(error.to_string()))?;
+                Self::with_values(table, set).map_err(why)
+            }
+        }
     }
 
     /// Out of the text of a file that extends none; keys of version 0.1 are read as what they are called today.

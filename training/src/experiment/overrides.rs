@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
+use super::extends::GRID;
 use super::renamed;
 
 /// Most keys that are suggested.
@@ -48,9 +49,12 @@ impl Override {
     /// A value of another type, a key in no table, a key that the grid varies.
     pub(super) fn apply(&self, table: &mut Table) -> Result<(), String> {
         let key = renamed::key(&self.key);
-        let is_varied = |grid: &Table| grid.keys().any(|varied| renamed::key(varied) == key);
-        if table.get("grid").and_then(Value::as_table).is_some_and(is_varied) {
-            return Err(format!("--set {self}: the grid of the file varies this key; set `grid` itself"));
+        let is_within = |one: &str, other: &str| one.strip_prefix(other).is_some_and(|rest| rest.starts_with('.'));
+        let is_varied = |varied: &&str| *varied == key || is_within(varied, &key) || is_within(&key, varied);
+        let grid = table.get(GRID).and_then(Value::as_table).into_iter().flat_map(Table::keys);
+        let varied: Vec<String> = grid.map(|varied| renamed::key(varied)).collect();
+        if let Some(varied) = varied.iter().map(String::as_str).find(is_varied) {
+            return Err(format!("--set {self}: the grid of the file varies {varied}; set `grid` itself"));
         }
         let unknown = unknown(&self.to_string(), &key, &dotted_keys(table));
         let (path, last) = key.rsplit_once('.').unwrap_or(("", &key));
@@ -194,6 +198,9 @@ mod tests {
     #[test]
     fn a_key_that_the_grid_varies_is_not_set() {
         let said = with(&["grid={ \"train.clip\" = [1.0] }", "train.max_grad_norm=2.0"]).unwrap_err();
-        assert!(said.contains("the grid of the file varies this key"), "{said}");
+        assert!(said.contains("the grid of the file varies train.max_grad_norm"), "{said}");
+        let varies = "grid={ \"train.optimizer.lr\" = [1.0] }";
+        let said = with(&[varies, "train.optimizer={ kind = \"adamw\", lr = 2.0 }"]).unwrap_err();
+        assert!(said.contains("the grid of the file varies train.optimizer.lr"), "{said}");
     }
 }

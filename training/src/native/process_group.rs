@@ -3,7 +3,7 @@
 //! Not for what they say to each other: see `distributed`. Every rank must make the same calls in the same order; a call waits
 //! for all of them.
 
-use std::ffi::{CString, c_char, c_double, c_int};
+use std::ffi::{CString, c_char, c_int};
 
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -29,12 +29,7 @@ unsafe extern "C" {
         group: *mut *mut RawProcessGroup,
     ) -> *mut c_char;
     fn egofx_process_group_leave(group: *mut RawProcessGroup);
-    fn egofx_process_group_all_reduce(
-        group: *mut RawProcessGroup,
-        tensors: *const *mut C_tensor,
-        n: usize,
-        factor: c_double,
-    ) -> *mut c_char;
+    fn egofx_process_group_all_reduce(group: *mut RawProcessGroup, tensor: *mut C_tensor) -> *mut c_char;
     fn egofx_process_group_broadcast(
         group: *mut RawProcessGroup,
         tensors: *const *mut C_tensor,
@@ -101,14 +96,13 @@ impl ProcessGroup {
         self.0
     }
 
-    /// Sums tensors over all ranks and multiplies them with `factor`, in place.
+    /// Sums a tensor over all ranks, in place.
     ///
     /// # Errors
-    /// A rank has gone, or its tensors have other shapes.
-    pub fn all_reduce(&self, tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
-        let list = pointers(tensors);
-        // SAFETY: a live group, and a list of live tensors that are changed in place and not kept.
-        taken(unsafe { egofx_process_group_all_reduce(self.0, list.as_ptr(), list.len(), factor) })
+    /// A rank has gone, or its tensor has another shape.
+    pub fn all_reduce(&self, tensor: &mut Tensor) -> Result<(), NativeError> {
+        // SAFETY: a live group and a live tensor, which is changed in place and not kept.
+        taken(unsafe { egofx_process_group_all_reduce(self.0, tensor.as_mut_ptr()) })
     }
 
     /// Overwrites tensors by those of rank 0.
@@ -117,7 +111,7 @@ impl ProcessGroup {
     /// As for [`Self::all_reduce`].
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<(), NativeError> {
         let list = pointers(tensors);
-        // SAFETY: as for `all_reduce`.
+        // SAFETY: a live group, and a list of live tensors that are changed in place and not kept.
         taken(unsafe { egofx_process_group_broadcast(self.0, list.as_ptr(), list.len(), 0) })
     }
 

@@ -3,6 +3,8 @@
 //! Not for what is made of the curve, nor for keeping weights: the run that is tested is spent. Source: Smith, "Cyclical Learning
 //! Rates for Training Neural Networks", 2017, with the smoothing and the end of Lightning's `lr_find`.
 
+use std::ops::ControlFlow;
+
 use super::Run;
 use super::context::Event;
 use crate::error::TrainError;
@@ -87,16 +89,13 @@ impl<M: Model> Run<'_, M> {
         let make = |number: usize| epoch.part(number / parts, number % parts);
         let (mut values, mut goes_on) = (vec![], true);
         loader::each(steps * parts, self.surroundings.threads, make, |number, batch, waiting| {
-            if !goes_on {
-                return Ok(());
-            }
             self.speed.waited(waiting);
             add(&mut values, &self.part(batch, number % parts, parts)?);
             if number % parts + 1 == parts {
                 let loss = std::mem::take(&mut values).first().map_or(f64::NAN, |(_, loss)| *loss);
                 goes_on = self.range_step(range, epoch.samples(number / parts), loss, curve)?;
             }
-            Ok(())
+            Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(goes_on)
     }

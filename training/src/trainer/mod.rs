@@ -13,6 +13,7 @@ mod speed;
 mod steps;
 mod validation;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -194,11 +195,11 @@ impl<'r, M: Model> Run<'r, M> {
             self.speed.waited(waiting);
             add(&mut values, &self.part(batch, number % parts, parts)?);
             if number % parts + 1 < parts {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             }
             let made = done + number / parts;
             self.step(count as u64, epoch.samples(made), std::mem::take(&mut values))?;
-            self.after_step(made + 1, count, metrics_log)
+            self.after_step(made + 1, count, metrics_log).map(ControlFlow::Continue)
         })?;
         self.end_epoch()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use egofx_train::metrics_log::{METRICS_FILE, read};
-use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
+use egofx_train::synthetic::ShapesPaths;
 
 use crate::support::experiments::smaller;
 use crate::support::program;
@@ -46,9 +46,7 @@ fn train(paths: &ShapesPaths, folder: &Path, out: &str) -> Output {
 
 #[test]
 fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
-    let made = tempfile::tempdir().unwrap();
-    let dataset = ShapesDataset { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..shapes::least() };
-    let paths = dataset.write(made.path(), &shapes::tools()).unwrap();
+    let paths = shapes::shared();
     let mut metrics = Vec::new();
     for deadly in [false, true] {
         let folder = tempfile::tempdir().unwrap();
@@ -56,7 +54,7 @@ fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
         if deadly {
             deadly_ffmpeg(folder.path(), true);
         }
-        let output = train(&paths, folder.path(), "run");
+        let output = train(paths, folder.path(), "run");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && !said.contains("replaced"), "{said}");
         let killed = fs::read_dir(folder.path()).unwrap().filter(|entry| {
@@ -72,7 +70,7 @@ fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
     let folder = tempfile::tempdir().unwrap();
     smaller(folder.path(), CHARADES);
     deadly_ffmpeg(folder.path(), false);
-    let output = train(&paths, folder.path(), "run");
+    let output = train(paths, folder.path(), "run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some_and(|code| code > 0), "{said}");
     assert!(said.contains("ffmpeg was killed by signal 9") && said.contains("tried twice"), "{said}");

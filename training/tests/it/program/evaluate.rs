@@ -2,11 +2,10 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::sync::OnceLock;
 
 use egofx_train::checkpoint;
 use egofx_train::metrics_log::{METRICS_FILE, read};
-use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset, ShapesPaths};
+use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesPaths};
 use serde_json::Value;
 
 use crate::support::shapes;
@@ -154,22 +153,9 @@ fn each_fold_of_qfvs_is_scored_by_the_run_that_left_it_out() {
     assert!(table.contains("P01") && table.contains("mean"), "{table}");
 }
 
-/// One dataset for all backbones.
-fn world() -> &'static ShapesPaths {
-    static MADE: OnceLock<(tempfile::TempDir, ShapesPaths)> = OnceLock::new();
-    let (_, paths) = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let few = ShapesDataset { changes: [8, 6], intervals: [4, 4, 2], ..shapes::least() };
-        let dataset = ShapesDataset { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..few };
-        let paths = dataset.write(folder.path(), &shapes::tools()).unwrap();
-        (folder, paths)
-    });
-    paths
-}
-
 /// Of the experiment at `x.toml` in `folder`.
 fn backbone_as_validated(folder: &Path, task: &str, train: &Path, val: &Path) {
-    let ShapesPaths { videos, qa_videos, tokenizers, .. } = world();
+    let ShapesPaths { videos, qa_videos, tokenizers, .. } = shapes::shared();
     let videos = if task == "egotaskqa" { qa_videos } else { videos };
     let data = format!("--videos {} --tokenizer {}", videos.display(), tokenizers[1].display());
     as_validated(folder, task, &data, [train, val].map(|path| path.to_str().unwrap()));
@@ -177,7 +163,7 @@ fn backbone_as_validated(folder: &Path, task: &str, train: &Path, val: &Path) {
 
 #[test]
 fn backbones_are_scored_as_they_were_validated() {
-    let ShapesPaths { egoclip, egomcq, charades, .. } = world();
+    let ShapesPaths { egoclip, egomcq, charades, .. } = shapes::shared();
     for (task, config, train, val) in [
         ("pretrain", "synthetic_pretrain_egovlpv2.toml", egoclip, egomcq),
         ("charades", "synthetic_charades.toml", &charades.train, &charades.test),
@@ -191,7 +177,7 @@ fn backbones_are_scored_as_they_were_validated() {
 #[test]
 #[ignore = "long: four trainings of backbones"]
 fn all_other_backbones_are_scored_as_they_were_validated() {
-    let ShapesPaths { oscc, epic, qa, .. } = world();
+    let ShapesPaths { oscc, epic, qa, .. } = shapes::shared();
     let [questions, validated, _] = &qa[0].questions;
     for (task, train, val) in [
         ("oscc", &oscc[0], &oscc[1]),

@@ -86,6 +86,15 @@ fn a_run_keeps_the_whole_experiment_and_what_it_was_made_with() {
     assert!(first == second, "the run was repeated");
     run(&shop, &[&again, &DATA, &["-o", "run", "--resume"]]);
     assert_eq!(provenance::read(&shop.path("run")).unwrap().len(), 2, "each start is on record");
+
+    let other =
+        "run: expected only runs of this grid, these seeds and folds, such as run/seed-1, found run; take another";
+    refused(&shop, &[&again, &DATA, &["-o", "run", "--resume", "--set", "seeds=[1, 2]"]], other);
+    assert_eq!(provenance::read(&shop.path("run")).unwrap().len(), 2, "nothing began");
+    let predict = |weights| ["predict", weights, "--annotations", "nlq_val.json", "-o", "x"];
+    let file = "--last takes last.safetensors of the folder of a run, and run/best.safetensors is a file";
+    refused(&shop, &[&predict("run/best.safetensors"), &DATA, &["--last"]], file);
+    refused(&shop, &[&predict("run"), &DATA, &["-c", "nlq.toml"]], "expected a file without --last, found run");
 }
 
 #[test]

@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use egofx_train::metrics_log::{METRICS_FILE, read};
-use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
+use egofx_train::synthetic::ShapesPaths;
 
 use serde_json::{Map, Value};
 
@@ -16,17 +15,6 @@ use crate::support::shapes;
 
 const PRETRAIN: &str = "synthetic_pretrain_egovlpv2.toml";
 const CHARADES: &str = "synthetic_charades.toml";
-
-fn dataset() -> &'static ShapesPaths {
-    static MADE: OnceLock<(tempfile::TempDir, ShapesPaths)> = OnceLock::new();
-    let (_, paths) = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let dataset = ShapesDataset { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..shapes::least() };
-        let paths = dataset.write(folder.path(), &shapes::tools()).unwrap();
-        (folder, paths)
-    });
-    paths
-}
 
 /// Puts programs into `folder`, where training looks first, that write a word into `folder/started` and then are ffmpeg and
 /// ffprobe: `together` for the clips of many videos, `alone` for those of one, `probe`.
@@ -60,7 +48,7 @@ fn started(folder: &Path) -> [usize; 3] {
 
 /// What a run says, and all scores of its validations.
 fn run(folder: &Path, config: &str, videos: &Path, more: &[&str]) -> (String, Vec<Map<String, Value>>) {
-    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = dataset();
+    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = shapes::shared();
     let (task, [train, val]) = match config {
         CHARADES => ("charades", [&charades.train, &charades.test]),
         _ => ("pretrain", [egoclip, egomcq]),
@@ -82,7 +70,7 @@ fn clips_read_together_teach_the_same_as_videos_kept_in_memory_and_each_is_probe
         let folder = tempfile::tempdir().unwrap();
         smaller(folder.path(), config);
         counting(folder.path(), false);
-        let videos = &dataset().videos;
+        let videos = &shapes::shared().videos;
         let (_, kept) = run(folder.path(), config, videos, &["--memory", "1"]);
         let [together, alone, probes] = started(folder.path());
         assert!(together == 0 && alone > 0 && probes > 0, "{together} {alone} {probes}");
@@ -101,12 +89,13 @@ fn a_damaged_video_costs_its_neighbours_time_only_and_an_ffmpeg_that_links_is_to
     counting(folder.path(), true);
     let videos = folder.path().join("videos");
     fs::create_dir(&videos).unwrap();
-    let mut names: Vec<_> = fs::read_dir(&dataset().videos).unwrap().map(|entry| entry.unwrap().path()).collect();
-    names.sort();
-    for (at, from) in names.iter().enumerate() {
-        let mut bytes = fs::read(from).unwrap();
+    let ShapesPaths { videos: sound, egoclip, .. } = shapes::shared();
+    let narrations = fs::read_to_string(egoclip).unwrap();
+    let first = narrations.lines().nth(1).and_then(|line| line.split('\t').nth(1)).unwrap();
+    for from in fs::read_dir(sound).unwrap().map(|entry| entry.unwrap().path()) {
+        let mut bytes = fs::read(&from).unwrap();
         let length = bytes.len();
-        if at == 0 {
+        if from.file_stem().is_some_and(|name| name == first) {
             // Packets, not the tables at the end.
             bytes[length / 4..length / 2]
                 .iter_mut()
