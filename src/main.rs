@@ -18,7 +18,11 @@ fn main() -> ExitCode {
     }
     // Not the program's path, at which another version may lie by then.
     foreign::isolate(Path::new("/proc/self/exe"));
-    match cli::Cli::read().run() {
+    let cli = cli::Cli::read();
+    if cli.is_export() {
+        give_large_blocks_back();
+    }
+    match cli.run() {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);
@@ -34,5 +38,16 @@ fn share_one_heap() {
     // SAFETY: no other thread runs yet, and the option only sets a limit.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// A block that was freed makes glibc keep ever larger ones. A graph that is run once, as `egofx export` runs it, leaves nothing
+/// that would be taken again, and its weights come behind: what frames took at first would be held beside them.
+fn give_large_blocks_back() {
+    const LARGE: i32 = 1 << 20;
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no other thread runs yet, and the option only sets a limit.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }
 }

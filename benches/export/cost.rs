@@ -1,6 +1,6 @@
-//! What exporting takes: `egofx export` of a full-size EgoVLPv2 with random weights.
+//! What exporting takes: `egofx export` of a full-size EgoVLPv2 and of a SlowFast with random weights.
 //!
-//! Not for the speed of the graphs. Invariant: nothing of its 1.6 GB is left behind.
+//! Not for the speed of the graphs. Invariant: nothing of their 1.9 GB is left behind.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,18 +11,20 @@ use crate::support::{self, Fallible, process, row};
 const MB: f64 = 1e6;
 
 pub fn run() -> Fallible {
-    let folder = support::scratch("egovlpv2")?;
-    let measured = measure(&folder);
-    fs::remove_dir_all(folder)?;
-    measured
+    ["egovlpv2", "slowfast8x8_r101"].into_iter().try_for_each(|model| {
+        let folder = support::scratch(model)?;
+        let measured = measure(model, &folder);
+        fs::remove_dir_all(folder)?;
+        measured
+    })
 }
 
-fn measure(folder: &Path) -> Fallible {
+fn measure(model: &str, folder: &Path) -> Fallible {
     let out = [OsStr::new("--out"), folder.as_os_str()];
-    let export = process::egofx(["export", "--random", "egovlpv2"].map(OsStr::new).into_iter().chain(out))?;
+    let export = process::egofx(["export", "--random", model].map(OsStr::new).into_iter().chain(out))?;
     let weights = weights_bytes(folder)?;
     let check = process::egofx(["export", "--check"].map(OsStr::new).into_iter().chain(out))?;
-    support::head("Exporting EgoVLPv2, random weights, every graph run on its golden input");
+    support::head(&format!("Exporting {model}, random weights, every graph run on its golden input"));
     row(
         "peak memory over the size of the weights, at most 1.3",
         &format!("{:.2}", export.peak as f64 / weights),

@@ -54,14 +54,14 @@ impl Peer {
         Self::start(&mut python).map(Some)
     }
 
-    /// PyTorch with the given weights, and its version, if it is installed.
-    pub fn torch(weights: &Path) -> Fallible<Option<(Self, String)>> {
+    /// PyTorch running `script` of `benches/reference` with the given weights, and its version, if it is installed.
+    pub fn torch(script: &str, weights: &Path) -> Fallible<Option<(Self, String)>> {
         let Some((mut python, version)) = support::python::torch() else {
             println!("PyTorch is not installed here (make setup-torch): without it, ratios are to the CPU's fp32");
             return Ok(None);
         };
         let threads = support::cores().len().to_string();
-        python.arg(root().join("benches/reference/egovlp_video.py")).arg(weights).args(["--threads", &threads]);
+        python.arg(root().join("benches/reference").join(script)).arg(weights).args(["--threads", &threads]);
         Ok(Some((Self::start(&mut python)?, version)))
     }
 

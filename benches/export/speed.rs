@@ -1,4 +1,4 @@
-//! EgoVLP's video tower: exported graphs against PyTorch, round by round, and how near their rows are.
+//! EgoVLP's video tower and SlowFast: exported graphs against PyTorch, round by round, and how near their rows are.
 //!
 //! Not for what made either fast or slow. Invariant: all get the same windows. PyTorch's time begins at normalised
 //! floats, egofx's at `uint8` frames.
@@ -15,9 +15,20 @@ use crate::support::{self, Fallible, Spread, cosine, row, show};
 
 /// Rounds that count, after one that does not.
 const ROUNDS: usize = 5;
-/// Windows of a batch, and their frames.
-const BATCH: usize = 4;
-const FRAMES: usize = 4;
+
+/// What is measured.
+struct Case {
+    what: &'static str,
+    /// What PyTorch runs, in `benches/reference`.
+    script: &'static str,
+    /// Windows of a batch, and their frames.
+    batch: usize,
+    frames: usize,
+    variants: &'static [Variant],
+}
+
+/// What is compared: label, who runs it, graph, precision. The first that can run is what the others are compared with.
+type Variant = (&'static str, Who, &'static str, &'static str);
 
 /// Who runs a variant.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,8 +38,14 @@ enum Who {
     OpenVino,
 }
 
-/// What is compared: label, who runs it, graph, precision. The first that can run is what the others are compared with.
-const VARIANTS: &[(&str, Who, &str, &str)] = &[
+const EGOVLP: Case =
+    Case { what: "EgoVLP's video tower", script: "egovlp_video.py", batch: 4, frames: 4, variants: EGOVLP_VARIANTS };
+
+/// A batch of one would be run twice over, see `GraphSession::run_rows`.
+const SLOWFAST: Case =
+    Case { what: "SlowFast 8x8 R101", script: "slowfast_video.py", batch: 2, frames: 32, variants: SLOWFAST_VARIANTS };
+
+const EGOVLP_VARIANTS: &[Variant] = &[
     ("PyTorch fp32", Who::Torch, "", "fp32"),
     ("PyTorch bf16 (autocast)", Who::Torch, "", "bf16"),
     ("cpu, fp32", Who::Cpu, model::VIDEO, "fp32"),
@@ -36,6 +53,16 @@ const VARIANTS: &[(&str, Who, &str, &str)] = &[
     ("openvino, fp32", Who::OpenVino, model::VIDEO, "fp32"),
     ("openvino, bf16", Who::OpenVino, model::VIDEO, "bf16"),
     ("openvino, int8 graph, bf16", Who::OpenVino, model::VIDEO_INT8, "bf16"),
+];
+
+const SLOWFAST_VARIANTS: &[Variant] = &[
+    ("PyTorch fp32", Who::Torch, "", "fp32"),
+    ("PyTorch bf16 (autocast)", Who::Torch, "", "bf16"),
+    ("cpu, fp32", Who::Cpu, model::SLOWFAST_VIDEO, "fp32"),
+    ("cpu, int8 graph", Who::Cpu, model::SLOWFAST_VIDEO_INT8, "fp32"),
+    ("openvino, fp32", Who::OpenVino, model::SLOWFAST_VIDEO, "fp32"),
+    ("openvino, bf16", Who::OpenVino, model::SLOWFAST_VIDEO, "bf16"),
+    ("openvino, int8 graph, bf16", Who::OpenVino, model::SLOWFAST_VIDEO_INT8, "bf16"),
 ];
 
 /// What came of a variant.
@@ -47,10 +74,19 @@ struct Outcome {
     fault: Option<String>,
 }
 
+/// EgoVLP.
 pub fn run() -> Fallible {
-    let model = model::egovlp()?;
-    let mut peers = Peers::start(&model)?;
-    let mut outcomes = measure(&model, &mut peers);
+    compare(&EGOVLP, &model::egovlp()?)
+}
+
+/// SlowFast. `taskset -c 0 cargo bench --bench export -- slowfast` is what one thread does.
+pub fn slowfast() -> Fallible {
+    compare(&SLOWFAST, &model::slowfast()?)
+}
+
+fn compare(case: &Case, model: &Model) -> Fallible {
+    let mut peers = Peers::start(case, model)?;
+    let mut outcomes = measure(case, model, &mut peers);
     for outcome in &outcomes {
         if let Some(fault) = &outcome.fault {
             let why = fault.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
@@ -58,18 +94,18 @@ pub fn run() -> Fallible {
         }
     }
     outcomes.retain(|outcome| outcome.fault.is_none());
-    report(&outcomes, peers.version.as_deref());
+    report(case, &outcomes, peers.version.as_deref());
     Ok(())
 }
 
 /// Every variant that somebody is there for, in turns.
-fn measure(model: &Model, peers: &mut Peers) -> Vec<Outcome> {
-    let present = VARIANTS.iter().filter(|variant| peers.of(variant.1).is_some());
+fn measure(case: &Case, model: &Model, peers: &mut Peers) -> Vec<Outcome> {
+    let present = case.variants.iter().filter(|variant| peers.of(variant.1).is_some());
     let empty = |label| Outcome { label, seconds: Vec::new(), rows: Vec::new(), fault: None };
     let mut outcomes: Vec<Outcome> = present.map(|variant| empty(variant.0)).collect();
     for round in 0..=ROUNDS {
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.fault.is_none()) {
-            match peers.forward(model, outcome.label) {
+            match peers.forward(case, model, outcome.label) {
                 Ok((seconds, rows)) => {
                     // The first is for warming up.
                     outcome.seconds.extend((round > 0).then_some(seconds));
@@ -82,12 +118,13 @@ fn measure(model: &Model, peers: &mut Peers) -> Vec<Outcome> {
     outcomes
 }
 
-fn report(outcomes: &[Outcome], version: Option<&str>) {
+fn report(case: &Case, outcomes: &[Outcome], version: Option<&str>) {
+    let Case { what, batch, frames, .. } = case;
     let Some((reference, others)) = outcomes.split_first() else { return };
     let version = version.map_or(String::new(), |version| format!(" (PyTorch {version})"));
     let threads = support::cores().len();
     let name = reference.label;
-    support::head(&format!("EgoVLP's video tower, {BATCH} windows of {FRAMES} frames, {threads} threads{version}"));
+    support::head(&format!("{what}, {batch} windows of {frames} frames, {threads} threads{version}"));
     for other in others {
         let label = other.label;
         let ratios: Spread = other.seconds.iter().zip(&reference.seconds).map(|(a, b)| a / b).collect();
@@ -109,14 +146,19 @@ fn report(outcomes: &[Outcome], version: Option<&str>) {
     }
     support::head("The same: seconds a window, which say more about the machine than about the program");
     for outcome in outcomes {
-        show(outcome.label, &outcome.spread(), 3, " s");
+        show(outcome.label, &outcome.spread_of(*batch), 3, " s");
     }
 }
 
 impl Outcome {
-    /// Seconds a window.
+    /// Seconds a batch.
     fn spread(&self) -> Spread {
-        self.seconds.iter().map(|seconds| seconds / BATCH as f64).collect()
+        self.spread_of(1)
+    }
+
+    /// Seconds a window, `batch` of which were run at once.
+    fn spread_of(&self, batch: usize) -> Spread {
+        self.seconds.iter().map(|seconds| seconds / batch as f64).collect()
     }
 
     /// The largest difference of a number.
@@ -135,8 +177,8 @@ struct Peers {
 }
 
 impl Peers {
-    fn start(model: &Model) -> Fallible<Self> {
-        let (torch, version) = Peer::torch(&model.weights)?.unzip();
+    fn start(case: &Case, model: &Model) -> Fallible<Self> {
+        let (torch, version) = Peer::torch(case.script, &model.weights)?.unzip();
         Ok(Self { torch, version, cpu: Peer::cpu()?, openvino: Peer::openvino(Stdio::inherit())? })
     }
 
@@ -149,18 +191,19 @@ impl Peers {
     }
 
     /// Seconds and rows of the variant `label`.
-    fn forward(&mut self, model: &Model, label: &str) -> Fallible<(f64, Vec<Vec<f32>>)> {
-        let variant = VARIANTS.iter().find(|variant| variant.0 == label).ok_or("no such variant")?;
+    fn forward(&mut self, case: &Case, model: &Model, label: &str) -> Fallible<(f64, Vec<Vec<f32>>)> {
+        let Case { batch, frames, variants, .. } = *case;
+        let variant = variants.iter().find(|variant| variant.0 == label).ok_or("no such variant")?;
         let (_, who, card, precision) = *variant;
         let out = model.folder.join("torch.json");
         let request = match who {
-            Who::Torch => json!({"run": precision, "batch": BATCH, "frames": FRAMES, "seed": 0, "out": out}),
+            Who::Torch => json!({"run": precision, "batch": batch, "frames": frames, "seed": 0, "out": out}),
             Who::Cpu | Who::OpenVino => serde_json::to_value(Request::Windows {
                 models: model.folder.clone(),
                 card: card.to_owned(),
                 precision: precision.to_owned(),
-                batch: BATCH,
-                frames: FRAMES,
+                batch,
+                frames,
                 seed: 0,
             })?,
         };

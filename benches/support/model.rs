@@ -1,4 +1,4 @@
-//! The model that is measured: EgoVLP as published, random weights, made once and kept in `target/bench-data/`.
+//! The models that are measured: EgoVLP and SlowFast as published, random weights, made once and kept in `target/bench-data/`.
 //!
 //! Not for running it. Invariant: what lies there was made by the exporter of the `egofx` that was built with this program.
 
@@ -13,12 +13,28 @@ use egofx::export::{self, MODELS, Options, Scale, Validator};
 
 use super::{Fallible, inputs};
 
-/// The model's name.
-const NAME: &str = "egovlp";
+/// A model, and what is made of it.
+struct Kind {
+    name: &'static str,
+    further: &'static [GraphPrecision],
+    /// How the names of the tensors begin that the reference reads.
+    kept: &'static [&'static str],
+}
+
+const EGOVLP: Kind = Kind {
+    name: "egovlp",
+    further: &[GraphPrecision::Fp16, GraphPrecision::Int8],
+    kept: &["video_model.", "vid_proj."],
+};
+const SLOWFAST: Kind = Kind { name: "slowfast8x8_r101", further: &[GraphPrecision::Int8], kept: &["blocks."] };
+
 /// The graph that is measured, and its counterparts in lower precisions.
 pub const VIDEO: &str = "egovlp_video";
 pub const VIDEO_INT8: &str = "egovlp_video_int8";
 pub const VIDEO_FP16: &str = "egovlp_video_fp16";
+/// The same of SlowFast.
+pub const SLOWFAST_VIDEO: &str = "slowfast8x8_r101_video";
+pub const SLOWFAST_VIDEO_INT8: &str = "slowfast8x8_r101_video_int8";
 
 /// Where graphs and weights lie.
 pub struct Model {
@@ -28,43 +44,53 @@ pub struct Model {
     pub weights: PathBuf,
 }
 
-/// The model, made anew when the program that makes it is another one.
+/// EgoVLP.
 pub fn egovlp() -> Fallible<Model> {
-    let folder = inputs::folder().join("export").join(NAME);
+    of(&EGOVLP)
+}
+
+/// SlowFast 8x8 R101.
+pub fn slowfast() -> Fallible<Model> {
+    of(&SLOWFAST)
+}
+
+/// The model, made anew when the program that makes it is another one.
+fn of(kind: &Kind) -> Fallible<Model> {
+    let folder = inputs::folder().join("export").join(kind.name);
     let (stamp, made_by) = (folder.join("made-by"), digest::file(Path::new(env!("CARGO_BIN_EXE_egofx")))?.1);
     let model = Model { weights: folder.join("video.safetensors"), folder };
     if fs::read_to_string(&stamp).is_ok_and(|found| found == made_by) {
         return Ok(model);
     }
-    eprintln!("making {NAME} with random weights");
+    eprintln!("making {} with random weights", kind.name);
     if model.folder.exists() {
         fs::remove_dir_all(&model.folder)?;
     }
-    make(&model)?;
+    make(kind, &model)?;
     fs::write(stamp, made_by)?;
     Ok(model)
 }
 
-fn make(model: &Model) -> Fallible {
-    let known = MODELS.iter().find(|known| known.name == NAME).ok_or("the model is gone")?;
+fn make(kind: &Kind, model: &Model) -> Fallible {
+    let known = MODELS.iter().find(|known| known.name == kind.name).ok_or("the model is gone")?;
     let checkpoint = Checkpoint::seeded("random weights", 0, known.sized(Scale::Full).parameters);
     let runtime = super::runtime()?;
     let validator =
         Validator { runtime: &runtime, threads: super::cores().len(), windows: Vec::new(), meter: Default::default() };
     let options = Options {
         head_size: 64,
-        further: vec![GraphPrecision::Fp16, GraphPrecision::Int8],
+        further: kind.further.to_vec(),
         debug: false,
         licence: "none, random".into(),
         force: false,
     };
     export::export(&checkpoint, &options, &validator, &model.folder)?;
-    write_video(&checkpoint, &model.weights)
+    write_video(kind, &checkpoint, &model.weights)
 }
 
-/// What the reference reads: the video tower and its projection.
-fn write_video(checkpoint: &Checkpoint, path: &Path) -> Fallible {
+/// What the reference reads: of EgoVLP the video tower and its projection.
+fn write_video(kind: &Kind, checkpoint: &Checkpoint, path: &Path) -> Fallible {
     let mut tensors = checkpoint.tensors().clone();
-    tensors.retain(|name, _| name.starts_with("video_model.") || name.starts_with("vid_proj."));
+    tensors.retain(|name, _| kind.kept.iter().any(|prefix| name.starts_with(prefix)));
     Ok(write_safetensors(path, &tensors, &mut |name| checkpoint.read(name), &BTreeMap::new())?)
 }

@@ -17,7 +17,8 @@ pub trait Architecture: Clone + Send + Sync + 'static {
     const ABOUT: &'static str;
     /// Tensors that all its state dicts have, and those of no other architecture.
     const SIGNATURE_TENSORS: &'static [&'static str];
-    /// Buffers that a state dict may hold and no computation reads.
+    /// Buffers that a state dict may hold and no computation reads; one that begins with a dot stands for all names that
+    /// end so.
     const BUFFERS: &'static [&'static str];
 
     /// The published sizes.
@@ -40,7 +41,7 @@ pub trait Architecture: Clone + Send + Sync + 'static {
     /// each other.
     fn from_shapes(shapes: &Shapes, head_dim: usize) -> Result<Self, ShapeError>;
 
-    /// Every tensor of the state dict, buffers aside.
+    /// Every tensor of the state dict, [`BUFFERS`](Self::BUFFERS) aside.
     fn parameters(&self) -> Vec<ParamSpec>;
 
     /// Whether these tensors claim to be of this architecture, whether or not their shapes fit.
@@ -48,16 +49,16 @@ pub trait Architecture: Clone + Send + Sync + 'static {
         Self::SIGNATURE_TENSORS.iter().all(|name| tensors.contains_key(*name))
     }
 
-    /// Values in all parameters.
+    /// Values in all parameters, running statistics aside.
     fn num_parameters(&self) -> usize {
-        self.parameters().iter().map(ParamSpec::elements).sum()
+        self.parameters().iter().filter(|spec| !spec.is_buffer()).map(ParamSpec::elements).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::{AnswerHeadConfig, EgoVlpConfig, EgoVlpV2Config, Projector};
+    use crate::arch::{AnswerHeadConfig, EgoVlpConfig, EgoVlpV2Config, Projector, SlowFastConfig};
     use crate::checkpoint::Dtype;
 
     fn tensors(config: &impl Architecture) -> BTreeMap<String, TensorInfo> {
@@ -80,6 +81,8 @@ mod tests {
         read_back(&EgoVlpConfig::published(), 64);
         read_back(&EgoVlpConfig::tiny(), 16);
         read_back(&EgoVlpV2Config::published(), 64);
+        read_back(&SlowFastConfig::published(), 64);
+        read_back(&SlowFastConfig { num_classes: 3, ..SlowFastConfig::tiny() }, 64);
         let full = Projector::Full { dim: 5, hidden_dim: Some(6) };
         for (projector, num_fused_layers) in [(full, 0), (Projector::Small { dim: 3 }, 12), (Projector::full(7), 1)] {
             let answers = (num_fused_layers == 1).then_some(AnswerHeadConfig { num_answers: 9 });
@@ -91,6 +94,35 @@ mod tests {
     fn a_state_dict_is_of_one_architecture() {
         assert!(!EgoVlpV2Config::detect(&tensors(&EgoVlpConfig::tiny())));
         assert!(!EgoVlpConfig::detect(&tensors(&EgoVlpV2Config::tiny())));
+        assert!(!EgoVlpConfig::detect(&tensors(&SlowFastConfig::tiny())));
+        assert!(!SlowFastConfig::detect(&tensors(&EgoVlpConfig::tiny())));
+    }
+
+    /// Other networks of SlowFast's family have tensors of the same names.
+    #[test]
+    fn a_sibling_of_slowfast_is_refused_by_its_name() {
+        let refused = |change: &dyn Fn(&mut BTreeMap<String, TensorInfo>)| {
+            let mut tensors = tensors(&SlowFastConfig::published());
+            change(&mut tensors);
+            let shapes = Shapes { checkpoint: "some.pyth", architecture: SlowFastConfig::NAME, tensors: &tensors };
+            SlowFastConfig::from_shapes(&shapes, 64).unwrap_err().to_string()
+        };
+        let span = |tensors: &mut BTreeMap<String, TensorInfo>, name: &str, frames| {
+            tensors.get_mut(name).unwrap().shape[2] = frames;
+        };
+        let error = refused(&|t| span(t, "blocks.0.multipathway_fusion.conv_fast_to_slow.weight", 7));
+        let like = "as those of slowfast_r50 (SlowFast 8x8 R50)";
+        assert_eq!(
+            error,
+            format!("some.pyth is no slowfast8x8_r101 checkpoint: its fusions span 7 frames {like}, 5 were expected")
+        );
+        let conv = "blocks.3.multipathway_blocks.0.res_blocks.6.branch2.conv_a.weight";
+        let error = refused(&|t| span(t, conv, 1));
+        let why = format!("{conv} spans 1 frames as in slowfast_16x8_r101_50_50, 3 were expected");
+        assert!(error.ends_with(&why), "{error}");
+        let error = refused(&|t| t.retain(|name, _| !name.contains("blocks.3.multipathway_blocks.0.res_blocks.22")));
+        let why = "its stages have [3, 4, 22, 3] blocks, [3, 4, 23, 3] were expected";
+        assert!(error.ends_with(why), "{error}");
     }
 
     #[test]

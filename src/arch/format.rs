@@ -27,7 +27,8 @@ pub struct CheckpointFormat {
     wrappers: &'static [&'static str],
     /// What stands before a name of the file in the network.
     inside: &'static str,
-    /// Names in a file that are left out; one that ends with a dot stands for all that begin so.
+    /// Names in a file that are left out; one that ends with a dot stands for all that begin so, one that begins with a dot
+    /// for all that end so.
     left_out: &'static [&'static str],
     /// Parts of names in the network that such a file never has.
     never: &'static [&'static str],
@@ -135,7 +136,11 @@ impl CheckpointFormat {
 
     /// Whether a file's `name` is left out.
     pub(super) fn leaves_out(&self, name: &str) -> bool {
-        let stands_for = |entry: &&str| if entry.ends_with('.') { name.starts_with(*entry) } else { name == *entry };
+        let stands_for = |entry: &&str| match entry {
+            _ if entry.ends_with('.') => name.starts_with(*entry),
+            _ if entry.starts_with('.') => name.ends_with(*entry),
+            _ => name == *entry,
+        };
         self.left_out.iter().any(stands_for)
     }
 

@@ -27,6 +27,7 @@ mod heads;
 mod params;
 pub mod roberta;
 mod shapes;
+pub mod slowfast;
 mod strict;
 mod text;
 mod video;
@@ -39,6 +40,7 @@ pub use format::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, R
 pub use heads::{AnswerHeadConfig, FusionHeadsConfig, MLM_LAYER_NORM_EPS, Projector};
 pub use params::ParamList;
 pub use shapes::{Shapes, is_temporal_embedding};
+pub use slowfast::SlowFastConfig;
 pub use strict::{Differences, Matched, listed, strict_differences};
 pub use text::TextConfig;
 pub use video::{TemporalRule, TimeInit, VideoConfig, block_name};

@@ -45,6 +45,13 @@ impl ParamList {
         self.push(&format!("{name}.bias"), &[dim], 0.0, 0.1);
     }
 
+    /// `nn.BatchNorm3d(dim)`: weight, bias and the running statistics, each `[dim]`.
+    pub fn batch_norm(&mut self, name: &str, dim: usize) {
+        self.layer_norm(name, dim);
+        self.push(&format!("{name}.running_mean"), &[dim], 0.0, 0.1);
+        self.push(&format!("{name}.running_var"), &[dim], 1.0, 0.1);
+    }
+
     /// A table of embeddings, or a class token.
     pub fn embedding(&mut self, name: &str, shape: &[usize]) {
         self.push(name, shape, 0.0, 0.5);

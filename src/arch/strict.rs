@@ -181,5 +181,7 @@ mod tests {
         let differences = |name: &str| strict_differences(&stored(&[(name, &[1, 512])]), &[], &["ids"]);
         assert!(differences("ids").is_empty());
         assert_eq!(differences("ids_too").unknown, ["ids_too"]);
+        let ends = |name: &str| strict_differences(&stored(&[(name, &[])]), &[], &[".count"]).unknown;
+        assert!(ends("norm.count").is_empty() && ends("norm.counter") == ["norm.counter"]);
     }
 }

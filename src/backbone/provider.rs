@@ -15,7 +15,8 @@ pub struct SessionOptions {
     pub precision: Precision,
     /// Threads where the CPU computes.
     pub threads: usize,
-    /// Whether weights are rearranged for speed, which takes their size in memory once more.
+    /// Whether weights are rearranged for speed, which takes their size in memory once more, and memory is kept for the next
+    /// run: not for a graph that is only tried.
     pub rearrange: bool,
 }
 

@@ -259,13 +259,14 @@ fn commit(builder: SessionBuilder, bytes: &[u8], graph: &Path) -> ort::Result<Se
     builder.with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())?.commit_from_memory(bytes)
 }
 
-/// What the provider of the device is told, registered under its name; nothing of the CPU's own.
+/// What the provider of the device is told, registered under its name; of the CPU's own, that a graph that is only tried
+/// gives memory back as soon as a tensor is done with.
 fn dispatch(options: SessionOptions, told: ProviderOptions) -> Option<ExecutionProviderDispatch> {
     fn with<P: ArbitrarilyConfigurableExecutionProvider>(provider: P, told: ProviderOptions) -> P {
         told.into_iter().fold(provider, |provider, (name, value)| provider.with_arbitrary_config(name, value))
     }
     match options.device.provider {
-        Provider::Cpu => None,
+        Provider::Cpu => (!options.rearrange).then(|| ep::CPU::default().with_arena_allocator(false).build()),
         Provider::OpenVino => Some(with(ep::OpenVINO::default(), told).build()),
         Provider::Cuda => Some(with(ep::CUDA::default(), told).build()),
         Provider::TensorRt => Some(with(ep::TensorRT::default(), told).build()),

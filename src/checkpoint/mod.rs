@@ -27,7 +27,7 @@ pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use numpy::write_numpy_dict;
 pub use saved::Saved;
-pub use seeded::{Init, ParamSpec};
+pub use seeded::{Init, ParamSpec, is_running_statistic};
 pub use single::read_one_tensor;
 pub use sniff::Container;
 pub use tensor::{Tensor, TensorInfo, Value, first_non_finite};

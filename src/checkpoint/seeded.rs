@@ -33,10 +33,20 @@ pub struct Init {
 }
 
 impl ParamSpec {
+    /// Whether it is a running statistic of a batch norm: it is computed with, and not learnt by gradients.
+    pub fn is_buffer(&self) -> bool {
+        is_running_statistic(&self.name)
+    }
+
     /// Number of values; 1 for a scalar.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
+}
+
+/// Whether a tensor of this name is a running statistic of a batch norm: torch's layers call them so.
+pub fn is_running_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 /// The values of the parameter `spec` under `seed`.

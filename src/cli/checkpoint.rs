@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use egofx::checkpoint::{Checkpoint, TensorInfo, WRAPPER_PREFIX, write_safetensors, write_torch};
+use egofx::checkpoint::{Checkpoint, TensorInfo, WRAPPER_PREFIX, is_running_statistic, write_safetensors, write_torch};
 use egofx::durable;
 use egofx::export::{Differences, MODELS, Model};
 
@@ -167,7 +167,7 @@ fn elements(checkpoint: &Checkpoint, buffers: bool) -> usize {
 /// Whether a tensor of a state dict is a buffer: a state dict does not tell, but nobody learns whole numbers, and the
 /// buffers of torch's layers that are floats have these names.
 fn is_buffer(name: &str, is_float: bool) -> bool {
-    !is_float || name.ends_with("running_mean") || name.ends_with("running_var")
+    !is_float || is_running_statistic(name)
 }
 
 /// The summary for people: one line per field, `-` for what the file does not say.

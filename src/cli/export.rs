@@ -11,7 +11,7 @@ use serde::Serialize;
 use egofx::backbone::{Card, GraphPrecision, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Prepare, Reader, Transform};
-use egofx::export::{self, Cost, Export, MODELS, Model, Options, Scale, Validator};
+use egofx::export::{self, Cost, Export, MODELS, Model, Options, Plan, Scale, Validator};
 use egofx::meter::Meter;
 
 use super::args::{self, Ffmpeg, OnnxRuntime};
@@ -20,9 +20,9 @@ use super::{FAILED, plural, say, say_json, tell};
 
 /// Convert an original checkpoint to ONNX graphs and model cards.
 ///
-/// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every
-/// tensor must be known and in its shape. The graphs share one .weights file and take uint8
-/// frames; each has a card, which `egofx extract` reads.
+/// Reads .pth, .pyth, .tar and safetensors of EgoVLP, EgoVLPv2 and SlowFast 8x8 R101; nothing in a
+/// pickle is run. Every tensor must be known and in its shape. The graphs share one .weights file
+/// and take uint8 frames; each has a card, which `egofx extract` reads.
 ///
 ///   egofx export EgoVLPv2.pth --out onnx/                       from a checkpoint
 ///   egofx export EgoVLPv2_smallproj.pth --out onnx_small/       another one of the model: a folder of its own
@@ -43,7 +43,7 @@ pub struct ExportCommand {
     /// The seed of random weights: the same weights on every machine.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
     seed: u64,
-    /// Random weights of a model with tokens of 32 numbers instead of 768.
+    /// Random weights of a narrow model: tokens of 32 numbers instead of 768, SlowFast's stems of 8 channels instead of 64.
     #[arg(long, requires = "random")]
     tiny: bool,
     /// Write graphs of this precision too; their cards say how near they are to fp32.
@@ -90,10 +90,9 @@ const HEAD_SIZE: usize = 64;
 const TINY_HEAD_SIZE: usize = 16;
 /// Windows of a sample video; the last third is not calibrated on.
 const SAMPLE_WINDOWS: u64 = 12;
-/// Frames in each, as EgoVLP takes them.
-const SAMPLE_FRAMES: u64 = 4;
-/// Frames from one to the next: 7.5 a second of a 30 fps video.
-const SAMPLE_STRIDE: u64 = 4;
+/// Frames of the video that a window is spread over: 4 frames are 7.5 a second of a 30 fps video. As many frames or more
+/// follow one another.
+const SAMPLE_SPAN: u64 = 16;
 
 /// Precisions beside fp32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,7 +127,7 @@ impl ExportCommand {
         let options = self.options(&checkpoint)?;
         if let Some(video) = &self.sample {
             let (_, plan) = Model::of(&checkpoint, options.head_size)?;
-            validator.windows = self.windows(video, plan.frame_side)?;
+            validator.windows = self.windows(video, &plan)?;
         }
         let made = export::export(&checkpoint, &options, &validator, &self.out)?;
         progress.finish();
@@ -156,26 +155,28 @@ impl ExportCommand {
     }
 
     /// Windows of consecutive-looking frames, spread over `video`.
-    fn windows(&self, video: &Path, side: usize) -> anyhow::Result<Vec<(usize, Vec<u8>)>> {
+    fn windows(&self, video: &Path, plan: &Plan) -> anyhow::Result<Vec<(usize, Vec<u8>)>> {
+        let count = plan.graphs.iter().map(|graph| u64::from(graph.frames)).max().unwrap_or(1).max(1);
+        let stride = (SAMPLE_SPAN / count).max(1);
         let source = FfmpegSource { tools: self.ffmpeg.tools()?, threads: args::cores(), hwaccel: HwAccel::None };
         let info = source.probe(video, None)?;
         let frames = info.timeline.frames();
         let first = |window: u64| frames * window / SAMPLE_WINDOWS;
-        let wanted = |window: u64| (0..SAMPLE_FRAMES).map(move |i| first(window) + i * SAMPLE_STRIDE);
+        let wanted = |window: u64| (0..count).map(move |i| first(window) + i * stride);
         let wanted: Vec<u64> = (0..SAMPLE_WINDOWS).flat_map(wanted).filter(|frame| *frame < frames).collect();
         ensure!(
-            wanted.len() as u64 == SAMPLE_WINDOWS * SAMPLE_FRAMES && wanted.is_sorted_by(|a, b| a < b),
+            wanted.len() as u64 == SAMPLE_WINDOWS * count && wanted.is_sorted_by(|a, b| a < b),
             "--sample {}: {frames} frames are too few, at least {} are needed",
             video.display(),
-            SAMPLE_WINDOWS * SAMPLE_FRAMES * SAMPLE_STRIDE
+            SAMPLE_WINDOWS * count * stride
         );
-        let side = u32::try_from(side)?;
+        let side = u32::try_from(plan.frame_side)?;
         let transform = Transform::centred(side, side, Filter::Bilinear).read_by(Reader::Decord);
         let transform = transform.prepared(Prepare::VideoResize);
         let decoded = source.open(&info, &wanted, &[transform]);
         let pixels =
             decoded.map(|frame| Ok(frame?.pixels[0].levels().into_owned())).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(pixels.chunks(SAMPLE_FRAMES as usize).map(|window| (window.len(), window.concat())).collect())
+        Ok(pixels.chunks(usize::try_from(count)?).map(|window| (window.len(), window.concat())).collect())
     }
 
     /// A size that is asked for has to be that of the file, where the file says one.

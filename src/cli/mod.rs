@@ -173,6 +173,11 @@ impl Cli {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
+    /// Whether it is `egofx export` that was asked for.
+    pub fn is_export(&self) -> bool {
+        matches!(self.command, Some(Command::Export(_)))
+    }
+
     /// Runs the command that was asked for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         logging::start(self.verbose, self.color, self.log_file.as_deref())?;

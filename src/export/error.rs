@@ -50,6 +50,18 @@ pub enum ExportError {
         /// NaN or infinity.
         value: f32,
     },
+    /// A running variance below 0.
+    #[error(
+        "tensor {tensor} holds {value} at position {position}, a variance of 0 or more was expected: the checkpoint is damaged"
+    )]
+    NegativeVariance {
+        /// The tensor.
+        tensor: String,
+        /// Where, counted in elements.
+        position: usize,
+        /// What it holds.
+        value: f32,
+    },
     /// A weight is of a type that holds no weights.
     #[error("tensor {tensor} holds {found}, floating-point numbers were expected")]
     NotFloat {

@@ -257,6 +257,15 @@ impl Graph {
         self.op("DequantizeLinear", &[&values, &scales], &[("axis", Attribute::Int(1))])
     }
 
+    /// The weights of a convolution; in an int8 graph they are kept in 8 bits.
+    pub fn dequantized_filters(&mut self, filters: Weight) -> Value {
+        if !matches!(self.calibration, Calibration::Known(_)) {
+            return self.weight(filters);
+        }
+        let (values, scales) = (self.weight(filters.clone().int8_filters()), self.weight(filters.int8_scale()));
+        self.op("DequantizeLinear", &[&values, &scales], &[("axis", Attribute::Int(0))])
+    }
+
     fn range_outputs(&mut self, x: &Value) {
         for (kind, name) in [("ReduceMin", format!("min.{}", x.0)), ("ReduceMax", format!("max.{}", x.0))] {
             self.node(kind, &[x], &[("keepdims", Attribute::Int(0))], vec![name.clone()]);

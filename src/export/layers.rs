@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::batch_norm::BatchNorm;
 use super::graph::{Graph, Value};
 use super::onnx::Attribute;
 use super::weights::Weight;
@@ -53,6 +54,31 @@ pub fn layer_norm(g: &mut Graph, key: &str, eps: f64, x: &Value) -> Value {
         &[x, &weight, &bias],
         &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps as f32))],
     )
+}
+
+/// A convolution over frames, height and width of `x` `[B, in, F, H, W]`, padded by half its kernel, with the batch norm
+/// behind it folded in.
+pub fn conv_norm(
+    g: &mut Graph,
+    conv: &str,
+    norm: &BatchNorm,
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    x: &Value,
+) -> Value {
+    let (filters, bias) = (Weight::filters(conv, norm), g.weight(Weight::folded_bias(norm)));
+    let (x, filters) = match g.variant.precision {
+        GraphPrecision::Int8 => (g.quantized(x), g.dequantized_filters(filters)),
+        GraphPrecision::Fp32 | GraphPrecision::Fp16 => (x.clone(), g.weight(filters)),
+    };
+    g.op("Conv", &[&x, &filters, &bias], &conv_attributes(kernel, stride))
+}
+
+/// What a convolution that is padded by half its kernel is told.
+pub fn conv_attributes(kernel: [usize; 3], stride: [usize; 3]) -> [(&'static str, Attribute); 3] {
+    let ints = |values: &[usize]| Attribute::Ints(values.iter().map(|&n| n as i64).collect());
+    let pads = kernel.map(|n| n / 2);
+    [("kernel_shape", ints(&kernel)), ("strides", ints(&stride)), ("pads", ints(&[pads, pads].concat()))]
 }
 
 /// Two linear maps with the exact (erf) GELU between.

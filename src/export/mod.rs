@@ -3,6 +3,7 @@
 //! Not for reading checkpoint files, nor for running features. Invariant: an export is whole or absent: every graph was
 //! run on its golden input before any file gets its name.
 
+mod batch_norm;
 mod calibrate;
 mod error;
 mod graph;
@@ -23,6 +24,7 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use batch_norm::BatchNorm;
 pub use error::ExportError;
 pub use graph::{Graph, Value, Variant};
 pub use head::{HeadPlan, HeadWeights, export_head};
@@ -64,6 +66,21 @@ pub fn export(
     folder: &Path,
 ) -> Result<Export, ExportError> {
     let (model, plan) = Model::of(checkpoint, options.head_size)?;
+    export_plan(checkpoint, model, plan, options, validator, folder)
+}
+
+/// The same of a model whose sizes are known, where no tensor's shape tells all of them.
+///
+/// # Errors
+/// Those of [`export`], tensors that do not fit aside: those that are not there cannot be read.
+pub fn export_plan(
+    checkpoint: &Checkpoint,
+    model: &'static Model,
+    plan: Plan,
+    options: &Options,
+    validator: &Validator,
+    folder: &Path,
+) -> Result<Export, ExportError> {
     let work = Partial::begin(&folder.join(model.name)).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
     let others = occupied::find(folder, model, &plan, &sha256)?;

@@ -5,8 +5,7 @@
 
 use super::error::ExportError;
 use super::graph::Graph;
-use super::pixels;
-use crate::arch::{Architecture, Differences, ParamSpec, ShapeError, Shapes, VideoConfig, strict_differences};
+use crate::arch::{Architecture, Differences, ParamSpec, ShapeError, Shapes, strict_differences};
 use crate::checkpoint::Checkpoint;
 
 /// A backbone that egofx exports.
@@ -25,8 +24,11 @@ pub struct Model {
 
 /// What an architecture is exported to.
 pub trait Exported: Architecture {
-    /// The sizes of its video tower.
-    fn video(&self) -> &VideoConfig;
+    /// What its video graphs do to frames, for cards.
+    const PREPROCESSING: &'static str = "bilinear resize without antialiasing, /255, ImageNet mean and std";
+
+    /// Height and width of the frames that its video graphs take, in pixels.
+    fn frame_side(&self) -> usize;
 
     /// Its graphs.
     fn graphs(&self) -> Vec<GraphPlan>;
@@ -54,6 +56,8 @@ pub struct Plan {
     pub costs: Vec<Cost>,
     /// Height and width of the frames that video graphs take, in pixels.
     pub frame_side: usize,
+    /// What video graphs do to them, for cards.
+    pub preprocessing: &'static str,
 }
 
 /// A graph to be written.
@@ -122,13 +126,19 @@ impl Model {
 }
 
 impl Plan {
-    fn of<A: Exported>(config: &A) -> Self {
-        let frame_side = pixels::frame_side(config.video().image_size);
-        Self { parameters: config.parameters(), graphs: config.graphs(), costs: config.costs(), frame_side }
+    /// That of an architecture at some size.
+    pub fn of<A: Exported>(config: &A) -> Self {
+        Self {
+            parameters: config.parameters(),
+            graphs: config.graphs(),
+            costs: config.costs(),
+            frame_side: config.frame_side(),
+            preprocessing: A::PREPROCESSING,
+        }
     }
 
-    /// Values in all parameters.
+    /// Values in all parameters, running statistics aside.
     pub fn num_parameters(&self) -> usize {
-        self.parameters.iter().map(ParamSpec::elements).sum()
+        self.parameters.iter().filter(|spec| !spec.is_buffer()).map(ParamSpec::elements).sum()
     }
 }

@@ -7,10 +7,30 @@ use super::graph::{Graph, Value};
 use super::layers::{reshape, transpose};
 use super::onnx::{Attribute, DataType, Dim};
 
-/// ImageNet's mean of red, green and blue.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// ImageNet's standard deviation.
-const STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// What values of 0 to 1 are normalised by, for red, green and blue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: [f32; 3],
+    /// Divided by.
+    pub std: [f32; 3],
+}
+
+/// ImageNet's.
+pub const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+/// The frames that a graph takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Frames {
+    /// Pixels of their side.
+    pub side: usize,
+    /// Pixels of the side that the tower takes; of `side` pixels, they are not resized any more.
+    pub image: usize,
+    /// How many make a window, if not as many as are given.
+    pub count: Option<usize>,
+    /// What they are normalised by.
+    pub by: Normalisation,
+}
 
 /// Frames on their way into a tower.
 pub struct Pixels {
@@ -34,9 +54,15 @@ pub fn input(g: &mut Graph, image: usize) -> Pixels {
 
 /// The same for frames of another size; of `image` pixels, they are not resized any more.
 pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
+    frames(g, Frames { side, image, count: None, by: IMAGENET })
+}
+
+/// The same for frames of any kind.
+pub fn frames(g: &mut Graph, of: Frames) -> Pixels {
+    let Frames { side, image, count, by } = of;
     let batch = |rest: [usize; 3]| -> Vec<Dim> {
-        let named = ["B", "F"].map(|name| Dim::Named(name.into()));
-        named.into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
+        let count = count.map_or(Dim::Named("F".into()), |count| Dim::Fixed(count as u64));
+        [Dim::Named("B".into()), count].into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
     };
     let debug = g.variant.debug;
     let given = if debug {
@@ -50,19 +76,19 @@ pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
     let values = if debug {
         reshape(g, &given, &[-1, 3, image as i64, image as i64])
     } else {
-        g.scope("pixels", |g| normalised(g, &given, side as i64, image as i64))
+        g.scope("pixels", |g| normalised(g, &given, side as i64, image as i64, by))
     };
     Pixels { values: g.own(&values), shape }
 }
 
-fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64) -> Value {
+fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64, by: Normalisation) -> Value {
     let frames = reshape(g, frames, &[-1, side, side, 3]);
     let planes = transpose(g, &frames, &[0, 3, 1, 2]);
     let planes = g.single(&planes);
     let planes = if side == image { planes } else { resized(g, &planes, image) };
-    let channel = |of: fn(usize) -> f32| [of(0), of(1), of(2)];
-    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &channel(|c| 1.0 / (255.0 * STD[c])));
-    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &channel(|c| -MEAN[c] / STD[c]));
+    let channel = |of: &dyn Fn(usize) -> f32| [of(0), of(1), of(2)];
+    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &channel(&|c| 1.0 / (255.0 * by.std[c])));
+    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &channel(&|c| -by.mean[c] / by.std[c]));
     let planes = g.op("Mul", &[&planes, &factor], &[]);
     g.op("Add", &[&planes, &offset], &[])
 }

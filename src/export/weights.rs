@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 
+use super::batch_norm::BatchNorm;
 use super::error::ExportError;
 use super::onnx::{self, DataType, TensorProto};
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
@@ -26,6 +27,7 @@ const LINE_BYTES: u64 = 64;
 pub struct Weight {
     key: String,
     rows: Option<(usize, usize)>,
+    norm: Option<BatchNorm>,
     form: Form,
 }
 
@@ -34,13 +36,24 @@ enum Form {
     Plain,
     Transposed,
     Int8,
+    Int8Filters,
     Int8Scale,
 }
 
 impl Weight {
     /// The tensor as it is.
     pub fn plain(key: &str) -> Self {
-        Self { key: key.to_owned(), rows: None, form: Form::Plain }
+        Self { key: key.to_owned(), rows: None, norm: None, form: Form::Plain }
+    }
+
+    /// The weights of the convolution `conv`, with the batch norm behind it folded in.
+    pub fn filters(conv: &str, norm: &BatchNorm) -> Self {
+        Self { norm: Some(norm.clone()), ..Self::plain(&format!("{conv}.weight")) }
+    }
+
+    /// The bias that this leaves.
+    pub fn folded_bias(norm: &BatchNorm) -> Self {
+        Self { norm: Some(norm.clone()), ..Self::plain(&bias_of(norm)) }
     }
 
     /// Only these rows of it.
@@ -61,7 +74,13 @@ impl Weight {
         self
     }
 
-    /// The scales `[out]` of the int8 form: the largest magnitude of each column over 127.
+    /// The weights `[out, in, ...]` of a convolution as int8, each `out` divided by its [scale](Self::int8_scale).
+    pub fn int8_filters(mut self) -> Self {
+        self.form = Form::Int8Filters;
+        self
+    }
+
+    /// The scales `[out]` of the int8 forms: the largest magnitude of each column over 127.
     pub fn int8_scale(mut self) -> Self {
         self.form = Form::Int8Scale;
         self
@@ -73,10 +92,11 @@ impl Weight {
         let form = match self.form {
             Form::Plain => "",
             Form::Transposed => ".T",
-            Form::Int8 => ".int8",
+            Form::Int8 | Form::Int8Filters => ".int8",
             Form::Int8Scale => ".scale",
         };
-        format!("{}{rows}{form}", self.key)
+        let folded = if self.norm.is_some() { ".folded" } else { "" };
+        format!("{}{rows}{folded}{form}", self.key)
     }
 }
 
@@ -145,7 +165,7 @@ impl<'c> WeightFile<'c> {
     }
 
     fn append(&mut self, weight: &Weight) -> Result<Placed, ExportError> {
-        let tensor = self.checkpoint.read(&weight.key)?;
+        let tensor = folded(self.checkpoint, weight)?;
         let (element, dims, bytes) = formed(&weight.key, tensor, weight, self.float)?;
         let align = if bytes.len() as u64 >= 16 * PAGE_BYTES { PAGE_BYTES } else { LINE_BYTES };
         let padding = vec![0; (self.length.next_multiple_of(align) - self.length) as usize];
@@ -159,6 +179,31 @@ impl<'c> WeightFile<'c> {
     }
 }
 
+/// The name of a batch norm's bias.
+fn bias_of(norm: &BatchNorm) -> String {
+    format!("{}.bias", norm.name())
+}
+
+/// The tensor of a weight, in single precision if a batch norm is folded in.
+fn folded(checkpoint: &Checkpoint, weight: &Weight) -> Result<Tensor, ExportError> {
+    let tensor = checkpoint.read(&weight.key)?;
+    let Some(norm) = &weight.norm else { return Ok(tensor) };
+    let (key, affine) = (&weight.key, norm.read(checkpoint)?);
+    let values = floats(key, &tensor)?;
+    let values = if *key == bias_of(norm) { affine.bias() } else { affine.folded(&values) };
+    Ok(Tensor::from_f32(tensor.shape, &values))
+}
+
+/// Its values, which are finite numbers.
+fn floats(key: &str, tensor: &Tensor) -> Result<Vec<f32>, ExportError> {
+    if !tensor.dtype.is_float() {
+        return Err(ExportError::NotFloat { tensor: key.to_owned(), found: tensor.dtype.name() });
+    }
+    let values = tensor.to_f32()?;
+    check_finite(key, &values)?;
+    Ok(values)
+}
+
 /// A tensor in the form that is wanted: element type, dims and bytes.
 fn formed(
     key: &str,
@@ -166,13 +211,9 @@ fn formed(
     weight: &Weight,
     float: Option<DataType>,
 ) -> Result<(DataType, Vec<usize>, Vec<u8>), ExportError> {
-    if !tensor.dtype.is_float() {
-        return Err(ExportError::NotFloat { tensor: key.to_owned(), found: tensor.dtype.name() });
-    }
     let (own, mut dims) = (tensor.dtype, tensor.shape.clone());
-    let mut values = tensor.to_f32()?;
+    let mut values = floats(key, &tensor)?;
     drop(tensor);
-    check_finite(key, &values)?;
     if let Some((from, to)) = weight.rows {
         let width: usize = dims[1..].iter().product();
         values = values[from * width..to * width].to_vec();
@@ -183,7 +224,8 @@ fn formed(
     Ok(match weight.form {
         Form::Plain => (element, dims, bytes(&values, element)),
         Form::Transposed => (element, vec![of, out], bytes(&transposed(&values, out, of), element)),
-        Form::Int8 => (DataType::Int8, vec![of, out], int8(&values, out, of)),
+        Form::Int8 => (DataType::Int8, vec![of, out], transposed(&int8(&values, of), out, of)),
+        Form::Int8Filters => (DataType::Int8, dims, int8(&values, of)),
         Form::Int8Scale => (DataType::Float, vec![out], bytes(&scales(&values, of), DataType::Float)),
     })
 }
@@ -232,11 +274,11 @@ fn scales(values: &[f32], columns: usize) -> Vec<f32> {
     values.chunks(columns).map(|row| if largest(row) == 0.0 { 1.0 } else { largest(row) / 127.0 }).collect()
 }
 
-fn int8(values: &[f32], rows: usize, columns: usize) -> Vec<u8> {
+fn int8(values: &[f32], columns: usize) -> Vec<u8> {
     let scales = scales(values, columns);
     let quantized =
         |(i, v): (usize, &f32)| (v / scales[i / columns]).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
-    transposed(&values.iter().enumerate().map(quantized).collect::<Vec<_>>(), rows, columns)
+    values.iter().enumerate().map(quantized).collect()
 }
 
 #[cfg(test)]
@@ -257,9 +299,9 @@ mod tests {
     #[test]
     fn int8_is_within_half_a_scale_and_a_zero_row_stays_zero() {
         let values = [0.5, -1.27, 0.013, 0.0, 0.0, 0.0];
-        let (scales, quantized) = (scales(&values, 3), int8(&values, 2, 3));
+        let (scales, quantized) = (scales(&values, 3), int8(&values, 3));
         for (i, v) in values.iter().enumerate() {
-            let back = f32::from(quantized[(i % 3) * 2 + i / 3] as i8) * scales[i / 3];
+            let back = f32::from(quantized[i] as i8) * scales[i / 3];
             assert!((back - v).abs() <= scales[i / 3] / 2.0 * 1.001, "{v}: {back}");
         }
     }

@@ -184,7 +184,7 @@ impl Writer<'_> {
             checkpoint_sha256: self.sha256.to_owned(),
             random_weights: self.checkpoint.about().container == Container::Seeded,
             precision,
-            preprocessing: preprocessing(&written.inputs),
+            preprocessing: preprocessing(&written.inputs, self.plan.preprocessing),
             inputs: written.inputs,
             outputs: written.outputs,
             accuracy: None,
@@ -217,16 +217,13 @@ pub(super) fn tensor(info: &ValueInfoProto) -> Tensor {
     Tensor { name: info.name().to_owned(), dtype, shape: onnx::shape(info) }
 }
 
-fn preprocessing(inputs: &[Tensor]) -> Preprocessing {
+fn preprocessing(inputs: &[Tensor], of_frames: &str) -> Preprocessing {
     let side = inputs.iter().find(|input| input.dtype == Element::Uint8).and_then(|input| match input.shape[2] {
         Dim::Fixed(side) => Some(side),
         Dim::Named(_) => None,
     });
     let (outside, inside) = match side {
-        Some(side) => (
-            format!("frames: short side to {side}, centre crop {side}x{side}, RGB"),
-            "bilinear resize without antialiasing, /255, ImageNet mean and std",
-        ),
+        Some(side) => (format!("frames: short side to {side}, centre crop {side}x{side}, RGB"), of_frames),
         None => ("none".into(), "none"),
     };
     let sentences = inputs.iter().any(|input| input.name == "ids");

@@ -125,6 +125,34 @@ fn ego4d_windows_equal_the_official_count_and_end_at_the_last_frame() {
     assert_eq!(ends, [(0, 31), (7, 38)], "the example of the official documentation");
 }
 
+/// The starts of the first and last windows, as Ego4D's own sampler laid them.
+#[test]
+fn ego4d_windows_begin_where_the_original_sampler_begins_them() {
+    let golden: Value = serde_json::from_str(include_str!("../../tests/data/backbones/slowfast/info.json")).unwrap();
+    let grid = Grid::Ego4d { frames: 32, stride: 16 };
+    let windows = |frames: u64| {
+        let line = at_30_fps(frames);
+        grid.windows(&line, span(0.0, line.end_sec()), Compat::Fixed)
+    };
+    let clip: Vec<Vec<u64>> = windows(71).into_iter().map(|window| window.frames).collect();
+    assert_eq!(serde_json::to_value(clip).unwrap(), golden["windows"]);
+    // Shorter ones are an error in the original.
+    let whole = |case: &&Value| case["frames"].as_u64().unwrap() >= 32;
+    let cases: Vec<&Value> = golden["sampler"].as_array().unwrap().iter().filter(whole).collect();
+    assert_eq!(cases.len(), 11);
+    for case in cases {
+        let starts: Vec<u64> =
+            windows(case["frames"].as_u64().unwrap()).iter().map(|window| window.frames[0]).collect();
+        let expected = |key: &str| -> Vec<u64> {
+            let starts = case[key].as_array().unwrap();
+            starts.iter().map(|start| start.as_str().unwrap().parse().unwrap()).collect()
+        };
+        assert_eq!(starts.len() as u64, case["windows"].as_u64().unwrap(), "{case}");
+        let (first, last) = (expected("first_starts"), expected("last_starts"));
+        assert!(starts.starts_with(&first) && starts.ends_with(&last), "{case}: {starts:?}");
+    }
+}
+
 #[test]
 fn a_uniform_grid_picks_by_time_and_obeys_its_tail() {
     let line = Timeline::constant(75, Fps::new(25, 1).unwrap()).unwrap();

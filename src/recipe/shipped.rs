@@ -56,6 +56,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     ("egovlpv2_qfvs_released", "QFVS"),
     ("egovlpv2_qfvs_released_shots", "QFVS"),
     ("egovlpv2_qfvs_shots", "QFVS"),
+    ("slowfast8x8_r101_k400", "NLQ, MQ"),
 ];
 
 impl Shipped {
@@ -132,7 +133,8 @@ mod tests {
         assert_eq!(Shipped::near("egovlp-nlq")[0], "egovlp_nlq");
         assert_eq!(Shipped::near("egovlpv2_nql_fused")[0], "egovlpv2_nlq_fused");
         assert!(Shipped::near("charades").contains(&"egovlpv2_charades"));
-        assert!(Shipped::near("slowfast").is_empty());
+        assert_eq!(Shipped::near("slowfast"), ["slowfast8x8_r101_k400"]);
+        assert!(Shipped::near("omnivore").is_empty());
         assert_eq!(Shipped::near("egovlp_nql")[0], "egovlp_nlq", "two letters exchanged");
         assert_eq!(
             (edits("", "abc"), edits("abc", "abd"), edits("kitten", "sitting"), edits("ab", "ba")),

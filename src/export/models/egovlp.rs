@@ -2,7 +2,7 @@
 //!
 //! Its tensors are those of [`EgoVlpConfig`].
 
-use crate::arch::{EgoVlpConfig, VideoConfig, distilbert::PAD_ID};
+use crate::arch::{EgoVlpConfig, distilbert::PAD_ID};
 use crate::export::graph::Graph;
 use crate::export::layers::first;
 use crate::export::model::{Cost, Exported, GraphPlan};
@@ -49,8 +49,8 @@ impl EgoVlp {
 }
 
 impl Exported for EgoVlpConfig {
-    fn video(&self) -> &VideoConfig {
-        &self.video
+    fn frame_side(&self) -> usize {
+        pixels::frame_side(self.video.image_size)
     }
 
     fn graphs(&self) -> Vec<GraphPlan> {

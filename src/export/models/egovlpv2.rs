@@ -3,7 +3,7 @@
 //! Its tensors are those of [`EgoVlpV2Config`]. Dual and fused mode differ in more than cross-attention: each has a
 //! class token and a final norm of its own.
 
-use crate::arch::{EgoVlpV2Config, VideoConfig, roberta::PAD_ID};
+use crate::arch::{EgoVlpV2Config, roberta::PAD_ID};
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{additive_mask, first, slice};
 use crate::export::model::{Cost, Exported, GraphPlan};
@@ -207,8 +207,8 @@ impl EgoVlpV2 {
 }
 
 impl Exported for EgoVlpV2Config {
-    fn video(&self) -> &VideoConfig {
-        &self.video
+    fn frame_side(&self) -> usize {
+        pixels::frame_side(self.video.image_size)
     }
 
     fn graphs(&self) -> Vec<GraphPlan> {

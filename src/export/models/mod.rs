@@ -4,14 +4,16 @@
 
 mod egovlp;
 mod egovlpv2;
+mod slowfast;
 
 use super::error::ExportError;
 use super::model::{Model, Plan};
-use crate::arch::{EgoVlpConfig, EgoVlpV2Config};
+use crate::arch::{EgoVlpConfig, EgoVlpV2Config, SlowFastConfig};
 use crate::checkpoint::Checkpoint;
 
 /// Every model that egofx knows.
-pub const MODELS: &[Model] = &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>()];
+pub const MODELS: &[Model] =
+    &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>(), Model::new::<SlowFastConfig>()];
 
 impl Model {
     /// The model that `checkpoint` is of, and its plan.

@@ -7,3 +7,4 @@ mod golden;
 mod graphs;
 mod pixels;
 mod precisions;
+mod slowfast;

@@ -8,21 +8,23 @@ use std::sync::LazyLock;
 
 use egofx::backbone::{Card, GraphPrecision};
 use egofx::checkpoint::{Dtype, Tensor};
+use egofx::export::MODELS;
 use egofx::export::onnx::{DataType, IR_VERSION, ModelProto, OPSET};
 use prost::Message;
 
 use crate::support::graphs::{
     batch, cosine, egovlp, egovlpv2, exported_into, made, max_abs, rows_do_not_depend_on_their_batch, session, shared,
-    usual,
+    slowfast, slowfast_into, usual,
 };
 use crate::support::{Workshop, python};
 
-/// Graphs of both tiny models in every precision, made once.
+/// Graphs of all tiny models in every precision, made once.
 static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let (folder, work) = (shared("export_precisions"), tempfile::tempdir().unwrap());
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
         exported_into(&checkpoint, &folder, false, &[GraphPrecision::Fp16, GraphPrecision::Int8]);
     }
+    slowfast_into(&slowfast(), 96, &folder, false, &[GraphPrecision::Fp16, GraphPrecision::Int8]);
     folder
 });
 
@@ -69,10 +71,10 @@ print(json.dumps(found))
 "#;
     let found = python(&shop, program);
     let graphs = found.as_object().unwrap();
-    assert_eq!(graphs.len(), 3 * (2 + 8));
+    assert_eq!(graphs.len(), 3 * (2 + 8 + 1));
     for (name, facts) in graphs {
-        let (model, suffix) =
-            (name.split('_').next().unwrap(), ["_fp16", "_int8"].into_iter().find(|s| name.contains(s)));
+        let model = MODELS.iter().rfind(|model| name.starts_with(model.name)).unwrap().name;
+        let suffix = ["_fp16", "_int8"].into_iter().find(|s| name.contains(s));
         let weights = format!("{model}{}.weights", suffix.unwrap_or_default());
         assert_eq!((&facts[0], &facts[1]), (&IR_VERSION.into(), &OPSET.into()), "{name}");
         assert_eq!((&facts[2], &facts[3]), (&serde_json::json!([]), &serde_json::json!([weights])), "{name}");

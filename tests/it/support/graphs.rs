@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use egofx::arch::{Architecture, SlowFastConfig};
 use egofx::backbone::{
     BackboneError, Card, Device, Dim, Element, Feed, GraphPrecision, GraphSession, LibrarySearch, OnnxBackbone,
     Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, Options, Validator};
+use egofx::export::{self, MODELS, Options, Plan, Validator};
 
 use super::{Workshop, checkout, videos};
 
@@ -114,6 +115,31 @@ pub fn egovlpv2_small() -> Checkpoint {
     Checkpoint::open(&videos::data("checkpoints/egovlpv2_tiny_smallproj.pth")).unwrap()
 }
 
+/// SlowFast of few and narrow blocks.
+pub fn slowfast() -> Checkpoint {
+    Checkpoint::open(&videos::data("checkpoints/slowfast_tiny.pyth")).unwrap()
+}
+
+/// Its sizes, for frames of `image_size` pixels: the last pool takes 2 x 2 where the published one takes 7 x 7.
+pub fn slowfast_config(image_size: usize) -> SlowFastConfig {
+    let sizes = SlowFastConfig { stem_dims: [8, 2], depths: [1, 2, 2, 1], ..SlowFastConfig::tiny() };
+    SlowFastConfig { image_size, pool_size: 2, num_classes: 5, ..sizes }
+}
+
+/// Its graphs.
+pub fn slowfast_into(
+    checkpoint: &Checkpoint,
+    image_size: usize,
+    folder: &Path,
+    debug: bool,
+    further: &[GraphPrecision],
+) {
+    let model = MODELS.iter().find(|model| model.name == SlowFastConfig::NAME).unwrap();
+    let plan = Plan::of(&slowfast_config(image_size));
+    assert!(model.differences(checkpoint, &plan).is_empty(), "{}", model.differences(checkpoint, &plan));
+    export::export_plan(checkpoint, model, plan, &options(debug, further), &validator(), folder).unwrap();
+}
+
 /// EgoVLPv2 with its 3-layer projectors: the other tensors are those of the small-projector checkpoint.
 pub fn egovlpv2(folder: &Path) -> Checkpoint {
     let projectors = Golden::open("egovlpv2/projectors.safetensors").0;
@@ -133,8 +159,11 @@ pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, oth
 
 /// Graphs of a checkpoint whose heads have 16 numbers.
 pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[GraphPrecision]) {
-    let options = Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false };
-    export::export(checkpoint, &options, &validator(), folder).unwrap();
+    export::export(checkpoint, &options(debug, further), &validator(), folder).unwrap();
+}
+
+fn options(debug: bool, further: &[GraphPrecision]) -> Options {
+    Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false }
 }
 
 /// A folder for graphs that all tests of this program share, empty.
@@ -144,12 +173,13 @@ pub fn shared(name: &str) -> PathBuf {
     folder
 }
 
-/// Graphs of both tiny models in single precision, debug graphs among them, made once.
+/// Graphs of all tiny models in single precision, debug graphs among them, made once.
 pub static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let (folder, work) = (shared("export_graphs"), tempfile::tempdir().unwrap());
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
         exported_into(&checkpoint, &folder, true, &[]);
     }
+    slowfast_into(&slowfast(), 96, &folder, true, &[]);
     folder
 });
 
