@@ -147,12 +147,14 @@ impl ExportCommand {
             return Ok(Checkpoint::open(path)?);
         }
         let name = self.random.as_deref().expect("clap asks for a checkpoint, --random or --check");
-        let known = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
-        let model = MODELS.iter().find(|model| model.name == name);
-        let model: &Model = model.with_context(|| format!("unknown model {name:?} (known: {})", known()))?;
         let (scale, label) = if self.tiny { (Scale::Tiny, "tiny ") } else { (Scale::Full, "") };
+        let mut known: Vec<_> = MODELS.iter().flat_map(|model| model.published(scale)).collect();
+        let found = known.iter().position(|(model, _)| model == name);
+        let names = || known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = found.with_context(|| format!("unknown model {name:?} (known: {})", names()))?;
+        let (_, plan) = known.swap_remove(found);
         let label = format!("{label}{name}, random weights of seed {}", self.seed);
-        Ok(Checkpoint::seeded(&label, self.seed, model.sized(scale).parameters))
+        Ok(Checkpoint::seeded(&label, self.seed, plan.parameters))
     }
 
     /// Windows of consecutive-looking frames, spread over `video`.

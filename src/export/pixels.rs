@@ -7,10 +7,23 @@ use super::graph::{Graph, Value};
 use super::layers::{reshape, transpose};
 use super::onnx::{Attribute, DataType, Dim};
 
-/// ImageNet's mean of red, green and blue.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// ImageNet's standard deviation.
-const STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// What is subtracted from red, green and blue of 0 to 1, and what the rest is divided by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// The means.
+    pub mean: [f32; 3],
+    /// The standard deviations.
+    pub std: [f32; 3],
+    /// What a graph does to pixels, for its card.
+    pub about: &'static str,
+}
+
+/// ImageNet's.
+pub const IMAGENET: Normalisation = Normalisation {
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    about: "bilinear resize without antialiasing, /255, ImageNet mean and std",
+};
 
 /// Frames on their way into a tower.
 pub struct Pixels {
@@ -34,6 +47,12 @@ pub fn input(g: &mut Graph, image: usize) -> Pixels {
 
 /// The same for frames of another size; of `image` pixels, they are not resized any more.
 pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
+    normalised_input(g, image, side, IMAGENET)
+}
+
+/// The same with pixels that are normalised otherwise.
+pub fn normalised_input(g: &mut Graph, image: usize, side: usize, normalisation: Normalisation) -> Pixels {
+    g.on_pixels = normalisation.about;
     let batch = |rest: [usize; 3]| -> Vec<Dim> {
         let named = ["B", "F"].map(|name| Dim::Named(name.into()));
         named.into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
@@ -50,19 +69,18 @@ pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
     let values = if debug {
         reshape(g, &given, &[-1, 3, image as i64, image as i64])
     } else {
-        g.scope("pixels", |g| normalised(g, &given, side as i64, image as i64))
+        g.scope("pixels", |g| normalised(g, &given, side as i64, image as i64, normalisation))
     };
     Pixels { values: g.own(&values), shape }
 }
 
-fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64) -> Value {
+fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64, by: Normalisation) -> Value {
     let frames = reshape(g, frames, &[-1, side, side, 3]);
     let planes = transpose(g, &frames, &[0, 3, 1, 2]);
     let planes = g.single(&planes);
     let planes = if side == image { planes } else { resized(g, &planes, image) };
-    let channel = |of: fn(usize) -> f32| [of(0), of(1), of(2)];
-    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &channel(|c| 1.0 / (255.0 * STD[c])));
-    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &channel(|c| -MEAN[c] / STD[c]));
+    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &by.std.map(|std| 1.0 / (255.0 * std)));
+    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &[0, 1, 2].map(|c| -by.mean[c] / by.std[c]));
     let planes = g.op("Mul", &[&planes, &factor], &[]);
     g.op("Add", &[&planes, &offset], &[])
 }

@@ -4,14 +4,16 @@
 
 mod egovlp;
 mod egovlpv2;
+mod lavila;
 
 use super::error::ExportError;
 use super::model::{Model, Plan};
-use crate::arch::{EgoVlpConfig, EgoVlpV2Config};
+use crate::arch::{EgoVlpConfig, EgoVlpV2Config, LavilaConfig};
 use crate::checkpoint::Checkpoint;
 
 /// Every model that egofx knows.
-pub const MODELS: &[Model] = &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>()];
+pub const MODELS: &[Model] =
+    &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>(), Model::new::<LavilaConfig>()];
 
 impl Model {
     /// The model that `checkpoint` is of, and its plan.
@@ -29,7 +31,7 @@ impl Model {
         if differences.is_empty() {
             return Ok((model, plan));
         }
-        let (checkpoint, model) = (checkpoint.name().to_owned(), model.name.to_owned());
+        let (checkpoint, model) = (checkpoint.name().to_owned(), plan.name);
         Err(ExportError::Mismatch { checkpoint, model, differences })
     }
 

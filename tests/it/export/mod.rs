@@ -5,5 +5,6 @@ mod command;
 mod fidelity;
 mod golden;
 mod graphs;
+mod lavila;
 mod pixels;
 mod precisions;

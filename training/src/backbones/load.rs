@@ -90,5 +90,6 @@ fn resized(table: &Tensor, rows: i64, rule: TemporalRule) -> Tensor {
     match rule {
         TemporalRule::ZeroPad => table.constant_pad_nd([0, 0, 0, rows - found]),
         TemporalRule::Interpolate => table.transpose(1, 2).upsample_linear1d(rows, true, None).transpose(1, 2),
+        TemporalRule::InterpolateHalfPixel => table.transpose(1, 2).upsample_linear1d(rows, false, None).transpose(1, 2),
     }
 }
