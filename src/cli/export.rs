@@ -20,7 +20,7 @@ use super::{FAILED, plural, say, say_json, tell};
 
 /// Convert an original checkpoint to ONNX graphs and model cards.
 ///
-/// Reads .pth, .tar and safetensors of EgoVLP and EgoVLPv2; nothing in a pickle is run. Every
+/// Reads .pth, .tar and safetensors of EgoVLP, EgoVLPv2 and LaViLa; nothing in a pickle is run. Every
 /// tensor must be known and in its shape. The graphs share one .weights file and take uint8
 /// frames; each has a card, which `egofx extract` reads.
 ///
@@ -37,7 +37,8 @@ pub struct ExportCommand {
     /// The folder that graphs and cards go to.
     #[arg(short, long, value_name = "DIR", default_value = "onnx")]
     out: PathBuf,
-    /// Export this model with random weights, to size a machine or try the tool without a checkpoint.
+    /// Export this model with random weights, to size a machine or try the tool without a checkpoint: egovlp, egovlpv2,
+    /// lavila-base, lavila-large, lavila-large-336, lavila-distilbert or lavila-egovlp.
     #[arg(long, value_name = "MODEL", conflicts_with = "check")]
     random: Option<String>,
     /// The seed of random weights: the same weights on every machine.

@@ -56,6 +56,22 @@ pub const SHIPPED: &[Shipped] = shipped![
     ("egovlpv2_qfvs_released", "QFVS"),
     ("egovlpv2_qfvs_released_shots", "QFVS"),
     ("egovlpv2_qfvs_shots", "QFVS"),
+    ("lavila_base_charades", "Charades-Ego"),
+    ("lavila_base_charades_text", "Charades-Ego"),
+    ("lavila_base_epic", "EPIC-KITCHENS"),
+    ("lavila_base_epic_text", "EPIC-KITCHENS"),
+    ("lavila_base_mcq", "EgoMCQ"),
+    ("lavila_base_mcq_text", "EgoMCQ"),
+    ("lavila_base_nlq", "NLQ"),
+    ("lavila_base_nlq_text", "NLQ"),
+    ("lavila_large_charades", "Charades-Ego"),
+    ("lavila_large_charades_text", "Charades-Ego"),
+    ("lavila_large_epic", "EPIC-KITCHENS"),
+    ("lavila_large_epic_text", "EPIC-KITCHENS"),
+    ("lavila_large_mcq", "EgoMCQ"),
+    ("lavila_large_mcq_text", "EgoMCQ"),
+    ("lavila_large_nlq", "NLQ"),
+    ("lavila_large_nlq_text", "NLQ"),
 ];
 
 impl Shipped {

@@ -14,8 +14,8 @@ use crate::export::towers::video::VideoTower;
 
 /// Pixels of towers made of CLIP. The first mean is not CLIP's, but what they were trained with.
 const OPENAI: Normalisation = Normalisation {
-    mean: [108.327_298_5 / 255.0, 116.746_012_5 / 255.0, 104.093_736_15 / 255.0],
-    std: [68.500_532_7 / 255.0, 66.632_157_9 / 255.0, 70.323_163_05 / 255.0],
+    mean: [108.327_3 / 255.0, 116.746_01 / 255.0, 104.093_735 / 255.0],
+    std: [68.500_534 / 255.0, 66.632_16 / 255.0, 70.323_166 / 255.0],
     about: "LaViLa's mean and std (of 0 to 255: 108.3272985, 116.7460125, 104.09373615; 68.5005327, 66.6321579, 70.32316305)",
 };
 /// Those of the others.

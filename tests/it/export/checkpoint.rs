@@ -574,7 +574,10 @@ fn a_checkpoint_of_no_known_model_or_without_sizes_is_listed_all_the_same() {
     let shop = Workshop::new();
     let odd = data("odd.tar").display().to_string();
     let text = shop.egofx(&format!("checkpoint {odd}")).ends_with(0).stdout;
-    assert!(text.contains("model                        none that egofx exports (egovlp, egovlpv2)\n"), "{text}");
+    assert!(
+        text.contains("model                        none that egofx exports (egovlp, egovlpv2, lavila)\n"),
+        "{text}"
+    );
     assert!(text.contains("\nbf16 "), "{text}");
     let machine = json(&shop.egofx(&format!("checkpoint {odd} --json")).ends_with(0).stdout);
     assert_eq!((&machine["model"], &machine["known_models"][1]), (&serde_json::Value::Null, &"egovlpv2".into()));

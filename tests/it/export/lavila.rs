@@ -8,10 +8,12 @@ use std::path::Path;
 
 use egofx::backbone::Feed;
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, Options};
+use egofx::decode::{Filter, Reader, Transform};
+use egofx::export::{self, Model, Options};
 use tempfile::TempDir;
 
 use super::golden::{Comparison, low_variance};
+use super::pixels::{NORMALISED, Size, grid, transformed};
 use crate::support::graphs::{Golden, made, max_abs, output, session, validator};
 use crate::support::videos;
 
@@ -266,4 +268,127 @@ fn lavila_has_the_epsilons_of_the_original() {
         compare_text(text.path(), text_stem, &feeds, &mut compared);
         compared.finish(&format!("LaViLa {name}, low variance"), &[]);
     }
+}
+
+/// LaViLa scales to the tower's size at once, on floats of 0 to 255.
+#[test]
+fn frames_are_those_of_the_original_transform() {
+    let golden = Golden::open("../transforms/lavila.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    let openai = ([108.327_3, 116.746_01, 104.093_735], [68.500_534, 66.632_16, 70.323_166]);
+    let imagenet = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    for name in golden.names() {
+        let (shape, expected) = golden.floats(&name);
+        let (size, side) =
+            if let Some(size) = name.strip_prefix("336px.") { (size, 336) } else { (name.as_str(), 224) };
+        let (size, (mean, std)) =
+            if let Some(size) = size.strip_prefix("egovlp.") { (size, imagenet) } else { (size, openai) };
+        let (width, height) = size.trim_end_matches(".grid").split_once('x').unwrap();
+        let size = Size::new(width.parse().unwrap(), height.parse().unwrap(), shape[1]);
+        let transform = Transform::centred(side, side, Filter::BilinearAliased).read_by(Reader::Decord);
+        let frames = transformed(&size.film(folder.path()), &size, transform);
+        let (frames, side) = (frames.floats(), side as usize);
+        // The indices of 224 pixels are those of 336 too.
+        let (grid, n) = (grid(), shape[2]);
+        let worst = (0..expected.len()).fold(0.0_f32, |worst, i| {
+            let (c, t, y, x) = (i / (n * n * shape[1]), i / (n * n) % shape[1], grid[i / n % n], grid[i % n]);
+            let level = frames[((t * side + y) * side + x) * 3 + c];
+            worst.max(((level - mean[c]) / std[c] - expected[i]).abs())
+        });
+        println!("{name}: {worst:.1e}");
+        assert!(worst <= NORMALISED, "{name}: {worst:e}");
+    }
+}
+
+/// The graph subtracts and divides by LaViLa's own numbers, or by ImageNet's in the tower that was EgoVLP's.
+#[test]
+fn a_served_graph_normalises_as_its_family_does() {
+    let openai = ([108.327_3, 116.746_01, 104.093_735], [68.500_534, 66.632_16, 70.323_166]);
+    let imagenet = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    let (_joined, base) = put_together(&checkpoint("base"), &checkpoint("large"));
+    for (checkpoint, stem, (mean, std)) in [(base, "base", openai), (checkpoint("egovlp"), "egovlp", imagenet)] {
+        let folder = exported(&checkpoint, 16);
+        let frames: Vec<u8> = (0..4 * 32 * 32 * 3).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let values: Vec<f32> = (0..4 * 3 * 1024)
+            .map(|i| {
+                let (f, c, place) = (i / (3 * 1024), i / 1024 % 3, i % 1024);
+                (f32::from(frames[(f * 1024 + place) * 3 + c]) - mean[c]) / std[c]
+            })
+            .collect();
+        let debug = Feed::Floats("pixels", values.into(), vec![1, 4, 3, 32, 32]);
+        let expected = session(folder.path(), &format!("lavila_{stem}_video_debug")).run(&[debug]).unwrap();
+        let served = Feed::Bytes("frames", frames.into(), vec![1, 4, 32, 32, 3]);
+        let found = session(folder.path(), &format!("lavila_{stem}_video")).run(&[served]).unwrap();
+        for name in ["class", "embedding"] {
+            let off = max_abs(output(&found, name), output(&expected, name));
+            assert!(off <= 2e-5, "{stem} {name}: {off:e}");
+        }
+    }
+}
+
+/// `base` with these tensors of one number each besides, and without those that `left_out` begins.
+fn changed(folder: &Path, base: &Checkpoint, more: &[&str], left_out: &[&str]) -> Checkpoint {
+    let mut tensors = base.tensors().clone();
+    tensors.retain(|name, _| !left_out.iter().any(|prefix| name.starts_with(prefix)));
+    let one = || Tensor::from_f32(vec![1], &[0.5]);
+    let added = |name: &&str| ((*name).to_owned(), TensorInfo { dtype: one().dtype, shape: vec![1] });
+    tensors.extend(more.iter().map(added));
+    let mut read = |name: &str| if more.contains(&name) { Ok(one()) } else { base.read(name) };
+    let path = folder.join("changed.safetensors");
+    write_safetensors(&path, &tensors, &mut read, &std::collections::BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+fn refused(checkpoint: &Checkpoint) -> String {
+    Model::of(checkpoint, 8).err().unwrap().to_string()
+}
+
+#[test]
+fn a_narrator_is_refused_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = checkpoint("base");
+    for more in [&["img_queries", "text_decoder.lm_head.weight"][..], &["text_decoder.transformer.wte.weight"]] {
+        let words = refused(&changed(folder.path(), &base, more, &TEXT));
+        assert!(words.starts_with("changed.safetensors is no lavila checkpoint: it is a narrator"), "{words}");
+        assert!(words.ends_with(more[0]), "{words}");
+    }
+}
+
+#[test]
+fn of_a_classifier_the_video_tower_is_taken() {
+    let (folder, base) = (tempfile::tempdir().unwrap(), checkpoint("base"));
+    let left_out = [&TEXT[..], &["image_projection", "logit_scale"]].concat();
+    let classifier = changed(folder.path(), &base, &["fc_cls.weight", "fc_cls.bias"], &left_out);
+    let (_, plan) = Model::of(&classifier, 16).unwrap();
+    assert_eq!((plan.name.as_str(), plan.graphs.len()), ("lavila-base", 1));
+    let graphs = exported(&classifier, 16);
+    let inputs = golden("base", "inputs");
+    let outputs = session(graphs.path(), "lavila_base_video").run(&[Feed::Bytes(
+        "frames",
+        vec![9; 3072].into(),
+        vec![1, 1, 32, 32, 3],
+    )]);
+    assert_eq!(outputs.unwrap().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["class"]);
+    let outputs = session(graphs.path(), "lavila_base_video_debug").run(&[pixels(inputs.floats("video_f4"))]).unwrap();
+    comparison("base", "expected").output("video_f4.cls", output(&outputs, "class"));
+    let half = changed(folder.path(), &base, &["fc_cls.weight"], &[]);
+    let words = refused(&half);
+    assert!(
+        words.contains("changed.safetensors does not fit lavila-base") && words.contains("ln_final.bias"),
+        "{words}"
+    );
+}
+
+/// What transformers of other releases left in a file is no weight; everything else has to be known.
+#[test]
+fn every_tensor_is_known_and_there() {
+    let (folder, bert) = (tempfile::tempdir().unwrap(), checkpoint("distilbert"));
+    Model::of(&changed(folder.path(), &bert, &["textual.embeddings.position_ids"], &[]), 8).unwrap();
+    Model::of(&changed(folder.path(), &bert, &[], &["logit_scale"]), 8).unwrap();
+    let words = refused(&changed(folder.path(), &bert, &["visual.patch_embed.proj.bias"], &[]));
+    assert!(words.contains("does not fit lavila-distilbert:\n  1 unknown: visual.patch_embed.proj.bias"), "{words}");
+    let words = refused(&changed(folder.path(), &bert, &[], &["visual.blocks.1.alpha_timeattn"]));
+    assert!(words.contains("1 missing: visual.blocks.1.alpha_timeattn"), "{words}");
+    let words = refused(&changed(folder.path(), &bert, &[], &["textual."]));
+    assert!(words.contains("is no lavila checkpoint: textual.embeddings.word_embeddings.weight is missing"), "{words}");
 }

@@ -12,7 +12,7 @@ use egofx::backbone::{
     Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, Options, Validator};
+use egofx::export::{self, MODELS, Options, Scale, Validator};
 
 use super::{Workshop, checkout, videos};
 
@@ -149,6 +149,18 @@ pub static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
     let (folder, work) = (shared("export_graphs"), tempfile::tempdir().unwrap());
     for checkpoint in [egovlp(), egovlpv2(work.path())] {
         exported_into(&checkpoint, &folder, true, &[]);
+    }
+    folder
+});
+
+/// Graphs of LaViLa's base and large models of random weights with tokens of 32 values, made once.
+pub static LAVILA: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = shared("export_lavila");
+    let model = MODELS.iter().find(|model| model.name == "lavila").unwrap();
+    for (name, plan) in model.published(Scale::Tiny) {
+        if ["lavila-base", "lavila-large"].contains(&name.as_str()) {
+            exported_into(&Checkpoint::seeded(&name, 1, plan.parameters), &folder, false, &[]);
+        }
     }
     folder
 });
