@@ -246,7 +246,9 @@ fn lavila_counts_frames_from_the_start_as_the_original_reader() {
         if expected.len() != frames as usize {
             continue;
         }
-        let clip = span(case["start"].as_f64().unwrap(), case["end"].as_f64().unwrap());
+        let seconds = ["start", "end"].map(|key| case[key].as_f64().unwrap());
+        // Clips that begin before their video or end before they begin are none here.
+        let Some(clip) = TimeSpan::new(seconds[0], seconds[1]) else { continue };
         let grid = Grid::Segments { frames, edges: Edges::Counted };
         assert_eq!(one(grid, &line, clip, Compat::AsReleased).frames, expected, "{case}");
         if !read_again {
