@@ -142,7 +142,7 @@ pub struct Frames {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextInput {
-    /// The model whose vocabulary it is, `egovlp` or `egovlpv2`.
+    /// The model whose vocabulary it is, `egovlp`, `egovlpv2` or `lavila`.
     pub model: String,
     /// The stage of the original code whose lengths count.
     pub rule: String,

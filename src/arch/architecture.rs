@@ -11,7 +11,7 @@ use crate::checkpoint::{ParamSpec, TensorInfo};
 
 /// The architecture of one backbone, at some size.
 pub trait Architecture: Clone + Send + Sync + 'static {
-    /// Its name, with which the names of its graphs begin.
+    /// Its name, with which the names of its models begin.
     const NAME: &'static str;
     /// Its publication and the repository whose state dicts it reads.
     const ABOUT: &'static str;
@@ -26,6 +26,18 @@ pub trait Architecture: Clone + Send + Sync + 'static {
 
     /// Sizes for trying things out: tokens of 32 values, the published depth.
     fn tiny() -> Self;
+
+    /// The models that are published, by the names under which they are made with random weights: as published, and for
+    /// trying things out.
+    fn models() -> Vec<(String, [Self; 2])> {
+        let models = [Self::published(), Self::tiny()];
+        vec![(models[0].name(), models)]
+    }
+
+    /// The name of a model of these sizes; the names of its graphs begin with it, `_` for `-`.
+    fn name(&self) -> String {
+        Self::NAME.to_owned()
+    }
 
     /// Whether a network has such sizes.
     ///

@@ -12,7 +12,7 @@ use super::heads::Projector;
 use super::params::ParamList;
 use super::shapes::Shapes;
 use super::text::TextConfig;
-use super::video::{TemporalRule, VideoConfig};
+use super::video::{TemporalRule, VideoConfig, VideoForm};
 use crate::checkpoint::ParamSpec;
 
 /// EgoVLP.
@@ -33,6 +33,11 @@ impl EgoVlpConfig {
     pub const VIDEO_LAYER_NORM_EPS: f64 = 1e-6;
     /// What becomes of its temporal table.
     pub const TEMPORAL: TemporalRule = TemporalRule::ZeroPad;
+
+    /// Its video tower.
+    pub const FORM: VideoForm = VideoForm::egovlp(Self::VIDEO_LAYER_NORM_EPS, Self::TEMPORAL);
+    /// What the names of its text tower's tensors begin with.
+    pub const TEXT: &'static str = "text_model";
 
     /// What makes embeddings.
     pub fn projector(&self) -> Projector {
@@ -65,16 +70,16 @@ impl Architecture for EgoVlpConfig {
     }
 
     fn from_shapes(shapes: &Shapes, head_dim: usize) -> Result<Self, ShapeError> {
-        let (video, _) = VideoConfig::from_shapes(shapes, head_dim)?;
-        let text = distilbert::from_shapes(shapes, head_dim)?;
+        let (video, _) = VideoConfig::from_shapes(Self::FORM.name, shapes, head_dim)?;
+        let text = distilbert::from_shapes(Self::TEXT, shapes, head_dim)?;
         let [projection_dim, _] = shapes.of("vid_proj.0.weight")?;
         Ok(Self { video, text, projection_dim })
     }
 
     fn parameters(&self) -> Vec<ParamSpec> {
         let mut list = ParamList::default();
-        self.video.parameters(0, &mut list);
-        distilbert::parameters(&self.text, &mut list);
+        self.video.parameters(&Self::FORM, 0, &mut list);
+        distilbert::parameters(Self::TEXT, &self.text, &mut list);
         self.projector().parameters(self.video.embed_dim, &mut list);
         list.into_specs()
     }

@@ -14,7 +14,7 @@ use super::params::ParamList;
 use super::roberta;
 use super::shapes::Shapes;
 use super::text::TextConfig;
-use super::video::{TemporalRule, VideoConfig};
+use super::video::{TemporalRule, VideoConfig, VideoForm};
 use crate::checkpoint::ParamSpec;
 
 /// EgoVLPv2.
@@ -46,6 +46,9 @@ impl EgoVlpV2Config {
     pub const FUSED_LAYER_NORM_EPS: f64 = 1e-6;
     /// What becomes of the temporal table.
     pub const TEMPORAL: TemporalRule = TemporalRule::Interpolate;
+
+    /// The video tower.
+    pub const FORM: VideoForm = VideoForm::egovlp(Self::VIDEO_LAYER_NORM_EPS, Self::TEMPORAL);
 
     /// The first block and layer that is fused.
     pub fn first_fused(&self) -> usize {
@@ -93,7 +96,7 @@ impl Architecture for EgoVlpV2Config {
     }
 
     fn from_shapes(shapes: &Shapes, head_dim: usize) -> Result<Self, ShapeError> {
-        let (video, num_fused_layers) = VideoConfig::from_shapes(shapes, head_dim)?;
+        let (video, num_fused_layers) = VideoConfig::from_shapes(Self::FORM.name, shapes, head_dim)?;
         let (text, text_fused) = roberta::from_shapes(shapes, head_dim)?;
         let found = [(video.embed_dim, video.depth, num_fused_layers), (text.embed_dim, text.depth, text_fused)];
         if found[0] != found[1] {
@@ -108,7 +111,7 @@ impl Architecture for EgoVlpV2Config {
 
     fn parameters(&self) -> Vec<ParamSpec> {
         let (mut list, embed_dim) = (ParamList::default(), self.video.embed_dim);
-        self.video.parameters(self.num_fused_layers, &mut list);
+        self.video.parameters(&Self::FORM, self.num_fused_layers, &mut list);
         roberta::parameters(&self.text, self.num_fused_layers, &mut list);
         self.projector.parameters(embed_dim, &mut list);
         self.heads().parameters(&mut list);

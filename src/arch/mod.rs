@@ -18,12 +18,14 @@
 //! ```
 
 mod architecture;
+pub mod clip;
 pub mod distilbert;
 mod egovlp;
 mod egovlpv2;
 mod error;
 mod format;
 mod heads;
+mod lavila;
 mod params;
 pub mod roberta;
 mod shapes;
@@ -38,11 +40,12 @@ pub use egovlpv2::EgoVlpV2Config;
 pub use error::{ConfigError, ShapeError};
 pub use format::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT};
 pub use heads::{AnswerHeadConfig, FusionHeadsConfig, MLM_LAYER_NORM_EPS, Projector};
+pub use lavila::{Family, LavilaConfig, LavilaProjection, LavilaText, TextKind};
 pub use params::ParamList;
 pub use shapes::{Shapes, is_temporal_embedding};
 pub use slowfast::SlowFastConfig;
 pub use strict::{Differences, Matched, listed, strict_differences};
 pub use text::TextConfig;
-pub use video::{TemporalRule, TimeInit, VideoConfig, block_name};
+pub use video::{Activation, TemporalRule, TimeInit, VideoConfig, VideoForm};
 
 pub use crate::checkpoint::ParamSpec;

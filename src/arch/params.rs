@@ -57,9 +57,14 @@ impl ParamList {
         self.push(name, shape, 0.0, 0.5);
     }
 
-    /// The learnt factor `[1]` of a cross-attention; the EgoVLPv2 paper reports 0.05 to 0.4.
-    pub fn cross_attn_gate(&mut self, name: &str) {
-        self.push(name, &[1], 0.2, 0.05);
+    /// The learnt factor of an attention, a single number; for cross-attention the EgoVLPv2 paper reports 0.05 to 0.4.
+    pub fn gate(&mut self, name: &str, shape: &[usize]) {
+        self.push(name, shape, 0.2, 0.05);
+    }
+
+    /// A matrix `[inputs, outputs]` that is multiplied from the right.
+    pub fn matrix(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.push(name, &[inputs, outputs], 0.0, (inputs as f32).powf(-0.5));
     }
 
     /// Any other tensor.

@@ -53,7 +53,7 @@ fn layer_parameters(config: &TextConfig, i: usize, is_fused: bool, list: &mut Pa
     list.layer_norm(&format!("{layer}.output.LayerNorm"), dim);
     if is_fused {
         attention("crossattention_t2i", list);
-        list.cross_attn_gate(&format!("{layer}.alpha_t2i"));
+        list.gate(&format!("{layer}.alpha_t2i"), &[1]);
     }
 }
 

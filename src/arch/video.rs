@@ -1,7 +1,8 @@
-//! The space-time video tower of Frozen in Time, EgoVLP and EgoVLPv2, under `video_model.`: a ViT whose blocks attend
-//! over time and over space in turn, with cross-attention to a text in its last blocks (EgoVLPv2).
+//! The space-time video tower of Frozen in Time, EgoVLP, EgoVLPv2 and LaViLa: a ViT whose blocks attend over time and over
+//! space in turn, with cross-attention to a text in its last blocks (EgoVLPv2).
 //!
-//! Names and shapes are those of `model/video_transformer.py` in `showlab/EgoVLP` and `facebookresearch/EgoVLPv2`.
+//! Names and shapes are those of `model/video_transformer.py` in `showlab/EgoVLP` and `facebookresearch/EgoVLPv2`, and of
+//! `lavila/models/timesformer.py` in `facebookresearch/LaViLa`. What tells these apart is a [`VideoForm`].
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,48 @@ pub enum TemporalRule {
     ZeroPad,
     /// The table is resized by linear interpolation, `align_corners=True` (EgoVLPv2).
     Interpolate,
+    /// The table is resized by linear interpolation between the middles of its rows, `align_corners=False` (LaViLa).
+    InterpolateHalfPixel,
+}
+
+/// What stands between the two linear maps of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// The exact GELU, by erf.
+    Gelu,
+    /// CLIP's approximation of it, `x * sigmoid(1.702 x)`.
+    QuickGelu,
+}
+
+/// What tells the towers of several models apart beside their sizes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VideoForm {
+    /// What the names of its tensors begin with, before a dot.
+    pub name: &'static str,
+    /// Epsilon of the LayerNorms in and behind the blocks.
+    pub layer_norm_eps: f64,
+    /// What becomes of the temporal table.
+    pub temporal: TemporalRule,
+    /// Epsilon of the LayerNorm `ln_pre` of all tokens before the first block, if there is one (CLIP's). Patches are then
+    /// embedded without a bias.
+    pub pre_norm_eps: Option<f64>,
+    /// Whether blocks weigh their attention over time by `tanh(alpha_timeattn)`.
+    pub is_gated: bool,
+    /// What stands in the MLPs.
+    pub activation: Activation,
+}
+
+impl VideoForm {
+    /// EgoVLP's and EgoVLPv2's tower, but for its epsilon and temporal rule.
+    pub const fn egovlp(layer_norm_eps: f64, temporal: TemporalRule) -> Self {
+        let (name, activation) = ("video_model", Activation::Gelu);
+        Self { name, layer_norm_eps, temporal, pre_norm_eps: None, is_gated: false, activation }
+    }
+
+    /// The name of block `i`, with which the names of its tensors begin.
+    pub fn block_name(&self, i: usize) -> String {
+        format!("{}.blocks.{i}", self.name)
+    }
 }
 
 /// How time attention starts in a network whose weights are drawn.
@@ -114,20 +157,21 @@ impl VideoConfig {
         ConfigError::unless(range.is_finite() && range > 0.0, "video.initializer_range", range, "more than 0")
     }
 
-    /// The sizes of the tensors under `video_model.`, and how many of the last blocks have cross-attention.
+    /// The sizes of the tensors under `name`, which is that of a [`VideoForm`], and how many of the last blocks have
+    /// cross-attention.
     ///
     /// # Errors
     /// [`ShapeError`].
-    pub fn from_shapes(shapes: &Shapes, head_dim: usize) -> Result<(Self, usize), ShapeError> {
-        let [embed_dim, _, patch_size, _] = shapes.of("video_model.patch_embed.proj.weight")?;
-        let [_, positions, _] = shapes.of("video_model.pos_embed")?;
-        let [_, num_frames, _] = shapes.of("video_model.temporal_embed")?;
-        let [mlp_dim, _] = shapes.of("video_model.blocks.0.mlp.fc1.weight")?;
-        let depth = shapes.count(|i| format!("{}.norm1.weight", block_name(i)));
-        let first_fused = shapes.first(depth, |i| format!("{}.attn.alpha_i2t", block_name(i)));
+    pub fn from_shapes(name: &str, shapes: &Shapes, head_dim: usize) -> Result<(Self, usize), ShapeError> {
+        let [embed_dim, _, patch_size, _] = shapes.of(&format!("{name}.patch_embed.proj.weight"))?;
+        let [_, positions, _] = shapes.of(&format!("{name}.pos_embed"))?;
+        let [_, num_frames, _] = shapes.of(&format!("{name}.temporal_embed"))?;
+        let [mlp_dim, _] = shapes.of(&format!("{name}.blocks.0.mlp.fc1.weight"))?;
+        let depth = shapes.count(|i| format!("{name}.blocks.{i}.norm1.weight"));
+        let first_fused = shapes.first(depth, |i| format!("{name}.blocks.{i}.attn.alpha_i2t"));
         let grid_size = (positions - 1).isqrt();
         if grid_size * grid_size + 1 != positions {
-            let why = format!("video_model.pos_embed has {positions} rows, 1 + a square number was expected");
+            let why = format!("{name}.pos_embed has {positions} rows, 1 + a square number was expected");
             return Err(shapes.error(why));
         }
         let (num_heads, image_size) = (shapes.num_heads(embed_dim, head_dim)?, grid_size * patch_size);
@@ -135,21 +179,28 @@ impl VideoConfig {
         Ok((sizes, depth - first_fused))
     }
 
-    /// Every tensor of a tower whose last `num_fused_layers` blocks have cross-attention.
-    pub fn parameters(&self, num_fused_layers: usize, list: &mut ParamList) {
-        let Self { embed_dim, patch_size, .. } = *self;
-        list.embedding("video_model.cls_token", &[1, 1, embed_dim]);
+    /// Every tensor of a tower of this form whose last `num_fused_layers` blocks have cross-attention.
+    pub fn parameters(&self, form: &VideoForm, num_fused_layers: usize, list: &mut ParamList) {
+        let (&Self { embed_dim, patch_size, .. }, name) = (self, form.name);
+        list.embedding(&format!("{name}.cls_token"), &[1, 1, embed_dim]);
         // Positional embeddings: of the class token and the patches, and of the frames.
-        list.embedding("video_model.pos_embed", &[1, self.num_patches() + 1, embed_dim]);
-        list.embedding("video_model.temporal_embed", &[1, self.num_frames, embed_dim]);
-        list.weight("video_model.patch_embed.proj.weight", &[embed_dim, 3, patch_size, patch_size]);
-        list.bias("video_model.patch_embed.proj", embed_dim);
-        (0..self.depth).for_each(|i| self.block_parameters(i, i + num_fused_layers >= self.depth, list));
-        list.layer_norm("video_model.norm", embed_dim);
+        list.embedding(&format!("{name}.pos_embed"), &[1, self.num_patches() + 1, embed_dim]);
+        list.embedding(&format!("{name}.temporal_embed"), &[1, self.num_frames, embed_dim]);
+        list.weight(&format!("{name}.patch_embed.proj.weight"), &[embed_dim, 3, patch_size, patch_size]);
+        if form.pre_norm_eps.is_some() {
+            list.layer_norm(&format!("{name}.ln_pre"), embed_dim);
+        } else {
+            list.bias(&format!("{name}.patch_embed.proj"), embed_dim);
+        }
+        (0..self.depth).for_each(|i| self.block_parameters(form, i, i + num_fused_layers >= self.depth, list));
+        list.layer_norm(&format!("{name}.norm"), embed_dim);
     }
 
-    fn block_parameters(&self, i: usize, is_fused: bool, list: &mut ParamList) {
-        let (block, dim) = (block_name(i), self.embed_dim);
+    fn block_parameters(&self, form: &VideoForm, i: usize, is_fused: bool, list: &mut ParamList) {
+        let (block, dim) = (form.block_name(i), self.embed_dim);
+        if form.is_gated {
+            list.gate(&format!("{block}.alpha_timeattn"), &[]);
+        }
         for norm in ["norm1", "norm2", "norm3"] {
             list.layer_norm(&format!("{block}.{norm}"), dim);
         }
@@ -163,13 +214,8 @@ impl VideoConfig {
             list.linear(&format!("{block}.attn.qkv_text_i2t"), 2 * dim, dim);
             list.linear(&format!("{block}.attn.qkv_i2t"), dim, dim);
             list.linear(&format!("{block}.attn.proj_i2t"), dim, dim);
-            list.cross_attn_gate(&format!("{block}.attn.alpha_i2t"));
+            list.gate(&format!("{block}.attn.alpha_i2t"), &[1]);
             list.layer_norm(&format!("{block}.attn.norm_i2t_i"), dim);
         }
     }
-}
-
-/// The name of block `i`, with which the names of its tensors begin.
-pub fn block_name(i: usize) -> String {
-    format!("video_model.blocks.{i}")
 }

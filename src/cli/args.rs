@@ -200,7 +200,8 @@ fn read_sentences(
         sentences.push(Arc::new(Sentence { ids, mask }));
     }
     if cut > 0 {
-        log::warn!("rule {}: {cut} of {} sentences are cut to {} tokens", rule.name, texts.len(), rule.max_length);
+        let (name, most, note) = (rule.name, rule.max_length, rule.about_cut());
+        log::warn!("rule {name}: {cut} of {} sentences are cut to {most} tokens{note}", texts.len());
     }
     Ok(sentences)
 }

@@ -94,7 +94,7 @@ fn show(path: &Path, all: bool, as_json: bool) -> anyhow::Result<()> {
 /// The model that a checkpoint claims to be of, and how well its tensors fit.
 #[derive(Serialize)]
 struct Recognised {
-    name: &'static str,
+    name: String,
     about: &'static str,
     /// Whether `egofx export` takes the checkpoint, as far as names and shapes tell.
     fits: bool,
@@ -108,12 +108,12 @@ impl Recognised {
     fn of(checkpoint: &Checkpoint) -> Option<Self> {
         let model = Model::recognise(checkpoint)?;
         // Names and shapes do not depend on the size of a head.
-        let (fault, differences) = match model.plan(checkpoint, 1) {
-            Ok(plan) => (None, model.differences(checkpoint, &plan)),
-            Err(error) => (Some(error.to_string()), Differences::default()),
+        let (name, fault, differences) = match model.plan(checkpoint, 1) {
+            Ok(plan) => (plan.name.clone(), None, model.differences(checkpoint, &plan)),
+            Err(error) => (model.name.to_owned(), Some(error.to_string()), Differences::default()),
         };
         let fits = fault.is_none() && differences.is_empty();
-        Some(Self { name: model.name, about: model.about, fits, fault, differences })
+        Some(Self { name, about: model.about, fits, fault, differences })
     }
 }
 

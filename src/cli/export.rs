@@ -20,7 +20,7 @@ use super::{FAILED, plural, say, say_json, tell};
 
 /// Convert an original checkpoint to ONNX graphs and model cards.
 ///
-/// Reads .pth, .pyth, .tar and safetensors of EgoVLP, EgoVLPv2 and SlowFast 8x8 R101; nothing in a
+/// Reads .pth, .pyth, .tar and safetensors of EgoVLP, EgoVLPv2, LaViLa and SlowFast 8x8 R101; nothing in a
 /// pickle is run. Every tensor must be known and in its shape. The graphs share one .weights file
 /// and take uint8 frames; each has a card, which `egofx extract` reads.
 ///
@@ -37,7 +37,8 @@ pub struct ExportCommand {
     /// The folder that graphs and cards go to.
     #[arg(short, long, value_name = "DIR", default_value = "onnx")]
     out: PathBuf,
-    /// Export this model with random weights, to size a machine or try the tool without a checkpoint.
+    /// Export this model with random weights, to size a machine or try the tool without a checkpoint: egovlp, egovlpv2,
+    /// lavila-base, lavila-large, lavila-large-336, lavila-distilbert or lavila-egovlp.
     #[arg(long, value_name = "MODEL", conflicts_with = "check")]
     random: Option<String>,
     /// The seed of random weights: the same weights on every machine.
@@ -146,12 +147,14 @@ impl ExportCommand {
             return Ok(Checkpoint::open(path)?);
         }
         let name = self.random.as_deref().expect("clap asks for a checkpoint, --random or --check");
-        let known = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
-        let model = MODELS.iter().find(|model| model.name == name);
-        let model: &Model = model.with_context(|| format!("unknown model {name:?} (known: {})", known()))?;
         let (scale, label) = if self.tiny { (Scale::Tiny, "tiny ") } else { (Scale::Full, "") };
+        let mut known: Vec<_> = MODELS.iter().flat_map(|model| model.published(scale)).collect();
+        let found = known.iter().position(|(model, _)| model == name);
+        let names = || known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = found.with_context(|| format!("unknown model {name:?} (known: {})", names()))?;
+        let (_, plan) = known.swap_remove(found);
         let label = format!("{label}{name}, random weights of seed {}", self.seed);
-        Ok(Checkpoint::seeded(&label, self.seed, model.sized(scale).parameters))
+        Ok(Checkpoint::seeded(&label, self.seed, plan.parameters))
     }
 
     /// Windows of consecutive-looking frames, spread over `video`.

@@ -14,7 +14,7 @@ use egofx::benchmark::egomcq::Question;
 use egofx::benchmark::records;
 use egofx::metric::egomcq::{self, Accuracy, McqScore};
 use egofx::queries::Queries;
-use egofx::retrieval::Choices;
+use egofx::retrieval::{Choices, Measure};
 use egofx::store::StoreReader;
 
 use super::outputs::{Output, write_all};
@@ -24,7 +24,7 @@ use super::{say, say_json};
 
 /// Answer EgoMCQ's queries and count the right answers, inter- and intra-video.
 ///
-/// dual: the cosine of question and clip (--video and --text); fusion: the probability that they match (--match);
+/// dual: the cosine of question and clip (--video and --text), of LaViLa's rows their product; fusion: the probability that they match (--match);
 /// ensemble, which EgoVLPv2 reports: the sum of both. Kinds of questions are told by their number: 1 is inter, 2 is intra;
 /// EgoVLP's own log swaps the two names. Of equal scores the first wins.
 #[derive(Args)]
@@ -88,7 +88,8 @@ impl Mcq {
         let open = |path: &PathBuf| StoreReader::open(path);
         let mut modes = Vec::new();
         if let (Some(video), Some(text)) = (&self.video, &self.text) {
-            modes.push(("dual", matrix(choices.cosines(&open(video)?, &open(text)?)?)?));
+            let (video, text) = (open(video)?, open(text)?);
+            modes.push(("dual", matrix(choices.dual(&video, &text, Measure::of(&video))?)?));
         }
         if let Some(pairs) = &self.pairs {
             modes.push(("fusion", matrix(choices.matches(&open(pairs)?)?)?));

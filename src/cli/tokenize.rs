@@ -27,10 +27,10 @@ pub struct Tokenize {
     /// The stage of the original code whose lengths count; --rules lists them.
     #[arg(long, value_name = "NAME", required_unless_present = "rules")]
     rule: Option<String>,
-    /// The model: egovlp (DistilBERT's tokens) or egovlpv2 (RoBERTa's).
+    /// The model: egovlp (DistilBERT's tokens), egovlpv2 (RoBERTa's) or lavila (CLIP's).
     #[arg(long, required_unless_present = "rules")]
     model: Option<TextModel>,
-    /// tokenizer.json, vocab.txt, vocab.json (merges.txt beside it), or a folder of these.
+    /// tokenizer.json, vocab.txt, vocab.json (merges.txt beside it), bpe_simple_vocab_16e6.txt.gz, or a folder of these.
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// List the rules: each model's stages, and how they treat sentences.
@@ -62,7 +62,8 @@ impl Tokenize {
         say(&lines.collect::<String>())?;
         let shortened = encoded.cut.iter().filter(|&&cut| cut > 0).count();
         if shortened > 0 {
-            tell(format_args!("{} cut to {} tokens", plural(shortened, "sentence"), rule.max_length));
+            let (sentences, most, note) = (plural(shortened, "sentence"), rule.max_length, rule.about_cut());
+            tell(format_args!("{sentences} cut to {most} tokens{note}"));
         }
         Ok(())
     }
@@ -99,7 +100,7 @@ fn list(model: Option<TextModel>, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn cells(rule: &TokenizationRule) -> [String; 6] {
-    let TokenizationRule { name, model, preparation, padding, max_length, about } = rule;
+    let TokenizationRule { name, model, preparation, padding, max_length, about, .. } = rule;
     let padding = if let Padding::Fixed(length) = padding { length.to_string() } else { "longest".to_owned() };
     [model.name(), name, &padding, &max_length.to_string(), preparation.name(), about].map(str::to_owned)
 }

@@ -66,6 +66,8 @@ fn steps((low, high): (f32, f32)) -> (f32, u8) {
 pub struct Graph {
     /// What is wanted.
     pub variant: Variant,
+    /// What it does to pixels, for its card.
+    pub on_pixels: &'static str,
     calibration: Calibration,
     quantized: BTreeMap<String, Value>,
     scope: Vec<String>,
@@ -80,6 +82,7 @@ impl Graph {
     pub fn new(name: &str, variant: Variant, calibration: Calibration) -> Self {
         Self {
             variant,
+            on_pixels: "none",
             calibration,
             quantized: BTreeMap::new(),
             scope: Vec::new(),

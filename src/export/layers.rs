@@ -9,25 +9,37 @@ use super::batch_norm::BatchNorm;
 use super::graph::{Graph, Value};
 use super::onnx::Attribute;
 use super::weights::Weight;
+use crate::arch::Activation;
 use crate::backbone::GraphPrecision;
 
 /// `x W^T + b`: PyTorch's `Linear` named `key`, its matrix stored transposed.
 pub fn linear(g: &mut Graph, key: &str, x: &Value) -> Value {
-    linear_rows(g, key, None, true, x)
+    linear_rows(g, &format!("{key}.weight"), Some(&format!("{key}.bias")), None, x)
 }
 
 /// [`linear`] without a bias.
 pub fn linear_no_bias(g: &mut Graph, key: &str, x: &Value) -> Value {
-    linear_rows(g, key, None, false, x)
+    linear_rows(g, &format!("{key}.weight"), None, None, x)
 }
 
 /// The part of a [`linear`] map that gives the outputs `rows`.
 pub fn linear_rows_of(g: &mut Graph, key: &str, rows: Range<usize>, x: &Value) -> Value {
-    linear_rows(g, key, Some(rows), true, x)
+    linear_rows(g, &format!("{key}.weight"), Some(&format!("{key}.bias")), Some(rows), x)
 }
 
-fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: bool, x: &Value) -> Value {
-    let matrix = Weight::plain(&format!("{key}.weight")).rows(rows.clone());
+/// The same where the names of matrix and bias are not those of a `Linear`.
+pub fn packed_rows_of(g: &mut Graph, [weight, bias]: [&str; 2], rows: Range<usize>, x: &Value) -> Value {
+    linear_rows(g, weight, Some(bias), Some(rows), x)
+}
+
+/// `x M`: a matrix named `key` that is used as it is stored.
+pub fn times(g: &mut Graph, key: &str, x: &Value) -> Value {
+    let matrix = g.weight(Weight::plain(key));
+    g.op("MatMul", &[x, &matrix], &[])
+}
+
+fn linear_rows(g: &mut Graph, weight: &str, bias: Option<&str>, rows: Option<Range<usize>>, x: &Value) -> Value {
+    let matrix = Weight::plain(weight).rows(rows.clone());
     let product = match g.variant.precision {
         GraphPrecision::Int8 => {
             let (x, matrix) = (g.quantized(x), g.dequantized(matrix));
@@ -38,10 +50,8 @@ fn linear_rows(g: &mut Graph, key: &str, rows: Option<Range<usize>>, biased: boo
             g.op("MatMul", &[x, &matrix], &[])
         }
     };
-    if !biased {
-        return product;
-    }
-    let bias = g.weight(Weight::plain(&format!("{key}.bias")).rows(rows));
+    let Some(bias) = bias else { return product };
+    let bias = g.weight(Weight::plain(bias).rows(rows));
     g.op("Add", &[&product, &bias], &[])
 }
 
@@ -79,6 +89,19 @@ pub fn conv_attributes(kernel: [usize; 3], stride: [usize; 3]) -> [(&'static str
     let ints = |values: &[usize]| Attribute::Ints(values.iter().map(|&n| n as i64).collect());
     let pads = kernel.map(|n| n / 2);
     [("kernel_shape", ints(&kernel)), ("strides", ints(&stride)), ("pads", ints(&[pads, pads].concat()))]
+}
+
+/// `x` behind an activation.
+pub fn activated(g: &mut Graph, activation: Activation, x: &Value) -> Value {
+    match activation {
+        Activation::Gelu => g.op("Gelu", &[x], &[]),
+        Activation::QuickGelu => {
+            let factor = g.float(1.702);
+            let scaled = g.op("Mul", &[x, &factor], &[]);
+            let gate = g.op("Sigmoid", &[&scaled], &[]);
+            g.op("Mul", &[x, &gate], &[])
+        }
+    }
 }
 
 /// Two linear maps with the exact (erf) GELU between.

@@ -81,9 +81,9 @@ pub fn export_plan(
     validator: &Validator,
     folder: &Path,
 ) -> Result<Export, ExportError> {
-    let work = Partial::begin(&folder.join(model.name)).map_err(ExportError::io(folder))?;
+    let work = Partial::begin(&folder.join(&plan.stem)).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
-    let others = occupied::find(folder, model, &plan, &sha256)?;
+    let others = occupied::find(folder, &plan, &sha256)?;
     if !options.force {
         occupied::refuse(folder, &others, checkpoint.name(), &sha256)?;
     }

@@ -20,13 +20,11 @@ pub struct Model {
     pub buffers: &'static [&'static str],
     from_shapes: fn(&Shapes, usize) -> Result<Plan, ShapeError>,
     sized: fn(Scale) -> Plan,
+    published: fn(Scale) -> Vec<(String, Plan)>,
 }
 
 /// What an architecture is exported to.
 pub trait Exported: Architecture {
-    /// What its video graphs do to frames, for cards.
-    const PREPROCESSING: &'static str = "bilinear resize without antialiasing, /255, ImageNet mean and std";
-
     /// Height and width of the frames that its video graphs take, in pixels.
     fn frame_side(&self) -> usize;
 
@@ -48,6 +46,10 @@ pub enum Scale {
 
 /// What a checkpoint holds and what is made of it.
 pub struct Plan {
+    /// The name of a model of such sizes.
+    pub name: String,
+    /// What the names of its graphs and files begin with.
+    pub stem: String,
     /// Every tensor.
     pub parameters: Vec<ParamSpec>,
     /// The graphs.
@@ -56,8 +58,6 @@ pub struct Plan {
     pub costs: Vec<Cost>,
     /// Height and width of the frames that video graphs take, in pixels.
     pub frame_side: usize,
-    /// What video graphs do to them, for cards.
-    pub preprocessing: &'static str,
 }
 
 /// A graph to be written.
@@ -97,12 +97,21 @@ impl Model {
             buffers: A::BUFFERS,
             from_shapes: |shapes, head_dim| Ok(Plan::of(&A::from_shapes(shapes, head_dim)?)),
             sized: |scale| Plan::of(&if scale == Scale::Full { A::published() } else { A::tiny() }),
+            published: |scale| {
+                let sized = |[full, tiny]: &[A; 2]| Plan::of(if scale == Scale::Full { full } else { tiny });
+                A::models().into_iter().map(|(name, sizes)| (name, sized(&sizes))).collect()
+            },
         }
     }
 
-    /// The plan of a model of this kind without a checkpoint.
+    /// The plan of a model of this kind without a checkpoint, the first of those that are published.
     pub fn sized(&self, scale: Scale) -> Plan {
         (self.sized)(scale)
+    }
+
+    /// The published models of this kind without a checkpoint: names and plans.
+    pub fn published(&self, scale: Scale) -> Vec<(String, Plan)> {
+        (self.published)(scale)
     }
 
     /// Whether `checkpoint` claims to be of this model, whether or not its tensors fit.
@@ -129,11 +138,12 @@ impl Plan {
     /// That of an architecture at some size.
     pub fn of<A: Exported>(config: &A) -> Self {
         Self {
+            name: config.name(),
+            stem: config.name().replace('-', "_"),
             parameters: config.parameters(),
             graphs: config.graphs(),
             costs: config.costs(),
             frame_side: config.frame_side(),
-            preprocessing: A::PREPROCESSING,
         }
     }
 

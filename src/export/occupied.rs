@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::ExportError;
-use super::model::{Model, Plan};
+use super::model::Plan;
 use crate::backbone::GraphPrecision;
 
 /// What is read of a card; one of another version may have other keys besides.
@@ -28,11 +28,11 @@ pub struct Held {
     weights: Option<PathBuf>,
 }
 
-/// Cards in `folder` that bear a name of `model`'s and are not of the checkpoint with the hash `sha256`. One that cannot
+/// Cards in `folder` that bear a name of `plan`'s and are not of the checkpoint with the hash `sha256`. One that cannot
 /// be read counts as another checkpoint's.
-pub fn find(folder: &Path, model: &Model, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
+pub fn find(folder: &Path, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
     let suffixes = ["", super::write::DEBUG_SUFFIX, GraphPrecision::Fp16.suffix(), GraphPrecision::Int8.suffix()];
-    let names = plan.graphs.iter().flat_map(|graph| suffixes.map(|suffix| super::write::name(model, graph, suffix)));
+    let names = plan.graphs.iter().flat_map(|graph| suffixes.map(|suffix| super::write::name(plan, graph, suffix)));
     let mut others = Vec::new();
     for name in names {
         let path = folder.join(format!("{name}.toml"));

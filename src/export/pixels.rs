@@ -7,17 +7,23 @@ use super::graph::{Graph, Value};
 use super::layers::{reshape, transpose};
 use super::onnx::{Attribute, DataType, Dim};
 
-/// What values of 0 to 1 are normalised by, for red, green and blue.
+/// What is subtracted from red, green and blue of 0 to 1, and what the rest is divided by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation {
-    /// Subtracted.
+    /// The means.
     pub mean: [f32; 3],
-    /// Divided by.
+    /// The standard deviations.
     pub std: [f32; 3],
+    /// What a graph does to pixels, for its card.
+    pub about: &'static str,
 }
 
 /// ImageNet's.
-pub const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+pub const IMAGENET: Normalisation = Normalisation {
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    about: "bilinear resize without antialiasing, /255, ImageNet mean and std",
+};
 
 /// The frames that a graph takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +66,7 @@ pub fn input_of(g: &mut Graph, image: usize, side: usize) -> Pixels {
 /// The same for frames of any kind.
 pub fn frames(g: &mut Graph, of: Frames) -> Pixels {
     let Frames { side, image, count, by } = of;
+    g.on_pixels = by.about;
     let batch = |rest: [usize; 3]| -> Vec<Dim> {
         let count = count.map_or(Dim::Named("F".into()), |count| Dim::Fixed(count as u64));
         [Dim::Named("B".into()), count].into_iter().chain(rest.map(|n| Dim::Fixed(n as u64))).collect()
@@ -86,9 +93,8 @@ fn normalised(g: &mut Graph, frames: &Value, side: i64, image: i64, by: Normalis
     let planes = transpose(g, &frames, &[0, 3, 1, 2]);
     let planes = g.single(&planes);
     let planes = if side == image { planes } else { resized(g, &planes, image) };
-    let channel = |of: &dyn Fn(usize) -> f32| [of(0), of(1), of(2)];
-    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &channel(&|c| 1.0 / (255.0 * by.std[c])));
-    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &channel(&|c| -by.mean[c] / by.std[c]));
+    let factor = g.singles("1 / (255 std)", &[1, 3, 1, 1], &by.std.map(|std| 1.0 / (255.0 * std)));
+    let offset = g.singles("-mean / std", &[1, 3, 1, 1], &[0, 1, 2].map(|c| -by.mean[c] / by.std[c]));
     let planes = g.op("Mul", &[&planes, &factor], &[]);
     g.op("Add", &[&planes, &offset], &[])
 }

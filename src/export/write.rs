@@ -22,8 +22,8 @@ use crate::checkpoint::{Checkpoint, Container};
 pub const DEBUG_SUFFIX: &str = "_debug";
 
 /// The name of a graph, of its file and of its card.
-pub fn name(model: &Model, plan: &GraphPlan, suffix: &str) -> String {
-    format!("{}_{}{suffix}", model.name, plan.name)
+pub fn name(plan: &Plan, graph: &GraphPlan, suffix: &str) -> String {
+    format!("{}_{}{suffix}", plan.stem, graph.name)
 }
 
 /// One export.
@@ -53,6 +53,7 @@ struct Written {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     golden: Golden,
+    on_pixels: &'static str,
 }
 
 /// The graphs of one precision, and the name and hash of the weights that they share.
@@ -144,19 +145,19 @@ impl Writer<'_> {
         calibration: Calibration,
         weights: &mut WeightFile,
     ) -> Result<Written, ExportError> {
-        let name = name(self.model, plan, suffix);
+        let name = name(self.plan, plan, suffix);
         let mut graph = Graph::new(&name, variant, calibration);
         (plan.build)(&mut graph);
         let (inputs, outputs) = graph.signature();
         let (inputs, outputs): (Vec<Tensor>, Vec<Tensor>) =
             (inputs.iter().map(tensor).collect(), outputs.iter().map(tensor).collect());
-        let golden = plan.golden(&inputs);
+        let (golden, on_pixels) = (plan.golden(&inputs), graph.on_pixels);
         let bytes = graph.finish(weights, &[("egofx.about", plan.about.to_owned())])?.encode_to_vec();
         let file = PathBuf::from(format!("{name}.onnx"));
         let path = self.folder.join(&file);
         fs::write(&path, &bytes).and_then(|()| File::open(&path)?.sync_all()).map_err(ExportError::io(&path))?;
         let (_, sha256) = crate::digest::file(&path).map_err(ExportError::io(&path))?;
-        Ok(Written { name, about: plan.about, file, sha256, inputs, outputs, golden })
+        Ok(Written { name, about: plan.about, file, sha256, inputs, outputs, golden, on_pixels })
     }
 
     /// Runs every graph and makes its card.
@@ -184,7 +185,7 @@ impl Writer<'_> {
             checkpoint_sha256: self.sha256.to_owned(),
             random_weights: self.checkpoint.about().container == Container::Seeded,
             precision,
-            preprocessing: preprocessing(&written.inputs, self.plan.preprocessing),
+            preprocessing: preprocessing(&written.inputs, written.on_pixels),
             inputs: written.inputs,
             outputs: written.outputs,
             accuracy: None,
@@ -202,7 +203,7 @@ impl Writer<'_> {
 
     fn weights(&self, precision: GraphPrecision) -> Result<WeightFile<'_>, ExportError> {
         let float = (precision == GraphPrecision::Fp16).then_some(DataType::Float16);
-        let name = format!("{}{}.weights", self.model.name, precision.suffix());
+        let name = format!("{}{}.weights", self.plan.stem, precision.suffix());
         WeightFile::create(self.checkpoint, float, self.folder, name)
     }
 }
@@ -217,13 +218,13 @@ pub(super) fn tensor(info: &ValueInfoProto) -> Tensor {
     Tensor { name: info.name().to_owned(), dtype, shape: onnx::shape(info) }
 }
 
-fn preprocessing(inputs: &[Tensor], of_frames: &str) -> Preprocessing {
+fn preprocessing(inputs: &[Tensor], on_pixels: &'static str) -> Preprocessing {
     let side = inputs.iter().find(|input| input.dtype == Element::Uint8).and_then(|input| match input.shape[2] {
         Dim::Fixed(side) => Some(side),
         Dim::Named(_) => None,
     });
     let (outside, inside) = match side {
-        Some(side) => (format!("frames: short side to {side}, centre crop {side}x{side}, RGB"), of_frames),
+        Some(side) => (format!("frames: short side to {side}, centre crop {side}x{side}, RGB"), on_pixels),
         None => ("none".into(), "none"),
     };
     let sentences = inputs.iter().any(|input| input.name == "ids");

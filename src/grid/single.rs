@@ -25,6 +25,12 @@ pub enum Edges {
     /// Rounded to the nearest: EgoVLPv2's EPIC-KITCHENS. Source: `get_frame_ids` in
     /// `data_loader/EpicKitchens_MIR_dataset.py` of EgoVLPv2.
     Rounded,
+    /// The start rounded to the nearest, and from there as many frames as the clip's seconds hold, 30 each, at least those that
+    /// are wanted: LaViLa's Ego4D. Source: `video_loader` and `get_frame_ids` in `lavila/data/datasets.py` of LaViLa.
+    ///
+    /// Under `as-released` a clip that goes on where its video has ended is sampled anew between its start and the last frame.
+    /// The original does so at the end of each of its files of 300 seconds that has no next one.
+    Counted,
 }
 
 impl Edges {
@@ -33,6 +39,7 @@ impl Edges {
         match self {
             Edges::Truncated => "truncated",
             Edges::Rounded => "rounded",
+            Edges::Counted => "counted",
         }
     }
 }
@@ -91,6 +98,7 @@ pub(super) fn segments(
 ) -> Option<Window> {
     match (edges, compat) {
         (Edges::Rounded, _) => rounded(clock, span, frames, compat, pick),
+        (Edges::Counted, _) => counted(clock, span, frames, compat, pick),
         (Edges::Truncated, Compat::Fixed) => Some(evenly(clock, span, frames, pick)),
         (Edges::Truncated, Compat::AsReleased) => {
             let (start, end) = file_numbers(clock.line, span);
@@ -117,6 +125,26 @@ fn rounded(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick
         Compat::Fixed => (clock.position(span.start_sec), clock.position(span.end_sec) - 1e-3),
     };
     let end = if ends_with(clock.line, span) { end.min(clock.end()) } else { end };
+    between(clock, [start, end], frames, pick)
+}
+
+fn counted(clock: Clock, span: TimeSpan, frames: u32, compat: Compat, pick: Pick<'_>) -> Option<Window> {
+    let seconds = span.end_sec - span.start_sec;
+    let (start, count) = match compat {
+        Compat::AsReleased => (span.start_sec * EGOVLP_FPS, seconds * EGOVLP_FPS),
+        Compat::Fixed => (clock.position(span.start_sec), seconds * clock.rate()),
+    };
+    let start = start.round_ties_even().max(0.0);
+    let end = start + count.trunc().max(f64::from(frames));
+    let (last, is_cut) = (clock.end(), compat == Compat::AsReleased || ends_with(clock.line, span));
+    // Frames that are wanted and not there: what is left is sampled anew.
+    let is_over = rounded_frame_list(start, end, frames).last().is_some_and(|&frame| frame as f64 >= last);
+    let bounds = if is_cut && is_over { [start.min(last - 1.0), last] } else { [start, end] };
+    between(clock, bounds, frames, pick)
+}
+
+/// The window of segments between two numbers, whose ends are rounded.
+fn between(clock: Clock, [start, end]: [f64; 2], frames: u32, pick: Pick<'_>) -> Option<Window> {
     let list: Vec<i64> = match pick {
         Pick::Uniform => rounded_frame_list(start, end, frames),
         Pick::Random(draw) => {

@@ -60,7 +60,9 @@ fn pooled(card: &Card) -> Option<usize> {
 pub fn text_model(towers: &Towers) -> Option<TextModel> {
     let name = towers.last().name.as_str();
     // The longer name first: it begins with the other.
-    TextModel::ALL.into_iter().rev().find(|model| name.starts_with(model.name()))
+    let found = TextModel::ALL.into_iter().rev().find(|model| name.starts_with(model.name()));
+    let reads_bert = ["distilbert", "egovlp"].iter().any(|tower| name.contains(tower));
+    found.map(|model| if model == TextModel::Lavila && reads_bert { TextModel::EgoVlp } else { model })
 }
 
 /// Unit vectors of `texts`, `[texts, dim]`.
@@ -92,7 +94,7 @@ fn sentence(tokenizer: &Tokenizer, rule: &TokenizationRule, text: &str, place: u
     // Alone, so that it is not filled up to another one's length.
     let encoded = tokenizer.encode(rule, &[text])?;
     if encoded.cut[0] > 0 {
-        log::warn!("sentence {}: cut to {} tokens", place + 1, rule.max_length);
+        log::warn!("sentence {}: cut to {} tokens{}", place + 1, rule.max_length, rule.about_cut());
     }
     Ok(Sentence { ids: encoded.ids.row(0).to_vec(), mask: encoded.mask.row(0).to_vec() })
 }

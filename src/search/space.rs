@@ -87,7 +87,9 @@ pub fn expect_text_space(store: &StoreReader) -> Result<(), SearchError> {
 
 /// Recipes of the program with the projected rows of that model, for people.
 fn recipes(backbone: &str) -> String {
-    let model = |backbone: &str| backbone.split('_').next().unwrap_or_default().to_owned();
+    // Of LaViLa's several models each has a name of two words.
+    let words = |backbone: &str| if backbone.starts_with("lavila") { 2 } else { 1 };
+    let model = |backbone: &str| backbone.split('_').take(words(backbone)).collect::<Vec<_>>().join("_");
     let would_do = |text: &str| {
         let body: Option<Body> = toml::from_str(text).ok();
         body.is_some_and(|body| body.feature == PROJECTED && model(&body.backbone) == model(backbone))

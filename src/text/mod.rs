@@ -1,9 +1,11 @@
-//! Sentences to token ids: the tokenizers of both text towers, and how long each stage of the original code makes its rows.
+//! Sentences to token ids: the tokenizers of all text towers, and how long each stage of the original code makes its rows.
 //!
 //! Not for running a text tower, and not for wording a sentence beyond what the original code does to it. Invariant: the ids are those that transformers gives for
 //! the same vocabulary and the same rule.
 
 mod cache;
+mod clip;
+mod repair;
 mod rule;
 mod sentence;
 mod tokenizer;
@@ -29,7 +31,7 @@ pub enum TextError {
         source: std::io::Error,
     },
     /// Nothing that a tokenizer can be made from.
-    #[error("{}: no tokenizer, expected tokenizer.json, vocab.txt, or vocab.json with merges.txt, or a folder of these", path.display())]
+    #[error("{}: no tokenizer, expected tokenizer.json, vocab.txt, or vocab.json with merges.txt, or CLIP's bpe_simple_vocab_16e6.txt.gz, or a folder of these", path.display())]
     NoVocabulary {
         /// The file or the folder.
         path: PathBuf,

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::{Preparation, TextError};
+use super::{Preparation, TextError, clip};
 
 /// The most tokens that either tower takes: DistilBERT's 512 positions, and RoBERTa's 514 less the two that it leaves out.
 pub const MODEL_MAX: usize = 512;
@@ -18,17 +18,20 @@ pub enum TextModel {
     EgoVlp,
     /// EgoVLPv2: RoBERTa, byte-level BPE.
     EgoVlpV2,
+    /// LaViLa: CLIP, byte-level BPE with ends of words. Its models with DistilBERT read as EgoVLP does.
+    Lavila,
 }
 
 impl TextModel {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::EgoVlp, Self::EgoVlpV2];
+    pub const ALL: [Self; 3] = [Self::EgoVlp, Self::EgoVlpV2, Self::Lavila];
 
     /// Short name, as typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::EgoVlp => "egovlp",
             Self::EgoVlpV2 => "egovlpv2",
+            Self::Lavila => "lavila",
         }
     }
 
@@ -37,14 +40,17 @@ impl TextModel {
         match self {
             Self::EgoVlp => "uncased WordPiece (DistilBERT)",
             Self::EgoVlpV2 => "byte-level BPE (RoBERTa)",
+            Self::Lavila => "byte-level BPE with ends of words (CLIP)",
         }
     }
 
-    /// The special tokens: opening, closing, padding, unknown, mask.
+    /// The special tokens: opening, closing, padding, unknown, mask. CLIP has but the first two: its rows are filled up with
+    /// id 0, which is a usual token.
     pub(super) fn special_tokens(self) -> [&'static str; 5] {
         match self {
             Self::EgoVlp => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
             Self::EgoVlpV2 => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
+            Self::Lavila => [clip::MARKS[0], clip::MARKS[1], "!", clip::MARKS[1], clip::MARKS[1]],
         }
     }
 
@@ -53,6 +59,7 @@ impl TextModel {
         match self {
             Self::EgoVlp => ["distilbert/distilbert-base-uncased", "distilbert-base-uncased"],
             Self::EgoVlpV2 => ["FacebookAI/roberta-base", "roberta-base"],
+            Self::Lavila => ["openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14"],
         }
     }
 
@@ -62,6 +69,7 @@ impl TextModel {
         let by_hand = match self {
             Self::EgoVlp => "vocab.txt",
             Self::EgoVlpV2 => "vocab.json and merges.txt",
+            Self::Lavila => "vocab.json and merges.txt (or bpe_simple_vocab_16e6.txt.gz of the package clip-anytorch)",
         };
         format!(
             "run `hf download {repository} tokenizer.json` (`huggingface-cli download` in older versions), or put \
@@ -102,6 +110,8 @@ pub struct TokenizationRule {
     pub padding: Padding,
     /// The most tokens in a row, `<s>` and `</s>` included.
     pub max_length: usize,
+    /// Whether a sentence that is too long keeps its closing token.
+    pub keeps_end: bool,
     /// The stage in words.
     pub about: &'static str,
 }
@@ -129,16 +139,28 @@ pub const RULES: &[TokenizationRule] = &[
         preparation: Preparation::Stripped,
         ..fixed("egotaskqa", 30, "EgoTaskQA, training and evaluation")
     },
+    clip_rule("egomcq", "EgoMCQ"),
+    clip_rule("nlq", "NLQ, of the official files; ours, LaViLa has none"),
+    clip_rule("epic", "EPIC-Kitchens MIR evaluation"),
+    clip_rule("charades", "Charades-Ego evaluation: the names of the classes"),
 ];
 
 const fn longest(name: &'static str, model: TextModel, about: &'static str) -> TokenizationRule {
     let (padding, max_length) = (Padding::Longest, MODEL_MAX);
-    TokenizationRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
+    let (preparation, keeps_end) = (Preparation::AsAnnotated, true);
+    TokenizationRule { name, model, preparation, padding, max_length, keeps_end, about }
+}
+
+/// CLIP's, which fills up to 77 tokens; nothing reads what stands behind the end mark. What is too long loses it.
+const fn clip_rule(name: &'static str, about: &'static str) -> TokenizationRule {
+    let (preparation, keeps_end) = (Preparation::Cleaned, false);
+    TokenizationRule { preparation, keeps_end, max_length: 77, ..longest(name, TextModel::Lavila, about) }
 }
 
 const fn fixed(name: &'static str, length: usize, about: &'static str) -> TokenizationRule {
     let (model, padding, max_length) = (TextModel::EgoVlpV2, Padding::Fixed(length), length);
-    TokenizationRule { name, model, preparation: Preparation::AsAnnotated, padding, max_length, about }
+    let (preparation, keeps_end) = (Preparation::AsAnnotated, true);
+    TokenizationRule { name, model, preparation, padding, max_length, keeps_end, about }
 }
 
 /// `rule`, of sentences out of VSLNet's prepared files.
@@ -156,6 +178,15 @@ impl TokenizationRule {
         let known = || rules().map(|rule| rule.name).collect();
         let found = rules().find(|rule| rule.name == name);
         found.ok_or_else(|| TextError::UnknownRule { name: name.to_owned(), model, known: known() })
+    }
+
+    /// What is to be said of sentences that are cut.
+    pub fn about_cut(&self) -> &'static str {
+        if self.keeps_end {
+            ""
+        } else {
+            ", without the end mark, as in the original: each has the embedding of the start mark, the same for all of them"
+        }
     }
 
     /// The sentence that the tokenizer is given.
@@ -218,6 +249,6 @@ mod tests {
             "{text}"
         );
         let text = "egovlp3".parse::<TextModel>().unwrap_err().to_string();
-        assert_eq!(text, "no text model is called \"egovlp3\", expected one of egovlp, egovlpv2");
+        assert_eq!(text, "no text model is called \"egovlp3\", expected one of egovlp, egovlpv2, lavila");
     }
 }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use super::repair;
+
 /// What becomes of a sentence before it is split into tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preparation {
@@ -14,6 +16,8 @@ pub enum Preparation {
     Stripped,
     /// As [`Stripped`](Self::Stripped), of a sentence that comes out of VSLNet's prepared files: [`question`].
     Question,
+    /// As CLIP's tokenizer does: repaired, HTML unescaped, single blanks, lowered.
+    Cleaned,
 }
 
 impl Preparation {
@@ -23,7 +27,13 @@ impl Preparation {
             Self::AsAnnotated => text.into(),
             Self::Stripped => stripped(text).into(),
             Self::Question => stripped(&question(text)).into(),
+            Self::Cleaned => repair::cleaned(text).into(),
         }
+    }
+
+    /// Whether a sentence that it gave may not be what the original would have given.
+    pub fn is_doubtful(self, prepared: &str) -> bool {
+        self == Self::Cleaned && repair::is_doubtful(prepared)
     }
 
     /// It in words, as short as a column of a table.
@@ -32,6 +42,7 @@ impl Preparation {
             Self::AsAnnotated => "as it is",
             Self::Stripped => "stripped, lower",
             Self::Question => "of VSLNet's files",
+            Self::Cleaned => "repaired, lower",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A tokenizer and what it makes of a batch of sentences: ids and a mask, ready for a text tower.
 //!
 //! Not for finding or reading vocabularies. Invariant: every row begins with the opening special token, and the last token
-//! that its mask counts is the closing one, however much was cut.
+//! that its mask counts is the closing one, however much was cut, unless its rule says otherwise.
 
 use std::path::{Path, PathBuf};
 
@@ -68,9 +68,18 @@ impl Tokenizer {
             let (rule, model) = (rule.name, rule.model);
             return Err(TextError::OtherModel { rule, model, path: self.path.clone(), found: self.model });
         }
-        let prepared = texts.iter().map(|text| self.tokens(&rule.prepare(text.as_ref())));
+        let prepared = texts.iter().map(|text| {
+            let prepared = rule.prepare(text.as_ref());
+            if rule.preparation.is_doubtful(&prepared) {
+                log::warn!(
+                    "{:?} looks wrongly decoded; the original's ftfy may repair what is not repaired here",
+                    text.as_ref()
+                );
+            }
+            self.tokens(&prepared)
+        });
         let mut rows: Vec<Vec<i64>> = prepared.collect::<Result<_, _>>()?;
-        let cut = rows.iter_mut().map(|row| self.truncate(row, rule.max_length)).collect();
+        let cut = rows.iter_mut().map(|row| self.truncate(row, rule)).collect();
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
         let length = if let Padding::Fixed(length) = rule.padding { length } else { longest };
         let shape = (rows.len(), length);
@@ -106,12 +115,12 @@ impl Tokenizer {
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
-    /// Shortens a row, the closing token of which stays; gives the number of tokens that went.
-    fn truncate(&self, row: &mut Vec<i64>, most: usize) -> usize {
-        let cut = row.len().saturating_sub(most);
+    /// Shortens a row, the closing token of which stays if the rule keeps it; gives the number of tokens that went.
+    fn truncate(&self, row: &mut Vec<i64>, rule: &TokenizationRule) -> usize {
+        let cut = row.len().saturating_sub(rule.max_length);
         if cut > 0 {
-            row.truncate(most.saturating_sub(1));
-            row.push(self.specials.end);
+            row.truncate(rule.max_length.saturating_sub(usize::from(rule.keeps_end)));
+            row.extend(rule.keeps_end.then_some(self.specials.end));
         }
         cut
     }

@@ -16,7 +16,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, Model, Tokenizer as Inner};
 
-use super::{TextError, TextModel};
+use super::{TextError, TextModel, clip};
 use crate::foreign::{self, Fault, Request};
 
 /// What [`answer`] is asked for by.
@@ -47,6 +47,8 @@ pub(super) enum Files {
     WordPiece(PathBuf),
     /// `vocab.json` and `merges.txt`.
     Bpe(PathBuf, PathBuf),
+    /// OpenAI's `bpe_simple_vocab_16e6.txt.gz`, packed or not.
+    Clip(PathBuf),
 }
 
 impl Files {
@@ -66,7 +68,15 @@ impl Files {
 
     /// A whole tokenizer is taken before its parts.
     pub(super) fn in_folder(folder: &Path) -> Option<Self> {
-        let there = ["tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"].map(|name| folder.join(name));
+        let names = [
+            "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
+            "vocab.txt",
+            "bpe_simple_vocab_16e6.txt.gz",
+            "bpe_simple_vocab_16e6.txt",
+        ];
+        let there = names.map(|name| folder.join(name));
         there.iter().find(|path| path.is_file()).and_then(|path| Self::of_file(path))
     }
 
@@ -75,6 +85,7 @@ impl Files {
             "vocab.json" | "merges.txt" => {
                 Some(Self::Bpe(path.with_file_name("vocab.json"), path.with_file_name("merges.txt")))
             }
+            name if name.starts_with(clip::FILE) => Some(Self::Clip(path.to_owned())),
             name if name.ends_with(".json") => Some(Self::Json(path.to_owned())),
             name if name.ends_with(".txt") => Some(Self::WordPiece(path.to_owned())),
             _ => None,
@@ -83,7 +94,7 @@ impl Files {
 
     /// The file that messages name.
     pub(super) fn path(&self) -> &Path {
-        let (Self::Json(path) | Self::WordPiece(path) | Self::Bpe(path, _)) = self;
+        let (Self::Json(path) | Self::WordPiece(path) | Self::Bpe(path, _) | Self::Clip(path)) = self;
         path
     }
 
@@ -107,7 +118,11 @@ impl Files {
         let (inner, model) = match self {
             Self::Json(path) => whole(path)?,
             Self::WordPiece(path) => (wordpiece(path)?, TextModel::EgoVlp),
-            Self::Bpe(vocabulary, merges) => (byte_level_bpe(vocabulary, merges)?, TextModel::EgoVlpV2),
+            Self::Bpe(vocabulary, merges) => byte_level_bpe(vocabulary, merges)?,
+            Self::Clip(path) => {
+                let inner = clip::of_merges(&read(path)?).map_err(|why| broken(path, why))?;
+                (enclosed(inner, TextModel::Lavila), TextModel::Lavila)
+            }
         };
         let specials = Specials::of(&inner, model, self.path())?;
         check(&inner, model, specials, self.path())?;
@@ -119,10 +134,11 @@ fn whole(path: &Path) -> Result<(Inner, TextModel), TextError> {
     let mut inner = Inner::from_bytes(read(path)?).map_err(|why| broken(path, why))?;
     let model = match inner.get_model() {
         ModelWrapper::WordPiece(_) => TextModel::EgoVlp,
+        ModelWrapper::BPE(bpe) if bpe.end_of_word_suffix.as_deref() == Some(clip::WORD_END) => TextModel::Lavila,
         ModelWrapper::BPE(_) => TextModel::EgoVlpV2,
         _ => {
             let kinds = TextModel::ALL.map(TextModel::kind).join(" or ");
-            return Err(unsuited(path, format!("is neither of the tokenizers that are known here, {kinds}")));
+            return Err(unsuited(path, format!("is none of the tokenizers that are known here, {kinds}")));
         }
     };
     // A file may say how it was last used; here a rule decides.
@@ -142,14 +158,28 @@ fn wordpiece(path: &Path) -> Result<Inner, TextError> {
     mark_specials(inner, TextModel::EgoVlp, path)
 }
 
-fn byte_level_bpe(path: &Path, merges: &Path) -> Result<Inner, TextError> {
+/// RoBERTa's tokenizer, or CLIP's where the vocabulary has its marks.
+fn byte_level_bpe(path: &Path, merges: &Path) -> Result<(Inner, TextModel), TextError> {
     let names = [path, merges].map(|file| file.to_string_lossy());
-    let built = BPE::from_file(&names[0], &names[1]).unk_token("<unk>".to_owned()).build();
-    let mut inner = Inner::new(built.map_err(|why| broken(path, format!("with {}: {why}", names[1]).into()))?);
+    let failed = |why: tokenizers::Error| broken(path, format!("with {}: {why}", names[1]).into());
+    let (vocabulary, pairs) = BPE::read_file(&names[0], &names[1]).map_err(failed)?;
+    if vocabulary.contains_key(clip::MARKS[0]) {
+        let inner = clip::build(vocabulary, pairs).map_err(failed)?;
+        return Ok((enclosed(inner, TextModel::Lavila), TextModel::Lavila));
+    }
+    let built = BPE::builder().vocab_and_merges(vocabulary, pairs).unk_token("<unk>".to_owned()).build();
+    let mut inner = Inner::new(built.map_err(failed)?);
     let [start, end] = ends(&inner, TextModel::EgoVlpV2);
     inner.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
     inner.with_post_processor(Some(RobertaProcessing::new(end, start).add_prefix_space(false)));
-    mark_specials(inner, TextModel::EgoVlpV2, path)
+    Ok((mark_specials(inner, TextModel::EgoVlpV2, path)?, TextModel::EgoVlpV2))
+}
+
+/// The same tokenizer, which puts its model's opening and closing token around every sentence.
+fn enclosed(mut inner: Inner, model: TextModel) -> Inner {
+    let [start, end] = ends(&inner, model);
+    inner.with_post_processor(Some(BertProcessing::new(end, start)));
+    inner
 }
 
 /// The tokens around a sentence, with their ids. One that is missing is noticed when the special tokens are looked up.

@@ -22,10 +22,10 @@ struct EgoVlp {
 
 impl EgoVlp {
     fn new(config: &EgoVlpConfig) -> Self {
-        let (eps, first_fused) = (EgoVlpConfig::VIDEO_LAYER_NORM_EPS, config.video.depth);
-        let video = VideoTower { config: config.video.clone(), temporal: EgoVlpConfig::TEMPORAL, eps, first_fused };
+        let video = VideoTower::unfused(&config.video, EgoVlpConfig::FORM);
         let projection = Projection { projector: config.projector(), embed_dim: config.video.embed_dim };
-        Self { video, text: DistilBert(config.text.clone()), projection }
+        let text = DistilBert { tower: EgoVlpConfig::TEXT, config: config.text.clone() };
+        Self { video, text, projection }
     }
 
     fn video(&self, g: &mut Graph) {
@@ -44,7 +44,7 @@ impl EgoVlp {
         let dim = self.projection.dim();
         g.output("pooled", &pooled, &dims(&["B"], &[dim]));
         g.output("tokens", &tokens, &dims(&["B", "L"], &[dim]));
-        g.output("hidden", &hidden, &dims(&["B", "L"], &[self.text.0.embed_dim]));
+        g.output("hidden", &hidden, &dims(&["B", "L"], &[self.text.config.embed_dim]));
     }
 }
 

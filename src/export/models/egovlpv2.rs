@@ -42,9 +42,9 @@ struct LowerVideo {
 
 impl EgoVlpV2 {
     fn new(config: &EgoVlpV2Config) -> Self {
-        let (eps, first_fused) = (EgoVlpV2Config::VIDEO_LAYER_NORM_EPS, config.first_fused());
+        let first_fused = config.first_fused();
         Self {
-            video: VideoTower { config: config.video.clone(), temporal: EgoVlpV2Config::TEMPORAL, eps, first_fused },
+            video: VideoTower { config: config.video.clone(), form: EgoVlpV2Config::FORM, first_fused },
             text: Roberta { config: config.text.clone(), first_fused },
             projection: Projection { projector: config.projector, embed_dim: config.video.embed_dim },
             heads: FusionHeads(config.heads()),

@@ -4,16 +4,21 @@
 
 mod egovlp;
 mod egovlpv2;
+mod lavila;
 mod slowfast;
 
 use super::error::ExportError;
 use super::model::{Model, Plan};
-use crate::arch::{EgoVlpConfig, EgoVlpV2Config, SlowFastConfig};
+use crate::arch::{EgoVlpConfig, EgoVlpV2Config, LavilaConfig, SlowFastConfig};
 use crate::checkpoint::Checkpoint;
 
 /// Every model that egofx knows.
-pub const MODELS: &[Model] =
-    &[Model::new::<EgoVlpConfig>(), Model::new::<EgoVlpV2Config>(), Model::new::<SlowFastConfig>()];
+pub const MODELS: &[Model] = &[
+    Model::new::<EgoVlpConfig>(),
+    Model::new::<EgoVlpV2Config>(),
+    Model::new::<LavilaConfig>(),
+    Model::new::<SlowFastConfig>(),
+];
 
 impl Model {
     /// The model that `checkpoint` is of, and its plan.
@@ -31,7 +36,7 @@ impl Model {
         if differences.is_empty() {
             return Ok((model, plan));
         }
-        let (checkpoint, model) = (checkpoint.name().to_owned(), model.name.to_owned());
+        let (checkpoint, model) = (checkpoint.name().to_owned(), plan.name);
         Err(ExportError::Mismatch { checkpoint, model, differences })
     }
 

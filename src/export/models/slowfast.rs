@@ -15,7 +15,11 @@ use crate::export::signature::dims;
 use crate::export::weights::Weight;
 
 const PATHWAYS: [&str; 2] = ["slow", "fast"];
-const BY: Normalisation = Normalisation { mean: [0.45; 3], std: [0.225; 3] };
+const BY: Normalisation = Normalisation {
+    mean: [0.45; 3],
+    std: [0.225; 3],
+    about: "/255, mean 0.45, std 0.225; the slow pathway's 8 of 32 frames",
+};
 /// The maximum behind a stem.
 const POOL: [[usize; 3]; 2] = [[1, 3, 3], [1, 2, 2]];
 
@@ -144,8 +148,6 @@ fn probe_plain(g: &mut Graph, name: &str, part: &ConvNorm, x: &Value) {
 }
 
 impl Exported for SlowFastConfig {
-    const PREPROCESSING: &'static str = "/255, mean 0.45, std 0.225; the slow pathway's 8 of 32 frames";
-
     fn frame_side(&self) -> usize {
         self.image_size
     }

@@ -1,4 +1,4 @@
-//! EgoVLP's text tower: DistilBERT, as in transformers 4.2.
+//! The text tower of EgoVLP and of some of LaViLa's models: DistilBERT, as in transformers 4.2.
 //!
 //! Not for tokenizing. Invariant: norms come after the residual sums, with epsilon 1e-12.
 
@@ -11,7 +11,12 @@ use crate::export::weights::Weight;
 
 /// A DistilBERT of these sizes.
 #[derive(Debug, Clone)]
-pub struct DistilBert(pub TextConfig);
+pub struct DistilBert {
+    /// What the names of its tensors begin with.
+    pub tower: &'static str,
+    /// Its sizes.
+    pub config: TextConfig,
+}
 
 impl DistilBert {
     /// The last hidden state `[B, L, D]` of `ids` and `mask` `[B, L]`.
@@ -19,7 +24,7 @@ impl DistilBert {
         let mask = additive_mask(g, mask);
         let embedded = self.embed(g, ids);
         g.probe("text.embedded", &embedded, 3);
-        (0..self.0.depth).fold(embedded, |x, i| {
+        (0..self.config.depth).fold(embedded, |x, i| {
             let out = g.scope(&format!("text{i}"), |g| self.layer(g, i, &x, &mask));
             g.probe(&format!("text.layer{i}"), &out, 3);
             out
@@ -27,19 +32,20 @@ impl DistilBert {
     }
 
     fn embed(&self, g: &mut Graph, ids: &Value) -> Value {
-        let words = lookup(g, "text_model.embeddings.word_embeddings.weight", ids);
-        let positional_embedding = g.weight(Weight::plain("text_model.embeddings.position_embeddings.weight"));
+        let tower = self.tower;
+        let words = lookup(g, &format!("{tower}.embeddings.word_embeddings.weight"), ids);
+        let positional_embedding = g.weight(Weight::plain(&format!("{tower}.embeddings.position_embeddings.weight")));
         let count = g.op("Shape", &[ids], &[("start", Attribute::Int(1)), ("end", Attribute::Int(2))]);
         let (start, axis) = (g.ints(&[0]), g.ints(&[0]));
         let positional_embedding = g.op("Slice", &[&positional_embedding, &start, &count, &axis], &[]);
         let sum = g.op("Add", &[&words, &positional_embedding], &[]);
-        layer_norm(g, "text_model.embeddings.LayerNorm", LAYER_NORM_EPS, &sum)
+        layer_norm(g, &format!("{tower}.embeddings.LayerNorm"), LAYER_NORM_EPS, &sum)
     }
 
     fn layer(&self, g: &mut Graph, i: usize, x: &Value, mask: &Value) -> Value {
-        let (name, num_heads) = (layer_name(i), self.0.num_heads);
+        let (name, num_heads) = (layer_name(self.tower, i), self.config.num_heads);
         let [q, k, v] = ["q_lin", "k_lin", "v_lin"].map(|map| linear(g, &format!("{name}.attention.{map}"), x));
-        let context = attention(g, [&q, &k, &v], num_heads, self.0.embed_dim / num_heads, Some(mask));
+        let context = attention(g, [&q, &k, &v], num_heads, self.config.embed_dim / num_heads, Some(mask));
         let context = linear(g, &format!("{name}.attention.out_lin"), &context);
         let sum = g.op("Add", &[x, &context], &[]);
         let x = layer_norm(g, &format!("{name}.sa_layer_norm"), LAYER_NORM_EPS, &sum);
@@ -50,7 +56,7 @@ impl DistilBert {
 
     /// Multiply-accumulates for a text of `length` tokens.
     pub fn macs(&self, length: usize) -> u64 {
-        let TextConfig { embed_dim: dim, mlp_dim, depth, .. } = self.0;
+        let TextConfig { embed_dim: dim, mlp_dim, depth, .. } = self.config;
         (depth * length * (4 * dim * dim + 2 * dim * mlp_dim + 2 * length * dim)) as u64
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Not for which tower a model has. Invariant: a tower names its tensors as the original state dict does.
 
+pub mod clip;
 pub mod distilbert;
 pub mod divided;
 pub mod heads;

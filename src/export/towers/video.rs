@@ -1,4 +1,4 @@
-//! The space-time video tower of Frozen in Time, EgoVLP and EgoVLPv2: patches of all frames as tokens after one class
+//! The space-time video tower of Frozen in Time, EgoVLP, EgoVLPv2 and LaViLa: patches of all frames as tokens after one class
 //! token, attention over time and over space in turn.
 //!
 //! Not for what is done with its class token. Invariant: tokens are frame-major, the class token first, and a residual
@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::divided::{Axis, Divided};
-use crate::arch::{TemporalRule, VideoConfig, block_name};
+use crate::arch::{TemporalRule, VideoConfig, VideoForm};
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{self, concat, layer_norm, linear, linear_rows_of, reshape, slice, transpose};
 use crate::export::pixels::Pixels;
@@ -18,10 +18,8 @@ use crate::export::weights::Weight;
 pub struct VideoTower {
     /// Its sizes.
     pub config: VideoConfig,
-    /// What becomes of its temporal table where there are more frames than rows.
-    pub temporal: TemporalRule,
-    /// Epsilon of every LayerNorm in the tower.
-    pub eps: f64,
+    /// Its names, and what its sizes do not tell.
+    pub form: VideoForm,
     /// The first block with cross-attention; `depth` if there is none.
     pub first_fused: usize,
 }
@@ -44,13 +42,23 @@ pub enum Wanted {
 }
 
 impl VideoTower {
+    /// A tower without cross-attention.
+    pub fn unfused(config: &VideoConfig, form: VideoForm) -> Self {
+        Self { config: config.clone(), form, first_fused: config.depth }
+    }
+
+    /// The name of a tensor or layer of the tower.
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.form.name)
+    }
+
     /// Tokens `[B, 1 + F * P, D]` of normalised `pixels` `[B * F, 3, image_size, image_size]`; `class` is the name of
     /// the class token, `shape` holds B and F.
     pub fn embed(&self, g: &mut Graph, pixels: &Value, shape: &[Value; 2], class: &str) -> Value {
         g.scope("embed", |g| {
             let patches = self.patches_of(g, pixels);
             let dim = self.config.embed_dim as i64;
-            let positional_embedding = g.weight(Weight::plain("video_model.pos_embed"));
+            let positional_embedding = g.weight(Weight::plain(&self.key("pos_embed")));
             let (first, others) =
                 (slice(g, &positional_embedding, 1, 0..1), slice(g, &positional_embedding, 1, 1..i64::MAX));
             let temporal_embedding = self.temporal_embed(g, &shape[1]);
@@ -69,6 +77,7 @@ impl VideoTower {
             let each = concat(g, 0, &[&shape[0], &each]);
             let class = g.op("Expand", &[&class, &each], &[]);
             let tokens = concat(g, 1, &[&class, &tokens]);
+            let tokens = self.pre_normed(g, tokens);
             g.probe("video.embedded", &tokens, 3);
             tokens
         })
@@ -80,10 +89,25 @@ impl VideoTower {
         let cut = reshape(g, pixels, &[-1, 3, grid, patch, grid, patch]);
         let cut = transpose(g, &cut, &[0, 2, 4, 1, 3, 5]);
         let rows = reshape(g, &cut, &[-1, 3 * patch * patch]);
-        let matrix = g.weight(Weight::plain("video_model.patch_embed.proj.weight").transposed());
-        let bias = g.weight(Weight::plain("video_model.patch_embed.proj.bias"));
+        let matrix = g.weight(Weight::plain(&self.key("patch_embed.proj.weight")).transposed());
         let patches = g.op("MatMul", &[&rows, &matrix], &[]);
+        if g.variant.debug && self.form.pre_norm_eps.is_some() {
+            let maps = reshape(g, &patches, &[-1, grid, grid, self.config.embed_dim as i64]);
+            let maps = transpose(g, &maps, &[0, 3, 1, 2]);
+            g.probe("video.patch_conv", &maps, 4);
+        }
+        if self.form.pre_norm_eps.is_some() {
+            return patches;
+        }
+        let bias = g.weight(Weight::plain(&self.key("patch_embed.proj.bias")));
         g.op("Add", &[&patches, &bias], &[])
+    }
+
+    /// Tokens behind the LayerNorm that CLIP has before its first block.
+    fn pre_normed(&self, g: &mut Graph, tokens: Value) -> Value {
+        let Some(eps) = self.form.pre_norm_eps else { return tokens };
+        g.probe("video.before_ln_pre", &tokens, 3);
+        layer_norm(g, &self.key("ln_pre"), eps, &tokens)
     }
 
     /// The temporal embeddings `[F, D]` of F frames: row i is the table's row i, or its value at `u_i` where it is
@@ -92,7 +116,7 @@ impl VideoTower {
     /// Both cases are one product: row i of the first factor weighs table row j with `max(0, 1 - |u_i - j|)`, the
     /// linear interpolation at `u_i`, which is 1 where `u_i = j` and 0 beyond the table's end.
     fn temporal_embed(&self, g: &mut Graph, frames: &Value) -> Value {
-        let table = g.weight(Weight::plain("video_model.temporal_embed"));
+        let table = g.weight(Weight::plain(&self.key("temporal_embed")));
         let table = reshape(g, &table, &[-1, self.config.embed_dim as i64]);
         let table = g.single(&table);
         let axis = g.ints(&[0]);
@@ -101,9 +125,10 @@ impl VideoTower {
         let frame = g.op("Range", &[&zero, &count, &one], &[]);
         let frame = g.single(&frame);
         let frame = reshape(g, &frame, &[-1, 1]);
-        let u = match self.temporal {
+        let u = match self.form.temporal {
             TemporalRule::ZeroPad => frame,
             TemporalRule::Interpolate => self.interpolated(g, &frame, &count),
+            TemporalRule::InterpolateHalfPixel => self.interpolated_half_pixel(g, &frame, &count),
         };
         let num_rows = self.config.num_frames;
         let rows: Vec<f32> = (0..num_rows).map(|j| j as f32).collect();
@@ -131,15 +156,33 @@ impl VideoTower {
         g.op("Where", &[&more, &u, frame], &[])
     }
 
+    /// `u = (frame + 1/2) * rows / F - 1/2`, within the table (`align_corners=False`), where there are more frames than
+    /// rows, else `frame`.
+    fn interpolated_half_pixel(&self, g: &mut Graph, frame: &Value, count: &Value) -> Value {
+        let rows = g.int(self.config.num_frames as i64);
+        let longer = g.op("Max", &[count, &rows], &[]);
+        let longer = g.single(&longer);
+        let (half, rows) = (g.singles("half", &[], &[0.5]), g.single(&rows));
+        let scale = g.op("Div", &[&rows, &longer], &[]);
+        let u = g.op("Add", &[frame, &half], &[]);
+        let u = g.op("Mul", &[&u, &scale], &[]);
+        let u = g.op("Sub", &[&u, &half], &[]);
+        let (first, last) =
+            (g.singles("first row", &[], &[0.0]), g.singles("last row", &[], &[self.config.num_frames as f32 - 1.0]));
+        // With as many rows as frames or more this is the frame itself, rows beyond the last frame's being unused.
+        let u = g.op("Max", &[&u, &first], &[]);
+        g.op("Min", &[&u, &last], &[])
+    }
+
     /// The class token `[B, D]` of windows in dual mode.
     pub fn dual(&self, g: &mut Graph, pixels: &Pixels) -> Value {
-        let tokens = self.embed(g, &pixels.values, &pixels.shape, "video_model.cls_token");
+        let tokens = self.embed(g, &pixels.values, &pixels.shape, &self.key("cls_token"));
         let divided = Divided::new(g, &tokens, &self.config);
         let out = (0..self.config.depth).fold(tokens, |x, i| {
             let wanted = self.wanted(g, i);
             self.block(g, &divided, i, &x, None, wanted)
         });
-        self.class(g, "video_model.norm", self.eps, &out)
+        self.class(g, &self.key("norm"), self.form.layer_norm_eps, &out)
     }
 
     /// Which of block `i`'s tokens something reads.
@@ -205,27 +248,41 @@ impl VideoTower {
 
     /// The first part of [`block`](Self::block) `i`, which needs no text: its attention over time, then over space.
     pub fn attended(&self, g: &mut Graph, divided: &Divided, i: usize, x: &Value, wanted: Wanted) -> Value {
-        let name = block_name(i);
+        let name = self.form.block_name(i);
         g.scope(&format!("video{i}"), |g| {
-            let time = layer_norm(g, &format!("{name}.norm3"), self.eps, x);
+            let time = layer_norm(g, &format!("{name}.norm3"), self.form.layer_norm_eps, x);
             let time = divided.attend(g, Axis::Time, &format!("{name}.timeattn.qkv"), &time);
             let time = linear(g, &format!("{name}.timeattn.proj"), &time);
             g.probe(&format!("video.block{i}.timeattn"), &time, 3);
+            let time = self.gated(g, i, time);
             let r = g.op("Add", &[x, &time], &[]);
             self.space(g, divided, i, &r, wanted)
         })
     }
 
+    /// What attention over time gave, times block `i`'s `tanh(alpha)` if it has one.
+    fn gated(&self, g: &mut Graph, i: usize, time: Value) -> Value {
+        if !self.form.is_gated {
+            return time;
+        }
+        let alpha = g.weight(Weight::plain(&format!("{}.alpha_timeattn", self.form.block_name(i))));
+        let gate = g.op("Tanh", &[&alpha], &[]);
+        g.op("Mul", &[&gate, &time], &[])
+    }
+
     /// What [`block`](Self::block) `i` makes of its input `x` and of `space`, what its [attention](Self::attended) gave.
     pub fn rest(&self, g: &mut Graph, i: usize, [x, space]: [&Value; 2], text: Option<&Text>, wanted: Wanted) -> Value {
-        let name = block_name(i);
+        let name = self.form.block_name(i);
         g.scope(&format!("video{i}"), |g| {
             let space = text.map_or(space.clone(), |text| self.cross(g, i, space, text));
             g.probe(&format!("video.block{i}.attn"), &space, 3);
             let x = if wanted == Wanted::Class { slice(g, x, 1, 0..1) } else { x.clone() };
             let y = g.op("Add", &[&x, &space], &[]);
-            let inner = layer_norm(g, &format!("{name}.norm2"), self.eps, &y);
-            let inner = layers::mlp(g, &format!("{name}.mlp.fc1"), &format!("{name}.mlp.fc2"), &inner);
+            let inner = layer_norm(g, &format!("{name}.norm2"), self.form.layer_norm_eps, &y);
+            let inner = linear(g, &format!("{name}.mlp.fc1"), &inner);
+            let inner = layers::activated(g, self.form.activation, &inner);
+            g.probe(&format!("video.block{i}.mlp_act"), &inner, 3);
+            let inner = linear(g, &format!("{name}.mlp.fc2"), &inner);
             g.probe(&format!("video.block{i}.mlp"), &inner, 3);
             let out = g.op("Add", &[&y, &inner], &[]);
             g.probe(&format!("video.block{i}"), &out, 3);
@@ -235,8 +292,8 @@ impl VideoTower {
 
     /// Space attention of block `i`, of all tokens or of the class token alone.
     fn space(&self, g: &mut Graph, divided: &Divided, i: usize, r: &Value, wanted: Wanted) -> Value {
-        let name = block_name(i);
-        let x = layer_norm(g, &format!("{name}.norm1"), self.eps, r);
+        let name = self.form.block_name(i);
+        let x = layer_norm(g, &format!("{name}.norm1"), self.form.layer_norm_eps, r);
         let qkv = format!("{name}.attn.qkv");
         let context = match wanted {
             Wanted::All => divided.attend(g, Axis::Space, &qkv, &x),
@@ -248,8 +305,8 @@ impl VideoTower {
     /// `s + alpha * cross_attn(norm(s), text)`, `s` the output of space attention without residual, as the code of
     /// EgoVLPv2 has it (the paper's equation 2 has the residual).
     fn cross(&self, g: &mut Graph, i: usize, s: &Value, text: &Text) -> Value {
-        let (name, dim, num_heads) = (block_name(i), self.config.embed_dim, self.config.num_heads);
-        let q = layer_norm(g, &format!("{name}.attn.norm_i2t_i"), self.eps, s);
+        let (name, dim, num_heads) = (self.form.block_name(i), self.config.embed_dim, self.config.num_heads);
+        let q = layer_norm(g, &format!("{name}.attn.norm_i2t_i"), self.form.layer_norm_eps, s);
         let q = linear(g, &format!("{name}.attn.qkv_i2t"), &q);
         let kv = format!("{name}.attn.qkv_text_i2t");
         let [k, v] = [0..dim, dim..2 * dim].map(|rows| linear_rows_of(g, &kv, rows, text.tokens));

@@ -218,3 +218,62 @@ fn rounded_segments_share_their_ends() {
     assert_eq!(drawable(grid, &line, span(10.0, 12.0), Compat::AsReleased), expected);
     assert_eq!(Grid::EgovlpV2 { frames: 4 }.drawn(&line, span(10.0, 12.0), Compat::Fixed, &mut |r| r.start), None);
 }
+
+/// Files of 300 seconds, the last of which has 1234 frames; the second one, of 8991, is taken for a whole one here.
+#[test]
+fn lavila_counts_frames_from_the_start_as_the_original_reader() {
+    let cases: Value = serde_json::from_str(include_str!("../../../tests/data/sampling/lavila.json")).unwrap();
+    let line = at(30, 2 * 9000 + 1234);
+    let (mut seen, mut anew) = (0, 0);
+    for case in cases["chunked"].as_array().unwrap() {
+        let reads: Vec<(i64, Vec<i64>)> = case["reads"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|read| {
+                let file = read[0].as_str().unwrap().rsplit('/').next().unwrap();
+                (file.trim_end_matches(".mp4").parse::<i64>().unwrap() * 30, numbers(&read[1]))
+            })
+            .collect();
+        let frames = case["frames"].as_u64().unwrap() as u32;
+        let read_again = reads.len() == 2 && reads[0].0 == reads[1].0;
+        if reads.len() > 1 && reads[0].0 == 9000 {
+            continue;
+        }
+        let own = if read_again { &reads[1..] } else { &reads[..] };
+        let expected: Vec<u64> =
+            own.iter().flat_map(|(base, ids)| ids.iter().map(move |id| (base + id) as u64)).collect();
+        if expected.len() != frames as usize {
+            continue;
+        }
+        let seconds = ["start", "end"].map(|key| case[key].as_f64().unwrap());
+        // Clips that begin before their video or end before they begin are none here.
+        let Some(clip) = TimeSpan::new(seconds[0], seconds[1]) else { continue };
+        let grid = Grid::Segments { frames, edges: Edges::Counted };
+        assert_eq!(one(grid, &line, clip, Compat::AsReleased).frames, expected, "{case}");
+        if !read_again {
+            assert_eq!(one(grid, &line, clip, Compat::Fixed).frames, expected, "{case}");
+        }
+        seen += 1;
+        anew += usize::from(read_again);
+    }
+    assert!(seen >= 16 && anew >= 2, "{seen} {anew}");
+}
+
+#[test]
+fn lavila_reads_epic_kitchens_between_rounded_ends() {
+    let cases: Value = serde_json::from_str(include_str!("../../../tests/data/sampling/lavila.json")).unwrap();
+    let of = |case: &Value, key: &str| case[key].as_f64().unwrap();
+    let rules = cases["frame_ids"].as_array().unwrap().iter().map(|case| (case, of(case, "start"), of(case, "end")));
+    let epic = cases["epic"].as_array().unwrap();
+    let epic = epic.iter().map(|case| (case, of(case, "start_frame"), of(case, "end_frame")));
+    for (case, start, end) in rules.chain(epic) {
+        let frames = case["segments"].as_u64().unwrap() as u32;
+        assert_eq!(rounded_frame_list(start, end, frames), numbers(&case["ids"]), "{case}");
+    }
+    // Ends of Charades-Ego's videos stay fractions of a frame there, so that frames may be one off.
+    for case in cases["charades"].as_array().unwrap() {
+        let found = rounded_frame_list(0.0, of(case, "fps") * of(case, "length_column"), 16);
+        assert!(found.iter().zip(numbers(&case["ids"])).all(|(found, id)| (found - id).abs() <= 1), "{case} {found:?}");
+    }
+}

@@ -81,7 +81,8 @@ fn agrees_with_transformers(of: impl Fn(TextModel) -> Tokenizer) {
     }
 }
 
-/// Two rules of one model that treat sentences alike give the same ids; one of each kind is compared with the original.
+/// Two rules of one model that treat sentences alike give the same ids; one of each kind is compared with the original. CLIP's
+/// are compared in its own tests.
 #[test]
 fn every_treatment_of_sentences_is_compared_with_the_original() {
     let treatment =
@@ -89,7 +90,7 @@ fn every_treatment_of_sentences_is_compared_with_the_original() {
     let length = |rule: &TokenizationRule| rule.max_length;
     let cases = expected().cases;
     let compared: Vec<_> = cases.iter().map(|case| rule(&case.rule, case.model.parse().unwrap())).collect();
-    for rule in RULES {
+    for rule in RULES.iter().filter(|rule| rule.model != TextModel::Lavila) {
         let alike = compared.iter().any(|of| treatment(of) == treatment(rule) && length(of) == length(rule));
         assert!(alike, "{} of {}", rule.name, rule.model.name());
     }
@@ -101,6 +102,7 @@ fn ids_and_masks_are_those_of_transformers() {
     agrees_with_transformers(|model| match model {
         TextModel::EgoVlp => Tokenizer::open(&folder.path().join("bert")).unwrap(),
         TextModel::EgoVlpV2 => Tokenizer::open(&folder.path().join("roberta/vocab.json")).unwrap(),
+        TextModel::Lavila => unreachable!("compared in the tests of clip"),
     });
 }
 
@@ -147,7 +149,7 @@ fn rows_are_as_long_as_the_rule_says_and_what_is_cut_is_counted() {
     let bert = Tokenizer::open(&folder.path().join("bert")).unwrap();
     let roberta = Tokenizer::open(&folder.path().join("roberta")).unwrap();
     let texts = ["the bag", "", "bag ".repeat(600).trim()].map(str::to_owned);
-    for rule in RULES {
+    for rule in RULES.iter().filter(|rule| rule.model != TextModel::Lavila) {
         let tokenizer = if rule.model == TextModel::EgoVlp { &bert } else { &roberta };
         let encoded = tokenizer.encode(rule, &texts).unwrap();
         let added = usize::from(rule.preparation == Preparation::Question); // its question mark
@@ -275,7 +277,7 @@ fn a_tokenizer_made_for_something_else_is_refused() {
     let words = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": null, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}});
-    assert!(refused_json(&words).contains("is neither of the tokenizers that are known here"));
+    assert!(refused_json(&words).contains("is none of the tokenizers that are known here"));
 }
 
 /// A Hugging Face cache with `repository`, a snapshot for each of `revisions`, and `main` in `refs/main` if it is given.

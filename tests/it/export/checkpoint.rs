@@ -575,7 +575,9 @@ fn a_checkpoint_of_no_known_model_or_without_sizes_is_listed_all_the_same() {
     let odd = data("odd.tar").display().to_string();
     let text = shop.egofx(&format!("checkpoint {odd}")).ends_with(0).stdout;
     assert!(
-        text.contains("model                        none that egofx exports (egovlp, egovlpv2, slowfast8x8_r101)\n"),
+        text.contains(
+            "model                        none that egofx exports (egovlp, egovlpv2, lavila, slowfast8x8_r101)\n"
+        ),
         "{text}"
     );
     assert!(text.contains("\nbf16 "), "{text}");

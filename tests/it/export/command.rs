@@ -109,7 +109,7 @@ fn a_checkpoint_of_another_model_is_refused_with_what_it_holds() {
     let found = "embeddings.weight, layer0.weight, layer1.weight";
     refused_with(
         &format!(
-            "made.safetensors is no checkpoint of a model that egofx knows (egovlp, egovlpv2, slowfast8x8_r101): its tensors are {found}"
+            "made.safetensors is no checkpoint of a model that egofx knows (egovlp, egovlpv2, lavila, slowfast8x8_r101): its tensors are {found}"
         ),
         |tensors| {
             let some = tensors.remove(NORM).unwrap();
@@ -117,7 +117,7 @@ fn a_checkpoint_of_another_model_is_refused_with_what_it_holds() {
         },
     );
     refused_with(
-        "made.safetensors is no checkpoint of a model that egofx knows (egovlp, egovlpv2, slowfast8x8_r101): its tensors are \
+        "made.safetensors is no checkpoint of a model that egofx knows (egovlp, egovlpv2, lavila, slowfast8x8_r101): its tensors are \
          n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n11 and 3 more",
         |tensors| {
             let some = tensors.remove(NORM).unwrap();
@@ -162,7 +162,11 @@ fn requests_that_cannot_be_met_are_refused() {
     refused(&shop, &format!("{tiny} --head-size 24"), &message);
     let message = "egovlp_tiny.pth is no egovlp checkpoint: its tokens have 32 dims, which heads of 64 do not divide";
     refused(&shop, &tiny, &format!("{message}: see --head-size"));
-    refused(&shop, "--random egovlp3 --tiny", "unknown model \"egovlp3\" (known: egovlp, egovlpv2, slowfast8x8_r101)");
+    refused(
+        &shop,
+        "--random egovlp3 --tiny",
+        "unknown model \"egovlp3\" (known: egovlp, egovlpv2, lavila-base, lavila-large, lavila-large-336, lavila-distilbert, lavila-egovlp, slowfast8x8_r101)",
+    );
     shop.egofx("export --out out").ends_with(2).says(&["<CHECKPOINT>"]);
     shop.egofx("export --random egovlp --check --out out").ends_with(2).says(&["cannot be used with"]);
     shop.write("file", "mine");

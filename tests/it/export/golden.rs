@@ -56,20 +56,26 @@ static SMALL: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// Compares outputs of graphs with a golden file, and in the end counts what was compared.
-struct Comparison {
-    golden: Golden,
+pub struct Comparison {
+    pub golden: Golden,
+    most_probe: f32,
     left: BTreeSet<String>,
     worst_output: f32,
     worst_probe: f32,
 }
 
 impl Comparison {
-    fn new(golden: Golden) -> Self {
+    pub fn new(golden: Golden) -> Self {
         let left = golden.names();
-        Self { golden, left, worst_output: 0.0, worst_probe: 0.0 }
+        Self { golden, most_probe: PROBE, left, worst_output: 0.0, worst_probe: 0.0 }
     }
 
-    fn output(&mut self, key: &str, found: &[f32]) {
+    /// The same with another limit for inner states.
+    pub fn with_probes_within(self, most_probe: f32) -> Self {
+        Self { most_probe, ..self }
+    }
+
+    pub fn output(&mut self, key: &str, found: &[f32]) {
         let (_, expected) = self.golden.floats(key);
         let (off, cosine) = (max_abs(found, &expected), cosine(found, &expected));
         assert!(off <= OUTPUT && cosine >= COSINE, "{key}: max abs {off:e}, cosine {cosine}");
@@ -78,14 +84,14 @@ impl Comparison {
     }
 
     /// Every golden tensor below `prefix` that the graph gives as a probe of the same name below `probe`.
-    fn probes(&mut self, prefix: &str, outputs: &Outputs, probe: &str) -> usize {
+    pub fn probes(&mut self, prefix: &str, outputs: &Outputs, probe: &str) -> usize {
         let mut count = 0;
         for (name, values) in outputs {
             let Some(name) = name.strip_prefix("probe.").and_then(|name| name.strip_prefix(probe)) else { continue };
             let key = format!("{prefix}{name}");
             if self.left.contains(&key) {
                 let off = max_abs(values, &self.golden.floats(&key).1);
-                assert!(off <= PROBE, "{key}: max abs {off:e}");
+                assert!(off <= self.most_probe, "{key}: max abs {off:e}");
                 self.worst_probe = self.worst_probe.max(off);
                 self.left.remove(&key);
                 count += 1;
@@ -95,7 +101,7 @@ impl Comparison {
     }
 
     /// What nobody compared must be of the kinds in `aside`.
-    fn finish(self, what: &str, aside: &[&str]) {
+    pub fn finish(self, what: &str, aside: &[&str]) {
         println!("{what}: outputs within {:e}, inner states within {:e}", self.worst_output, self.worst_probe);
         let forgotten: Vec<_> = self.left.iter().filter(|key| !aside.iter().any(|a| key.contains(a))).collect();
         assert!(forgotten.is_empty(), "not compared: {forgotten:?}");
@@ -104,7 +110,7 @@ impl Comparison {
 
 /// The same weights, scaled so that every LayerNorm sees a variance of about its epsilon: a wrong epsilon is then off by
 /// a tenth and more, not by a hundred-thousandth.
-fn low_variance(folder: &Path, base: &Checkpoint, model: &str) -> Checkpoint {
+pub fn low_variance(folder: &Path, base: &Checkpoint, model: &str) -> Checkpoint {
     let text = std::fs::read_to_string(videos::data("backbones").join(model).join("lowvar.json")).unwrap();
     let factors: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).unwrap();
     let factor = |name: &str| {

@@ -4,12 +4,12 @@
 use std::fs;
 
 use egofx::backbone::{Card, Dim, Element, Feed, Outputs};
-use egofx::export::{self, MODELS, Model, Scale};
+use egofx::export::{self, MODELS, Plan, Scale};
 use egofx::recipe::Recipe;
 
 use crate::support::checkout;
 use crate::support::graphs::{
-    EXPORTED, Golden, batch, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch, session, usual,
+    EXPORTED, Golden, LAVILA, batch, max_abs, noise, output, pad, rows_do_not_depend_on_their_batch, session, usual,
 };
 
 /// Largest difference between ways to the same output that add in another order.
@@ -177,13 +177,20 @@ fn temporal_tables_are_cut_continued_and_stretched_as_the_original_loads_them() 
 
 #[test]
 fn the_published_models_have_the_published_numbers_of_parameters() {
-    let sizes = |model: &Model| {
-        let plan = model.sized(Scale::Full);
-        (model.name, plan.parameters.len(), plan.num_parameters())
-    };
-    let found: Vec<_> = MODELS.iter().map(sizes).collect();
-    let slowfast = ("slowfast8x8_r101", 1062, 62_826_968);
-    assert_eq!(found, [("egovlp", 327, 180_934_400), ("egovlpv2", 557, 381_611_623), slowfast]);
+    let sizes = |(name, plan): (String, Plan)| (name, plan.parameters.len(), plan.num_parameters());
+    let found: Vec<_> = MODELS.iter().flat_map(|model| model.published(Scale::Full)).map(sizes).collect();
+    let expected = [
+        ("egovlp", 327, 180_934_400),
+        ("egovlpv2", 557, 381_611_623),
+        ("lavila-base", 375, 177_662_977),
+        ("lavila-large", 591, 527_513_857),
+        // The positional table alone is larger.
+        ("lavila-large-336", 591, 527_513_857 + (576 - 256) * 1024),
+        ("lavila-distilbert", 327, 180_925_441),
+        ("lavila-egovlp", 328, 180_934_401),
+        ("slowfast8x8_r101", 1062, 62_826_968),
+    ];
+    assert_eq!(found, expected.map(|(name, tensors, values)| (name.to_owned(), tensors, values)));
 }
 
 #[test]
@@ -195,16 +202,18 @@ fn recipes_name_graphs_and_outputs_that_the_exporter_makes() {
         if body.backbone == "tiny" {
             continue;
         }
-        let card = |graph: &str| Card::read(&EXPORTED, graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let models = if body.backbone.starts_with("lavila") { &*LAVILA } else { &*EXPORTED };
+        let card = |graph: &str| Card::read(models, graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         let backbone = card(&body.backbone);
         assert!(backbone.outputs.iter().any(|output| output.name == body.feature), "{name}: {}", body.feature);
         let lower = body.fusion.as_ref().map(|fusion| [card(&fusion.lower_video), card(&fusion.lower_text)]);
         let looking = lower.as_ref().map_or(&backbone, |[video, _]| video);
         let pixels = looking.inputs.iter().find(|input| input.dtype == Element::Uint8);
-        // The tiny tower takes 32 pixels of frames of 37; the published one 224 of 256.
-        let side = pixels.map(|input| if input.shape[2] == Dim::Fixed(32) { 224 } else { 256 });
+        // The tiny tower takes 32 pixels of frames of 37; the published one 224 of 256. LaViLa's take frames of their size.
+        let is_own = |side: &Dim| matches!(side, Dim::Fixed(32 | 224));
+        let side = pixels.map(|input| if is_own(&input.shape[2]) { 224 } else { 256 });
         assert_eq!(body.transform.map(|transform| transform.crop), side, "{name}: transform.crop");
         seen += 1;
     }
-    assert!(seen >= 25, "{seen} recipes");
+    assert!(seen >= 41, "{seen} recipes");
 }

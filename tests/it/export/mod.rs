@@ -5,6 +5,7 @@ mod command;
 mod fidelity;
 mod golden;
 mod graphs;
+mod lavila;
 mod pixels;
 mod precisions;
 mod slowfast;

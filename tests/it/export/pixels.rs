@@ -19,7 +19,7 @@ use crate::support::graphs::{Golden, output, session, session_for_floats, valida
 use crate::support::videos;
 
 /// Largest difference of a normalised value from the original; versions of PyTorch differ by a third of it.
-const NORMALISED: f32 = 2e-4;
+pub const NORMALISED: f32 = 2e-4;
 /// Largest difference in 8-bit levels where ffmpeg has rounded to 8 bits in between.
 const LEVELS: f32 = 1.0;
 /// The same where a reader's frame was scaled in single precision, before the graph: what differs is the last bit of where a
@@ -37,7 +37,7 @@ struct Cases {
 }
 
 #[derive(Deserialize)]
-struct Size {
+pub struct Size {
     width: usize,
     height: usize,
     frames: usize,
@@ -46,6 +46,14 @@ struct Size {
 }
 
 impl Size {
+    pub fn new(width: usize, height: usize, frames: usize) -> Self {
+        let at = |t: usize, y: usize, x: usize| {
+            [0, 1, 2].map(|c: usize| (7 * x + 13 * y + 61 * c + 29 * t + ((x * y) >> 4) + 3 * ((x ^ y) & 31)) as u8)
+        };
+        let last_pixel = at(frames - 1, height - 1, width - 1);
+        Self { width, height, frames, pixel_0_0: at(0, 0, 0), last_pixel }
+    }
+
     /// RGB24 frames of the pattern.
     fn frames(&self) -> Vec<u8> {
         let (w, h) = (self.width, self.height);
@@ -75,7 +83,7 @@ impl Size {
     }
 
     /// The pattern as a film without loss.
-    fn film(&self, folder: &Path) -> PathBuf {
+    pub fn film(&self, folder: &Path) -> PathBuf {
         fs::write(folder.join("pattern.rgb"), self.frames()).unwrap();
         let raw = format!("-f rawvideo -pix_fmt rgb24 -r 25 -s {}x{} -i", self.width, self.height);
         let mut args: Vec<_> = raw.split(' ').map(Into::into).collect();
@@ -86,6 +94,11 @@ impl Size {
         videos::ffmpeg(args);
         path
     }
+}
+
+/// The places of the golden files, along both axes.
+pub fn grid() -> Vec<usize> {
+    cases().grid
 }
 
 fn cases() -> Cases {
@@ -157,7 +170,7 @@ fn open_golden() -> Checkpoint {
 }
 
 /// The frames of a film as `transform` gives them: as floats if they were scaled so.
-fn transformed(film: &Path, size: &Size, transform: Transform) -> Pixels {
+pub fn transformed(film: &Path, size: &Size, transform: Transform) -> Pixels {
     let source = FfmpegSource { tools: videos::tools(), threads: 2, hwaccel: HwAccel::None };
     let video = source.probe(film, None).unwrap();
     let wanted: Vec<u64> = (0..size.frames as u64).collect();
@@ -213,7 +226,7 @@ fn frames_of_epic_kitchens_are_those_of_the_original_transform() {
     let films: Vec<Case> = serde_json::from_slice(&fs::read(videos::data("sampling/epic_v2.json")).unwrap()).unwrap();
     let grid = cases().grid;
     for (number, Case { width, frame_ids }) in films.into_iter().enumerate() {
-        let size = Size { width, height: 256, frames: 7, pixel_0_0: [0, 61, 122], last_pixel: last_pixel(width) };
+        let size = Size::new(width, 256, 7);
         let transform = Transform::centred(224, 224, Filter::BilinearAliased).read_by(Reader::Decord);
         let frames = transformed(&size.film(folder.path()), &size, transform);
         assert!(matches!(frames, Pixels::F32(_)));
@@ -232,11 +245,6 @@ fn frames_of_epic_kitchens_are_those_of_the_original_transform() {
         println!("epic{number}: {worst:.1e} levels");
         assert!(worst <= SCALED, "epic{number}: {worst} levels");
     }
-}
-
-fn last_pixel(width: usize) -> [u8; 3] {
-    let (x, y, t) = (width - 1, 255, 6);
-    [0, 1, 2].map(|c: usize| (7 * x + 13 * y + 61 * c + 29 * t + ((x * y) >> 4) + 3 * ((x ^ y) & 31)) as u8)
 }
 
 #[test]

@@ -13,7 +13,7 @@ use egofx::backbone::{
     Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, MODELS, Options, Plan, Validator};
+use egofx::export::{self, MODELS, Options, Plan, Scale, Validator};
 
 use super::{Workshop, checkout, videos};
 
@@ -180,6 +180,18 @@ pub static EXPORTED: LazyLock<PathBuf> = LazyLock::new(|| {
         exported_into(&checkpoint, &folder, true, &[]);
     }
     slowfast_into(&slowfast(), 96, &folder, true, &[]);
+    folder
+});
+
+/// Graphs of LaViLa's base and large models of random weights with tokens of 32 values, made once.
+pub static LAVILA: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = shared("export_lavila");
+    let model = MODELS.iter().find(|model| model.name == "lavila").unwrap();
+    for (name, plan) in model.published(Scale::Tiny) {
+        if ["lavila-base", "lavila-large"].contains(&name.as_str()) {
+            exported_into(&Checkpoint::seeded(&name, 1, plan.parameters), &folder, false, &[]);
+        }
+    }
     folder
 });
 
