@@ -74,7 +74,8 @@ impl Nlq {
     /// Files or stores that are missing, damaged, or not what the settings say.
     pub fn read(wanted: &Settings, compat: Compat, sources: &Files) -> Result<Self, HeadError> {
         let about = "the feature set of the clips, of windows or of windows that have met the query";
-        let features = sources::open(Files::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let path = Files::needed(sources.features.as_ref(), "features", about)?;
+        let features = sources::open_joined(path, &sources.joined, &wanted.features)?;
         let kinds = [RowKind::Window, RowKind::FusedWindow];
         sources::expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
         let about = "the feature set of the queries' tokens";

@@ -96,7 +96,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("submit", &["shell"]),
-    ("features", &["time", "ids", "meter", "store"]),
+    ("features", &["time", "ids", "digest", "meter", "store"]),
     ("qfvs", &[]),
     ("labels", &["time", "ids", "queries", "benchmark", "store", "features", "qfvs"]),
     (
