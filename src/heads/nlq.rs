@@ -159,7 +159,8 @@ impl Nlq {
 fn samples(sources: &Files) -> Result<Vec<Sample>, HeadError> {
     let mut samples = Vec::new();
     for (split, path) in &sources.annotations {
-        let files = benchmark::Sources { annotations: vec![path.clone()], videos: vec![] };
+        let files =
+            benchmark::Sources { annotations: vec![path.clone()], videos: vec![], ..benchmark::Sources::default() };
         let built = (Benchmark::find("nlq").map_err(BenchmarkError::from)?.build)(&files)?;
         samples.extend(of_file(*split, path, &built)?);
     }

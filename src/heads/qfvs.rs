@@ -232,7 +232,11 @@ fn annotations(sources: &Files) -> Result<&Path, HeadError> {
 }
 
 fn queries(annotations: &Path) -> Result<Queries, HeadError> {
-    let files = benchmark::Sources { annotations: vec![annotations.to_owned()], videos: vec![] };
+    let files = benchmark::Sources {
+        annotations: vec![annotations.to_owned()],
+        videos: vec![],
+        ..benchmark::Sources::default()
+    };
     let built = (Benchmark::find("qfvs").map_err(BenchmarkError::from)?.build)(&files)?;
     let queries = built.queries.filter(|queries| !queries.is_empty());
     queries.ok_or_else(|| HeadError::unexpected(annotations, "summaries (P01/A_B_oracle.txt)", "none"))

@@ -259,7 +259,8 @@ fn manifest(input: &Input) {
 fn benchmarks(input: &Input) {
     let path = input.path;
     for benchmark in BENCHMARKS {
-        let _ = (benchmark.build)(&Sources { annotations: vec![path.to_owned()], videos: vec![] });
+        let _ =
+            (benchmark.build)(&Sources { annotations: vec![path.to_owned()], videos: vec![], ..Sources::default() });
     }
 }
 
