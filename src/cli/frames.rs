@@ -60,11 +60,11 @@ pub struct Frames {
     /// repeated.
     #[arg(long, value_name = "FILE", requires = "manifest")]
     times: Vec<PathBuf>,
-    /// Ego4D's fho_main.json, fho_oscc-pnr_*.json, fho_scod_*.json or fho_hands_*.json, whose frames count 30 a second; may be
-    /// repeated.
+    /// Ego4D's fho_main.json, fho_oscc-pnr_*.json, fho_scod_*.json, fho_hands_*.json or fho_sta_*.json, whose frames count 30 a
+    /// second; may be repeated.
     #[arg(long, value_name = "FILE", requires = "manifest")]
     annotations: Vec<PathBuf>,
-    /// Which frames of the annotations; may be repeated.
+    /// Which frames of the annotations; may be repeated. sta is the last frame that short-term anticipation sees.
     #[arg(long, value_name = "KIND", value_parser = CRITICAL.to_vec(), default_values = ["pre", "pnr", "post"])]
     of: Vec<String>,
     /// The folder to write to.

@@ -42,7 +42,7 @@ pub enum FramesError {
     #[error(transparent)]
     Annotations(#[from] BenchmarkError),
     /// Annotations that name none of the frames that were asked for.
-    #[error("{}: expected fho_main, fho_oscc-pnr, fho_scod or fho_hands annotations with {asked}, found no such frame", path.display())]
+    #[error("{}: expected fho_main, fho_oscc-pnr, fho_scod, fho_hands or fho_sta annotations with {asked}, found no such frame", path.display())]
     NoFrames {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,8 @@
-//! The frames that Ego4D's annotations of hands and objects name: before an action, at the point of no return, after it.
+//! The frames that Ego4D's annotations of hands and objects name: before an action, at the point of no return, after it, and
+//! those from which is foretold what is touched next.
 //!
-//! `fho_main.json` (`critical_frames`), `fho_oscc-pnr_*.json` (`parent_pnr_frame`), `fho_scod_*.json` and `fho_hands_*.json`, by
-//! their published schemas. Not for boxes. Numbers are those of the whole video, at 30 frames a second. What is null is passed
+//! `fho_main.json` (`critical_frames`), `fho_oscc-pnr_*.json` (`parent_pnr_frame`), `fho_scod_*.json`, `fho_hands_*.json` and
+//! `fho_sta_*.json`, by their published schemas. Not for boxes. Numbers are those of the whole video, at 30 frames a second. What is null is passed
 //! over; a number of another type is an error that names the field.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,9 @@ use crate::benchmark::json;
 use crate::ids::VideoUid;
 
 /// Kinds of frames, as they are asked for.
-pub const CRITICAL: &[&str] = &["pre", "pnr", "post", "contact", "pre_15", "pre_30", "pre_45"];
+pub const CRITICAL: &[&str] = &["pre", "pnr", "post", "contact", "pre_15", "pre_30", "pre_45", STA];
+/// The last frame that short-term anticipation sees.
+const STA: &str = "sta";
 
 #[derive(Deserialize)]
 struct File {
@@ -22,6 +25,17 @@ struct File {
     videos: Vec<Video>,
     #[serde(default)]
     clips: Vec<Clip>,
+    #[serde(default)]
+    annotations: Vec<Anticipation>,
+}
+
+/// Of `fho_sta`.
+#[derive(Deserialize)]
+struct Anticipation {
+    uid: String,
+    #[serde(alias = "video_uid")]
+    video_id: String,
+    frame: f64,
 }
 
 /// Of `fho_main.json`.
@@ -137,6 +151,9 @@ pub fn critical_frames(path: &Path, kinds: &[String]) -> Result<(Vec<Wanted>, us
             found.add(&clip.video_uid, &format!("{name}{start}"), |kind| frames.of(kind));
         }
     }
+    for one in &file.annotations {
+        found.add(&one.video_id, &one.uid, |kind| Some(one.frame).filter(|_| kind == STA));
+    }
     if found.wanted.is_empty() {
         return Err(FramesError::NoFrames { path: path.to_owned(), asked: kinds.join(", ") });
     }
@@ -209,6 +226,16 @@ mod tests {
         let hands = r#"{"clips": [{"video_uid": "v", "clip_id": 12, "clip_uid": "c", "frames": [
             {"action_start_frame": 30, "pre_45": {"frame": 1, "clip_frame": 0, "boxes": []}, "contact_frame": {"frame": 33}}]}]}"#;
         assert_eq!(read(hands, &["contact", "pre_45"]), of(&[("v/12_30_contact", 33.0), ("v/12_30_pre_45", 1.0)]));
+    }
+
+    #[test]
+    fn anticipation_names_the_last_frame_that_is_seen() {
+        let sta = r#"{"info": {"split": "val", "video_metadata": {"v": {"fps": 30.0}}}, "noun_categories": [], "annotations": [
+            {"uid": "v_000_7", "video_id": "v", "frame": 4097, "clip_id": 3, "clip_uid": "c", "clip_frame": 97,
+             "objects": [{"box": [1.0, 2.0, 3.0, 4.0], "verb_category_id": 1, "noun_category_id": 2, "time_to_contact": 0.7}]}]}"#;
+        assert_eq!(read(sta, &["sta"]), of(&[("v/v_000_7_sta", 4097.0)]));
+        let error = read(sta, &["pre", "pnr", "post"]).unwrap_err();
+        assert!(error.contains("with pre, pnr, post, found no such frame"), "{error}");
     }
 
     #[test]
