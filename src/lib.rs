@@ -3,7 +3,7 @@
 //! A [`manifest`] says which videos and clips there are ([`queries`]: what is asked about them), a [`recipe`] how their
 //! features are computed, and a [`feature_set`] is a recipe with all that was opened for it. [`plan`] sets manifest
 //! and feature sets against each other and against what is already in the [`store`]; [`audit`] says beforehand what is
-//! wrong with a video; [`decode`] turns each video into frames, once; [`sample`] cuts them into clips by the
+//! wrong with a video; [`decode`] turns each video into frames, once ([`frames`] writes single ones as images); [`sample`] cuts them into clips by the
 //! arithmetic of [`grid`]; [`batch`] packs clips of many videos; a [`backbone`] maps them to rows; [`store`] makes the
 //! rows durable; [`verify`] proves that they are what was planned. [`pipeline`] connects the stages. A [`checkpoint`]
 //! becomes a backbone by [`export`], which reads off [`arch`] what each backbone is made of, and [`text`] turns
@@ -45,6 +45,7 @@ pub mod queries;
 // Frames: which of them make a row, and how they are had.
 pub mod audit;
 pub mod decode;
+pub mod frames;
 pub mod grid;
 pub mod probes;
 pub mod sample;

@@ -19,7 +19,7 @@ const NO_UID: &str = "clips whose uid could not be a file's name";
 const NO_SPAN: &str = "clips without start and end";
 const BAD_SPAN: &str = "clips that hold nothing";
 const CONFLICT: &str = "clips whose uid names another interval already";
-const REPEATED: &str = "clips that are listed again, their annotations joined";
+pub(super) const REPEATED: &str = "clips that are listed again, their annotations joined";
 const NO_FILE: &str = "clips of videos that are not below --videos";
 pub(super) const NO_CLIP: &str = "queries about clips that are left out";
 const REPEATED_QUERY: &str = "queries whose id occurred before";
@@ -321,12 +321,18 @@ mod tests {
             }
             builder
         };
-        let built = builder().finish(&Sources { annotations: vec![], videos: vec![dir.path().to_owned()] }).unwrap();
+        let built = builder()
+            .finish(&Sources { annotations: vec![], videos: vec![dir.path().to_owned()], ..Sources::default() })
+            .unwrap();
         assert_eq!((built.manifest.num_clips(), built.queries.unwrap().len()), (1, 1));
         let texts: Vec<_> = built.tally.dropped.iter().map(super::super::Finding::to_string).collect();
         assert_eq!(texts, [format!("{NO_FILE}: 1 (d of w)"), format!("{NO_CLIP}: 1 (d)")]);
         let empty = tempfile::tempdir().unwrap();
-        let error = builder().finish(&Sources { annotations: vec![], videos: vec![empty.path().to_owned()] });
+        let error = builder().finish(&Sources {
+            annotations: vec![],
+            videos: vec![empty.path().to_owned()],
+            ..Sources::default()
+        });
         assert!(error.unwrap_err().to_string().starts_with("no usable video file below "));
     }
 

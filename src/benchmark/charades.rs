@@ -164,7 +164,8 @@ mod tests {
             "c000 Holding some clothes\r\n\nc001\nc002 Opening \"a\" door \nc003  Sitting, slowly\n   \n",
         )
         .unwrap();
-        let built = (BENCHMARK.build)(&Sources { annotations: vec![path], videos: vec![] }).unwrap();
+        let built =
+            (BENCHMARK.build)(&Sources { annotations: vec![path], videos: vec![], ..Sources::default() }).unwrap();
         let queries = built.queries.as_ref().unwrap();
         let rows: Vec<_> = queries.iter().map(|query| (query.id, query.text, query.clip_uid.as_str())).collect();
         let name = "Charades_v1_classes";

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn metadata_and_manifest_list_the_same_whole_videos() {
-        let built = |file| build(&Sources { annotations: data(file), videos: vec![] }).unwrap().manifest;
+        let built =
+            |file| build(&Sources { annotations: data(file), videos: vec![], ..Sources::default() }).unwrap().manifest;
         let (json, csv) = (built("ego4d.json"), built("ego4d_manifest.csv"));
         assert_eq!((json.name.as_str(), csv.name.as_str()), ("ego4d", "ego4d"));
         let outline = |manifest: &Manifest| -> Vec<_> {
@@ -83,7 +84,8 @@ mod tests {
         fs::create_dir_all(dir.path().join("v2/full_scale")).unwrap();
         let path = dir.path().join(format!("v2/full_scale/{SECOND}.mp4"));
         fs::write(&path, "").unwrap();
-        let sources = Sources { annotations: data("ego4d.json"), videos: vec![dir.path().to_owned()] };
+        let sources =
+            Sources { annotations: data("ego4d.json"), videos: vec![dir.path().to_owned()], ..Sources::default() };
         let manifest = build(&sources).unwrap().manifest;
         assert_eq!(manifest.videos.len(), 1);
         assert_eq!(manifest.videos[0].path, Some(path));
@@ -96,14 +98,17 @@ mod tests {
         fs::write(&list, "video_uid,path\na,/nowhere/a.mp4\nb,/nowhere/b.mp4\n").unwrap();
         fs::write(&video, "").unwrap();
         let manifest =
-            build(&Sources { annotations: vec![list], videos: vec![dir.path().to_owned()] }).unwrap().manifest;
+            build(&Sources { annotations: vec![list], videos: vec![dir.path().to_owned()], ..Sources::default() })
+                .unwrap()
+                .manifest;
         assert_eq!(manifest.videos.iter().map(|video| video.path.clone()).collect::<Vec<_>>(), [Some(video)]);
     }
 
     #[test]
     fn folders_without_any_of_the_videos_are_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { annotations: data("ego4d.json"), videos: vec![dir.path().to_owned()] };
+        let sources =
+            Sources { annotations: data("ego4d.json"), videos: vec![dir.path().to_owned()], ..Sources::default() };
         let text = build(&sources).unwrap_err().to_string();
         assert!(text.starts_with("no usable video file below "), "{text}");
     }
@@ -113,7 +118,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.csv");
         fs::write(&path, "video_uid,start_sec,end_sec,split\nv,0,5,train\nv,5,9,val\n").unwrap();
-        let manifest = build(&Sources { annotations: vec![path], videos: vec![] }).unwrap().manifest;
+        let manifest =
+            build(&Sources { annotations: vec![path], videos: vec![], ..Sources::default() }).unwrap().manifest;
         let clip = &manifest.videos[0].clips[0];
         assert_eq!((manifest.num_clips(), clip.uid.as_str(), clip.span, clip.line), (1, "v", None, 2));
         assert_eq!(clip.extra["split"], "train");

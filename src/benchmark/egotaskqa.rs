@@ -227,7 +227,7 @@ mod tests {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let annotations = FILES.map(annotations).to_vec();
-        let built = build(&Sources { annotations, videos: vec![dir.path().to_owned()] }).unwrap();
+        let built = build(&Sources { annotations, videos: vec![dir.path().to_owned()], ..Sources::default() }).unwrap();
         let paths: Vec<_> = built.manifest.videos.iter().map(|video| video.path.clone().unwrap()).collect();
         assert_eq!(paths, ["v1|P1|10|20.mp4", "v2_P2_5_9.mp4"].map(|name| dir.path().join(name)));
     }

@@ -1,7 +1,8 @@
-//! EPIC-KITCHENS-100 multi-instance retrieval: `EPIC_100_retrieval_train.csv`, `EPIC_100_retrieval_test.csv`.
+//! EPIC-KITCHENS-100: `EPIC_100_retrieval_train.csv`, `EPIC_100_retrieval_test.csv` of multi-instance retrieval, and
+//! `EPIC_100_train.csv`, `EPIC_100_validation.csv`, `EPIC_100_test_timestamps.csv` of action recognition.
 //!
-//! A unit is a narrated clip, a query its narration with the classes that relevancies are computed from. Not for the
-//! tables of unique sentences: those only name narrations of these. Times are `hh:mm:ss.xx` in the video.
+//! A unit is a narrated clip, a query its narration with the classes that relevancies are computed from. The list of the test has
+//! clips alone. Not for the tables of unique sentences: those only name narrations of these. Times are `hh:mm:ss.xx` in the video.
 
 use super::builder::{Builder, Extent, NO_CLIP, Unit, split_of};
 use super::table::{Row, Table, numbers};
@@ -10,9 +11,12 @@ use crate::queries::Query;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "epic",
-    about: "narrated clips of EPIC-KITCHENS-100, for retrieval",
+    about: "narrated clips of EPIC-KITCHENS-100, for retrieval and action recognition",
     needs: Needs {
-        annotations: Need::Required("EPIC_100_retrieval_train.csv or _test.csv (--annotations FILE)"),
+        annotations: Need::Required(
+            "EPIC_100_retrieval_train.csv or _test.csv, EPIC_100_train.csv, EPIC_100_validation.csv or \
+             EPIC_100_test_timestamps.csv (--annotations FILE)",
+        ),
         videos: super::PRESENT_ONLY,
     },
     build,
@@ -25,7 +29,8 @@ struct Columns {
     video: usize,
     start: usize,
     stop: usize,
-    text: usize,
+    /// The list of the test has none.
+    text: Option<usize>,
     first: Option<usize>,
     last: Option<usize>,
     verb: Option<usize>,
@@ -40,13 +45,21 @@ impl Columns {
             video: table.column("video_id")?,
             start: table.column("start_timestamp")?,
             stop: table.column("stop_timestamp")?,
-            text: table.column("narration")?,
+            text: narrations(table)?,
             first: table.optional("start_frame"),
             last: table.optional("stop_frame"),
             verb: table.optional("verb_class"),
             noun: table.optional("noun_class"),
             nouns: table.optional("all_noun_classes"),
         })
+    }
+}
+
+/// The column of narrations, which only a list of a test may lack.
+fn narrations(table: &Table) -> Result<Option<usize>, BenchmarkError> {
+    match ["verb_class", "noun_class", "verb", "narration"].iter().any(|column| table.optional(column).is_some()) {
+        true => table.column("narration").map(Some),
+        false => Ok(None),
     }
 }
 
@@ -63,7 +76,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
 }
 
 fn add_row(builder: &mut Builder, columns: &Columns, row: &Row<'_>, split: &str) {
-    let (name, text) = (row.cell(columns.id), row.cell(columns.text));
+    let name = row.cell(columns.id);
     let extent = Extent::Seconds(seconds(row.cell(columns.start)), seconds(row.cell(columns.stop)));
     let unit = Unit { video_uid: row.cell(columns.video), clip_uid: name, extent, split };
     let Some(clip_uid) = builder.unit(row, &unit) else { return builder.tally.drop(NO_CLIP, row) };
@@ -71,6 +84,7 @@ fn add_row(builder: &mut Builder, columns: &Columns, row: &Row<'_>, split: &str)
     if let (Some(number), Some(second)) = (frame_of(columns.last), seconds(row.cell(columns.stop))) {
         builder.images.note(row.cell(columns.video), number, second);
     }
+    let Some(text) = columns.text.map(|text| row.cell(text)) else { return };
     if text.trim().is_empty() {
         return builder.tally.drop("narrations without a text", row);
     }
@@ -121,6 +135,29 @@ mod tests {
             ]
         );
         assert_eq!(kept(&built), [("narrations whose noun classes are no list", 1)]);
+    }
+
+    #[test]
+    fn action_recognition_lists_clips_and_its_test_has_no_narrations() {
+        let folder = tempfile::tempdir().unwrap();
+        let [train, test] = ["EPIC_100_train.csv", "EPIC_100_test_timestamps.csv"].map(|name| folder.path().join(name));
+        let ids = "narration_id,participant_id,video_id";
+        let times = "start_timestamp,stop_timestamp,start_frame,stop_frame";
+        let head = format!(
+            "{ids},narration_timestamp,{times},narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes\n"
+        );
+        let row =
+            "P01_01_0,P01,P01_01,00:00:01.089,00:00:00.14,00:00:03.37,8,202,open door,open,3,door,3,['door'],[3]\n";
+        std::fs::write(&train, head + row).unwrap();
+        std::fs::write(&test, format!("{ids},{times}\nP01_11_0,P01,P01_11,00:00:00.00,00:00:01.89,1,113\n")).unwrap();
+        let sources = Sources { annotations: vec![train.clone(), test], ..Sources::default() };
+        let built = build(&sources).unwrap();
+        assert_eq!(lines(&built), ["P01_01 P01_01_0 0.14 3.37 train", "P01_11 P01_11_0 0 1.89 test"]);
+        let queries: Vec<_> = built.queries.as_ref().unwrap().iter().map(|query| query.text.to_owned()).collect();
+        assert_eq!((queries, built.tally.num_dropped()), (vec!["open door".to_owned()], 0));
+        std::fs::write(&train, format!("{ids},{times},verb_class\n")).unwrap();
+        let error = build(&sources).unwrap_err().to_string();
+        assert!(error.contains("EPIC_100_train.csv: no column narration, found narration_id"), "{error}");
     }
 
     #[test]

@@ -93,7 +93,8 @@ mod tests {
     use crate::manifest::samples::tree;
 
     fn built(roots: &[PathBuf]) -> Result<Manifest, BenchmarkError> {
-        build(&Sources { annotations: vec![], videos: roots.to_vec() }).map(|built| built.manifest)
+        build(&Sources { annotations: vec![], videos: roots.to_vec(), ..Sources::default() })
+            .map(|built| built.manifest)
     }
 
     #[test]

@@ -7,18 +7,22 @@ mod builder;
 mod charades;
 mod ego4d;
 pub mod egoclip;
+mod egoexo;
 pub mod egomcq;
 pub mod egotaskqa;
 mod epic;
 pub(crate) mod episodic;
 mod error;
 mod folder;
+mod goalstep;
 mod images;
 pub(crate) mod json;
+mod lta;
 pub mod mq;
 pub mod nlq;
 pub mod oscc;
 mod pnr;
+mod qaego4d;
 mod qfvs;
 mod record;
 #[cfg(test)]
@@ -50,6 +54,10 @@ pub const BENCHMARKS: &[Benchmark] = &[
     egotaskqa::BENCHMARK,
     oscc::BENCHMARK,
     pnr::BENCHMARK,
+    lta::BENCHMARK,
+    goalstep::BENCHMARK,
+    qaego4d::BENCHMARK,
+    egoexo::BENCHMARK,
     epic::BENCHMARK,
     charades::BENCHMARK,
 ];
@@ -156,6 +164,8 @@ pub struct Sources {
     pub annotations: Vec<PathBuf>,
     /// Folders that hold videos.
     pub videos: Vec<PathBuf>,
+    /// Which cameras of takes that several have recorded; none for the wearer's.
+    pub cameras: Vec<String>,
 }
 
 impl Benchmark {

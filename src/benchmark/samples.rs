@@ -10,7 +10,7 @@ pub(super) fn annotations(file: &str) -> PathBuf {
 
 pub(super) fn built(benchmark: &Benchmark, files: &[&str]) -> Result<Built, BenchmarkError> {
     let files = files.iter().map(|file| annotations(file)).collect();
-    (benchmark.build)(&Sources { annotations: files, videos: vec![] })
+    (benchmark.build)(&Sources { annotations: files, videos: vec![], ..Sources::default() })
 }
 
 fn counts(findings: &[Finding]) -> Vec<(&'static str, usize)> {

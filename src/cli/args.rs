@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Command};
+use clap::{Args, Command, ValueEnum};
 
 use egofx::backbone::{LibrarySearch, Sentence, Towers};
 use egofx::decode::{Tools, ToolsError, version_of};
 use egofx::feature_set::{FeatureSet, PerSet, TokenizedTable};
+use egofx::features::{JoinRows, JoinRule, JoinUnits};
 use egofx::manifest::Manifest;
 use egofx::pipeline::TextInputs;
 use egofx::places::{ShardOption, bases, cache, hub_caches, search_path, shard};
@@ -257,4 +258,48 @@ pub fn announced(given: &ShardOption) -> Shard {
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How feature sets that differ are joined.
+#[derive(Args, Clone, Copy)]
+pub struct Joining {
+    /// What becomes of units that have more rows in one joined feature set than in another: refuse them, leave out rows that
+    /// are not in all sets, fill up with zeros, or put the rows of later sets onto those of the first by their times (means
+    /// where that is fewer, the row that is there where it is more), whatever their rates.
+    #[arg(long, value_name = "RULE", default_value = "refuse")]
+    join_rows: JoinRowsRule,
+    /// What becomes of units that are not in all joined feature sets: same refuses them, common leaves them out.
+    #[arg(long, value_name = "RULE", default_value = "same")]
+    join_units: JoinUnitsRule,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum JoinRowsRule {
+    Refuse,
+    Truncate,
+    Pad,
+    Resample,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum JoinUnitsRule {
+    Same,
+    Common,
+}
+
+impl Joining {
+    /// As the library has it.
+    pub fn rule(self) -> JoinRule {
+        let rows = match self.join_rows {
+            JoinRowsRule::Refuse => JoinRows::Refuse,
+            JoinRowsRule::Truncate => JoinRows::Truncate,
+            JoinRowsRule::Pad => JoinRows::Pad,
+            JoinRowsRule::Resample => JoinRows::Resample,
+        };
+        let units = match self.join_units {
+            JoinUnitsRule::Same => JoinUnits::Same,
+            JoinUnitsRule::Common => JoinUnits::Common,
+        };
+        JoinRule { rows, units }
+    }
 }

@@ -71,7 +71,7 @@ impl AskedHead {
         let write =
             |path: &Path, bytes: &[u8]| durable::write_bytes(path, bytes).with_context(|| path.display().to_string());
         write(&self.annotations(), self.clips.annotations(question).to_string().as_bytes())?;
-        let sources = Sources { annotations: vec![self.annotations()], videos: vec![] };
+        let sources = Sources { annotations: vec![self.annotations()], videos: vec![], ..Sources::default() };
         let mut built = (Benchmark::find("nlq")?.build)(&sources)?;
         built.manifest.videos.iter_mut().for_each(|found| found.path = Some(video.to_owned()));
         let (mut clips, mut queries) = (Vec::new(), Vec::new());

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use egofx::convert::{CONSUMERS, Clips, Consumer, Job, METADATA_FILE, Need, Written, convert};
-use egofx::features::{Missing, Resample, RowRule, Source};
+use egofx::features::{Joined, Missing, Resample, RowRule, Source};
 use egofx::labels::nlq::MAX_POSITIONS;
 use egofx::manifest::Manifest;
 use egofx::queries::Queries;
 
+use super::args::Joining;
 use super::progress::{Progress, Reporting};
 use super::{plural, say_json, tell};
 
@@ -25,6 +26,11 @@ use super::{plural, say_json, tell};
 pub struct Convert {
     /// The feature set (features/<name>, or a folder that holds one). Not for formats that take none.
     features: Option<PathBuf>,
+    /// Feature sets whose features are put behind those of FEATURES, row by row; without FEATURES the first one comes first.
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with = "zero_tail")]
+    join: Vec<PathBuf>,
+    #[command(flatten)]
+    joining: Joining,
     /// The form; see below.
     #[arg(long, value_name = "FORMAT", value_parser = CONSUMERS.iter().map(|c| c.name).collect::<Vec<_>>())]
     to: String,
@@ -132,7 +138,7 @@ impl Convert {
     }
 
     fn job(&self, consumer: &Consumer) -> anyhow::Result<Job> {
-        let source = self.features.as_deref().map(|path| Source::open(path, self.rule())).transpose()?;
+        let source = self.source()?;
         let tokens = self.tokens.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
         let shots = self.shots.as_deref().map(|path| Source::open(path, RowRule::default())).transpose()?;
         let manifest = self.manifest.as_deref().map(Manifest::read).transpose()?;
@@ -147,6 +153,19 @@ impl Convert {
             max_positions: self.max_pos_len as usize,
             classes: self.classes.clone(),
         })
+    }
+
+    /// The feature set, or those that are joined.
+    fn source(&self) -> anyhow::Result<Option<Source>> {
+        let mut stores = self.features.iter().chain(&self.join);
+        let Some(first) = stores.next() else { return Ok(None) };
+        let joined = Joined { stores: stores.cloned().collect(), rule: self.joining.rule() };
+        ensure!(
+            self.join.is_empty() || !joined.stores.is_empty(),
+            "--join {}: expected two feature sets or more, found one",
+            first.display()
+        );
+        Ok(Some(Source::open_joined(first, &joined, self.rule())?))
     }
 
     /// The table that was named or, for a consumer that takes one, that lies beside the manifest.

@@ -31,6 +31,10 @@ pub struct Manifest {
     /// Folders with video files, searched with all folders below.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
+    /// For egoexo: whose videos of a take are listed; may be repeated. `ego` is the wearer's (Aria's RGB), `exo` all others,
+    /// `best` the one that the take names as its best view from outside, `all` every one; or a camera's name, such as cam01.
+    #[arg(long, value_name = "CAMERA", default_value = "ego")]
+    camera: Vec<String>,
     /// The CSV to write; `-` is stdout, without queries.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
@@ -66,7 +70,11 @@ impl Manifest {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let to_stdout = self.out.as_os_str() == "-";
         ensure!(!(to_stdout && self.json), "--json needs a file for the list: --out FILE");
-        let sources = Sources { annotations: self.annotations.clone(), videos: self.videos.clone() };
+        let sources = Sources {
+            annotations: self.annotations.clone(),
+            videos: self.videos.clone(),
+            cameras: self.camera.clone(),
+        };
         let built = (Benchmark::find(&self.source)?.build)(&sources)?;
         let queries_path = self.out.with_extension("queries.csv");
         let written = built.queries.as_ref().filter(|_| !to_stdout).map(|_| queries_path.as_path());

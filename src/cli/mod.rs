@@ -23,6 +23,7 @@ mod eval;
 mod export;
 mod extract;
 mod fetching;
+mod frames;
 mod help;
 mod import;
 mod index;
@@ -117,7 +118,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Prepare", &["manifest", "audit", "resize", "chunk"]),
     ("Extract", &["demo", "recipes", "plan", "extract", "submit"]),
     ("Check", &["status", "verify", "inspect", "report", "compare", "doctor"]),
-    ("Exchange", &["convert", "import", "sync"]),
+    ("Exchange", &["convert", "import", "frames", "sync"]),
     ("Search", &["ask", "search", "index"]),
     ("Score", &["predict", "mcq", "similarity", "eval", "postprocess"]),
     ("Models", &["export", "checkpoint", "tokenize"]),
@@ -146,6 +147,7 @@ enum Command {
     Report(Box<report::Report>),
     Convert(Box<convert::Convert>),
     Import(Box<import::Import>),
+    Frames(Box<frames::Frames>),
     Sync(Box<sync::Sync>),
     Compare(compare::Compare),
     Checkpoint(checkpoint::CheckpointCommand),
@@ -205,6 +207,7 @@ impl Cli {
             Command::Report(command) => command.run(),
             Command::Convert(command) => command.run(),
             Command::Import(command) => command.run(),
+            Command::Frames(command) => command.run(),
             Command::Sync(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Checkpoint(command) => command.run(),

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use egofx::backbone::{Provider, Runtime};
+use egofx::features::Joined;
 use egofx::heads::predict::{HEADS, OpenHead};
 use egofx::heads::{Files, Split};
 use egofx::meter::Meter;
 
-use super::args::{self, OnnxRuntime};
+use super::args::{self, Joining, OnnxRuntime};
 use super::progress::{Progress, Reporting};
 use super::{plural, tell};
 
@@ -32,9 +33,12 @@ pub struct Predict {
     /// predicts what it did not learn from.
     #[arg(long, value_name = "PATH")]
     head: PathBuf,
-    /// The feature set of the clips, of the clips after they have met the queries, or of the shots.
-    #[arg(long, value_name = "DIR")]
-    features: PathBuf,
+    /// The feature set of the clips, of the clips after they have met the queries, or of the shots. Where it is repeated, the
+    /// features of all sets side by side, in this order, as the head was trained on them.
+    #[arg(long, value_name = "DIR", required = true)]
+    features: Vec<PathBuf>,
+    #[command(flatten)]
+    joining: Joining,
     /// The feature set of the queries' tokens. For nlq.
     #[arg(long, value_name = "DIR")]
     tokens: Option<PathBuf>,
@@ -90,7 +94,8 @@ impl Predict {
 
     fn files(&self) -> Files {
         Files {
-            features: Some(self.features.clone()),
+            features: self.features.first().cloned(),
+            joined: Joined { stores: self.features.iter().skip(1).cloned().collect(), rule: self.joining.rule() },
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
             annotations: vec![(Split::Whole, self.annotations.clone())],

@@ -172,7 +172,7 @@ impl Transcode {
     fn read_manifest(&self) -> anyhow::Result<Manifest> {
         let Some(path) = &self.manifest else {
             ensure!(!self.videos.is_empty(), "no videos are named: give --manifest FILE, --videos DIR, or both");
-            let sources = Sources { annotations: Vec::new(), videos: self.videos.clone() };
+            let sources = Sources { annotations: Vec::new(), videos: self.videos.clone(), ..Sources::default() };
             return Ok((Benchmark::find("folder")?.build)(&sources)?.manifest);
         };
         let mut manifest = Manifest::read(path)?;

@@ -36,6 +36,12 @@ pub enum ConvertError {
         /// The input, and how it is given.
         what: &'static str,
     },
+    /// Stores that are to be joined for a format without features.
+    #[error("{format} takes no features, so there is nothing to join: leave --join out")]
+    NothingToJoin {
+        /// The format.
+        format: &'static str,
+    },
     /// A store whose rows stand for something else.
     #[error("{}: {format} takes a store whose rows are of kind {expected}, found {}", path.display(), found.name())]
     WrongRows {

@@ -9,7 +9,7 @@ use ::hdf5::{Dataset, File, Group, H5Type};
 use ndarray::Array1;
 use serde_json::Value;
 
-use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, joined};
 use crate::features::Features;
 use crate::store::hdf5::{create_file, unicode, write_attribute};
 use crate::store::{RowKind, RowMeta, scales};
@@ -40,6 +40,9 @@ fn write(job: &Job, output: &Output) -> Result<Written, ConvertError> {
     ];
     let write_text = |(name, text): (&str, &String)| write_attribute(&file, name, &Value::from(text.as_str()));
     texts.into_iter().try_for_each(write_text).map_err(refused())?;
+    if let Some(joined) = joined(source, false) {
+        write_attribute(&file, "joined", &Value::from(joined.to_string())).map_err(refused())?;
+    }
     write_attribute(&file, "rows_per_sec", &Value::from(source.rows_per_sec())).map_err(refused())?;
     let mut written = Written::default();
     for entry in source.entries() {

@@ -31,7 +31,7 @@ pub use output::Output;
 
 use crate::features::Source;
 use crate::queries::Queries;
-use crate::store::RowKind;
+use crate::store::{Contract, RowKind};
 
 /// The file beside every output that says what it is, where it came from and what was done to it.
 pub const METADATA_FILE: &str = "egofx.json";
@@ -131,6 +131,9 @@ impl Consumer {
     fn check(&self, job: &Job) -> Result<(), ConvertError> {
         let needs = |what| Err(ConvertError::Needs { format: self.name, what });
         let Takes { rows, queries, tokens, clips: _ } = &self.takes;
+        if rows.is_empty() && job.source.as_ref().is_some_and(|source| source.join().is_some()) {
+            return Err(ConvertError::NothingToJoin { format: self.name });
+        }
         match &job.source {
             None if !rows.is_empty() => return needs("a feature set"),
             Some(source) if !rows.is_empty() => expect_rows(self.name, source, rows)?,
@@ -186,7 +189,10 @@ pub fn convert(
 ) -> Result<Written, ConvertError> {
     consumer.check(job)?;
     let output = Output::begin(out, force)?;
-    let written = (consumer.write)(job, &output)?;
+    let mut written = (consumer.write)(job, &output)?;
+    written
+        .notes
+        .extend(job.source.iter().flat_map(|source| source.notes().iter().map(|note| format!("joined: {note}"))));
     output.file(METADATA_FILE, |file| {
         Ok(serde_json::to_writer_pretty(file, &metadata(consumer, job, asked, &written))?)
     })?;
@@ -202,6 +208,8 @@ fn metadata(consumer: &Consumer, job: &Job, asked: &Value, written: &Written) ->
             "units": source.len(),
             "rows_per_sec": source.rows_per_sec(),
             "contract": source.contract(),
+            "join": source.join(),
+            "joined": joined(source, true),
         })
     };
     json!({
@@ -213,4 +221,20 @@ fn metadata(consumer: &Consumer, job: &Job, asked: &Value, written: &Written) ->
         "options": asked,
         "written": written,
     })
+}
+
+/// The stores that are joined, each with its contract and its columns in the joined rows; `None` of one store.
+fn joined(source: &Source, with_paths: bool) -> Option<Value> {
+    source.join()?;
+    let mut end = 0;
+    let of = |(path, contract): (&Path, &Contract)| {
+        let start = end;
+        end += contract.dim;
+        let mut of = json!({"columns": [start, end], "contract": contract});
+        if with_paths {
+            of["path"] = json!(path);
+        }
+        of
+    };
+    Some(source.stores().map(of).collect())
 }

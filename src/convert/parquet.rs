@@ -15,7 +15,7 @@ use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, Strin
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::hdf5::EVERY_KIND;
-use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written};
+use super::{Consumer, ConvertError, Job, Need, Output, Takes, Written, joined};
 use crate::features::{Features, Source};
 use crate::store::Dtype;
 use crate::store::parquet::{element, row_columns, row_fields, writer_properties};
@@ -68,7 +68,9 @@ fn properties(source: &Source) -> Result<WriterProperties, ParquetError> {
         ("fingerprint", contract.fingerprint.clone()),
         ("rows_per_sec", source.rows_per_sec().to_string()),
     ];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
+    let joined = joined(source, false).map(|joined| ("joined", joined.to_string()));
+    let metadata =
+        metadata.into_iter().chain(joined).map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect();
     writer_properties(1, metadata)
 }
 

@@ -56,6 +56,7 @@ pub use disposable::FrameSet;
 pub use error::{ProbeError, ToolsError};
 pub use ffmpeg::inputs;
 pub use geometry::Geometry;
+pub(crate) use image::Image;
 pub use image_sequence::ImageSequence;
 pub(crate) use input::{file_url, read_video};
 pub(crate) use log_line::{About, LogLine, REPORTS_FRAMES};

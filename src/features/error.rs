@@ -93,4 +93,22 @@ pub enum FeatureError {
         /// What rows there are.
         found: RowKind,
     },
+    /// Stores that differ in what the rule for joining them does not cover.
+    #[error("cannot join {stores}:{differences}")]
+    Joining {
+        /// Their folders.
+        stores: String,
+        /// A line for each difference.
+        differences: String,
+    },
+    /// A unit whose rows do not belong beside one another.
+    #[error("unit {unit} of {} and {}: {why}", stores[0].display(), stores[1].display())]
+    JoinUnit {
+        /// The unit.
+        unit: UnitUid,
+        /// The folders of the stores.
+        stores: Box<[PathBuf; 2]>,
+        /// In what they differ.
+        why: String,
+    },
 }

@@ -1,23 +1,29 @@
-//! A feature store as its readers see it: units one after the other, with the rows that a [`RowRule`] makes of them.
-//! Invariant: one
-//! unit is in memory at a time, and its features have the width that the contract says.
+//! A feature store as its readers see it, or several as one: units one after the other, with the rows that a [`RowRule`] makes
+//! of them. Invariant: one unit is in memory at a time, and its features have the width that the contract says.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::differences;
 use super::error::FeatureError;
-use super::rows::{self, RowRule};
+use super::join::{self, JoinRows, JoinRule, Joined, Of};
+use super::part::Part;
+use super::rows::{self, Missing, Resample, RowRule};
 use super::unit::Features;
 use crate::ids::UnitUid;
 use crate::meter::Meter;
-use crate::store::{Committed, Contract, LedgerEntry, RowKind, StoreReader, feature_sets};
+use crate::store::{Committed, Contract, LedgerEntry, RowKind};
 
-/// An open store, its ledgers read once.
+/// Open stores, their ledgers read once.
 pub struct Source {
-    reader: StoreReader,
+    /// One, or those that are joined.
+    parts: Vec<Part>,
+    contract: Contract,
     committed: Committed,
+    notes: Vec<String>,
     rule: RowRule,
+    join: JoinRule,
     meter: Meter,
     /// Units by their queries, where the names of units do not tell.
     queries: OnceLock<HashMap<String, UnitUid>>,
@@ -29,34 +35,55 @@ impl Source {
     /// # Errors
     /// [`FeatureError::NotOneStore`], [`FeatureError::NoUnits`], [`FeatureError::NoGrid`], [`FeatureError::Store`].
     pub fn open(path: &Path, rule: RowRule) -> Result<Self, FeatureError> {
-        let sets = feature_sets(path)?;
-        let [set] = sets.as_slice() else {
-            let names = sets.iter().map(|set| set.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            let found = names.collect::<Vec<_>>().join(", ");
-            return Err(FeatureError::NotOneStore { path: path.to_owned(), found });
-        };
-        let reader = StoreReader::open(set)?;
-        let committed = reader.committed()?;
-        if committed.is_empty() {
-            return Err(FeatureError::NoUnits { path: set.clone() });
-        }
-        let meter = Meter::default();
-        meter.expect(committed.len());
-        let source = Self { reader, committed, rule, meter, queries: OnceLock::new() };
-        if source.rule.resample.is_some() && !matches!(source.rows(), RowKind::Window | RowKind::FusedWindow) {
-            return Err(FeatureError::NoGrid { path: set.clone(), found: source.rows() });
-        }
-        Ok(source)
+        Self::open_joined(path, &Joined::default(), rule)
     }
 
-    /// The folder of the store.
+    /// Opens the store at `path` and those that are `joined` to it: what is read of it are rows side by side.
+    ///
+    /// # Errors
+    /// [`FeatureError::Joining`] if they differ in what the rule for joining does not cover, and as for [`open`](Self::open).
+    pub fn open_joined(path: &Path, joined: &Joined, rule: RowRule) -> Result<Self, FeatureError> {
+        let paths = [path].into_iter().chain(joined.stores.iter().map(AsRef::as_ref));
+        let parts = paths.map(Part::open).collect::<Result<Vec<_>, _>>()?;
+        if let Some(part) = parts.iter().find(|part| rule.resample.is_some() && !part.is_of_windows()) {
+            return Err(FeatureError::NoGrid { path: part.path().to_owned(), found: part.contract().row_kind });
+        }
+        let (contract, committed, notes) = if parts.len() == 1 {
+            (parts[0].contract().clone(), parts[0].committed.clone(), vec![])
+        } else {
+            let common = differences::compare(&parts, joined.rule, on_one_grid(&rule))?;
+            let contract = join::contract(&parts, joined.rule, parts[0].contract().rows_per_sec);
+            (contract, common.entries.into_iter().collect(), common.notes)
+        };
+        let meter = Meter::default();
+        meter.expect(committed.len());
+        let (join, queries) = (joined.rule, OnceLock::new());
+        Ok(Self { parts, contract, committed, notes, rule, join, meter, queries })
+    }
+
+    /// The folder of the store, the first of several.
     pub fn path(&self) -> &Path {
-        self.reader.path()
+        self.parts[0].path()
     }
 
     /// What all rows share.
     pub fn contract(&self) -> &Contract {
-        self.reader.contract()
+        &self.contract
+    }
+
+    /// The stores, with what the rows of each share; one, or those that are joined.
+    pub fn stores(&self) -> impl Iterator<Item = (&Path, &Contract)> {
+        self.parts.iter().map(|part| (part.path(), part.contract()))
+    }
+
+    /// How they are joined; `None` for one store.
+    pub fn join(&self) -> Option<JoinRule> {
+        (self.parts.len() > 1).then_some(self.join)
+    }
+
+    /// In what joined stores differ, which the rule for joining them covers.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// What a row stands for.
@@ -111,8 +138,9 @@ impl Source {
 
     fn read_queries(&self) -> Result<HashMap<String, UnitUid>, FeatureError> {
         let mut queries = HashMap::new();
-        for entry in self.entries() {
-            let header = self.reader.read_header(entry)?;
+        // Those of the ledger: an entry of joined stores has another width.
+        for entry in self.parts[0].committed.iter().filter(|entry| self.find(&entry.unit_uid).is_some()) {
+            let header = self.parts[0].reader.read_header(entry)?;
             queries.extend(header.query_id.map(|query_id| (query_id, entry.unit_uid.clone())));
         }
         Ok(queries)
@@ -123,34 +151,69 @@ impl Source {
     /// # Errors
     /// [`FeatureError::Drift`] if rows of windows are not there, and as for [`read_timed`](Self::read_timed).
     pub fn read(&self, entry: &LedgerEntry) -> Result<Features, FeatureError> {
-        let features = self.features(entry)?;
-        if matches!(self.rows(), RowKind::Window | RowKind::FusedWindow) {
-            rows::check_places(&self.rule, self.contract().rows_per_sec, &features)?;
-        }
-        rows::apply(&self.rule, self.contract().rows_per_sec, features)
+        self.features(entry, false)
     }
 
     /// Reads a unit for a reader who is told the times of its rows.
     ///
     /// # Errors
-    /// [`FeatureError::Store`], and [`FeatureError::Missing`] or [`FeatureError::NothingLeft`] by the rule for rows.
+    /// [`FeatureError::Store`], [`FeatureError::JoinUnit`] of joined stores, and [`FeatureError::Missing`] or
+    /// [`FeatureError::NothingLeft`] by the rule for rows.
     pub fn read_timed(&self, entry: &LedgerEntry) -> Result<Features, FeatureError> {
-        rows::apply(&self.rule, self.contract().rows_per_sec, self.features(entry)?)
+        self.features(entry, true)
     }
 
-    fn features(&self, entry: &LedgerEntry) -> Result<Features, FeatureError> {
-        let unit = self.reader.read_entry(entry)?;
+    fn features(&self, entry: &LedgerEntry, timed: bool) -> Result<Features, FeatureError> {
+        let features = match &self.parts[..] {
+            [part] => self.of_part(part, entry, timed, &self.rule)?.features,
+            parts => self.joined(parts, entry, timed)?,
+        };
         log::info!("{}: {} rows", entry.unit_uid, entry.rows);
         self.meter.done(entry.rows);
-        Ok(Features {
-            unit: entry.unit_uid.clone(),
-            clip_uid: unit.header.clip_uid,
-            query_id: unit.header.query_id,
-            video_uid: unit.header.video_uid,
-            span: unit.header.span,
-            source_fps: unit.header.source_fps,
-            meta: unit.meta,
-            values: unit.features,
-        })
+        Ok(features)
     }
+
+    /// A unit of one store, after what `rule` says was done to it.
+    fn of_part<'p>(
+        &self,
+        part: &'p Part,
+        entry: &LedgerEntry,
+        timed: bool,
+        rule: &RowRule,
+    ) -> Result<Of<'p>, FeatureError> {
+        let (features, rows_per_sec) = (part.read(entry)?, part.contract().rows_per_sec);
+        if part.is_of_windows() && !timed {
+            rows::check_places(rule, rows_per_sec, &features)?;
+        }
+        let features = rows::apply(rule, rows_per_sec, features)?;
+        Ok(Of { part, features, rows_per_sec: rule.rows_per_sec(rows_per_sec) })
+    }
+
+    /// A unit of all stores. Rows without features are treated store by store, but for those that are left out: rows that
+    /// belong together by their numbers have to stay together until they are joined.
+    fn joined(&self, parts: &[Part], entry: &LedgerEntry, timed: bool) -> Result<Features, FeatureError> {
+        let by_time = self.join.rows == JoinRows::Resample;
+        let drops_later = self.rule.missing == Missing::Drop && !by_time && !on_one_grid(&self.rule);
+        let missing = if drops_later { Missing::Nan } else { self.rule.missing };
+        let resample = self.rule.resample.filter(|_| on_one_grid(&self.rule));
+        let own = RowRule { missing, resample, zero_tail: false, ..self.rule };
+        // Rows that are put onto others by their times may lie anywhere.
+        let others = RowRule { allow_drift: own.allow_drift || by_time, ..own };
+        let absent = || FeatureError::NoUnits { path: parts[0].path().to_owned() };
+        let first = parts[0].committed.get(&entry.unit_uid).ok_or_else(absent)?;
+        let mut left = self.of_part(&parts[0], first, timed, &own)?;
+        for part in &parts[1..] {
+            let right = self.of_part(part, part.beside(first, by_time).ok_or_else(absent)?, timed, &others)?;
+            left = join::beside(left, right, self.join.rows, self.rule.allow_drift)?;
+        }
+        let missing = if drops_later { Missing::Drop } else { Missing::Nan };
+        let resample = self.rule.resample.filter(|_| !on_one_grid(&self.rule));
+        let rest = RowRule { missing, resample, ..self.rule };
+        rows::apply(&rest, left.rows_per_sec, left.features)
+    }
+}
+
+/// Whether rows are put on a grid by their times, whatever grid they were on.
+fn on_one_grid(rule: &RowRule) -> bool {
+    matches!(rule.resample, Some(Resample::RowsPerSec(_)))
 }

@@ -81,7 +81,7 @@ pub(super) fn check_places(rule: &RowRule, rows_per_sec: f64, features: &Feature
 }
 
 /// Second at which readers take the rows of a unit to begin.
-fn start_sec(features: &Features) -> f64 {
+pub(super) fn start_sec(features: &Features) -> f64 {
     features.span.map_or(0.0, |span| span.start_sec.max(0.0))
 }
 
@@ -143,30 +143,43 @@ fn shorten(features: &mut Features, wanted: usize) {
 /// Most rows that one may become: more is a mistyped rate, or times that no video has.
 const MOST_FOR_ONE: usize = 4096;
 
-/// Puts rows, of which `stored` were meant to begin every second, on a grid of `wanted` per second, by their times: a row
-/// lasts until the next one begins, and a new row is the mean of those whose middle it holds or, if it holds none, the one
-/// that its own middle falls into.
+/// Puts rows, of which `stored` were meant to begin every second, on a grid of `wanted` per second, by their times.
 fn resample(features: &mut Features, stored: f64, wanted: f64) -> Result<(), FeatureError> {
     let start_sec = start_sec(features);
-    let starts: Vec<f64> = features.meta.iter().map(|meta| meta.start_sec).collect();
-    let Some(end_sec) = starts.last().map(|last| last + 1.0 / stored) else { return Ok(()) };
-    let middle = |row: usize| 0.5 * (starts[row] + starts.get(row + 1).unwrap_or(&end_sec));
-    let middles: Vec<f64> = (0..starts.len()).map(middle).collect();
+    let found = features.meta.len();
+    let Some(end_sec) = edges(features, stored).last().copied().filter(|_| found > 0) else { return Ok(()) };
     let rows = ((end_sec - start_sec) * wanted).round_ties_even().max(1.0) as usize;
-    if rows / MOST_FOR_ONE >= starts.len() {
-        return Err(FeatureError::TooMany { unit: features.unit.clone(), found: starts.len(), rows, wanted });
+    if rows / MOST_FOR_ONE >= found {
+        return Err(FeatureError::TooMany { unit: features.unit.clone(), found, rows, wanted });
     }
-    let edge = |row: usize| start_sec + row as f64 / wanted;
-    let (mut values, mut meta) = (Array2::zeros((rows, features.values.ncols())), Vec::with_capacity(rows));
-    for (row, mut value) in values.outer_iter_mut().enumerate() {
-        let held = middles.partition_point(|&m| m < edge(row))..middles.partition_point(|&m| m < edge(row + 1));
-        let there = starts.partition_point(|&start| start <= 0.5 * (edge(row) + edge(row + 1))).saturating_sub(1);
-        let of = if held.is_empty() { there..there + 1 } else { held };
-        value.assign(&mean(features.values.slice(s![of.clone(), ..])));
-        meta.push(RowMeta { start_sec: edge(row), end_sec: edge(row + 1), ..merged(&features.meta[of]) });
-    }
-    (features.values, features.meta) = (values, meta);
+    let edges: Vec<f64> = (0..=rows).map(|row| start_sec + row as f64 / wanted).collect();
+    (features.values, features.meta) = regrid(features, stored, &edges);
     Ok(())
+}
+
+/// Where rows begin, of which `stored` were meant to begin every second, and where the last one ends: a row lasts until the
+/// next one begins.
+pub(super) fn edges(features: &Features, stored: f64) -> Vec<f64> {
+    let starts = features.meta.iter().map(|meta| meta.start_sec);
+    starts.chain(features.meta.last().map(|last| last.start_sec + 1.0 / stored)).collect()
+}
+
+/// Rows between each two of `wanted` for those of `features`: the mean of the rows whose middle it holds or, if it holds none,
+/// the one that its own middle falls into.
+pub(super) fn regrid(features: &Features, stored: f64, wanted: &[f64]) -> (Array2<f32>, Vec<RowMeta>) {
+    let there = edges(features, stored);
+    let starts = &there[..features.meta.len()];
+    let middles: Vec<f64> = there.windows(2).map(|edge| 0.5 * (edge[0] + edge[1])).collect();
+    let rows = wanted.len().saturating_sub(1);
+    let (mut values, mut meta) = (Array2::zeros((rows, features.values.ncols())), Vec::with_capacity(rows));
+    for (edge, mut value) in wanted.windows(2).zip(values.outer_iter_mut()) {
+        let held = middles.partition_point(|&m| m < edge[0])..middles.partition_point(|&m| m < edge[1]);
+        let at = starts.partition_point(|&start| start <= 0.5 * (edge[0] + edge[1])).saturating_sub(1);
+        let of = if held.is_empty() { at..at + 1 } else { held };
+        value.assign(&mean(features.values.slice(s![of.clone(), ..])));
+        meta.push(RowMeta { start_sec: edge[0], end_sec: edge[1], ..merged(&features.meta[of]) });
+    }
+    (values, meta)
 }
 
 fn mean(rows: ArrayView2<f32>) -> Array1<f32> {

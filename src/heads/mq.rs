@@ -80,7 +80,8 @@ impl Mq {
     /// Files or stores that are missing, damaged, or not what the settings say.
     pub fn read(wanted: &Settings, compat: Compat, sources: &Files) -> Result<Self, HeadError> {
         let about = "the feature set of the clips";
-        let features = sources::open(Files::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let path = Files::needed(sources.features.as_ref(), "features", about)?;
+        let features = sources::open_joined(path, &sources.joined, &wanted.features)?;
         sources::expect_rows(&features, &[RowKind::Window], "windows of clips (egovlp_mq)")?;
         let clips = clips(sources)?;
         let classes = if wanted.names.is_empty() { classes(sources, &clips)? } else { wanted.names.clone() };

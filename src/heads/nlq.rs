@@ -74,7 +74,8 @@ impl Nlq {
     /// Files or stores that are missing, damaged, or not what the settings say.
     pub fn read(wanted: &Settings, compat: Compat, sources: &Files) -> Result<Self, HeadError> {
         let about = "the feature set of the clips, of windows or of windows that have met the query";
-        let features = sources::open(Files::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let path = Files::needed(sources.features.as_ref(), "features", about)?;
+        let features = sources::open_joined(path, &sources.joined, &wanted.features)?;
         let kinds = [RowKind::Window, RowKind::FusedWindow];
         sources::expect_rows(&features, &kinds, "windows of clips (egovlp_nlq) or fused windows (egovlpv2_nlq_fused)")?;
         let about = "the feature set of the queries' tokens";
@@ -158,7 +159,8 @@ impl Nlq {
 fn samples(sources: &Files) -> Result<Vec<Sample>, HeadError> {
     let mut samples = Vec::new();
     for (split, path) in &sources.annotations {
-        let files = benchmark::Sources { annotations: vec![path.clone()], videos: vec![] };
+        let files =
+            benchmark::Sources { annotations: vec![path.clone()], videos: vec![], ..benchmark::Sources::default() };
         let built = (Benchmark::find("nlq").map_err(BenchmarkError::from)?.build)(&files)?;
         samples.extend(of_file(*split, path, &built)?);
     }

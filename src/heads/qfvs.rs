@@ -78,7 +78,8 @@ impl Qfvs {
     /// Files or stores that are missing, damaged, or not what the settings say.
     pub fn read(wanted: &Settings, compat: Compat, sources: &Files) -> Result<Self, HeadError> {
         let about = "the feature set of the shots after they have met each prompt, or as released without one";
-        let features = sources::open(Files::needed(sources.features.as_ref(), "features", about)?, &wanted.features)?;
+        let path = Files::needed(sources.features.as_ref(), "features", about)?;
+        let features = sources::open_joined(path, &sources.joined, &wanted.features)?;
         let kinds = [RowKind::FusedWindow, RowKind::Window];
         sources::expect_rows(&features, &kinds, "fused shots (egovlpv2_qfvs) or shots (egovlpv2_qfvs_released)")?;
         let about = "the feature set of the shots by which videos are cut into segments";
@@ -231,7 +232,11 @@ fn annotations(sources: &Files) -> Result<&Path, HeadError> {
 }
 
 fn queries(annotations: &Path) -> Result<Queries, HeadError> {
-    let files = benchmark::Sources { annotations: vec![annotations.to_owned()], videos: vec![] };
+    let files = benchmark::Sources {
+        annotations: vec![annotations.to_owned()],
+        videos: vec![],
+        ..benchmark::Sources::default()
+    };
     let built = (Benchmark::find("qfvs").map_err(BenchmarkError::from)?.build)(&files)?;
     let queries = built.queries.filter(|queries| !queries.is_empty());
     queries.ok_or_else(|| HeadError::unexpected(annotations, "summaries (P01/A_B_oracle.txt)", "none"))

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::error::HeadError;
-use crate::features::{RowRule, Source};
+use crate::features::{Joined, RowRule, Source};
 use crate::store::{Contract, RowKind};
 
 /// Stores and files that a benchmark's samples are read from.
@@ -19,6 +19,8 @@ use crate::store::{Contract, RowKind};
 pub struct Files {
     /// The store of the videos' features.
     pub features: Option<PathBuf>,
+    /// Stores that are joined to it.
+    pub joined: Joined,
     /// The store of the queries' tokens.
     pub tokens: Option<PathBuf>,
     /// The store by whose rows videos are cut into segments.
@@ -110,7 +112,16 @@ impl Expected {
 /// # Errors
 /// [`HeadError::Contract`] with both values, [`HeadError::Features`] if it is no store.
 pub fn open(path: &Path, expected: &Expected) -> Result<Source, HeadError> {
-    let source = Source::open(path, RowRule::default())?;
+    open_joined(path, &Joined::default(), expected)
+}
+
+/// Opens the store at `path` and those that are `joined` to it, which together must hold what is `expected`.
+///
+/// # Errors
+/// As for [`open`], and [`HeadError::Features`] if they cannot be joined.
+pub fn open_joined(path: &Path, joined: &Joined, expected: &Expected) -> Result<Source, HeadError> {
+    let source = Source::open_joined(path, joined, RowRule::default())?;
+    source.notes().iter().for_each(|note| log::warn!("{}: joined: {note}", path.display()));
     match expected.difference(source.contract()) {
         Some(Difference { field, expected, found }) => {
             Err(HeadError::Contract { store: source.path().to_owned(), field, expected, found })

@@ -90,6 +90,14 @@ impl Committed {
     }
 }
 
+impl FromIterator<LedgerEntry> for Committed {
+    fn from_iter<I: IntoIterator<Item = LedgerEntry>>(entries: I) -> Self {
+        let mut committed = Self::default();
+        entries.into_iter().for_each(|entry| committed.insert(entry));
+        committed
+    }
+}
+
 /// Reads all ledgers in the folder `ledgers`; a last line without newline was never committed and is passed over.
 ///
 /// `file_of` says where the file of a unit must be. [`StoreError::Ledger`] if any other line is not an entry.

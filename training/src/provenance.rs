@@ -131,14 +131,16 @@ impl Inputs {
             (option, path.clone())
         };
         let one = |option: &'static str, path: &Option<PathBuf>| path.clone().map(|path| (option, path));
-        let Sources { features, tokens, shots, classes, tags, tokenizer, .. } = sources;
+        let Sources { features, joined, tokens, shots, classes, tags, tokenizer, .. } = sources;
         let files = [("config", config.to_owned())].into_iter().chain(sources.annotations.iter().map(split));
         let files = files.chain(one("classes", classes)).chain(one("tags", tags)).chain(one("tokenizer", tokenizer));
         let files = files.chain(init.iter().map(|path| ("init", path.clone())));
-        let stores = [("features", features), ("tokens", tokens), ("shots", shots)];
+        let joined = features.iter().chain(&joined.stores).map(|path| ("features", path));
+        let stores =
+            joined.chain(tokens.iter().map(|path| ("tokens", path))).chain(shots.iter().map(|path| ("shots", path)));
         Self {
             files: files.map(|(option, path)| InputFile::of(option, path)).collect(),
-            stores: stores.into_iter().filter_map(|(option, path)| InputStore::of(option, path.as_deref()?)).collect(),
+            stores: stores.filter_map(|(option, path)| InputStore::of(option, path)).collect(),
             folders: sources.videos.iter().chain(&sources.clip_caches).cloned().collect(),
         }
     }

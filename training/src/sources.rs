@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use egofx::features::Joined;
 pub use egofx::heads::{Expected, Files, Split};
 
 use crate::error::TrainError;
@@ -14,6 +15,8 @@ use crate::error::TrainError;
 pub struct Sources {
     /// The store of the videos' features.
     pub features: Option<PathBuf>,
+    /// Stores that are joined to it.
+    pub joined: Joined,
     /// The store of the queries' tokens.
     pub tokens: Option<PathBuf>,
     /// The store by whose rows videos are cut into segments.
@@ -47,6 +50,8 @@ pub struct Sources {
 /// Options that name what a run reads. Each task reads some of them.
 pub const OPTIONS: &[&str] = &[
     "features",
+    "join-rows",
+    "join-units",
     "videos",
     "clip-cache",
     "tokenizer",
@@ -91,8 +96,8 @@ impl Sources {
 
     /// Those that heads read.
     pub fn files(&self) -> Files {
-        let Self { features, tokens, shots, annotations, classes, tags, allow_missing, memory_bytes, .. } =
+        let Self { features, joined, tokens, shots, annotations, classes, tags, allow_missing, memory_bytes, .. } =
             self.clone();
-        Files { features, tokens, shots, annotations, classes, tags, allow_missing, memory_bytes }
+        Files { features, joined, tokens, shots, annotations, classes, tags, allow_missing, memory_bytes }
     }
 }

@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("grid", &["time", "compat"]),
     ("decode", &["time", "pixels", "child", "foreign", "url"]),
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
+    ("frames", &["time", "ids", "digest", "foreign", "durable", "manifest", "benchmark", "decode"]),
     ("probes", &["time", "digest", "durable", "url", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
     ("thumbnails", &["time", "child", "decode"]),
@@ -96,7 +97,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("submit", &["shell"]),
-    ("features", &["time", "ids", "meter", "store"]),
+    ("features", &["time", "ids", "digest", "meter", "store"]),
     ("qfvs", &[]),
     ("labels", &["time", "ids", "queries", "benchmark", "store", "features", "qfvs"]),
     (

@@ -9,6 +9,7 @@ mod every_frame;
 mod files;
 mod frames;
 mod hostile_videos;
+mod image_files;
 mod images;
 mod thumbnails;
 mod together;

@@ -16,7 +16,7 @@ fn annotations(file: &str) -> PathBuf {
 }
 
 /// The annotations of each benchmark, and how many clips and queries they have.
-const FILES: [(&str, &[&str], usize, usize); 10] = [
+const FILES: [(&str, &[&str], usize, usize); 14] = [
     ("nlq", &["nlq_val.json", "nlq_test_unannotated.json"], 4, 9),
     ("mq", &["moments_val.json", "moments_test_unannotated.json"], 3, 6),
     ("egomcq", &["egomcq.json"], 9, 2),
@@ -25,6 +25,10 @@ const FILES: [(&str, &[&str], usize, usize); 10] = [
     ("egotaskqa", &["formatted_train_qas_encode.json", "formatted_test_qas_encode.json"], 4, 5),
     ("oscc", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 7, 7),
     ("pnr", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 3, 3),
+    ("lta", &["fho_lta_val.json", "fho_lta_test_unannotated.json"], 2, 3),
+    ("goalstep", &["goalstep_valid.json", "goalstep_test.json"], 3, 7),
+    ("qaego4d", &["annotations.QaEgo4D_val_options.json", "annotations.test.json"], 2, 4),
+    ("egoexo", &["takes.json"], 2, 2),
     ("epic", &["epic_test.csv"], 3, 2),
     ("charades", &["charades_metadata_train.csv", "charades_test_only1st.csv"], 5, 5),
 ];

@@ -14,7 +14,7 @@ use crate::support::{Workshop, checkout, python};
 /// What the Python programs begin with.
 const TORCH_FILES: &str = include_str!("../support/torch_files.py");
 
-fn run_python(shop: &Workshop, program: &str) -> Value {
+pub(super) fn run_python(shop: &Workshop, program: &str) -> Value {
     shop.write("torch_files.py", TORCH_FILES);
     let path =
         "import json, sys; sys.path.insert(0, '.'); import numpy as np; from torch_files import load, structure\n";
@@ -33,10 +33,10 @@ fn rows_of(unit: &str, count: usize, dim: usize) -> Vec<Value> {
 }
 
 /// In Python: the bits of an array of single precision.
-const BITS: &str = "bits = lambda a: np.ascontiguousarray(a).view('<u4').tolist()\n";
+pub(super) const BITS: &str = "bits = lambda a: np.ascontiguousarray(a).view('<u4').tolist()\n";
 
 /// Windows of three clips of the golden annotations, their fused windows and tokens, and the tables.
-fn nlq() -> Workshop {
+pub(super) fn nlq() -> Workshop {
     let shop = Workshop::new();
     let annotations = checkout().join("tests/data/annotations/nlq_golden.json");
     let run = shop.egofx(&format!("manifest nlq --annotations {} -o nlq.csv --json", annotations.display()));
@@ -374,7 +374,7 @@ fn a_clip_without_features_is_said_and_left_out_of_groundnlqs_list() {
 }
 
 /// Reads `sentence.npy` without torch: the old form of `torch.save` that lies in it, and no other name than the original's.
-const SENTENCES: &str = r#"
+pub(super) const SENTENCES: &str = r#"
 import io, pickle
 class Legacy(pickle.Unpickler):
     def find_class(self, module, name):

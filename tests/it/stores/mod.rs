@@ -4,6 +4,7 @@ mod convert;
 mod durable;
 mod hostile;
 mod import;
+mod joins;
 mod package;
 mod readers;
 mod schema2;

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-pub use egofx::arch::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT};
 use egofx::arch::{Architecture, LavilaConfig, TemporalRule, is_temporal_embedding};
+pub use egofx::arch::{CheckpointFormat, DISTILBERT, EGOVLP, EGOVLP_VIDEO, EGOVLPV2, ROBERTA, VIT};
 use egofx::checkpoint::Checkpoint;
 use tch::{Tensor, no_grad};
 
@@ -57,7 +57,8 @@ pub fn load_any(
     let Some(format) = formats.iter().find(|format| format.detect(file.tensors())) else {
         let abouts: Vec<&str> = formats.iter().map(|format| format.about).collect();
         let is_lavila = LavilaConfig::detect(file.tensors());
-        let found = if is_lavila { "weights of LaViLa, which egofx exports and nothing here trains" } else { "none of these" };
+        let found =
+            if is_lavila { "weights of LaViLa, which egofx exports and nothing here trains" } else { "none of these" };
         return Err(TrainError::unexpected(path, format!("weights of {}", abouts.join(", or of ")), found));
     };
     load(path, format, fresh, into)
@@ -92,6 +93,8 @@ fn resized(table: &Tensor, rows: i64, rule: TemporalRule) -> Tensor {
     match rule {
         TemporalRule::ZeroPad => table.constant_pad_nd([0, 0, 0, rows - found]),
         TemporalRule::Interpolate => table.transpose(1, 2).upsample_linear1d(rows, true, None).transpose(1, 2),
-        TemporalRule::InterpolateHalfPixel => table.transpose(1, 2).upsample_linear1d(rows, false, None).transpose(1, 2),
+        TemporalRule::InterpolateHalfPixel => {
+            table.transpose(1, 2).upsample_linear1d(rows, false, None).transpose(1, 2)
+        }
     }
 }

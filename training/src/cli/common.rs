@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tch::Device;
 
+use egofx::features::{JoinRows, JoinRule, JoinUnits};
 use egofx::places::{bases, cache, child_timeout_set, hub_caches};
 use egofx::stop::{self, Cause, Stop};
 use egofx_train::device::{self, Choice, Found};
@@ -18,7 +19,7 @@ use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
-use egofx_train::sources::{Sources, Split};
+use egofx_train::sources::{self, Sources, Split};
 
 use super::tell;
 
@@ -44,9 +45,17 @@ impl Chosen {
 /// Stores and files that every command reads.
 #[derive(Args)]
 pub struct Data {
-    /// The feature set of the videos, of the clips, or of the clips after they have met the queries. For heads.
+    /// The feature set of the videos, of the clips, or of the clips after they have met the queries; may be repeated: then the
+    /// features of all sets side by side, in this order, and features.dim is the sum of theirs. For heads.
     #[arg(long, value_name = "DIR")]
-    features: Option<PathBuf>,
+    features: Vec<PathBuf>,
+    /// What becomes of units that have more rows in one of several --features than in another: refuse them, leave out rows
+    /// that are not in all sets, fill up with zeros, or put the rows of later sets onto those of the first by their times.
+    #[arg(long, value_name = "RULE", default_value = "refuse")]
+    join_rows: JoinRowsRule,
+    /// What becomes of units that are not in all of several --features: same refuses them, common leaves them out.
+    #[arg(long, value_name = "RULE", default_value = "same")]
+    join_units: JoinUnitsRule,
     /// A folder of videos, whole or in pieces of ten minutes; may be repeated. For backbones.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
@@ -79,10 +88,25 @@ pub struct Data {
 }
 
 impl Data {
+    fn join_rule(&self) -> JoinRule {
+        let rows = match self.join_rows {
+            JoinRowsRule::Refuse => JoinRows::Refuse,
+            JoinRowsRule::Truncate => JoinRows::Truncate,
+            JoinRowsRule::Pad => JoinRows::Pad,
+            JoinRowsRule::Resample => JoinRows::Resample,
+        };
+        let units = match self.join_units {
+            JoinUnitsRule::Same => JoinUnits::Same,
+            JoinUnitsRule::Common => JoinUnits::Common,
+        };
+        JoinRule { rows, units }
+    }
+
     /// Without annotations.
     pub fn sources(&self) -> Sources {
         Sources {
-            features: self.features.clone(),
+            features: self.features.first().cloned(),
+            joined: sources::Joined { stores: self.features.iter().skip(1).cloned().collect(), rule: self.join_rule() },
             videos: self.videos.clone(),
             clip_caches: self.clip_cache.clone(),
             tokenizer: self.tokenizer.clone(),
@@ -126,6 +150,20 @@ impl Splits {
 pub fn given(train: &Option<PathBuf>, val: &Option<PathBuf>, whole: &Option<PathBuf>) -> Vec<(Split, PathBuf)> {
     let all = [(Split::Train, train), (Split::Validation, val), (Split::Whole, whole)];
     all.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect()
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum JoinRowsRule {
+    Refuse,
+    Truncate,
+    Pad,
+    Resample,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum JoinUnitsRule {
+    Same,
+    Common,
 }
 
 /// Where a command that may take hours tells what it does.

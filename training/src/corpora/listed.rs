@@ -47,8 +47,8 @@ impl Listed {
     /// # Errors
     /// [`TrainError::Annotations`], where nothing is left as well.
     pub fn read(name: &str, annotations: &[&Path], videos: &[PathBuf]) -> Result<Self, TrainError> {
-        let files =
-            Files { annotations: annotations.iter().map(|path| (*path).to_owned()).collect(), videos: videos.to_vec() };
+        let annotations = annotations.iter().map(|path| (*path).to_owned()).collect();
+        let files = Files { annotations, videos: videos.to_vec(), ..Files::default() };
         let built = (Benchmark::find(name).map_err(BenchmarkError::from)?.build)(&files)?;
         let (mut paths, mut uids, mut clips) = (Vec::new(), Vec::new(), HashMap::new());
         for (video, number) in built.manifest.videos.iter().zip(0..) {

@@ -27,7 +27,7 @@ pub(super) fn tables(
     benchmark: &str,
     annotations: Vec<PathBuf>,
 ) -> Result<(Tables, Queries), SyntheticError> {
-    let sources = Sources { annotations, videos: Vec::new() };
+    let sources = Sources { annotations, videos: Vec::new(), ..Sources::default() };
     let Built { manifest, queries, .. } = (Benchmark::find(benchmark)?.build)(&sources)?;
     let queries = queries.unwrap_or_default();
     let paths = Tables {

@@ -18,7 +18,8 @@ use crate::sources::{Fold, Sources, Split};
 impl Task for Mq {
     const NAME: &'static str = "mq";
     const ABOUT: &'static str = "Train for moment queries (MQ): when in a clip which activities happen";
-    const READS: &'static [&'static str] = &["features", "train", "val", "classes", "allow-missing", "memory"];
+    const READS: &'static [&'static str] =
+        &["features", "join-rows", "join-units", "train", "val", "classes", "allow-missing", "memory"];
 
     type Settings = Settings;
     type Sample = usize;

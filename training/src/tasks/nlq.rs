@@ -19,7 +19,8 @@ const SHORTEST_SEC: f64 = 1.0 / 30.0;
 impl Task for Nlq {
     const NAME: &'static str = "nlq";
     const ABOUT: &'static str = "Train for natural language queries (NLQ): when a clip answers a question";
-    const READS: &'static [&'static str] = &["features", "tokens", "train", "val", "allow-missing", "memory"];
+    const READS: &'static [&'static str] =
+        &["features", "join-rows", "join-units", "tokens", "train", "val", "allow-missing", "memory"];
 
     type Settings = Settings;
     type Sample = usize;

@@ -16,7 +16,8 @@ use crate::sources::{Fold, Sources};
 impl Task for Qfvs {
     const NAME: &'static str = "qfvs";
     const ABOUT: &'static str = "Train for query-focused video summarisation (QFVS): which shots show two concepts";
-    const READS: &'static [&'static str] = &["features", "shots", "annotations", "tags", "allow-missing", "memory"];
+    const READS: &'static [&'static str] =
+        &["features", "join-rows", "join-units", "shots", "annotations", "tags", "allow-missing", "memory"];
 
     type Settings = Settings;
     type Sample = usize;

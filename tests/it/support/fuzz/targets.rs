@@ -9,6 +9,7 @@ use egofx::checkpoint::Checkpoint;
 use egofx::compat::Compat;
 use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Reader, Tools, Transform};
 use egofx::foreign::{self, Request};
+use egofx::frames::{CRITICAL, critical_frames, read_times};
 use egofx::import::FeatureFiles;
 use egofx::manifest::Manifest;
 use egofx::metric::{
@@ -253,14 +254,18 @@ fn manifest(input: &Input) {
     if let Ok(mut manifest) = Manifest::read(path) {
         let _ = manifest.locate(&[path.parent().unwrap().to_owned()]);
         let _ = manifest.write_csv(std::io::sink());
+        let _ = read_times(path, &manifest);
     }
 }
 
 fn benchmarks(input: &Input) {
     let path = input.path;
     for benchmark in BENCHMARKS {
-        let _ = (benchmark.build)(&Sources { annotations: vec![path.to_owned()], videos: vec![] });
+        let _ =
+            (benchmark.build)(&Sources { annotations: vec![path.to_owned()], videos: vec![], ..Sources::default() });
     }
+    let kinds: Vec<String> = CRITICAL.iter().map(|kind| (*kind).to_owned()).collect();
+    let _ = critical_frames(path, &kinds);
 }
 
 /// Healthy files, one of which stands beside the mutated one.

@@ -3,10 +3,10 @@
 //! Not for the pyramid, which stacks them. A block of stride two halves the length by attention and by its skip path.
 
 use tch::Tensor;
-use tch::nn;
+use tch::nn::{self, Module};
 
 use super::attention::LocalAttention;
-use super::layers::{DropPath, POINT, channel_norm, conv, pointwise};
+use super::layers::{DropPath, POINT, channel_norm, conv};
 use super::settings::Settings;
 use crate::nn::ChannelNorm;
 
@@ -45,8 +45,10 @@ impl Block {
         let mask = mask.slice(2, 0, None, self.stride);
         let attended = self.attention.forward(&self.norms[0].forward(x), &mask, train);
         let x = self.skip(x) * &mask + dropped(&self.drop_paths[0], attended, train);
-        let mixed = pointwise(&self.hidden, &self.norms[1].forward(&x)).gelu("none").dropout(self.dropout, train);
-        let mixed = pointwise(&self.output, &mixed).dropout(self.dropout, train) * &mask;
+        // Channels first, so that what is dropped does not depend on the order in memory.
+        let normed = self.norms[1].forward(&x).contiguous();
+        let mixed = self.hidden.forward(&normed).gelu("none").dropout(self.dropout, train);
+        let mixed = self.output.forward(&mixed).dropout(self.dropout, train) * &mask;
         (x + dropped(&self.drop_paths[1], mixed, train), mask)
     }
 

@@ -18,7 +18,7 @@ const CHARADES: &str = "synthetic_charades.toml";
 const PRETRAIN: &str = "synthetic_pretrain_egovlpv2.toml";
 
 fn command(task: &str, config: &Path, arguments: &[&str]) -> Output {
-    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = shapes::shared();
+    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = super::world();
     let mut command = program();
     command.arg(task).arg("-c").arg(config).arg("--tokenizer").arg(&tokenizers[1]).args(arguments);
     let [train, val] = if config.ends_with(CHARADES) { [&charades.train, &charades.test] } else { [egoclip, egomcq] };
@@ -52,7 +52,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn stored_clips_are_those_of_the_videos_and_are_made_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, videos) = (smaller(folder.path(), PRETRAIN), text(&shapes::shared().videos));
+    let (config, videos) = (smaller(folder.path(), PRETRAIN), text(&super::world().videos));
     let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
     let store = |to: &Path, more: &[&str]| {
         let arguments = ["--videos", videos, "-o", text(to), "--frames-per-segment", "1", "--per-file", "20"];
@@ -106,7 +106,7 @@ fn waiting_ffmpeg(folder: &Path) {
 fn a_scheduler_s_signal_ends_it_after_the_clips_in_work_and_the_next_call_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let config = smaller(folder.path(), PRETRAIN);
-    let ShapesPaths { videos, egoclip, egomcq, tokenizers, .. } = shapes::shared();
+    let ShapesPaths { videos, egoclip, egomcq, tokenizers, .. } = super::world();
     let cache = |out: &str| {
         let mut command = program();
         command.current_dir(folder.path()).env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
@@ -139,7 +139,7 @@ fn a_scheduler_s_signal_ends_it_after_the_clips_in_work_and_the_next_call_goes_o
 #[test]
 fn training_draws_from_what_is_stored_and_clips_of_another_rule_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (charades, videos) = (smaller(folder.path(), CHARADES), text(&shapes::shared().videos));
+    let (charades, videos) = (smaller(folder.path(), CHARADES), text(&super::world().videos));
     let stored = folder.path().join("stored");
     succeeded(&command("cache-clips", &charades, &["--videos", videos, "-o", text(&stored)]));
     let run = folder.path().join("run");

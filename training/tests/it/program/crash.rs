@@ -46,7 +46,7 @@ fn train(paths: &ShapesPaths, folder: &Path, out: &str) -> Output {
 
 #[test]
 fn a_run_whose_decoders_are_killed_learns_the_same_or_ends() {
-    let paths = shapes::shared();
+    let paths = super::world();
     let mut metrics = Vec::new();
     for deadly in [false, true] {
         let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,6 @@ use egofx_train::metrics_log::{METRICS_FILE, read};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesPaths};
 use serde_json::Value;
 
-use crate::support::shapes;
 use crate::support::{self, experiments::smaller};
 
 /// Far above the last bits, and far below what another validation has.
@@ -155,7 +154,7 @@ fn each_fold_of_qfvs_is_scored_by_the_run_that_left_it_out() {
 
 /// Of the experiment at `x.toml` in `folder`.
 fn backbone_as_validated(folder: &Path, task: &str, train: &Path, val: &Path) {
-    let ShapesPaths { videos, qa_videos, tokenizers, .. } = shapes::shared();
+    let ShapesPaths { videos, qa_videos, tokenizers, .. } = super::world();
     let videos = if task == "egotaskqa" { qa_videos } else { videos };
     let data = format!("--videos {} --tokenizer {}", videos.display(), tokenizers[1].display());
     as_validated(folder, task, &data, [train, val].map(|path| path.to_str().unwrap()));
@@ -163,7 +162,7 @@ fn backbone_as_validated(folder: &Path, task: &str, train: &Path, val: &Path) {
 
 #[test]
 fn backbones_are_scored_as_they_were_validated() {
-    let ShapesPaths { egoclip, egomcq, charades, .. } = shapes::shared();
+    let ShapesPaths { egoclip, egomcq, charades, .. } = super::world();
     for (task, config, train, val) in [
         ("pretrain", "synthetic_pretrain_egovlpv2.toml", egoclip, egomcq),
         ("charades", "synthetic_charades.toml", &charades.train, &charades.test),
@@ -177,7 +176,7 @@ fn backbones_are_scored_as_they_were_validated() {
 #[test]
 #[ignore = "long: four trainings of backbones"]
 fn all_other_backbones_are_scored_as_they_were_validated() {
-    let ShapesPaths { oscc, epic, qa, .. } = shapes::shared();
+    let ShapesPaths { oscc, epic, qa, .. } = super::world();
     let [questions, validated, _] = &qa[0].questions;
     for (task, train, val) in [
         ("oscc", &oscc[0], &oscc[1]),

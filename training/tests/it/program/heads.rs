@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use egofx::features::Joined;
 use egofx::heads::predict::OpenHead;
 use egofx::heads::{Files, HeadError, Split, Written};
 use egofx::meter::Meter;
@@ -91,6 +92,28 @@ fn vslnet_predicts_the_same_spans_as_a_graph() {
     let why = shop.predict("nlq", &Files { tokens: None, ..read }, "x.json").unwrap_err().to_string();
     assert!(why.starts_with("--tokens is needed"), "{why}");
     assert!(!shop.path("x.json").exists());
+}
+
+/// A head that learns on two feature sets side by side predicts as a graph on the same two, and its record names both.
+#[test]
+fn vslnet_learns_on_joined_feature_sets() {
+    let shop = Shop::new("synthetic_nlq.toml", &[("epochs = 20", "epochs = 1")]);
+    let paths = Nlq { clips: [24, 8], ..Nlq::small(1, false) }.write(shop.0.path()).unwrap();
+    let joined = "--features nlq-windows --features nlq-windows --tokens nlq-tokens --device cpu";
+    shop.run(&format!("nlq -c x.toml --set features.dim=32 {joined} --train nlq_train.json --val nlq_val.json -o run"));
+    shop.run(&format!("predict run {joined} --annotations nlq_val.json -o network.json"));
+    shop.run("export run --onnx -o head");
+    let stores = Joined { stores: vec![paths.features.clone()], ..Joined::default() };
+    let tokens = Some(paths.tokens.clone());
+    let read = Files { tokens, joined: stores, ..files(&paths.features, &paths.annotations[1]) };
+    shop.predict("nlq", &read, "graph.json").unwrap();
+    assert_eq!(shop.json("graph.json"), shop.json("network.json"));
+    let starts = shop.json("run/provenance.json");
+    let names: Vec<&Value> = starts[0]["stores"].as_array().unwrap().iter().map(|store| &store["option"]).collect();
+    assert_eq!(names, ["features", "features", "tokens"]);
+    let alone = Files { joined: Joined::default(), ..read };
+    let why = shop.predict("nlq", &alone, "x.json").unwrap_err().to_string();
+    assert!(why.contains("nlq-windows: dim is 16, the head takes 32"), "{why}");
 }
 
 /// Detections of a clip: label, score, start and end.

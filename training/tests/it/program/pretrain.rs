@@ -301,7 +301,7 @@ fn a_broken_video_is_counted_and_replaced_and_wrong_files_are_named() {
 
 /// As `egofx chunk` cuts them: a folder for each video, `0.mp4` in it, and what the command keeps beside them.
 fn chunked(out: &Path) {
-    let sources = Sources { annotations: vec![], videos: vec![dataset().videos.clone()] };
+    let sources = Sources { videos: vec![dataset().videos.clone()], ..Sources::default() };
     let manifest = (Benchmark::find("folder").unwrap().build)(&sources).unwrap().manifest;
     let shard: Shard = "1/1".parse().unwrap();
     let settings = Settings {

@@ -48,7 +48,7 @@ fn started(folder: &Path) -> [usize; 3] {
 
 /// What a run says, and all scores of its validations.
 fn run(folder: &Path, config: &str, videos: &Path, more: &[&str]) -> (String, Vec<Map<String, Value>>) {
-    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = shapes::shared();
+    let ShapesPaths { egoclip, egomcq, charades, tokenizers, .. } = super::world();
     let (task, [train, val]) = match config {
         CHARADES => ("charades", [&charades.train, &charades.test]),
         _ => ("pretrain", [egoclip, egomcq]),
@@ -70,7 +70,7 @@ fn clips_read_together_teach_the_same_as_videos_kept_in_memory_and_each_is_probe
         let folder = tempfile::tempdir().unwrap();
         smaller(folder.path(), config);
         counting(folder.path(), false);
-        let videos = &shapes::shared().videos;
+        let videos = &super::world().videos;
         let (_, kept) = run(folder.path(), config, videos, &["--memory", "1"]);
         let [together, alone, probes] = started(folder.path());
         assert!(together == 0 && alone > 0 && probes > 0, "{together} {alone} {probes}");
@@ -89,7 +89,7 @@ fn a_damaged_video_costs_its_neighbours_time_only_and_an_ffmpeg_that_links_is_to
     counting(folder.path(), true);
     let videos = folder.path().join("videos");
     fs::create_dir(&videos).unwrap();
-    let ShapesPaths { videos: sound, egoclip, .. } = shapes::shared();
+    let ShapesPaths { videos: sound, egoclip, .. } = super::world();
     let narrations = fs::read_to_string(egoclip).unwrap();
     let first = narrations.lines().nth(1).and_then(|line| line.split('\t').nth(1)).unwrap();
     for from in fs::read_dir(sound).unwrap().map(|entry| entry.unwrap().path()) {

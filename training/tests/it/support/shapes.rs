@@ -1,10 +1,9 @@
 //! Worlds that several tests make.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use egofx::decode::Tools;
-use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
+use egofx_train::synthetic::ShapesDataset;
 
 /// Where `make setup` puts its ffmpeg, seen from here.
 pub fn bases() -> Vec<PathBuf> {
@@ -29,17 +28,4 @@ pub fn least() -> ShapesDataset {
         intervals: [2, 2, 2],
         ..ShapesDataset::small(3, false)
     }
-}
-
-/// A small world that is made once for all tests, to be read and left as it is.
-pub fn shared() -> &'static ShapesPaths {
-    static MADE: OnceLock<(tempfile::TempDir, ShapesPaths)> = OnceLock::new();
-    let (_, paths) = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let few = ShapesDataset { changes: [8, 6], intervals: [4, 4, 2], ..least() };
-        let dataset = ShapesDataset { side: 32, videos: [4, 5], clips_per_video: 8, questions: 6, ..few };
-        let paths = dataset.write(folder.path(), &tools()).unwrap();
-        (folder, paths)
-    });
-    paths
 }

@@ -52,7 +52,7 @@ fn made() -> &'static Made {
 /// A benchmark as the root library reads it, with all of its videos there and nothing left out or odd.
 fn read(name: &str, annotations: &[&Path], videos: &Path) -> Built {
     let annotations = annotations.iter().map(|&path| path.to_owned()).collect();
-    let sources = Sources { annotations, videos: vec![videos.to_owned()] };
+    let sources = Sources { annotations, videos: vec![videos.to_owned()], ..Sources::default() };
     let built = (Benchmark::find(name).unwrap().build)(&sources).unwrap();
     let lines = |findings: &[egofx::benchmark::Finding]| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!((lines(&built.tally.dropped), lines(&built.tally.kept)), (vec![], vec![]), "{name}");
@@ -317,7 +317,8 @@ fn things_of_oscc_change_where_the_annotations_say_so() {
     assert!((6..=10).contains(&changes), "{changes}");
     // PNR is about those that change, and counts the others as left out.
     let annotations = paths.oscc.to_vec();
-    let pnr = (Benchmark::find("pnr").unwrap().build)(&Sources { annotations, videos: vec![] }).unwrap();
+    let pnr = (Benchmark::find("pnr").unwrap().build)(&Sources { annotations, videos: vec![], ..Sources::default() })
+        .unwrap();
     assert_eq!(pnr.queries.as_ref().unwrap().len(), changes);
 }
 
@@ -355,7 +356,9 @@ fn actions_of_charades_are_seen() {
     let charades = &paths.charades;
     let built = read("charades", &[&charades.train, &charades.test], &paths.videos);
     let annotations = vec![charades.classes.clone()];
-    let sentences = (Benchmark::find("charades").unwrap().build)(&Sources { annotations, videos: vec![] }).unwrap();
+    let sentences =
+        (Benchmark::find("charades").unwrap().build)(&Sources { annotations, videos: vec![], ..Sources::default() })
+            .unwrap();
     assert_eq!(sentences.queries.unwrap().len(), 157);
     let classes: Vec<String> =
         std::fs::read_to_string(&charades.classes).unwrap().lines().map(|line| line[5..].to_owned()).collect();
@@ -363,7 +366,7 @@ fn actions_of_charades_are_seen() {
     let counts = built.counts();
     let splits: Vec<_> = counts.iter().map(|count| (count.split.as_str(), count.videos, count.queries)).collect();
     assert_eq!(splits, [("train", 2, 30), ("test", 6, 6)]);
-    let sources = Sources { annotations: vec![charades.test.clone()], videos: vec![] };
+    let sources = Sources { annotations: vec![charades.test.clone()], videos: vec![], ..Sources::default() };
     let test = (Benchmark::find("charades").unwrap().build)(&sources).unwrap();
     for (query, class) in test.queries.as_ref().unwrap().iter().zip(column(&test, "class")) {
         let text = &classes[class[1..].parse::<usize>().unwrap()];
