@@ -28,12 +28,13 @@ use super::{FAILED, plural, say, say_json, tell};
 /// The table of all frames, in the output folder.
 const TABLE: &str = "frames.csv";
 
-/// Write single frames of videos as JPEG or PNG: those that annotations name, or those of any list of times.
+/// Write single frames as JPEG or PNG: by time, by index, or those that annotations name.
 ///
-/// Frames are decoded as for features, each proved by its timestamp, and written as OUT/<video_uid>/<index>.jpg, the index counted
-/// from 0 in the order in which frames are shown. OUT/frames.csv has a line for each frame that was asked for, with its name, its
-/// index, its second and its file. A second means the frame that is shown then. The same command again keeps files that are there and
-/// whole, of the same frame of the same file. The exit code is 1 if a frame could not be had.
+/// Frames are decoded as for features, each proved by its timestamp, and written as
+/// OUT/<video_uid>/<index>.jpg, the index counted from 0 in the order in which frames are shown.
+/// OUT/frames.csv has a line for each frame that was asked for: its name, index, second and file.
+/// A second means the frame that is shown then. The same command again keeps files that are there
+/// and whole, of the same frame of the same file. The exit code is 1 if a frame could not be had.
 ///
 ///   egofx frames v.mp4 --at 1.5 --at 2.25 -o frames/
 ///   egofx frames -m all.csv --times times.csv -o frames/
