@@ -2,6 +2,7 @@
 //!
 //! Not for the numbers that they reach, which need the data sets.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use egofx::digest;
@@ -29,10 +30,14 @@ pub fn bases() -> Vec<PathBuf> {
 
 #[test]
 fn every_file_is_an_experiment_of_its_head() {
+    let mut made = HashSet::new();
     for path in files() {
         let experiment = Experiment::read(&path).unwrap();
         let head = Entry::find(&experiment.learner, &path).unwrap();
-        (head.check)(&experiment).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        // One network of each kind and size is made.
+        if made.insert((experiment.learner.clone(), format!("{:?}", experiment.own))) {
+            (head.check)(&experiment).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        }
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let name = stem.strip_prefix("synthetic_").unwrap_or(stem);
         let name = name.strip_prefix("finetune_").unwrap_or(name);
