@@ -1,4 +1,4 @@
-//! Layers as PyTorch has them: linear maps, norms, convolutions, embeddings, attention, with the first weights that the
+//! Layers as PyTorch has them: linear maps, norms, convolutions, embeddings, attention, dropout, with the first weights that the
 //! caller chooses ([`WeightInit`]).
 //!
 //! tch's own layers start otherwise than PyTorch's, and some official state dicts store a layer under other names or
@@ -7,6 +7,7 @@
 mod affine;
 mod attention;
 mod conv;
+mod dropout;
 mod embedding;
 mod init;
 mod linear;
@@ -16,6 +17,7 @@ mod norm;
 pub use affine::Affine;
 pub use attention::{attention, attn_weights, key_mask, split_heads};
 pub use conv::{Conv, DepthwiseConv, conv_transpose1d, conv1d, patch_embed};
+pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use init::{WeightInit, xavier};
 pub use linear::{PointwiseLinear, linear, linear_no_bias};

@@ -3,12 +3,12 @@
 //! `LocalMaskedMHCA` of the original. Not for attention over whole clips. Blocks of queries meet only the keys that
 //! they can reach, so that time and memory grow with the length, not with its square.
 
-use tch::nn::{self, Module};
+use tch::nn;
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv, on_rows};
+use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv, pointwise};
 use super::settings::Settings;
-use crate::nn::{ChannelNorm, Conv};
+use crate::nn::{ChannelNorm, Conv, Dropout};
 
 /// Added to the scores of keys that the mask excludes.
 pub(super) const EXCLUDED: f64 = -1e4;
@@ -32,7 +32,7 @@ impl Projection {
     }
 
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        on_rows(&self.point, &self.norm.forward(&self.depthwise.forward(x, mask)))
+        pointwise(&self.point, &self.norm.forward(&self.depthwise.forward(x, mask)))
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) struct LocalAttention {
     /// 0 within the window of a query, minus infinity elsewhere: `[block, 2 * block]`.
     band: Tensor,
     num_heads: i64,
-    dropout: f64,
+    dropout: Dropout,
 }
 
 impl LocalAttention {
@@ -59,7 +59,7 @@ impl LocalAttention {
             output: conv(path / "proj", settings.embed_dim, settings.embed_dim, POINT, 0.0),
             band: band(settings.window / 2, path.device()),
             num_heads: settings.num_heads,
-            dropout: settings.dropout,
+            dropout: Dropout { probability: settings.dropout },
         }
     }
 
@@ -69,7 +69,7 @@ impl LocalAttention {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
         let context = windowed(&query, &key, &value, mask, &self.band, self.num_heads);
         // What queries outside the mask collect never leaves: the projection is pointwise, and the mask follows.
-        self.output.forward(&context).dropout(self.dropout, train) * mask
+        self.dropout.forward(&pointwise(&self.output, &context), train) * mask
     }
 }
 
@@ -81,7 +81,8 @@ fn band(radius: i64, device: Device) -> Tensor {
     near.zeros_like().masked_fill(&near.eq(0.0), f64::NEG_INFINITY)
 }
 
-/// Attention within the window; all of `query`, `key`, `value` and the result are `[B, C, T]`, `mask` is `[B, 1, T]`.
+/// Attention within the window; all of `query`, `key`, `value` and the result, whose channels lie last in memory, are `[B, C, T]`,
+/// `mask` is `[B, 1, T]`.
 fn windowed(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor, band: &Tensor, heads: i64) -> Tensor {
     let (batch, channels, length) = (query.size()[0], query.size()[1], query.size()[2]);
     let (block, reach) = (band.size()[0], band.size()[1]);
@@ -96,7 +97,7 @@ fn windowed(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor, band: &
     let excluded = mask.logical_not().to_kind(query.kind()) * EXCLUDED;
     let excluded = around(&excluded, f64::NEG_INFINITY).unsqueeze(3);
     let attn_weights = (query.matmul(&key) + band + excluded).softmax(-1, None::<Kind>);
-    attn_weights.matmul(&value).permute([0, 1, 4, 2, 3]).reshape([batch, channels, length])
+    attn_weights.matmul(&value).permute([0, 2, 3, 1, 4]).reshape([batch, length, channels]).transpose(1, 2)
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! Not for the pyramid, which stacks them. A block of stride two halves the length by attention and by its skip path.
 
 use tch::Tensor;
-use tch::nn::{self, Module};
+use tch::nn;
 
 use super::attention::LocalAttention;
-use super::layers::{DropPath, POINT, channel_norm, conv};
+use super::layers::{DropPath, POINT, channel_norm, conv, pointwise};
 use super::settings::Settings;
-use crate::nn::ChannelNorm;
+use crate::nn::{ChannelNorm, Dropout};
 
 /// The hidden layer is this many times as wide as the block.
 const EXPANSION: i64 = 4;
@@ -20,7 +20,7 @@ pub(super) struct Block {
     hidden: nn::Conv1D,
     output: nn::Conv1D,
     drop_paths: [Option<DropPath>; 2],
-    dropout: f64,
+    dropout: Dropout,
     stride: i64,
 }
 
@@ -34,7 +34,7 @@ impl Block {
             output: conv(path / "mlp" / 3, EXPANSION * embed_dim, embed_dim, POINT, 0.0),
             drop_paths: ["drop_path_attn", "drop_path_mlp"]
                 .map(|name| DropPath::new(&(path / name), embed_dim, settings.drop_path)),
-            dropout: settings.dropout,
+            dropout: Dropout { probability: settings.dropout },
             stride,
         }
     }
@@ -45,10 +45,8 @@ impl Block {
         let mask = mask.slice(2, 0, None, self.stride);
         let attended = self.attention.forward(&self.norms[0].forward(x), &mask, train);
         let x = self.skip(x) * &mask + dropped(&self.drop_paths[0], attended, train);
-        // Channels first, so that what is dropped does not depend on the order in memory.
-        let normed = self.norms[1].forward(&x).contiguous();
-        let mixed = self.hidden.forward(&normed).gelu("none").dropout(self.dropout, train);
-        let mixed = self.output.forward(&mixed).dropout(self.dropout, train) * &mask;
+        let mixed = self.dropout.forward(&pointwise(&self.hidden, &self.norms[1].forward(&x)).gelu("none"), train);
+        let mixed = self.dropout.forward(&pointwise(&self.output, &mixed), train) * &mask;
         (x + dropped(&self.drop_paths[1], mixed, train), mask)
     }
 

@@ -45,9 +45,10 @@ impl MaskedConv {
     }
 }
 
-/// A convolution of one step by a matrix product on rows, for `x` whose channels lie last.
-pub(super) fn on_rows(conv: &nn::Conv1D, x: &Tensor) -> Tensor {
-    x.transpose(1, 2).linear(&conv.ws.squeeze_dim(2), conv.bs.as_ref()).transpose(1, 2)
+/// A convolution of one step, as in [`MaskedConv::forward`].
+pub(super) fn pointwise(conv: &nn::Conv1D, x: &Tensor) -> Tensor {
+    let (image, weight) = (x.unsqueeze(2), conv.ws.unsqueeze(2));
+    image.conv2d(&weight, conv.bs.as_ref(), [1, 1], [0, 0], [1, 1], 1).squeeze_dim(2)
 }
 
 /// A layer norm over the channels of `[B, C, T]`.

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::mask::is_shot;
 use super::settings::Settings;
-use crate::nn::{Affine, WeightInit, attention};
+use crate::nn::{Affine, Dropout, WeightInit, attention};
 
 /// `eps` of `torch.nn.LayerNorm`.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -56,7 +56,7 @@ impl Layer {
 
     /// `xs` `[N, L, embed_dim]`, `mask` `[N, 1, 1, L]`.
     fn forward(&self, xs: &Tensor, mask: &Tensor, drop: bool) -> Tensor {
-        let dropped = |xs: Tensor| xs.dropout(self.dropout, drop);
+        let dropped = |xs: Tensor| Dropout { probability: self.dropout }.forward(&xs, drop);
         let xs = self.norms[0].normalise(&(xs + dropped(self.attend(xs, mask, drop))), NORM_EPS);
         let wide = dropped(self.wide.apply(&xs).relu());
         self.norms[1].normalise(&(&xs + dropped(self.narrow.apply(&wide))), NORM_EPS)

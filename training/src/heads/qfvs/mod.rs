@@ -19,7 +19,7 @@ use egofx::qfvs::SHOTS;
 use tch::Tensor;
 use tch::nn::{self, Init};
 
-use crate::nn::{Affine, WeightInit};
+use crate::nn::{Affine, Dropout, WeightInit};
 use encoder::Encoder;
 
 pub use encoder::positions;
@@ -99,7 +99,7 @@ impl Summariser {
     pub fn forward(&self, features: &Tensor, seg_len: &Tensor, train: bool) -> Result<Tensor, QfvsError> {
         let encoded = self.encode(features, seg_len, train)?;
         let hidden = self.projector.apply(&encoded).relu();
-        let hidden = hidden.dropout(self.settings.head_dropout, self.drops(train));
+        let hidden = Dropout { probability: self.settings.head_dropout }.forward(&hidden, self.drops(train));
         Ok(self.score.apply(&hidden).squeeze_dim(-1))
     }
 

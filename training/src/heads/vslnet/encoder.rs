@@ -6,9 +6,9 @@
 use tch::Tensor;
 use tch::nn::{self, Init};
 
-use super::layers::{Dropout, KERNEL, Mask, norm};
+use super::layers::{KERNEL, Mask, norm};
 use super::settings::Settings;
-use crate::nn::{DepthwiseConv, PointwiseLinear};
+use crate::nn::{DepthwiseConv, Dropout, PointwiseLinear};
 
 /// Convolution blocks of an encoder.
 pub(super) const BLOCKS: i64 = 4;

@@ -5,9 +5,9 @@
 
 use tch::{Tensor, nn};
 
-use super::layers::{Dropout, Mask};
+use super::layers::Mask;
 use super::settings::Settings;
-use crate::nn::{PointwiseLinear, xavier};
+use crate::nn::{Dropout, PointwiseLinear, xavier};
 
 /// Context-query attention with trilinear scores (Seo et al., 2017; as in QANet).
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::layers::Dropout;
+use crate::nn::Dropout;
 
 /// How the head is built. In comments: the official settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
