@@ -175,7 +175,8 @@ pub fn run(
     let (clip_tx, clip_rx) = bounded(clip_slots(run.sets.values().map(|set| &set.recipe), options)); // clips share one byte budget
     let (batch_tx, batch_rx) = bounded(1); // prefetch exactly one batch
     let (spare_tx, spare_rx) = bounded(2 + devices.len()); // used batch buffers on their way back
-    let (row_tx, row_rx) = bounded(8); // rows are small; more depth would only hide a slow disk
+    let dims = run.sets.values().map(|set| set.towers.feature().dim);
+    let (row_tx, row_rx) = bounded(row_slots(dims, options)); // more depth would only hide a slow disk
     let outcome = thread::scope(|scope| {
         let stage = |name: &str| thread::Builder::new().name(name.to_owned());
         let mut handles: Vec<(&'static str, ScopedJoinHandle<Result<(), PipelineError>>)> = Vec::new();
@@ -221,6 +222,16 @@ fn join(handles: Vec<(&'static str, Work<'_>)>) -> Result<(), PipelineError> {
 
 /// Most clips that wait, however small they are: a channel holds room for all that it may ever hold.
 const MOST_CLIPS: usize = 1024;
+
+/// Batches of rows that wait at most, and the bytes that they may take: rows of tokens are large.
+const MOST_ROWS: usize = 8;
+const ROW_BYTES: usize = 256 << 20;
+
+/// Batches of rows that may wait for the disk, by the lengths of rows.
+fn row_slots(dims: impl Iterator<Item = usize>, options: &Options) -> usize {
+    let batch = dims.max().unwrap_or(1).saturating_mul(options.batch_size * size_of::<f32>());
+    (ROW_BYTES / batch.max(1)).clamp(1, MOST_ROWS)
+}
 
 /// Clips that fit into the memory budget next to the batches under way (one being packed, one waiting, one per device); one
 /// where no recipe sees frames.
@@ -273,5 +284,7 @@ mod tests {
         assert_eq!(slots(&[floats], (24 + 10) * 4 * clip), 10, "four bytes a value");
         assert_eq!(slots(&[recipe(1)], 256 << 20), MOST_CLIPS);
         assert_eq!(slots(&[recipe(256)], usize::MAX), MOST_CLIPS);
+        let rows = |dim: usize| row_slots([dim, 1].into_iter(), &options(0));
+        assert_eq!([256, 4096, 785 * 768, 3137 * 1024, usize::MAX].map(rows), [8, 8, 8, 2, 1]);
     }
 }

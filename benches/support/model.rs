@@ -81,6 +81,7 @@ fn make(kind: &Kind, model: &Model) -> Fallible {
         head_size: 64,
         further: kind.further.to_vec(),
         debug: false,
+        tokens: None,
         licence: "none, random".into(),
         force: false,
     };

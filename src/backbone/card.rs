@@ -106,7 +106,7 @@ pub struct FrameInput {
     pub width: u32,
 }
 
-/// `float32` `[B, dim]`.
+/// `float32` `[B, dim]`, or of more dimensions, whose numbers stand behind one another in a row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Feature {
     /// The graph's name for it.
@@ -169,26 +169,29 @@ impl Card {
         models.join(&self.graph)
     }
 
-    /// The card as one of a video graph whose output `feature` is kept.
+    /// The card as one of a video graph whose output `feature` is kept, of windows of `frames` frames.
     ///
     /// # Errors
-    /// [`BackboneError::Use`] if the graph takes something else than frames, or has no such output.
-    pub fn video(self, feature: &str) -> Result<VideoCard, BackboneError> {
+    /// [`BackboneError::Use`] if the graph takes something else than frames, or has no such output, or one whose length depends
+    /// on frames that are not given.
+    pub fn video(self, feature: &str, frames: Option<u32>) -> Result<VideoCard, BackboneError> {
         let input = self.frame_input().ok_or_else(|| {
             let takes = listed(&self.inputs);
             self.refuse(format!("it takes {takes}; a video tower takes uint8 frames [B, F, height, width, 3] alone"))
         })?;
-        let feature = self.row_output(feature)?;
+        let feature = self.row_output(feature, frames)?;
         Ok(VideoCard { card: self, input, feature })
     }
 
-    /// The output `name`, of one row a window.
-    pub(super) fn row_output(&self, name: &str) -> Result<Feature, BackboneError> {
-        let dim = |tensor: &Tensor| match tensor.shape.as_slice() {
-            [Dim::Named(_), Dim::Fixed(dim)] if tensor.name == name => Some(*dim as usize),
+    /// The output `name`, of one row a window of `frames` frames.
+    pub(super) fn row_output(&self, name: &str, frames: Option<u32>) -> Result<Feature, BackboneError> {
+        let length = |tensor: &Tensor| match tensor.shape.as_slice() {
+            [Dim::Named(_), each @ ..] if tensor.name == name && !each.is_empty() => {
+                each.iter().try_fold(1_usize, |length, dim| length.checked_mul(dim.length(frames)?))
+            }
             _ => None,
         };
-        let dim = self.outputs.iter().find_map(dim).ok_or_else(|| {
+        let dim = self.outputs.iter().find_map(length).ok_or_else(|| {
             self.refuse(format!("it has no output {name:?} of one row a window ({})", self.listed_outputs()))
         })?;
         Ok(Feature { name: name.to_owned(), dim })

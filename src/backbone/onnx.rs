@@ -12,7 +12,9 @@ use super::fused::FusedTowers;
 use super::provider::SessionOptions;
 use super::session::GraphSession;
 use super::text::TextTower;
-use super::{Backbone, BackboneError, Card, ClipBatch, GraphPrecision, Input, Provider, Runtime, Towers, VideoCard};
+use super::{
+    Backbone, BackboneError, Card, ClipBatch, Dim, GraphPrecision, Input, Provider, Runtime, Towers, VideoCard,
+};
 
 /// Loaded graphs.
 pub struct OnnxBackbone {
@@ -138,7 +140,7 @@ impl VideoTower {
         let (rows, dim) = (batch.clips, feature.dim);
         let array = Array2::from_shape_vec((rows, dim), values);
         match array {
-            Ok(array) if found == [rows as i64, dim as i64] => Ok(array),
+            Ok(array) if found.first() == Some(&(rows as i64)) => Ok(array),
             _ => Err(BackboneError::Shape { backbone: self.card.card.name.clone(), rows, dim, found }),
         }
     }
@@ -155,19 +157,32 @@ fn signature_fault(session: &GraphSession, card: &VideoCard) -> Option<String> {
         return Some(format!("no output {:?} (found: {})", card.feature.name, names(&outputs)));
     };
     let (height, width) = (i64::from(card.input.height), i64::from(card.input.width));
-    let dim = card.feature.dim as i64;
     let fits_input = matches!(shown_in, ValueType::Tensor { ty: TensorElementType::Uint8, shape, .. }
         if shape.len() == 5 && fits(shape[2], height) && fits(shape[3], width) && fits(shape[4], 3));
+    let wanted = card.card.outputs.iter().find(|output| output.name == card.feature.name);
+    let wanted = wanted.map_or(&[][..], |output| output.shape.as_slice());
     let fits_output = matches!(shown_out, ValueType::Tensor { ty: TensorElementType::Float32, shape, .. }
-        if shape.len() == 2 && fits(shape[1], dim));
+        if shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(found, dim)| fits_dim(*found, dim)));
     match (fits_input, fits_output) {
         (false, _) => Some(format!("input {input:?} is {shown_in}, the card says uint8 [B, F, {height}, {width}, 3]")),
-        (_, false) => Some(format!("output {output:?} is {shown_out}, the card says float32 [B, {dim}]")),
+        (_, false) => Some(format!("output {output:?} is {shown_out}, the card says float32 [{}]", shown(wanted))),
         _ => None,
     }
+}
+
+fn shown(dims: &[Dim]) -> String {
+    dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a dimension of a graph is `wanted`, or dynamic.
 fn fits(found: i64, wanted: i64) -> bool {
     found == wanted || found < 0
+}
+
+/// The same for a dimension of a card, where a named one is as long as it comes.
+fn fits_dim(found: i64, wanted: &Dim) -> bool {
+    match wanted {
+        Dim::Fixed(wanted) => fits(found, *wanted as i64),
+        Dim::Named(_) => true,
+    }
 }

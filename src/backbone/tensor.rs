@@ -15,6 +15,9 @@ pub(super) const VIDEO_ATTENDED: &str = "video_attended";
 /// What the lower half of the text tower hands to the upper one.
 pub(super) const TEXT_TOKENS: &str = "text_tokens";
 
+/// The dimension of the frames of a window.
+const FRAMES: &str = "F";
+
 /// A tensor that goes in or comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +40,23 @@ pub enum Dim {
     Named(String),
 }
 
+impl Dim {
+    /// How long it is in windows of `frames` frames: fixed, `F`, or `a+b*F`; `None` where that does not tell.
+    pub fn length(&self, frames: Option<u32>) -> Option<usize> {
+        let name = match self {
+            Self::Fixed(length) => return usize::try_from(*length).ok(),
+            Self::Named(name) => name,
+        };
+        let frames = usize::try_from(frames?).ok()?;
+        if name == FRAMES {
+            return Some(frames);
+        }
+        let (first, each) = name.strip_suffix(FRAMES)?.strip_suffix('*')?.split_once('+')?;
+        let (first, each): (usize, usize) = (first.parse().ok()?, each.parse().ok()?);
+        each.checked_mul(frames)?.checked_add(first)
+    }
+}
+
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,4 +67,21 @@ pub enum Element {
     Int64,
     /// Everything else.
     Float32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_fixed_or_follows_from_the_frames() {
+        let of = |name: &str, frames| Dim::Named(name.into()).length(frames);
+        assert_eq!((Dim::Fixed(7).length(None), Dim::Fixed(7).length(Some(4))), (Some(7), Some(7)));
+        assert_eq!((of("F", Some(4)), of("1+49*F", Some(4)), of("1+49*F", Some(16))), (Some(4), Some(197), Some(785)));
+        assert_eq!((of("F", None), of("1+49*F", None)), (None, None));
+        for name in ["B", "N", "L", "", "*F", "+*F", "1+F", "1+49*B", "1+x*F", "1+-4*F", "1+99999999999999999999*F"] {
+            assert_eq!(of(name, Some(4)), None, "{name}");
+        }
+        assert_eq!(of(&format!("1+{}*F", usize::MAX), Some(4)), None);
+    }
 }

@@ -53,13 +53,22 @@ impl Towers {
     /// inputs tell.
     ///
     /// # Errors
-    /// Those of [`Card::read`]; [`BackboneError::Use`] if the graph is neither, or has no such output.
+    /// Those of [`Card::read`]; [`BackboneError::Use`] if the graph is neither, or has no such output, or one whose length
+    /// depends on the frames of a window.
     pub fn single(models: &Path, name: &str, feature: &str) -> Result<Self, BackboneError> {
+        Self::single_of(models, name, feature, None)
+    }
+
+    /// The same for windows of `frames` frames, on which the length of a row may depend.
+    ///
+    /// # Errors
+    /// Those of [`single`](Self::single).
+    pub fn single_of(models: &Path, name: &str, feature: &str, frames: Option<u32>) -> Result<Self, BackboneError> {
         let card = Card::read(models, name)?;
         if takes(&card, &[IDS, MASK]) {
             card.text(feature).map(Self::Text)
         } else {
-            card.video(feature).map(Self::Video)
+            card.video(feature, frames).map(Self::Video)
         }
     }
 
@@ -84,7 +93,7 @@ impl Towers {
         for (lower, tokens) in handed {
             fits(lower, &upper, tokens)?;
         }
-        let feature = upper.row_output(feature)?;
+        let feature = upper.row_output(feature, None)?;
         Ok(Self::Fused(Box::new(FusedCards { lower_video, input, lower_text, upper, feature })))
     }
 

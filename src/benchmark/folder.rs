@@ -1,4 +1,4 @@
-//! Every video below a folder, as one clip each: a file, or a folder with the chunks of one.
+//! Every video below a folder, as one clip each: a file, a folder with the chunks of one, or the chapters of a GoPro's recording.
 //!
 //! For videos that come without a list. Not for telling videos from other files by content: extensions decide. Videos
 //! are in order of their uids, with explicit paths, and a name that fits two files fits none. A name that is no uid, with a
@@ -40,7 +40,7 @@ fn build(sources: &Sources) -> Result<Built, BenchmarkError> {
 fn sort_in(by_uid: &mut BTreeMap<VideoUid, Vec<PathBuf>>, rejected: &mut Vec<Rejected>, path: PathBuf) {
     // A replacement character makes the uid fail, with the rest of the name in the message: such a path cannot be listed.
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name = if path.to_str().is_some() { uid_of(&path).map(uid_for) } else { None };
+    let name = if path.to_str().is_some() { uid_of(&path).map(|name| uid_for(&name)) } else { None };
     match VideoUid::parse(&name.unwrap_or_else(|| stem.into_owned())) {
         Ok(uid) => {
             let paths = by_uid.entry(uid).or_default();
@@ -129,6 +129,22 @@ mod tests {
         fs::write(&listed, text).unwrap();
         let places = |manifest: Manifest| manifest.videos.into_iter().map(|v| (v.uid, v.path)).collect::<Vec<_>>();
         assert_eq!(places(Manifest::read(&listed).unwrap()), places(manifest));
+    }
+
+    #[test]
+    fn chapters_of_a_recording_are_one_video() {
+        let names = ["GX010123.MP4", "GX020123.MP4", "GX030123.MP4", "GX010124.MP4", "GH020125.MP4", "x/GX010123.MP4"];
+        let dir = tree(&names);
+        let manifest = built(&[dir.path().to_owned()]).unwrap();
+        let found = |uid: &str| {
+            let video = manifest.videos.iter().find(|video| video.uid.as_str() == uid).unwrap();
+            video.path.clone().unwrap()
+        };
+        assert_eq!(found("GX0123"), dir.path().join("GX%02d0123.MP4"));
+        // The others have no second chapter, or no first one.
+        let uids: Vec<&str> = manifest.videos.iter().map(|video| video.uid.as_str()).collect();
+        assert_eq!(uids, ["GH020125", "GX010123", "GX010124", "GX0123"]);
+        assert_eq!(found("GX010123"), dir.path().join("x/GX010123.MP4"));
     }
 
     #[test]

@@ -31,7 +31,10 @@ impl Fitted {
         let Ok(card) = Card::describe(models, &recipe.body.backbone) else { return Ok(None) };
         let towers = match recipe.rule() {
             Some(_) => Towers::Text(card.text(&recipe.body.feature)?),
-            None => Towers::Video(card.video(&recipe.body.feature)?),
+            None => {
+                let frames = recipe.body.grid.map(|grid| grid.frames());
+                Towers::Video(card.video(&recipe.body.feature, frames)?)
+            }
         };
         recipe.body.output.dim = Some(towers.feature().dim);
         if let Some(side) = towers.frames().map(|frames| frames.height)

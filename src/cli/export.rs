@@ -11,7 +11,7 @@ use serde::Serialize;
 use egofx::backbone::{Card, GraphPrecision, Provider, Runtime};
 use egofx::checkpoint::Checkpoint;
 use egofx::decode::{FfmpegSource, Filter, FrameSource, HwAccel, Prepare, Reader, Transform};
-use egofx::export::{self, Cost, Export, MODELS, Model, Options, Plan, Scale, Validator};
+use egofx::export::{self, Cost, Export, MODELS, Model, Options, Plan, Scale, TokenGrid, Validator};
 use egofx::meter::Meter;
 
 use super::args::{self, Ffmpeg, OnnxRuntime};
@@ -27,6 +27,7 @@ use super::{FAILED, plural, say, say_json, tell};
 ///   egofx export EgoVLPv2.pth --out onnx/                       from a checkpoint
 ///   egofx export EgoVLPv2_smallproj.pth --out onnx_small/       another one of the model: a folder of its own
 ///   egofx export --random egovlp --seed 1 --tiny --out onnx/    without one, to try things out
+///   egofx export EgoVLP.pth --tokens=7 --out onnx/              and maps of 7 x 7 means of its patch tokens
 ///   egofx export --check --out onnx/                            are the graphs there whole?
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -68,6 +69,13 @@ pub struct ExportCommand {
     /// Also write graphs that take normalised float pixels and give every inner state, for comparing with the original.
     #[arg(long)]
     debug: bool,
+    /// Also write the graph of the video tower's tokens, MODEL_video_tokens: a token for each patch of each frame behind the last norm,
+    /// or, by --tokens=GRID, the means of squares of patches, GRID x GRID of a frame.
+    ///
+    /// Its outputs are `tokens` (class token first, then frame by frame) and `map` (their mean over the frames), which recipes name
+    /// as their feature.
+    #[arg(long, value_name = "GRID", num_args = 0..=1, require_equals = true, conflicts_with = "check")]
+    tokens: Option<Option<usize>>,
     /// Replace cards and graphs of the same model that were made of another checkpoint. Without it they are refused: a
     /// recipe finds a graph by its name alone.
     #[arg(long, conflicts_with = "check")]
@@ -203,6 +211,7 @@ impl ExportCommand {
             head_size: self.head_size(checkpoint)?,
             further: further.collect(),
             debug: self.debug,
+            tokens: self.tokens.map(|places| places.map_or(TokenGrid::Patches, TokenGrid::Places)),
             licence: self.licence.clone(),
             force: self.force,
         })

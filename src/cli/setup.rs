@@ -34,7 +34,10 @@ fn towers_of(models: &Path, recipe: &Recipe, precision: Precision) -> anyhow::Re
         Some(Fusion { lower_video, lower_text }) => {
             Towers::fused(models, [&graph(lower_video), &graph(lower_text), &backbone], &body.feature)?
         }
-        None => Towers::single(models, &backbone, &body.feature)?,
+        None => {
+            let frames = body.grid.map(|grid| grid.frames());
+            Towers::single_of(models, &backbone, &body.feature, frames)?
+        }
     };
     check_dim(recipe, &towers)?;
     let takes = |yes| if yes { "takes" } else { "does not take" };

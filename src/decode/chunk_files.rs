@@ -1,10 +1,12 @@
-//! A video in chunks, `folder/0.mp4`, `1.mp4`, ..., as `egofx chunk` and EgoVLP's scripts leave it: one timeline, one
-//! stream of frames.
+//! A video in chunks, `folder/0.mp4`, `1.mp4`, ..., as `egofx chunk` and EgoVLP's scripts leave it, or in chapters,
+//! `GX010123.MP4`, `GX020123.MP4`, ..., as GoPros write it, which the pattern `GX%02d0123.MP4` names: one timeline, one stream of
+//! frames.
 //!
 //! Not for cutting. Invariant: a frame has the index that it has in the whole video, or the folder is refused.
 
 use std::path::{Path, PathBuf};
 
+use super::image_sequence::is_video;
 use super::transform::Transform;
 use super::{Fault, FfmpegSource, FrameSet, FrameSource, FrameStream, ProbeError, VideoInfo};
 use crate::time::Timeline;
@@ -12,10 +14,60 @@ use crate::time::Timeline;
 /// How much the lengths of chunks may differ, in seconds: cuts fall on frames.
 const TOLERANCE_SEC: f64 = 0.1;
 
-/// The chunks in `folder`, in order, if it holds any.
-pub(super) fn files(folder: &Path) -> Option<Vec<PathBuf>> {
-    let named = |k: usize| Some(folder.join(format!("{k}.mp4"))).filter(|path| path.is_file());
-    let files: Vec<PathBuf> = (0..).map_while(named).collect();
+/// What stands for the number of a chapter, from 1.
+const NUMBER: &str = "%02d";
+/// Chapters of a recording, at most.
+const MOST_CHAPTERS: usize = 99;
+
+/// How the files of a video are named.
+#[derive(Clone, Copy)]
+enum Names<'p> {
+    /// By their numbers from 0, in this folder.
+    Chunks(&'p Path),
+    /// By what is around the number of a chapter, from 1, beside this path.
+    Chapters(&'p Path, [&'p str; 2]),
+}
+
+impl<'p> Names<'p> {
+    fn of(path: &'p Path) -> Self {
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|_| is_video(path));
+        match name.and_then(|name| name.split_once(NUMBER)) {
+            Some((before, after)) => Self::Chapters(path, [before, after]),
+            None => Self::Chunks(path),
+        }
+    }
+
+    /// The file that is number `k`, counted from 0.
+    fn file(self, k: usize) -> PathBuf {
+        match self {
+            Self::Chunks(folder) => folder.join(format!("{k}.mp4")),
+            Self::Chapters(path, [before, after]) => path.with_file_name(format!("{before}{:02}{after}", k + 1)),
+        }
+    }
+
+    /// The highest number, counted from 0, of a file that is there.
+    fn highest(self) -> Result<usize, String> {
+        let highest = match self {
+            Self::Chunks(folder) => {
+                let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
+                let number = |path: PathBuf| path.file_name()?.to_str()?.strip_suffix(".mp4")?.parse::<usize>().ok();
+                entries.flatten().filter_map(|entry| number(entry.path())).max()
+            }
+            Self::Chapters(..) => (0..MOST_CHAPTERS).rev().find(|&k| self.file(k).is_file()),
+        };
+        Ok(highest.unwrap_or(0))
+    }
+
+    /// The name of number `k`, for messages.
+    fn shown(self, k: usize) -> String {
+        self.file(k).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// The files of the video in chunks or chapters that `path` names, in order, if there are any.
+pub(super) fn files(path: &Path) -> Option<Vec<PathBuf>> {
+    let names = Names::of(path);
+    let files: Vec<PathBuf> = (0..).map(|k| names.file(k)).take_while(|file| file.is_file()).collect();
     (!files.is_empty()).then_some(files)
 }
 
@@ -64,22 +116,25 @@ fn starts(chunks: &[VideoInfo]) -> impl Iterator<Item = u64> {
 
 /// Each chunk goes on where the one before ends. That is true only if none is missing or cut short.
 fn check(folder: &Path, chunks: &[VideoInfo]) -> Result<(), String> {
-    let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
-    let number = |path: PathBuf| path.file_name()?.to_str()?.strip_suffix(".mp4")?.parse::<usize>().ok();
-    let highest = entries.flatten().filter_map(|entry| number(entry.path())).max().unwrap_or(0);
+    let names = Names::of(folder);
+    let (highest, shown) = (names.highest()?, |k| names.shown(k));
     if highest >= chunks.len() {
-        return Err(format!("{}.mp4 is missing, there is a chunk {highest}", chunks.len()));
+        return Err(format!("{} is missing, there is {}", shown(chunks.len()), shown(highest)));
     }
+    // Cameras begin a chapter by size, not by time.
+    let are_alike = matches!(names, Names::Chunks(_));
     for (k, chunk) in chunks.iter().enumerate() {
         let size = |of: &VideoInfo| (of.width, of.height);
         if size(chunk) != size(&chunks[0]) {
-            return Err(format!("{k}.mp4 is {:?} pixels, 0.mp4 is {:?}", size(chunk), size(&chunks[0])));
+            return Err(format!("{} is {:?} pixels, {} is {:?}", shown(k), size(chunk), shown(0), size(&chunks[0])));
         }
         let (length_sec, whole_sec) = (chunk.timeline.end_sec(), chunks[0].timeline.end_sec());
-        let cut_short = (length_sec - whole_sec).abs() > TOLERANCE_SEC.max(1.5 / chunk.timeline.mean_fps());
+        let cut_short =
+            are_alike && (length_sec - whole_sec).abs() > TOLERANCE_SEC.max(1.5 / chunk.timeline.mean_fps());
         if k + 1 < chunks.len() && (cut_short || chunk.declared_end_sec.is_some()) {
+            let (name, first) = (shown(k), shown(0));
             return Err(format!(
-                "{k}.mp4 ends at {length_sec:.2} s and is not the last one, 0.mp4 ends at {whole_sec:.2} s"
+                "{name} ends at {length_sec:.2} s and is not the last one, {first} ends at {whole_sec:.2} s"
             ));
         }
     }

@@ -27,6 +27,13 @@ pub struct Region {
     pub height: u32,
 }
 
+impl Region {
+    /// All of an image of that width and height.
+    pub const fn whole((width, height): (u32, u32)) -> Self {
+        Self { x: 0, y: 0, width, height }
+    }
+}
+
 /// The crop of frame `index` of the video `name`, of `width * height` pixels.
 pub fn drawn(seed: u64, name: &str, index: u64, width: u32, height: u32) -> Region {
     let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(index.to_le_bytes()).chain_update(name);

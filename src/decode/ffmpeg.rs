@@ -55,7 +55,8 @@ impl FrameSource for FfmpegSource {
 /// read by ffmpeg.
 pub fn inputs(path: &Path) -> Vec<PathBuf> {
     match chunk_files::files(path) {
-        Some(files) => std::iter::once(path.to_owned()).chain(files).collect(),
+        // A folder is one, for what comes into it; a pattern is none.
+        Some(files) => Some(path.to_owned()).filter(|path| path.is_dir()).into_iter().chain(files).collect(),
         None if path.is_file() && !image_sequence::are_named_by(path) => vec![path.to_owned()],
         None => Vec::new(),
     }

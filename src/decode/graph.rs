@@ -10,7 +10,7 @@ use super::conversion::{self, Conversion};
 use super::crop::{self, Region};
 use super::image::Image;
 use super::resize;
-use super::transform::{Channels, Place, Reader, Transform};
+use super::transform::{Channels, Filter, Place, Reader, Transform};
 use super::{Geometry, HwAccel, VideoInfo, select};
 use crate::pixels::Pixels;
 
@@ -28,6 +28,8 @@ struct Size {
     transform: Transform,
     /// Width and height of the frame as its reader gives it.
     read: (u32, u32),
+    /// Those of what is seen of it: of frames that show two eyes, the left half.
+    seen: (u32, u32),
     /// From there to the square.
     geometry: Geometry,
     conversion: Conversion,
@@ -40,7 +42,8 @@ impl Sizes {
         let size = |&transform: &Transform| {
             let read = video.size_for(&transform);
             let conversion = Conversion::of(&transform, video, turned_here);
-            Size { transform, read, geometry: Geometry::of(transform, read.0, read.1), conversion }
+            let seen = transform.stereo.squeezed(read).unwrap_or(transform.stereo.part(read));
+            Size { transform, read, seen, geometry: Geometry::of(transform, seen.0, seen.1), conversion }
         };
         let name = video.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Self { sizes: transforms.iter().map(size).collect(), name, turned_here }
@@ -128,7 +131,8 @@ impl Size {
     /// Whether ffmpeg makes the square: it only cuts, or scales as nobody's reader does.
     fn is_ffmpegs(&self) -> bool {
         let Geometry { width, height, .. } = self.geometry;
-        let scales = (width, height) != self.read;
+        // What is cut out of the left half lies at the same place in the whole frame.
+        let scales = (width, height) != self.seen || self.transform.stereo.squeezed(self.read).is_some();
         matches!(self.transform.place, Place::Centre { .. }) && (self.transform.reader == Reader::Exact || !scales)
     }
 
@@ -163,19 +167,31 @@ impl Size {
 
     /// The square of a frame as it was read.
     fn square(&self, bytes: &[u8], name: &str, index: u64) -> Pixels {
-        let ((width, height), g, transform) = (self.read, self.geometry, &self.transform);
-        let whole = Region { x: 0, y: 0, width, height };
-        let image = resize::Image { bytes, width };
-        let square = match transform.place {
-            Place::Whole => Pixels::U8(bytes.to_vec()),
+        let (transform, (width, height)) = (&self.transform, self.seen);
+        let image = resize::Image { values: bytes, width: self.read.0 };
+        let (region, to, cut) = match transform.place {
+            Place::Whole => return Pixels::U8(bytes.to_vec()),
             Place::Centre { .. } => {
+                let g = self.geometry;
                 let cut = Region { x: g.x, y: g.y, width: g.cut_width, height: g.cut_height };
-                image.scaled(whole, (g.width, g.height), cut, transform.filter)
+                (Region::whole(self.seen), (g.width, g.height), cut)
             }
             Place::Random { seed } => {
-                let side = transform.crop;
-                let all = Region { x: 0, y: 0, width: side, height: side };
-                image.scaled(crop::drawn(seed, name, index, width, height), (side, side), all, transform.filter)
+                let to = (transform.crop, transform.crop);
+                (crop::drawn(seed, name, index, width, height), to, Region::whole(to))
+            }
+        };
+        let square = match transform.stereo.squeezed(self.read) {
+            None => image.scaled(region, to, cut, transform.filter),
+            Some(_) => {
+                let part = Region::whole(transform.stereo.part(self.read));
+                let squeezed = image.interpolated(part, self.seen, Region::whole(self.seen));
+                if transform.filter == Filter::BilinearAliased {
+                    Pixels::F32(resize::Image { values: &squeezed, width }.interpolated(region, to, cut))
+                } else {
+                    let levels = Pixels::F32(squeezed).into_levels();
+                    resize::Image { values: &levels, width }.scaled(region, to, cut, transform.filter)
+                }
             }
         };
         if transform.scales_floats() { square } else { Pixels::U8(square.into_levels()) }

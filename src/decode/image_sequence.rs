@@ -69,6 +69,11 @@ pub fn is_image(path: &Path) -> bool {
     is_one_of(path, &EXTENSIONS)
 }
 
+/// Whether a file's name is that of a video.
+pub fn is_video(path: &Path) -> bool {
+    is_one_of(path, &VIDEOS)
+}
+
 fn is_one_of(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| extensions.iter().any(|known| known.eq_ignore_ascii_case(found)))

@@ -64,7 +64,7 @@ pub use probe::{Outline, RULES, declared_sec, outline};
 pub use synthetic::SyntheticSource;
 pub use together::Clip;
 pub use tools::{Tools, version_of};
-pub use transform::{Channels, Filter, Place, Prepare, Reader, Transform};
+pub use transform::{Channels, Filter, Place, Prepare, Reader, Stereo, Transform};
 
 pub use crate::child::Crash;
 use crate::pixels::Pixels;

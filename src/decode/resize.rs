@@ -1,4 +1,4 @@
-//! Images of three bytes a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
+//! Images of three values a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
 //! tensors, to floats.
 //!
 //! Not for which part is cut out. Invariant: only the pixels that are asked for are computed, and each is as if all were.
@@ -14,9 +14,9 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// Rows of red, green and blue, top to bottom.
 #[derive(Clone, Copy)]
-pub struct Image<'p> {
+pub struct Image<'p, T = u8> {
     /// `3 * width * height` of them.
-    pub bytes: &'p [u8],
+    pub values: &'p [T],
     /// Pixels of a row.
     pub width: u32,
 }
@@ -38,22 +38,13 @@ impl Image<'_> {
                 let down = kernel.taps(region.height, to.1, rows);
                 Pixels::U8(self.convolved(region, &across, &down))
             }
-            None => {
-                let (across, down) = (pairs(region.width, to.0, columns), pairs(region.height, to.1, rows));
-                Pixels::F32(self.interpolated(region, &across, &down))
-            }
+            None => Pixels::F32(self.interpolated(region, to, cut)),
         }
     }
 
     /// A part as it is.
     fn part(self, region: Region) -> Vec<u8> {
         (region.y..region.y + region.height).flat_map(|y| self.row(region, y)).copied().collect()
-    }
-
-    /// Row `y` of the image, as far as it lies in `region`.
-    fn row(&self, region: Region, y: u32) -> &[u8] {
-        let start = (y as usize * self.width as usize + region.x as usize) * 3;
-        &self.bytes[start..start + region.width as usize * 3]
     }
 
     fn convolved(self, region: Region, across: &[Taps], down: &[Taps]) -> Vec<u8> {
@@ -82,8 +73,13 @@ impl Image<'_> {
         }
         pixels
     }
+}
 
-    fn interpolated(self, region: Region, across: &[Pair], down: &[Pair]) -> Vec<f32> {
+impl<T: Copy + Into<f32>> Image<'_, T> {
+    /// The same by the filter that does not widen, of levels or of what was scaled before; `region` may be as large as `to`.
+    pub fn interpolated(self, region: Region, to: (u32, u32), cut: Region) -> Vec<f32> {
+        let across = &pairs(region.width, to.0, cut.x..cut.x + cut.width);
+        let down = &pairs(region.height, to.1, cut.y..cut.y + cut.height);
         let stride = across.len() * 3;
         let mut pixels = Vec::with_capacity(down.len() * stride);
         let [mut top, mut bottom] = [(); 2].map(|()| Line { of_row: None, values: vec![0.0; stride] });
@@ -99,6 +95,12 @@ impl Image<'_> {
         }
         pixels
     }
+
+    /// Row `y` of the image, as far as it lies in `region`.
+    fn row(&self, region: Region, y: u32) -> &[T] {
+        let start = (y as usize * self.width as usize + region.x as usize) * 3;
+        &self.values[start..start + region.width as usize * 3]
+    }
 }
 
 /// A row that was scaled across, and not yet down.
@@ -108,7 +110,7 @@ struct Line {
 }
 
 impl Line {
-    fn become_row<'r>(&mut self, number: usize, row: impl Fn() -> &'r [u8], across: &[Pair]) {
+    fn become_row<'r, T: Copy + Into<f32> + 'r>(&mut self, number: usize, row: impl Fn() -> &'r [T], across: &[Pair]) {
         if self.of_row.replace(number) == Some(number) {
             return;
         }
@@ -116,7 +118,7 @@ impl Line {
         for (to, right) in self.values.chunks_exact_mut(3).zip(across) {
             let (first, second) = (&row[right.first * 3..][..3], &row[right.second * 3..][..3]);
             for (to, (&first, &second)) in to.iter_mut().zip(first.iter().zip(second)) {
-                *to = right.mix(f32::from(first), f32::from(second));
+                *to = right.mix(first.into(), second.into());
             }
         }
     }
@@ -258,7 +260,7 @@ mod tests {
                 _ => Filter::Bilinear,
             };
             let whole = Region { x: 0, y: 0, width: side, height: side };
-            let found = Image { bytes: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
+            let found = Image { values: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
             let expected: Vec<u8> =
                 case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
             assert_eq!(found, expected, "{region:?} {filter:?}");
@@ -269,7 +271,7 @@ mod tests {
     #[test]
     fn a_part_of_what_is_scaled_is_that_part() {
         let bytes = pattern(31, 23);
-        let image = Image { bytes: &bytes, width: 31 };
+        let image = Image { values: &bytes, width: 31 };
         let region = Region { x: 2, y: 1, width: 29, height: 22 };
         let cut = Region { x: 5, y: 3, width: 9, height: 8 };
         for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
@@ -291,9 +293,12 @@ mod tests {
     fn what_does_not_widen_takes_two_neighbours_whatever_the_ratio() {
         // Four pixels become one: half-pixel centres put it between the second and the third.
         let bytes: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|value| [value; 3]).collect();
-        let image = Image { bytes: &bytes, width: 4 };
+        let image = Image { values: &bytes, width: 4 };
         let (row, one) = (Region { x: 0, y: 0, width: 4, height: 1 }, Region { x: 0, y: 0, width: 1, height: 1 });
         assert_eq!(image.scaled(row, (1, 1), one, Filter::BilinearAliased), Pixels::F32(vec![150.0; 3]));
         assert_eq!(image.scaled(row, (1, 1), one, Filter::Area), Pixels::U8(vec![85; 3]));
+        let floats = image.interpolated(row, (4, 1), row);
+        assert_eq!(floats, bytes.iter().map(|&value| f32::from(value)).collect::<Vec<f32>>());
+        assert_eq!(Image { values: &floats, width: 4 }.interpolated(row, (1, 1), one), [150.0; 3]);
     }
 }

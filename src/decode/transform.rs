@@ -22,6 +22,8 @@ pub struct Transform {
     pub reader: Reader,
     /// What was done to the file before it was read.
     pub prepare: Prepare,
+    /// What is seen of frames that show two eyes side by side, if the video has such.
+    pub stereo: Stereo,
 }
 
 impl Transform {
@@ -34,6 +36,7 @@ impl Transform {
             channels: Channels::Rgb,
             reader: Reader::Exact,
             prepare: Prepare::None,
+            stereo: Stereo::Whole,
         }
     }
 
@@ -53,6 +56,11 @@ impl Transform {
         Self { prepare, ..self }
     }
 
+    /// The same for a video of which it is known whether its frames show two eyes.
+    pub fn for_video(self, is_stereo: bool) -> Self {
+        Self { stereo: if is_stereo { self.stereo } else { Stereo::Whole }, ..self }
+    }
+
     /// Whether frames that are scaled stay `float32` and are not rounded to 8 bits: the tensors of an original. Those that are
     /// only cut are `uint8` all the same.
     pub fn scales_floats(self) -> bool {
@@ -69,6 +77,11 @@ impl Transform {
     /// # Errors
     /// The key, what it is and what was expected.
     pub fn check(self) -> Result<(), String> {
+        if self.stereo == Stereo::LeftHalf && self.reader == Reader::Exact {
+            let why =
+                "transform.stereo is left-half, expected a transform.reader beside it: decord, opencv, pyav or pillow";
+            return Err(why.into());
+        }
         let (crop, most) = (
             self.crop,
             match self.place {
@@ -192,6 +205,39 @@ impl Prepare {
     }
 }
 
+/// What is seen of frames that show two eyes side by side. Which videos have such, the manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stereo {
+    /// Both eyes.
+    #[default]
+    Whole,
+    /// The left one: half of the width, rounded down. Where the whole frame is higher than wide, that half is scaled at once, by
+    /// two taps a side, to half of its height as its width and to its width as its height. Source: `CropIfStereo` in
+    /// `ego4d/features/dataset.py` of Ego4D, which does so for videos that were encoded wrongly.
+    LeftHalf,
+}
+
+impl Stereo {
+    /// Width and height of the part of a frame that is seen.
+    pub fn part(self, (width, height): (u32, u32)) -> (u32, u32) {
+        match self {
+            Self::Whole => (width, height),
+            Self::LeftHalf => ((width / 2).max(1), height),
+        }
+    }
+
+    /// What that part is scaled to at once; `None` if it stays as it is.
+    pub fn squeezed(self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
+        let (part, _) = self.part((width, height));
+        (self == Self::LeftHalf && width < height).then_some(((height / 2).max(1), part))
+    }
+
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+}
+
 /// The keys of a transform: `short_side` for a centred square, `seed` for a random one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,30 +253,32 @@ struct TransformKeys {
     reader: Reader,
     #[serde(default, skip_serializing_if = "Prepare::is_none")]
     prepare: Prepare,
+    #[serde(default, skip_serializing_if = "Stereo::is_whole")]
+    stereo: Stereo,
 }
 
 impl TryFrom<TransformKeys> for Transform {
     type Error = &'static str;
 
     fn try_from(keys: TransformKeys) -> Result<Self, Self::Error> {
-        let TransformKeys { short_side, seed, crop, filter, channels, reader, prepare } = keys;
+        let TransformKeys { short_side, seed, crop, filter, channels, reader, prepare, stereo } = keys;
         let place = match (short_side, seed) {
             (Some(short_side), None) => Place::Centre { short_side },
             (None, Some(seed)) => Place::Random { seed },
             _ => return Err("expected short_side (a centred crop) or seed (a random resized crop), one of the two"),
         };
-        Ok(Self { place, crop, filter, channels, reader, prepare })
+        Ok(Self { place, crop, filter, channels, reader, prepare, stereo })
     }
 }
 
 impl From<Transform> for TransformKeys {
-    fn from(Transform { place, crop, filter, channels, reader, prepare }: Transform) -> Self {
+    fn from(Transform { place, crop, filter, channels, reader, prepare, stereo }: Transform) -> Self {
         let (short_side, seed) = match place {
             Place::Centre { short_side } => (Some(short_side), None),
             Place::Random { seed } => (None, Some(seed)),
             Place::Whole => (None, None),
         };
-        Self { short_side, seed, crop, filter, channels, reader, prepare }
+        Self { short_side, seed, crop, filter, channels, reader, prepare, stereo }
     }
 }
 
@@ -298,6 +346,17 @@ mod tests {
         }
     }
 
+    /// 64 x 32 and 32 x 64 are what Ego4D's code was run on.
+    #[test]
+    fn the_left_half_of_a_high_frame_is_squeezed() {
+        let of = |size| (Stereo::LeftHalf.part(size), Stereo::LeftHalf.squeezed(size));
+        assert_eq!(of((64, 32)), ((32, 32), None));
+        assert_eq!(of((32, 64)), ((16, 64), Some((32, 16))));
+        assert_eq!(of((65, 65)), ((32, 65), None));
+        assert_eq!(of((1, 3)), ((1, 3), Some((1, 1))));
+        assert_eq!((Stereo::Whole.part((32, 64)), Stereo::Whole.squeezed((32, 64))), ((32, 64), None));
+    }
+
     #[test]
     fn old_recipes_are_written_as_they_were_and_new_ones_with_their_reader() {
         let old = "short_side = 256\ncrop = 256\nfilter = \"bilinear\"\nchannels = \"rgb\"\n";
@@ -308,6 +367,12 @@ mod tests {
         let read: Transform = toml::from_str(&new).unwrap();
         assert_eq!((read.reader, read.prepare), (Reader::Decord, Prepare::VideoResize));
         assert_eq!(toml::to_string(&read).unwrap(), new);
+        let stereo = format!("{new}stereo = \"left-half\"\n");
+        let read: Transform = toml::from_str(&stereo).unwrap();
+        assert_eq!((read.stereo, read.for_video(false).stereo), (Stereo::LeftHalf, Stereo::Whole));
+        assert_eq!(toml::to_string(&read).unwrap(), stereo);
+        assert_eq!(toml::to_string(&read.for_video(false)).unwrap(), new);
+        assert!(read.check().is_ok() && read.read_by(Reader::Exact).check().unwrap_err().contains("transform.reader"));
         let error = toml::from_str::<Transform>(&new.replace("decord", "cv2")).unwrap_err().to_string();
         assert!(error.contains("`decord`, `opencv`, `pyav`, `pillow`, `exact`"), "{error}");
     }

@@ -84,6 +84,26 @@ pub enum ExportError {
         /// The limit.
         least: f64,
     },
+    /// A model without patches.
+    #[error(
+        "{model} has no tokens of patches: a graph of them is made of EgoVLP, EgoVLPv2 and LaViLa; leave --tokens out"
+    )]
+    NoTokens {
+        /// The model.
+        model: String,
+    },
+    /// Patches that cannot be shared out evenly.
+    #[error("--tokens={places}: a frame of {model} has {patches} x {patches} patches, expected one of {}", expected.join(", "))]
+    TokenGrid {
+        /// The model.
+        model: String,
+        /// The places along a side that were asked for.
+        places: usize,
+        /// Patches along a side.
+        patches: usize,
+        /// Numbers of places that divide it.
+        expected: Vec<String>,
+    },
     /// Cards of another checkpoint bear the names that the export gives.
     #[error(
         "{} holds {} of {held}, not of {given}: recipes find a graph by its name alone. Give this checkpoint a folder of its own (--out DIR; `egofx extract` takes it by --models DIR), or replace what is there with --force",

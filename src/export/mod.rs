@@ -16,6 +16,7 @@ pub mod onnx;
 mod options;
 mod pixels;
 mod signature;
+mod tokens;
 mod towers;
 mod validate;
 mod weights;
@@ -28,9 +29,9 @@ pub use batch_norm::BatchNorm;
 pub use error::ExportError;
 pub use graph::{Graph, Value, Variant};
 pub use head::{HeadPlan, HeadWeights, export_head};
-pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale};
+pub use model::{Cost, Exported, GraphPlan, Model, Plan, Scale, TokenPlan};
 pub use models::MODELS;
-pub use options::Options;
+pub use options::{Options, TokenGrid};
 pub use pixels::frame_side;
 pub use signature::dims;
 pub use validate::{LEAST_COSINE_FP16, LEAST_COSINE_INT8, Validator, check};
@@ -81,6 +82,10 @@ pub fn export_plan(
     validator: &Validator,
     folder: &Path,
 ) -> Result<Export, ExportError> {
+    let plan = match options.tokens {
+        Some(grid) => plan.with_tokens(grid)?,
+        None => plan,
+    };
     let work = Partial::begin(&folder.join(&plan.stem)).map_err(ExportError::io(folder))?;
     let sha256 = checkpoint.sha256()?;
     let others = occupied::find(folder, &plan, &sha256)?;

@@ -5,6 +5,7 @@
 
 use super::error::ExportError;
 use super::graph::Graph;
+use super::options::TokenGrid;
 use crate::arch::{Architecture, Differences, ParamSpec, ShapeError, Shapes, strict_differences};
 use crate::checkpoint::Checkpoint;
 
@@ -30,6 +31,11 @@ pub trait Exported: Architecture {
 
     /// Its graphs.
     fn graphs(&self) -> Vec<GraphPlan>;
+
+    /// The graph of its video tower's tokens, which is made where it is asked for; `None` if it has no such tokens.
+    fn tokens(&self) -> Option<TokenPlan> {
+        None
+    }
 
     /// What its forward passes cost.
     fn costs(&self) -> Vec<Cost>;
@@ -58,6 +64,8 @@ pub struct Plan {
     pub costs: Vec<Cost>,
     /// Height and width of the frames that video graphs take, in pixels.
     pub frame_side: usize,
+    /// The graph that is made only where it is asked for.
+    pub tokens: Option<TokenPlan>,
 }
 
 /// A graph to be written.
@@ -76,6 +84,16 @@ pub struct GraphPlan {
     pub vocab_size: usize,
     /// The id that pads its texts.
     pub pad_id: i64,
+}
+
+/// The graph of a video tower's tokens.
+pub struct TokenPlan {
+    /// Patches along a side of a frame.
+    pub grid_size: usize,
+    /// The graph of maps with so many places along a side, a divisor of `grid_size`.
+    pub graph: Box<dyn Fn(usize) -> GraphPlan>,
+    /// What it costs.
+    pub cost: Cost,
 }
 
 /// GraphPrecision for one window.
@@ -134,6 +152,25 @@ impl Model {
     }
 }
 
+impl TokenPlan {
+    /// The graph for maps as fine as `grid` says.
+    ///
+    /// # Errors
+    /// [`ExportError::TokenGrid`] if the patches cannot be shared out evenly.
+    pub fn of(&self, model: &str, grid: TokenGrid) -> Result<GraphPlan, ExportError> {
+        let patches = self.grid_size;
+        let fits = |places: usize| places > 0 && patches.is_multiple_of(places);
+        match grid {
+            TokenGrid::Patches => Ok((self.graph)(patches)),
+            TokenGrid::Places(places) if fits(places) => Ok((self.graph)(places)),
+            TokenGrid::Places(places) => {
+                let expected = (1..=patches).filter(|&n| fits(n)).map(|n| n.to_string()).collect();
+                Err(ExportError::TokenGrid { model: model.to_owned(), places, patches, expected })
+            }
+        }
+    }
+}
+
 impl Plan {
     /// That of an architecture at some size.
     pub fn of<A: Exported>(config: &A) -> Self {
@@ -144,7 +181,19 @@ impl Plan {
             graphs: config.graphs(),
             costs: config.costs(),
             frame_side: config.frame_side(),
+            tokens: config.tokens(),
         }
+    }
+
+    /// The same with the graph of its tokens.
+    ///
+    /// # Errors
+    /// [`ExportError::NoTokens`], [`ExportError::TokenGrid`].
+    pub fn with_tokens(mut self, grid: TokenGrid) -> Result<Self, ExportError> {
+        let tokens = self.tokens.take().ok_or_else(|| ExportError::NoTokens { model: self.name.clone() })?;
+        self.graphs.push(tokens.of(&self.name, grid)?);
+        self.costs.push(tokens.cost);
+        Ok(self)
     }
 
     /// Values in all parameters, running statistics aside.

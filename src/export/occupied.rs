@@ -32,7 +32,10 @@ pub struct Held {
 /// be read counts as another checkpoint's.
 pub fn find(folder: &Path, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
     let suffixes = ["", super::write::DEBUG_SUFFIX, GraphPrecision::Fp16.suffix(), GraphPrecision::Int8.suffix()];
-    let names = plan.graphs.iter().flat_map(|graph| suffixes.map(|suffix| super::write::name(plan, graph, suffix)));
+    // A graph of tokens may have been made before, though none is now.
+    let further = plan.tokens.as_ref().map(|_| super::tokens::NAME);
+    let graphs = plan.graphs.iter().map(|graph| graph.name).chain(further);
+    let names = graphs.flat_map(|graph| suffixes.map(|suffix| super::write::name(plan, graph, suffix)));
     let mut others = Vec::new();
     for name in names {
         let path = folder.join(format!("{name}.toml"));

@@ -11,8 +11,19 @@ pub struct Options {
     pub further: Vec<GraphPrecision>,
     /// Makes graphs for comparison with the original code too: float pixels in, inner states out.
     pub debug: bool,
+    /// Makes the graph of the video tower's tokens too.
+    pub tokens: Option<TokenGrid>,
     /// Licence of the weights, for the cards.
     pub licence: String,
     /// Replaces cards and graphs of the same names that were made of another checkpoint.
     pub force: bool,
+}
+
+/// How fine the maps are that tokens make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenGrid {
+    /// A place for each patch.
+    Patches,
+    /// So many places along a side, each the mean of a square of patches.
+    Places(usize),
 }

@@ -38,6 +38,13 @@ pub struct Frames {
     pub by: Normalisation,
 }
 
+impl Frames {
+    /// Frames that the graph resizes to `image` pixels, as the originals resize 256 to 224, and normalises by ImageNet's numbers.
+    pub fn resized_to(image: usize) -> Self {
+        Self { side: frame_side(image), image, count: None, by: IMAGENET }
+    }
+}
+
 /// Frames on their way into a tower.
 pub struct Pixels {
     /// `[B * F, 3, image, image]`, normalised.
@@ -55,7 +62,7 @@ pub fn frame_side(image: usize) -> usize {
 /// The graph's first input: `uint8` RGB `frames` `[B, F, side, side, 3]`, or in a debug graph `pixels`
 /// `[B, F, 3, image, image]` as the original module takes them.
 pub fn input(g: &mut Graph, image: usize) -> Pixels {
-    input_of(g, image, frame_side(image))
+    frames(g, Frames::resized_to(image))
 }
 
 /// The same for frames of another size; of `image` pixels, they are not resized any more.

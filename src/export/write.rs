@@ -22,8 +22,8 @@ use crate::checkpoint::{Checkpoint, Container};
 pub const DEBUG_SUFFIX: &str = "_debug";
 
 /// The name of a graph, of its file and of its card.
-pub fn name(plan: &Plan, graph: &GraphPlan, suffix: &str) -> String {
-    format!("{}_{}{suffix}", plan.stem, graph.name)
+pub fn name(plan: &Plan, graph: &str, suffix: &str) -> String {
+    format!("{}_{graph}{suffix}", plan.stem)
 }
 
 /// One export.
@@ -145,7 +145,7 @@ impl Writer<'_> {
         calibration: Calibration,
         weights: &mut WeightFile,
     ) -> Result<Written, ExportError> {
-        let name = name(self.plan, plan, suffix);
+        let name = name(self.plan, plan.name, suffix);
         let mut graph = Graph::new(&name, variant, calibration);
         (plan.build)(&mut graph);
         let (inputs, outputs) = graph.signature();

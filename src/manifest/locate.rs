@@ -4,6 +4,7 @@
 //! for each frame, or with chunks `0.mp4`, `1.mp4`, ... as `egofx chunk` makes them. Not for looking into the files. Only the given folders are searched, each once, and a name that fits
 //! two places is never decided by chance.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
     let wanted: HashMap<String, usize> = missing.map(|(at, video)| (video.uid.to_string(), at)).collect();
     let mut found: HashMap<usize, PathBuf> = HashMap::new();
     for root in roots {
-        let Found { files, chunks, folders } = Found::below(root)?;
-        let named = files.into_iter().map(|path| (uid_of(&path).map(str::to_owned), path));
+        let Found { mut files, chunks, folders } = Found::below(root)?;
+        files.extend(recordings(&files).into_keys());
+        let named = files.into_iter().map(|path| (uid_of(&path).map(Cow::into_owned), path));
         let named = named.chain(chunks.into_iter().map(|path| (uid_of_pieces(&path).map(str::to_owned), path)));
         let named = named.chain(folders.into_iter().map(|path| (uid_of_folder(&path).map(str::to_owned), path)));
         for (uid, path) in named {
@@ -54,6 +56,9 @@ pub(super) fn locate(videos: &mut [Video], roots: &[PathBuf]) -> Result<(), Mani
 
 /// The folder in which transcoding keeps what is not finished: no videos of anybody's.
 pub(crate) const UNFINISHED: &str = ".egofx";
+
+/// What stands for the number of a chapter in a path that names all chapters of a recording.
+const CHAPTER: &str = "%02d";
 
 /// What lies below a folder: absolute paths in order, links followed.
 #[derive(Default)]
@@ -112,13 +117,42 @@ impl Found {
     }
 }
 
-/// All files below `root` whose extension is a video's, and all folders of chunks of a video: absolute, in order of their
-/// paths, links followed.
+/// The chapters of each recording of a GoPro among `files` that has several, by the pattern that names them.
+fn recordings(files: &[PathBuf]) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+    let mut found: BTreeMap<PathBuf, BTreeMap<usize, PathBuf>> = BTreeMap::new();
+    for file in files {
+        if let Some((pattern, number)) = chapter(file) {
+            found.entry(pattern).or_default().insert(number, file.clone());
+        }
+    }
+    // One that lacks a chapter is no video as a whole.
+    found.retain(|_, chapters| chapters.len() > 1 && chapters.keys().copied().eq(1..=chapters.len()));
+    found.into_iter().map(|(pattern, chapters)| (pattern, chapters.into_values().collect())).collect()
+}
+
+/// The recording and the number of a GoPro's chapter: `GX010123.MP4` (HEVC), `GH010123.MP4` (H.264), `GL010123.MP4` (a small copy).
+fn chapter(file: &Path) -> Option<(PathBuf, usize)> {
+    let (name, stem) = (file.file_name()?.to_str()?, file.file_stem()?.to_str()?);
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let kind = stem.get(..2).filter(|kind| ["GX", "GH", "GL"].contains(kind))?;
+    let (number, recording) = (stem.get(2..4)?, stem.get(4..)?);
+    if recording.len() != 4 || !is_digits(number) || !is_digits(recording) {
+        return None;
+    }
+    let rest = name.get(4..)?;
+    Some((file.with_file_name(format!("{kind}{CHAPTER}{rest}")), number.parse().ok()?))
+}
+
+/// All files below `root` whose extension is a video's, and all folders of chunks of a video and recordings in chapters:
+/// absolute, in order of their paths, links followed.
 ///
 /// A subfolder that cannot be read is skipped with a warning; a root that cannot is an error.
 pub(crate) fn videos_below(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     let Found { mut files, chunks, .. } = Found::below(root)?;
+    let recordings = recordings(&files);
+    files.retain(|file| !recordings.values().flatten().any(|chapter| chapter == file));
     files.extend(chunks);
+    files.extend(recordings.into_keys());
     files.sort();
     Ok(files)
 }
@@ -144,9 +178,12 @@ fn uid_of_pieces(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-/// The uid that the name of a file or of a folder of chunks holds, unchecked; `None` where the name is not UTF-8.
-pub(crate) fn uid_of(path: &Path) -> Option<&str> {
-    if is_one_of(path, &EXTENSIONS) { path.file_stem()?.to_str() } else { uid_of_pieces(path) }
+/// The uid that the name of a file, of a folder of chunks or of a recording in chapters holds, unchecked: `GX0123` of
+/// `GX%02d0123.MP4`; `None` where the name is not UTF-8.
+pub(crate) fn uid_of(path: &Path) -> Option<Cow<'_, str>> {
+    let name = if is_one_of(path, &EXTENSIONS) { path.file_stem()?.to_str()? } else { uid_of_pieces(path)? };
+    let is_recording = name.get(2..).is_some_and(|rest| rest.starts_with(CHAPTER));
+    Some(if is_recording { name.replacen(CHAPTER, "", 1).into() } else { name.into() })
 }
 
 /// Whether two paths lead to one file.
@@ -212,7 +249,7 @@ mod tests {
         );
         let all = videos_below(&dir.path().join("b")).unwrap();
         assert_eq!(all, ["c/1.mp4", "d/0.mp4", "d/other.mkv", "x.y"].map(|name| dir.path().join("b").join(name)));
-        assert_eq!(uid_of(&all[3]), Some("x.y"));
+        assert_eq!(uid_of(&all[3]).as_deref(), Some("x.y"));
     }
 
     #[test]

@@ -163,7 +163,8 @@ impl Context<'_> {
         let planned = &self.run.plan[task];
         let Layout { rows, zeros, shortfall, notes, .. } = layout;
         let rows = planned.rows(rows, |query| self.run.text_inputs.id_of(query));
-        let notes: Vec<String> = notes.into_iter().chain(shortfall).collect();
+        let halved = planned.is_halved.then(|| "the left half of its frames, which show two eyes".to_owned());
+        let notes: Vec<String> = notes.into_iter().chain(shortfall).chain(halved).collect();
         let header =
             |unit| UnitHeader { rows: rows.len() as u64, notes: notes.clone(), ..self.header(task, unit, opened) };
         let headers = (0..planned.units().len()).map(header).collect();
@@ -179,7 +180,10 @@ impl Context<'_> {
     }
 
     fn segment(&self, segment: Segment, video: &VideoInfo, sinks: Sinks) -> Result<(), Closed> {
-        let transform_of = |task: TaskId| self.recipe(task).body.transform;
+        let transform_of = |task: TaskId| {
+            let transform = self.recipe(task).body.transform?;
+            Some(transform.for_video(self.run.plan[task].is_halved))
+        };
         let transforms: BTreeSet<Transform> = segment.window_runs.iter().filter_map(|p| transform_of(p.task)).collect();
         let transforms: Vec<Transform> = transforms.into_iter().collect();
         let mut requests = Vec::new();

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub use layout::{Layout, LayoutError};
 pub use task::{ClipInterval, Fills, QueryRow, Target, Task};
 
+use crate::decode::Stereo;
 use crate::feature_set::{FeatureSet, PerSet};
 use crate::ids::{ClipUid, IdError, SetId, TaskId, UnitUid, VideoUid};
 use crate::manifest::{Clip, Manifest, SPLIT, Video, bounded, duration_sec};
@@ -90,6 +91,14 @@ pub enum PlanError {
     NoQueries {
         /// The recipe.
         recipe: String,
+    },
+    /// A recipe sees one eye of stereo videos, and the manifest does not tell which are stereo.
+    #[error("recipe {recipe} sees the left half of stereo videos: {why}")]
+    Stereo {
+        /// The recipe.
+        recipe: String,
+        /// What was found and expected.
+        why: String,
     },
 }
 
@@ -241,7 +250,7 @@ impl Wanted<'_> {
     ) -> Result<(Job, Vec<Task>), PlanError> {
         let mut tasks = Vec::new();
         for (id, set) in self.sets.iter() {
-            let about = Request { wanted: self, video, id, set, query_rows };
+            let about = Request { wanted: self, video, id, set, query_rows, is_halved: is_halved(video, set)? };
             match set.kind {
                 RowKind::Window => tasks.extend(video.clips[..clips].iter().map(|clip| about.windows(clip))),
                 RowKind::FusedWindow => {
@@ -269,11 +278,13 @@ struct Request<'v> {
     id: SetId,
     set: &'v FeatureSet,
     query_rows: &'v HashMap<ClipUid, Vec<QueryRow>>,
+    is_halved: bool,
 }
 
 impl Request<'_> {
     fn task(&self, clips: Vec<ClipInterval>, fills: Fills, estimated_rows: u64) -> Task {
-        Task { set: self.id, video_uid: self.video.uid.clone(), clips, fills, estimated_rows }
+        let is_halved = self.is_halved && !clips.is_empty();
+        Task { set: self.id, video_uid: self.video.uid.clone(), clips, fills, is_halved, estimated_rows }
     }
 
     fn windows(&self, clip: &Clip) -> Task {
@@ -344,6 +355,15 @@ impl Request<'_> {
         let grid = self.set.recipe.frames().map(|frames| frames.grid);
         grid.map_or(0, |grid| grid.estimate_rows(seconds, fps))
     }
+}
+
+/// Whether `set` sees one eye of the frames of `video`.
+fn is_halved(video: &Video, set: &FeatureSet) -> Result<bool, PlanError> {
+    let recipe = &set.recipe;
+    if recipe.frames().is_none_or(|frames| frames.transform.stereo == Stereo::Whole) {
+        return Ok(false);
+    }
+    video.is_stereo().map_err(|why| PlanError::Stereo { recipe: recipe.name.clone(), why })
 }
 
 fn interval(clip: &Clip) -> ClipInterval {

@@ -21,9 +21,14 @@ pub struct Task {
     pub clips: Vec<ClipInterval>,
     /// The units that it fills, and how.
     pub fills: Fills,
+    /// Whether the recipe sees one eye of its frames, which show two.
+    pub is_halved: bool,
     /// Rows that it will make, as far as the manifest tells.
     pub estimated_rows: u64,
 }
+
+/// What a unit of half frames is promised to hold beside its rows.
+const HALVES: &str = "left halves of stereo frames";
 
 /// A clip, as a part of its video.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,11 +158,14 @@ impl Task {
 
     /// What the store is promised; `query_of` gives id and text of a query.
     pub fn promises<'q>(&self, query_of: impl Fn(QueryRow) -> (&'q str, &'q str)) -> Vec<PlannedUnit> {
-        let promise = |unit_uid: &UnitUid, content: Vec<String>| PlannedUnit {
-            unit_uid: unit_uid.clone(),
-            video_uid: self.video_uid.clone(),
-            span: self.span(),
-            content_sha256: (!content.is_empty()).then(|| digest::text(&content.join("\n"))),
+        let promise = |unit_uid: &UnitUid, mut content: Vec<String>| {
+            content.extend(self.is_halved.then(|| HALVES.to_owned()));
+            PlannedUnit {
+                unit_uid: unit_uid.clone(),
+                video_uid: self.video_uid.clone(),
+                span: self.span(),
+                content_sha256: (!content.is_empty()).then(|| digest::text(&content.join("\n"))),
+            }
         };
         let sentence = |query: QueryRow| {
             let (id, text) = query_of(query);

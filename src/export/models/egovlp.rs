@@ -5,9 +5,10 @@
 use crate::arch::{EgoVlpConfig, distilbert::PAD_ID};
 use crate::export::graph::Graph;
 use crate::export::layers::first;
-use crate::export::model::{Cost, Exported, GraphPlan};
-use crate::export::pixels;
+use crate::export::model::{Cost, Exported, GraphPlan, TokenPlan};
+use crate::export::pixels::{self, Frames};
 use crate::export::signature::{dims, text_inputs};
+use crate::export::tokens;
 use crate::export::towers::distilbert::DistilBert;
 use crate::export::towers::heads::Projection;
 use crate::export::towers::video::VideoTower;
@@ -64,6 +65,10 @@ impl Exported for EgoVlpConfig {
             graph("video", "clips to class tokens and embeddings", EgoVlp::video),
             graph("text", "sentences to embeddings, pooled and per token", EgoVlp::text),
         ]
+    }
+
+    fn tokens(&self) -> Option<TokenPlan> {
+        Some(tokens::plan(EgoVlp::new(self).video, Frames::resized_to(self.video.image_size)))
     }
 
     fn costs(&self) -> Vec<Cost> {

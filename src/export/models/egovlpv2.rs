@@ -6,10 +6,11 @@
 use crate::arch::{EgoVlpV2Config, roberta::PAD_ID};
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{additive_mask, first, slice};
-use crate::export::model::{Cost, Exported, GraphPlan};
+use crate::export::model::{Cost, Exported, GraphPlan, TokenPlan};
 use crate::export::onnx::DataType;
-use crate::export::pixels;
+use crate::export::pixels::{self, Frames};
 use crate::export::signature::{dims, text_inputs};
+use crate::export::tokens;
 use crate::export::towers::divided::Divided;
 use crate::export::towers::heads::{AnswerHead, FusionHeads, Projection};
 use crate::export::towers::roberta::Roberta;
@@ -236,6 +237,10 @@ impl Exported for EgoVlpV2Config {
                 EgoVlpV2::qfvs_released,
             ),
         ]
+    }
+
+    fn tokens(&self) -> Option<TokenPlan> {
+        Some(tokens::plan(EgoVlpV2::new(self).video, Frames::resized_to(self.video.image_size)))
     }
 
     fn costs(&self) -> Vec<Cost> {

@@ -5,9 +5,10 @@
 use crate::arch::{Family, LavilaConfig, LavilaProjection, LavilaText, TextKind, clip, distilbert};
 use crate::export::graph::{Graph, Value};
 use crate::export::layers::{first, linear, times};
-use crate::export::model::{Cost, Exported, GraphPlan};
+use crate::export::model::{Cost, Exported, GraphPlan, TokenPlan};
 use crate::export::pixels::{self, Frames, Normalisation};
 use crate::export::signature::{dims, text_inputs};
+use crate::export::tokens;
 use crate::export::towers::clip::{ClipText, at_end_mark};
 use crate::export::towers::distilbert::DistilBert;
 use crate::export::towers::video::VideoTower;
@@ -25,10 +26,15 @@ fn tower(config: &LavilaConfig) -> VideoTower {
     VideoTower::unfused(&config.video, config.form())
 }
 
-fn video(config: &LavilaConfig, g: &mut Graph) {
-    let normalisation = if config.family == Family::OpenAi { OPENAI } else { IMAGENET };
+/// What its video tower takes: frames of its own size.
+fn frames(config: &LavilaConfig) -> Frames {
+    let by = if config.family == Family::OpenAi { OPENAI } else { IMAGENET };
     let side = config.video.image_size;
-    let pixels = pixels::frames(g, Frames { side, image: side, count: None, by: normalisation });
+    Frames { side, image: side, count: None, by }
+}
+
+fn video(config: &LavilaConfig, g: &mut Graph) {
+    let pixels = pixels::frames(g, frames(config));
     let class = tower(config).dual(g, &pixels);
     g.output("class", &class, &dims(&["B"], &[config.video.embed_dim]));
     if let Some(text) = &config.text {
@@ -96,6 +102,10 @@ impl Exported for LavilaConfig {
             .clone()
             .map(|tower| graph("text", "sentences to embeddings", Box::new(move |g: &mut Graph| text(&tower, g))));
         [video].into_iter().chain(sentences).collect()
+    }
+
+    fn tokens(&self) -> Option<TokenPlan> {
+        Some(tokens::plan(tower(self), frames(self)))
     }
 
     fn costs(&self) -> Vec<Cost> {

@@ -176,13 +176,24 @@ impl VideoTower {
 
     /// The class token `[B, D]` of windows in dual mode.
     pub fn dual(&self, g: &mut Graph, pixels: &Pixels) -> Value {
+        let out = self.blocks(g, pixels, Self::wanted);
+        self.class(g, &self.key("norm"), self.form.layer_norm_eps, &out)
+    }
+
+    /// All tokens `[B, 1 + F * P, D]` of windows in dual mode, behind the last norm.
+    pub fn tokens(&self, g: &mut Graph, pixels: &Pixels) -> Value {
+        let out = self.blocks(g, pixels, |_, _, _| Wanted::All);
+        layer_norm(g, &self.key("norm"), self.form.layer_norm_eps, &out)
+    }
+
+    /// What the blocks make of windows in dual mode, each of the tokens that `wanted` says.
+    fn blocks(&self, g: &mut Graph, pixels: &Pixels, wanted: fn(&Self, &Graph, usize) -> Wanted) -> Value {
         let tokens = self.embed(g, &pixels.values, &pixels.shape, &self.key("cls_token"));
         let divided = Divided::new(g, &tokens, &self.config);
-        let out = (0..self.config.depth).fold(tokens, |x, i| {
-            let wanted = self.wanted(g, i);
+        (0..self.config.depth).fold(tokens, |x, i| {
+            let wanted = wanted(self, g, i);
             self.block(g, &divided, i, &x, None, wanted)
-        });
-        self.class(g, &self.key("norm"), self.form.layer_norm_eps, &out)
+        })
     }
 
     /// Which of block `i`'s tokens something reads.
@@ -203,6 +214,12 @@ impl VideoTower {
     pub fn macs(&self, blocks: Range<usize>, frames: usize, text: usize) -> u64 {
         let skipped = if blocks.end == self.config.depth { self.skipped_macs(frames, text) } else { 0 };
         self.map_macs(blocks.clone(), frames, text) + self.attention_macs(blocks, frames, text) - skipped
+    }
+
+    /// Multiply-accumulates of [`tokens`](Self::tokens).
+    pub fn token_macs(&self, frames: usize) -> u64 {
+        let blocks = 0..self.config.depth;
+        self.embed_macs(frames) + self.map_macs(blocks.clone(), frames, 0) + self.attention_macs(blocks, frames, 0)
     }
 
     /// Multiply-accumulates of the [first part](Self::attended) of a block.

@@ -324,6 +324,33 @@ fn audit_tells_of_damage_before_a_gpu_is_booked() {
 }
 
 #[test]
+fn chapters_of_a_recording_are_one_video() {
+    let shop = Workshop::new();
+    fs::create_dir(shop.path("videos")).unwrap();
+    // Cameras begin a chapter by size: the second one may be of any length.
+    for (name, frames) in [("GX010123.MP4", 30), ("GX020123.MP4", 20)] {
+        shop.encode(&format!("videos/{name}"), "64x48", frames, support::H264);
+    }
+    let pattern = shop.path("videos/GX%02d0123.MP4");
+    let (video, second) = (probe(&pattern), probe(&shop.path("videos/GX020123.MP4")));
+    assert_eq!((video.timeline.frames(), video.files().len()), (50, 2));
+    assert!((video.timeline.sec(30) - 1.2).abs() < 1e-3);
+    let ((frames, faults), (of_second, _)) = (open(&video, &all(&video)), open(&second, &all(&second)));
+    assert_eq!((indices(&frames), faults), (all(&video), vec![]));
+    assert!(frames[30..].iter().zip(&of_second).all(|(a, b)| a.pixels == b.pixels) && of_second.len() == 20);
+
+    shop.egofx("manifest folder --videos videos -o all.csv").ends_with(0);
+    shop.recipe("rows", support::DENSE, "hdf5", "f32");
+    shop.extract("out", "").ends_with(0);
+    assert_eq!(shop.unit("out/rows", "GX0123").meta.len(), 7);
+    shop.write("all.csv", "video_uid\nGX0123\n");
+    shop.extract("located", "--videos videos").ends_with(0);
+    fs::rename(shop.path("videos/GX020123.MP4"), shop.path("videos/GX030123.MP4")).unwrap();
+    let error = source().probe(&pattern, None).unwrap_err().to_string();
+    assert!(error.ends_with("GX020123.MP4 is missing, there is GX030123.MP4"), "{error}");
+}
+
+#[test]
 fn chunked_videos_are_found_by_their_folders() {
     let shop = Workshop::new();
     fs::create_dir(shop.path("videos")).unwrap();

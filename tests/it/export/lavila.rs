@@ -23,7 +23,7 @@ const PROBE: f32 = 5e-5;
 const TEXT: [&str; 6] =
     ["token_embedding", "positional_embedding", "transformer.", "ln_final", "text_projection", "textual."];
 
-fn checkpoint(name: &str) -> Checkpoint {
+pub fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::open(&videos::data("backbones/lavila").join(name).join("checkpoint.pth")).unwrap()
 }
 
@@ -38,13 +38,14 @@ fn comparison(name: &str, file: &str) -> Comparison {
 /// Debug graphs beside those for use.
 fn exported(checkpoint: &Checkpoint, head_size: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { head_size, further: vec![], debug: true, licence: "MIT".into(), force: false };
+    let options =
+        Options { head_size, further: vec![], debug: true, tokens: None, licence: "MIT".into(), force: false };
     export::export(checkpoint, &options, &validator(), folder.path()).unwrap();
     folder
 }
 
 /// The video tower of `video` and the text tower of `text`.
-fn put_together(video: &Checkpoint, text: &Checkpoint) -> (TempDir, Checkpoint) {
+pub fn put_together(video: &Checkpoint, text: &Checkpoint) -> (TempDir, Checkpoint) {
     let folder = tempfile::tempdir().unwrap();
     let is_text = |name: &String| TEXT.iter().any(|prefix| name.starts_with(prefix));
     let of = |checkpoint: &Checkpoint, wanted: bool| -> Vec<(String, TensorInfo)> {
@@ -60,7 +61,7 @@ fn put_together(video: &Checkpoint, text: &Checkpoint) -> (TempDir, Checkpoint) 
 }
 
 /// A video `[.., 3, F, H, W]` as a graph takes it, `[B, F, 3, H, W]`.
-fn pixels((shape, values): (Vec<usize>, Vec<f32>)) -> Feed<'static> {
+pub fn pixels((shape, values): (Vec<usize>, Vec<f32>)) -> Feed<'static> {
     let [.., frames, height, width] = shape[..] else { panic!("{shape:?}") };
     let plane = height * width;
     let clips: Vec<&[f32]> = values.chunks(3 * frames * plane).collect();

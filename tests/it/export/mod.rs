@@ -9,3 +9,4 @@ mod lavila;
 mod pixels;
 mod precisions;
 mod slowfast;
+mod tokens;

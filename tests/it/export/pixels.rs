@@ -109,7 +109,8 @@ fn cases() -> Cases {
 fn pixel_graph(folder: &Path) -> GraphSession {
     let parameters = MODELS[0].sized(Scale::Tiny).parameters;
     let checkpoint = Checkpoint::seeded("random", 1, parameters);
-    let options = Options { head_size: 16, further: vec![], debug: false, licence: "MIT".into(), force: false };
+    let options =
+        Options { head_size: 16, further: vec![], debug: false, tokens: None, licence: "MIT".into(), force: false };
     export::export(&checkpoint, &options, &validator(), folder).unwrap();
     let bytes = fs::read(folder.join("egovlp_video.onnx")).unwrap();
     let mut model = ModelProto::decode(bytes.as_slice()).unwrap();

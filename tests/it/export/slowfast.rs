@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use egofx::backbone::{Feed, Outputs};
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, read_one_tensor, write_safetensors};
-use egofx::decode::{FfmpegSource, FrameSource, HwAccel};
+use egofx::decode::{FfmpegSource, FrameSource, HwAccel, Transform};
 use egofx::recipe::Recipe;
 use serde::Deserialize;
 
@@ -141,12 +141,19 @@ fn clip() -> PathBuf {
 
 /// Frames of a video as the shipped recipe sees them, 256 x 256, normalised.
 fn seen(video: &Path, wanted: &[u64]) -> Vec<Vec<f32>> {
-    let transform = Recipe::find(Path::new("slowfast8x8_r101_k400")).unwrap().body.transform.unwrap();
+    let normalised = |level: &f32| (level / 255.0 - 0.45) / 0.225;
+    levels(video, wanted, recipe().for_video(false)).iter().map(|f| f.iter().map(normalised).collect()).collect()
+}
+
+fn recipe() -> Transform {
+    Recipe::find(Path::new("slowfast8x8_r101_k400")).unwrap().body.transform.unwrap()
+}
+
+fn levels(video: &Path, wanted: &[u64], transform: Transform) -> Vec<Vec<f32>> {
     let source = FfmpegSource { tools: videos::tools(), threads: 1, hwaccel: HwAccel::None };
     let info = source.probe(video, None).unwrap();
-    let normalised = |level: &f32| (level / 255.0 - 0.45) / 0.225;
     let frames = source.open(&info, wanted, &[transform]).map(Result::unwrap);
-    frames.map(|frame| frame.pixels[0].floats().iter().map(normalised).collect()).collect()
+    frames.map(|frame| frame.pixels[0].floats().into_owned()).collect()
 }
 
 /// Largest difference of a normalised value; versions of PyTorch differ by half of it.
@@ -174,6 +181,47 @@ fn frames_are_those_of_ego4ds_reader_and_transform() {
     for Case { width, height } in cases {
         compare(&format!("pattern.{width}x{height}.grid"), &seen(&film(work.path(), width, height), &[0, 1]));
     }
+}
+
+/// The pattern's left half is the pattern of half the width.
+#[test]
+fn of_a_stereo_video_the_left_half_is_seen() {
+    let [two, one] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    // Scaled; only cut; cut out of the middle of the half.
+    for (width, height) in [(96, 40), (512, 256), (1024, 256)] {
+        let stereo = levels(&film(two.path(), width, height), &[0, 1], recipe().for_video(true));
+        let half = levels(&film(one.path(), width / 2, height), &[0, 1], recipe().for_video(false));
+        assert!(stereo == half, "{width} x {height}");
+    }
+}
+
+/// `[height, width, 3]` scaled to other sides by two taps each, between the middles of pixels.
+fn bilinear(values: &[f32], (width, height): (usize, usize), (to_width, to_height): (usize, usize)) -> Vec<f32> {
+    let taps = |i: usize, from: usize, to: usize| {
+        let at = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
+        (at as usize, (at as usize + 1).min(from - 1), at.fract() as f32)
+    };
+    let value = |i: usize| {
+        let (c, x, y) = (i % 3, i / 3 % to_width, i / 3 / to_width);
+        let ((left, right, u), (top, bottom, v)) = (taps(x, width, to_width), taps(y, height, to_height));
+        let at = |y: usize, x: usize| values[(y * width + x) * 3 + c];
+        let row = |y: usize| at(y, left) * (1.0 - u) + at(y, right) * u;
+        row(top) * (1.0 - v) + row(bottom) * v
+    };
+    (0..to_width * to_height * 3).map(value).collect()
+}
+
+/// Ego4D's code made 16 x 32 (height x width) of 64 x 32.
+#[test]
+fn the_left_half_of_a_high_stereo_video_is_squeezed() {
+    let work = tempfile::tempdir().unwrap();
+    let film = film(work.path(), 32, 64);
+    let whole = &levels(&film, &[0], Transform::whole(recipe().reader))[0];
+    let half: Vec<f32> = whole.chunks(32 * 3).flat_map(|row| row[..16 * 3].to_vec()).collect();
+    let scaled = bilinear(&bilinear(&half, (16, 64), (32, 16)), (32, 16), (512, 256));
+    let middle: Vec<f32> = scaled.chunks(512 * 3).flat_map(|row| row[128 * 3..384 * 3].to_vec()).collect();
+    let off = max_abs(&levels(&film, &[0], recipe().for_video(true))[0], &middle);
+    assert!(off <= 1e-2, "{off:e}");
 }
 
 /// Two frames of the pattern, as a film without loss.

@@ -9,6 +9,7 @@ mod resume;
 pub mod shards;
 mod sharing;
 mod slurm;
+mod stereo;
 mod storage;
 mod towers;
 mod workflows;

@@ -13,7 +13,7 @@ use egofx::backbone::{
     Outputs, Precision, Provider, Runtime, SessionOptions, Towers,
 };
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
-use egofx::export::{self, MODELS, Options, Plan, Scale, Validator};
+use egofx::export::{self, MODELS, Options, Plan, Scale, TokenGrid, Validator};
 
 use super::{Workshop, checkout, videos};
 
@@ -157,13 +157,20 @@ pub fn joined(folder: &Path, base: &Checkpoint, kept: impl Fn(&str) -> bool, oth
     Checkpoint::open(&path).unwrap()
 }
 
+/// Those of the tokens too.
+pub fn tokens_into(checkpoint: &Checkpoint, head_size: usize, grid: TokenGrid, folder: &Path) {
+    let options = Options { head_size, tokens: Some(grid), ..options(true, &[]) };
+    export::export(checkpoint, &options, &validator(), folder).unwrap();
+}
+
 /// Graphs of a checkpoint whose heads have 16 numbers.
 pub fn exported_into(checkpoint: &Checkpoint, folder: &Path, debug: bool, further: &[GraphPrecision]) {
     export::export(checkpoint, &options(debug, further), &validator(), folder).unwrap();
 }
 
 fn options(debug: bool, further: &[GraphPrecision]) -> Options {
-    Options { head_size: 16, further: further.to_vec(), debug, licence: "MIT".into(), force: false }
+    let further = further.to_vec();
+    Options { head_size: 16, further, debug, tokens: None, licence: "MIT".into(), force: false }
 }
 
 /// A folder for graphs that all tests of this program share, empty.

@@ -198,7 +198,7 @@ fn a_folder_of_chunks_is_read_as_the_video_that_it_was() {
         |words: &str| shop.egofx("extract -m chunks.csv -p rows.toml -o new").ends_with(1).says(&["out/v", words]);
     let moved = fs::read(chunk_file(&shop, "v", 1)).unwrap();
     fs::remove_file(chunk_file(&shop, "v", 1)).unwrap();
-    refused("the chunks do not make one video: 1.mp4 is missing, there is a chunk 3");
+    refused("the chunks do not make one video: 1.mp4 is missing, there is 3.mp4");
     fs::copy(chunk_file(&shop, "v", 3), chunk_file(&shop, "v", 1)).unwrap();
     refused("1.mp4 ends at 0.67 s and is not the last one, 0.mp4 ends at 2.00 s");
     fs::write(chunk_file(&shop, "v", 1), moved).unwrap();

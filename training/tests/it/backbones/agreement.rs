@@ -22,7 +22,8 @@ impl Graphs {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.safetensors");
         write(&path, &variables(store), &std::collections::BTreeMap::new()).unwrap();
-        let options = Options { head_size: 16, further: vec![], debug: true, licence: "MIT".into(), force: false };
+        let options =
+            Options { head_size: 16, further: vec![], debug: true, tokens: None, licence: "MIT".into(), force: false };
         export(&Checkpoint::open(&path).unwrap(), &options, &validator(), folder.path()).unwrap();
         Self(folder)
     }
