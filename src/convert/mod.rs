@@ -16,6 +16,7 @@ mod npy;
 mod output;
 mod parquet;
 mod qfvs;
+mod snag;
 mod text;
 mod vsgn;
 mod vslnet;
@@ -110,6 +111,7 @@ pub const CONSUMERS: &[Consumer] = &[
     vslnet::CONSUMER,
     actionformer::CONSUMER,
     groundnlq::CONSUMER,
+    snag::CONSUMER,
     qfvs::CONSUMER,
     text::NUMPY,
     text::TORCH,

@@ -123,6 +123,24 @@ impl Nlq {
         self.cache.get(&format!("{} {:?}", place.entry.unit_uid, place.rows), read)
     }
 
+    /// How many rows the clip of a query has, before they become means.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn row_count(&self, number: usize) -> Result<usize, HeadError> {
+        let sample = &self.samples[number];
+        let absent = || HeadError::unexpected(self.features.path(), sample.query_id.clone(), "nothing");
+        Ok(place(&self.features, sample)?.ok_or_else(absent)?.rows.len())
+    }
+
+    /// Refuses rows that have met a query: they are not the same for all queries of a clip.
+    ///
+    /// # Errors
+    /// [`HeadError::Unexpected`].
+    pub fn expect_rows_of_clips(&self) -> Result<(), HeadError> {
+        sources::expect_rows(&self.features, &[RowKind::Window], "windows of clips (egovlp_nlq_snag)")
+    }
+
     /// A query's tokens.
     pub fn tokens(&self, number: usize) -> &Tokens {
         &self.tokens[number]

@@ -36,6 +36,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     ("egovlp_mq", "MQ"),
     ("egovlp_nlq", "NLQ"),
     ("egovlp_nlq_released", "NLQ"),
+    ("egovlp_nlq_snag", "NLQ"),
+    ("egovlp_nlq_snag_tokens", "NLQ"),
     ("egovlp_nlq_text", "NLQ"),
     ("egovlp_nlq_tokens", "NLQ"),
     ("egovlp_nlq_tokens_released", "NLQ"),

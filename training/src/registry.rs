@@ -39,6 +39,7 @@ pub const LEARNERS: &[Entry] = &[
     Entry::of::<Answers<EgoVlpV2Answers>>(),
     Entry::of::<Answers<Ppsa>>(),
     Entry::of::<heads::vslnet::head::VslnetHead>(),
+    Entry::of::<heads::snag::head::SnagHead>(),
     Entry::of::<heads::vsgn::head::VsgnHead>(),
     Entry::of::<heads::actionformer::head::ActionFormerHead>(),
     Entry::of::<heads::qfvs::head::QfvsHead>(),

@@ -76,7 +76,8 @@ pub fn soft_nms(proposals: &[Proposal], settings: &Settings) -> Vec<Proposal> {
         places: (0..proposals.len()).collect(),
     };
     let mut taken = 0;
-    while taken < left.scores.len() {
+    // What is taken is never lowered again, so that nothing beyond those that are given need be taken.
+    while taken < left.scores.len().min(settings.most) {
         let best = (taken..left.scores.len())
             .fold(taken, |best, place| if left.scores[best] < left.scores[place] { place } else { best });
         left.swap(taken, best);

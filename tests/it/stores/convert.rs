@@ -364,6 +364,35 @@ fn groundnlq_gets_maps_of_arrays_by_clip_and_by_query() {
 }
 
 #[test]
+fn snag_gets_arrays_by_clip_and_by_query_and_annotations_of_both() {
+    let shop = nlq();
+    let command = "convert out/windows --to snag --tokens out/tokens --queries nlq.queries.csv -m nlq.csv -o s";
+    shop.egofx(command).ends_with(0);
+    let queries = egofx::queries::Queries::read(&shop.path("nlq.queries.csv")).unwrap();
+    let program = format!(
+        "{BITS}v = np.load('s/video/clip-0003.npy'); q = np.load('s/text/{}.npy')\n\
+         print(json.dumps([bits(v), q.shape, bits(q)[0], json.load(open('s/annotations.json'))]))",
+        queries.get(1).unwrap().id
+    );
+    let found = run_python(&shop, &program);
+    assert_eq!(found[0], rows("clip-0003", 100, 5));
+    assert_eq!(found[1], json!([6, 4]), "without what only fills up");
+    let second: Vec<u32> = stores::values("vid-aaaa", 16, 4).row(8).iter().map(|value| value.to_bits()).collect();
+    assert_eq!(found[2], json!(second));
+    let clip = &found[3]["val"]["clip-0001"];
+    let about = ["fps", "num_frames", "num_clips", "duration"].map(|key| clip[key].as_f64().unwrap());
+    assert_eq!(about, [30.0, 14400.0, 897.0, 480.0]);
+    assert_eq!(
+        clip["annotations"][0],
+        json!({"segment": [10.0, 14.0], "sentence": "Where was the cup before I wiped the table?", "sentence_id": "ann-01_0"})
+    );
+    let clips = found[3]["val"].as_object().unwrap();
+    let listed: usize = clips.values().map(|clip| clip["annotations"].as_array().unwrap().len()).sum();
+    assert_eq!(listed, queries.iter().filter(|query| query.start_sec.is_some()).count());
+    shop.egofx("convert out/windows --to snag --tokens out/tokens -o t").ends_with(2).says(&["--queries FILE"]);
+}
+
+#[test]
 fn a_clip_without_features_is_said_and_left_out_of_groundnlqs_list() {
     let shop = nlq();
     let one = [Made::windows("clip-0003", "vid-bbbb", Some((0.0, 216.4333)), 100)];

@@ -5,5 +5,6 @@
 
 pub mod actionformer;
 pub mod qfvs;
+pub mod snag;
 pub mod vsgn;
 pub mod vslnet;

@@ -35,6 +35,18 @@ pub fn conv1d(path: nn::Path, inputs: i64, outputs: i64, conv: Conv, init: Weigh
     nn::conv1d(path, inputs, outputs, kernel, config)
 }
 
+/// A convolution of `shape` over `x` `[B, C, T]` as one of images `[B, C, 1, T]`, whose kernels take channels last as they lie.
+pub fn on_images(conv: &nn::Conv1D, shape: Conv, x: &Tensor) -> Tensor {
+    let Conv { stride, padding, groups, .. } = shape;
+    let (image, weight) = (x.unsqueeze(2), conv.ws.unsqueeze(2));
+    image.conv2d(&weight, conv.bs.as_ref(), [1, stride], [0, padding], [1, 1], groups).squeeze_dim(2)
+}
+
+/// A convolution of one step, as [`on_images`].
+pub fn pointwise(conv: &nn::Conv1D, x: &Tensor) -> Tensor {
+    on_images(conv, Conv::same(1), x)
+}
+
 /// `nn.ConvTranspose1d(channels, channels, 3, stride=2, padding=1, output_padding=1)`: `[B, C, T]` to `[B, C, 2 T]`,
 /// with PyTorch's own first weights.
 pub fn conv_transpose1d(path: nn::Path, channels: i64) -> nn::ConvTranspose1D {

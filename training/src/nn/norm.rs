@@ -8,7 +8,7 @@ pub fn layer_norm(path: nn::Path, dim: i64, eps: f64) -> nn::LayerNorm {
     nn::layer_norm(path, vec![dim], nn::LayerNormConfig { eps, ..Default::default() })
 }
 
-/// A layer norm over the channels of `[B, C, T]`, its weight and bias `[1, C, 1]`.
+/// A layer norm over the channels of `[B, C, T]`, its weight and bias `[1, C, 1]`, or of another shape of `C` numbers.
 #[derive(Debug)]
 pub struct ChannelNorm {
     weight: Tensor,
@@ -19,7 +19,12 @@ pub struct ChannelNorm {
 impl ChannelNorm {
     /// Over `channels`; weight 1 and bias 0 at first.
     pub fn new(path: &nn::Path, channels: i64, eps: f64) -> Self {
-        let tensor = |name, value| path.var(name, &[1, channels, 1], Init::Const(value));
+        Self::of_shape(path, &[1, channels, 1], eps)
+    }
+
+    /// The same with weight and bias of that shape, of which all but one number is 1.
+    pub fn of_shape(path: &nn::Path, shape: &[i64], eps: f64) -> Self {
+        let tensor = |name, value| path.var(name, shape, Init::Const(value));
         Self { weight: tensor("weight", 1.0), bias: tensor("bias", 0.0), eps }
     }
 

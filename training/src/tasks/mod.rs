@@ -4,4 +4,5 @@
 
 pub mod mq;
 pub mod nlq;
+pub mod nlq_clips;
 pub mod qfvs;

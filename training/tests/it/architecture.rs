@@ -44,7 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "learner",
         &["checkpoint", "corpora", "distributed", "error", "experiment", "loss_sums", "optimizer", "rng", "sources"],
     ),
-    ("tasks", &["error", "learner", "sources"]),
+    ("tasks", &["error", "learner", "rng", "sources"]),
     (
         "pretraining",
         &[

@@ -6,9 +6,9 @@ use tch::Tensor;
 use tch::nn;
 
 use super::attention::LocalAttention;
-use super::layers::{DropPath, POINT, channel_norm, conv, pointwise};
+use super::layers::{POINT, channel_norm, conv};
 use super::settings::Settings;
-use crate::nn::{ChannelNorm, Dropout};
+use crate::nn::{ChannelNorm, DropPath, Dropout, pointwise};
 
 /// The hidden layer is this many times as wide as the block.
 const EXPANSION: i64 = 4;
@@ -32,8 +32,10 @@ impl Block {
             attention: LocalAttention::new(&(path / "attn"), settings, stride),
             hidden: conv(path / "mlp" / 0, embed_dim, EXPANSION * embed_dim, POINT, 0.0),
             output: conv(path / "mlp" / 3, EXPANSION * embed_dim, embed_dim, POINT, 0.0),
-            drop_paths: ["drop_path_attn", "drop_path_mlp"]
-                .map(|name| DropPath::new(&(path / name), embed_dim, settings.drop_path)),
+            drop_paths: ["drop_path_attn", "drop_path_mlp"].map(|name| {
+                // At a rate of zero the original has no scale either.
+                (settings.drop_path > 0.0).then(|| DropPath::new(&(path / name), embed_dim, settings.drop_path))
+            }),
             dropout: Dropout { probability: settings.dropout },
             stride,
         }

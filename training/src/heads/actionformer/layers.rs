@@ -1,17 +1,15 @@
-//! The small layers of ActionFormer: masked convolution, its channel norm's epsilon, stochastic depth.
+//! The small layers of ActionFormer: masked convolution, its channel norm's epsilon.
 //!
 //! Not for attention. All take `[B, C, T]`, and all start with the weights that the original starts with. Norms leave channels last in
 //! memory; layers here keep them there, so that nothing is copied from one order to the other and back.
 
 use tch::Tensor;
-use tch::nn::{self, Init};
+use tch::nn;
 
-use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d};
+use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d, on_images};
 
 /// Added to the variance in [`ChannelNorm`].
 pub(super) const NORM_EPS: f64 = 1e-5;
-/// What a residual branch under stochastic depth is multiplied by at first.
-const FIRST_RESIDUAL_SCALE: f64 = 1e-4;
 
 /// One step wide, with a bias.
 pub(super) const POINT: Conv = Conv::same(1);
@@ -36,19 +34,10 @@ impl MaskedConv {
         Self { conv: conv(path / "conv", channels_in, channels_out, shape, bias), shape }
     }
 
-    /// `mask` is that of the output, `[B, 1, T / stride]`. As a convolution of images `[B, C, 1, T]`, whose kernels take channels last.
+    /// `mask` is that of the output, `[B, 1, T / stride]`.
     pub fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        let Conv { stride, padding, groups, .. } = self.shape;
-        let (image, weight) = (x.unsqueeze(2), self.conv.ws.unsqueeze(2));
-        let out = image.conv2d(&weight, self.conv.bs.as_ref(), [1, stride], [0, padding], [1, 1], groups);
-        out.squeeze_dim(2) * mask
+        on_images(&self.conv, self.shape, x) * mask
     }
-}
-
-/// A convolution of one step, as in [`MaskedConv::forward`].
-pub(super) fn pointwise(conv: &nn::Conv1D, x: &Tensor) -> Tensor {
-    let (image, weight) = (x.unsqueeze(2), conv.ws.unsqueeze(2));
-    image.conv2d(&weight, conv.bs.as_ref(), [1, 1], [0, 0], [1, 1], 1).squeeze_dim(2)
 }
 
 /// A layer norm over the channels of `[B, C, T]`.
@@ -76,52 +65,11 @@ impl Tower {
     }
 }
 
-/// Stochastic depth by clip (Huang et al., 2016) with a learned scale by channel (Touvron et al., 2021, section 2).
-#[derive(Debug)]
-pub(super) struct DropPath {
-    scale: Tensor,
-    rate: f64,
-}
-
-impl DropPath {
-    /// `None` at a rate of zero, at which the original has no scale either.
-    pub fn new(path: &nn::Path, channels: i64, rate: f64) -> Option<Self> {
-        (rate > 0.0)
-            .then(|| Self { scale: path.var("scale", &[1, channels, 1], Init::Const(FIRST_RESIDUAL_SCALE)), rate })
-    }
-
-    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let scaled = x * &self.scale;
-        if !train {
-            return scaled;
-        }
-        let kept_share = 1.0 - self.rate;
-        let kept = (Tensor::rand([x.size()[0], 1, 1], (x.kind(), x.device())) + kept_share).floor();
-        scaled / kept_share * kept
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-
-    #[test]
-    fn dropped_paths_are_whole_clips_and_the_others_are_scaled_up() {
-        let store = nn::VarStore::new(Device::Cpu);
-        let path = DropPath::new(&store.root(), 3, 0.25).unwrap();
-        let x = Tensor::ones([400, 3, 2], (Kind::Float, Device::Cpu));
-        let found = tch::no_grad(|| path.forward(&x, true) / FIRST_RESIDUAL_SCALE).reshape([400, 6]);
-        let (least, most) = (found.amin([1_i64].as_slice(), false), found.amax([1_i64].as_slice(), false));
-        assert!(least.allclose(&most, 1e-6, 1e-6, false), "a clip is dropped or kept as a whole");
-        let kept = found.gt(0.0).to_kind(Kind::Float);
-        assert!(found.allclose(&(&kept / 0.75), 1e-5, 1e-5, false), "what is kept makes up for what is dropped");
-        let share = kept.mean(Kind::Float).double_value(&[]);
-        assert!((share - 0.75).abs() < 0.1, "{share} of the clips are kept");
-        let still = tch::no_grad(|| path.forward(&x, false));
-        assert!(still.allclose(&(&x * FIRST_RESIDUAL_SCALE), 1e-9, 1e-9, false), "nothing is dropped at test time");
-    }
 
     #[test]
     fn first_weights_are_pytorchs() {

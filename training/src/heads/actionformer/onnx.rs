@@ -11,10 +11,10 @@ use egofx::export::onnx::{Attribute, DataType};
 use egofx::export::{Graph, Value, Weight, dims};
 use tch::{Device, Tensor};
 
-use super::attention::EXCLUDED;
 use super::layers::NORM_EPS;
 use super::points::positions;
 use super::settings::Settings;
+use crate::nn::EXCLUDED;
 
 /// Writes the graph: `features` `[B, D, T]` and their `mask` `[B, T]` to `probabilities` `[B, P, classes]` and `offsets`
 /// `[B, P, 2]` of the points of all levels, finest first.

@@ -2,5 +2,6 @@
 
 mod actionformer;
 mod qfvs;
+mod snag;
 mod vsgn;
 mod vslnet;

@@ -1,0 +1,89 @@
+//! The losses of SnAG: focal on smoothed labels for scores, IoU for offsets, over a running count of positives.
+//!
+//! Not for the assignment of events. The running count is the caller's, who keeps it with the checkpoint.
+
+use tch::{Kind, Reduction, Tensor};
+
+use super::targets::Targets;
+use crate::heads::actionformer::Output;
+
+/// How much of the running count remains at a step.
+const NORMALISER_MOMENTUM: f64 = 0.9;
+/// Weight of both signs in the focal loss.
+const FOCAL_ALPHA: f64 = 0.5;
+/// Power by which the focal loss fades with certainty.
+const FOCAL_GAMMA: f64 = 2.0;
+/// Least length by which is divided.
+const IOU_EPS: f64 = 1e-8;
+
+/// The losses of a batch, each a scalar.
+#[derive(Debug)]
+pub struct Losses {
+    /// Of the scores.
+    pub classification: Tensor,
+    /// Of the offsets; zero without positive points.
+    pub regression: Tensor,
+    /// Their sum.
+    pub total: Tensor,
+}
+
+/// The running count of positive points behind a step with `positives`, by which the next step divides; the step itself
+/// divides by `previous`. The first one is [`Settings::first_normaliser`](super::Settings::first_normaliser).
+pub fn next_normaliser(previous: f64, positives: i64) -> f64 {
+    NORMALISER_MOMENTUM * previous + (1.0 - NORMALISER_MOMENTUM) * positives.max(1) as f64
+}
+
+/// The losses of a batch over `normaliser`, with labels that are smoothed by `smoothing`.
+pub fn losses(output: &Output, targets: &Targets, smoothing: f64, normaliser: f64) -> Losses {
+    let labels = targets.positive.to_kind(Kind::Float) * (1.0 - smoothing) + 0.5 * smoothing;
+    let scores = focal(&output.logits().squeeze_dim(-1), &labels) * output.mask();
+    let offsets = iou(&output.offsets(), &targets.offsets) * &targets.positive;
+    let classification = scores.sum(Kind::Float) / normaliser;
+    let regression = offsets.sum(Kind::Float) / normaliser;
+    let total = &classification + &regression;
+    Losses { classification, regression, total }
+}
+
+/// Sigmoid focal loss (Lin et al., 2017, equation 5) of every logit, with labels between 0 and 1 in the same shape.
+fn focal(logits: &Tensor, labels: &Tensor) -> Tensor {
+    let probability = logits.sigmoid();
+    let of_truth = &probability * labels + (1.0 - &probability) * (1.0 - labels);
+    let entropy = logits.binary_cross_entropy_with_logits(labels, None::<&Tensor>, None::<&Tensor>, Reduction::None);
+    let doubt: Tensor = 1.0 - of_truth;
+    entropy * doubt.pow_tensor_scalar(FOCAL_GAMMA) * FOCAL_ALPHA
+}
+
+/// One minus the IoU of intervals around one point, given by their distances to start and end: `[.., 2]` both, none
+/// negative; gives `[..]`.
+fn iou(predicted: &Tensor, target: &Tensor) -> Tensor {
+    let intersection = predicted.minimum(target).sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>);
+    let lengths = (predicted + target).sum_dim_intlist([-1_i64].as_slice(), false, None::<Kind>);
+    let union = lengths - &intersection;
+    1.0 - intersection / union.clamp_min(IOU_EPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_count_never_falls_to_nothing() {
+        assert!((next_normaliser(10.0, 14) - 10.4).abs() < 1e-9);
+        assert!((next_normaliser(1.0, 0) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn intervals_without_length_have_finite_gradients() {
+        let offsets = Tensor::zeros([1, 2], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let loss = iou(&offsets, &offsets.detach()).sum(Kind::Float);
+        assert_eq!(loss.double_value(&[]), 1.0);
+        (loss * 0.0).backward();
+        assert_eq!(offsets.grad().abs().max().double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn the_iou_of_half_an_interval_is_a_half() {
+        let found = iou(&Tensor::from_slice(&[1f32, 0.0]), &Tensor::from_slice(&[1f32, 1.0]));
+        assert!((found.double_value(&[]) - 0.5).abs() < 1e-7);
+    }
+}
