@@ -1,12 +1,13 @@
-//! Attention of every step to its neighbours within a window, after depthwise convolutions of queries, keys and values.
+//! Attention of every step to its neighbours within a window, or to all of the clip, after depthwise convolutions of queries, keys
+//! and values.
 //!
-//! `LocalMaskedMHCA` of the original. Not for attention over whole clips. Blocks of queries meet only the keys that
-//! they can reach, so that time and memory grow with the length, not with its square.
+//! `LocalMaskedMHCA` and `MaskedMHCA` of the original. Within a window, blocks of queries meet only the keys that they can reach,
+//! so that time and memory grow with the length, not with its square; over the whole clip they do, which is for coarse levels.
 
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv, on_rows};
+use super::layers::{MaskedConv, NORM_EPS, POINT, THREE, conv, on_rows};
 use super::settings::Settings;
 use crate::nn::{ChannelNorm, Conv};
 
@@ -26,7 +27,7 @@ impl Projection {
         let depthwise = Conv { stride, groups: embed_dim, ..THREE };
         Self {
             depthwise: MaskedConv::new(&(path / format!("{name}_conv")), embed_dim, embed_dim, depthwise, 0.0),
-            norm: channel_norm(&(path / format!("{name}_norm")), embed_dim),
+            norm: ChannelNorm::new(&(path / format!("{name}_norm")), embed_dim, NORM_EPS),
             point: conv(path / name, embed_dim, embed_dim, POINT, 0.0),
         }
     }
@@ -36,38 +37,42 @@ impl Projection {
     }
 }
 
-/// Local attention that divides the length by its stride.
+/// Attention that divides the length by its stride.
 #[derive(Debug)]
-pub(super) struct LocalAttention {
+pub(super) struct Attention {
     query: Projection,
     key: Projection,
     value: Projection,
     output: nn::Conv1D,
-    /// 0 within the window of a query, minus infinity elsewhere: `[block, 2 * block]`.
-    band: Tensor,
+    /// 0 within the window of a query, minus infinity elsewhere: `[block, 2 * block]`; `None` where all of the clip is within.
+    band: Option<Tensor>,
     num_heads: i64,
     dropout: f64,
 }
 
-impl LocalAttention {
-    pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
+impl Attention {
+    /// Within a `window`, or over the whole clip.
+    pub fn new(path: &nn::Path, settings: &Settings, stride: i64, window: Option<i64>) -> Self {
         let projection = |name| Projection::new(path, name, settings.embed_dim, stride);
         Self {
             query: projection("query"),
             key: projection("key"),
             value: projection("value"),
             output: conv(path / "proj", settings.embed_dim, settings.embed_dim, POINT, 0.0),
-            band: band(settings.window / 2, path.device()),
+            band: window.map(|window| band(window / 2, path.device())),
             num_heads: settings.num_heads,
             dropout: settings.dropout,
         }
     }
 
     /// `x`: `[B, C, stride * T]`; `mask`: that of the output, `[B, 1, T]`; gives `[B, C, T]`. `T` is a multiple of the
-    /// window less one.
+    /// window less one, where there is a window.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
-        let context = windowed(&query, &key, &value, mask, &self.band, self.num_heads);
+        let context = match &self.band {
+            Some(band) => windowed(&query, &key, &value, mask, band, self.num_heads),
+            None => over_clip(&query, &key, &value, mask, self.num_heads),
+        };
         // What queries outside the mask collect never leaves: the projection is pointwise, and the mask follows.
         self.output.forward(&context).dropout(self.dropout, train) * mask
     }
@@ -99,6 +104,17 @@ fn windowed(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor, band: &
     attn_weights.matmul(&value).permute([0, 1, 4, 2, 3]).reshape([batch, channels, length])
 }
 
+/// Attention of every query to all keys within the mask, of which each clip has one at least; shapes are those of [`windowed`].
+fn over_clip(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor, heads: i64) -> Tensor {
+    let (batch, channels, length) = (query.size()[0], query.size()[1], query.size()[2]);
+    let by_head = |x: &Tensor| x.view([batch, heads, channels / heads, length]);
+    let scale = 1.0 / ((channels / heads) as f64).sqrt();
+    let scores = (by_head(query) * scale).transpose(2, 3).matmul(&by_head(key));
+    let outside = mask.logical_not().unsqueeze(1);
+    let attn_weights = scores.masked_fill(&outside, f64::NEG_INFINITY).softmax(-1, None::<Kind>);
+    by_head(value).matmul(&attn_weights.transpose(2, 3)).reshape([batch, channels, length])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +142,17 @@ mod tests {
             let largest = (found - expected).abs().max().double_value(&[]);
             assert!(largest < 1e-5, "radius {radius}, length {length}: {largest}");
         }
+    }
+
+    #[test]
+    fn a_window_that_reaches_everything_is_the_whole_clip() {
+        let random = || Tensor::randn([2, 6, 12], (Kind::Double, Device::Cpu));
+        let (query, key, value) = (random() * 3.0, random() * 3.0, random());
+        let mask =
+            Tensor::arange(12, (Kind::Int64, Device::Cpu)).lt_tensor(&Tensor::from_slice(&[12, 7]).view([2, 1, 1]));
+        let found = over_clip(&query, &key, &value, &mask, 2);
+        let expected = by_full_matrix([&query, &key, &value], &mask, 12, 2);
+        let largest = (found - expected).abs().max().double_value(&[]);
+        assert!(largest < 1e-12, "{largest}");
     }
 }
