@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::sources::Expected;
 use crate::compat::Compat;
 use crate::metric::Window;
-use crate::metric::postprocess::Proposal;
+use crate::metric::postprocess::{Postprocessor, Proposal, actionformer, opentad};
 
 /// What lies around the network, as the card of a graph has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,8 +80,39 @@ pub struct DecodeSettings {
     pub min_probability: f32,
     /// How many of a level are kept, the most probable ones (5000).
     pub most_per_level: usize,
-    /// Moments must be longer than this, in steps (0.05).
+    /// Moments must be longer than this, in steps (0.05); below 0 all are long enough.
     pub min_length: f32,
+    /// How many of all levels together are kept, the most probable ones; absent: all that the levels keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<usize>,
+    /// How overlaps are suppressed.
+    #[serde(default, skip_serializing_if = "Suppression::is_original")]
+    pub suppression: Suppression,
+}
+
+/// Whose suppression of overlaps follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Suppression {
+    /// That of ActionFormer's authors.
+    #[default]
+    ActionFormer,
+    /// OpenTAD's.
+    OpenTad,
+}
+
+impl Suppression {
+    /// What it is done by, with its numbers.
+    pub fn postprocessor(self) -> &'static Postprocessor {
+        match self {
+            Self::ActionFormer => &actionformer::POSTPROCESSOR,
+            Self::OpenTad => &opentad::POSTPROCESSOR,
+        }
+    }
+
+    fn is_original(&self) -> bool {
+        *self == Self::ActionFormer
+    }
 }
 
 /// To how many steps a clip is padded: `max_length`, or beyond it the next multiple of `multiple`.
@@ -120,6 +151,16 @@ impl Level<'_> {
     }
 }
 
+/// Of the proposals of all levels of a clip those that are kept; most probable first where there is a
+/// [`most`](DecodeSettings::most).
+pub fn best(mut proposals: Vec<Proposal>, settings: &DecodeSettings) -> Vec<Proposal> {
+    if let Some(most) = settings.most {
+        proposals.sort_by(|a, b| b.score.total_cmp(&a.score));
+        proposals.truncate(most);
+    }
+    proposals
+}
+
 /// Proposals in seconds, not cut to the clip. The original suppresses first; overlaps are the same in seconds.
 pub fn in_seconds(proposals: &[Proposal], grid: &FeatureGrid) -> Vec<Proposal> {
     let second = |step: f64| f64::from(grid.sec_from_step(step as f32));
@@ -144,6 +185,20 @@ mod tests {
         let overlapping = FeatureGrid { window_frames: 32.0, ..NOMINAL };
         let fixed = grid_of(overlapping, 900, 480.0, Compat::Fixed);
         assert_eq!((fixed, grid_of(overlapping, 900, 480.0, Compat::AsReleased)), (overlapping, overlapping));
+    }
+
+    #[test]
+    fn the_best_of_all_levels_are_kept_where_there_is_a_number_of_them() {
+        let text = "min_probability = 0.0\nmost_per_level = 5\nmin_length = -1.0\n";
+        let original: DecodeSettings = toml::from_str(text).unwrap();
+        assert_eq!(toml::to_string(&original).unwrap(), text, "what is as in the original is not written");
+        let other: DecodeSettings = toml::from_str(&format!("{text}most = 2\nsuppression = \"opentad\"\n")).unwrap();
+        assert_eq!(other.suppression.postprocessor().name, "opentad");
+        let proposal = |score| Proposal { window: Window::new(0.0, 1.0), score, class: 1 };
+        let proposals = [0.2, 0.5, 0.1, 0.4].map(proposal).to_vec();
+        let scores = |settings| best(proposals.clone(), settings).iter().map(|one| one.score).collect::<Vec<_>>();
+        assert_eq!(scores(&original), [0.2, 0.5, 0.1, 0.4]);
+        assert_eq!(scores(&other), [0.5, 0.4]);
     }
 
     #[test]

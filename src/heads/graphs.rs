@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use serde::de::DeserializeOwned;
 
-use super::actionformer::{self, Level, grid_of, in_seconds, padded_length};
+use super::actionformer::{self, Level, best, grid_of, in_seconds, padded_length};
 use super::error::HeadError;
 use super::mq::{self, Mq};
 use super::nlq::{self, Nlq};
@@ -214,7 +214,7 @@ impl Network for ActionFormer {
     type Settings = actionformer::Settings;
 
     fn samples(settings: &actionformer::Settings, card: &HeadCard) -> mq::Settings {
-        let postprocessor = &postprocess::actionformer::POSTPROCESSOR;
+        let postprocessor = settings.decode.suppression.postprocessor();
         let (features, names) = (settings.features.clone(), card.classes.clone());
         mq::Settings { features, classes: settings.classes, names, postprocessor }
     }
@@ -253,7 +253,7 @@ impl Network for ActionFormer {
                 first = places.end;
             }
             let grid = grid_of(frames, count, duration_sec, task.compat());
-            predictions.push((number, in_seconds(&proposals, &grid)));
+            predictions.push((number, in_seconds(&best(proposals, &settings.decode), &grid)));
         }
         Ok(predictions)
     }

@@ -104,6 +104,7 @@ fn actionformer() -> Fallible<Ours> {
         first_normaliser: 100.0,
         crop_ratio: [0.9, 1.0],
         truncation_threshold: 0.3,
+        variant: actionformer::Variant::default(),
     };
     tch::manual_seed(1);
     let store = VarStore::new(Device::Cpu);

@@ -267,18 +267,40 @@ pub(crate) fn open_weights(path: &Path) -> Result<files::Checkpoint, TrainError>
 /// [`TrainError::Weights`] with the names that are missing, unknown or of other shapes; [`TrainError::Checkpoint`] if the
 /// file cannot be read.
 pub fn load_weights(path: &Path, head: &str, into: &Tensors) -> Result<(), TrainError> {
-    let file = open_weights(path)?;
-    let matched = matched(path, &file, (&CheckpointFormat::run(), head), &[], into)?;
-    matched.sources.iter().try_for_each(|(name, stored)| overwrite(&into[name], &file.read(stored)?))
+    load_renamed(path, head, into, |name, shape| Some((name.to_owned(), shape.to_vec())))
 }
 
-/// Which tensors of a `file` of some format those of the network `into` are taken from; `about` says what it should be.
+/// The same for files whose tensors have other names: `in_network` gives the network's name and shape, of as many numbers,
+/// for those in the file; `None` leaves a tensor out.
+///
+/// # Errors
+/// As for [`load_weights`].
+pub fn load_renamed(
+    path: &Path,
+    head: &str,
+    into: &Tensors,
+    in_network: impl Fn(&str, &[usize]) -> Option<(String, Vec<usize>)>,
+) -> Result<(), TrainError> {
+    let file = open_weights(path)?;
+    let (mut stored, mut names) = (BTreeMap::new(), BTreeMap::new());
+    for (name, info) in file.tensors() {
+        if let Some((inside, shape)) = in_network(name, &info.shape) {
+            stored.insert(inside.clone(), TensorInfo { shape, ..info.clone() });
+            names.insert(inside, name);
+        }
+    }
+    let matched = matched(path, &stored, (&CheckpointFormat::run(), head), &[], into)?;
+    matched.sources.iter().try_for_each(|(name, inside)| overwrite(&into[name], &file.read(names[inside])?))
+}
+
+/// Which of the `stored` tensors of a file of some format those of the network `into` are taken from; `about` says what it should
+/// be.
 ///
 /// # Errors
 /// [`TrainError::Weights`] with the names that are missing, of other shapes or unknown.
 pub(crate) fn matched(
     path: &Path,
-    file: &files::Checkpoint,
+    stored: &BTreeMap<String, TensorInfo>,
     (format, about): (&CheckpointFormat, &str),
     fresh: &[&str],
     into: &Tensors,
@@ -286,7 +308,7 @@ pub(crate) fn matched(
     let shape = |tensor: &Tensor| tensor.size().iter().map(|&size| size as usize).collect::<Vec<usize>>();
     let shapes: BTreeMap<&str, Vec<usize>> = into.iter().map(|(name, tensor)| (name.as_str(), shape(tensor))).collect();
     let expected: Vec<(&str, &[usize])> = shapes.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
-    let matched = format.matched(file.tensors(), &expected, fresh);
+    let matched = format.matched(stored, &expected, fresh);
     let Differences { missing, unknown, shapes: misfits } = &matched.differences;
     let missing = missing.iter().map(|name| format!("{name} {:?} is missing", shapes[name.as_str()]));
     let unknown = unknown.iter().map(|name| format!("{name} is unknown"));
@@ -305,7 +327,7 @@ fn refuse(path: &Path, head: &str, wrong: &[String]) -> Result<(), TrainError> {
 }
 
 fn overwrite(into: &Tensor, value: &files::Tensor) -> Result<(), TrainError> {
-    let value = tensor(value)?;
+    let value = tensor(value)?.f_reshape(into.size())?;
     no_grad(|| into.shallow_clone().f_copy_(&value))?;
     Ok(())
 }

@@ -27,6 +27,9 @@ pub enum Schedule {
         warmup: Warmup,
         /// The factor of the last step.
         floor: f64,
+        /// Whether the last step of the warm-up has the full rate, and not only the first one behind it (OpenTAD).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        full_within_warmup: bool,
     },
     /// Multiplied with `factor` after every so many epochs: torch's `StepLR`, stepped by epoch (VSGN).
     StepEpochs {
@@ -83,7 +86,7 @@ impl Schedule {
         let (warmup, factor) = match self {
             Self::Constant {} => return Ok(()),
             Self::Linear { warmup } => (Some(*warmup), ("floor", 0.0)),
-            Self::Cosine { warmup, floor } => (Some(*warmup), ("floor", *floor)),
+            Self::Cosine { warmup, floor, .. } => (Some(*warmup), ("floor", *floor)),
             Self::StepEpochs { every: 0, .. } => {
                 return Err("train.schedule.every is 0, expected at least 1".to_owned());
             }
@@ -104,15 +107,18 @@ impl Schedule {
 
     /// The factor of the base rate for the step number `step`, from 0, of `total_steps`.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, total_steps: u64) -> f64 {
-        let progress = |warmup: Warmup| progress(step as f64, warmup.steps(steps_per_epoch, total_steps), total_steps);
+        let progress = |warmup: Warmup, full_within: bool| {
+            let warmup_steps = warmup.steps(steps_per_epoch, total_steps);
+            progress(step as f64, warmup_steps, warmup_steps - f64::from(full_within), total_steps)
+        };
         let epochs_done = step / steps_per_epoch.max(1);
         match self {
             Self::Constant {} => 1.0,
-            Self::Linear { warmup } => match progress(*warmup) {
+            Self::Linear { warmup } => match progress(*warmup, false) {
                 Progress::Rising(part) => part,
                 Progress::Falling(part) => (1.0 - part).max(0.0),
             },
-            Self::Cosine { warmup, floor } => match progress(*warmup) {
+            Self::Cosine { warmup, floor, full_within_warmup } => match progress(*warmup, *full_within_warmup) {
                 Progress::Rising(part) => part,
                 Progress::Falling(part) => floor + (1.0 - floor) * 0.5 * (1.0 + (PI * part).cos()),
             },
@@ -124,9 +130,10 @@ impl Schedule {
     }
 }
 
-fn progress(step: f64, warmup_steps: f64, total_steps: u64) -> Progress {
+/// Where a step lies; at the step `full_at` of the warm-up, or behind it, the rise is complete.
+fn progress(step: f64, warmup_steps: f64, full_at: f64, total_steps: u64) -> Progress {
     if step < warmup_steps {
-        return Progress::Rising(step / warmup_steps.max(1.0));
+        return Progress::Rising((step / full_at.max(1.0)).min(1.0));
     }
     Progress::Falling((step - warmup_steps) / (total_steps as f64 - warmup_steps).max(1.0))
 }
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn qfvs_has_the_original_rates() {
-        let schedule = Schedule::Cosine { warmup: Warmup::Epochs(2.0), floor: 1e-3 };
+        let schedule = Schedule::Cosine { warmup: Warmup::Epochs(2.0), floor: 1e-3, full_within_warmup: false };
         let expected = &expected()["qfvs"];
         let [steps, epochs] = ["steps_per_epoch", "epochs"].map(|key| expected[key].as_u64().unwrap());
         for sample in expected["samples"].as_array().unwrap() {
@@ -182,11 +189,24 @@ mod tests {
     fn cosines_are_those_of_the_original() {
         for case in expected()["cosine"].as_array().unwrap() {
             let [total, warmup] = ["total", "warmup"].map(|key| case[key].as_u64().unwrap());
-            let schedule = Schedule::Cosine { warmup: Warmup::Steps(warmup), floor: 0.0 };
+            let schedule = Schedule::Cosine { warmup: Warmup::Steps(warmup), floor: 0.0, full_within_warmup: false };
             for (step, value) in (0..).zip(case["multiplier_by_step"].as_array().unwrap()) {
                 close(schedule.factor(step, 1, total), value, format_args!("step {step} of {total}"));
             }
         }
+    }
+
+    /// Twenty of twenty-five epochs, after a warm-up whose last step has the full rate.
+    #[test]
+    fn opentad_stops_before_its_cosine_ends() {
+        let info: Value = serde_json::from_str(include_str!("../tests/data/opentad/info.json")).unwrap();
+        let expected = &info["schedule"];
+        let [steps, epochs] = ["steps_per_epoch", "end_epoch"].map(|key| expected[key].as_u64().unwrap());
+        let schedule = Schedule::Cosine { warmup: Warmup::Epochs(5.0), floor: 1e-8, full_within_warmup: true };
+        for (step, value) in (0..).zip(expected["lr"].as_array().unwrap()) {
+            close(schedule.factor(step, steps, steps * 25), value, format_args!("step {step}"));
+        }
+        close(schedule.factor(steps * epochs - 1, steps, steps * 25), &expected["lr_of_last_step"], "the last step");
     }
 
     #[test]
@@ -215,7 +235,9 @@ mod tests {
         let read = |text: &str| toml::from_str::<Schedule>(text);
         let text = "kind = \"cosine\"\nfloor = 0.001\nwarmup = { epochs = 2.0 }\n";
         let schedule = read(text).unwrap();
-        assert_eq!(schedule, Schedule::Cosine { warmup: Warmup::Epochs(2.0), floor: 1e-3 });
+        let expected = Schedule::Cosine { warmup: Warmup::Epochs(2.0), floor: 1e-3, full_within_warmup: false };
+        assert_eq!(schedule, expected);
+        assert!(!toml::to_string(&schedule).unwrap().contains("full_within_warmup"));
         assert_eq!(read(&toml::to_string(&schedule).unwrap()).unwrap(), schedule);
         assert_eq!(read("kind = \"constant\"").unwrap().factor(5, 1, 10), 1.0);
         for text in ["kind = \"constant\"\nfloor = 1.0", "kind = \"cosine\"\nfloor = 0.0", "kind = \"linear\""] {

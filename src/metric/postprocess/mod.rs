@@ -5,6 +5,7 @@
 
 pub mod actionformer;
 mod files;
+pub mod opentad;
 pub mod vsgn;
 
 use rayon::prelude::*;
@@ -16,7 +17,8 @@ use super::{Compat, Coverage, Window};
 pub use files::{BACKGROUND, Proposals, read_classes, submission_json};
 
 /// All ways of post-processing, in the order in which they are listed to people.
-pub const POSTPROCESSORS: &[Postprocessor] = &[vsgn::POSTPROCESSOR, actionformer::POSTPROCESSOR];
+pub const POSTPROCESSORS: &[Postprocessor] =
+    &[vsgn::POSTPROCESSOR, actionformer::POSTPROCESSOR, opentad::POSTPROCESSOR];
 
 /// A way of post-processing.
 #[derive(Debug, Clone, Copy)]

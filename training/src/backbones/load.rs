@@ -34,7 +34,7 @@ pub struct Loaded {
 /// the file cannot be read.
 pub fn load(path: &Path, format: &CheckpointFormat, fresh: &[&str], into: &Tensors) -> Result<Loaded, TrainError> {
     let file = open_weights(path)?;
-    let matched = matched(path, &file, (format, format.about), fresh, into)?;
+    let matched = matched(path, file.tensors(), (format, format.about), fresh, into)?;
     let mut loaded = Loaded { kept: matched.kept, left_out: matched.left_out, ..Loaded::default() };
     for (name, stored) in &matched.sources {
         let value = tensor(&file.read(stored)?)?;

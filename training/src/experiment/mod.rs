@@ -61,6 +61,9 @@ pub struct Train {
     pub drop_last: bool,
     /// Passes over the samples.
     pub epochs: u64,
+    /// Passes that the schedule of the learning rate spreads over, where the run ends before the last of them; absent: `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_epochs: Option<u64>,
     /// Validations in an epoch, equally far apart, one at its end.
     pub validations_per_epoch: u64,
     /// Steps between two checkpoints within an epoch; absent: one at the end of each epoch.
@@ -213,6 +216,7 @@ impl Experiment {
         let Train {
             batch,
             epochs,
+            schedule_epochs,
             validations_per_epoch,
             validation_batch,
             grad_accum_steps,
@@ -228,6 +232,7 @@ impl Experiment {
             ("train.validation_batch", validation_batch.map(|samples| samples as u64)),
             ("train.grad_accum_steps", grad_accum_steps.map(|parts| parts as u64)),
             ("train.epochs", Some(epochs)),
+            ("train.schedule_epochs", schedule_epochs),
             ("train.validations_per_epoch", Some(validations_per_epoch)),
             ("train.checkpoint_steps", checkpoint_steps),
             ("train.log_steps", log_steps),
@@ -239,6 +244,9 @@ impl Experiment {
             if !(1..=MOST_COUNTED).contains(&count) {
                 return Err(format!("{key} is {count}, expected 1 to {MOST_COUNTED}"));
             }
+        }
+        if let Some(longer) = schedule_epochs.filter(|longer| *longer < epochs) {
+            return Err(format!("train.schedule_epochs is {longer}, expected at least train.epochs, {epochs}"));
         }
         self.train.check_shares()?;
         self.train.optimizer.check()?;
@@ -404,6 +412,11 @@ pub(crate) mod tests {
                 "train.max_grad_norm is 0, expected a number above 0",
             ),
             ("drop_last = false", "drop_last = false\nema = 1.5", "train.ema is 1.5, expected 0 to 1"),
+            (
+                "epochs = 3",
+                "epochs = 3\nschedule_epochs = 2",
+                "train.schedule_epochs is 2, expected at least train.epochs, 3",
+            ),
             ("kind = \"constant\"", "kind = \"step-epochs\"\nevery = 0\nfactor = 0.1", "train.schedule.every is 0"),
             ("kind = \"constant\"", "kind = \"step-epochs\"\nevery = 1\nfactor = inf", "train.schedule.factor is inf"),
             ("kind = \"constant\"", "kind = \"linear\"\nwarmup = { epochs = nan }", "train.schedule.warmup is NaN"),

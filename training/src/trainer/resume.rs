@@ -20,7 +20,7 @@ pub(super) fn expect_same(path: &Path, saved: &Experiment, wanted: &Experiment) 
             "it was planned for {before} epochs, the experiment file has {now}: there can only be more"
         ));
     }
-    if now > before && wanted.train.schedule.depends_on_total() {
+    if now > before && wanted.train.schedule_epochs.is_none() && wanted.train.schedule.depends_on_total() {
         return refused(format!(
             "it was planned for {before} epochs, the experiment file has {now}: its schedule of the learning rate spreads over \
              all epochs, so all steps so far would have had other rates. Set train.epochs = {before} to go on, or begin a new \
@@ -61,6 +61,19 @@ fn difference(one: &Experiment, other: &Experiment) -> Option<(String, String)> 
 mod tests {
     use super::*;
     use crate::experiment::tests::TEXT;
+
+    #[test]
+    fn more_epochs_need_a_schedule_that_does_not_spread_over_them() {
+        let parsed = |epochs: &str| {
+            let text = TEXT.replace("epochs = 3", epochs);
+            let falling = text.replace("kind = \"constant\"", "kind = \"linear\"\nwarmup = { steps = 0 }");
+            Experiment::parse(&falling).unwrap()
+        };
+        let goes_on = |saved, wanted| expect_same(Path::new("x"), &parsed(saved), &parsed(wanted)).is_ok();
+        assert!(!goes_on("epochs = 3", "epochs = 4"));
+        assert!(goes_on("epochs = 3\nschedule_epochs = 9", "epochs = 4\nschedule_epochs = 9"));
+        assert!(!goes_on("epochs = 3\nschedule_epochs = 9", "epochs = 4\nschedule_epochs = 8"));
+    }
 
     #[test]
     fn an_experiment_that_goes_on_where_another_ends_is_another() {

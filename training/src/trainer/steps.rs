@@ -51,7 +51,7 @@ impl<M: Model> Run<'_, M> {
             let step = self.progress.step_in_epoch + 1;
             return Err(TrainError::Diverged { loss: values[0].1, epoch, step, parts });
         }
-        let factor = train.schedule.factor(step, steps, steps * train.epochs);
+        let factor = train.schedule.factor(step, steps, steps * train.schedule_epochs.unwrap_or(train.epochs));
         self.made = Made { factor, grad_norm: self.apply(factor)? };
         self.progress.step += 1;
         self.progress.step_in_epoch += 1;

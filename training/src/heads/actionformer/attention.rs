@@ -1,13 +1,14 @@
-//! Attention of every step to its neighbours within a window, after depthwise convolutions of queries, keys and values.
+//! Attention of every step to its neighbours within a window, or to all of the clip, after depthwise convolutions of queries, keys
+//! and values.
 //!
-//! `LocalMaskedMHCA` of the original. Not for attention over whole clips.
+//! `LocalMaskedMHCA` and `MaskedMHCA` of the original.
 
 use tch::Tensor;
 use tch::nn;
 
-use super::layers::{MaskedConv, POINT, THREE, channel_norm, conv};
+use super::layers::{MaskedConv, NORM_EPS, POINT, THREE, conv};
 use super::settings::Settings;
-use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, pointwise};
+use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, attention, pointwise};
 
 /// Depthwise convolution, norm and projection of the queries, the keys or the values.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl Projection {
         let depthwise = Conv { stride, groups: embed_dim, ..THREE };
         Self {
             depthwise: MaskedConv::new(&(path / format!("{name}_conv")), embed_dim, embed_dim, depthwise, 0.0),
-            norm: channel_norm(&(path / format!("{name}_norm")), embed_dim),
+            norm: ChannelNorm::new(&(path / format!("{name}_norm")), embed_dim, NORM_EPS),
             point: conv(path / name, embed_dim, embed_dim, POINT, 0.0),
         }
     }
@@ -32,36 +33,49 @@ impl Projection {
     }
 }
 
-/// Local attention that divides the length by its stride.
+/// Attention that divides the length by its stride.
 #[derive(Debug)]
-pub(super) struct LocalAttention {
+pub(super) struct Attention {
     query: Projection,
     key: Projection,
     value: Projection,
     output: nn::Conv1D,
-    windowed: WindowAttention,
+    /// `None` where all of the clip is within.
+    windowed: Option<WindowAttention>,
+    num_heads: i64,
     dropout: Dropout,
 }
 
-impl LocalAttention {
-    pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
+impl Attention {
+    /// Within a `window`, or over the whole clip.
+    pub fn new(path: &nn::Path, settings: &Settings, stride: i64, window: Option<i64>) -> Self {
         let projection = |name| Projection::new(path, name, settings.embed_dim, stride);
         Self {
             query: projection("query"),
             key: projection("key"),
             value: projection("value"),
             output: conv(path / "proj", settings.embed_dim, settings.embed_dim, POINT, 0.0),
-            windowed: WindowAttention::new(settings.window, settings.num_heads, path.device()),
+            windowed: window.map(|window| WindowAttention::new(window, settings.num_heads, path.device())),
+            num_heads: settings.num_heads,
             dropout: Dropout { probability: settings.dropout },
         }
     }
 
     /// `x`: `[B, C, stride * T]`; `mask`: that of the output, `[B, 1, T]`; gives `[B, C, T]`. `T` is a multiple of the
-    /// window less one.
+    /// window less one, where there is a window.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> Tensor {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
-        let context = self.windowed.forward(&query, &key, &value, mask);
+        let context = match &self.windowed {
+            Some(windowed) => windowed.forward(&query, &key, &value, mask),
+            None => self.over_clip([&query, &key, &value], mask),
+        };
         // What queries outside the mask collect never leaves: the projection is pointwise, and the mask follows.
         self.dropout.forward(&pointwise(&self.output, &context), train) * mask
+    }
+
+    /// Of every query to all keys within the mask, of which each clip has one at least.
+    fn over_clip(&self, parts: [&Tensor; 3], mask: &Tensor) -> Tensor {
+        let [query, key, value] = parts.map(|part| part.transpose(1, 2));
+        attention([&query, &key, &value], self.num_heads, Some(&mask.unsqueeze(1)), 0.0).transpose(1, 2)
     }
 }

@@ -1,12 +1,12 @@
-//! A transformer block of ActionFormer: norm, local attention, residual; norm, two pointwise layers, residual.
+//! A transformer block of ActionFormer: norm, attention, residual; norm, two pointwise layers, residual.
 //!
 //! Not for the pyramid, which stacks them. A block of stride two halves the length by attention and by its skip path.
 
 use tch::Tensor;
 use tch::nn;
 
-use super::attention::LocalAttention;
-use super::layers::{POINT, channel_norm, conv};
+use super::attention::Attention;
+use super::layers::{NORM_EPS, POINT, conv};
 use super::settings::Settings;
 use crate::nn::{ChannelNorm, DropPath, Dropout, pointwise};
 
@@ -16,7 +16,7 @@ const EXPANSION: i64 = 4;
 #[derive(Debug)]
 pub(super) struct Block {
     norms: [ChannelNorm; 2],
-    attention: LocalAttention,
+    attention: Attention,
     hidden: nn::Conv1D,
     output: nn::Conv1D,
     drop_paths: [Option<DropPath>; 2],
@@ -25,11 +25,12 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub fn new(path: &nn::Path, settings: &Settings, stride: i64) -> Self {
-        let embed_dim = settings.embed_dim;
+    /// Of the stem at level 0, else the one that makes the `level`.
+    pub fn new(path: &nn::Path, settings: &Settings, level: usize) -> Self {
+        let (embed_dim, stride) = (settings.embed_dim, if level == 0 { 1 } else { 2 });
         Self {
-            norms: ["ln1", "ln2"].map(|name| channel_norm(&(path / name), embed_dim)),
-            attention: LocalAttention::new(&(path / "attn"), settings, stride),
+            norms: ["ln1", "ln2"].map(|name| ChannelNorm::new(&(path / name), embed_dim, NORM_EPS)),
+            attention: Attention::new(&(path / "attn"), settings, stride, settings.window_at(level)),
             hidden: conv(path / "mlp" / 0, embed_dim, EXPANSION * embed_dim, POINT, 0.0),
             output: conv(path / "mlp" / 3, EXPANSION * embed_dim, embed_dim, POINT, 0.0),
             drop_paths: ["drop_path_attn", "drop_path_mlp"].map(|name| {

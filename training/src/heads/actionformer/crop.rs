@@ -25,7 +25,7 @@ pub struct Crop {
 
 /// Crops a clip of `length` features. Clips longer than [`Settings::max_length`] are cropped to it, others to a share
 /// that is drawn from [`Settings::crop_ratio`]. An event counts as cut where half a feature's window beyond the crop
-/// ends, as the features see that far.
+/// ends, as the features see that far, or where the crop ends ([`tight_crops`](super::Variant::tight_crops)).
 pub fn crop(
     length: usize,
     events: &[Event],
@@ -37,10 +37,11 @@ pub fn crop(
     if kept == length {
         return Crop { start: 0, length, events: events.to_vec() };
     }
+    let half_window = if settings.variant.tight_crops { 0.0 } else { grid.half_window_steps() };
     let mut found = Crop { start: 0, length: kept, events: Vec::new() };
     for _ in 0..TRIALS {
         found.start = between(generator, 0, length - kept);
-        found.events = remaining(events, found.start, kept, grid.half_window_steps(), settings.truncation_threshold);
+        found.events = remaining(events, found.start, kept, half_window, settings.truncation_threshold);
         if events.is_empty() || !found.events.is_empty() {
             break;
         }
@@ -80,7 +81,7 @@ fn between(generator: &mut Xoshiro256PlusPlus, low: usize, high: usize) -> usize
 mod tests {
     use rand_xoshiro::rand_core::SeedableRng;
 
-    use super::super::samples;
+    use super::super::{Variant, samples};
     use super::*;
 
     const GRID: FeatureGrid = FeatureGrid { fps: 30.0, stride_frames: 16.0, window_frames: 16.0 };
@@ -97,6 +98,22 @@ mod tests {
         assert!(found.iter().all(|crop| crop.length == 64 && crop.start <= 136 && !crop.events.is_empty()));
         assert!(found.iter().any(|crop| crop.start < 5) && found.iter().any(|crop| crop.start > 130));
         assert_eq!(found, crops(200, &events, &samples::settings()), "the same generator draws the same");
+    }
+
+    /// The first two are crops that OpenTAD drew.
+    #[test]
+    fn tight_crops_cut_events_where_their_rows_end() {
+        let event = |start, end, class| Event { start, end, class };
+        let events = [event(3.0, 20.0, 0), event(25.0, 45.5, 1), event(10.0, 49.0, 2)];
+        let found = remaining(&events, 4, 46, 0.0, 0.3);
+        assert_eq!(found, [event(0.0, 16.0, 0), event(21.0, 41.5, 1), event(6.0, 45.0, 2)]);
+        assert_eq!(remaining(&events, 30, 64, 0.0, 0.3), [event(0.0, 15.5, 1), event(0.0, 19.0, 2)]);
+        let variant = Variant { tight_crops: true, ..Variant::default() };
+        let tight = Settings { variant, ..samples::settings() };
+        let is_inside = |crop: &Crop| crop.events.iter().all(|one| one.start >= 0.0 && one.end <= crop.length as f32);
+        let long = [event(0.0, 150.0, 0)];
+        assert!(crops(200, &long, &tight).iter().all(is_inside));
+        assert!(!crops(200, &long, &samples::settings()).iter().all(is_inside));
     }
 
     #[test]

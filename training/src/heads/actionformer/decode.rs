@@ -1,17 +1,19 @@
 //! From predictions at points to proposals for a clip, by what `egofx::heads::actionformer` makes of them.
 
 use egofx::heads::actionformer::Level as Points;
-pub use egofx::heads::actionformer::{DecodeSettings, in_seconds};
+use egofx::heads::actionformer::best;
+pub use egofx::heads::actionformer::{DecodeSettings, Suppression, in_seconds};
 use egofx::metric::postprocess::Proposal;
 use tch::{Device, Kind, Tensor};
 
 use super::{Level, Output};
 
-/// The proposals of one clip of a batch, level by level, most probable first. Their windows are in steps, their classes
-/// those of the network plus one, as 0 is background.
+/// The proposals of one clip of a batch, level by level, most probable first, unless the [`best`] of all levels are asked for. Their
+/// windows are in steps, their classes those of the network plus one, as 0 is background.
 pub fn proposals(output: &Output, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {
     let levels = output.levels.iter().enumerate();
-    levels.flat_map(|(index, level)| of_level(level, f32::powi(2.0, index as i32), clip, settings)).collect()
+    let of_levels = levels.flat_map(|(index, level)| of_level(level, f32::powi(2.0, index as i32), clip, settings));
+    best(of_levels.collect(), settings)
 }
 
 fn of_level(level: &Level, stride: f32, clip: i64, settings: &DecodeSettings) -> Vec<Proposal> {

@@ -3,11 +3,12 @@
 //! Not for the network. Events shorter than `SHORTEST_SEC` are never learnt, as in the authors' preparation of Ego4D,
 //! and always scored.
 
+use std::path::Path;
+
 use egofx::compat::Compat;
 use egofx::heads::actionformer as around;
 use egofx::heads::actionformer::grid_of;
 use egofx::metric::postprocess::Proposal;
-use egofx::metric::postprocess::actionformer::POSTPROCESSOR;
 use ndarray::{Axis, Slice};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
@@ -16,8 +17,8 @@ use super::crop::{Crop, crop};
 use super::decode::{self, DecodeSettings};
 use super::loss::{losses, next_normaliser};
 use super::targets::{Event, FeatureGrid, Targets};
-use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, graph, points};
-use crate::checkpoint::Tensors;
+use super::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, graph, opentad, points};
+use crate::checkpoint::{Tensors, load_renamed};
 use crate::error::TrainError;
 use crate::learner::{Batch, Context, Model, NetworkGraph, Predicted};
 use crate::loss_sums::Losses;
@@ -133,13 +134,18 @@ impl Model for ActionFormerHead {
 
     fn task(settings: &Tables) -> mq::Settings {
         let (features, classes) = (settings.features.clone(), settings.model.classes.unsigned_abs() as usize);
-        mq::Settings { features, classes, names: vec![], postprocessor: &POSTPROCESSOR }
+        mq::Settings { features, classes, names: vec![], postprocessor: settings.decode.suppression.postprocessor() }
     }
 
     fn new(path: &nn::Path, settings: &Tables, _compat: Compat) -> Result<Self, String> {
         let Tables { features, model, decode, .. } = settings;
         let network = ActionFormer::new(path, features.dim as i64, model).map_err(|error| error.to_string())?;
         Ok(Self { network, decode: decode.clone(), normaliser: Tensor::from(model.first_normaliser) })
+    }
+
+    /// Of a run, of the authors' code, or of OpenTAD.
+    fn load(path: &Path, into: &Tensors) -> Result<(), TrainError> {
+        load_renamed(path, Self::NAME, into, opentad::in_network)
     }
 
     fn graph(settings: &Tables, _compat: Compat) -> Option<NetworkGraph> {

@@ -1,4 +1,4 @@
-//! The small layers of ActionFormer: masked convolution, its channel norm's epsilon.
+//! The small layers of ActionFormer: masked convolution, the epsilons of its channel norms.
 //!
 //! Not for attention. All take `[B, C, T]`, and all start with the weights that the original starts with. Norms leave channels last in
 //! memory; layers here keep them there, so that nothing is copied from one order to the other and back.
@@ -6,9 +6,10 @@
 use tch::Tensor;
 use tch::nn;
 
+use super::settings::Settings;
 use crate::nn::{ChannelNorm, Conv, WeightInit, conv1d, on_images};
 
-/// Added to the variance in [`ChannelNorm`].
+/// Added to the variance in the norms of blocks.
 pub(super) const NORM_EPS: f64 = 1e-5;
 
 /// One step wide, with a bias.
@@ -40,28 +41,40 @@ impl MaskedConv {
     }
 }
 
-/// A layer norm over the channels of `[B, C, T]`.
-pub(super) fn channel_norm(path: &nn::Path, channels: i64) -> ChannelNorm {
-    ChannelNorm::new(path, channels, NORM_EPS)
+/// Added to the variance in the norms of embedding, pyramid and heads.
+pub(super) fn outer_eps(settings: &Settings) -> f64 {
+    settings.variant.norm_eps.unwrap_or(NORM_EPS)
+}
+
+/// A layer norm outside of blocks, over the channels of `[B, embed_dim, T]`.
+pub(super) fn outer_norm(path: &nn::Path, settings: &Settings) -> ChannelNorm {
+    ChannelNorm::new(path, settings.embed_dim, outer_eps(settings))
 }
 
 /// Masked convolutions of three steps, each with norm and ReLU: the embedding, and the towers of the heads.
 #[derive(Debug)]
-pub(super) struct Tower(Vec<(MaskedConv, ChannelNorm)>);
+pub(super) struct Tower {
+    layers: Vec<(MaskedConv, ChannelNorm)>,
+    remask: bool,
+}
 
 impl Tower {
-    pub fn new(convs: &nn::Path, norms: &nn::Path, channels_in: i64, embed_dim: i64, layers: i64) -> Self {
+    pub fn new(convs: &nn::Path, norms: &nn::Path, channels_in: i64, settings: &Settings, layers: i64) -> Self {
         let layer = |index: i64| {
-            let from = if index == 0 { channels_in } else { embed_dim };
-            (MaskedConv::new(&(convs / index), from, embed_dim, THREE, 0.0), channel_norm(&(norms / index), embed_dim))
+            let from = if index == 0 { channels_in } else { settings.embed_dim };
+            let conv = MaskedConv::new(&(convs / index), from, settings.embed_dim, THREE, 0.0);
+            (conv, outer_norm(&(norms / index), settings))
         };
-        Self((0..layers).map(layer).collect())
+        Self { layers: (0..layers).map(layer).collect(), remask: settings.variant.remask }
     }
 
-    /// Outside the mask the result is ReLU of the last bias, not zero, as in the original.
+    /// Outside the mask the result is ReLU of the last bias, not zero, as in the original, unless it is masked again.
     pub fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        let layer = |x: Tensor, (conv, norm): &(MaskedConv, ChannelNorm)| norm.forward(&conv.forward(&x, mask)).relu();
-        self.0.iter().fold(x.shallow_clone(), layer)
+        let layer = |x: Tensor, (conv, norm): &(MaskedConv, ChannelNorm)| {
+            let hidden = norm.forward(&conv.forward(&x, mask)).relu();
+            if self.remask { hidden * mask } else { hidden }
+        };
+        self.layers.iter().fold(x.shallow_clone(), layer)
     }
 }
 

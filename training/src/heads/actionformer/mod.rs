@@ -11,6 +11,7 @@ pub mod head;
 mod layers;
 pub mod loss;
 mod onnx;
+pub mod opentad;
 pub mod points;
 mod settings;
 pub mod targets;
@@ -21,8 +22,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::nn::{ChannelNorm, Conv};
 use block::Block;
-use layers::{MaskedConv, Tower, channel_norm};
-pub use settings::{ActionFormerError, Settings};
+use layers::{MaskedConv, Tower, outer_norm};
+pub use settings::{ActionFormerError, Settings, Variant, WHOLE_CLIP};
 
 /// What is predicted at one level of the pyramid, with `T` points.
 #[derive(Debug)]
@@ -105,11 +106,11 @@ impl ActionFormer {
         settings.check()?;
         let (embed_dim, levels) = (settings.embed_dim, settings.levels() as i64);
         let [backbone, class_head, offset_head] = ["backbone", "cls_head", "reg_head"].map(|name| path / name);
-        let blocks = |name: &str, count: i64, stride: i64| -> Vec<Block> {
-            (0..count).map(|index| Block::new(&(&backbone / name / index), settings, stride)).collect()
+        let block = |name: &str, index: i64, level: i64| {
+            Block::new(&(&backbone / name / index), settings, level.unsigned_abs() as usize)
         };
         let tower = |head: &nn::Path| {
-            Tower::new(&(head / "head"), &(head / "norm"), embed_dim, embed_dim, settings.head_layers - 1)
+            Tower::new(&(head / "head"), &(head / "norm"), embed_dim, settings, settings.head_layers - 1)
         };
         let prior = -((1.0 - settings.prior_probability) / settings.prior_probability).ln();
         let output =
@@ -118,11 +119,11 @@ impl ActionFormer {
         let (convs, norms) = (&backbone / "embd", &backbone / "embd_norm");
         Ok(Self {
             input_dim,
-            embedding: Tower::new(&convs, &norms, input_dim, embed_dim, settings.embedding_layers),
+            embedding: Tower::new(&convs, &norms, input_dim, settings, settings.embedding_layers),
             positions: points::positions(settings.max_length, embed_dim, path.device()),
-            stem: blocks("stem", settings.stem_blocks, 1),
-            branch: blocks("branch", settings.branch_blocks, 2),
-            norms: (0..levels).map(|level| channel_norm(&(path / "neck" / "fpn_norms" / level), embed_dim)).collect(),
+            stem: (0..settings.stem_blocks).map(|index| block("stem", index, 0)).collect(),
+            branch: (0..settings.branch_blocks).map(|index| block("branch", index, index + 1)).collect(),
+            norms: (0..levels).map(|level| outer_norm(&(path / "neck" / "fpn_norms" / level), settings)).collect(),
             class_tower: tower(&class_head),
             class_output: output(&class_head / "cls_head", settings.classes, prior),
             offset_tower: tower(&offset_head),
@@ -156,7 +157,8 @@ impl ActionFormer {
     ) -> Result<Vec<(Tensor, Tensor)>, ActionFormerError> {
         self.check(features, mask, train)?;
         let positions = points::positions_at(&self.positions, features.size()[2]);
-        let mut state = (self.embedding.forward(features, mask) + positions * mask, mask.shallow_clone());
+        let features = features.feature_dropout(self.settings.variant.input_dropout, train);
+        let mut state = (self.embedding.forward(&features, mask) + positions * mask, mask.shallow_clone());
         for block in &self.stem {
             state = block.forward(&state.0, &state.1, train);
         }
@@ -240,11 +242,13 @@ fn clip_length(clip: &Tensor, input_dim: i64) -> Result<i64, ActionFormerError> 
 
 /// Whether a weight decays: those of convolutions do; biases, norms and learned scales do not.
 pub fn decays(name: &str) -> bool {
-    let mut parts = name.rsplit('.');
-    let is_weight = parts.next() == Some("weight");
-    let layer = parts.find(|part| part.parse::<u32>().is_err()).unwrap_or_default();
-    let is_norm = ["ln1", "ln2"].contains(&layer) || layer.ends_with("norm") || layer.ends_with("norms");
-    is_weight && !is_norm
+    name.ends_with(".weight") && !is_of_norm(name)
+}
+
+/// Whether a weight or a bias is that of a norm.
+fn is_of_norm(name: &str) -> bool {
+    let layer = name.rsplit('.').skip(1).find(|part| part.parse::<u32>().is_err()).unwrap_or_default();
+    ["ln1", "ln2"].contains(&layer) || layer.ends_with("norm") || layer.ends_with("norms")
 }
 
 #[cfg(test)]
@@ -271,6 +275,7 @@ mod samples {
             first_normaliser: 100.0,
             crop_ratio: [0.9, 1.0],
             truncation_threshold: 0.3,
+            variant: super::Variant::default(),
         }
     }
 }

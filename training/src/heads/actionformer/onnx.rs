@@ -11,7 +11,7 @@ use egofx::export::onnx::{Attribute, DataType};
 use egofx::export::{Graph, Value, Weight, dims};
 use tch::{Device, Tensor};
 
-use super::layers::NORM_EPS;
+use super::layers::{NORM_EPS, outer_eps};
 use super::points::positions;
 use super::settings::Settings;
 use crate::nn::EXCLUDED;
@@ -26,21 +26,22 @@ pub(super) fn build(g: &mut Graph, input_dim: usize, settings: &Settings) {
     let mask = g.op("Cast", &[&mask], &[("to", Attribute::Int(DataType::Float as i64))]);
     let axis = g.ints(&[1]);
     let mask = g.op("Unsqueeze", &[&mask, &axis], &[]);
-    let embedded = tower(g, ["backbone.embd", "backbone.embd_norm"], settings.embedding_layers, &features, &mask);
+    let embedding = (["backbone.embd", "backbone.embd_norm"], settings.embedding_layers);
+    let embedded = tower(g, settings, embedding, &features, &mask);
     let positions = positions_at(g, settings, &features);
     let positions = g.op("Mul", &[&positions, &mask], &[]);
     let mut state = (g.op("Add", &[&embedded, &positions], &[]), mask);
     for index in 0..settings.stem_blocks {
-        state = block(g, &format!("backbone.stem.{index}"), settings, 1, &state);
+        state = block(g, &format!("backbone.stem.{index}"), settings, 0, &state);
     }
     let mut levels = vec![state];
     for index in 0..settings.branch_blocks {
-        let next = block(g, &format!("backbone.branch.{index}"), settings, 2, &levels[levels.len() - 1]);
+        let next = block(g, &format!("backbone.branch.{index}"), settings, levels.len(), &levels[levels.len() - 1]);
         levels.push(next);
     }
     let (mut probabilities, mut offsets) = (vec![], vec![]);
     for (index, (x, mask)) in levels.iter().enumerate() {
-        let x = channel_norm(g, &format!("neck.fpn_norms.{index}"), x);
+        let x = channel_norm(g, &format!("neck.fpn_norms.{index}"), x, outer_eps(settings));
         g.probe(&format!("level{index}"), &x, 3);
         let [likely, distances] = level(g, settings, index, &x, mask);
         probabilities.push(likely);
@@ -55,11 +56,11 @@ pub(super) fn build(g: &mut Graph, input_dim: usize, settings: &Settings) {
 /// The heads at one level (`PtTransformerClsHead`, `PtTransformerRegHead`): probabilities `[B, T, classes]`, 0 outside of the
 /// clip, and offsets `[B, T, 2]`.
 fn level(g: &mut Graph, settings: &Settings, index: usize, x: &Value, mask: &Value) -> [Value; 2] {
-    let hidden = tower(g, ["cls_head.head", "cls_head.norm"], settings.head_layers - 1, x, mask);
+    let hidden = tower(g, settings, (["cls_head.head", "cls_head.norm"], settings.head_layers - 1), x, mask);
     let logits = masked_conv(g, "cls_head.cls_head", &hidden, mask, Shape::BIASED);
     let likely = g.op("Sigmoid", &[&logits], &[]);
     let likely = g.op("Mul", &[&likely, mask], &[]);
-    let hidden = tower(g, ["reg_head.head", "reg_head.norm"], settings.head_layers - 1, x, mask);
+    let hidden = tower(g, settings, (["reg_head.head", "reg_head.norm"], settings.head_layers - 1), x, mask);
     let distances = masked_conv(g, "reg_head.offset_head", &hidden, mask, Shape::BIASED);
     let scale = g.weight(Weight::plain(&format!("reg_head.scale.{index}.scale")));
     let distances = g.op("Mul", &[&distances, &scale], &[]);
@@ -129,13 +130,13 @@ fn point(g: &mut Graph, key: &str, x: &Value) -> Value {
 }
 
 /// `LayerNorm` over channels.
-fn channel_norm(g: &mut Graph, key: &str, x: &Value) -> Value {
+fn channel_norm(g: &mut Graph, key: &str, x: &Value, eps: f64) -> Value {
     let axis = g.ints(&[1]);
     let mean = g.op("ReduceMean", &[x, &axis], &[]);
     let centred = g.op("Sub", &[x, &mean], &[]);
     let squares = g.op("Mul", &[&centred, &centred], &[]);
     let variance = g.op("ReduceMean", &[&squares, &axis], &[]);
-    let eps = g.float(NORM_EPS as f32);
+    let eps = g.float(eps as f32);
     let variance = g.op("Add", &[&variance, &eps], &[]);
     let deviation = g.op("Sqrt", &[&variance], &[]);
     let normed = g.op("Div", &[&centred, &deviation], &[]);
@@ -144,17 +145,25 @@ fn channel_norm(g: &mut Graph, key: &str, x: &Value) -> Value {
     g.op("Add", &[&scaled, &bias], &[])
 }
 
-/// Masked convolutions, each with norm and ReLU.
-fn tower(g: &mut Graph, [convs, norms]: [&str; 2], layers: i64, x: &Value, mask: &Value) -> Value {
+/// So many masked convolutions, each with norm and ReLU.
+fn tower(
+    g: &mut Graph,
+    settings: &Settings,
+    ([convs, norms], layers): ([&str; 2], i64),
+    x: &Value,
+    mask: &Value,
+) -> Value {
     (0..layers).fold(x.clone(), |x, index| {
         let out = masked_conv(g, &format!("{convs}.{index}"), &x, mask, Shape::PLAIN);
-        let normed = channel_norm(g, &format!("{norms}.{index}"), &out);
-        g.op("Relu", &[&normed], &[])
+        let normed = channel_norm(g, &format!("{norms}.{index}"), &out, outer_eps(settings));
+        let hidden = g.op("Relu", &[&normed], &[]);
+        if settings.variant.remask { g.op("Mul", &[&hidden, mask], &[]) } else { hidden }
     })
 }
 
-/// `TransformerBlock`.
-fn block(g: &mut Graph, key: &str, settings: &Settings, stride: i64, (x, mask): &(Value, Value)) -> (Value, Value) {
+/// `TransformerBlock`, of the stem at level 0.
+fn block(g: &mut Graph, key: &str, settings: &Settings, level: usize, (x, mask): &(Value, Value)) -> (Value, Value) {
+    let stride = if level == 0 { 1 } else { 2 };
     g.scope(key, |g| {
         let mask = match stride {
             1 => mask.clone(),
@@ -163,13 +172,13 @@ fn block(g: &mut Graph, key: &str, settings: &Settings, stride: i64, (x, mask): 
                 g.op("Slice", &[mask, &start, &end, &axis, &steps], &[])
             }
         };
-        let normed = channel_norm(g, &format!("{key}.ln1"), x);
-        let attended = local_attention(g, &format!("{key}.attn"), settings, stride, &normed, &mask);
+        let normed = channel_norm(g, &format!("{key}.ln1"), x, NORM_EPS);
+        let attended = attention(g, &format!("{key}.attn"), settings, level, &normed, &mask);
         let skip = if stride == 1 { x.clone() } else { pooled(g, x, stride) };
         let skip = g.op("Mul", &[&skip, &mask], &[]);
         let attended = dropped(g, &format!("{key}.drop_path_attn"), settings, &attended);
         let x = g.op("Add", &[&skip, &attended], &[]);
-        let normed = channel_norm(g, &format!("{key}.ln2"), &x);
+        let normed = channel_norm(g, &format!("{key}.ln2"), &x, NORM_EPS);
         let hidden = point(g, &format!("{key}.mlp.0"), &normed);
         let hidden = g.op("Gelu", &[&hidden], &[]);
         let mixed = point(g, &format!("{key}.mlp.3"), &hidden);
@@ -197,24 +206,35 @@ fn dropped(g: &mut Graph, key: &str, settings: &Settings, x: &Value) -> Value {
     g.op("Mul", &[x, &scale], &[])
 }
 
-/// `LocalMaskedMHCA`, its queries in blocks that meet only the keys that they can reach; see `attention`.
-fn local_attention(g: &mut Graph, key: &str, settings: &Settings, stride: i64, x: &Value, mask: &Value) -> Value {
+/// `LocalMaskedMHCA` or, over the whole clip, `MaskedMHCA`.
+fn attention(g: &mut Graph, key: &str, settings: &Settings, level: usize, x: &Value, mask: &Value) -> Value {
     let (width, heads) = (settings.embed_dim, settings.num_heads);
-    let (head_dim, block) = (width / heads, settings.window - 1);
+    let head_dim = width / heads;
     let [q, k, v] = ["query", "key", "value"].map(|name| {
-        let depthwise = Shape { stride, group: width, has_bias: false };
+        let depthwise = Shape { stride: if level == 0 { 1 } else { 2 }, group: width, has_bias: false };
         let out = masked_conv(g, &format!("{key}.{name}_conv"), x, mask, depthwise);
-        let normed = channel_norm(g, &format!("{key}.{name}_norm"), &out);
+        let normed = channel_norm(g, &format!("{key}.{name}_norm"), &out, NORM_EPS);
         let out = point(g, &format!("{key}.{name}"), &normed);
         reshape(g, &out, &[0, heads, head_dim, -1])
     });
     let scale = g.float((head_dim as f32).sqrt().recip());
     let q = g.op("Mul", &[&q, &scale], &[]);
+    let context = match settings.window_at(level) {
+        Some(window) => windowed(g, window - 1, [&q, &k, &v], mask),
+        None => over_clip(g, [&q, &k, &v], mask),
+    };
+    let context = reshape(g, &context, &[0, width, -1]);
+    let out = point(g, &format!("{key}.proj"), &context);
+    g.op("Mul", &[&out, mask], &[])
+}
+
+/// Queries in blocks that meet only the keys that they can reach; see `attention`. All are `[B, heads, head_dim, T]`.
+fn windowed(g: &mut Graph, block: i64, [q, k, v]: [&Value; 3], mask: &Value) -> Value {
     // [B, heads, blocks, block, head_dim] with keys and values [.., 2 block].
-    let q = reshape(g, &q, &[0, 0, 0, -1, block]);
+    let q = reshape(g, q, &[0, 0, 0, -1, block]);
     let q = transpose(g, &q, &[0, 1, 3, 4, 2]);
     let zero = g.float(0.0);
-    let [k, v] = [(&k, [0, 1, 3, 2, 4]), (&v, [0, 1, 3, 4, 2])].map(|(x, order)| {
+    let [k, v] = [(k, [0, 1, 3, 2, 4]), (v, [0, 1, 3, 4, 2])].map(|(x, order)| {
         let around = around(g, x, block, &zero);
         transpose(g, &around, &order)
     });
@@ -225,10 +245,21 @@ fn local_attention(g: &mut Graph, key: &str, settings: &Settings, stride: i64, x
     let scores = g.op("Add", &[&scores, &excluded], &[]);
     let weights = g.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
     let context = g.op("MatMul", &[&weights, &v], &[]);
-    let context = transpose(g, &context, &[0, 1, 4, 2, 3]);
-    let context = reshape(g, &context, &[0, width, -1]);
-    let out = point(g, &format!("{key}.proj"), &context);
-    g.op("Mul", &[&out, mask], &[])
+    transpose(g, &context, &[0, 1, 4, 2, 3])
+}
+
+/// All queries to all keys of the clip; shapes are those of [`windowed`].
+fn over_clip(g: &mut Graph, [q, k, v]: [&Value; 3], mask: &Value) -> Value {
+    let q = transpose(g, q, &[0, 1, 3, 2]);
+    let scores = g.op("MatMul", &[&q, k], &[]);
+    let (one, lowest, axis) = (g.float(1.0), g.lowest(), g.ints(&[1]));
+    let absent = g.op("Sub", &[&one, mask], &[]);
+    let excluded = g.op("Mul", &[&absent, &lowest], &[]);
+    let excluded = g.op("Unsqueeze", &[&excluded, &axis], &[]);
+    let scores = g.op("Add", &[&scores, &excluded], &[]);
+    let weights = g.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
+    let weights = transpose(g, &weights, &[0, 1, 3, 2]);
+    g.op("MatMul", &[v, &weights], &[])
 }
 
 /// What is added to the scores of keys outside of the clip or beyond its ends, `[B, 1, blocks, 1, 2 block]`.

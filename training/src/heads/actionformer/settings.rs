@@ -1,6 +1,7 @@
 //! Settings of ActionFormer, and what is wrong with them or with what the network is handed.
 //!
-//! Not for settings of optimisers. Nothing here has a default: every key that changes a number is written down.
+//! Not for settings of optimisers. Nothing of the original has a default: every key that changes a number is written down. What
+//! is done otherwise is a [`Variant`], which is absent where nothing is.
 
 use egofx::heads::actionformer::padded_length;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,48 @@ pub struct Settings {
     pub crop_ratio: [f64; 2],
     /// Share of an event that must remain in a crop; others are dropped (0.3).
     pub truncation_threshold: f64,
+    /// What is done otherwise than in the original.
+    #[serde(default, skip_serializing_if = "Variant::is_original")]
+    pub variant: Variant,
+}
+
+/// A window of attention that is all of the clip.
+pub const WHOLE_CLIP: i64 = -1;
+
+/// What may be done otherwise than in the original; nothing of it is where it is not written down. In comments: OpenTAD's values
+/// for Ego4D.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Variant {
+    /// For each branch block the steps that its queries attend to, in place of [`Settings::window`]; [`WHOLE_CLIP`] for all
+    /// ([9, 9, 9, 9, 9, -1, -1, -1]).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub branch_windows: Vec<i64>,
+    /// Share of the channels of the features that is dropped, each from the whole clip (0.2).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub input_dropout: f64,
+    /// Added to the variance in the norms outside of blocks; absent: 1e-5, as in blocks (1e-6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_eps: Option<f64>,
+    /// Whether the hidden layers of embedding and heads are masked behind norm and ReLU too, so that padding is zero (true).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub remask: bool,
+    /// Whether a point learns the classes of all events that may have it, not only of the shortest (true).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_candidates: bool,
+    /// Whether a crop ends where its features do, not half a feature's window beyond (true).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tight_crops: bool,
+}
+
+impl Variant {
+    fn is_original(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// What ActionFormer refuses.
@@ -97,9 +140,22 @@ impl Settings {
         self.regression_ranges.len()
     }
 
+    /// Steps that queries of a level attend to, the stem's those of level 0; `None` for all of the clip.
+    pub(super) fn window_at(&self, level: usize) -> Option<i64> {
+        let of_block = level.checked_sub(1).and_then(|block| self.variant.branch_windows.get(block));
+        let window = of_block.copied().unwrap_or(self.window);
+        (window != WHOLE_CLIP).then_some(window)
+    }
+
     /// What lengths must be multiples of, so that every level falls into blocks of attention.
     pub fn length_multiple(&self) -> i64 {
-        (self.window - 1) << self.branch_blocks
+        self.block_lengths().max().unwrap_or(1)
+    }
+
+    /// Steps of features in a block of attention, level by level; where a query attends to the whole clip, those of a point.
+    fn block_lengths(&self) -> impl Iterator<Item = i64> {
+        (0..=self.branch_blocks as usize)
+            .map(move |level| self.window_at(level).map_or(1, |window| window - 1) << level)
     }
 
     /// To how many steps a clip is padded: [`max_length`](Self::max_length), or beyond it the next multiple.
@@ -121,14 +177,24 @@ impl Settings {
         let divides = self.embed_dim % self.num_heads == 0;
         expect("num_heads", self.num_heads, divides, format!("a divisor of embed_dim, {}", self.embed_dim))?;
         let multiple = self.length_multiple();
+        let divide = self.block_lengths().all(|length| multiple % length == 0);
+        let windows = format!("{:?}", self.variant.branch_windows);
+        let expected = format!("windows whose blocks, (window - 1) * 2^level steps, divide the longest, {multiple}");
+        expect("variant.branch_windows", windows, divide, expected)?;
         let fits = self.max_length % multiple == 0;
         expect("max_length", self.max_length, fits, format!("a multiple of {multiple}, by window and branch_blocks"))
     }
 
     fn check_counts(&self) -> Result<(), ActionFormerError> {
-        expect("window", self.window, self.window >= 3 && self.window % 2 == 1, "odd and at least 3")?;
+        let is_window = |window: i64| window >= 3 && window % 2 == 1;
+        expect("window", self.window, is_window(self.window), "odd and at least 3")?;
         expect("stem_blocks", self.stem_blocks, self.stem_blocks >= 0, "at least 0")?;
         expect("branch_blocks", self.branch_blocks, (0..=20).contains(&self.branch_blocks), "from 0 to 20")?;
+        let windows = &self.variant.branch_windows;
+        let fit = windows.iter().all(|&window| window == WHOLE_CLIP || is_window(window));
+        let is_one_each = windows.is_empty() || windows.len() as i64 == self.branch_blocks;
+        let expected = format!("{} numbers, each {WHOLE_CLIP} or odd and at least 3", self.branch_blocks);
+        expect("variant.branch_windows", format!("{windows:?}"), fit && is_one_each, expected)?;
         let counts = [
             ("embed_dim", self.embed_dim),
             ("num_heads", self.num_heads),
@@ -141,7 +207,12 @@ impl Settings {
     }
 
     fn check_shares(&self) -> Result<(), ActionFormerError> {
-        for (key, rate) in [("dropout", self.dropout), ("drop_path", self.drop_path)] {
+        let rates = [
+            ("dropout", self.dropout),
+            ("drop_path", self.drop_path),
+            ("variant.input_dropout", self.variant.input_dropout),
+        ];
+        for (key, rate) in rates {
             expect(key, rate, (0.0..1.0).contains(&rate), "at least 0 and below 1")?;
         }
         let prior = self.prior_probability;
@@ -149,7 +220,12 @@ impl Settings {
         let [least, most] = self.crop_ratio;
         let ordered = 0.0 < least && least <= most && most <= 1.0;
         expect("crop_ratio", format!("[{least}, {most}]"), ordered, "two shares above 0, the lesser first")?;
-        for (key, value) in [("centre_radius", self.centre_radius), ("first_normaliser", self.first_normaliser)] {
+        let sizes = [
+            ("centre_radius", self.centre_radius),
+            ("first_normaliser", self.first_normaliser),
+            ("variant.norm_eps", self.variant.norm_eps.unwrap_or(1.0)),
+        ];
+        for (key, value) in sizes {
             expect(key, value, value > 0.0, "above 0")?;
         }
         let share = self.truncation_threshold;

@@ -24,7 +24,8 @@ pub struct Event {
 /// What the points of a batch should predict.
 #[derive(Debug)]
 pub struct Targets {
-    /// 1 for the classes of the point's event, `[B, P, classes]`; several where events of one length share it.
+    /// 1 for the classes of the point's event, `[B, P, classes]`; several where events of one length share it, or all that may
+    /// have it do ([`all_candidates`](super::Variant::all_candidates)).
     pub classes: Tensor,
     /// Distances to start and end in strides of the level, `[B, P, 2]`; 0 at points without event.
     pub offsets: Tensor,
@@ -126,7 +127,11 @@ fn assigned(points: &Columns, mask: &Tensor, events: &Padded, settings: &Setting
         .logical_and(&events.real);
     let lengths = (&events.end - &events.start).masked_fill(&candidate.logical_not(), f64::INFINITY);
     let (shortest, which) = lengths.min_dim(2, true);
-    let sharing = lengths.le_tensor(&(&shortest + TIE_STEPS)).logical_and(&lengths.isfinite());
+    let sharing = if settings.variant.all_candidates {
+        candidate
+    } else {
+        lengths.le_tensor(&(&shortest + TIE_STEPS)).logical_and(&lengths.isfinite())
+    };
     let has_event = shortest.isfinite();
     let offsets = Tensor::cat(&[left.gather(2, &which, false), right.gather(2, &which, false)], 2) / &points.stride;
     Targets {

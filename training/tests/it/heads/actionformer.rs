@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use egofx::checkpoint;
 use egofx::metric::Window;
 use egofx::metric::postprocess::actionformer::{POSTPROCESSOR, across_classes, within_classes};
-use egofx::metric::postprocess::{Clip, Proposal, Settings as Suppression};
+use egofx::metric::postprocess::{self, Clip, Proposal};
 use egofx_train::checkpoint::load_weights;
-use egofx_train::heads::actionformer::decode::{DecodeSettings, in_seconds, proposals};
+use egofx_train::heads::actionformer::decode::{DecodeSettings, Suppression, in_seconds, proposals};
 use egofx_train::heads::actionformer::loss::{Losses, centre_diou, focal, losses, next_normaliser};
 use egofx_train::heads::actionformer::points;
 use egofx_train::heads::actionformer::targets::{Event, FeatureGrid, Targets};
-use egofx_train::heads::actionformer::{ActionFormer, ActionFormerError, Output, Settings, batch, decays, graph};
+use egofx_train::heads::actionformer::{
+    ActionFormer, ActionFormerError, Output, Settings, Variant, batch, decays, graph,
+};
 use egofx_train::learner::weights;
 use serde_json::Value;
 use tch::{Kind, Tensor, nn};
@@ -28,7 +30,13 @@ const DIM: i64 = 6;
 const GRID: FeatureGrid = FeatureGrid { fps: 30.0, stride_frames: 16.0, window_frames: 16.0 };
 /// Beyond all detections of the golden clip.
 const DURATION_SEC: f64 = 100.0;
-const DECODE: DecodeSettings = DecodeSettings { min_probability: 0.001, most_per_level: 5000, min_length: 0.05 };
+const DECODE: DecodeSettings = DecodeSettings {
+    min_probability: 0.001,
+    most_per_level: 5000,
+    min_length: 0.05,
+    most: None,
+    suppression: Suppression::ActionFormer,
+};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/actionformer").join(name)
@@ -65,6 +73,7 @@ fn settings() -> Settings {
         first_normaliser: 100.0,
         crop_ratio: [0.9, 1.0],
         truncation_threshold: 0.3,
+        variant: Variant::default(),
     }
 }
 
@@ -365,7 +374,7 @@ fn without_positives_there_is_no_regression_loss_and_gradients_are_finite() {
 
 /// What is left of proposals of a clip, in seconds.
 fn detections(proposals: &[Proposal], duration_sec: f64) -> Vec<Proposal> {
-    let settings = Suppression { most: 50, ..POSTPROCESSOR.defaults };
+    let settings = postprocess::Settings { most: 50, ..POSTPROCESSOR.defaults };
     let clip = Clip { duration_sec, asked: None };
     (POSTPROCESSOR.tracks)(&in_seconds(proposals, &GRID), &clip, &settings).detected
 }

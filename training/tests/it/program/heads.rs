@@ -172,6 +172,55 @@ fn actionformer_proposes_the_same_moments_as_a_graph() {
     heads_of_mq_agree("actionformer", 64, &[]);
 }
 
+/// With all that OpenTAD does otherwise, but for rounding, which may round either way.
+#[test]
+fn a_variant_of_actionformer_proposes_the_same_moments_as_a_graph() {
+    let variant = "[model.variant]\nbranch_windows = [5, -1]\ninput_dropout = 0.2\nnorm_eps = 1e-6\nremask = true\n\
+                   all_candidates = true\ntight_crops = true\n\n[decode]\nmost = 500\n";
+    heads_of_mq_agree("actionformer", 64, &[("min_length = 0.05", "min_length = -1.0"), ("[decode]\n", variant)]);
+}
+
+/// The sizes of the checkpoint that OpenTAD wrote, in an experiment.
+const OPENTAD: &[(&str, &str)] = &[
+    ("dim = 16", "dim = 6"),
+    ("embed_dim = 32", "embed_dim = 16"),
+    ("num_heads = 2", "num_heads = 4"),
+    ("embedding_layers = 1", "embedding_layers = 2"),
+    ("stem_blocks = 1", "stem_blocks = 2"),
+    ("branch_blocks = 2", "branch_blocks = 3"),
+    ("classes = 4", "classes = 5"),
+    ("[4.0, 10000.0]", "[4.0, 16.0], [8.0, 10000.0]"),
+    ("head_layers = 2", "head_layers = 3"),
+    ("drop_path = 0.0", "drop_path = 0.1"),
+    ("min_length = 0.05", "min_length = -1.0\nmost = 200\nsuppression = \"opentad\""),
+    ("[decode]\n", "[model.variant]\nbranch_windows = [5, -1, -1]\nnorm_eps = 1e-6\nremask = true\n\n[decode]\n"),
+];
+
+#[test]
+fn a_checkpoint_of_opentad_predicts() {
+    let shop = Shop::new("synthetic_mq_actionformer.toml", OPENTAD);
+    Mq { clips: [2, 3], dim: 6, classes: 5, ..Mq::small(1, false) }.write(shop.0.path()).unwrap();
+    let labels = ["Background", "class_000", "class_001", "class_002", "class_003", "class_004"];
+    let classes: serde_json::Map<String, Value> =
+        labels.map(str::to_owned).into_iter().zip((0..).map(Value::from)).collect();
+    std::fs::write(shop.path("classes.json"), serde_json::to_vec(&classes).unwrap()).unwrap();
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/opentad/checkpoint.pth");
+    let data = "--features mq-windows --annotations moments_val.json --classes classes.json --device cpu";
+    shop.run(&format!("predict {} -c x.toml {data} -o mq.json", weights.display()));
+    let written = shop.json("mq.json");
+    let clips = written["detect_results"].as_object().unwrap();
+    assert_eq!(clips.len(), 3);
+    for (clip, list) in clips {
+        let found = detections(list);
+        assert!(!found.is_empty() && found.is_sorted_by(|a, b| a.1 >= b.1), "{clip}");
+        let is_round = |value: f64, parts: f64| (value * parts - (value * parts).round()).abs() < 1e-6;
+        let are_round = |(_, score, [start, end]): &(String, f64, [f64; 2])| {
+            is_round(*score, 1e4) && is_round(*start, 100.0) && is_round(*end, 100.0)
+        };
+        assert!(found.iter().all(are_round), "{clip}");
+    }
+}
+
 #[test]
 fn vsgn_proposes_the_same_moments_as_a_graph() {
     heads_of_mq_agree("vsgn", 64, &[]);
