@@ -295,7 +295,7 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-wheel test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
+.PHONY: test test-train test-wheel test-schema test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
 test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both programs
@@ -316,8 +316,13 @@ test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
 	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
 		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
 test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO) $(CHROMIUM)
-	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
+	sha256sum --check --quiet tests/schema/SHA256SUMS || { echo 'Do they belong together? make test-schema' >&2; exit 1; }
 	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- $(TEST_FLAGS)
+# Compiling the compiler of schemas takes half a minute: `test` asks whether either file is another than it was here.
+test-schema: ## src/export/onnx/types.rs is what its schema says; EGOFX_BLESS=1 writes it anew
+	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
+	$(if $(EGOFX_BLESS),sha256sum $(SCHEMA) >,sha256sum --check --quiet) tests/schema/SHA256SUMS
+SCHEMA = src/export/onnx/onnx.proto src/export/onnx/types.rs
 # Minutes more than with setup's own, most of it for linking two hundred libraries at each start.
 test-videos: $(PY) $(MACHINES_FFMPEG) ## all tests about videos, by the ffmpeg of the PATH instead of setup's
 	EGOFX_TEST_FFMPEG=PATH $(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) --test it -- \
@@ -325,7 +330,7 @@ test-videos: $(PY) $(MACHINES_FFMPEG) ## all tests about videos, by the ffmpeg o
 
 # These are marked `#[ignore = "long: ..."]`.
 test-long: export TEST_FLAGS := --ignored
-test-long: export PARTS := test-train test-wheel test-videos test-egofx
+test-long: export PARTS := test-train test-wheel test-schema test-videos test-egofx
 test-long: test ## what takes minutes each and `test` leaves out: long learning, campaigns, videos by the ffmpeg of the PATH
 
 # Two processors, or two sets of kernels, give float sums that differ in their last bits: a log has to say which it was.

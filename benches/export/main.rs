@@ -1,8 +1,8 @@
 //! Exported graphs against PyTorch, the forms that attention could have in them, and what an export takes.
 //!
-//! `-- models`, `-- slowfast`, `-- attention` or `-- cost` runs one part. `make setup-torch` and `make setup-openvino` bring what is
-//! compared with; without them the rest is compared among itself. The first run makes a full-size EgoVLP and
-//! a SlowFast of random weights, 2.3 GB in `target/bench-data/`.
+//! `-- models`, `-- lavila`, `-- slowfast`, `-- attention` or `-- cost` runs one part. `make setup-torch` and `make setup-openvino` bring what is
+//! compared with; without them the rest is compared among itself. The first run makes a full-size EgoVLP, a
+//! LaViLa-B and a SlowFast of random weights, 3.5 GB in `target/bench-data/`.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,8 +20,13 @@ use support::Fallible;
 /// A part's name, and what runs it.
 type Part = (&'static str, fn() -> Fallible);
 
-const PARTS: &[Part] =
-    &[("models", speed::run), ("slowfast", speed::slowfast), ("attention", attention::run), ("cost", cost::run)];
+const PARTS: &[Part] = &[
+    ("models", speed::run),
+    ("lavila", speed::lavila),
+    ("slowfast", speed::slowfast),
+    ("attention", attention::run),
+    ("cost", cost::run),
+];
 
 /// What only a machine with a GPU is asked for, by name: `make gpu-check`.
 const ON_GPU: Part = ("gpu", gpu::run);

@@ -1,4 +1,4 @@
-//! EgoVLP's video tower and SlowFast: exported graphs against PyTorch, round by round, and how near their rows are.
+//! Video towers of EgoVLP and LaViLa, and SlowFast: exported graphs against PyTorch, round by round, and how near their rows are.
 //!
 //! Not for what made either fast or slow. Invariant: all get the same windows. PyTorch's time begins at normalised
 //! floats, egofx's at `uint8` frames.
@@ -41,6 +41,14 @@ enum Who {
 const EGOVLP: Case =
     Case { what: "EgoVLP's video tower", script: "egovlp_video.py", batch: 4, frames: 4, variants: EGOVLP_VARIANTS };
 
+const LAVILA: Case = Case {
+    what: "LaViLa's base video tower",
+    script: "lavila_video.py",
+    batch: 4,
+    frames: 4,
+    variants: LAVILA_VARIANTS,
+};
+
 /// A batch of one would be run twice over, see `GraphSession::run_rows`.
 const SLOWFAST: Case =
     Case { what: "SlowFast 8x8 R101", script: "slowfast_video.py", batch: 2, frames: 32, variants: SLOWFAST_VARIANTS };
@@ -53,6 +61,16 @@ const EGOVLP_VARIANTS: &[Variant] = &[
     ("openvino, fp32", Who::OpenVino, model::VIDEO, "fp32"),
     ("openvino, bf16", Who::OpenVino, model::VIDEO, "bf16"),
     ("openvino, int8 graph, bf16", Who::OpenVino, model::VIDEO_INT8, "bf16"),
+];
+
+const LAVILA_VARIANTS: &[Variant] = &[
+    ("PyTorch fp32", Who::Torch, "", "fp32"),
+    ("PyTorch bf16 (autocast)", Who::Torch, "", "bf16"),
+    ("cpu, fp32", Who::Cpu, model::LAVILA_VIDEO, "fp32"),
+    ("cpu, int8 graph", Who::Cpu, model::LAVILA_VIDEO_INT8, "fp32"),
+    ("openvino, fp32", Who::OpenVino, model::LAVILA_VIDEO, "fp32"),
+    ("openvino, bf16", Who::OpenVino, model::LAVILA_VIDEO, "bf16"),
+    ("openvino, int8 graph, bf16", Who::OpenVino, model::LAVILA_VIDEO_INT8, "bf16"),
 ];
 
 const SLOWFAST_VARIANTS: &[Variant] = &[
@@ -77,6 +95,11 @@ struct Outcome {
 /// EgoVLP.
 pub fn run() -> Fallible {
     compare(&EGOVLP, &model::egovlp()?)
+}
+
+/// LaViLa's base.
+pub fn lavila() -> Fallible {
+    compare(&LAVILA, &model::lavila()?)
 }
 
 /// SlowFast. `taskset -c 0 cargo bench --bench export -- slowfast` is what one thread does.

@@ -20,12 +20,11 @@ large matrix product: {"operations_per_sec": 9.1e14}. A request that fails is an
 """
 
 import argparse
-import json
-import sys
 import time
 import warnings
 
 import torch
+from lines import save, serve
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -82,20 +81,20 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, dim, hidden):
+    def __init__(self, dim, hidden, activation):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.fc1, self.fc2, self.activation = nn.Linear(dim, hidden), nn.Linear(hidden, dim), activation
 
     def forward(self, x):
-        return self.fc2(functional.gelu(self.fc1(x)))
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads, hidden, eps):
+    def __init__(self, dim, heads, hidden, eps, activation):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim, eps=eps) for _ in range(3))
         self.attn, self.timeattn = Attention(dim, heads), Attention(dim, heads)
-        self.mlp = Mlp(dim, hidden)
+        self.mlp = Mlp(dim, hidden, activation)
 
     def forward(self, x, frames):
         timed = x + self.timeattn(self.norm3(x), frames, within="time")
@@ -105,21 +104,23 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    def __init__(self, dim, patch):
+    def __init__(self, dim, patch, bias):
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, kernel_size=patch, stride=patch)
+        self.proj = nn.Conv2d(3, dim, kernel_size=patch, stride=patch, bias=bias)
 
 
 class VideoModel(nn.Module):
-    """Normalised frames [B, F, 3, S, S] to the normed class token [B, dim]."""
+    """Normalised frames [B, F, 3, S, S] to the normed class token [B, dim]. Towers made of CLIP have a norm before the first
+    block, in place of the patch embedding's bias."""
 
-    def __init__(self, dim, depth, heads, hidden, patch, tokens, rows, eps):
+    def __init__(self, dim, depth, heads, hidden, patch, tokens, rows, eps, pre_norm_eps=None, activation=functional.gelu):
         super().__init__()
-        self.patch_embed = PatchEmbed(dim, patch)
+        self.patch_embed = PatchEmbed(dim, patch, bias=pre_norm_eps is None)
+        self.ln_pre = nn.LayerNorm(dim, eps=pre_norm_eps) if pre_norm_eps else nn.Identity()
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.empty(1, tokens, dim))
         self.temporal_embed = nn.Parameter(torch.empty(1, rows, dim))
-        self.blocks = nn.ModuleList(Block(dim, heads, hidden, eps) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim, heads, hidden, eps, activation) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=eps)
 
     def forward(self, video):
@@ -129,7 +130,7 @@ class VideoModel(nn.Module):
         x = torch.cat((self.cls_token.expand(batch, -1, -1), x), dim=1)
         places = self.pos_embed[:, 1:].repeat(1, frames, 1)
         times = self.temporal_embed[:, :frames].repeat_interleave(places.shape[1] // frames, dim=1)
-        x = x + torch.cat((self.pos_embed[:, :1], places + times), dim=1)
+        x = self.ln_pre(x + torch.cat((self.pos_embed[:, :1], places + times), dim=1))
         for block in self.blocks:
             x = block(x, frames)
         return self.norm(x)[:, 0]
@@ -199,17 +200,22 @@ def build(weights, frames, heads=None, eps=None):
     return encoder.eval()
 
 
-def side(encoder):
-    """Length of the square that the encoder takes."""
-    tokens, patch = encoder.video_model.pos_embed.shape[1] - 1, encoder.video_model.patch_embed.proj.stride[0]
+def side(video_model):
+    """Length of the square that a video model takes."""
+    tokens, patch = video_model.pos_embed.shape[1] - 1, video_model.patch_embed.proj.stride[0]
     return round(tokens**0.5) * patch
 
 
-def windows(batch, frames, seed, side):
-    """Normalised pixels [batch, frames, 3, side, side] of ramps: (7 f + 3 y + 5 x + 11 c + 29 (seed + b)) mod 256."""
-    lengths = (batch, frames, 3, RAW_SIDE, RAW_SIDE)
+def ramps(batch, frames, seed, side):
+    """Pixels [batch, frames, 3, side, side]: (7 f + 3 y + 5 x + 11 c + 29 (seed + b)) mod 256."""
+    lengths = (batch, frames, 3, side, side)
     b, f, c, y, x = torch.meshgrid(*(torch.arange(length) for length in lengths), indexing="ij")
-    pixels = ((7 * f + 3 * y + 5 * x + 11 * c + 29 * (seed + b)) % 256).float() / 255
+    return (7 * f + 3 * y + 5 * x + 11 * c + 29 * (seed + b)) % 256
+
+
+def windows(batch, frames, seed, side):
+    """Normalised pixels [batch, frames, 3, side, side] of ramps that are scaled to that size."""
+    pixels = ramps(batch, frames, seed, RAW_SIDE).float() / 255
     size = (side, side)
     small = functional.interpolate(pixels.flatten(0, 1), size, mode="bilinear", align_corners=False, antialias=False)
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, STD))
@@ -269,7 +275,7 @@ class Bench:
             raise ValueError(f"run is {run!r}, expected fp32, bf16, int8 or {' or '.join(HALF)}")
         if min(batch, frames, repeat) < 1:
             raise ValueError(f"batch {batch}, frames {frames}, repeat {repeat}: expected 1 or more of each")
-        video = windows(batch, frames, seed, side(self.encoder("fp32", frames)))
+        video = windows(batch, frames, seed, side(self.encoder("fp32", frames).video_model))
         embeddings, seconds = self.time(run, video, repeat)
         case = (batch, frames, seed)
         if run == "fp32":
@@ -277,9 +283,7 @@ class Bench:
         elif case not in self.truths:
             self.truths[case], _ = self.time("fp32", video)
         truth = self.truths[case]
-        if out:
-            with open(out, "w", encoding="utf-8") as file:
-                json.dump(embeddings.tolist(), file)
+        save(embeddings, out)
         return {
             "seconds": seconds,
             "cosine_to_fp32": functional.cosine_similarity(embeddings.double(), truth.double()).min().item(),
@@ -302,13 +306,7 @@ def main():
     warnings.simplefilter("ignore")
     bench = Bench(load_file(arguments.weights), arguments.heads, arguments.eps, arguments.device)
     with torch.inference_mode():
-        for line in sys.stdin:
-            try:
-                request = json.loads(line)
-                answer = bench.dense(**request) if "dense" in request else bench.run(**request)
-            except Exception as error:  # the asker decides what a failure means
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+        serve(lambda **request: bench.dense(**request) if "dense" in request else bench.run(**request))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def main():
         while (pixels := pending.get()) is not None:
             if isinstance(pixels, Exception):
                 raise pixels
-            rows.extend(encoder(normalise(pixels, side(encoder))).float().tolist())
+            rows.extend(encoder(normalise(pixels, side(encoder.video_model))).float().tolist())
     with open(given.out, "w", encoding="utf-8") as file:
         json.dump({"rows": rows, "ready": ready}, file)
 

@@ -17,11 +17,11 @@ plus 29 (seed + b). A request that fails is answered by {"error": ...}.
 """
 
 import argparse
-import json
-import sys
 import time
 
 import torch
+from egovlp_video import ramps
+from lines import save, serve
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -94,10 +94,8 @@ class SlowFast(nn.Module):
 
 
 def windows(batch, seed):
-    """Normalised pixels [batch, 3, 32, side, side] of ramps: (7 f + 3 y + 5 x + 11 c + 29 (seed + b)) mod 256."""
-    lengths = (batch, 3, FRAMES, SIDE, SIDE)
-    b, c, f, y, x = torch.meshgrid(*(torch.arange(length) for length in lengths), indexing="ij")
-    return (((7 * f + 3 * y + 5 * x + 11 * c + 29 * (seed + b)) % 256).float() / 255 - 0.45) / 0.225
+    """Normalised pixels [batch, 3, 32, side, side] of ramps."""
+    return (ramps(batch, FRAMES, seed, SIDE).transpose(1, 2).float() / 255 - 0.45) / 0.225
 
 
 def run(model, run, batch=1, frames=FRAMES, seed=0, out=None):
@@ -108,9 +106,7 @@ def run(model, run, batch=1, frames=FRAMES, seed=0, out=None):
     with torch.autocast("cpu", torch.bfloat16, enabled=run == "bf16"):
         features = model(video).float()
     seconds = time.perf_counter() - begin
-    if out:
-        with open(out, "w", encoding="utf-8") as file:
-            json.dump(features.tolist(), file)
+    save(features, out)
     return {"seconds": seconds}
 
 
@@ -123,12 +119,7 @@ def main():
         torch.set_num_threads(arguments.threads)
     model = SlowFast(load_file(arguments.weights)).eval()
     with torch.inference_mode():
-        for line in sys.stdin:
-            try:
-                answer = run(model, **json.loads(line))
-            except Exception as error:  # the asker decides what a failure means
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+        serve(lambda **request: run(model, **request))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! The models that are measured: EgoVLP and SlowFast as published, random weights, made once and kept in `target/bench-data/`.
+//! The models that are measured: EgoVLP, LaViLa's base and SlowFast as published, random weights, made once and kept in `target/bench-data/`.
 //!
 //! Not for running it. Invariant: what lies there was made by the exporter of the `egofx` that was built with this program.
 
@@ -26,12 +26,17 @@ const EGOVLP: Kind = Kind {
     further: &[GraphPrecision::Fp16, GraphPrecision::Int8],
     kept: &["video_model.", "vid_proj."],
 };
+const LAVILA: Kind =
+    Kind { name: "lavila-base", further: &[GraphPrecision::Int8], kept: &["visual.", "image_projection"] };
 const SLOWFAST: Kind = Kind { name: "slowfast8x8_r101", further: &[GraphPrecision::Int8], kept: &["blocks."] };
 
 /// The graph that is measured, and its counterparts in lower precisions.
 pub const VIDEO: &str = "egovlp_video";
 pub const VIDEO_INT8: &str = "egovlp_video_int8";
 pub const VIDEO_FP16: &str = "egovlp_video_fp16";
+/// The same of LaViLa.
+pub const LAVILA_VIDEO: &str = "lavila_base_video";
+pub const LAVILA_VIDEO_INT8: &str = "lavila_base_video_int8";
 /// The same of SlowFast.
 pub const SLOWFAST_VIDEO: &str = "slowfast8x8_r101_video";
 pub const SLOWFAST_VIDEO_INT8: &str = "slowfast8x8_r101_video_int8";
@@ -47,6 +52,11 @@ pub struct Model {
 /// EgoVLP.
 pub fn egovlp() -> Fallible<Model> {
     of(&EGOVLP)
+}
+
+/// LaViLa's base.
+pub fn lavila() -> Fallible<Model> {
+    of(&LAVILA)
 }
 
 /// SlowFast 8x8 R101.
@@ -89,7 +99,7 @@ fn make(kind: &Kind, model: &Model) -> Fallible {
     write_video(kind, &checkpoint, &model.weights)
 }
 
-/// What the reference reads: of EgoVLP the video tower and its projection.
+/// What the reference reads: of towers beside others the video tower and its projection.
 fn write_video(kind: &Kind, checkpoint: &Checkpoint, path: &Path) -> Fallible {
     let mut tensors = checkpoint.tensors().clone();
     tensors.retain(|name, _| kind.kept.iter().any(|prefix| name.starts_with(prefix)));

@@ -1,4 +1,5 @@
-//! The ONNX types in `src/export/onnx/` against the schema beside them. With `EGOFX_BLESS=1` they are written anew.
+//! The ONNX types in `src/export/onnx/` against the schema beside them. With `EGOFX_BLESS=1` they are written anew: `make
+//! test-schema EGOFX_BLESS=1`, which notes in `SHA256SUMS` that they belong together.
 
 use std::fs;
 use std::path::Path;
@@ -24,5 +25,8 @@ fn the_onnx_types_are_what_their_schema_says() {
     if std::env::var_os("EGOFX_BLESS").is_some() {
         fs::write(&kept, &expected).unwrap();
     }
-    assert!(fs::read_to_string(&kept).unwrap() == expected, "types.rs is not what onnx.proto says: EGOFX_BLESS=1");
+    assert!(
+        fs::read_to_string(&kept).unwrap() == expected,
+        "types.rs is not what onnx.proto says: make test-schema EGOFX_BLESS=1"
+    );
 }

