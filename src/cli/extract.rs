@@ -204,6 +204,7 @@ impl Extract {
         let recipes = self.gone_on_with(recipes);
         let towers = setup::towers(&models, &recipes, self.compute.precision)?;
         let (sets, text_inputs) = self.work.feature_sets(recipes, towers)?;
+        setup::warn_of_eyes(&manifest, &sets);
         Ok(Inputs { manifest, models, sets, text_inputs })
     }
 

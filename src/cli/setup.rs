@@ -10,8 +10,10 @@ use rayon::prelude::*;
 use egofx::backbone::{
     Backbone, Card, Device, FrameInput, OnnxBackbone, Precision, Provider, Runtime, SessionOptions, Towers, Windows,
 };
+use egofx::decode::Stereo;
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::UnitUid;
+use egofx::manifest::Manifest;
 use egofx::recipe::{Frames, Fusion, Recipe};
 use egofx::shard::Shard;
 use egofx::store::{Contract, PlannedUnit, Store};
@@ -19,6 +21,21 @@ use egofx::store::{Contract, PlannedUnit, Store};
 /// Largest golden error of a provider that does not compute in plain fp32, relative to the largest golden value. It tells
 /// a broken provider from a coarse one; real accuracy is measured when a graph is exported.
 const COARSE_GOLDEN: f32 = 0.05;
+
+/// Tells of recipes that see one eye of stereo videos where nothing says which videos are stereo.
+pub fn warn_of_eyes(manifest: &Manifest, sets: &PerSet<FeatureSet>) {
+    if manifest.videos.iter().any(|video| video.is_stereo() != Ok(None)) {
+        return;
+    }
+    let sees_one = |set: &&FeatureSet| set.recipe.frames().is_some_and(|f| f.transform.stereo == Stereo::LeftHalf);
+    for set in sets.values().filter(sees_one) {
+        let (recipe, manifest) = (&set.recipe.name, &manifest.name);
+        log::warn!(
+            "recipe {recipe} sees the left half of stereo videos, and no clip of {manifest} says in a column is_stereo whether its \
+             video is one: all of every frame is seen"
+        );
+    }
+}
 
 /// The graphs of `recipes` for `precision`, checked against what the recipes feed them and ask of them.
 pub fn towers(models: &Path, recipes: &[Recipe], precision: Precision) -> anyhow::Result<Vec<Towers>> {
@@ -66,6 +83,17 @@ fn check_dim(recipe: &Recipe, towers: &Towers) -> anyhow::Result<()> {
             "recipe {recipe}: rows of {given} features, {wanted} are asked for: {checkpoint}, good for trials only"
         );
         return Ok(());
+    }
+    let shape = card.outputs.iter().find(|known| known.name == *output).map(|known| known.shape.as_slice());
+    // [B, what a row holds]
+    if let Some([_, of_row @ ..]) = shape.filter(|shape| shape.len() > 2) {
+        let of_row: Vec<String> = of_row.iter().map(ToString::to_string).collect();
+        let of_row = of_row.join(" x ");
+        bail!(
+            "output.dim is {wanted}, {output} of card {name} has {given} numbers a row ({of_row}): egofx export --tokens=GRID makes \
+             it with another grid, and grid.frames is F. Export it anew with the grid that is wanted, or change output.dim in a \
+             copy of the recipe"
+        );
     }
     let cause = match (wanted, given) {
         (4096, 256) => {

@@ -71,6 +71,12 @@ pub(super) fn files(path: &Path) -> Option<Vec<PathBuf>> {
     (!files.is_empty()).then_some(files)
 }
 
+/// The chapters of the recording that `path` names by its pattern, in order; none where it names something else.
+pub fn chapters(path: &Path) -> Vec<PathBuf> {
+    let is_recording = matches!(Names::of(path), Names::Chapters(..));
+    files(path).filter(|_| is_recording).unwrap_or_default()
+}
+
 /// Probes each of `files` and puts them one behind the other.
 pub(super) fn probe(source: &FfmpegSource, folder: &Path, files: &[PathBuf]) -> Result<VideoInfo, ProbeError> {
     let chunks = files.iter().map(|file| source.probe(file, None)).collect::<Result<Vec<_>, _>>()?;
@@ -131,8 +137,14 @@ fn check(folder: &Path, chunks: &[VideoInfo]) -> Result<(), String> {
         let (length_sec, whole_sec) = (chunk.timeline.end_sec(), chunks[0].timeline.end_sec());
         let cut_short =
             are_alike && (length_sec - whole_sec).abs() > TOLERANCE_SEC.max(1.5 / chunk.timeline.mean_fps());
-        if k + 1 < chunks.len() && (cut_short || chunk.declared_end_sec.is_some()) {
-            let (name, first) = (shown(k), shown(0));
+        let name = shown(k);
+        if let Some(declared_sec) = chunk.declared_end_sec.filter(|_| k + 1 < chunks.len()) {
+            return Err(format!(
+                "{name} ends at {length_sec:.2} s, its header says at {declared_sec:.2} s, and it is not the last one"
+            ));
+        }
+        if k + 1 < chunks.len() && cut_short {
+            let first = shown(0);
             return Err(format!(
                 "{name} ends at {length_sec:.2} s and is not the last one, {first} ends at {whole_sec:.2} s"
             ));

@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
 
 pub use certified::CertifiedSource;
 pub(crate) use child::Child;
+pub use chunk_files::chapters;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;
 pub use crop::{Region, random_region};

@@ -92,6 +92,7 @@ pub fn export_plan(
     if !options.force {
         occupied::refuse(folder, &others, checkpoint.name(), &sha256)?;
     }
+    let others = [others, occupied::tokens(folder, &plan)?].concat();
     let made = work.folder();
     let writer = Writer { checkpoint, sha256: &sha256, model, plan: &plan, options, validator, folder: &made };
     let cards = writer.write()?;

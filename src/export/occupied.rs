@@ -28,25 +28,38 @@ pub struct Held {
     weights: Option<PathBuf>,
 }
 
+/// Cards in `folder` of the tokens of `plan`'s video tower: those that an export writes may be of another grid, and so would be
+/// lower precisions of the ones before.
+pub fn tokens(folder: &Path, plan: &Plan) -> Result<Vec<Held>, ExportError> {
+    let graph = plan.graphs.iter().find(|graph| graph.name == super::tokens::NAME);
+    held(folder, plan, graph.map(|graph| graph.name).into_iter())
+}
+
 /// Cards in `folder` that bear a name of `plan`'s and are not of the checkpoint with the hash `sha256`. One that cannot
 /// be read counts as another checkpoint's.
 pub fn find(folder: &Path, plan: &Plan, sha256: &str) -> Result<Vec<Held>, ExportError> {
-    let suffixes = ["", super::write::DEBUG_SUFFIX, GraphPrecision::Fp16.suffix(), GraphPrecision::Int8.suffix()];
     // A graph of tokens may have been made before, though none is now.
     let further = plan.tokens.as_ref().map(|_| super::tokens::NAME);
     let graphs = plan.graphs.iter().map(|graph| graph.name).chain(further);
+    let mut others = held(folder, plan, graphs)?;
+    others.retain(|card| card.checkpoint_sha256 != sha256);
+    Ok(others)
+}
+
+/// The cards in `folder` of these `graphs`, in every precision.
+fn held<'g>(folder: &Path, plan: &Plan, graphs: impl Iterator<Item = &'g str>) -> Result<Vec<Held>, ExportError> {
+    let suffixes = ["", super::write::DEBUG_SUFFIX, GraphPrecision::Fp16.suffix(), GraphPrecision::Int8.suffix()];
     let names = graphs.flat_map(|graph| suffixes.map(|suffix| super::write::name(plan, graph, suffix)));
-    let mut others = Vec::new();
+    let mut found = Vec::new();
     for name in names {
         let path = folder.join(format!("{name}.toml"));
         match fs::read_to_string(&path) {
-            Ok(text) => others.push(Held { name, ..toml::from_str(&text).unwrap_or_default() }),
+            Ok(text) => found.push(Held { name, ..toml::from_str(&text).unwrap_or_default() }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(ExportError::io(path)(error)),
         }
     }
-    others.retain(|card| card.checkpoint_sha256 != sha256);
-    Ok(others)
+    Ok(found)
 }
 
 /// An error that names what is there, if something is.

@@ -5,7 +5,7 @@
 //! two places is never decided by chance.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -150,7 +150,8 @@ fn chapter(file: &Path) -> Option<(PathBuf, usize)> {
 pub(crate) fn videos_below(root: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     let Found { mut files, chunks, .. } = Found::below(root)?;
     let recordings = recordings(&files);
-    files.retain(|file| !recordings.values().flatten().any(|chapter| chapter == file));
+    let chapters: HashSet<&PathBuf> = recordings.values().flatten().collect();
+    files.retain(|file| !chapters.contains(file));
     files.extend(chunks);
     files.extend(recordings.into_keys());
     files.sort();
@@ -186,9 +187,14 @@ pub(crate) fn uid_of(path: &Path) -> Option<Cow<'_, str>> {
     Some(if is_recording { name.replacen(CHAPTER, "", 1).into() } else { name.into() })
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to one file, or name the chapters of one recording.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+    // A pattern is no file itself; its folder is there.
+    let real = |path: &Path| {
+        let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+        fs::canonicalize(path).ok().or_else(beside)
+    };
+    a == b || matches!((real(a), real(b)), (Some(a), Some(b)) if a == b)
 }
 
 fn is_one_of(path: &Path, extensions: &[&str]) -> bool {

@@ -28,7 +28,6 @@ use crate::url;
 pub use duration::{bounded, duration_sec, ends_far_beyond};
 pub use error::{ManifestError, Place, RejectReason, Rejected};
 pub(crate) use locate::{UNFINISHED, image_folders, is_image, same_file, uid_of, videos_below};
-pub use stereo::IS_STEREO;
 
 /// The further column of manifests and queries that says to which split (train, val, test) a line belongs.
 pub const SPLIT: &str = "split";

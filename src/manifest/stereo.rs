@@ -5,14 +5,14 @@
 use super::Video;
 
 /// The column.
-pub const IS_STEREO: &str = "is_stereo";
+const IS_STEREO: &str = "is_stereo";
 
 impl Video {
-    /// Whether its frames show two eyes; not, where its clips say nothing of it.
+    /// Whether its frames show two eyes; `None` where its clips say nothing of it.
     ///
     /// # Errors
     /// A cell that is neither yes nor no, or clips that say both.
-    pub fn is_stereo(&self) -> Result<bool, String> {
+    pub fn is_stereo(&self) -> Result<Option<bool>, String> {
         let mut said = None;
         for clip in &self.clips {
             let Some(text) = clip.extra.get(IS_STEREO) else { continue };
@@ -30,7 +30,7 @@ impl Video {
             }
             said = Some(is_stereo);
         }
-        Ok(said.unwrap_or_default())
+        Ok(said)
     }
 }
 
@@ -38,7 +38,7 @@ impl Video {
 mod tests {
     use super::super::Manifest;
 
-    fn is_stereo(rows: &str) -> Result<bool, String> {
+    fn is_stereo(rows: &str) -> Result<Option<bool>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.csv");
         std::fs::write(&path, format!("video_uid,clip_uid,start_sec,end_sec,is_stereo\n{rows}")).unwrap();
@@ -48,11 +48,11 @@ mod tests {
     #[test]
     fn a_video_is_stereo_where_its_clips_say_so() {
         for (rows, expected) in [
-            ("v,a,0,1,\n", false),
-            ("v,a,0,1,False\n", false),
-            ("v,a,0,1,True\nv,b,1,2,\n", true),
-            ("v,a,0,1,true\nv,b,1,2,1\n", true),
-            ("v,a,0,1,0\n", false),
+            ("v,a,0,1,\n", None),
+            ("v,a,0,1,False\n", Some(false)),
+            ("v,a,0,1,True\nv,b,1,2,\n", Some(true)),
+            ("v,a,0,1,true\nv,b,1,2,1\n", Some(true)),
+            ("v,a,0,1,0\n", Some(false)),
         ] {
             assert_eq!(is_stereo(rows), Ok(expected), "{rows}");
         }

@@ -12,7 +12,7 @@ use super::account::{Control, Counters, Stage};
 use super::feed_stage::Offer;
 use super::message::{Closed, WindowKey, Write};
 use super::{OnError, PipelineError, Run};
-use crate::decode::{Fault, Transform, VideoInfo};
+use crate::decode::{Fault, Stereo, Transform, VideoInfo};
 use crate::digest;
 use crate::ids::TaskId;
 use crate::plan::{Fills, Job, Layout};
@@ -163,12 +163,23 @@ impl Context<'_> {
         let planned = &self.run.plan[task];
         let Layout { rows, zeros, shortfall, notes, .. } = layout;
         let rows = planned.rows(rows, |query| self.run.text_inputs.id_of(query));
-        let halved = planned.is_halved.then(|| "the left half of its frames, which show two eyes".to_owned());
-        let notes: Vec<String> = notes.into_iter().chain(shortfall).chain(halved).collect();
+        let notes: Vec<String> = notes.into_iter().chain(shortfall).chain(self.eyes(task, &opened.video)).collect();
         let header =
             |unit| UnitHeader { rows: rows.len() as u64, notes: notes.clone(), ..self.header(task, unit, opened) };
         let headers = (0..planned.units().len()).map(header).collect();
         sinks.rows.send(Write::Begin { task, headers, rows, zeros }).map_err(|_| Closed)
+    }
+
+    /// What is to be noted where a recipe sees one eye of stereo videos.
+    fn eyes(&self, task: TaskId, video: &VideoInfo) -> Option<String> {
+        if self.run.plan[task].is_halved {
+            return Some("the left half of its frames, which show two eyes".to_owned());
+        }
+        self.recipe(task).body.transform.filter(|transform| transform.stereo == Stereo::LeftHalf)?;
+        let mode = video.stereo.as_deref()?;
+        Some(format!(
+            "the whole of its frames: its header says that they show two eyes ({mode}), the manifest does not"
+        ))
     }
 
     /// The windows of a clip belong together; where each is a clip of its own, they may lie far apart.

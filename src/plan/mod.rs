@@ -363,7 +363,8 @@ fn is_halved(video: &Video, set: &FeatureSet) -> Result<bool, PlanError> {
     if recipe.frames().is_none_or(|frames| frames.transform.stereo == Stereo::Whole) {
         return Ok(false);
     }
-    video.is_stereo().map_err(|why| PlanError::Stereo { recipe: recipe.name.clone(), why })
+    let said = video.is_stereo().map_err(|why| PlanError::Stereo { recipe: recipe.name.clone(), why })?;
+    Ok(said.unwrap_or(false))
 }
 
 fn interval(clip: &Clip) -> ClipInterval {

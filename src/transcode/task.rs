@@ -12,7 +12,7 @@ use super::proof::Claim;
 use super::record::{ChunkFile, Record};
 use super::{Audio, TranscodeError};
 use crate::child;
-use crate::decode::{About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
+use crate::decode::{self, About, Child, FfmpegSource, FrameSource, HwAccel, LogLine, Tools, VideoInfo};
 use crate::digest;
 use crate::ids::VideoUid;
 use crate::manifest::{Manifest, Video, duration_sec};
@@ -38,11 +38,23 @@ pub fn tasks(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> Vec<Tas
 
 /// The same, and the tasks of all other shards, longest first.
 pub fn tasks_of_all(manifest: &Manifest, shard: Shard, limit: Option<usize>) -> (Vec<Task>, Vec<Task>) {
-    let task =
-        |video: &Video| Task { video_uid: video.uid.clone(), path: video.path.clone(), cost_sec: duration_sec(video) };
-    let mut tasks: Vec<Task> = manifest.videos.iter().take(limit.unwrap_or(usize::MAX)).map(task).collect();
+    let videos = manifest.videos.iter().take(limit.unwrap_or(usize::MAX));
+    let mut tasks: Vec<Task> = videos.flat_map(tasks_of).collect();
     tasks.sort_by(|a, b| b.cost_sec.total_cmp(&a.cost_sec).then_with(|| a.video_uid.cmp(&b.video_uid)));
     split(tasks, shard, |task| task.cost_sec)
+}
+
+/// A video, or each chapter of a recording by itself and under its own name: the outputs are chapters again.
+fn tasks_of(video: &Video) -> Vec<Task> {
+    let chapters = video.path.as_deref().map(decode::chapters).unwrap_or_default();
+    let cost_sec = duration_sec(video) / chapters.len().max(1) as f64;
+    let chapter = |path: PathBuf| {
+        let video_uid = VideoUid::parse(path.file_stem()?.to_str()?).ok()?;
+        Some(Task { video_uid, path: Some(path), cost_sec })
+    };
+    let single = || vec![Task { video_uid: video.uid.clone(), path: video.path.clone(), cost_sec }];
+    let apart: Option<Vec<Task>> = chapters.into_iter().map(chapter).collect();
+    apart.filter(|tasks| !tasks.is_empty()).unwrap_or_else(single)
 }
 
 /// What is to be done about a video.

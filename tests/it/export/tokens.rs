@@ -128,6 +128,20 @@ fn tokens_need_no_weights_of_their_own_and_go_with_their_checkpoint() {
     assert!(!Card::names(with.path()).contains(&"egovlp_video_tokens".to_owned()));
 }
 
+/// Graphs of two grids have one name: none of the earlier one stays, of whatever precision.
+#[test]
+fn tokens_of_another_grid_take_the_place_of_all_that_were_there() {
+    let shop = Workshop::new();
+    let export = |flags: &str| shop.egofx(&format!("export --random egovlp --tiny --out models {flags}")).ends_with(0);
+    let names = || Card::names(&shop.path("models"));
+    let tokens = || names().into_iter().filter(|name| name.contains("_tokens")).collect::<Vec<_>>();
+    export("--tokens --precision fp16");
+    assert_eq!(tokens(), ["egovlp_video_tokens", "egovlp_video_tokens_fp16"]);
+    export("--tokens=1");
+    assert_eq!(tokens(), ["egovlp_video_tokens"]);
+    assert!(names().contains(&"egovlp_video_fp16".to_owned()));
+}
+
 #[test]
 fn places_that_no_patches_make_are_refused() {
     let shop = Workshop::new();

@@ -40,6 +40,20 @@ fn the_left_half_of_a_stereo_video_makes_the_rows_of_the_video_that_it_is() {
     extract("-p wholes.toml", "out").ends_with(0);
 }
 
+/// Nothing says which videos are stereo: all of them are seen whole, and people are told.
+#[test]
+fn a_manifest_without_the_column_is_told_of_and_so_is_what_a_header_says() {
+    let shop = shop();
+    shop.ffmpeg("-i two.mkv -c copy -metadata:s:v:0 stereo_mode=left_right three.mkv");
+    shop.write("all.csv", "video_uid,path\none,one.mkv\nthree,three.mkv\n");
+    let words = "recipe halves sees the left half of stereo videos, and no clip of all says in a column is_stereo";
+    shop.egofx("extract -m all.csv -p halves.toml -p wholes.toml -o out").ends_with(0).says(&[words]);
+    let unit = |set: &str, uid: &str| shop.unit(&format!("out/{set}"), uid);
+    assert_eq!(row_bits(&unit("halves", "three")), row_bits(&unit("wholes", "three")));
+    let is_told = |set: &str, uid: &str| unit(set, uid).header.notes.iter().any(|note| note.contains("(left_right)"));
+    assert!(is_told("halves", "three") && !is_told("wholes", "three") && !is_told("halves", "one"));
+}
+
 #[test]
 fn a_manifest_that_does_not_tell_which_videos_are_stereo_is_refused_where_it_counts() {
     let shop = shop();

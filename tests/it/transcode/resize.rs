@@ -51,6 +51,24 @@ fn is_copy(shop: &Workshop, source: &Path, stream: &str, name: &str, size: &str)
     assert!(far < 1e-3, "{name}: a frame is {far} s from its time");
 }
 
+/// Chapters of a GoPro are made smaller one by one; the copies are chapters of the same recording.
+#[test]
+fn chapters_of_a_recording_stay_chapters() {
+    let shop = shop();
+    for (name, frames) in [("GX010123.MP4", 30), ("GX020123.MP4", 20)] {
+        shop.encode(&format!("videos/{name}"), "64x48", frames, H264);
+    }
+    resize(&shop, "--height 24").ends_with(0).says(&["2 made"]);
+    assert_eq!(outputs(&shop, "out").into_keys().collect::<Vec<_>>(), ["GX010123.mp4", "GX020123.mp4"]);
+    is_copy(&shop, &shop.path("videos/GX020123.MP4"), "v:0", "GX020123", "32x24");
+    shop.write("all.csv", "video_uid\nGX0123\n");
+    shop.egofx(&format!("resize -m all.csv --videos videos -o out {FAST} --height 24"))
+        .ends_with(0)
+        .says(&["2 done before"]);
+    shop.egofx("manifest folder --videos out -o copies.csv").ends_with(0);
+    assert!(fs::read_to_string(shop.path("copies.csv")).unwrap().contains("GX%02d0123.mp4"));
+}
+
 #[test]
 fn every_frame_is_in_the_copy_at_its_time() {
     let shop = shop();

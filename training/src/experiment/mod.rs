@@ -248,6 +248,11 @@ impl Experiment {
         if let Some(longer) = schedule_epochs.filter(|longer| *longer < epochs) {
             return Err(format!("train.schedule_epochs is {longer}, expected at least train.epochs, {epochs}"));
         }
+        if schedule_epochs.is_some() && !self.train.schedule.depends_on_total() {
+            return Err(
+                "train.schedule_epochs is given, but train.schedule does not depend on the number of epochs".to_owned()
+            );
+        }
         self.train.check_shares()?;
         self.train.optimizer.check()?;
         self.train.schedule.check()?;

@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_length: usize,
     /// Queries that are learnt together, at most.
     pub max_queries: usize,
+    /// Share of an event of which more than this must be seen where a clip is too long to be learnt at once.
+    pub truncation_threshold: f64,
 }
 
 /// Queries with features, in groups to learn from.
@@ -107,12 +109,32 @@ fn groups(nlq: &Nlq, settings: &Settings) -> Result<Vec<Vec<usize>>, TrainError>
     let mut draw = rng::generator(SEED, Purpose::Order { epoch: 0 });
     let mut groups = Vec::new();
     for queries in learnt.chunk_by(|&a, &b| clip(a) == clip(b)) {
-        let steps = nlq.row_count(queries[0])?.div_ceil(settings.row_stride.max(1)).min(settings.max_length);
+        let steps = nlq.row_count(queries[0])?.div_ceil(settings.row_stride.max(1));
+        if steps > settings.max_length {
+            queries.iter().try_for_each(|&query| expect_seen(nlq, query, settings))?;
+        }
+        let steps = steps.min(settings.max_length);
         let events: Vec<[f64; 2]> = queries.iter().map(|&query| window(nlq, query)).collect();
         let drawn = grouped(&events, span_sec(steps, &settings.frames), settings.max_queries.max(1), &mut draw);
         groups.extend(drawn.into_iter().map(|group| group.into_iter().map(|place| queries[place]).collect()));
     }
     Ok(groups)
+}
+
+/// That a part of its clip may hold more than the least share of a query's event.
+fn expect_seen(nlq: &Nlq, query: usize, settings: &Settings) -> Result<(), TrainError> {
+    let [start_sec, end_sec] = window(nlq, query);
+    let (most_sec, threshold) = (span_sec(settings.max_length + 1, &settings.frames), settings.truncation_threshold);
+    if most_sec > threshold * (end_sec - start_sec) {
+        return Ok(());
+    }
+    let sample = nlq.sample(query);
+    let why = format!(
+        "query {} of clip {} is about {start_sec:.1} to {end_sec:.1} s: of {} steps, {most_sec:.1} s, that are learnt \
+         at once, no more than {threshold} of it would be seen; raise model.max_length, or lower model.truncation_threshold",
+        sample.query_id, sample.clip_uid, settings.max_length
+    );
+    Err(TrainError::Batch { head: "NLQ by clips", why })
 }
 
 /// Seconds that so many steps see.

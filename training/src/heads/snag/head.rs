@@ -44,6 +44,25 @@ pub struct Tables {
     pub decode: DecodeSettings,
 }
 
+/// By how much the steps a second of the rows and of the grid may differ.
+const RATES_MAY_DIFFER: f64 = 0.01;
+
+impl Tables {
+    /// That rows, the stride over them and the grid of steps tell the same time.
+    fn check_times(&self) -> Result<(), String> {
+        let Some(rows_per_sec) = self.features.rows_per_sec else { return Ok(()) };
+        let (row_stride, FeatureGrid { fps, stride_frames, .. }) = (self.model.row_stride, self.frames);
+        let (of_rows, of_grid) = (rows_per_sec / row_stride as f64, f64::from(fps / stride_frames));
+        if (of_rows / of_grid - 1.0).abs() < RATES_MAY_DIFFER {
+            return Ok(());
+        }
+        Err(format!(
+            "features.rows_per_sec / model.row_stride is {rows_per_sec} / {row_stride} steps a second, frames.fps / \
+             frames.stride_frames {fps} / {stride_frames}; expected the same"
+        ))
+    }
+}
+
 /// A clip with queries about it.
 struct Clip {
     queries: Vec<usize>,
@@ -71,7 +90,9 @@ impl Clip {
         let events: Vec<Event> = queries.iter().map(|&query| event(task.window(query), frames)).collect();
         let most_tokens = if draw.is_some() { model.max_tokens } else { usize::MAX };
         let kept = match draw {
-            Some(draw) => crop(steps.nrows(), &events, frames, model, draw).map_err(refused)?,
+            Some(draw) => {
+                crop(steps.nrows(), &events, frames, model, draw).map_err(|error| of_clip(task, queries, error))?
+            }
             None => Crop { start: 0, length: steps.nrows(), events },
         };
         let features = tensor(&steps.slice(s![kept.start..kept.start + kept.length, ..]).t());
@@ -198,10 +219,12 @@ impl Model for SnagHead {
             row_stride: model.row_stride,
             max_length: model.max_length.unsigned_abs() as usize,
             max_queries: model.max_queries,
+            truncation_threshold: model.truncation_threshold,
         }
     }
 
     fn new(path: &nn::Path, settings: &Tables, _compat: Compat) -> Result<Self, String> {
+        settings.check_times()?;
         let dims = [settings.features.dim as i64, settings.tokens.dim as i64];
         let network = Snag::new(path, dims, &settings.model).map_err(|error| error.to_string())?;
         let normaliser = Tensor::from(settings.model.first_normaliser);
@@ -253,4 +276,11 @@ impl Model for SnagHead {
 
 fn refused(error: SnagError) -> TrainError {
     TrainError::Batch { head: SnagHead::NAME, why: error.to_string() }
+}
+
+/// The same, of a clip and its queries.
+fn of_clip(task: &NlqClips, queries: &[usize], error: SnagError) -> TrainError {
+    let ids: Vec<&str> = queries.iter().map(|&query| task.nlq().sample(query).query_id.as_str()).collect();
+    let why = format!("clip {}, {}: {error}", task.nlq().sample(queries[0]).clip_uid, ids.join(" and "));
+    TrainError::Batch { head: SnagHead::NAME, why }
 }
