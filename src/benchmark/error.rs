@@ -48,8 +48,28 @@ pub enum BenchmarkError {
         /// The file.
         path: PathBuf,
         /// The name that is missing.
-        column: &'static str,
+        column: String,
         /// The header.
+        found: String,
+    },
+    /// No Parquet file that can be read.
+    #[error("{}: cannot be read as Parquet: {cause}", .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What its reader said.
+        cause: String,
+    },
+    /// A file or folder that is of another kind, version or type than the benchmark reads.
+    #[error("{}: {at}: expected {expected}, found {found}", .path.display())]
+    Unfit {
+        /// The file or folder.
+        path: PathBuf,
+        /// The field or column.
+        at: String,
+        /// What it holds where it can be read.
+        expected: String,
+        /// What it holds, and what can be done about it.
         found: String,
     },
     /// A row of a table that does not say what the benchmark's rows say.

@@ -17,16 +17,19 @@ mod folder;
 mod goalstep;
 mod images;
 pub(crate) mod json;
+mod lerobot;
 mod lta;
 pub mod mq;
 pub mod nlq;
 pub mod oscc;
+mod parquet;
 mod pnr;
 mod qaego4d;
 mod qfvs;
 mod record;
 #[cfg(test)]
 mod samples;
+mod sta;
 pub(crate) mod table;
 mod tally;
 
@@ -55,11 +58,13 @@ pub const BENCHMARKS: &[Benchmark] = &[
     oscc::BENCHMARK,
     pnr::BENCHMARK,
     lta::BENCHMARK,
+    sta::BENCHMARK,
     goalstep::BENCHMARK,
     qaego4d::BENCHMARK,
     egoexo::BENCHMARK,
     epic::BENCHMARK,
     charades::BENCHMARK,
+    lerobot::BENCHMARK,
 ];
 
 /// How benchmarks with annotations of their own use folders with videos.
@@ -164,7 +169,7 @@ pub struct Sources {
     pub annotations: Vec<PathBuf>,
     /// Folders that hold videos.
     pub videos: Vec<PathBuf>,
-    /// Which cameras of takes that several have recorded; none for the wearer's.
+    /// Which cameras, where several have recorded; none for the wearer's, or the only one.
     pub cameras: Vec<String>,
 }
 

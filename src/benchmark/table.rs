@@ -42,9 +42,9 @@ impl Table {
     }
 
     /// The place of a column that must be there.
-    pub(crate) fn column(&self, column: &'static str) -> Result<usize, BenchmarkError> {
+    pub(crate) fn column(&self, column: &str) -> Result<usize, BenchmarkError> {
         let found = || self.header.iter().collect::<Vec<_>>().join(", ").chars().take(200).collect();
-        let error = || BenchmarkError::NoColumn { path: self.path.clone(), column, found: found() };
+        let error = || BenchmarkError::NoColumn { path: self.path.clone(), column: column.to_owned(), found: found() };
         self.optional(column).ok_or_else(error)
     }
 

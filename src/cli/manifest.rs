@@ -24,16 +24,17 @@ pub struct Manifest {
     /// Where the list comes from; see below.
     #[arg(value_parser = BENCHMARKS.iter().map(|b| b.name).collect::<Vec<_>>())]
     source: String,
-    /// The metadata or annotation file (for qfvs a folder). Give it again for each further one, of another split for
+    /// The metadata or annotation file (for qfvs and lerobot a folder). Give it again for each further one, of another split for
     /// instance.
     #[arg(long, value_name = "FILE")]
     annotations: Vec<PathBuf>,
     /// Folders with video files, searched with all folders below.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
-    /// For egoexo: whose videos of a take are listed; may be repeated. `ego` is the wearer's (Aria's RGB), `exo` all others,
-    /// `best` the one that the take names as its best view from outside, `all` every one; or a camera's name, such as cam01.
-    #[arg(long, value_name = "CAMERA", default_value = "ego")]
+    /// Whose videos are listed; may be repeated. For egoexo `ego` is the wearer's (Aria's RGB; the default), `exo` all others,
+    /// `best` the one that the take names as its best view from outside, `all` every one; or a camera's name, such as cam01. For
+    /// lerobot the key of a video feature, such as observation.images.top, or `all`; the default is the only one there is.
+    #[arg(long, value_name = "CAMERA")]
     camera: Vec<String>,
     /// The CSV to write; `-` is stdout, without queries.
     #[arg(short, long, value_name = "FILE", default_value = "-")]

@@ -29,12 +29,12 @@ struct File {
     annotations: Vec<Anticipation>,
 }
 
-/// Of `fho_sta`.
+/// Of `fho_sta`, whose releases name the video by one key, or the other, or both.
 #[derive(Deserialize)]
 struct Anticipation {
     uid: String,
-    #[serde(alias = "video_uid")]
-    video_id: String,
+    video_uid: Option<String>,
+    video_id: Option<String>,
     frame: f64,
 }
 
@@ -152,7 +152,8 @@ pub fn critical_frames(path: &Path, kinds: &[String]) -> Result<(Vec<Wanted>, us
         }
     }
     for one in &file.annotations {
-        found.add(&one.video_id, &one.uid, |kind| Some(one.frame).filter(|_| kind == STA));
+        let video = one.video_uid.as_deref().or(one.video_id.as_deref()).unwrap_or_default();
+        found.add(video, &one.uid, |kind| Some(one.frame).filter(|_| kind == STA));
     }
     if found.wanted.is_empty() {
         return Err(FramesError::NoFrames { path: path.to_owned(), asked: kinds.join(", ") });
@@ -234,6 +235,10 @@ mod tests {
             {"uid": "v_000_7", "video_id": "v", "frame": 4097, "clip_id": 3, "clip_uid": "c", "clip_frame": 97,
              "objects": [{"box": [1.0, 2.0, 3.0, 4.0], "verb_category_id": 1, "noun_category_id": 2, "time_to_contact": 0.7}]}]}"#;
         assert_eq!(read(sta, &["sta"]), of(&[("v/v_000_7_sta", 4097.0)]));
+        for other in ["\"video_uid\": \"v\"", "\"video_uid\": \"v\", \"video_id\": \"v\""] {
+            let sta = sta.replace("\"video_id\": \"v\"", other);
+            assert_eq!(read(&sta, &["sta"]), of(&[("v/v_000_7_sta", 4097.0)]));
+        }
         let error = read(sta, &["pre", "pnr", "post"]).unwrap_err();
         assert!(error.contains("with pre, pnr, post, found no such frame"), "{error}");
     }

@@ -30,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("url", &[]),
     ("manifest", &["time", "ids", "url"]),
     ("queries", &["ids"]),
-    ("benchmark", &["time", "ids", "manifest", "queries"]),
+    ("benchmark", &["time", "ids", "foreign", "manifest", "queries"]),
     ("grid", &["time", "compat"]),
     ("decode", &["time", "pixels", "child", "foreign", "url"]),
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),

@@ -16,7 +16,7 @@ fn annotations(file: &str) -> PathBuf {
 }
 
 /// The annotations of each benchmark, and how many clips and queries they have.
-const FILES: [(&str, &[&str], usize, usize); 14] = [
+const FILES: [(&str, &[&str], usize, usize); 15] = [
     ("nlq", &["nlq_val.json", "nlq_test_unannotated.json"], 4, 9),
     ("mq", &["moments_val.json", "moments_test_unannotated.json"], 3, 6),
     ("egomcq", &["egomcq.json"], 9, 2),
@@ -26,6 +26,7 @@ const FILES: [(&str, &[&str], usize, usize); 14] = [
     ("oscc", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 7, 7),
     ("pnr", &["fho_oscc-pnr_val.json", "fho_oscc-pnr_test_unannotated.json"], 3, 3),
     ("lta", &["fho_lta_val.json", "fho_lta_test_unannotated.json"], 2, 3),
+    ("sta", &["fho_sta_val.json", "fho_sta_test_unannotated.json"], 3, 4),
     ("goalstep", &["goalstep_valid.json", "goalstep_test.json"], 3, 7),
     ("qaego4d", &["annotations.QaEgo4D_val_options.json", "annotations.test.json"], 2, 4),
     ("egoexo", &["takes.json"], 2, 2),
@@ -56,7 +57,9 @@ fn every_benchmark_writes_a_manifest_and_queries_about_its_clips() {
         assert_eq!((sum("clips"), sum("queries")), (clips as u64, queries as u64), "{run}");
         assert!(outline["dropped"].as_array().is_some_and(|dropped| !dropped.is_empty()), "{run}");
     }
-    let annotated = BENCHMARKS.iter().filter(|benchmark| !["folder", "ego4d"].contains(&benchmark.name));
+    // LeRobot's data sets are folders, which `lerobot` makes.
+    let others = ["folder", "ego4d", "lerobot"];
+    let annotated = BENCHMARKS.iter().filter(|benchmark| !others.contains(&benchmark.name));
     for benchmark in annotated {
         assert!(matches!(benchmark.needs.annotations, Need::Required(_)), "{}", benchmark.name);
         assert!(FILES.iter().any(|(name, ..)| *name == benchmark.name), "{} has no sample file", benchmark.name);

@@ -2,3 +2,4 @@
 
 mod annotations;
 mod audit;
+mod lerobot;

@@ -33,6 +33,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hdf5", file: "a.h5", seeds: hdf5_files, read: features },
     Target { name: "hdf5-unit", file: "a.h5", seeds: |data| files(&data.join("stores"), &["h5"]), read: hdf5_unit },
     Target { name: "parquet-unit", file: "a.parquet", seeds: |data| files(data, &["parquet"]), read: parquet_unit },
+    Target {
+        name: "episodes",
+        file: "file-000.parquet",
+        seeds: |data| files(&data.join("lerobot"), &["parquet"]),
+        read: episodes,
+    },
     Target { name: "torch", file: "a.pt", seeds: |data| files(data, &["pt", "tar"]), read: features },
     Target { name: "checkpoint", file: "a.pth", seeds: checkpoints, read: checkpoint },
     Target { name: "safetensors", file: "a.pth", seeds: |data| files(data, &["safetensors"]), read: checkpoint },
@@ -191,6 +197,21 @@ fn parquet_unit(input: &Input) {
     let _ = (format.read)(path);
     let _ = (format.read_header)(path);
     let _ = count_index_rows(path);
+}
+
+/// As the episodes of a LeRobot data set.
+fn episodes(input: &Input) {
+    let set = input.path.parent().unwrap().join("set");
+    let [episodes, videos] = ["meta/episodes/chunk-000", "videos"].map(|folder| set.join(folder));
+    fs::create_dir_all(&episodes).unwrap();
+    fs::create_dir_all(&videos).unwrap();
+    fs::write(videos.join("0.mp4"), "").unwrap();
+    fs::copy(input.path, episodes.join("file-000.parquet")).unwrap();
+    let info = "{\"codebase_version\": \"v3.0\", \"video_path\": \"videos/0.mp4\", \
+                \"features\": {\"observation.images.top\": {\"dtype\": \"video\"}}}";
+    fs::write(set.join("meta/info.json"), info).unwrap();
+    let lerobot = BENCHMARKS.iter().find(|benchmark| benchmark.name == "lerobot").unwrap();
+    let _ = (lerobot.build)(&Sources { annotations: vec![set], ..Sources::default() });
 }
 
 fn checkpoint(input: &Input) {
