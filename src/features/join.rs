@@ -149,6 +149,7 @@ pub(super) fn contract(parts: &[Part], rule: JoinRule, rows_per_sec: f64) -> Con
         rows_per_sec,
         window_frames: first.window_frames,
         compat: each(|c| &c.compat),
+        measure: first.measure,
         checkpoint: each(|c| &c.checkpoint),
         checkpoint_sha256: each(|c| &c.checkpoint_sha256),
         recipe: all(|c| &c.recipe).join("\n"),
