@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("decode", &["time", "pixels", "child", "foreign", "url"]),
     ("audit", &["time", "ids", "manifest", "grid", "decode"]),
     ("frames", &["time", "ids", "digest", "foreign", "durable", "manifest", "benchmark", "decode"]),
-    ("probes", &["time", "digest", "durable", "url", "decode"]),
+    ("probes", &["time", "digest", "child", "durable", "url", "decode"]),
     ("sample", &["ids", "pixels", "decode"]),
     ("thumbnails", &["time", "child", "decode"]),
     ("checkpoint", &["digest", "foreign", "durable"]),
