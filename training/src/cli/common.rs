@@ -20,6 +20,7 @@ use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
+use egofx_train::registry::Entry;
 use egofx_train::sources::{self, Sources, Split};
 
 use super::tell;
@@ -40,6 +41,20 @@ impl Chosen {
     /// Reads it.
     pub fn read(&self) -> Result<Experiment, TrainError> {
         Experiment::read_with(&self.config, &self.set)
+    }
+
+    /// What `check` makes of the experiment that was read.
+    pub fn check<T>(
+        &self,
+        experiment: &Experiment,
+        check: impl Fn(&Experiment) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        experiment.checked_by((&self.config, &self.set), check)
+    }
+
+    /// The learner of the experiment that was read.
+    pub fn learner(&self, experiment: &Experiment) -> Result<&'static Entry, TrainError> {
+        self.check(experiment, |experiment| Entry::find(&experiment.learner, &self.config))
     }
 }
 

@@ -62,7 +62,7 @@ impl Train {
     pub fn run(self, task: &str) -> anyhow::Result<()> {
         self.log.open()?;
         let experiment = self.chosen.read()?;
-        let head = self.head(task, &experiment)?;
+        let head = self.chosen.check(&experiment, |experiment| self.head(task, experiment))?;
         let mut sources = self.data.sources();
         sources.annotations = self.splits.given();
         let Joined { found, threads, world, stop } = self.place.join(self.backend, "after this step")?;
