@@ -21,7 +21,7 @@ use egofx_train::error::TrainError;
 use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
 use egofx_train::registry::Entry;
-use egofx_train::sources::{self, Sources, Split};
+use egofx_train::sources::{self, Ffmpeg, Sources, Split};
 
 use super::tell;
 
@@ -126,8 +126,7 @@ impl Data {
             clip_caches: self.clip_cache.clone(),
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
-            bases: bases(),
-            patience: child_timeout_set(),
+            ffmpeg: Ffmpeg::in_one_of(bases(), child_timeout_set()),
             probes: cache(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),

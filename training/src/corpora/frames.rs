@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use egofx::compat::Compat;
 use egofx::decode::{
-    Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo, random_region,
+    Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Transform, VideoInfo, random_region,
 };
 use egofx_pixels::{Picture, Planes};
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,7 @@ impl Clips {
     /// # Errors
     /// [`TrainError::Tools`]: there is no ffmpeg.
     pub fn new(settings: &ClipSettings, side: i64, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
-        let tools = Tools::find(None, None, &sources.bases)?;
-        let patience = sources.patience.unwrap_or(tools.patience);
-        let tools = Tools { patience, ..tools };
+        let tools = sources.ffmpeg.tools()?.clone();
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
