@@ -163,8 +163,10 @@ impl Experiment {
         let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
         let why = |why| TrainError::Experiment { path: path.to_owned(), why };
         match (extends::resolved(path, &text)?, set) {
-            (Some((table, base)), _) => Self::with_values(table, set)
-                .map_err(|error| why(format!("{} (it extends {base}, which may hold the key)", error.trim_end()))),
+            (Some((table, base)), _) => Self::with_values(table, set).map_err(|error| {
+                let of_file = || format!("{} (it extends {base}, which may hold the key)", error.trim_end());
+                why(if overrides::is_blamed(&error) { error } else { of_file() })
+            }),
             (None, []) => Self::parse(&text).map_err(why),
             (None, _) => {
                 let table = toml::from_str(&text).map_err(|error| why(error.to_string()))?;

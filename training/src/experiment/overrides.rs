@@ -97,7 +97,7 @@ fn type_name(value: &Value) -> &'static str {
 /// `why` an experiment with the values of `set` cannot be used, behind those of them that are at fault: each without which the others
 /// `fit` or, if there is no such one, all of them where the file fits without any.
 pub(super) fn blamed(set: &[Override], why: String, fits: impl Fn(&[Override]) -> bool) -> String {
-    if why.starts_with("--set ") {
+    if is_blamed(&why) {
         return why;
     }
     let without = |at: usize| [&set[..at], &set[at + 1..]].concat();
@@ -110,6 +110,11 @@ pub(super) fn blamed(set: &[Override], why: String, fits: impl Fn(&[Override]) -
     }
     let named: Vec<String> = culprits.iter().map(|one| format!("--set {one}")).collect();
     format!("{}: {why}", named.join(", "))
+}
+
+/// Whether that is said of a value that was set.
+pub(super) fn is_blamed(why: &str) -> bool {
+    why.starts_with("--set ")
 }
 
 /// `why` an experiment with the keys of `table` cannot be used, in the words of the one of `set` that it is about: a key that was
