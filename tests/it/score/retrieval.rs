@@ -116,7 +116,8 @@ fn rows_of_a_model_whose_cards_say_products_are_not_divided_by_their_norms() {
         std::fs::remove_file(shop.path(&format!("raw/{name}.toml"))).unwrap();
         shop.write(&format!("raw/{name}.toml"), card);
     }
-    let extract = "extract -m mcq.csv -p video.toml -p text.toml --models raw --tokenizer words";
+    shop.egofx("manifest egomcq --annotations egomcq.json --videos . -o here.csv").ends_with(0);
+    let extract = "extract -m here.csv -p video.toml -p text.toml --models raw --tokenizer words";
     shop.egofx(&format!("{extract} -o products")).ends_with(0);
     shop.egofx("mcq -q mcq.queries.csv --video products/video --text products/text -o scores.json").ends_with(0);
     let scores = support::json(&std::fs::read_to_string(shop.path("scores.json")).unwrap());
