@@ -7,6 +7,7 @@
 //! [`Crash`], which says nothing of the file that it worked on.
 
 mod crash;
+mod found;
 mod watch;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -22,6 +23,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use crash::judged;
 pub use crash::{Crash, twice, wait_before_again};
+pub use found::{find, is_executable};
 pub use watch::Watch;
 
 /// How long a program may give no sign of life while it is waited for, unless somebody says otherwise.

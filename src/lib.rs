@@ -27,6 +27,7 @@ pub mod digest;
 pub mod durable;
 pub mod foreign;
 pub mod ids;
+pub mod measure;
 pub mod meter;
 pub mod npy;
 pub mod pixels;

@@ -301,6 +301,7 @@ impl Recipe {
             rows_per_sec: body.grid.filter(|_| follows).map_or(0.0, |grid| grid.rows_per_sec(30.0)),
             window_frames: body.grid.map_or(0, |grid| grid.frames()),
             compat: body.compat.name().to_owned(),
+            measure: card.measure,
             checkpoint: card.checkpoint.clone(),
             checkpoint_sha256: card.checkpoint_sha256.clone(),
             recipe: toml::to_string(body)?,

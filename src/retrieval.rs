@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::ids::ClipUid;
+use crate::measure::Measure;
 use crate::queries::Queries;
 use crate::store::{RowKind, StoreError, StoreReader, Unit};
 
@@ -45,6 +46,21 @@ pub enum RetrievalError {
         /// Its features.
         text: usize,
     },
+    /// Rows that are compared by different measures.
+    #[error(
+        "{} is compared by {video}, {} by {text}: they are not of one export of one model, make the older one anew",
+        video_store.display(), text_store.display()
+    )]
+    Measures {
+        /// The store of clips.
+        video_store: PathBuf,
+        /// Its measure.
+        video: Measure,
+        /// The store of queries.
+        text_store: PathBuf,
+        /// Its measure.
+        text: Measure,
+    },
     /// A row that something else needs is not there.
     #[error("{}: no row of {what} {name} ({missing} in all are missing)", path.display())]
     Missing {
@@ -57,34 +73,6 @@ pub enum RetrievalError {
         /// How many are missing.
         missing: usize,
     },
-}
-
-/// How a clip and a question of dual mode are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// The cosine of their rows (EgoVLP, EgoVLPv2).
-    Cosine,
-    /// The product of their rows as they are (LaViLa, whose EgoMCQ does not divide by norms).
-    Product,
-}
-
-impl Measure {
-    /// The one by which the original answers EgoMCQ with the model of a store.
-    pub fn of(store: &StoreReader) -> Self {
-        Self::of_graph(&store.contract().backbone)
-    }
-
-    fn of_graph(name: &str) -> Self {
-        if name.starts_with("lavila") { Self::Product } else { Self::Cosine }
-    }
-
-    /// A row as products of it are this measure.
-    fn scaled(self, row: ArrayView1<f32>) -> Array1<f32> {
-        match self {
-            Self::Cosine => normalised(row),
-            Self::Product => row.to_owned(),
-        }
-    }
 }
 
 /// Rows with their names, each divided by its norm.
@@ -114,7 +102,7 @@ impl Named {
                 RowKind::Clip => row.clip_name().to_owned(),
                 _ => row.query_name().to_owned(),
             }));
-            values.extend(unit.features.outer_iter().flat_map(|row| measure.scaled(row)));
+            values.extend(unit.features.outer_iter().flat_map(|row| scaled(row, measure)));
         }
         let dim = store.contract().dim;
         let rows = Array2::from_shape_vec((names.len(), dim), values)
@@ -138,6 +126,14 @@ fn expect_kind(store: &StoreReader, kinds: &[RowKind], expected: &'static str) -
     let kind = store.contract().row_kind;
     let (path, found) = (store.path().to_owned(), kind.name());
     if kinds.contains(&kind) { Ok(kind) } else { Err(RetrievalError::Kind { path, found, expected }) }
+}
+
+/// A row as products of it are this measure.
+fn scaled(row: ArrayView1<f32>, measure: Measure) -> Array1<f32> {
+    match measure {
+        Measure::Cosine => normalised(row),
+        Measure::Product => row.to_owned(),
+    }
 }
 
 fn normalised(row: ArrayView1<f32>) -> Array1<f32> {
@@ -166,6 +162,12 @@ fn expect_clips_and_queries(video: &StoreReader, text: &StoreReader) -> Result<(
     if video == text { Ok(()) } else { Err(RetrievalError::Dims { video_store, video, text_store, text }) }
 }
 
+fn common_measure(video: &StoreReader, text: &StoreReader) -> Result<Measure, RetrievalError> {
+    let of = |store: &StoreReader| (store.path().to_owned(), store.contract().measure);
+    let ((video_store, video), (text_store, text)) = (of(video), of(text));
+    if video == text { Ok(video) } else { Err(RetrievalError::Measures { video_store, video, text_store, text }) }
+}
+
 /// Which clips multiple-choice questions let choose from, by clip: questions, and the place of the clip among the choices.
 pub struct Choices {
     places: HashMap<ClipUid, Vec<(usize, usize)>>,
@@ -192,17 +194,13 @@ impl Choices {
         choices
     }
 
-    /// Dual mode: the measure of each question and each of its choices.
+    /// Dual mode: each question and each of its choices, by the measure of the stores' model.
     ///
     /// # Errors
-    /// [`RetrievalError::Kind`], [`RetrievalError::Dims`], [`RetrievalError::Missing`].
-    pub fn dual(
-        &self,
-        video: &StoreReader,
-        text: &StoreReader,
-        measure: Measure,
-    ) -> Result<Vec<Vec<f64>>, RetrievalError> {
+    /// [`RetrievalError::Kind`], [`RetrievalError::Dims`], [`RetrievalError::Measures`], [`RetrievalError::Missing`].
+    pub fn dual(&self, video: &StoreReader, text: &StoreReader) -> Result<Vec<Vec<f64>>, RetrievalError> {
         expect_clips_and_queries(video, text)?;
+        let measure = common_measure(video, text)?;
         let sentences = Named::read_for(text, measure)?;
         let places: HashMap<usize, usize> = (sentences.names.iter().enumerate())
             .filter_map(|(row, name)| Some((*self.ids.get(name.as_str())?, row)))
@@ -210,7 +208,7 @@ impl Choices {
         self.check(text.path(), "query", (0..self.count.len()).filter(|question| !places.contains_key(question)))?;
         self.fill(video, |unit, row| {
             let clip = unit.meta[row].clip_uid.clone();
-            let own = measure.scaled(unit.features.row(row));
+            let own = scaled(unit.features.row(row), measure);
             let asked = clip.and_then(|clip| self.places.get(&clip)).into_iter().flatten();
             let score = |&(question, place): &(usize, usize)| {
                 (question, place, f64::from(own.dot(&sentences.rows.row(places[&question]))))
@@ -286,11 +284,10 @@ mod tests {
 
     /// On LaViLa's tiny model three of four golden questions have another answer by cosines (`tests/data/backbones/lavila`).
     #[test]
-    fn lavilas_rows_are_compared_as_they_are() {
+    fn rows_of_products_are_compared_as_they_are() {
         let row = ndarray::array![3.0_f32, 4.0];
-        let scaled = |graph: &str| Measure::of_graph(graph).scaled(row.view());
-        assert_eq!(scaled("lavila_large_video"), row);
-        assert_eq!(scaled("egovlpv2_video"), ndarray::array![0.6, 0.8]);
+        assert_eq!(scaled(row.view(), Measure::Product), row);
+        assert_eq!(scaled(row.view(), Measure::Cosine), ndarray::array![0.6, 0.8]);
     }
 
     #[test]

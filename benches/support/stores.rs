@@ -1,6 +1,7 @@
 //! What stores say of themselves that a benchmark fills without a video and without a model.
 
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::measure::Measure;
 use egofx::store::{Contract, Dtype, RowKind, SCHEMA_VERSION, UnitHeader};
 
 use super::Fallible;
@@ -47,6 +48,7 @@ pub fn contract(name: &str, dim: usize) -> Contract {
         rows_per_sec: 1.875,
         window_frames: 16,
         compat: "fixed".into(),
+        measure: Measure::default(),
         checkpoint: none(),
         checkpoint_sha256: none(),
         recipe: String::new(),

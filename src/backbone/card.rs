@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackboneError, Dim, Element, Golden, GraphPrecision, HeadCard, Tensor};
 use crate::digest;
+use crate::measure::Measure;
 
 /// A model card. Part of every row's fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Card {
     /// The precision that is written into the graph. Older cards call it `arithmetic`.
     #[serde(alias = "arithmetic")]
     pub precision: GraphPrecision,
+    /// How rows of it are compared with those of the model's other tower; absent: by their cosine.
+    #[serde(default, skip_serializing_if = "Measure::is_usual")]
+    pub measure: Measure,
     /// The tensors that go in.
     pub inputs: Vec<Tensor>,
     /// The tensors that come out, `float32`.

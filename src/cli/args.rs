@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Command, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Command};
 
 use egofx::backbone::{LibrarySearch, Sentence, Towers};
 use egofx::decode::{Tools, ToolsError, version_of};
@@ -266,40 +267,26 @@ pub struct Joining {
     /// What becomes of units that have more rows in one joined feature set than in another: refuse them, leave out rows that
     /// are not in all sets, fill up with zeros, or put the rows of later sets onto those of the first by their times (means
     /// where that is fewer, the row that is there where it is more), whatever their rates.
-    #[arg(long, value_name = "RULE", default_value = "refuse")]
-    join_rows: JoinRowsRule,
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value_t,
+        value_parser = PossibleValuesParser::new(JoinRows::ALL.map(JoinRows::name)).try_map(|name| name.parse::<JoinRows>())
+    )]
+    join_rows: JoinRows,
     /// What becomes of units that are not in all joined feature sets: same refuses them, common leaves them out.
-    #[arg(long, value_name = "RULE", default_value = "same")]
-    join_units: JoinUnitsRule,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum JoinRowsRule {
-    Refuse,
-    Truncate,
-    Pad,
-    Resample,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum JoinUnitsRule {
-    Same,
-    Common,
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value_t,
+        value_parser = PossibleValuesParser::new(JoinUnits::ALL.map(JoinUnits::name)).try_map(|name| name.parse::<JoinUnits>())
+    )]
+    join_units: JoinUnits,
 }
 
 impl Joining {
     /// As the library has it.
     pub fn rule(self) -> JoinRule {
-        let rows = match self.join_rows {
-            JoinRowsRule::Refuse => JoinRows::Refuse,
-            JoinRowsRule::Truncate => JoinRows::Truncate,
-            JoinRowsRule::Pad => JoinRows::Pad,
-            JoinRowsRule::Resample => JoinRows::Resample,
-        };
-        let units = match self.join_units {
-            JoinUnitsRule::Same => JoinUnits::Same,
-            JoinUnitsRule::Common => JoinUnits::Common,
-        };
-        JoinRule { rows, units }
+        JoinRule { rows: self.join_rows, units: self.join_units }
     }
 }

@@ -212,4 +212,4 @@ fn is_gpu(device: &Device) -> bool {
 }
 
 /// On each device a backbone for each feature set.
-type Backbones = Vec<PerSet<Box<dyn Backbone>>>;
+pub type Backbones = Vec<PerSet<Box<dyn Backbone>>>;

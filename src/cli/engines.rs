@@ -49,7 +49,7 @@ pub fn find(name: &str, of: &str) -> anyhow::Result<PathBuf> {
 
 /// A program on the PATH.
 pub fn on_path(name: &str) -> Option<PathBuf> {
-    search_path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    child::find(Path::new(name), &search_path())
 }
 
 /// MaxArraySize, if Slurm is here.

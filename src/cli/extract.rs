@@ -10,26 +10,26 @@ use std::thread;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
+use egofx::backbone::Runtime;
 use egofx::decode::{CertifiedSource, FfmpegSource, FrameSource, HwAccel, hwaccel_fault};
 use egofx::feature_set::{FeatureSet, PerSet};
 use egofx::ids::{SetId, UnitUid};
 use egofx::manifest::Manifest;
-use egofx::pipeline::{self, Control, OnError, Options, Report, Run, Sharing, TextInputs};
+use egofx::pipeline::{self, Control, OnError, Options, PipelineError, Report, Run, Sharing, TextInputs};
 use egofx::plan::{Plan, Task, Wanted};
 use egofx::probes::{AheadSource, Keeping, KeepingSource};
 use egofx::recipe::Recipe;
 use egofx::shard::Shard;
 use egofx::stop::Cause;
-use egofx::store::{STORE_FILE, Store, StoreError, StoreReader, schema_of};
+use egofx::store::{PlannedUnit, STORE_FILE, Store, StoreError, StoreReader, schema_of};
 use egofx::verify::{VerifyOptions, verify_records, verify_some};
 
 use super::account::Account;
 use super::args::{Ffmpeg, Work, announced, cores};
-use super::compute::{Compute, Settled};
+use super::compute::{Backbones, Compute, Settled};
 use super::fetching::Fetching;
 use super::interrupt::Grace;
 use super::progress::{Progress, Reporting};
-use super::setup::OpenStore;
 use super::sharing::SharingOptions;
 use super::{logging, setup, with_causes};
 
@@ -119,21 +119,8 @@ impl Extract {
         let shard = announced(&self.work.shard);
         self.fetching.check(&manifest)?;
         let keeping = Keeping::of(&self.out);
-        let (started, loaded) = thread::scope(|scope| {
-            let starting = scope.spawn(|| self.start(wanted, shard, &keeping));
-            let loaded = settled.load(&models, &sets);
-            (starting.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
-        });
-        let ((source, fallback), (runtime, devices)) = (started?, loaded?);
-        let open = |(id, set): (SetId, &FeatureSet)| {
-            let contract = set.contract(settled.precision)?;
-            let open = setup::open_store(&self.out, &contract, shard, &promised[id])?;
-            open.store.computed_by(&settled.providers(), settled.is_asked())?;
-            anyhow::Ok(open)
-        };
-        let open: PerSet<OpenStore> = sets.iter().map(open).collect::<anyhow::Result<_>>()?;
-        let done: Done = open.map(|open| open.done.clone());
-        let mut stores: PerSet<Store> = open.into_iter().map(|(_, open)| open.store).collect();
+        let ((source, fallback), (runtime, devices)) = self.ready(wanted, shard, &keeping, &settled, &models)?;
+        let (mut stores, done) = self.open_stores(&sets, &settled, shard, &promised)?;
         let sharing = self.sharing.of(&stores, &self.work.shard)?;
         let plan = Plan::with_others(wanted, shard, |set, unit| done[set].contains(unit))?;
         let stop = listener.begin();
@@ -157,8 +144,7 @@ impl Extract {
         drop(source); // and with it the copies of videos
         drop(sharing); // before the long look at the store: what is not done is anybody's
         report.remarks.extend(settled.remarks.iter().cloned().chain(fallback));
-        let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
-        trouble.extend(finish(&stores, plan, &done, &report, trouble.is_empty()));
+        let trouble = finish(&stores, plan, &done, &report, ended);
         let account = Account {
             out: &self.out,
             shard,
@@ -177,9 +163,45 @@ impl Extract {
         code
     }
 
+    /// The decoder and the models, which are made ready side by side.
+    fn ready(
+        &self,
+        wanted: Wanted,
+        shard: Shard,
+        keeping: &Keeping,
+        settled: &Settled,
+        models: &Path,
+    ) -> anyhow::Result<(Started, Loaded)> {
+        let (started, loaded) = thread::scope(|scope| {
+            let starting = scope.spawn(|| self.start(wanted, shard, keeping));
+            let loaded = settled.load(models, wanted.sets);
+            (starting.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
+        });
+        Ok((started?, loaded?))
+    }
+
+    /// The stores, and what each holds already.
+    fn open_stores(
+        &self,
+        sets: &PerSet<FeatureSet>,
+        settled: &Settled,
+        shard: Shard,
+        promised: &PerSet<Vec<PlannedUnit>>,
+    ) -> anyhow::Result<(PerSet<Store>, Done)> {
+        let open = |(id, set): (SetId, &FeatureSet)| {
+            let contract = set.contract(settled.precision)?;
+            let open = setup::open_store(&self.out, &contract, shard, &promised[id])?;
+            open.store.computed_by(&settled.providers(), settled.is_asked())?;
+            anyhow::Ok((open.store, open.done))
+        };
+        let opened = sets.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+        let (stores, done): (Vec<Store>, Vec<BTreeSet<UnitUid>>) = opened.into_iter().unzip();
+        Ok((stores.into_iter().collect(), done.into_iter().collect()))
+    }
+
     /// The decoder, which looks already at the video that it will begin with; and what to say if it is not the one that was asked
     /// for.
-    fn start(&self, wanted: Wanted, shard: Shard, keeping: &Keeping) -> anyhow::Result<(Decoder, Option<String>)> {
+    fn start(&self, wanted: Wanted, shard: Shard, keeping: &Keeping) -> anyhow::Result<Started> {
         let (source, fallback) = self.source()?;
         let source = AheadSource::new(source);
         if let Some(first) = self.first(wanted, shard, keeping) {
@@ -267,15 +289,27 @@ impl Extract {
 /// What frames come from.
 type Decoder = AheadSource<CertifiedSource>;
 
+/// The decoder, and what to say if it is not the one that was asked for.
+type Started = (Decoder, Option<String>);
+
+/// ONNX Runtime and the models on each device.
+type Loaded = (Runtime, Backbones);
+
 /// For each feature set the units that its store held before the run.
 type Done = PerSet<BTreeSet<UnitUid>>;
 
 /// Writes the indices, re-opens what this run committed and looks at the records of the rest; units that were `done` before
-/// have been hashed. What is wrong with it; a run that was not `whole` has said
-/// already why it broke off, and that its index cannot be written for the same reason is no news; nor is it that a full disk
+/// have been hashed. What is wrong with it, behind why the run broke off if it has `ended` so: that its index cannot be written for the same reason is no news; nor is it that a full disk
 /// has no room for a second one. A scheduler that wants the machine does not wait for a second look: the next call has one.
-fn finish(stores: &PerSet<Store>, plan: &Plan, done: &Done, report: &Report, whole: bool) -> Vec<String> {
-    let (mut trouble, mut no_news) = (Vec::new(), !whole);
+fn finish(
+    stores: &PerSet<Store>,
+    plan: &Plan,
+    done: &Done,
+    report: &Report,
+    ended: Result<(), PipelineError>,
+) -> Vec<String> {
+    let mut no_news = ended.is_err();
+    let mut trouble: Vec<String> = ended.err().map(|error| with_causes(&error.into())).into_iter().collect();
     for (set, store) in stores.iter() {
         let own = plan.own().iter().filter(|task| task.set == set).flat_map(Task::units);
         let taken = report.shared.iter().flat_map(|shared| &shared.taken).filter(|(of, _)| *of == set);

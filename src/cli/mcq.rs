@@ -14,7 +14,7 @@ use egofx::benchmark::egomcq::Question;
 use egofx::benchmark::records;
 use egofx::metric::egomcq::{self, Accuracy, McqScore};
 use egofx::queries::Queries;
-use egofx::retrieval::{Choices, Measure};
+use egofx::retrieval::Choices;
 use egofx::store::StoreReader;
 
 use super::outputs::{Output, write_all};
@@ -89,7 +89,7 @@ impl Mcq {
         let mut modes = Vec::new();
         if let (Some(video), Some(text)) = (&self.video, &self.text) {
             let (video, text) = (open(video)?, open(text)?);
-            modes.push(("dual", matrix(choices.dual(&video, &text, Measure::of(&video))?)?));
+            modes.push(("dual", matrix(choices.dual(&video, &text)?)?));
         }
         if let Some(pairs) = &self.pairs {
             modes.push(("fusion", matrix(choices.matches(&open(pairs)?)?)?));

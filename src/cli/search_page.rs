@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use egofx::heads::spans::Span;
 use egofx::manifest::Manifest;
-use egofx::page::clock;
+use egofx::page::{Frame, clock};
 use egofx::search::{Hit, Moment};
 use egofx::thumbnails::{Request, Thumbnailer, data_uri};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::search_output::Answer;
 
@@ -61,38 +61,25 @@ pub fn images(answers: &[Answer], manifest: &Manifest, thumbnailer: &Thumbnailer
 
 /// The page.
 pub fn page(answers: &[Answer], stores: &[String], images: &Images) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "egofx search" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    h1 { "egofx search" }
-                    @for (answer, images) in answers.iter().zip(images) {
-                        h2 { @if let Some(id) = &answer.query_id { (id) ": " } (asked(answer)) }
-                        ol {
-                            @for (hit, image) in answer.hits.iter().zip(images) { (item(hit, stores, image.as_deref())) }
-                        }
-                        @if let Some(found) = &answer.spans {
-                            h2 { "Spans: " (found.question) }
-                            ol {
-                                @for (span, image) in found.spans.iter().zip(&images[answer.hits.len()..]) {
-                                    (span_item(span, image.as_deref()))
-                                }
-                            }
+    Frame { title: "egofx search", policy: POLICY, style: STYLE, meta: &[] }.around(&html! {
+        main {
+            h1 { "egofx search" }
+            @for (answer, images) in answers.iter().zip(images) {
+                h2 { @if let Some(id) = &answer.query_id { (id) ": " } (asked(answer)) }
+                ol {
+                    @for (hit, image) in answer.hits.iter().zip(images) { (item(hit, stores, image.as_deref())) }
+                }
+                @if let Some(found) = &answer.spans {
+                    h2 { "Spans: " (found.question) }
+                    ol {
+                        @for (span, image) in found.spans.iter().zip(&images[answer.hits.len()..]) {
+                            (span_item(span, image.as_deref()))
                         }
                     }
                 }
             }
         }
-    };
-    page.into_string()
+    })
 }
 
 fn asked(answer: &Answer) -> &str {

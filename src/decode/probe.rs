@@ -9,10 +9,10 @@ use std::path::Path;
 use super::demuxer::Clock;
 use super::disposable::Search;
 use super::header::{self, Header, Stream};
-use super::listing::{self, Packets, Remark};
+use super::listing::{self, Begun, Packets, Remark};
 use super::log_line::Shown;
 use super::nal::Coding;
-use super::{FfmpegSource, ProbeError, Tools, VideoInfo, chunk_files};
+use super::{FfmpegSource, FrameSet, ProbeError, VideoInfo};
 use crate::time::{TimeBase, Timeline};
 use crate::url;
 
@@ -62,109 +62,122 @@ pub fn probe(source: &FfmpegSource, path: &Path) -> Result<VideoInfo, ProbeError
     // Side by side: to start is most of what either ffprobe does with a short file.
     let listing = listing::begin(&source.tools, path);
     let header = header::read(&source.tools, path)?;
-    let stream = header.best_stream(path)?;
-    let codec = stream.codec_name.clone().unwrap_or_default();
-    let coding = coding(source, &header, stream, path);
-    let search = || Search::new(path, header.format.format_name.as_deref()?, coding.as_ref()?);
-    let (packets, remarks) = listing::packets(&source.tools, path, listing, stream.index, &codec, search)?;
-    let damage = remarks.iter().find(|remark| remark.is_damage).map(|remark| format!("ffprobe: {}", remark.words));
-    let mut notes = Vec::new();
-    let why_decode = why_decode(&header, &codec, &packets);
-    let is_in_doubt = why_decode.is_some() || !remarks.is_empty();
-    let frames = match why_decode {
-        None => of_packets(&header, stream, &packets, damage.is_some()),
-        Some(why) => {
-            notes.push(format!("{why}; frames were listed by decoding"));
-            let shown = listing::frames(source, path, stream.index)?;
-            of_frames(&header, stream, &packets, &shown)
+    let listed = Listed::new(source, (path, bytes), &header, listing)?;
+    let frames = listed.frames()?;
+    let promised_end_sec = listed.promised_end(&frames.timeline);
+    listed.check_whole(&frames.timeline, promised_end_sec)?;
+    Ok(listed.info(frames, promised_end_sec))
+}
+
+/// The stream of a file, with the list of its packets.
+struct Listed<'f> {
+    source: &'f FfmpegSource,
+    path: &'f Path,
+    bytes: u64,
+    header: &'f Header,
+    stream: &'f Stream,
+    codec: String,
+    packets: Packets,
+    remarks: Vec<Remark>,
+    /// Why the packets do not tell of the frames, if they do not.
+    why_decode: Option<String>,
+}
+
+impl<'f> Listed<'f> {
+    /// Of the file of so many bytes at a path, by the `listing` that has begun.
+    fn new(
+        source: &'f FfmpegSource,
+        (path, bytes): (&'f Path, u64),
+        header: &'f Header,
+        listing: Begun,
+    ) -> Result<Self, ProbeError> {
+        let stream = header.best_stream(path)?;
+        let codec = stream.codec_name.clone().unwrap_or_default();
+        let coding = coding(source, header, stream, path);
+        let search = || Search::new(path, header.format.format_name.as_deref()?, coding.as_ref()?);
+        let (packets, remarks) = listing::packets(&source.tools, path, listing, stream.index, &codec, search)?;
+        let why_decode = why_decode(header, &codec, &packets);
+        Ok(Self { source, path, bytes, header, stream, codec, packets, remarks, why_decode })
+    }
+
+    fn damage(&self) -> Option<&Remark> {
+        self.remarks.iter().find(|remark| remark.is_damage)
+    }
+
+    /// The frames, by the packets or, where those do not tell of them, by decoding.
+    fn frames(&self) -> Result<Frames, ProbeError> {
+        let Self { source, path, header, stream, packets, .. } = self;
+        let frames = if self.why_decode.is_some() {
+            of_frames(header, stream, packets, &listing::frames(source, path, stream.index)?)
+        } else {
+            of_packets(header, stream, packets, self.damage().is_some())
+        };
+        frames.ok_or_else(|| {
+            let why = self.remarks.first().map_or("no packets", |remark| &remark.words).to_owned();
+            ProbeError::NoFrames { path: self.path.to_owned(), why }
+        })
+    }
+
+    fn promised_end(&self, line: &Timeline) -> Option<f64> {
+        promised_end(self.header, self.stream, &self.packets, line, self.damage().is_some())
+    }
+
+    /// That the list did not break off.
+    fn check_whole(&self, line: &Timeline, promised_end_sec: Option<f64>) -> Result<(), ProbeError> {
+        let is_reached = promised_end_sec.is_some_and(|end| end <= line.end_sec() + 0.5 / line.mean_fps());
+        if self.header.is_open_ended() || !is_reached {
+            check_reads(self.source, self.path, self.stream.index, line)?;
         }
-    };
-    let nothing = || {
-        let why = remarks.first().map_or("no packets", |remark| &remark.words).to_owned();
-        ProbeError::NoFrames { path: path.to_owned(), why }
-    };
-    let Frames { timeline, keyframes, lost, counted } = frames.ok_or_else(nothing)?;
-    let search = packets.search.as_ref().filter(|_| !is_in_doubt);
-    let disposable = search.map(|search| search.frames(&timeline)).unwrap_or_default();
-    let promised_end_sec = promised_end(&header, stream, &packets, &timeline, damage.is_some());
-    let is_reached = promised_end_sec.is_some_and(|end| end <= timeline.end_sec() + 0.5 / timeline.mean_fps());
-    if header.is_open_ended() || !is_reached {
-        check_reads(source, path, stream.index, &timeline)?;
+        check_end(self.header, &self.packets, self.bytes, self.path)
     }
-    check_end(&header, &packets, bytes, path)?;
-    notes.extend(
-        remarks.iter().find(|remark| !remark.is_damage).map(|Remark { words, .. }| format!("ffprobe: {words}")),
-    );
-    notes.extend(jump(&timeline));
-    let ((width, height), end_sec) = (stream.shown_size(), timeline.end_sec());
-    Ok(VideoInfo {
-        path: path.to_owned(),
-        bytes,
-        chunks: Vec::new(),
-        stream: stream.index,
-        codec,
-        width,
-        height,
-        rotation: stream.rotation(),
-        color_space: stream.color_space(),
-        stereo: stream.stereo(),
-        keyframes,
-        disposable,
-        counted,
-        lost,
-        timeline,
-        declared_end_sec: promised_end_sec.filter(|end| *end > end_sec + DECLARED_TOLERANCE_SEC),
-        damage,
-        notes,
-        images: None,
-        origin: None,
-        ends: None,
-    })
-}
 
-/// How long the header says that the video is, in seconds, if it says so: for plans, without a look at its frames.
-pub fn declared_sec(tools: &Tools, path: &Path) -> Option<f64> {
-    if let Some(files) = chunk_files::files(path) {
-        return files.iter().map(|file| declared_sec(tools, file)).sum();
+    /// Frames that may be left out before the decoder, where nothing about the list is in doubt.
+    fn disposable(&self, line: &Timeline) -> FrameSet {
+        let is_in_doubt = self.why_decode.is_some() || !self.remarks.is_empty();
+        let search = self.packets.search.as_ref().filter(|_| !is_in_doubt);
+        search.map(|search| search.frames(line)).unwrap_or_default()
     }
-    let header = header::read(tools, path).ok()?;
-    header.best_stream(path).ok()?.duration_sec().or(header.duration_sec())
+
+    /// What a person should know.
+    fn notes(&self, line: &Timeline) -> Vec<String> {
+        let decoded = self.why_decode.as_ref().map(|why| format!("{why}; frames were listed by decoding"));
+        let remark = self.remarks.iter().find(|remark| !remark.is_damage).map(said);
+        decoded.into_iter().chain(remark).chain(jump(line)).collect()
+    }
+
+    fn info(self, Frames { timeline, keyframes, lost, counted }: Frames, promised_end_sec: Option<f64>) -> VideoInfo {
+        let ((width, height), end_sec) = (self.stream.shown_size(), timeline.end_sec());
+        VideoInfo {
+            path: self.path.to_owned(),
+            bytes: self.bytes,
+            chunks: Vec::new(),
+            stream: self.stream.index,
+            width,
+            height,
+            rotation: self.stream.rotation(),
+            color_space: self.stream.color_space(),
+            stereo: self.stream.stereo(),
+            keyframes,
+            disposable: self.disposable(&timeline),
+            counted,
+            lost,
+            declared_end_sec: promised_end_sec.filter(|end| *end > end_sec + DECLARED_TOLERANCE_SEC),
+            damage: self.damage().map(said),
+            notes: self.notes(&timeline),
+            codec: self.codec,
+            timeline,
+            images: None,
+            origin: None,
+            ends: None,
+        }
+    }
 }
 
-/// What a header says of the video that would be read, without a look at its frames.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outline {
-    /// Width in pixels as shown, after rotation.
-    pub width: u32,
-    /// Height in pixels as shown, after rotation.
-    pub height: u32,
-    /// Length in seconds, if it is said.
-    pub duration_sec: Option<f64>,
-    /// Index of the chosen stream in the container.
-    pub stream: u32,
-    /// Second of the container's own clock that counts as 0.
-    pub origin_sec: f64,
-    /// Whether the container has no index, so that seeks land up to a key frame late.
-    pub seeks_late: bool,
+fn said(Remark { words, .. }: &Remark) -> String {
+    format!("ffprobe: {words}")
 }
 
-/// Reads a file's header.
-///
-/// # Errors
-/// [`ProbeError`], but for what only frames show.
-pub fn outline(tools: &Tools, path: &Path) -> Result<Outline, ProbeError> {
-    check_file(path)?;
-    let header = header::read(tools, path)?;
-    let stream = header.best_stream(path)?;
-    let (width, height) = stream.shown_size();
-    let micro = TimeBase { num: 1, den: 1_000_000 };
-    let origin_sec = header.origin(micro) as f64 / f64::from(micro.den);
-    let duration_sec = stream.duration_sec().or(header.duration_sec());
-    let seeks_late = header.is_open_ended();
-    Ok(Outline { width, height, duration_sec, stream: stream.index, origin_sec, seeks_late })
-}
-
-fn check_file(path: &Path) -> Result<u64, ProbeError> {
+pub(super) fn check_file(path: &Path) -> Result<u64, ProbeError> {
     if url::of(path).is_some() {
         return Err(ProbeError::Elsewhere(path.to_owned()));
     }

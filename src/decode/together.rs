@@ -19,7 +19,7 @@ use super::log_line::LogLine;
 use super::matroska::Matroska;
 use super::packets::{self, Gop};
 use super::sample_table::Configuration;
-use super::transform::Transform;
+use super::transform::{Place, Transform};
 use super::{ColorSpace, Frame, VideoInfo, chunk_files, input};
 
 /// Frames that are wanted of a video: ascending indices, no repeats, at least one.
@@ -48,7 +48,9 @@ impl FfmpegSource {
     /// [opened](super::FrameSource::open) alone.
     pub fn together(&self, clips: &[Clip], transform: &Transform) -> Vec<Option<Vec<Frame>>> {
         let mut found: Vec<Option<Vec<Frame>>> = clips.iter().map(|_| None).collect();
-        if self.hwaccel != HwAccel::None {
+        // What is drawn of a frame depends on the name of its video, and a graph is of one.
+        let is_drawn = matches!(transform.place, Place::Random { .. });
+        if self.hwaccel != HwAccel::None || is_drawn {
             return found;
         }
         let mut groups: Vec<Vec<Part>> = Vec::new();

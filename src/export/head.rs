@@ -17,6 +17,7 @@ use super::write::tensor;
 use crate::backbone::{Card, Golden, GraphPrecision, HeadCard, Preprocessing};
 use crate::checkpoint::Checkpoint;
 use crate::durable::Partial;
+use crate::measure::Measure;
 
 /// The graph of a head, to be written.
 pub struct HeadPlan {
@@ -82,6 +83,7 @@ pub fn export_head(
         checkpoint_sha256: from.checkpoint_sha256.clone(),
         random_weights: false,
         precision: GraphPrecision::Fp32,
+        measure: Measure::default(),
         preprocessing: Preprocessing { outside: plan.outside.to_owned(), inside: "none".to_owned() },
         golden: Golden::new(plan.dims.clone(), None, None),
         inputs,

@@ -8,6 +8,7 @@ use super::graph::Graph;
 use super::options::TokenGrid;
 use crate::arch::{Architecture, Differences, ParamSpec, ShapeError, Shapes, strict_differences};
 use crate::checkpoint::Checkpoint;
+use crate::measure::Measure;
 
 /// A backbone that egofx exports.
 pub struct Model {
@@ -37,6 +38,11 @@ pub trait Exported: Architecture {
         None
     }
 
+    /// How rows of its towers are compared.
+    fn measure(&self) -> Measure {
+        Measure::Cosine
+    }
+
     /// What its forward passes cost.
     fn costs(&self) -> Vec<Cost>;
 }
@@ -64,6 +70,8 @@ pub struct Plan {
     pub costs: Vec<Cost>,
     /// Height and width of the frames that video graphs take, in pixels.
     pub frame_side: usize,
+    /// How rows of its towers are compared.
+    pub measure: Measure,
     /// The graph that is made only where it is asked for.
     pub tokens: Option<TokenPlan>,
 }
@@ -181,6 +189,7 @@ impl Plan {
             graphs: config.graphs(),
             costs: config.costs(),
             frame_side: config.frame_side(),
+            measure: config.measure(),
             tokens: config.tokens(),
         }
     }

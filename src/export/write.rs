@@ -185,6 +185,7 @@ impl Writer<'_> {
             checkpoint_sha256: self.sha256.to_owned(),
             random_weights: self.checkpoint.about().container == Container::Seeded,
             precision,
+            measure: self.plan.measure,
             preprocessing: preprocessing(&written.inputs, written.on_pixels),
             inputs: written.inputs,
             outputs: written.outputs,

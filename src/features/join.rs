@@ -3,7 +3,9 @@
 //! Not for finding what stands in the way, see `differences`. Invariant: a joined row has the name, the clip, the query and
 //! the times of the first store's row, and as many features as all stores together.
 
+use std::fmt::{self, Display};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ndarray::{Array2, Axis, concatenate, s};
 use serde::Serialize;
@@ -30,6 +32,21 @@ pub enum JoinRows {
     Resample,
 }
 
+impl JoinRows {
+    /// All of them, the usual one first.
+    pub const ALL: [Self; 4] = [Self::Refuse, Self::Truncate, Self::Pad, Self::Resample];
+
+    /// Its name on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Truncate => "truncate",
+            Self::Pad => "pad",
+            Self::Resample => "resample",
+        }
+    }
+}
+
 /// What becomes of units that are not in all stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +56,55 @@ pub enum JoinUnits {
     Same,
     /// They are left out.
     Common,
+}
+
+impl JoinUnits {
+    /// Both, the usual one first.
+    pub const ALL: [Self; 2] = [Self::Same, Self::Common];
+
+    /// Its name on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Common => "common",
+        }
+    }
+}
+
+impl Display for JoinRows {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        to.pad(self.name())
+    }
+}
+
+impl Display for JoinUnits {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        to.pad(self.name())
+    }
+}
+
+impl FromStr for JoinRows {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        named(&Self::ALL, Self::name, text)
+    }
+}
+
+impl FromStr for JoinUnits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        named(&Self::ALL, Self::name, text)
+    }
+}
+
+/// The one of `all` whose name is `text`.
+fn named<R: Copy>(all: &[R], name: fn(R) -> &'static str, text: &str) -> Result<R, String> {
+    all.iter().copied().find(|&rule| name(rule) == text).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|&rule| name(rule)).collect();
+        format!("expected one of {}, not {text:?}", names.join(", "))
+    })
 }
 
 /// How stores that differ are joined.
@@ -83,6 +149,7 @@ pub(super) fn contract(parts: &[Part], rule: JoinRule, rows_per_sec: f64) -> Con
         rows_per_sec,
         window_frames: first.window_frames,
         compat: each(|c| &c.compat),
+        measure: first.measure,
         checkpoint: each(|c| &c.checkpoint),
         checkpoint_sha256: each(|c| &c.checkpoint_sha256),
         recipe: all(|c| &c.recipe).join("\n"),
@@ -215,5 +282,25 @@ fn joined_meta(meta: [&[RowMeta]; 2], row: usize, shift_sec: f64) -> RowMeta {
             let (start_sec, end_sec) = (right.start_sec + shift_sec, right.end_sec + shift_sec);
             RowMeta { padded: true, start_sec, end_sec, ..right }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_by_the_names_that_they_are_written_with() {
+        for rule in JoinRows::ALL {
+            assert_eq!(rule.to_string().parse(), Ok(rule));
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
+        }
+        for rule in JoinUnits::ALL {
+            assert_eq!(rule.to_string().parse(), Ok(rule));
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
+        }
+        assert_eq!((JoinRows::ALL[0], JoinUnits::ALL[0]), (JoinRows::default(), JoinUnits::default()));
+        let why = "Pad".parse::<JoinRows>().unwrap_err();
+        assert_eq!(why, "expected one of refuse, truncate, pad, resample, not \"Pad\"");
     }
 }

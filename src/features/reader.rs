@@ -19,14 +19,20 @@ use crate::store::{Committed, Contract, LedgerEntry, RowKind};
 pub struct Source {
     /// One, or those that are joined.
     parts: Vec<Part>,
-    contract: Contract,
-    committed: Committed,
-    notes: Vec<String>,
+    /// What joined ones have as one; a single store has its own.
+    whole: Option<Whole>,
     rule: RowRule,
     join: JoinRule,
     meter: Meter,
     /// Units by their queries, where the names of units do not tell.
     queries: OnceLock<HashMap<String, UnitUid>>,
+}
+
+/// Joined stores as one.
+struct Whole {
+    contract: Contract,
+    committed: Committed,
+    notes: Vec<String>,
 }
 
 impl Source {
@@ -48,17 +54,11 @@ impl Source {
         if let Some(part) = parts.iter().find(|part| rule.resample.is_some() && !part.is_of_windows()) {
             return Err(FeatureError::NoGrid { path: part.path().to_owned(), found: part.contract().row_kind });
         }
-        let (contract, committed, notes) = if parts.len() == 1 {
-            (parts[0].contract().clone(), parts[0].committed.clone(), vec![])
-        } else {
-            let common = differences::compare(&parts, joined.rule, on_one_grid(&rule))?;
-            let contract = join::contract(&parts, joined.rule, parts[0].contract().rows_per_sec);
-            (contract, common.entries.into_iter().collect(), common.notes)
-        };
-        let meter = Meter::default();
-        meter.expect(committed.len());
-        let (join, queries) = (joined.rule, OnceLock::new());
-        Ok(Self { parts, contract, committed, notes, rule, join, meter, queries })
+        let whole = if parts.len() == 1 { None } else { Some(Whole::of(&parts, joined.rule, &rule)?) };
+        let (join, meter, queries) = (joined.rule, Meter::default(), OnceLock::new());
+        let source = Self { parts, whole, rule, join, meter, queries };
+        source.meter.expect(source.len());
+        Ok(source)
     }
 
     /// The folder of the store, the first of several.
@@ -68,7 +68,11 @@ impl Source {
 
     /// What all rows share.
     pub fn contract(&self) -> &Contract {
-        &self.contract
+        self.whole.as_ref().map_or(self.parts[0].contract(), |whole| &whole.contract)
+    }
+
+    fn committed(&self) -> &Committed {
+        self.whole.as_ref().map_or(&self.parts[0].committed, |whole| &whole.committed)
     }
 
     /// The stores, with what the rows of each share; one, or those that are joined.
@@ -83,7 +87,7 @@ impl Source {
 
     /// In what joined stores differ, which the rule for joining them covers.
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        self.whole.as_ref().map_or(&[], |whole| &whole.notes)
     }
 
     /// What a row stands for.
@@ -103,22 +107,22 @@ impl Source {
 
     /// The committed units, in the order of their names.
     pub fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
-        self.committed.iter()
+        self.committed().iter()
     }
 
     /// How many units there are.
     pub fn len(&self) -> usize {
-        self.committed.len()
+        self.committed().len()
     }
 
     /// Never: a store without units is not opened.
     pub fn is_empty(&self) -> bool {
-        self.committed.is_empty()
+        self.committed().is_empty()
     }
 
     /// The unit of that name.
     pub fn find(&self, unit: &UnitUid) -> Option<&LedgerEntry> {
-        self.committed.get(unit)
+        self.committed().get(unit)
     }
 
     /// The unit whose rows have met that query. Units are commonly named by their queries; where they are not, the
@@ -127,13 +131,13 @@ impl Source {
     /// # Errors
     /// [`FeatureError::Store`].
     pub fn find_query(&self, query_id: &str) -> Result<Option<&LedgerEntry>, FeatureError> {
-        if let Some(entry) = UnitUid::parse(query_id).ok().and_then(|uid| self.committed.get(&uid)) {
+        if let Some(entry) = UnitUid::parse(query_id).ok().and_then(|uid| self.find(&uid)) {
             return Ok(Some(entry));
         }
         if self.queries.get().is_none() {
             let _ = self.queries.set(self.read_queries()?);
         }
-        Ok(self.queries.get().and_then(|queries| queries.get(query_id)).and_then(|unit| self.committed.get(unit)))
+        Ok(self.queries.get().and_then(|queries| queries.get(query_id)).and_then(|unit| self.find(unit)))
     }
 
     fn read_queries(&self) -> Result<HashMap<String, UnitUid>, FeatureError> {
@@ -210,6 +214,14 @@ impl Source {
         let resample = self.rule.resample.filter(|_| !on_one_grid(&self.rule));
         let rest = RowRule { missing, resample, ..self.rule };
         rows::apply(&rest, left.rows_per_sec, left.features)
+    }
+}
+
+impl Whole {
+    fn of(parts: &[Part], join: JoinRule, rule: &RowRule) -> Result<Self, FeatureError> {
+        let common = differences::compare(parts, join, on_one_grid(rule))?;
+        let contract = join::contract(parts, join, parts[0].contract().rows_per_sec);
+        Ok(Self { contract, committed: common.entries.into_iter().collect(), notes: common.notes })
     }
 }
 

@@ -22,6 +22,7 @@ pub use files::{FeatureFiles, Query};
 use crate::digest;
 use crate::durable::{self, Existing, Partial};
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::measure::Measure;
 use crate::shard::Shard;
 use crate::store::{
     Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, StoreReader, UnitHeader,
@@ -279,6 +280,7 @@ fn contract(options: &Options, dim: usize, row_kind: RowKind) -> Result<Contract
         rows_per_sec: fps / stride_frames,
         window_frames,
         compat: imported(),
+        measure: Measure::default(),
         checkpoint: imported(),
         checkpoint_sha256: imported(),
         recipe,

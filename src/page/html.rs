@@ -5,10 +5,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::frame::Frame;
 use super::parts::{checks, map, run, scores, videos};
 use super::view::View;
 
@@ -25,27 +26,14 @@ pub fn html(view: &View) -> String {
     // Else a browser's tools would look for a map of the sources.
     let charts = CHARTS.split("//# sourceMappingURL").next().unwrap_or(CHARTS);
     let title = format!("{} · egofx report", view.path);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(&[charts, SCRIPT]));
-                meta name="generator" content=(GENERATOR);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                (body(view))
-                script type="application/json" id="data" { (PreEscaped(json_in_html(&Data::of(view)))) }
-                script { (PreEscaped(charts)) }
-                script { (PreEscaped(SCRIPT)) }
-            }
-        }
-    };
-    page.into_string()
+    let policy = policy(&[charts, SCRIPT]);
+    let meta = [("generator", GENERATOR), ("color-scheme", "light dark")];
+    Frame { title: &title, policy: &policy, style: STYLE, meta: &meta }.around(&html! {
+        (body(view))
+        script type="application/json" id="data" { (PreEscaped(json_in_html(&Data::of(view)))) }
+        script { (PreEscaped(charts)) }
+        script { (PreEscaped(SCRIPT)) }
+    })
 }
 
 fn body(view: &View) -> Markup {

@@ -6,6 +6,7 @@
 
 mod against;
 mod error;
+mod frame;
 mod gather;
 mod health;
 mod html;
@@ -29,6 +30,7 @@ use crate::thumbnails::Thumbnailer;
 use crate::time::Fps;
 
 pub use error::PageError;
+pub use frame::Frame;
 pub use html::{GENERATOR, html};
 pub use spans::{BENCHMARKS, Predictions};
 pub use time::clock;

@@ -6,12 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Stamp, stamp};
+use crate::child;
 use crate::digest;
 use crate::durable;
 
@@ -69,27 +69,23 @@ impl KeptVersions {
 
     fn located(&self, program: &Path) -> Option<PathBuf> {
         let is_name = program.components().count() == 1 && !program.as_os_str().is_empty();
-        let found = if is_name && !program.is_absolute() {
-            self.search.iter().map(|folder| folder.join(program)).find(|path| is_executable(path))?
-        } else {
-            program.to_owned()
-        };
+        let found =
+            if is_name && !program.is_absolute() { child::find(program, &self.search)? } else { program.to_owned() };
         fs::canonicalize(found).ok()
     }
 }
 
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
 fn is_loaded(path: &Path) -> bool {
     let mut first = [0; ELF.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == ELF && is_executable(path)
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
+        && first == ELF
+        && child::is_executable(path)
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -9,6 +9,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::measure::Measure;
 use crate::time::TimeSpan;
 
 /// Version of the layout of a new store; it rises when old readers would misread new files.
@@ -112,6 +113,9 @@ pub struct Contract {
     pub window_frames: u32,
     /// Which published behaviour, quirks included, is reproduced.
     pub compat: String,
+    /// How rows are compared with those of the model's other tower; absent in files: by their cosine.
+    #[serde(default, skip_serializing_if = "Measure::is_usual")]
+    pub measure: Measure,
     /// Name of the checkpoint that the ONNX file was exported from.
     pub checkpoint: String,
     /// sha256 of that checkpoint, lower-case hex.

@@ -9,6 +9,7 @@ use ndarray::Array2;
 
 use super::*;
 use crate::ids::{ClipUid, UnitUid, VideoUid};
+use crate::measure::Measure;
 use crate::shard::Shard;
 
 /// Rows of [`unit`].
@@ -31,6 +32,7 @@ pub fn contract(format: &str, dtype: Dtype) -> Contract {
         rows_per_sec: 1.875,
         window_frames: 16,
         compat: "none".into(),
+        measure: Measure::default(),
         checkpoint: "weights é".into(),
         checkpoint_sha256: "cd".repeat(32),
         recipe: "a = 1\nb = 2\n".into(),

@@ -18,7 +18,7 @@ use egofx_train::corpora::choice::Choice;
 use egofx_train::corpora::frames::{ClipSettings, Clips};
 use egofx_train::corpora::listed::{Clip, ClipRef};
 use egofx_train::rng::{Generator, Purpose, generator};
-use egofx_train::sources::Sources;
+use egofx_train::sources::{Ffmpeg, Sources};
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -100,7 +100,7 @@ fn clips() -> Fallible<Clips> {
         channels: Channels::Rgb,
         reader: Reader::Opencv,
     };
-    let sources = Sources { bases: egofx::places::bases(), ..Sources::default() };
+    let sources = Sources { ffmpeg: Ffmpeg::in_one_of(egofx::places::bases(), None), ..Sources::default() };
     Ok(Clips::new(&settings, SIDE, Compat::Fixed, &sources)?)
 }
 

@@ -13,7 +13,7 @@ use egofx::stop::Stop;
 use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
-use egofx_train::sources::{Sources, Split};
+use egofx_train::sources::{Ffmpeg, Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset, ShapesPaths};
 use egofx_train::trainer::context::Surroundings;
@@ -139,7 +139,7 @@ fn videos(videos: &Path, paths: &ShapesPaths, [train, val]: [&Path; 2]) -> Sourc
         videos: vec![videos.to_owned()],
         tokenizer: Some(paths.tokenizers[1].clone()),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
-        bases: shapes::bases(),
+        ffmpeg: Ffmpeg::in_one_of(shapes::bases(), None),
         memory_bytes: 6 << 30,
         ..Sources::default()
     }

@@ -12,6 +12,7 @@ use crate::export::tokens;
 use crate::export::towers::clip::{ClipText, at_end_mark};
 use crate::export::towers::distilbert::DistilBert;
 use crate::export::towers::video::VideoTower;
+use crate::measure::Measure;
 
 /// Pixels of towers made of CLIP. The first mean is not CLIP's, but what they were trained with.
 const OPENAI: Normalisation = Normalisation {
@@ -106,6 +107,10 @@ impl Exported for LavilaConfig {
 
     fn tokens(&self) -> Option<TokenPlan> {
         Some(tokens::plan(tower(self), frames(self)))
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Product
     }
 
     fn costs(&self) -> Vec<Cost> {

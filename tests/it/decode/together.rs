@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use egofx::decode::{Clip, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo};
+use egofx::decode::{Clip, FfmpegSource, Frame, FrameSource, HwAccel, Place, Reader, Tools, Transform, VideoInfo};
 
 use crate::support::videos::{data, ffprobe, indices, make, split, tools, url};
 
@@ -157,4 +157,21 @@ fn a_damaged_clip_harms_no_other_and_is_told_of_when_it_is_decoded_alone() {
     let length = fs::metadata(&path).unwrap().len();
     fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
     assert_eq!(compared(&[clips[1], clips[0]], Reader::Opencv), [false, true]);
+}
+
+/// Each video has draws of its own.
+#[test]
+fn random_crops_are_of_each_video_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let videos: Vec<VideoInfo> = ["a.mp4", "b.mp4"]
+        .map(|name| {
+            let path = make(folder.path(), name, &format!("{IMAGES} -c:v libx264 -g 30"));
+            source().probe(&path, None).unwrap()
+        })
+        .into();
+    let clips: Vec<Clip> = videos.iter().map(|video| Clip { video, wanted: &[3, 4] }).collect();
+    let whole = Transform::whole(Reader::Opencv);
+    assert!(source().together(&clips, &whole).iter().all(Option::is_some));
+    let random = Transform { place: Place::Random { seed: 7 }, crop: 32, ..whole };
+    assert!(source().together(&clips, &random).iter().all(Option::is_none));
 }

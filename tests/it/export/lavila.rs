@@ -10,6 +10,7 @@ use egofx::backbone::Feed;
 use egofx::checkpoint::{Checkpoint, Tensor, TensorInfo, write_safetensors};
 use egofx::decode::{Filter, Reader, Transform};
 use egofx::export::{self, Model, Options};
+use egofx::measure::Measure;
 use tempfile::TempDir;
 
 use super::golden::{Comparison, low_variance};
@@ -40,7 +41,8 @@ fn exported(checkpoint: &Checkpoint, head_size: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options =
         Options { head_size, further: vec![], debug: true, tokens: None, licence: "MIT".into(), force: false };
-    export::export(checkpoint, &options, &validator(), folder.path()).unwrap();
+    let made = export::export(checkpoint, &options, &validator(), folder.path()).unwrap();
+    assert!(made.cards.iter().all(|card| card.measure == Measure::Product), "as its EgoMCQ ranks");
     folder
 }
 

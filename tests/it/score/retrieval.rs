@@ -103,6 +103,36 @@ fn egomcq_is_answered_in_dual_fusion_and_ensemble_mode() {
 }
 
 #[test]
+fn rows_of_a_model_whose_cards_say_products_are_not_divided_by_their_norms() {
+    let shop = shop();
+    std::fs::create_dir(shop.path("raw")).unwrap();
+    for file in std::fs::read_dir(shop.path("models")).unwrap().map(|entry| entry.unwrap().path()) {
+        std::os::unix::fs::symlink(&file, shop.path("raw").join(file.file_name().unwrap())).unwrap();
+    }
+    for name in ["egovlpv2_video", "egovlpv2_text"] {
+        let card = std::fs::read_to_string(shop.path(&format!("models/{name}.toml"))).unwrap();
+        let card = card.replacen("precision = ", "measure = \"product\"\nprecision = ", 1);
+        assert!(card.contains("product"), "{card}");
+        std::fs::remove_file(shop.path(&format!("raw/{name}.toml"))).unwrap();
+        shop.write(&format!("raw/{name}.toml"), card);
+    }
+    shop.egofx("manifest egomcq --annotations egomcq.json --videos . -o here.csv").ends_with(0);
+    let extract = "extract -m here.csv -p video.toml -p text.toml --models raw --tokenizer words";
+    shop.egofx(&format!("{extract} -o products")).ends_with(0);
+    shop.egofx("mcq -q mcq.queries.csv --video products/video --text products/text -o scores.json").ends_with(0);
+    let scores = support::json(&std::fs::read_to_string(shop.path("scores.json")).unwrap());
+    let (clips, texts) = (shop.unit("products/video", "v"), shop.unit("products/text", "v"));
+    let question = texts.features.row(texts.meta.iter().position(|row| row.query_id.as_deref() == Some("9")).unwrap());
+    let (own, found) = (row(&clips, "v_2_3", None), scores["dual"]["9"][3].as_f64().unwrap());
+    let (product, norms) = (f64::from(own.dot(&question)), f64::from(own.dot(&own) * question.dot(&question)).sqrt());
+    assert!((found - product).abs() < 1e-5 * norms && (norms - 1.0).abs() > 0.01, "{found} {product} {norms}");
+    shop.egofx("mcq -q mcq.queries.csv --video products/video --text out/text")
+        .ends_with(2)
+        .says(&["products/video is compared by product, out/text by cosine: they are not of one export"]);
+    shop.egofx(&format!("{extract} -o out")).ends_with(2).says(&["measure", "product"]);
+}
+
+#[test]
 fn what_is_missing_for_a_question_is_named() {
     let shop = shop();
     let refused = |arguments: &str, words: &[&str]| {

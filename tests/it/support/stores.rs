@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::measure::Measure;
 use egofx::ndarray::Array2;
 use egofx::shard::Shard;
 use egofx::store::{Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, UnitHeader};
@@ -70,6 +71,7 @@ pub fn contract(name: &str, kind: RowKind, dim: usize, rows_per_sec: f64) -> Con
         rows_per_sec,
         window_frames: 4,
         compat: "fixed".into(),
+        measure: Measure::default(),
         checkpoint: "none".into(),
         checkpoint_sha256: "cd".repeat(32),
         recipe: "a = 1\n".into(),

@@ -19,7 +19,7 @@ use egofx_train::corpora::words::Words;
 use egofx_train::experiment::Experiment;
 use egofx_train::learner::{self, Model};
 use egofx_train::pretraining::{Pretraining, Settings};
-use egofx_train::sources::Sources;
+use egofx_train::sources::{Ffmpeg, Sources};
 
 use super::common::Place;
 use super::tell;
@@ -77,7 +77,7 @@ impl AttentionMaps {
             &settings.clips,
             settings.backbone.video.image_size as i64,
             experiment.compat,
-            &Sources { bases: bases(), ..Sources::default() },
+            &Sources { ffmpeg: Ffmpeg::in_one_of(bases(), None), ..Sources::default() },
         )?;
         let clip = Clip { video: 0, span: self.start.zip(self.end).map(|(start, end)| [start, end]) };
         let wanted = ClipRef { path: &self.video, clip };

@@ -6,7 +6,6 @@ use clap::Args;
 
 use egofx::places::{ShardOption, shard};
 use egofx_train::clip_cache::Request;
-use egofx_train::registry::Entry;
 
 use super::common::{Chosen, Data, Log, given, listen};
 use super::tell;
@@ -56,7 +55,7 @@ impl CacheClips {
         self.log.open()?;
         let stop = listen("after the clips in work")?;
         let experiment = self.chosen.read()?;
-        let learner = Entry::find(&experiment.learner, &self.chosen.config)?;
+        let learner = self.chosen.learner(&experiment)?;
         let mut sources = self.data.sources();
         sources.annotations = given(&self.train, &self.val, &self.annotations);
         self.shard.told().into_iter().for_each(tell);

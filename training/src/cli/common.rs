@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tch::Device;
 
@@ -19,7 +20,8 @@ use egofx_train::distributed::{Backend, World};
 use egofx_train::error::TrainError;
 use egofx_train::experiment::{Experiment, Override};
 use egofx_train::native::{self, Rendezvous};
-use egofx_train::sources::{self, Sources, Split};
+use egofx_train::registry::Entry;
+use egofx_train::sources::{self, Ffmpeg, Sources, Split};
 
 use super::tell;
 
@@ -40,6 +42,20 @@ impl Chosen {
     pub fn read(&self) -> Result<Experiment, TrainError> {
         Experiment::read_with(&self.config, &self.set)
     }
+
+    /// What `check` makes of the experiment that was read.
+    pub fn check<T>(
+        &self,
+        experiment: &Experiment,
+        check: impl Fn(&Experiment) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        experiment.checked_by((&self.config, &self.set), check)
+    }
+
+    /// The learner of the experiment that was read.
+    pub fn learner(&self, experiment: &Experiment) -> Result<&'static Entry, TrainError> {
+        self.check(experiment, |experiment| Entry::find(&experiment.learner, &self.config))
+    }
 }
 
 /// Stores and files that every command reads.
@@ -51,11 +67,21 @@ pub struct Data {
     features: Vec<PathBuf>,
     /// What becomes of units that have more rows in one of several --features than in another: refuse them, leave out rows
     /// that are not in all sets, fill up with zeros, or put the rows of later sets onto those of the first by their times.
-    #[arg(long, value_name = "RULE", default_value = "refuse")]
-    join_rows: JoinRowsRule,
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value_t,
+        value_parser = PossibleValuesParser::new(JoinRows::ALL.map(JoinRows::name)).try_map(|name| name.parse::<JoinRows>())
+    )]
+    join_rows: JoinRows,
     /// What becomes of units that are not in all of several --features: same refuses them, common leaves them out.
-    #[arg(long, value_name = "RULE", default_value = "same")]
-    join_units: JoinUnitsRule,
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value_t,
+        value_parser = PossibleValuesParser::new(JoinUnits::ALL.map(JoinUnits::name)).try_map(|name| name.parse::<JoinUnits>())
+    )]
+    join_units: JoinUnits,
     /// A folder of videos, whole or in pieces of ten minutes; may be repeated. For backbones.
     #[arg(long, value_name = "DIR")]
     videos: Vec<PathBuf>,
@@ -88,31 +114,19 @@ pub struct Data {
 }
 
 impl Data {
-    fn join_rule(&self) -> JoinRule {
-        let rows = match self.join_rows {
-            JoinRowsRule::Refuse => JoinRows::Refuse,
-            JoinRowsRule::Truncate => JoinRows::Truncate,
-            JoinRowsRule::Pad => JoinRows::Pad,
-            JoinRowsRule::Resample => JoinRows::Resample,
-        };
-        let units = match self.join_units {
-            JoinUnitsRule::Same => JoinUnits::Same,
-            JoinUnitsRule::Common => JoinUnits::Common,
-        };
-        JoinRule { rows, units }
-    }
-
     /// Without annotations.
     pub fn sources(&self) -> Sources {
         Sources {
             features: self.features.first().cloned(),
-            joined: sources::Joined { stores: self.features.iter().skip(1).cloned().collect(), rule: self.join_rule() },
+            joined: sources::Joined {
+                stores: self.features.iter().skip(1).cloned().collect(),
+                rule: JoinRule { rows: self.join_rows, units: self.join_units },
+            },
             videos: self.videos.clone(),
             clip_caches: self.clip_cache.clone(),
             tokenizer: self.tokenizer.clone(),
             caches: hub_caches(),
-            bases: bases(),
-            patience: child_timeout_set(),
+            ffmpeg: Ffmpeg::in_one_of(bases(), child_timeout_set()),
             probes: cache(),
             tokens: self.tokens.clone(),
             shots: self.shots.clone(),
@@ -150,20 +164,6 @@ impl Splits {
 pub fn given(train: &Option<PathBuf>, val: &Option<PathBuf>, whole: &Option<PathBuf>) -> Vec<(Split, PathBuf)> {
     let all = [(Split::Train, train), (Split::Validation, val), (Split::Whole, whole)];
     all.into_iter().filter_map(|(split, path)| Some((split, path.clone()?))).collect()
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum JoinRowsRule {
-    Refuse,
-    Truncate,
-    Pad,
-    Resample,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum JoinUnitsRule {
-    Same,
-    Common,
 }
 
 /// Where a command that may take hours tells what it does.

@@ -9,7 +9,6 @@ use serde_json::json;
 use egofx::stop::Stop;
 use egofx_train::distributed::World;
 use egofx_train::lr_find::{CURVE_FILE, LrFound, Request, TABLE_FILE};
-use egofx_train::registry::Entry;
 use egofx_train::trainer::context::Surroundings;
 use egofx_train::trainer::lr_range::LrRange;
 
@@ -57,7 +56,7 @@ impl LrFind {
         self.log.open()?;
         let range = self.range()?;
         let experiment = self.chosen.read()?;
-        let head = Entry::find(&experiment.learner, &self.chosen.config)?;
+        let head = self.chosen.learner(&experiment)?;
         let mut sources = self.data.sources();
         sources.annotations = self.splits.given();
         let (found, threads) = self.place.find()?;

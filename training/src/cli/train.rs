@@ -6,7 +6,6 @@ use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
-use egofx::decode::Tools;
 use egofx_train::device::Found;
 use egofx_train::distributed::World;
 use egofx_train::error::TrainError;
@@ -62,7 +61,7 @@ impl Train {
     pub fn run(self, task: &str) -> anyhow::Result<()> {
         self.log.open()?;
         let experiment = self.chosen.read()?;
-        let head = self.head(task, &experiment)?;
+        let head = self.chosen.check(&experiment, |experiment| self.head(task, experiment))?;
         let mut sources = self.data.sources();
         sources.annotations = self.splits.given();
         let Joined { found, threads, world, stop } = self.place.join(self.backend, "after this step")?;
@@ -104,7 +103,8 @@ impl Train {
     /// What is put on record of this start.
     fn start(&self, head: &Entry, sources: &Sources, found: &Found, world: &World) -> Start {
         let reads_videos = head.reads.contains(&"videos");
-        let tools = reads_videos.then(|| Tools::find(None, None, &sources.bases).ok()).flatten();
+        // Whoever reads videos says what is wrong with it.
+        let tools = reads_videos.then(|| sources.ffmpeg.tools().ok()).flatten();
         Start {
             date: now(),
             command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -114,7 +114,7 @@ impl Train {
                 commit: provenance::commit().to_owned(),
                 libtorch: native::libtorch_version(),
                 hdf5: egofx::store::hdf5_version(),
-                ffmpeg: tools.map(|tools| tools.version),
+                ffmpeg: tools.map(|tools| tools.version.clone()),
             },
             device: found.to_string(),
             threads: tch::get_num_threads() as usize,

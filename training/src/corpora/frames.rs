@@ -8,13 +8,13 @@ use std::sync::{Arc, PoisonError};
 
 use egofx::compat::Compat;
 use egofx::decode::{
-    Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Tools, Transform, VideoInfo, random_region,
+    Channels, Fault, FfmpegSource, Frame, FrameSource, HwAccel, Reader, Transform, VideoInfo, random_region,
 };
 use egofx_pixels::{Picture, Planes};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::ahead::{Ahead, Pictures, Plan, bytes};
+use super::ahead::{Ahead, Pictures, Plan, Refused, Together, bytes};
 use super::cached::CachedClips;
 use super::choice::Choice;
 use super::error::ClipError;
@@ -86,6 +86,7 @@ fn is_usual_reader(reader: &Reader) -> bool {
 /// Reads clips.
 pub struct Clips {
     known: KnownVideos,
+    refused: Refused,
     settings: ClipSettings,
     side: usize,
     compat: Compat,
@@ -99,13 +100,12 @@ impl Clips {
     /// # Errors
     /// [`TrainError::Tools`]: there is no ffmpeg.
     pub fn new(settings: &ClipSettings, side: i64, compat: Compat, sources: &Sources) -> Result<Self, TrainError> {
-        let tools = Tools::find(None, None, &sources.bases)?;
-        let patience = sources.patience.unwrap_or(tools.patience);
-        let tools = Tools { patience, ..tools };
+        let tools = sources.ffmpeg.tools()?.clone();
         // Threads that make batches decode side by side.
         let source = FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None };
         Ok(Self {
             known: KnownVideos::new(source, sources.probes.as_deref()),
+            refused: Refused::default(),
             settings: settings.clone(),
             side: side as usize,
             compat,
@@ -193,7 +193,8 @@ impl Clips {
 
     fn planned(&self, video: Arc<VideoInfo>, indices: &[u64]) -> Option<Plan> {
         let is_kept = self.kept.place(&video, video.size_for(&self.whole()).into()).is_some();
-        (!is_kept && !indices.is_empty()).then(|| Plan { video, wanted: ascending(indices) })
+        let is_apart = is_kept || self.refused.has(&video.path);
+        (!is_apart && !indices.is_empty()).then(|| Plan { video, wanted: ascending(indices) })
     }
 
     /// Whose frames they are.
@@ -268,7 +269,7 @@ impl Clips {
 
     /// What a person should know of how clips are read, once.
     pub fn remarks(&self) -> Vec<String> {
-        self.known.remarks()
+        [self.known.remarks(), self.refused.remarks()].concat()
     }
 
     /// Frames `[F, 3, S, S]`, normalised; cropped and hflip at random with `draw`.
@@ -305,7 +306,8 @@ impl Clips {
             }
         } else {
             let wanted = ascending(indices);
-            match ahead.take((self.known.source(), &self.whole()), video, &wanted) {
+            let together = Together { source: self.known.source(), whole: self.whole(), refused: &self.refused };
+            match ahead.take(&together, video, &wanted) {
                 Some(pictures) => pictures,
                 None => decode(&wanted)?,
             }

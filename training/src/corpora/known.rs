@@ -1,7 +1,7 @@
 //! What is known of videos: probed once, kept in a folder for other ranks and later runs, and in memory as far as that is sensible.
 //!
 //! Not for decoding. Invariant: nothing is handed out that a probe of the file as it is now would not find; but a file that changes
-//! while it is in memory is not looked at again.
+//! while it is in memory is not looked at again, nor is one in which no video was found.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ pub(super) struct KnownVideos {
 struct Memory {
     videos: HashMap<PathBuf, Arc<VideoInfo>>,
     frames: u64,
+    /// Files that are no videos, and why: plans and clips of them are asked for all the same.
+    unreadable: HashMap<PathBuf, String>,
 }
 
 impl KnownVideos {
@@ -50,12 +52,19 @@ impl KnownVideos {
     /// # Errors
     /// [`ClipError::Video`], [`ClipError::Crashed`].
     pub fn video(&self, path: &Path) -> Result<Arc<VideoInfo>, ClipError> {
-        if let Some(video) = self.memory().videos.get(path) {
-            return Ok(video.clone());
+        if let Some(known) = self.memory().get(path) {
+            return known;
         }
-        let video = Arc::new(self.source.probe(path, None).map_err(|error| of_probe(path, &error))?);
-        self.memory().put(path, video.clone());
-        Ok(video)
+        let probed = self.source.probe(path, None).map(Arc::new).map_err(|error| of_probe(path, &error));
+        match &probed {
+            Ok(video) => self.memory().put(path, video.clone()),
+            Err(ClipError::Video { why, .. }) => {
+                self.memory().unreadable.insert(path.to_owned(), why.clone());
+            }
+            // Says nothing of the file.
+            Err(_) => {}
+        }
+        probed
     }
 
     /// What a person should know, once.
@@ -69,6 +78,11 @@ impl KnownVideos {
 }
 
 impl Memory {
+    fn get(&self, path: &Path) -> Option<Result<Arc<VideoInfo>, ClipError>> {
+        let unreadable = |why: &String| Err(ClipError::Video { path: path.to_owned(), why: why.clone() });
+        self.videos.get(path).cloned().map(Ok).or_else(|| self.unreadable.get(path).map(unreadable))
+    }
+
     fn put(&mut self, path: &Path, video: Arc<VideoInfo>) {
         self.frames += video.timeline.frames();
         if let Some(before) = self.videos.insert(path.to_owned(), video) {
@@ -93,4 +107,26 @@ fn slow_start(tools: &Tools, took: Duration) -> String {
         tools.version,
         took.as_secs_f64() * 1e3
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use egofx::decode::HwAccel;
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_video_is_looked_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        let program = || PathBuf::from("true");
+        let patience = Duration::from_secs(60);
+        let tools = Tools { ffmpeg: program(), ffprobe: program(), version: "7.1".to_owned(), patience };
+        let known = KnownVideos::new(FfmpegSource { tools, threads: 1, hwaccel: HwAccel::None }, None);
+        let why = || known.video(&path).unwrap_err().to_string();
+        let first = why();
+        assert!(first.contains("no such file"), "{first}");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(why(), first, "it is not looked at again, or it would have no bytes");
+    }
 }

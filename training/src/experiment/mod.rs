@@ -163,8 +163,10 @@ impl Experiment {
         let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
         let why = |why| TrainError::Experiment { path: path.to_owned(), why };
         match (extends::resolved(path, &text)?, set) {
-            (Some((table, base)), _) => Self::with_values(table, set)
-                .map_err(|error| why(format!("{} (it extends {base}, which may hold the key)", error.trim_end()))),
+            (Some((table, base)), _) => Self::with_values(table, set).map_err(|error| {
+                let of_file = || format!("{} (it extends {base}, which may hold the key)", error.trim_end());
+                why(if overrides::is_blamed(&error) { error } else { of_file() })
+            }),
             (None, []) => Self::parse(&text).map_err(why),
             (None, _) => {
                 let table = toml::from_str(&text).map_err(|error| why(error.to_string()))?;
@@ -192,6 +194,11 @@ impl Experiment {
 
     fn with_values(mut table: Table, set: &[Override]) -> Result<Self, String> {
         renamed::modernise(&mut table)?;
+        let with = |set: &[Override]| Self::on_top(table.clone(), set);
+        with(set).map_err(|why| overrides::blamed(set, why, |others| with(others).is_ok()))
+    }
+
+    fn on_top(mut table: Table, set: &[Override]) -> Result<Self, String> {
         set.iter().try_for_each(|one| one.apply(&mut table))?;
         Self::of(table.clone()).map_err(|why| overrides::explained(set, &table, why))
     }
@@ -210,6 +217,25 @@ impl Experiment {
     /// `why` the learner does not take this experiment, in the words of the one of `set` that it is about.
     pub fn explained(&self, set: &[Override], why: String) -> String {
         overrides::explained(set, &Table::try_from(self).unwrap_or_default(), why)
+    }
+
+    /// What `check` makes of this experiment, which was read from the file at `path` with some values `set`: an error about the file
+    /// names those of them that are at fault.
+    ///
+    /// # Errors
+    /// Those of `check`.
+    pub fn checked_by<T>(
+        &self,
+        (path, set): (&Path, &[Override]),
+        check: impl Fn(&Self) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let fits = |set: &[Override]| Self::read_with(path, set).is_ok_and(|experiment| check(&experiment).is_ok());
+        check(self).map_err(|error| match error {
+            TrainError::Experiment { path, why } => {
+                TrainError::Experiment { path, why: overrides::blamed(set, why, fits) }
+            }
+            other => other,
+        })
     }
 
     fn check(&self) -> Result<(), String> {

@@ -94,6 +94,29 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// `why` an experiment with the values of `set` cannot be used, behind those of them that are at fault: each without which the others
+/// `fit` or, if there is no such one, all of them where the file fits without any.
+pub(super) fn blamed(set: &[Override], why: String, fits: impl Fn(&[Override]) -> bool) -> String {
+    if is_blamed(&why) {
+        return why;
+    }
+    let without = |at: usize| [&set[..at], &set[at + 1..]].concat();
+    let mut culprits: Vec<&Override> = (0..set.len()).filter(|&at| fits(&without(at))).map(|at| &set[at]).collect();
+    if culprits.is_empty() && set.len() > 1 && fits(&[]) {
+        culprits = set.iter().collect();
+    }
+    if culprits.is_empty() {
+        return why;
+    }
+    let named: Vec<String> = culprits.iter().map(|one| format!("--set {one}")).collect();
+    format!("{}: {why}", named.join(", "))
+}
+
+/// Whether that is said of a value that was set.
+pub(super) fn is_blamed(why: &str) -> bool {
+    why.starts_with("--set ")
+}
+
 /// `why` an experiment with the keys of `table` cannot be used, in the words of the one of `set` that it is about: a key that was
 /// set, and that nothing knows.
 pub(super) fn explained(set: &[Override], table: &Table, why: String) -> String {
@@ -178,8 +201,11 @@ mod tests {
     fn what_is_wrong_is_named_with_what_was_typed() {
         let why = |set: &str| with(&[set]).unwrap_err();
         assert_eq!(why("train.batch=x"), "--set train.batch=x: expected a number, as 2 is");
-        assert_eq!(why("train.batch=0"), "train.batch is 0, expected 1 to 2147483648");
-        assert!(why("train.batch=1.5").contains("invalid type: floating point `1.5`, expected usize"));
+        assert_eq!(why("train.batch=0"), "--set train.batch=0: train.batch is 0, expected 1 to 2147483648");
+        assert!(
+            why("train.batch=1.5")
+                .starts_with("--set train.batch=1.5: invalid type: floating point `1.5`, expected usize")
+        );
         assert_eq!(why("train.drop_last=yes"), "--set train.drop_last=yes: expected true or false, as false is");
         assert_eq!(why("train.bach=3"), "--set train.bach=3: there is no key train.bach, the nearest: train.batch");
         assert_eq!(
@@ -193,6 +219,24 @@ mod tests {
         );
         assert!("train.batch".parse::<Override>().unwrap_err().contains("expected KEY=VALUE"));
         assert!("=3".parse::<Override>().is_err() && "a..b=3".parse::<Override>().is_err());
+    }
+
+    #[test]
+    fn of_several_those_are_named_that_are_at_fault() {
+        let why = |set: &[&str]| with(set).unwrap_err();
+        let said = why(&["train.epochs=2", "seeds=[]", "train.drop_last=true"]);
+        assert_eq!(said, "--set seeds=[]: seeds is empty, expected at least one");
+        let said = why(&["train.epochs=5", "seeds=[2]", "train.schedule_epochs=4"]);
+        let named =
+            "--set train.epochs=5, --set train.schedule_epochs=4: train.schedule_epochs is 4, expected at least";
+        assert!(said.starts_with(named), "{said}");
+        let said = why(&["train.batch=0", "train.batch=-1"]);
+        assert!(said.starts_with("--set train.batch=0, --set train.batch=-1: "), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, TEXT.replace("batch = 2", "batch = 0")).unwrap();
+        let said = Experiment::read_with(&path, &["train.epochs=4".parse().unwrap()]).unwrap_err().to_string();
+        assert!(said.contains("a.toml: train.batch is 0"), "the file is at fault: {said}");
     }
 
     #[test]

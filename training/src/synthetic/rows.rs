@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use egofx::digest;
 use egofx::ids::{ClipUid, UnitUid, VideoUid};
+use egofx::measure::Measure;
 use egofx::ndarray::Array2;
 use egofx::shard::Shard;
 use egofx::store::{Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, UnitHeader};
@@ -71,6 +72,7 @@ impl FeatureSet<'_> {
             rows_per_sec: self.fps,
             window_frames: if self.fps > 0.0 { (VIDEO_FPS / self.fps) as u32 } else { 0 },
             compat: named(),
+            measure: Measure::default(),
             checkpoint: named(),
             checkpoint_sha256: named(),
             recipe: self.settings.clone(),

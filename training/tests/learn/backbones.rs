@@ -10,7 +10,7 @@ use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::predict::{self, Prediction, Weights};
 use egofx_train::registry::Entry;
-use egofx_train::sources::{Sources, Split};
+use egofx_train::sources::{Ffmpeg, Sources, Split};
 use egofx_train::sweep::{Request, unwatched};
 use egofx_train::synthetic::{ShapesDataset, ShapesPaths};
 use egofx_train::trainer::LAST_FILE;
@@ -77,7 +77,7 @@ fn sources(videos: &Path, train: &Path, val: &Path, tokenizer: Option<&PathBuf>)
         tokenizer: tokenizer.cloned(),
         annotations: vec![(Split::Train, train.to_owned()), (Split::Validation, val.to_owned())],
         memory_bytes: 4 << 30,
-        bases: shapes::bases(),
+        ffmpeg: Ffmpeg::in_one_of(shapes::bases(), None),
         ..Sources::default()
     }
 }

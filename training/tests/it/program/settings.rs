@@ -104,7 +104,12 @@ fn settings_that_do_not_fit_are_named_before_anything_is_written() {
     with("train.bach=16", "nlq.toml: --set train.bach=16: there is no key train.bach, the nearest: train.batch");
     with("model.embd_dim=64", "--set model.embd_dim=64: there is no key model.embd_dim, the nearest: model.embed_dim");
     with("train.batch=many", "--set train.batch=many: expected a number, as 32 is");
-    with("train.batch=0", "train.batch is 0, expected 1 to");
+    with("train.batch=0", "nlq.toml: --set train.batch=0: train.batch is 0, expected 1 to");
+    let output =
+        shop.command(&[&TRAIN[..], &DATA, &["-o", "run", "--set", "train.batch=0"]].concat()).output().unwrap();
+    assert!(!told(&output).contains("it extends"), "no file is at fault: {}", told(&output));
+    with("learner=vslnett", "nlq.toml: --set learner=vslnett: no learner is called \"vslnett\", expected one of");
+    with("model.num_heads=5", "nlq.toml: --set model.num_heads=5: ");
     with("batch", "expected KEY=VALUE");
     fs::write(shop.path("bases/small.toml"), "extends = \"../nlq.toml\"\n").unwrap();
     let circle = "extends is a circle: nlq.toml extends bases/small.toml extends bases/../nlq.toml";

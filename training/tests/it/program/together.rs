@@ -112,3 +112,25 @@ fn a_damaged_video_costs_its_neighbours_time_only_and_an_ffmpeg_that_links_is_to
     let (_, again) = run(folder.path(), PRETRAIN, &videos, &["--memory", "0", "--workers", "1"]);
     assert_eq!(read, again);
 }
+
+#[test]
+fn an_ffmpeg_that_decodes_no_clips_together_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    smaller(folder.path(), PRETRAIN);
+    counting(folder.path(), false);
+    let videos = &super::world().videos;
+    let more = ["--memory", "0", "--set", "train.epochs=4"];
+    let (_, read) = run(folder.path(), PRETRAIN, videos, &more);
+    let [groups, ..] = started(folder.path());
+    let place = folder.path().join(".runtime/ffmpeg/ffmpeg");
+    let script = fs::read_to_string(&place).unwrap();
+    let refuses = script.replace("/started ;; *pipe", "/started; exit 1 ;; *pipe");
+    assert_ne!(script, refuses);
+    fs::write(&place, refuses).unwrap();
+    let (said, refused) = run(folder.path(), PRETRAIN, videos, &more);
+    let [together, alone, probes] = started(folder.path());
+    assert_eq!(read, refused, "the same frames");
+    // Some clips, with others and alone, and what other threads have begun.
+    assert!(together < 80 && groups > 160 && alone > groups, "{together} of {groups}, {alone}");
+    assert!(probes == 0 && said.matches("clips are decoded one by one").count() == 1, "{said}");
+}
