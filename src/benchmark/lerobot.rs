@@ -19,7 +19,7 @@ use crate::queries::Query;
 
 pub(super) const BENCHMARK: Benchmark = Benchmark {
     name: "lerobot",
-    about: "episodes of a LeRobot data set (v3), of the cameras that --camera names, with their tasks",
+    about: "episodes of a LeRobot data set (version 3), with their tasks",
     needs: Needs {
         annotations: Need::Required("the folder of a LeRobot data set, which holds meta/info.json (--annotations DIR)"),
         videos: Need::Unused,
@@ -70,7 +70,7 @@ impl Feature {
 /// A data set whose `info.json` is read.
 struct DataSet {
     root: PathBuf,
-    /// What its folder is called; uids begin with it.
+    /// What its folder is called, as a uid can be; those of clips and videos begin with it.
     name: String,
     info: Info,
 }
@@ -80,7 +80,7 @@ impl DataSet {
         let path = root.join(INFO);
         let Version { codebase_version: version } = json::read(&path)?;
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = uid_for(&root.file_name().unwrap_or_default().to_string_lossy());
         if version.trim_start_matches('v').split('.').next() != Some("3") {
             let (at, expected) = ("codebase_version".to_owned(), "\"v3.0\"".to_owned());
             let found = format!("{version:?}{}", remedy(&version, &root, &name));
@@ -156,8 +156,7 @@ fn remedy(version: &str, root: &Path, name: &str) -> String {
     let converter = "python -m lerobot.scripts.convert_dataset_v21_to_v30";
     match version.starts_with("v2") {
         true => format!(
-            ", one MP4 for each episode; LeRobot converts v2.1: {converter} --repo-id={name} --root={} --push-to-hub=false",
-            root.display()
+            ", one MP4 for each episode; LeRobot converts v2.1: {converter} --repo-id={name} --root={root:?} --push-to-hub=false"
         ),
         false => String::new(),
     }

@@ -93,7 +93,10 @@ fn write(shop: &Workshop, file: &str, columns: Vec<(String, ArrayRef)>) {
     fs::write(path, bytes).unwrap();
 }
 
-fn manifest_of(shop: &Workshop) -> Vec<(String, String, Option<(f64, f64)>, String)> {
+/// Video, clip, first and last second, and split of a line.
+type Line = (String, String, Option<(f64, f64)>, String);
+
+fn manifest_of(shop: &Workshop) -> Vec<Line> {
     let manifest = Manifest::read(&shop.path("all.csv")).unwrap();
     let clips = manifest.videos.iter().flat_map(|video| video.clips.iter().map(move |clip| (video, clip)));
     let line = |(video, clip): (&egofx::manifest::Video, &egofx::manifest::Clip)| {
