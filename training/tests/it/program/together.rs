@@ -119,7 +119,7 @@ fn an_ffmpeg_that_decodes_no_clips_together_is_given_up() {
     smaller(folder.path(), PRETRAIN);
     counting(folder.path(), false);
     let videos = &super::world().videos;
-    let more = ["--memory", "0", "--set", "train.epochs=4"];
+    let more = ["--memory", "0", "--set", "train.epochs=8"];
     let (_, read) = run(folder.path(), PRETRAIN, videos, &more);
     let [groups, ..] = started(folder.path());
     let place = folder.path().join(".runtime/ffmpeg/ffmpeg");
@@ -130,7 +130,7 @@ fn an_ffmpeg_that_decodes_no_clips_together_is_given_up() {
     let (said, refused) = run(folder.path(), PRETRAIN, videos, &more);
     let [together, alone, probes] = started(folder.path());
     assert_eq!(read, refused, "the same frames");
-    // Some clips, with others and alone, and what other threads have begun.
-    assert!(together < 80 && groups > 160 && alone > groups, "{together} of {groups}, {alone}");
+    // As many clips as it takes, and what other threads have begun.
+    assert!(together < 40 && groups > 40 && alone > groups, "{together} of {groups}, {alone}");
     assert!(probes == 0 && said.matches("clips are decoded one by one").count() == 1, "{said}");
 }
