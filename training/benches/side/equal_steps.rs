@@ -39,12 +39,12 @@ struct Contender {
     schedule: f64,
 }
 
-const COMPARISONS: [Comparison; 2] = [
+const COMPARISONS: [Comparison; 3] = [
     Comparison {
         name: "equal-nlq",
         about: "NLQ: 240 clips of 40 rows with 4 queries each to learn from, 120 queries to score; 32 queries a step",
         sources: |folder, shuffled| crate::nlq_sources(folder, &Nlq::small(1, shuffled)),
-        epochs: &[2, 5, 10, 20],
+        epochs: &[2, 5, 10],
         shuffled_epochs: 5,
         scores: &["R@1 IoU>0.3", "R@1 IoU>0.5"],
         contenders: &[
@@ -62,27 +62,38 @@ const COMPARISONS: [Comparison; 2] = [
         name: "equal-mq",
         about: "MQ: 32 clips of 64 rows with 3 moments of 4 classes each to learn from, 16 to score; 4 clips a step",
         sources: |folder, shuffled| crate::mq_sources(folder, &Mq::small(1, shuffled)),
+        epochs: &[4, 8, 16],
+        shuffled_epochs: 8,
+        scores: &["average mAP"],
+        contenders: &ACTIONFORMERS,
+    },
+    Comparison {
+        name: "equal-mq-noise",
+        about: "the same MQ under two and a half times as much noise",
+        sources: |folder, shuffled| crate::mq_sources(folder, &Mq { noise: 1.5, ..Mq::small(1, shuffled) }),
         epochs: &[4, 8, 16, 32],
         shuffled_epochs: 8,
         scores: &["average mAP"],
-        contenders: &[
-            Contender { name: "ActionFormer", config: "synthetic_mq_actionformer.toml", set: &[], schedule: 1.0 },
-            Contender {
-                name: "by OpenTAD's options",
-                config: "synthetic_mq_actionformer.toml",
-                set: &[
-                    "model.branch_blocks=3",
-                    "model.regression_ranges=[[0.0, 4.0], [2.0, 8.0], [4.0, 16.0], [8.0, 10000.0]]",
-                    "model.variant={ branch_windows = [5, -1, -1], input_dropout = 0.2, norm_eps = 1e-6, remask = true, \
-                     all_candidates = true, tight_crops = true }",
-                    "decode.min_length=-1.0",
-                    "decode.most=5000",
-                    "decode.suppression=\"opentad\"",
-                    "train.schedule.full_within_warmup=true",
-                ],
-                schedule: 1.25,
-            },
+        contenders: &ACTIONFORMERS,
+    },
+];
+
+const ACTIONFORMERS: [Contender; 2] = [
+    Contender { name: "ActionFormer", config: "synthetic_mq_actionformer.toml", set: &[], schedule: 1.0 },
+    Contender {
+        name: "by OpenTAD's options",
+        config: "synthetic_mq_actionformer.toml",
+        set: &[
+            "model.branch_blocks=3",
+            "model.regression_ranges=[[0.0, 4.0], [2.0, 8.0], [4.0, 16.0], [8.0, 10000.0]]",
+            "model.variant={ branch_windows = [5, -1, -1], input_dropout = 0.2, norm_eps = 1e-6, remask = true, \
+             all_candidates = true, tight_crops = true }",
+            "decode.min_length=-1.0",
+            "decode.most=5000",
+            "decode.suppression=\"opentad\"",
+            "train.schedule.full_within_warmup=true",
         ],
+        schedule: 1.25,
     },
 ];
 
