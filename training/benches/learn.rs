@@ -1,9 +1,12 @@
 //! What heads and backbones reach on synthetic benchmarks larger than those of the tests, and with shuffled labels; how much of
-//! the time steps wait for batches.
+//! the time steps wait for batches; what heads of one benchmark reach in as many steps.
 //!
-//! `cargo bench --bench learn`, ten minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
-//! learners of that name only. Nothing fails by a score or by the clock: a promise that is missed is printed like any other.
+//! `cargo bench --bench learn`, twenty minutes on two cores for the heads and two hours for the backbones; `-- qfvs` runs the
+//! learners of that name only, `-- equal-nlq equal-mq` the comparisons at equal steps. Nothing fails by a score or by the clock: a
+//! promise that is missed is printed like any other.
 
+#[path = "side/equal_steps.rs"]
+mod equal_steps;
 #[path = "../tests/it/support/shapes.rs"]
 mod shapes;
 
@@ -14,9 +17,9 @@ use egofx_train::distributed::World;
 use egofx_train::experiment::Experiment;
 use egofx_train::registry::Entry;
 use egofx_train::sources::{Ffmpeg, Sources, Split};
-use egofx_train::sweep::{Request, unwatched};
+use egofx_train::sweep::{Finished, Request, unwatched};
 use egofx_train::synthetic::{Mq, Nlq, Qfvs, ShapesDataset, ShapesPaths};
-use egofx_train::trainer::context::Surroundings;
+use egofx_train::trainer::context::{Event, Surroundings};
 use tch::Device;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -174,15 +177,23 @@ fn answers(folder: &Path, shuffled: bool) -> Fallible<Sources> {
 }
 
 fn nlq(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths = Nlq { clips: [400, 80], rows: 120, ..Nlq::small(1, shuffled) }.write(folder)?;
+    nlq_sources(folder, &Nlq { clips: [400, 80], rows: 120, ..Nlq::small(1, shuffled) })
+}
+
+fn nlq_sources(folder: &Path, sizes: &Nlq) -> Fallible<Sources> {
+    let paths = sizes.write(folder)?;
     let [train, val] = paths.annotations;
     let annotations = vec![(Split::Train, train), (Split::Validation, val)];
     Ok(Sources { features: Some(paths.features), tokens: Some(paths.tokens), annotations, ..room() })
 }
 
 fn mq(folder: &Path, shuffled: bool) -> Fallible<Sources> {
-    let paths =
-        Mq { clips: [120, 40], rows: 128, classes: 10, moments_per_clip: 6, ..Mq::small(1, shuffled) }.write(folder)?;
+    let sizes = Mq { clips: [120, 40], rows: 128, classes: 10, moments_per_clip: 6, ..Mq::small(1, shuffled) };
+    mq_sources(folder, &sizes)
+}
+
+fn mq_sources(folder: &Path, sizes: &Mq) -> Fallible<Sources> {
+    let paths = sizes.write(folder)?;
     let [train, val] = paths.annotations;
     let annotations = vec![(Split::Train, train), (Split::Validation, val)];
     Ok(Sources { features: Some(paths.features), annotations, ..room() })
@@ -223,7 +234,7 @@ fn main() -> Fallible<()> {
         case.changes.iter().filter(|(_, to)| to.ends_with("= 0.0")).for_each(|(_, to)| println!("  with {to}"));
         others.iter().for_each(|(name, score)| println!("  {name}: {score:.3}"));
     }
-    Ok(())
+    equal_steps::run(&wanted)
 }
 
 /// What a learner came to.
@@ -246,20 +257,7 @@ fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
     let sources = (case.sources)(folder.path(), shuffled)?;
     let text = case.changes.iter().fold(case.config.to_owned(), |text, (from, to)| text.replace(from, to));
     let experiment = Experiment::parse(&text)?;
-    let head = Entry::find(&experiment.learner, folder.path())?;
-    let stop = Stop::default();
-    let surroundings =
-        Surroundings { device: Device::Cpu, threads: 1, world: &World::single(), stop: &stop, watch: &unwatched };
-    let finished = (head.train)(&Request {
-        experiment: &experiment,
-        sources: &sources,
-        folder: &folder.path().join("run"),
-        surroundings: &surroundings,
-        resume: false,
-        init: &[],
-        start: None,
-        begin: &|_, _, _| (),
-    })?;
+    let finished = finished(&experiment, &sources, &folder.path().join("run"), &unwatched)?;
     let points = finished.points();
     let last = |name: &String| points[0].1[name].1.mean;
     let others = points[0].1.keys().filter(|name| **name != finished.select);
@@ -271,11 +269,28 @@ fn train(case: &Case, shuffled: bool) -> Fallible<Reached> {
         samples += run.outcome.samples;
     }
     Ok(Reached {
-        head: head.name,
+        head: Entry::find(&experiment.learner, folder.path())?.name,
         score: last(&finished.select),
         name: finished.select.clone(),
         others,
         rate: samples as f64 / seconds,
         waiting: waiting / seconds,
     })
+}
+
+/// The runs of an experiment, on one thread.
+fn finished(experiment: &Experiment, sources: &Sources, folder: &Path, watch: &dyn Fn(&Event)) -> Fallible<Finished> {
+    let stop = Stop::default();
+    let surroundings = Surroundings { device: Device::Cpu, threads: 1, world: &World::single(), stop: &stop, watch };
+    let head = Entry::find(&experiment.learner, folder)?;
+    Ok((head.train)(&Request {
+        experiment,
+        sources,
+        folder,
+        surroundings: &surroundings,
+        resume: false,
+        init: &[],
+        start: None,
+        begin: &|_, _, _| (),
+    })?)
 }

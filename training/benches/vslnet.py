@@ -1,19 +1,18 @@
 """VSLNet in plain PyTorch, the other side of `vslnet.rs`: the head, its losses and its optimiser as one writes them after
 the original's structure. Not a part of the program.
 
-Called with a folder that holds `data.npz`, JSON with the settings, and the number of threads. Answers each line on
-standard input with a line of JSON: `loss` with the loss without dropout, a number with the seconds of so many steps.
+Called with a folder that holds `data.npz`, JSON with the settings, and the number of threads; answers as `side/serve.py` does.
 """
 
 import json
 import math
 import sys
-import time
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from side.serve import load, serve
 
 
 def mask_logits(x, mask):
@@ -280,30 +279,8 @@ def main():
     folder, settings, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
     model = VSLNet(**settings)
-    arrays = {name: torch.from_numpy(array) for name, array in np.load(folder + "/data.npz").items()}
-    model.load_state_dict({name[2:]: array for name, array in arrays.items() if name.startswith("w.")})
     names = ("video", "video_mask", "query", "query_mask", "starts", "ends", "highlights")
-    batch = [arrays["in." + name] for name in names]
-    adamw = optimizer(model, 1e-4)
-
-    def step():
-        adamw.zero_grad()
-        model.loss(*batch).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adamw.step()
-
-    for line in sys.stdin:
-        if line.strip() == "loss":
-            model.eval()
-            with torch.no_grad():
-                print(json.dumps({"loss": model.loss(*batch).item(), "torch": torch.__version__}), flush=True)
-            continue
-        model.train()
-        start, before = time.perf_counter(), time.process_time()
-        for _ in range(int(line)):
-            step()
-        took = {"seconds": time.perf_counter() - start, "processor": time.process_time() - before}
-        print(json.dumps(took), flush=True)
+    serve(model, load(folder, model, names), optimizer(model, 1e-4))
 
 
 if __name__ == "__main__":

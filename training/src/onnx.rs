@@ -42,9 +42,7 @@ pub fn run<M: Model>(request: &Request) -> Result<Card, TrainError> {
     let Request { experiment, weights, .. } = request;
     let why = |why| TrainError::Experiment { path: weights.path.clone(), why };
     let settings: M::Settings = experiment.settings().map_err(why)?;
-    let graph = M::graph(&settings, experiment.compat).ok_or_else(|| {
-        why(format!("{} is no head on features: `egofx export` makes graphs of the weights of a backbone", M::NAME))
-    })?;
+    let graph = M::graph(&settings, experiment.compat).ok_or_else(|| why(without_graph::<M>()))?;
     let (variables, _model) = learner::network::<M>(experiment, 0, Device::Cpu).map_err(why)?;
     let loaded = learner::weights(&variables);
     predict::load::<M>(&weights.path, &loaded, &checkpoint::Tensors::new())?;
@@ -70,4 +68,16 @@ pub fn run<M: Model>(request: &Request) -> Result<Card, TrainError> {
     };
     let name = if weights.fold.is_empty() { M::NAME.to_owned() } else { format!("{}_{}", M::NAME, weights.fold) };
     Ok(export_head(&plan, &from, request.validator, (request.folder, &name), false)?)
+}
+
+/// What to do with a model that has no graph.
+fn without_graph<M: Model>() -> String {
+    if M::Task::READS.contains(&"features") {
+        return format!(
+            "{} has no ONNX graph, so that `egofx predict` cannot run it: `egofx-train predict` predicts with its weights; \
+             `egofx-train export` without --onnx writes them alone",
+            M::NAME
+        );
+    }
+    format!("{} is no head on features: `egofx export` makes graphs of the weights of a backbone", M::NAME)
 }

@@ -50,7 +50,7 @@ fn a_manifest_without_the_column_is_told_of_and_so_is_what_a_header_says() {
     shop.egofx("extract -m all.csv -p halves.toml -p wholes.toml -o out").ends_with(0).says(&[words]);
     let unit = |set: &str, uid: &str| shop.unit(&format!("out/{set}"), uid);
     assert_eq!(row_bits(&unit("halves", "three")), row_bits(&unit("wholes", "three")));
-    let is_told = |set: &str, uid: &str| unit(set, uid).header.notes.iter().any(|note| note.contains("(left_right)"));
+    let is_told = |set: &str, uid: &str| unit(set, uid).header.notes.iter().any(|note| note.contains("(side by side)"));
     assert!(is_told("halves", "three") && !is_told("wholes", "three") && !is_told("halves", "one"));
 }
 

@@ -58,11 +58,11 @@ fn chapters_of_a_recording_stay_chapters() {
     for (name, frames) in [("GX010123.MP4", 30), ("GX020123.MP4", 20)] {
         shop.encode(&format!("videos/{name}"), "64x48", frames, H264);
     }
-    resize(&shop, "--height 24").ends_with(0).says(&["2 made"]);
+    resize(&shop, "--short-side 24").ends_with(0).says(&["2 made"]);
     assert_eq!(outputs(&shop, "out").into_keys().collect::<Vec<_>>(), ["GX010123.mp4", "GX020123.mp4"]);
     is_copy(&shop, &shop.path("videos/GX020123.MP4"), "v:0", "GX020123", "32x24");
     shop.write("all.csv", "video_uid\nGX0123\n");
-    shop.egofx(&format!("resize -m all.csv --videos videos -o out {FAST} --height 24"))
+    shop.egofx(&format!("resize -m all.csv --videos videos -o out {FAST} --short-side 24"))
         .ends_with(0)
         .says(&["2 done before"]);
     shop.egofx("manifest folder --videos out -o copies.csv").ends_with(0);

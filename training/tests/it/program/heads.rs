@@ -221,6 +221,19 @@ fn a_checkpoint_of_opentad_predicts() {
     }
 }
 
+/// By the weights of the golden data, which are not even read.
+#[test]
+fn snag_is_refused_as_a_graph_by_what_to_do_instead() {
+    let shop = Shop::new("synthetic_nlq_snag.toml", &[]);
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snag/weights.safetensors");
+    let line = ["export", weights.to_str().unwrap(), "-c", "x.toml", "--onnx", "-o", "head"];
+    let done = program().args(line).current_dir(&shop.0).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && told.contains("weights.safetensors: snag has no ONNX graph"), "{told}");
+    assert!(told.contains("`egofx-train predict` predicts with its weights"), "{told}");
+    assert!(!shop.path("head").exists());
+}
+
 #[test]
 fn vsgn_proposes_the_same_moments_as_a_graph() {
     heads_of_mq_agree("vsgn", 64, &[]);
