@@ -58,7 +58,7 @@ fn chapters_of_a_recording_stay_chapters() {
     for (name, frames) in [("GX010123.MP4", 30), ("GX020123.MP4", 20)] {
         shop.encode(&format!("videos/{name}"), "64x48", frames, H264);
     }
-    resize(&shop, "--short-side 24").ends_with(0).says(&["2 made"]);
+    resize(&shop, "--short-side 24").ends_with(0).says(&["2 videos made"]);
     assert_eq!(outputs(&shop, "out").into_keys().collect::<Vec<_>>(), ["GX010123.mp4", "GX020123.mp4"]);
     is_copy(&shop, &shop.path("videos/GX020123.MP4"), "v:0", "GX020123", "32x24");
     shop.write("all.csv", "video_uid\nGX0123\n");
