@@ -286,7 +286,7 @@ fn contract(options: &Options, dim: usize, row_kind: RowKind) -> Result<Contract
         recipe,
         fingerprint: String::new(),
     };
-    contract.fingerprint = digest::text(&format!("{contract:?}"));
+    contract.fingerprint = digest::text(&contract.described());
     Ok(contract)
 }
 

@@ -135,6 +135,12 @@ impl Contract {
         (CHUNK_BYTES / (self.dim * self.dtype.bytes()).max(1)).max(1)
     }
 
+    /// All of it as text, for the fingerprint of rows that no recipe describes. The usual measure is unsaid, as it was before
+    /// contracts had one: the text, and with it the fingerprint of a store that is gone on with, stays what it was.
+    pub fn described(&self) -> String {
+        format!("{self:?}").replace(&format!("measure: {:?}, ", Measure::default()), "")
+    }
+
     /// Whether its files have the layout of schema 2.
     pub(crate) fn is_schema_2(&self) -> bool {
         self.schema_version == 2
@@ -254,6 +260,14 @@ pub struct Unit {
 mod tests {
     use super::super::samples;
     use super::*;
+
+    #[test]
+    fn the_usual_measure_is_not_described() {
+        let usual = samples::contract("hdf5", Dtype::F32);
+        assert!(usual.described().contains("compat: ") && !usual.described().contains("measure"));
+        let other = Contract { measure: Measure::Product, ..usual };
+        assert!(other.described().contains("measure: Product, checkpoint: "));
+    }
 
     #[test]
     fn a_chunk_has_whole_rows_and_at_least_one() {

@@ -78,7 +78,7 @@ impl FeatureSet<'_> {
             recipe: self.settings.clone(),
             fingerprint: String::new(),
         };
-        contract.fingerprint = digest::text(&format!("{contract:?}"));
+        contract.fingerprint = digest::text(&contract.described());
         contract
     }
 }
