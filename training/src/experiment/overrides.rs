@@ -226,7 +226,8 @@ mod tests {
         let why = |set: &[&str]| with(set).unwrap_err();
         let said = why(&["train.epochs=2", "seeds=[]", "train.drop_last=true"]);
         assert_eq!(said, "--set seeds=[]: seeds is empty, expected at least one");
-        let said = why(&["train.epochs=5", "seeds=[2]", "train.schedule_epochs=4"]);
+        let falling = "train.schedule={ kind = \"linear\", warmup = { steps = 0 } }";
+        let said = why(&[falling, "train.epochs=5", "seeds=[2]", "train.schedule_epochs=4"]);
         let named =
             "--set train.epochs=5, --set train.schedule_epochs=4: train.schedule_epochs is 4, expected at least";
         assert!(said.starts_with(named), "{said}");
