@@ -82,8 +82,9 @@ fn of(kind: &Kind) -> Fallible<Model> {
 }
 
 fn make(kind: &Kind, model: &Model) -> Fallible {
-    let known = MODELS.iter().find(|known| known.name == kind.name).ok_or("the model is gone")?;
-    let checkpoint = Checkpoint::seeded("random weights", 0, known.sized(Scale::Full).parameters);
+    let mut published = MODELS.iter().flat_map(|known| known.published(Scale::Full));
+    let (_, plan) = published.find(|(name, _)| name == kind.name).ok_or("the model is gone")?;
+    let checkpoint = Checkpoint::seeded("random weights", 0, plan.parameters);
     let runtime = super::runtime()?;
     let validator =
         Validator { runtime: &runtime, threads: super::cores().len(), windows: Vec::new(), meter: Default::default() };
