@@ -289,8 +289,21 @@ pub fn load_renamed(
             names.insert(inside, name);
         }
     }
-    let matched = matched(path, &stored, (&CheckpointFormat::run(), head), &[], into)?;
+    let matched = matched(path, &stored, (&CheckpointFormat::run(), head), &[], into);
+    let matched = matched.map_err(|error| of_whom(error, &file))?;
     matched.sources.iter().try_for_each(|(name, inside)| overwrite(&into[name], &file.read(names[inside])?))
+}
+
+/// The error, and whose weights the file says that they are.
+fn of_whom(error: TrainError, file: &files::Checkpoint) -> TrainError {
+    let experiment = file.metadata().get(EXPERIMENT).and_then(|text| Experiment::parse(text).ok());
+    match (error, experiment) {
+        (TrainError::Weights { path, head, why }, Some(found)) if found.learner != head => {
+            let why = format!("they are those of {}: {why}", found.learner);
+            TrainError::Weights { path, head, why }
+        }
+        (error, _) => error,
+    }
 }
 
 /// Which of the `stored` tensors of a file of some format those of the network `into` are taken from; `about` says what it should
@@ -423,6 +436,11 @@ mod tests {
         let wanted = Tensors::from([("w".into(), Tensor::zeros([1, 3], (Kind::Float, tch::Device::Cpu)))]);
         let error = load_weights(&path, "vslnet", &wanted).unwrap_err().to_string();
         assert!(error.ends_with("not the weights of vslnet: w is [1, 2], expected [1, 3]"), "{error}");
+        let error = load_weights(&path, "snag", &wanted).unwrap_err().to_string();
+        assert!(
+            error.ends_with("not the weights of snag: they are those of vslnet: w is [1, 2], expected [1, 3]"),
+            "{error}"
+        );
         let wanted = Tensors::from([("w".into(), Tensor::zeros([1, 2], (Kind::Float, tch::Device::Cpu)))]);
         load_weights(&path, "vslnet", &wanted).unwrap();
         assert_eq!(wanted["w"].double_value(&[0, 1]), -2.5);
