@@ -1,12 +1,12 @@
 //! What is known of videos: probed once, kept in a folder for other ranks and later runs, and in memory as far as that is sensible.
 //!
 //! Not for decoding. Invariant: nothing is handed out that a probe of the file as it is now would not find; but a file that changes
-//! while it is in memory is not looked at again, nor is one in which no video was found.
+//! while it is in memory is not looked at again, nor for a while one in which no video was found.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use egofx::decode::{FfmpegSource, FrameSource, Tools, VideoInfo};
 use egofx::probes::{Keeping, KeepingSource};
@@ -16,6 +16,8 @@ use super::error::{ClipError, of_probe};
 /// Frames of the videos that stay in memory, 8 bytes each and as many again in chunks: 600 hours. Others are read from the folder
 /// when they are wanted again.
 const FRAMES: u64 = 64 << 20;
+/// How long a file that could not be read is taken for one that cannot: a file system may come back.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Probes videos.
 pub(super) struct KnownVideos {
@@ -29,8 +31,8 @@ pub(super) struct KnownVideos {
 struct Memory {
     videos: HashMap<PathBuf, Arc<VideoInfo>>,
     frames: u64,
-    /// Files that are no videos, and why: plans and clips of them are asked for all the same.
-    unreadable: HashMap<PathBuf, String>,
+    /// Files that could not be read as videos, when, and why: plans and clips of them are asked for all the same.
+    unreadable: HashMap<PathBuf, (Instant, String)>,
 }
 
 impl KnownVideos {
@@ -59,7 +61,7 @@ impl KnownVideos {
         match &probed {
             Ok(video) => self.memory().put(path, video.clone()),
             Err(ClipError::Video { why, .. }) => {
-                self.memory().unreadable.insert(path.to_owned(), why.clone());
+                self.memory().unreadable.insert(path.to_owned(), (Instant::now(), why.clone()));
             }
             // Says nothing of the file.
             Err(_) => {}
@@ -79,8 +81,11 @@ impl KnownVideos {
 
 impl Memory {
     fn get(&self, path: &Path) -> Option<Result<Arc<VideoInfo>, ClipError>> {
-        let unreadable = |why: &String| Err(ClipError::Video { path: path.to_owned(), why: why.clone() });
-        self.videos.get(path).cloned().map(Ok).or_else(|| self.unreadable.get(path).map(unreadable))
+        if let Some(video) = self.videos.get(path) {
+            return Some(Ok(video.clone()));
+        }
+        let (when, why) = self.unreadable.get(path)?;
+        (when.elapsed() < TRY_AGAIN_AFTER).then(|| Err(ClipError::Video { path: path.to_owned(), why: why.clone() }))
     }
 
     fn put(&mut self, path: &Path, video: Arc<VideoInfo>) {
@@ -116,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_video_is_looked_at_once() {
+    fn a_file_without_a_video_is_looked_at_again_after_a_while() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.mp4");
         let program = || PathBuf::from("true");
@@ -128,5 +133,9 @@ mod tests {
         assert!(first.contains("no such file"), "{first}");
         std::fs::write(&path, "").unwrap();
         assert_eq!(why(), first, "it is not looked at again, or it would have no bytes");
+        if let Some(before) = Instant::now().checked_sub(TRY_AGAIN_AFTER) {
+            known.memory().unreadable.values_mut().for_each(|(when, _)| *when = before);
+            assert_ne!(why(), first, "a minute later");
+        }
     }
 }
