@@ -119,6 +119,7 @@ impl Extract {
         let shard = announced(&self.work.shard);
         self.fetching.check(&manifest)?;
         let keeping = Keeping::of(&self.out);
+        keeping.clean();
         let ((source, fallback), (runtime, devices)) = self.ready(wanted, shard, &keeping, &settled, &models)?;
         let (mut stores, done) = self.open_stores(&sets, &settled, shard, &promised)?;
         let sharing = self.sharing.of(&stores, &self.work.shard)?;

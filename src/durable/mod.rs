@@ -170,14 +170,29 @@ pub fn write_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Puts `bytes` in the place of `target`, whole, without waiting for the device: for what its readers check and can make anew, since
-/// after a power cut it may be empty. Whoever writes last wins; a writer that is killed may leave its own file behind.
+/// after a power cut it may be empty. Whoever writes last wins; what a writer that is killed leaves, [`clean_unsynced`] removes.
 ///
 /// # Errors
 /// Those of the file system; the target is then as it was.
 pub fn replace_unsynced(target: &Path, bytes: &[u8]) -> io::Result<()> {
     let made = private::beside(target, &name_of(target));
-    let replaced = fs::write(&made, bytes).and_then(|()| fs::rename(&made, target));
+    let mut file = File::create_new(&made)?;
+    // Held while it is written; where nothing can be locked, nobody removes it either.
+    _ = file.try_lock();
+    let replaced = file.write_all(bytes).and_then(|()| fs::rename(&made, target));
     replaced.inspect_err(|_| drop(fs::remove_file(&made)))
+}
+
+/// Removes what dead writers of [`replace_unsynced`] left in `folder`. A writer whose file is taken in the moment before it is
+/// locked fails, and its target is as it was.
+pub fn clean_unsynced(folder: &Path) {
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(private::PREFIX));
+        let is_dead = |file: File| file.metadata().is_ok_and(|about| about.is_file()) && file.try_lock().is_ok();
+        if is_ours && File::options().write(true).open(&path).is_ok_and(is_dead) {
+            _ = fs::remove_file(&path);
+        }
+    }
 }
 
 /// Removes what dead writers of `target` left, for a command that finds its output made already.

@@ -149,3 +149,18 @@ fn many_writers_of_one_target_leave_one_of_their_files() {
     });
     assert_eq!((fs::read(&target).unwrap().len(), names(folder.path())), (1, vec!["a".to_owned()]));
 }
+
+#[test]
+fn files_of_dead_writers_go_and_those_of_the_living_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let [dead, living, other] = [".egofx-a.probe.00", ".egofx-a.probe.01", "a.probe"].map(file);
+    [&dead, &living, &other].iter().for_each(|path| fs::write(path, "half").unwrap());
+    let held = File::open(&living).unwrap();
+    held.try_lock().unwrap();
+    clean_unsynced(folder.path());
+    assert_eq!([&dead, &living, &other].map(|path| path.exists()), [false, true, true]);
+    replace_unsynced(&other, b"whole").unwrap();
+    assert_eq!(fs::read(&other).unwrap(), b"whole");
+    clean_unsynced(&file("nowhere"));
+}

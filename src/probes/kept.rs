@@ -58,6 +58,13 @@ impl Keeping {
         Self { writes: false, ..Self::of(out) }
     }
 
+    /// Removes what killed writers left.
+    pub fn clean(&self) {
+        if self.writes {
+            durable::clean_unsynced(&self.folder);
+        }
+    }
+
     /// Whether there is something of `path`, which need not be true any more.
     pub fn has(&self, path: &Path) -> bool {
         self.file(path).exists()

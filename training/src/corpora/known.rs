@@ -38,7 +38,7 @@ struct Memory {
 impl KnownVideos {
     /// Probed by `source`; what is found is kept in `folder`, if there is one.
     pub fn new(source: FfmpegSource, folder: Option<&Path>) -> Self {
-        let keeping = folder.map(Keeping::of);
+        let keeping = folder.map(Keeping::of).inspect(Keeping::clean);
         let remark = source.tools.time_to_link().map(|took| slow_start(&source.tools, took));
         let source = KeepingSource { inner: source, keeping };
         Self { source, memory: Mutex::default(), remark: Mutex::new(remark) }
