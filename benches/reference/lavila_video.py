@@ -16,13 +16,9 @@ Then each line of stdin is a request, each line of stdout its answer:
 card plus 29 (seed + b), of the tower's own size. A request that fails is answered by {"error": ...}.
 """
 
-import argparse
-import time
-
 import torch
 from egovlp_video import VideoModel, ramps, side
-from lines import save, serve
-from safetensors.torch import load_file
+from lines import main, timed
 from torch import nn
 
 # Of red, green and blue from 0 to 255.
@@ -62,25 +58,8 @@ def run(encoder, run, batch=1, frames=4, seed=0, out=None):
     if run not in ("fp32", "bf16"):
         raise ValueError(f"run is {run!r}, expected fp32 or bf16")
     video = windows(batch, frames, seed, side(encoder.visual))
-    begin = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=run == "bf16"):
-        embeddings = encoder(video).float()
-    seconds = time.perf_counter() - begin
-    save(embeddings, out)
-    return {"seconds": seconds}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", help="a checkpoint's tensors under their own names, as safetensors")
-    parser.add_argument("--threads", type=int, help="threads [default: PyTorch's own choice]")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    encoder = Encoder(load_file(arguments.weights)).eval()
-    with torch.inference_mode():
-        serve(lambda **request: run(encoder, **request))
+    return timed(encoder, video, run, out)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, Encoder, run)

@@ -3,8 +3,13 @@
 Not for what they ask.
 """
 
+import argparse
 import json
 import sys
+import time
+
+import torch
+from safetensors.torch import load_file
 
 
 def serve(answer):
@@ -22,3 +27,26 @@ def save(rows, out):
     if out:
         with open(out, "w", encoding="utf-8") as file:
             json.dump(rows.tolist(), file)
+
+
+def timed(model, video, run, out):
+    """Rows of `video` by `model` in fp32 or bf16 (autocast), written to `out` if there is to be one: the seconds that they took."""
+    begin = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=run == "bf16"):
+        rows = model(video).float()
+    seconds = time.perf_counter() - begin
+    save(rows, out)
+    return {"seconds": seconds}
+
+
+def main(about, build, run):
+    """Serves `run(model, ...)` of the model that `build` makes of a file of weights."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
+    parser.add_argument("weights", help="a checkpoint's tensors under their own names, as safetensors")
+    parser.add_argument("--threads", type=int, help="threads [default: PyTorch's own choice]")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    model = build(load_file(arguments.weights)).eval()
+    with torch.inference_mode():
+        serve(lambda **request: run(model, **request))

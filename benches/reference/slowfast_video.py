@@ -16,13 +16,9 @@ Then each line of stdin is a request, each line of stdout its answer:
 plus 29 (seed + b). A request that fails is answered by {"error": ...}.
 """
 
-import argparse
-import time
-
 import torch
 from egovlp_video import ramps
-from lines import save, serve
-from safetensors.torch import load_file
+from lines import main, timed
 from torch import nn
 from torch.nn import functional
 
@@ -102,25 +98,8 @@ def run(model, run, batch=1, frames=FRAMES, seed=0, out=None):
     if run not in ("fp32", "bf16") or frames != FRAMES:
         raise ValueError(f"run is {run!r} of {frames} frames, expected fp32 or bf16 of {FRAMES}")
     video = windows(batch, seed)
-    begin = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=run == "bf16"):
-        features = model(video).float()
-    seconds = time.perf_counter() - begin
-    save(features, out)
-    return {"seconds": seconds}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", help="a checkpoint's tensors under their own names, as safetensors")
-    parser.add_argument("--threads", type=int, help="threads [default: PyTorch's own choice]")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    model = SlowFast(load_file(arguments.weights)).eval()
-    with torch.inference_mode():
-        serve(lambda **request: run(model, **request))
+    return timed(model, video, run, out)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, SlowFast, run)
