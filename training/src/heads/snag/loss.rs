@@ -1,37 +1,20 @@
 //! The losses of SnAG: focal on smoothed labels for scores, IoU for offsets, over a running count of positives.
 //!
-//! Not for the assignment of events. The running count is the caller's, who keeps it with the checkpoint.
+//! Not for the assignment of events. The running count, ActionFormer's but for the step that it serves, is the caller's, who keeps it
+//! with the checkpoint: a step divides by what was counted before it.
 
 use tch::{Kind, Reduction, Tensor};
 
 use super::targets::Targets;
 use crate::heads::actionformer::Output;
+pub use crate::heads::actionformer::loss::{Losses, next_normaliser};
 
-/// How much of the running count remains at a step.
-const NORMALISER_MOMENTUM: f64 = 0.9;
 /// Weight of both signs in the focal loss.
 const FOCAL_ALPHA: f64 = 0.5;
 /// Power by which the focal loss fades with certainty.
 const FOCAL_GAMMA: f64 = 2.0;
 /// Least length by which is divided.
 const IOU_EPS: f64 = 1e-8;
-
-/// The losses of a batch, each a scalar.
-#[derive(Debug)]
-pub struct Losses {
-    /// Of the scores.
-    pub classification: Tensor,
-    /// Of the offsets; zero without positive points.
-    pub regression: Tensor,
-    /// Their sum.
-    pub total: Tensor,
-}
-
-/// The running count of positive points behind a step with `positives`, by which the next step divides; the step itself
-/// divides by `previous`. The first one is [`Settings::first_normaliser`](super::Settings::first_normaliser).
-pub fn next_normaliser(previous: f64, positives: i64) -> f64 {
-    NORMALISER_MOMENTUM * previous + (1.0 - NORMALISER_MOMENTUM) * positives.max(1) as f64
-}
 
 /// The losses of a batch over `normaliser`, with labels that are smoothed by `smoothing`.
 pub fn losses(output: &Output, targets: &Targets, smoothing: f64, normaliser: f64) -> Losses {
