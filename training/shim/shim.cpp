@@ -63,6 +63,11 @@ char* egofx_zero_grad(at::Tensor* const* weights, size_t n) {
   });
 }
 
+// A copy of `tensor` in memory that the driver may read by itself. tch says the device too, which libtorch has deprecated.
+char* egofx_pin_memory(const at::Tensor* tensor, at::Tensor** pinned) {
+  return without_gradient([&] { *pinned = new at::Tensor(tensor->pin_memory()); });
+}
+
 // The 2-norm over all tensors together, in double precision.
 char* egofx_norm(at::Tensor* const* tensors, size_t n, double* norm) {
   return without_gradient([&] {

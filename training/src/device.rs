@@ -1,11 +1,11 @@
-//! Where tensors live: the CPU, or an NVIDIA GPU if libtorch can use one.
+//! Where tensors live: the CPU, or an NVIDIA GPU if libtorch can use one; and how they get there.
 //!
 //! Not for work on them. CUDA is looked for once, before anything is seeded: libtorch does not look again.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::native;
 
@@ -90,9 +90,34 @@ fn gpus() -> Result<usize, String> {
     }
 }
 
+/// A tensor of the CPU's in memory that a GPU reads while the CPU goes on, as by PyTorch's `DataLoader(pin_memory=True)`; for
+/// another device the tensor itself, and where libtorch cannot pin it as well.
+pub fn pinned(tensor: Tensor, device: Device) -> Tensor {
+    if device.is_cuda() { native::pin_memory(&tensor).unwrap_or(tensor) } else { tensor }
+}
+
+/// A tensor on a device. What comes out of [`pinned`] is not waited for: what computes with it there comes after.
+pub fn sent(tensor: &Tensor, device: Device) -> Tensor {
+    tensor.to_device_(device, tensor.kind(), true, false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tensor_gets_to_a_gpu_by_pinned_memory_and_what_cannot_be_pinned_stays_as_it_is() {
+        let device = find(Choice::Auto).unwrap().device;
+        for wanted in [device, Device::Cuda(0)] {
+            let made = Tensor::from_slice(&[1f32, 2.0, 3.0]);
+            let place = made.data_ptr();
+            let pinned = pinned(made, wanted);
+            assert_eq!(pinned.data_ptr() != place, device.is_cuda(), "{wanted:?}");
+            assert!(!device.is_cuda() || pinned.is_pinned(device));
+            let sent = sent(&pinned, device);
+            assert_eq!((sent.device(), Vec::<f32>::try_from(sent).unwrap()), (device, vec![1.0, 2.0, 3.0]));
+        }
+    }
 
     #[test]
     fn choices_are_read_and_anything_else_is_an_error_that_lists_them() {

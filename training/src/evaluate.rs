@@ -43,11 +43,12 @@ pub fn predict<M: Model>(
     let mut predictions = Vec::with_capacity(samples.len());
     let total = batches.iter().map(Vec::len).sum::<usize>() as u64;
     let mut done = 0;
-    let make = |number: usize| M::eval_batch(&data.task, &data.settings, &batches[number]);
+    let device = surroundings.device;
+    let make = |number: usize| Ok(M::eval_batch(&data.task, &data.settings, &batches[number])?.pinned_for(device));
     loader::each(batches.len(), surroundings.threads, make, |number, batch, _| {
-        let batch = batch.to_device(surroundings.device);
+        let batch = batch.to_device(device);
         no_grad(|| {
-            precision::within(train.precision, surroundings.device, || {
+            precision::within(train.precision, device, || {
                 let predicted = model.predict(&batch, losses.is_some())?;
                 if let Some((sums, losses)) = losses.as_mut().zip(predicted.losses) {
                     sums.add(&values(&losses));

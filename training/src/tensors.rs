@@ -42,10 +42,10 @@ pub struct Padded {
 }
 
 impl Padded {
-    /// The same on a device.
+    /// The same with `of` each tensor in its place.
     #[must_use]
-    pub fn to_device(self, device: Device) -> Self {
-        Self { values: self.values.to_device(device), mask: self.mask.to_device(device) }
+    pub fn map(self, of: impl Fn(Tensor) -> Tensor) -> Self {
+        Self { values: of(self.values), mask: of(self.mask) }
     }
 }
 

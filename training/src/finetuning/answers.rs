@@ -136,15 +136,14 @@ pub struct EvalQuestions {
 }
 
 impl Batch for Questions {
-    fn to_device(self, device: Device) -> Self {
-        let to = |tensor: Tensor| tensor.to_device(device);
-        Self { frames: to(self.frames), words: self.words.map(to), labels: to(self.labels) }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { frames: of(self.frames), words: self.words.map(of), labels: of(self.labels) }
     }
 }
 
 impl Batch for EvalQuestions {
-    fn to_device(self, device: Device) -> Self {
-        Self { questions: self.questions.map(|questions| questions.to_device(device)), ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { questions: self.questions.map(|questions| questions.map(of)), ..self }
     }
 }
 

@@ -14,7 +14,7 @@ use egofx::metric::{oscc, pnr};
 use egofx::ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind as Type, Tensor, nn};
+use tch::{Kind as Type, Tensor, nn};
 
 use super::splits::{Row, Splits};
 use crate::backbones::load::{EGOVLP_VIDEO, VIT, load, load_any};
@@ -137,14 +137,14 @@ impl Labelled {
 }
 
 impl Batch for Labelled {
-    fn to_device(self, device: Device) -> Self {
-        Self { frames: self.frames.to_device(device), labels: self.labels.to_device(device) }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { frames: of(self.frames), labels: of(self.labels) }
     }
 }
 
 impl Batch for EvalClips {
-    fn to_device(self, device: Device) -> Self {
-        Self { clips: self.clips.map(|clips| clips.to_device(device)), ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { clips: self.clips.map(|clips| clips.map(of)), ..self }
     }
 }
 

@@ -13,6 +13,7 @@ use tch::{Device, Tensor};
 use super::graph::NetworkGraph;
 use super::task::{Predictions, Task};
 use crate::checkpoint::{self, Tensors};
+use crate::device;
 use crate::distributed::World;
 use crate::error::TrainError;
 use crate::experiment::Experiment;
@@ -30,10 +31,22 @@ pub struct Context<'m> {
 }
 
 /// Samples that are computed together.
-pub trait Batch: Send {
-    /// The batch on a device.
+pub trait Batch: Send + Sized {
+    /// The batch with `of` each tensor that a device computes with in its place.
     #[must_use]
-    fn to_device(self, device: Device) -> Self;
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self;
+
+    /// The batch in memory that gets to `device` soonest: [`device::pinned`].
+    #[must_use]
+    fn pinned_for(self, device: Device) -> Self {
+        self.map(&|tensor| device::pinned(tensor, device))
+    }
+
+    /// The batch on a device: [`device::sent`].
+    #[must_use]
+    fn to_device(self, device: Device) -> Self {
+        self.map(&|tensor| device::sent(&tensor, device))
+    }
 }
 
 /// The result for a batch that is not learnt from.

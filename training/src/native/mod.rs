@@ -45,6 +45,7 @@ unsafe extern "C" {
     fn egofx_scale(tensors: *const *mut C_tensor, n: usize, factor: c_double) -> *mut c_char;
     fn egofx_zero_grad(weights: *const *mut C_tensor, n: usize) -> *mut c_char;
     fn egofx_autocast(cuda: c_int, enabled: c_int, dtype: i8) -> *mut c_char;
+    fn egofx_pin_memory(tensor: *mut C_tensor, pinned: *mut *mut C_tensor) -> *mut c_char;
     fn egofx_norm(tensors: *const *mut C_tensor, n: usize, norm: *mut c_double) -> *mut c_char;
 }
 
@@ -191,6 +192,18 @@ pub fn zero_grad(weights: &[Tensor]) -> Result<(), NativeError> {
     let list = pointers(weights);
     // SAFETY: a list of live tensors, whose gradients are released.
     taken(unsafe { egofx_zero_grad(list.as_ptr(), list.len()) })
+}
+
+/// A copy of a tensor of the CPU's in pinned memory, which the driver reads by itself while the CPU goes on.
+///
+/// # Errors
+/// What libtorch says, above all that there is no GPU.
+pub fn pin_memory(tensor: &Tensor) -> Result<Tensor, NativeError> {
+    let mut pinned = std::ptr::null_mut();
+    // SAFETY: a live tensor that is only read, and a place for the one that is made.
+    taken(unsafe { egofx_pin_memory(tensor.as_ptr().cast_mut(), &mut pinned) })?;
+    // SAFETY: made by the shim, which hands it over.
+    Ok(unsafe { Tensor::from_ptr(pinned) })
 }
 
 /// The 2-norm over all tensors together; 0 for none.

@@ -9,7 +9,7 @@ use egofx::metric::egomcq::CHOICES;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::questions::{self, Asked, Question, Scores};
 use crate::corpora::ahead::Ahead;
@@ -256,15 +256,14 @@ fn left_out<'l>(what: &str, listed: impl IntoIterator<Item = &'l (usize, String)
 }
 
 impl Batch for Pairs {
-    fn to_device(self, device: Device) -> Self {
-        let to = |tensor: Tensor| tensor.to_device(device);
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
         Self {
-            frames: to(self.frames),
-            ids: to(self.ids),
-            mask: to(self.mask),
-            verbs: to(self.verbs),
-            nouns: to(self.nouns),
-            masked: self.masked.map(|Masked { ids, labels }| Masked { ids: to(ids), labels: to(labels) }),
+            frames: of(self.frames),
+            ids: of(self.ids),
+            mask: of(self.mask),
+            verbs: of(self.verbs),
+            nouns: of(self.nouns),
+            masked: self.masked.map(|Masked { ids, labels }| Masked { ids: of(ids), labels: of(labels) }),
         }
     }
 }

@@ -8,7 +8,7 @@ use egofx::metric::egomcq::{self, CHOICES};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::corpora::listed::{Clip, Listed};
 use crate::error::TrainError;
@@ -44,10 +44,9 @@ pub struct Asked {
 }
 
 impl Batch for Asked {
-    fn to_device(self, device: Device) -> Self {
-        let to = |tensor: Tensor| tensor.to_device(device);
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
         let Self { samples, answers, frames, ids, mask } = self;
-        Self { samples, answers: to(answers), frames: to(frames), ids: to(ids), mask: to(mask) }
+        Self { samples, answers: of(answers), frames: of(frames), ids: of(ids), mask: of(mask) }
     }
 }
 

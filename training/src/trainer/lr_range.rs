@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::Run;
 use super::context::Event;
 use crate::error::TrainError;
-use crate::learner::Model;
+use crate::learner::{Batch, Model};
 use crate::loader;
 use crate::loss_sums::add;
 
@@ -86,7 +86,8 @@ impl<M: Model> Run<'_, M> {
         let epoch = self.epoch_of(self.progress.epoch)?;
         let parts = epoch.parts();
         let steps = epoch.steps().min((range.num_training - self.progress.step) as usize);
-        let make = |number: usize| epoch.part(number / parts, number % parts);
+        let device = self.surroundings.device;
+        let make = |number: usize| Ok(epoch.part(number / parts, number % parts)?.pinned_for(device));
         let (mut values, mut goes_on) = (vec![], true);
         loader::each(steps * parts, self.surroundings.threads, make, |number, batch, waiting| {
             self.speed.waited(waiting);

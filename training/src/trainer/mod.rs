@@ -24,7 +24,7 @@ use crate::checkpoint::{self, Best, Progress, Tensors, prefixed};
 use crate::distributed::Gradients;
 use crate::error::TrainError;
 use crate::experiment::{Experiment, Member};
-use crate::learner::{Dataset, Model, Task, network, weights};
+use crate::learner::{Batch, Dataset, Model, Task, network, weights};
 use crate::loader::{self, Waited};
 use crate::loss_sums::add;
 use crate::metrics_log::MetricsLog;
@@ -188,7 +188,8 @@ impl<'r, M: Model> Run<'r, M> {
     fn epoch(&mut self, metrics_log: &mut Option<MetricsLog>) -> Result<(), TrainError> {
         let epoch = self.epoch_of(self.progress.epoch)?;
         let (count, parts, done) = (epoch.steps(), epoch.parts(), self.progress.step_in_epoch as usize);
-        let make = |number: usize| epoch.part(done + number / parts, number % parts);
+        let device = self.surroundings.device;
+        let make = |number: usize| Ok(epoch.part(done + number / parts, number % parts)?.pinned_for(device));
         let mut values = vec![];
         self.speed = Speed::begin();
         loader::each((count - done) * parts, self.surroundings.threads, make, |number, batch, waiting| {

@@ -42,7 +42,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("attention_maps", &["corpora", "error"]),
     (
         "learner",
-        &["checkpoint", "corpora", "distributed", "error", "experiment", "loss_sums", "optimizer", "rng", "sources"],
+        &[
+            "checkpoint",
+            "corpora",
+            "device",
+            "distributed",
+            "error",
+            "experiment",
+            "loss_sums",
+            "optimizer",
+            "rng",
+            "sources",
+        ],
     ),
     ("tasks", &["error", "learner", "rng", "sources"]),
     (

@@ -12,7 +12,7 @@ use egofx::ndarray::Array2;
 use egofx::text::TextModel;
 use rand_xoshiro::rand_core::Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::benchmark::{Benchmark, Source};
 use crate::corpora::ahead::Ahead;
@@ -84,16 +84,14 @@ pub struct Apart {
 }
 
 impl Batch for Pairs {
-    fn to_device(self, device: Device) -> Self {
-        let to = |tensor: Tensor| tensor.to_device(device);
-        Self { frames: to(self.frames), words: self.words.map(to), weights: to(self.weights) }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { frames: of(self.frames), words: self.words.map(of), weights: of(self.weights) }
     }
 }
 
 impl Batch for Apart {
-    fn to_device(self, device: Device) -> Self {
-        let to = |tensor: Tensor| tensor.to_device(device);
-        Self { frames: self.frames.map(to), words: self.words.map(|words| words.map(to)), ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { frames: self.frames.map(of), words: self.words.map(|words| words.map(of)), ..self }
     }
 }
 

@@ -75,14 +75,14 @@ impl Parts {
 }
 
 impl Batch for Parts {
-    fn to_device(self, device: Device) -> Self {
-        let moved = |part: Part| Part {
-            features: part.features.to_device(device),
-            mask: part.mask.to_device(device),
-            targets: part.targets.to_device(device),
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        let part = |part: Part| Part {
+            features: of(part.features),
+            mask: of(part.mask),
+            targets: part.targets.map(of),
             ..part
         };
-        Self(self.0.into_iter().map(moved).collect())
+        Self(self.0.into_iter().map(part).collect())
     }
 }
 
@@ -94,8 +94,8 @@ pub struct Crops {
 }
 
 impl Batch for Crops {
-    fn to_device(self, device: Device) -> Self {
-        Self { parts: self.parts.to_device(device), ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        Self { parts: self.parts.map(of), ..self }
     }
 }
 

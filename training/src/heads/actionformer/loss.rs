@@ -35,7 +35,7 @@ pub fn next_normaliser(previous: f64, positives: i64) -> f64 {
 
 /// The losses of a batch over `normaliser`, which has counted this batch already.
 pub fn losses(output: &Output, targets: &Targets, normaliser: f64) -> Losses {
-    let classes = focal(&output.logits(), &targets.classes) * output.mask().unsqueeze(-1);
+    let classes = focal(&output.logits(), &targets.classes, FOCAL_ALPHA) * output.mask().unsqueeze(-1);
     let offsets = centre_diou(&output.offsets(), &targets.offsets) * &targets.positive;
     let classification = classes.sum(Kind::Float) / normaliser;
     let regression = offsets.sum(Kind::Float) / normaliser;
@@ -43,15 +43,16 @@ pub fn losses(output: &Output, targets: &Targets, normaliser: f64) -> Losses {
     Losses { classification, regression, total }
 }
 
-/// Sigmoid focal loss (Lin et al., 2017, equation 5) of every logit; targets are 0 or 1, in the same shape.
-pub fn focal(logits: &Tensor, targets: &Tensor) -> Tensor {
+/// Sigmoid focal loss (Lin et al., 2017, equation 5) of every logit; targets are between 0 and 1, in the same shape, and what
+/// is positive weighs `alpha`.
+pub fn focal(logits: &Tensor, targets: &Tensor, alpha: f64) -> Tensor {
     let negatives = 1.0 - targets;
     let probability = logits.sigmoid();
     let of_truth = &probability * targets + (1.0 - &probability) * &negatives;
-    let alpha = targets * FOCAL_ALPHA + &negatives * (1.0 - FOCAL_ALPHA);
+    let weights = targets * alpha + &negatives * (1.0 - alpha);
     let entropy = logits.binary_cross_entropy_with_logits(targets, None::<&Tensor>, None::<&Tensor>, Reduction::None);
     let doubt: Tensor = 1.0 - of_truth;
-    entropy * doubt.pow_tensor_scalar(FOCAL_GAMMA) * alpha
+    entropy * doubt.pow_tensor_scalar(FOCAL_GAMMA) * weights
 }
 
 /// Distance-IoU loss (Zheng et al., 2020, equation 7) of intervals around one point, given by their distances to start

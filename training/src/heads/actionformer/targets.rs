@@ -54,11 +54,10 @@ impl Targets {
         Ok(assigned(&Columns::new(points), mask, &events, settings))
     }
 
-    /// The same on a device.
-    pub fn to_device(&self, device: Device) -> Self {
-        let [classes, offsets, positive] =
-            [&self.classes, &self.offsets, &self.positive].map(|tensor| tensor.to_device(device));
-        Self { classes, offsets, positive }
+    /// The same with `of` each tensor in its place.
+    #[must_use]
+    pub fn map(self, of: impl Fn(Tensor) -> Tensor) -> Self {
+        Self { classes: of(self.classes), offsets: of(self.offsets), positive: of(self.positive) }
     }
 
     /// How many points have an event. Waits for the device; on the CPU it costs nothing.

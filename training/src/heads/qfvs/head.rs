@@ -93,10 +93,9 @@ impl Pairs {
 }
 
 impl Batch for Pairs {
-    fn to_device(self, device: Device) -> Self {
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
         let Self { samples, features, seg_len, labels } = self;
-        let [features, seg_len, labels] = [features, seg_len, labels].map(|tensor| tensor.to_device(device));
-        Self { samples, features, seg_len, labels }
+        Self { samples, features: of(features), seg_len: of(seg_len), labels: of(labels) }
     }
 }
 

@@ -167,13 +167,10 @@ impl Parts {
 }
 
 impl Batch for Parts {
-    fn to_device(self, device: Device) -> Self {
-        let moved = |part: Part| Part {
-            input: part.input.to_device(device),
-            targets: part.targets.to_device(device),
-            queries: part.queries,
-        };
-        Self { parts: self.parts.into_iter().map(moved).collect(), ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        let part =
+            |part: Part| Part { input: part.input.map(of), targets: part.targets.map(of), queries: part.queries };
+        Self { parts: self.parts.into_iter().map(part).collect(), ..self }
     }
 }
 

@@ -3,37 +3,27 @@
 //! Not for the assignment of events. The running count, ActionFormer's but for the step that it serves, is the caller's, who keeps it
 //! with the checkpoint: a step divides by what was counted before it.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use super::targets::Targets;
 use crate::heads::actionformer::Output;
+use crate::heads::actionformer::loss::focal;
 pub use crate::heads::actionformer::loss::{Losses, next_normaliser};
 
 /// Weight of both signs in the focal loss.
 const FOCAL_ALPHA: f64 = 0.5;
-/// Power by which the focal loss fades with certainty.
-const FOCAL_GAMMA: f64 = 2.0;
 /// Least length by which is divided.
 const IOU_EPS: f64 = 1e-8;
 
 /// The losses of a batch over `normaliser`, with labels that are smoothed by `smoothing`.
 pub fn losses(output: &Output, targets: &Targets, smoothing: f64, normaliser: f64) -> Losses {
     let labels = targets.positive.to_kind(Kind::Float) * (1.0 - smoothing) + 0.5 * smoothing;
-    let scores = focal(&output.logits().squeeze_dim(-1), &labels) * output.mask();
+    let scores = focal(&output.logits().squeeze_dim(-1), &labels, FOCAL_ALPHA) * output.mask();
     let offsets = iou(&output.offsets(), &targets.offsets) * &targets.positive;
     let classification = scores.sum(Kind::Float) / normaliser;
     let regression = offsets.sum(Kind::Float) / normaliser;
     let total = &classification + &regression;
     Losses { classification, regression, total }
-}
-
-/// Sigmoid focal loss (Lin et al., 2017, equation 5) of every logit, with labels between 0 and 1 in the same shape.
-fn focal(logits: &Tensor, labels: &Tensor) -> Tensor {
-    let probability = logits.sigmoid();
-    let of_truth = &probability * labels + (1.0 - &probability) * (1.0 - labels);
-    let entropy = logits.binary_cross_entropy_with_logits(labels, None::<&Tensor>, None::<&Tensor>, Reduction::None);
-    let doubt: Tensor = 1.0 - of_truth;
-    entropy * doubt.pow_tensor_scalar(FOCAL_GAMMA) * FOCAL_ALPHA
 }
 
 /// One minus the IoU of intervals around one point, given by their distances to start and end: `[.., 2]` both, none

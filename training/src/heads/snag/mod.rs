@@ -42,12 +42,11 @@ pub struct Input {
 }
 
 impl Input {
-    /// The same on a device.
+    /// The same with `of` each tensor in its place.
     #[must_use]
-    pub fn to_device(self, device: Device) -> Self {
+    pub fn map(self, of: impl Fn(Tensor) -> Tensor) -> Self {
         let Self { video, video_mask, tokens, token_mask, owners } = self;
-        let [video, video_mask, tokens, token_mask, owners] =
-            [video, video_mask, tokens, token_mask, owners].map(|tensor| tensor.to_device(device));
+        let [video, video_mask, tokens, token_mask, owners] = [video, video_mask, tokens, token_mask, owners].map(of);
         Self { video, video_mask, tokens, token_mask, owners }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not for the loss. A query has one event, so that no two compete for a point.
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::Settings;
 
@@ -46,10 +46,10 @@ impl Targets {
         Self { positive, offsets }
     }
 
-    /// The same on a device.
+    /// The same with `of` each tensor in its place.
     #[must_use]
-    pub fn to_device(self, device: Device) -> Self {
-        Self { positive: self.positive.to_device(device), offsets: self.offsets.to_device(device) }
+    pub fn map(self, of: impl Fn(Tensor) -> Tensor) -> Self {
+        Self { positive: of(self.positive), offsets: of(self.offsets) }
     }
 
     /// How many points have an event. Waits for the device; on the CPU it costs nothing.
@@ -60,10 +60,11 @@ impl Targets {
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::super::samples;
     use super::*;
     use crate::heads::actionformer::points;
-    use tch::Kind;
 
     fn positive(events: &[Event], level: usize, range: [f64; 2]) -> Vec<bool> {
         let points = points::of_level(level, 16, range, Device::Cpu);

@@ -7,7 +7,7 @@ use egofx::heads::vsgn as around;
 use egofx::metric::postprocess::vsgn::POSTPROCESSOR;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::loss::{Truth, losses};
 use super::targets::{self, Grid, Targets};
@@ -58,12 +58,11 @@ impl Clips {
 }
 
 impl Batch for Clips {
-    fn to_device(self, device: Device) -> Self {
-        let Truth { boxes, counts, action, start, end } = &self.truth;
-        let moved = [&self.features, &self.num_cells, boxes, counts, action, start, end];
-        let [features, num_cells, boxes, counts, action, start, end] = moved.map(|tensor| tensor.to_device(device));
-        let truth = Truth { boxes, counts, action, start, end };
-        Self { features, num_cells, truth, ..self }
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
+        let Self { features, num_cells, truth: Truth { boxes, counts, action, start, end }, .. } = self;
+        let [features, num_cells, boxes, counts, action, start, end] =
+            [features, num_cells, boxes, counts, action, start, end].map(of);
+        Self { features, num_cells, truth: Truth { boxes, counts, action, start, end }, ..self }
     }
 }
 

@@ -7,7 +7,7 @@ use egofx::heads::vslnet;
 use egofx::labels::nlq::NlqLabel;
 use egofx::metric::Window;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::labels::Labels;
 use super::loss::{self, Targets};
@@ -61,11 +61,11 @@ impl Queries {
 }
 
 impl Batch for Queries {
-    fn to_device(self, device: Device) -> Self {
+    fn map(self, of: &impl Fn(Tensor) -> Tensor) -> Self {
         let Targets { starts, ends, highlights } = self.targets;
-        let [starts, ends, highlights] = [starts, ends, highlights].map(|tensor| tensor.to_device(device));
+        let [starts, ends, highlights] = [starts, ends, highlights].map(of);
         let targets = Targets { starts, ends, highlights };
-        Self { video: self.video.to_device(device), query: self.query.to_device(device), targets, ..self }
+        Self { video: self.video.map(of), query: self.query.map(of), targets, ..self }
     }
 }
 

@@ -122,7 +122,8 @@ impl Golden {
         let words: Vec<Tensor> = queries.iter().map(|(_, name, i)| cpu(format!("text.{name}.{i}"))).collect();
         let (tokens, token_mask) = padded("a query", &words, DIMS[1], tokens).unwrap();
         let owners = Tensor::from_slice(&queries.iter().map(|(owner, _, _)| *owner).collect::<Vec<_>>());
-        Input { video, video_mask: video_mask.unsqueeze(1), tokens, token_mask, owners }.to_device(device())
+        Input { video, video_mask: video_mask.unsqueeze(1), tokens, token_mask, owners }
+            .map(|tensor| tensor.to_device(device()))
     }
 
     /// What is learnt from.
