@@ -16,6 +16,8 @@ fn main() {
         .std("c++17")
         .warnings(false)
         .opt_level(1)
+        // What a debugger could be told of libtorch's headers takes as long as all else.
+        .debug(false)
         // Gloo's headers are not in torch's wheel; c10d's name a few of its types.
         .include("shim/gloo_stub")
         .include(root.join("include"))
@@ -24,7 +26,7 @@ fn main() {
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D", None)
         .define("USE_C10D_GLOO", None)
-        .files(["shim/shim.cpp", "shim/recompute.cpp", "shim/process_group.cpp", "shim/reducer.cpp"])
+        .file("shim/unit.cpp")
         .compile("egofx_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }
