@@ -87,6 +87,9 @@ setup-test: $(PY) $(SNAKEMAKE) $(MOTO) $(MACHINES_FFMPEG) $(CHROMIUM) ## the Pyt
 setup-libtorch: $(LIBTORCH_STAMP) ## libtorch for training/, CPU only (0.5 GB to fetch, 1.2 GB on disk)
 setup-torch: $(TORCH) ## PyTorch: what `bench` compares with, and libtorch for training/ on a GPU (2.7 GB to fetch)
 
+# apt-get refuses to run twice at once. What it starts for good does not keep the others waiting.
+apt_turn = mkdir -p .runtime; exec 9> .runtime/.apt; flock 9
+
 # Asked anew on every run: it takes milliseconds, and packages come and go without this file knowing.
 system:
 	@test "$$(uname -sm)" = "Linux x86_64" || { echo "egofx is set up on x86-64 Linux only" >&2; exit 1; }; \
@@ -104,16 +107,18 @@ system:
 		exit 1; \
 	fi; \
 	set -ex; \
-	$$sudo apt-get update; \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
+	$(apt_turn); \
+	$$sudo apt-get update 9>&-; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing 9>&-
 
 # The packages $(2), for the sake of the program $(1).
 define apt
 @command -v $(1) > /dev/null && exit 0; \
 sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 set -ex; \
-$$sudo apt-get update; \
-$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2)
+$(apt_turn); \
+$$sudo apt-get update 9>&-; \
+$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2) 9>&-
 endef
 
 # tests/cluster/slurm.sh starts a cluster of this one machine.
@@ -184,10 +189,10 @@ $(CMAKE_STAMP): | system
 	rm -r .runtime/rootless.wheel
 	touch $@
 
-# The Python packages of requirements/$(2).txt, installed into .runtime/$(1).
+# The Python packages of requirements/$(2).txt, installed into .runtime/$(1). Python compiles the modules that it loads.
 define packages
 rm -rf .runtime/$(1)
-$(PYTHON) -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
+$(PYTHON) -m pip install --quiet --require-hashes --no-deps --only-binary=:all: --no-compile \
 	--target .runtime/$(1) --requirement requirements/$(2).txt
 touch $@
 endef
@@ -290,7 +295,7 @@ wheel-train: $(MATURIN) $(LIBTORCH_STAMP) ## dist/egofx_train-*.whl: training, o
 		--auditwheel skip --compatibility manylinux_2_34 -- $(TORCH_PATHS)
 
 clean: ## away with what was built; features and .runtime/ stay
-	rm -rf dist training/target
+	rm -rf dist
 	$(CARGO) clean
 
 ##@ Checking
@@ -298,7 +303,8 @@ clean: ## away with what was built; features and .runtime/ stay
 .PHONY: test test-train test-wheel test-schema test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
-test: setup setup-test $(SLURM) processor ## all tests that need no GPU, of both programs
+test: processor ## all tests that need no GPU, of both programs
+	@$(MAKE) --no-print-directory --jobs setup setup-libtorch setup-test $(SLURM) $(MATURIN) $(WHEELED)
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 $(PARTS)
 PARTS ?= test-train test-wheel test-egofx
 
