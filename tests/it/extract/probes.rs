@@ -118,7 +118,7 @@ fn the_next_video_is_probed_while_one_is_decoded() {
     let shop = shop();
     let [seen, first] = ["probes", "first"].map(|name| shop.path(name).display().to_string());
     let two = format!("test $(sed 's|.*/||' {seen} | sort -u | wc -l) -ge 2");
-    let wait = format!("for i in $(seq 3000); do {two} && break; sleep 0.02; done; {two} || exit 1");
+    let wait = format!("for i in $(seq 300); do {two} && break; sleep 0.2; done; {two} || exit 1");
     let script = format!("case \"$*\" in *rawvideo*) mkdir {first} 2> /dev/null && {{ {wait}; }} ;; esac");
     shop.script("ffmpeg.sh", &format!("#!/bin/sh\n{script}\nexec {} \"$@\"\n", tool("ffmpeg").display()));
     extract(&shop, "rows", "out", "--decoders 1 --ffmpeg ./ffmpeg.sh");

@@ -14,7 +14,7 @@ use crate::support::{Outcome, Workshop, checkout, finish, json, signal, tool, wa
 /// Parts of the plan.
 const PARTS: u32 = 4;
 /// Waits at each decoding until the file `go` is there.
-const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *rawvideo*) touch waits; while [ -e waits ] && [ ! -e go ]; do sleep 0.05; done ;; esac\nexec FFMPEG \"$@\"\n";
+const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *rawvideo*) touch waits; while [ -e waits ] && [ ! -e go ]; do sleep 0.2; done ;; esac\nexec FFMPEG \"$@\"\n";
 
 /// The program that does part `part`.
 fn part(shop: &Workshop, part: u32, flags: &str) -> Command {

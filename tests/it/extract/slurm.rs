@@ -7,7 +7,7 @@ use crate::support::cluster::Cluster;
 use crate::support::{Workshop, tool, wait_for};
 
 /// Says at each decoding whose it is, and waits until the file `go` is there.
-const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *rawvideo*) echo $PPID > at-$SLURM_ARRAY_TASK_ID; while [ ! -e go ]; do sleep 0.05; done ;; esac\nexec FFMPEG \"$@\"\n";
+const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *rawvideo*) echo $PPID > at-$SLURM_ARRAY_TASK_ID; while [ ! -e go ]; do sleep 0.2; done ;; esac\nexec FFMPEG \"$@\"\n";
 
 /// The process that is at the part of the array's task `task`.
 fn process_of(shop: &Workshop, task: u32) -> Option<u32> {
@@ -30,11 +30,12 @@ fn comes_to_its_end_by_itself(preempt_mode: &str) {
     let job: u32 = submitted.split_whitespace().last().unwrap().parse().unwrap_or_else(|_| panic!("{submitted}"));
     let before = all_at_work(&shop);
 
-    let node = cluster.says(&shop, "squeue", &format!("--noheader --format %N --jobs {job}_4"));
-    cluster.says(&shop, "sbatch", &format!("--partition high --exclusive --nodelist {node} --wrap true"));
+    assert!(shop.command("kill", &format!("-KILL {}", before[0])).status().unwrap().success());
     cluster.says(&shop, "scancel", &format!("--signal USR1 {job}_2"));
     cluster.says(&shop, "scontrol", &format!("requeue {job}_3"));
-    assert!(shop.command("kill", &format!("-KILL {}", before[0])).status().unwrap().success());
+    // Last: whatever else runs on that node has to make room too, and what is pending cannot be requeued.
+    let node = cluster.says(&shop, "squeue", &format!("--noheader --format %N --jobs {job}_4"));
+    cluster.says(&shop, "sbatch", &format!("--partition high --exclusive --nodelist {node} --wrap true"));
 
     wait_for("all tasks were begun again", 120, || {
         (1..=4).zip(before).all(|(task, before)| process_of(&shop, task).is_some_and(|now| now != before))

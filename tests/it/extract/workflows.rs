@@ -58,10 +58,10 @@ fn snakemake_runs_the_parts_and_tries_again_one_that_was_stopped() {
     // The first call of part 2 is stopped by SIGTERM in the midst of a video, before the others begin.
     let egofx = env!("CARGO_BIN_EXE_egofx");
     let stopped = format!(
-        "{egofx} \"$@\" --ffmpeg ./waits.sh &\nwhile [ ! -e waits ] && kill -0 $!; do sleep 0.02; done\n\
+        "{egofx} \"$@\" --ffmpeg ./waits.sh &\nwhile [ ! -e waits ] && kill -0 $!; do sleep 0.2; done\n\
          kill -TERM $!; touch go; wait $!; code=$?; echo $code > code; exit $code"
     );
-    let others = "*extract*) while [ ! -e code ]; do sleep 0.02; done";
+    let others = "*extract*) while [ ! -e code ]; do sleep 0.2; done";
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in\n*'--shard 2/4'*) if mkdir once 2> /dev/null; then\n{stopped}\nfi ;;\n{others} ;;\nesac\n\
          exec {egofx} \"$@\"\n"

@@ -24,7 +24,7 @@ fn slurm(shop: &Workshop) -> String {
 
 /// A command that ends with the code in the file `code`, or with 75 when it is told. Each start of it leaves its process in `begun`.
 const POLITE: &str = "#!/bin/bash\ntrap 'exit 75' USR1\necho $$ >> begun\ncode=$(cat code)\ntest \"$code\" = wait || exit \"$code\"\n\
-    while :; do sleep 0.02; done\n";
+    while :; do sleep 0.2; done\n";
 
 /// The processes of the command's starts.
 fn begun(shop: &Workshop) -> Vec<String> {

@@ -200,7 +200,7 @@ impl Workshop {
     pub fn counting_ffmpeg(&self) {
         // Each note is one short write, so that notes of several decoders do not mix.
         let [notes, hold, first] = ["starts", "hold", "first"].map(|name| self.path(name).display().to_string());
-        let wait = format!("mkdir {first} || while test -e {hold}; do sleep 0.02; done");
+        let wait = format!("mkdir {first} || while test -e {hold}; do sleep 0.2; done");
         let held = format!("if test -e {hold}; then {wait}; fi 2> /dev/null");
         let note = format!("case \"$*\" in *rawvideo*) echo \"$*\" >> {notes}; {held} ;; esac");
         let script = format!("#!/bin/sh\n{note}\nexec {} \"$@\"\n", tool("ffmpeg").display());

@@ -11,7 +11,7 @@ use crate::support::{H264, Outcome, Workshop, finish, json, signal, tool, wait_f
 const RESIZE: &str = "resize --videos videos --short-side 64 --preset ultrafast --threads 1 --jobs 1 --json";
 const CHUNK: &str = "chunk --videos videos --length 1 --preset ultrafast --threads 1 --jobs 1 --json";
 /// Waits at each encoding until the file `go` is there.
-const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *libx264*) touch waits; while [ ! -e go ]; do sleep 0.05; done ;; esac\nexec FFMPEG \"$@\"\n";
+const WAITING: &str = "#!/bin/sh\ncase \"$*\" in *libx264*) touch waits; while [ ! -e go ]; do sleep 0.2; done ;; esac\nexec FFMPEG \"$@\"\n";
 
 /// Five videos.
 fn shop() -> Workshop {

@@ -96,7 +96,7 @@ fn waiting_ffmpeg(folder: &Path) {
     let ffmpeg = shapes::tools().ffmpeg;
     let (ffmpeg, place) = (ffmpeg.canonicalize().unwrap_or(ffmpeg), folder.join(".runtime/ffmpeg"));
     std::fs::create_dir_all(&place).unwrap();
-    let wait = "for made in out/clips-*.safetensors; do if [ -e \"$made\" ]; then touch waits; while [ ! -e go ]; do sleep 0.02; done; fi; done";
+    let wait = "for made in out/clips-*.safetensors; do if [ -e \"$made\" ]; then touch waits; while [ ! -e go ]; do sleep 0.2; done; fi; done";
     let script = format!("#!/bin/sh\ncase \"$*\" in *pipe:1*) {wait} ;; esac\nexec {} \"$@\"\n", ffmpeg.display());
     std::fs::write(place.join("ffmpeg"), script).unwrap();
     std::fs::set_permissions(place.join("ffmpeg"), Permissions::from_mode(0o755)).unwrap();
