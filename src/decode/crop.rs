@@ -7,32 +7,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::pixels::Region;
+
 /// Share of the image's area that a crop has, torchvision's default.
 const SCALE: (f64, f64) = (0.08, 1.0);
 /// Width of a crop over its height, torchvision's default.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 /// How often a crop is drawn anew that does not fit.
 const ATTEMPTS: usize = 10;
-
-/// A part of an image, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Region {
-    /// Left edge.
-    pub x: u32,
-    /// Upper edge.
-    pub y: u32,
-    /// Width, at least 1.
-    pub width: u32,
-    /// Height, at least 1.
-    pub height: u32,
-}
-
-impl Region {
-    /// All of an image of that width and height.
-    pub const fn whole((width, height): (u32, u32)) -> Self {
-        Self { x: 0, y: 0, width, height }
-    }
-}
 
 /// The crop of frame `index` of the video `name`, of `width * height` pixels.
 pub fn drawn(seed: u64, name: &str, index: u64, width: u32, height: u32) -> Region {

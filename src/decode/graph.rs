@@ -7,12 +7,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::conversion::{self, Conversion};
-use super::crop::{self, Region};
+use super::crop;
 use super::image::Image;
-use super::resize;
 use super::transform::{Channels, Filter, Place, Reader, Transform};
 use super::{Geometry, HwAccel, VideoInfo, select};
-use crate::pixels::Pixels;
+use crate::pixels::{self, Pixels, Region};
 
 /// The sizes that are made of every wanted frame of a video.
 pub struct Sizes {
@@ -121,7 +120,8 @@ impl Sizes {
         let mut rows = image.chunks_exact(stride);
         let mut cut = |size: &Size| {
             let (width, height) = size.chunk();
-            rows.by_ref().take(height as usize).flat_map(|row| &row[..width as usize * 3]).copied().collect()
+            let rows = rows.by_ref().take(height as usize).map(|row| &row[..width as usize * 3]);
+            rows.collect::<Vec<_>>().concat()
         };
         self.sizes.iter().map(&mut cut).collect()
     }
@@ -168,7 +168,7 @@ impl Size {
     /// The square of a frame as it was read.
     fn square(&self, bytes: &[u8], name: &str, index: u64) -> Pixels {
         let (transform, (width, height)) = (&self.transform, self.seen);
-        let image = resize::Image { values: bytes, width: self.read.0 };
+        let image = pixels::Image { values: bytes, width: self.read.0 };
         let (region, to, cut) = match transform.place {
             Place::Whole => return Pixels::U8(bytes.to_vec()),
             Place::Centre { .. } => {
@@ -182,15 +182,15 @@ impl Size {
             }
         };
         let square = match transform.stereo.squeezed(self.read) {
-            None => image.scaled(region, to, cut, transform.filter),
+            None => image.scaled(region, to, cut, transform.filter.kernel()),
             Some(_) => {
                 let part = Region::whole(transform.stereo.part(self.read));
                 let squeezed = image.interpolated(part, self.seen, Region::whole(self.seen));
                 if transform.filter == Filter::BilinearAliased {
-                    Pixels::F32(resize::Image { values: &squeezed, width }.interpolated(region, to, cut))
+                    Pixels::F32(pixels::Image { values: &squeezed, width }.interpolated(region, to, cut))
                 } else {
                     let levels = Pixels::F32(squeezed).into_levels();
-                    resize::Image { values: &levels, width }.scaled(region, to, cut, transform.filter)
+                    pixels::Image { values: &levels, width }.scaled(region, to, cut, transform.filter.kernel())
                 }
             }
         };

@@ -32,7 +32,6 @@ mod order;
 mod outline;
 mod packets;
 mod probe;
-mod resize;
 mod sample_table;
 mod seek;
 mod select;
@@ -53,7 +52,7 @@ pub(crate) use child::Child;
 pub use chunk_files::chapters;
 pub use command::{FfmpegSource, HwAccel, hwaccel_fault};
 pub(crate) use conversion::keeping;
-pub use crop::{Region, random_region};
+pub use crop::random_region;
 pub use disposable::FrameSet;
 pub use error::{ProbeError, ToolsError};
 pub use ffmpeg::inputs;
@@ -71,6 +70,7 @@ pub use transform::{Channels, Filter, Place, Prepare, Reader, Stereo, Transform}
 
 pub use crate::child::Crash;
 use crate::pixels::Pixels;
+pub use crate::pixels::Region;
 use crate::time::{Fps, Timeline};
 
 /// One decoded frame, in each of the sizes asked for.

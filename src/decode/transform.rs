@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pixels::Kernel;
+
 /// Scaling and cropping to square frames of three values a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "TransformKeys", into = "TransformKeys")]
@@ -313,6 +315,16 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Pillow's kernel; `None` for the filter that does not widen.
+    pub(super) fn kernel(self) -> Option<Kernel> {
+        match self {
+            Filter::Bilinear => Some(Kernel::Triangle),
+            Filter::Bicubic => Some(Kernel::Cubic),
+            Filter::Area => Some(Kernel::Box),
+            Filter::BilinearAliased => None,
+        }
+    }
+
     /// swscale's name of the filter's kernel.
     pub fn flag(self) -> &'static str {
         match self {

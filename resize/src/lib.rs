@@ -1,13 +1,95 @@
 //! Images of three values a pixel, scaled: as Pillow scales them, to the bit, or as torchvision scales
 //! tensors, to floats.
 //!
-//! Not for which part is cut out. Invariant: only the pixels that are asked for are computed, and each is as if all were.
+//! Not for which part is cut out. Invariants: only the pixels that are asked for are computed, and each is as if all were; levels
+//! and floats are both on the scale of 0 to 255, so that either can stand for the other: levels as floats without loss, floats
+//! as levels by rounding.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use super::crop::Region;
-use super::transform::Filter;
-use crate::pixels::Pixels;
+/// Values of pixels, three a pixel, rows top to bottom: those of one frame, or of frames behind one another.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// `uint8`, as a reader gives them.
+    U8(Vec<u8>),
+    /// `float32`, 0 to 255: what was scaled in single precision and not rounded, as torchvision leaves tensors.
+    F32(Vec<f32>),
+}
+
+impl Pixels {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(levels) => levels.len(),
+            Self::F32(floats) => floats.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As `uint8`; floats are rounded half to even.
+    pub fn levels(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::U8(levels) => Cow::Borrowed(levels),
+            Self::F32(floats) => floats.iter().map(|&value| level(value)).collect(),
+        }
+    }
+
+    /// The same without a copy where they are levels already.
+    pub fn into_levels(self) -> Vec<u8> {
+        match self {
+            Self::U8(levels) => levels,
+            Self::F32(floats) => floats.into_iter().map(level).collect(),
+        }
+    }
+
+    /// As `float32`.
+    pub fn floats(&self) -> Cow<'_, [f32]> {
+        match self {
+            Self::U8(levels) => levels.iter().map(|&value| f32::from(value)).collect(),
+            Self::F32(floats) => Cow::Borrowed(floats),
+        }
+    }
+}
+
+fn level(value: f32) -> u8 {
+    value.round_ties_even() as u8
+}
+
+/// A part of an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Left edge.
+    pub x: u32,
+    /// Upper edge.
+    pub y: u32,
+    /// Width, at least 1.
+    pub width: u32,
+    /// Height, at least 1.
+    pub height: u32,
+}
+
+impl Region {
+    /// All of an image of that width and height.
+    pub const fn whole((width, height): (u32, u32)) -> Self {
+        Self { x: 0, y: 0, width, height }
+    }
+}
+
+/// Pillow's functions that say how much a pixel counts by its distance. They widen where an image becomes smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Pillow's `BILINEAR`.
+    Triangle,
+    /// Pillow's `BICUBIC` (a = -0.5).
+    Cubic,
+    /// Pillow's `BOX`.
+    Box,
+}
 
 /// Bits behind the point of Pillow's weights (`PRECISION_BITS` of its `Resample.c`): 32 less 8 of a value and 2 to spare.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -22,17 +104,17 @@ pub struct Image<'p, T = u8> {
 }
 
 impl Image<'_> {
-    /// The part `cut` of what `region` becomes when it is scaled to `to` (width, height).
+    /// The part `cut` of what `region` becomes when it is scaled to `to` (width, height), by a kernel or between two neighbours.
     ///
-    /// Source of the widening filters: `ImagingResample` of Pillow's `Resample.c`, two passes of whole numbers, rounded to 8
+    /// Source of the kernels: `ImagingResample` of Pillow's `Resample.c`, two passes of whole numbers, rounded to 8
     /// bits after each. Source of the other: `upsample_bilinear2d` of PyTorch without `align_corners`, in single precision,
     /// which is what comes out of it as well.
-    pub fn scaled(self, region: Region, to: (u32, u32), cut: Region, filter: Filter) -> Pixels {
+    pub fn scaled(self, region: Region, to: (u32, u32), cut: Region, kernel: Option<Kernel>) -> Pixels {
         if (region.width, region.height) == to {
             return Pixels::U8(self.part(Region { x: region.x + cut.x, y: region.y + cut.y, ..cut }));
         }
         let (columns, rows) = (cut.x..cut.x + cut.width, cut.y..cut.y + cut.height);
-        match Kernel::of(filter) {
+        match kernel {
             Some(kernel) => {
                 let across = kernel.taps(region.width, to.0, columns);
                 let down = kernel.taps(region.height, to.1, rows);
@@ -44,7 +126,7 @@ impl Image<'_> {
 
     /// A part as it is.
     fn part(self, region: Region) -> Vec<u8> {
-        (region.y..region.y + region.height).flat_map(|y| self.row(region, y)).copied().collect()
+        (region.y..region.y + region.height).map(|y| self.row(region, y)).collect::<Vec<_>>().concat()
     }
 
     fn convolved(self, region: Region, across: &[Taps], down: &[Taps]) -> Vec<u8> {
@@ -124,35 +206,27 @@ impl Line {
     }
 }
 
-/// A function that says how much a pixel counts by its distance.
-struct Kernel {
-    /// Beyond this distance nothing counts, in pixels of the larger image.
-    support: f64,
-    weight: fn(f64) -> f64,
-}
-
 impl Kernel {
-    /// The one that widens; `None` for the filter that does not.
-    fn of(filter: Filter) -> Option<Self> {
-        let (support, weight): (f64, fn(f64) -> f64) = match filter {
-            Filter::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
-            Filter::Bicubic => (2.0, cubic),
-            Filter::Area => (0.5, |x| f64::from(u8::from(x > -0.5 && x <= 0.5))),
-            Filter::BilinearAliased => return None,
-        };
-        Some(Self { support, weight })
+    /// Beyond which distance nothing counts, in pixels of the larger image, and how much counts within.
+    fn function(self) -> (f64, fn(f64) -> f64) {
+        match self {
+            Self::Triangle => (1.0, |x| (1.0 - x.abs()).max(0.0)),
+            Self::Cubic => (2.0, cubic),
+            Self::Box => (0.5, |x| f64::from(u8::from(x > -0.5 && x <= 0.5))),
+        }
     }
 
     /// For each pixel of `wanted`, out of `to` that `from` become: which count, and how much.
-    fn taps(&self, from: u32, to: u32, wanted: Range<u32>) -> Vec<Taps> {
+    fn taps(self, from: u32, to: u32, wanted: Range<u32>) -> Vec<Taps> {
+        let (support, weight) = self.function();
         let scale = f64::from(from) / f64::from(to);
         let widening = scale.max(1.0);
-        let (support, narrowing) = (self.support * widening, 1.0 / widening);
+        let (support, narrowing) = (support * widening, 1.0 / widening);
         let taps = |place: u32| {
             let centre = (f64::from(place) + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(from as usize);
-            let weight = |at: usize| (self.weight)((at as f64 - centre + 0.5) * narrowing);
+            let weight = |at: usize| weight((at as f64 - centre + 0.5) * narrowing);
             let weights: Vec<f64> = (first..end).map(weight).collect();
             Taps { first, weights: whole(&weights) }
         };
@@ -254,16 +328,16 @@ mod tests {
             let (width, height, side) = (number("width"), number("height"), number("side"));
             let bytes = pattern(width, height);
             let region = Region { x: number("x"), y: number("y"), width: number("w"), height: number("h") };
-            let filter = match case["filter"].as_str().unwrap() {
-                "bicubic" => Filter::Bicubic,
-                "box" => Filter::Area,
-                _ => Filter::Bilinear,
+            let kernel = match case["filter"].as_str().unwrap() {
+                "bicubic" => Kernel::Cubic,
+                "box" => Kernel::Box,
+                _ => Kernel::Triangle,
             };
             let whole = Region { x: 0, y: 0, width: side, height: side };
-            let found = Image { values: &bytes, width }.scaled(region, (side, side), whole, filter).into_levels();
+            let found = Image { values: &bytes, width }.scaled(region, (side, side), whole, Some(kernel)).into_levels();
             let expected: Vec<u8> =
                 case["pixels"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect();
-            assert_eq!(found, expected, "{region:?} {filter:?}");
+            assert_eq!(found, expected, "{region:?} {kernel:?}");
         }
         assert!(cases.len() >= 4);
     }
@@ -274,17 +348,17 @@ mod tests {
         let image = Image { values: &bytes, width: 31 };
         let region = Region { x: 2, y: 1, width: 29, height: 22 };
         let cut = Region { x: 5, y: 3, width: 9, height: 8 };
-        for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Area, Filter::BilinearAliased] {
+        for kernel in [Some(Kernel::Triangle), Some(Kernel::Cubic), Some(Kernel::Box), None] {
             for to in [(19, 15), (58, 44), (29, 22)] {
-                let all = image.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, filter);
-                let part = image.scaled(region, to, cut, filter);
+                let all = image.scaled(region, to, Region { x: 0, y: 0, width: to.0, height: to.1 }, kernel);
+                let part = image.scaled(region, to, cut, kernel);
                 let inside = |i: usize| {
                     let (x, y) = (i as u32 / 3 % to.0, i as u32 / 3 / to.0);
                     (cut.x..cut.x + cut.width).contains(&x) && (cut.y..cut.y + cut.height).contains(&y)
                 };
                 let expected: Vec<f32> = (0..all.len()).filter(|&i| inside(i)).map(|i| all.floats()[i]).collect();
-                assert_eq!(*part.floats(), expected, "{filter:?} {to:?}");
-                assert_eq!(std::mem::discriminant(&part), std::mem::discriminant(&all), "{filter:?} {to:?}");
+                assert_eq!(*part.floats(), expected, "{kernel:?} {to:?}");
+                assert_eq!(std::mem::discriminant(&part), std::mem::discriminant(&all), "{kernel:?} {to:?}");
             }
         }
     }
@@ -295,10 +369,18 @@ mod tests {
         let bytes: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|value| [value; 3]).collect();
         let image = Image { values: &bytes, width: 4 };
         let (row, one) = (Region { x: 0, y: 0, width: 4, height: 1 }, Region { x: 0, y: 0, width: 1, height: 1 });
-        assert_eq!(image.scaled(row, (1, 1), one, Filter::BilinearAliased), Pixels::F32(vec![150.0; 3]));
-        assert_eq!(image.scaled(row, (1, 1), one, Filter::Area), Pixels::U8(vec![85; 3]));
+        assert_eq!(image.scaled(row, (1, 1), one, None), Pixels::F32(vec![150.0; 3]));
+        assert_eq!(image.scaled(row, (1, 1), one, Some(Kernel::Box)), Pixels::U8(vec![85; 3]));
         let floats = image.interpolated(row, (4, 1), row);
         assert_eq!(floats, bytes.iter().map(|&value| f32::from(value)).collect::<Vec<f32>>());
         assert_eq!(Image { values: &floats, width: 4 }.interpolated(row, (1, 1), one), [150.0; 3]);
+    }
+
+    #[test]
+    fn levels_and_floats_stand_for_one_another() {
+        let levels = Pixels::U8((0..=255).collect());
+        let floats = Pixels::F32(levels.floats().into_owned());
+        assert_eq!((floats.levels(), floats.len()), (levels.levels(), 256));
+        assert_eq!(Pixels::F32(vec![0.5, 1.5, 2.4999, 254.6, 255.0]).into_levels(), [0, 2, 2, 255, 255]);
     }
 }
