@@ -32,6 +32,8 @@ export PIP_ROOT_USER_ACTION := ignore
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 EGOFX  := $(or $(PREBUILT),$(TARGET_DIR)/release)/egofx
 EGOFX_TRAIN := $(dir $(EGOFX))egofx-train
+# What the demo runs: what is built already, or the build of the tests, which takes a third of the time.
+DEMO   := $(or $(wildcard $(EGOFX)),$(TARGET_DIR)/debug/egofx)
 # What `--version -v` names. Without git, or outside of a checkout, nothing.
 export EGOFX_COMMIT := $(shell git -C $(CURDIR) describe --always --abbrev=12 --dirty --match= 2>/dev/null)
 
@@ -230,20 +232,23 @@ ifndef PREBUILT
 # Cargo knows what is out of date; a binary that it leaves alone keeps its time, and no stage runs again.
 $(EGOFX): FORCE | $(SYSTEM) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP))
 	$(CARGO) build --release --locked $(FEATURES)
+$(TARGET_DIR)/debug/egofx: FORCE | $(SYSTEM) $(if $(filter 1,$(ROOTLESS)),$(CMAKE_STAMP))
+	$(CARGO) build --locked $(FEATURES) --bin egofx
 endif
 
 # What is fetched comes in while the program is compiled. Without a number: Cargo would share the jobs that make counts.
 demo: ## features of the demo's videos, from nothing, into features/demo and features/demo_dense, and a page to look at them
-	@$(MAKE) --no-print-directory --jobs build-egofx
-	$(EGOFX) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
-	$(EGOFX) inspect features/demo
-	$(EGOFX) inspect features/demo_dense
-	$(EGOFX) report features -m manifests/demo.csv
+	@$(MAKE) --no-print-directory --jobs setup $(DEMO)
+	$(DEMO) extract -m manifests/demo.csv -p pipelines/demo.toml -p pipelines/demo_dense.toml -o features
+	$(DEMO) inspect features/demo
+	$(DEMO) inspect features/demo_dense
+	$(DEMO) report features -m manifests/demo.csv
 	@printf '\nfeatures/report.html shows them in a browser.\n'
 	@printf '\nThe features are in features/demo and features/demo_dense. In Python, with h5py:\n\n'
 	@printf '    import h5py\n'
 	@printf '    with h5py.File("features/demo/features.h5") as store:\n'
 	@printf '        for clip, unit in store.items(): print(clip, unit["features"].shape, unit["start_sec"][:3])\n\n'
+	@test $(DEMO) = $(EGOFX) || printf 'This was $(DEMO), compiled in a third of the time and without optimisation; for work, make build makes $(EGOFX).\n\n'
 
 # Manual pages and completions of the program $(1), where $(2) is a prefix for them.
 define shell_files
@@ -280,18 +285,19 @@ dist-train: setup ## the same for egofx-train: the program, its experiment files
 	$(call shell_files,$(EGOFX_TRAIN),dist/$(TRAIN_NAME))
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner -czf dist/$(TRAIN_NAME).tar.gz $(TRAIN_NAME)
 
-# HDF5 is compiled into the programs, by a CMake that is fetched for it alone.
 PROFILE ?= release
-MATURIN_BUILD = env -u HDF5_DIR CMAKE=$(CURDIR)/.runtime/maturin/cmake/data/bin/cmake \
-	$(CURDIR)/.runtime/maturin/bin/maturin build --profile $(PROFILE) --locked --features static-hdf5 --out $(CURDIR)/dist
+WHEELS  ?= dist
+MATURIN_BUILD = $(CURDIR)/.runtime/maturin/bin/maturin build --profile $(PROFILE) --locked --out $(abspath $(WHEELS))
+# HDF5 is compiled into what is shipped, by a CMake that is fetched for it alone.
+SHIPPED = env -u HDF5_DIR CMAKE=$(CURDIR)/.runtime/maturin/cmake/data/bin/cmake $(MATURIN_BUILD) --features static-hdf5
 # Where the package torch lies as seen from the program, for each Python that it comes for: a path to search has no wildcards.
 TORCH_PATHS = $(foreach python,3.10 3.11 3.12 3.13 3.14,$(foreach packages,site-packages dist-packages,-C \
 	link-arg='-Wl,-rpath,$$ORIGIN/../lib/python$(python)/$(packages)/torch/lib'))
 wheel: $(MATURIN) ## dist/egofx-*.whl: the program and the reader, for `pip install`
-	$(MATURIN_BUILD)
+	$(SHIPPED)
 # Tagged by hand: what the program links to, libtorch, is not in the wheel on purpose.
 wheel-train: $(MATURIN) $(LIBTORCH_STAMP) ## dist/egofx_train-*.whl: training, on the package torch
-	cd training && $(MATURIN_BUILD) \
+	cd training && $(SHIPPED) \
 		--auditwheel skip --compatibility manylinux_2_34 -- $(TORCH_PATHS)
 
 clean: ## away with what was built; features and .runtime/ stay
@@ -300,13 +306,13 @@ clean: ## away with what was built; features and .runtime/ stay
 
 ##@ Checking
 
-.PHONY: test test-train test-wheel test-schema test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
+.PHONY: test test-train test-python test-wheel test-schema test-videos test-egofx test-long processor fuzz bench bench-peers lint doc book reference gpu-check
 # All parts are tested to their ends whatever fails, and any failure is this target's. The root package's tests come last, and
 # with them their summary.
 test: processor ## all tests that need no GPU, of both programs
 	@$(MAKE) --no-print-directory --jobs setup setup-libtorch setup-test $(SLURM) $(MATURIN) $(WHEELED)
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 $(PARTS)
-PARTS ?= test-train test-wheel test-egofx
+PARTS ?= test-train test-python test-egofx
 
 # One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
 WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) $(if $(CHROMIUM),EGOFX_TEST_CHROMIUM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
@@ -315,15 +321,24 @@ TEST_FLAGS ?=
 
 test-train:
 	$(WITH_PACKAGES) $(MAKE) $(IN_TRAINING) test
-# By the profile of the tests, so that of what was compiled for them only HDF5 and what stands on it is compiled again.
-test-wheel: $(PY) $(WHEELED) ## the wheel in a fresh environment, and its reader
-	$(MAKE) wheel PROFILE=dev
-	$(CARGO) build --locked $(FEATURES) --bin egofx
-	EGOFX_WHEEL=$$(ls -t dist/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
-		$(PYTHON) -m unittest discover --start-directory python/tests --verbose
+test-python test-wheel: PROFILE = dev
+test-python test-wheel: WHEELS = $(TARGET_DIR)/wheels
+test-python: $(PY) $(WHEELED) $(MATURIN) ## a wheel of the program that the tests have compiled, in a fresh environment, and its reader
+	$(MATURIN_BUILD) $(FEATURES) --auditwheel skip --strip false
+	$(try_wheel)
+# Two minutes more, for HDF5 and all that stands on it.
+test-wheel: $(PY) $(WHEELED) $(MATURIN) ## the same of the wheel as it is shipped
+	$(SHIPPED)
+	$(try_wheel)
+define try_wheel
+$(CARGO) build --locked $(FEATURES) --bin egofx
+EGOFX_WHEEL=$$(ls -t $(WHEELS)/egofx-*.whl | head -n 1) EGOFX_WHEEL_PACKAGES=.runtime/wheeled EGOFX_USUAL=$(abspath $(TARGET_DIR)/debug/egofx) \
+	$(PYTHON) -m unittest discover --start-directory python/tests --verbose
+endef
 test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO) $(CHROMIUM)
 	sha256sum --check --quiet tests/schema/SHA256SUMS || { echo 'Do they belong together? make test-schema' >&2; exit 1; }
-	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -- $(TEST_FLAGS)
+	$(CARGO) test --locked -p egofx-resize -- $(TEST_FLAGS)
+	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -p egofx -- $(TEST_FLAGS)
 # Compiling the compiler of schemas takes half a minute: `test` asks whether either file is another than it was here.
 test-schema: ## src/export/onnx/types.rs is what its schema says; EGOFX_BLESS=1 writes it anew
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
@@ -364,7 +379,7 @@ bench-peers: setup $(TORCH) $(PEERS) $(MACHINES_FFMPEG) ## a whole run against d
 
 lint: setup ## formatting and clippy
 	$(MAKE) $(IN_TRAINING) lint
-	$(CARGO) fmt --check
+	$(CARGO) fmt --check -p egofx -p egofx-resize
 	$(CARGO) clippy --all-targets --locked $(FEATURES) -- -D warnings
 
 doc: setup book ## the library's documentation, and the book
