@@ -33,7 +33,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 EGOFX  := $(or $(PREBUILT),$(TARGET_DIR)/release)/egofx
 EGOFX_TRAIN := $(dir $(EGOFX))egofx-train
 # What the demo runs: what is built already, or the build of the tests, which takes a third of the time.
-DEMO   := $(or $(wildcard $(EGOFX)),$(TARGET_DIR)/debug/egofx)
+DEMO   := $(if $(PREBUILT)$(wildcard $(EGOFX)),$(EGOFX),$(TARGET_DIR)/debug/egofx)
 # What `--version -v` names. Without git, or outside of a checkout, nothing.
 export EGOFX_COMMIT := $(shell git -C $(CURDIR) describe --always --abbrev=12 --dirty --match= 2>/dev/null)
 
