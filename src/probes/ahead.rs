@@ -5,8 +5,8 @@
 //! nothing of a file, is nobody's result, and who asks probes again.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::Builder;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -24,7 +24,8 @@ pub struct AheadSource<S> {
 
 #[derive(Default)]
 struct State {
-    thread: Option<JoinHandle<()>>,
+    /// Lives as long as a probe is under way. Its thread may live on for a moment: who has its result may ask for the next one.
+    under_way: Weak<()>,
     next: Option<Next>,
 }
 
@@ -45,20 +46,23 @@ impl<S: FrameSource + Clone + Send + 'static> AheadSource<S> {
     /// Begins with `path`, unless that is begun or a probe is under way.
     fn begin(&self, state: &mut State, path: &Path) -> Option<()> {
         let is_known = state.next.as_ref().is_some_and(|next| next.path == path);
-        if is_known || state.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if is_known || state.under_way.strong_count() > 0 {
             return None;
         }
         let (inputs, source, path) = (stamps(path)?, self.inner.clone(), path.to_owned());
         let (sender, probed) = bounded(1);
         state.next = Some(Next { path: path.clone(), inputs, probed });
+        let under_way = Arc::new(());
+        state.under_way = Arc::downgrade(&under_way);
         let work = move || {
             let with_ends = |video: VideoInfo| VideoInfo { ends: digest::ends_of(&video.files()).ok(), ..video };
+            let found = source.probe(&path, None).map(with_ends);
+            drop(under_way);
             // Nobody may listen any more.
-            let _ = sender.send(source.probe(&path, None).map(with_ends));
+            let _ = sender.send(found);
         };
         // Without threads, who asks probes.
-        state.thread = Builder::new().name("probe".into()).spawn(work).ok();
-        Some(())
+        Builder::new().name("probe".into()).spawn(work).ok().map(drop)
     }
 
     /// What was found of `path` ahead, if that is still true; waits for it.
@@ -172,13 +176,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_result_can_ask_for_the_next_one() {
+        let (folder, source, open, _) = made(&["a.mp4", "b.mp4"]);
+        drop(open);
+        for name in ["a.mp4", "b.mp4"].into_iter().cycle().take(100) {
+            let path = folder.path().join(name);
+            source.prefetch(&path);
+            assert!(source.lock().next.as_ref().is_some_and(|next| next.path == path), "{name} was not begun with");
+            source.probe(&path, None).unwrap();
+        }
+    }
+
+    #[test]
     fn what_crashed_or_is_not_true_any_more_or_was_taken_back_is_probed_anew() {
         let (folder, source, open, probes) = made(&["a.mp4", "bad.mp4", "crash.mp4"]);
         let path = |name: &str| folder.path().join(name);
         drop(open);
         let ahead = |name: &str| {
             source.prefetch(&path(name));
-            while !source.lock().thread.as_ref().unwrap().is_finished() {
+            while source.lock().under_way.strong_count() > 0 {
                 std::thread::yield_now();
             }
             probes.store(0, SeqCst);

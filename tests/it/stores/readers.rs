@@ -188,7 +188,7 @@ fn the_python_example_of_the_demo_runs_as_it_is_printed() {
     let shop = Workshop::new();
     let makefile = std::fs::read_to_string(checkout().join("Makefile")).unwrap();
     let commands =
-        example(&makefile, "\ndemo: ", "\n\n", |line| Some(line.trim().strip_prefix("$(EGOFX) extract ")?.to_owned()));
+        example(&makefile, "\ndemo: ", "\n\n", |line| Some(line.trim().strip_prefix("$(DEMO) extract ")?.to_owned()));
     for name in ["manifests", "pipelines", "tests"] {
         std::os::unix::fs::symlink(checkout().join(name), shop.path(name)).unwrap();
     }
