@@ -285,19 +285,25 @@ fn rounded(sum: i32) -> u8 {
 }
 
 /// Two neighbours that a pixel lies between, and how far it is beyond the first.
-struct Pair {
-    first: usize,
-    second: usize,
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    /// The one on the left or above.
+    pub first: usize,
+    /// The other; the same at the edge.
+    pub second: usize,
     beyond: f32,
 }
 
 impl Pair {
-    fn mix(&self, first: f32, second: f32) -> f32 {
+    /// What lies between their values.
+    pub fn mix(&self, first: f32, second: f32) -> f32 {
         (1.0 - self.beyond) * first + self.beyond * second
     }
 }
 
-fn pairs(from: u32, to: u32, wanted: Range<u32>) -> Vec<Pair> {
+/// For each pixel of `wanted`, out of `to` that `from` become: between which two it lies. Source: `upsample_bilinear2d` of PyTorch
+/// without `align_corners`, along one axis.
+pub fn pairs(from: u32, to: u32, wanted: Range<u32>) -> Vec<Pair> {
     let (scale, last) = (from as f32 / to as f32, from as usize - 1);
     let pair = |place: u32| {
         let at = ((place as f32 + 0.5) * scale - 0.5).max(0.0);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use egofx::decode::{Channels, Filter, Geometry, Region, Transform};
+use egofx_resize::{Pair, pairs};
 
 /// Mean of ImageNet's red, green and blue.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -60,15 +61,17 @@ impl Planes {
 
     /// A part of them, scaled.
     pub fn scaled(&self, region: Region, width: usize, height: usize) -> Self {
-        let across = taps(region.x, region.width, width);
-        let down = taps(region.y, region.height, height);
+        let across = pairs(region.width, width as u32, 0..width as u32);
+        let down = pairs(region.height, height as u32, 0..height as u32);
+        let start = region.y as usize * self.width + region.x as usize;
         let mut values = Vec::with_capacity(3 * width * height);
         for channel in self.values.chunks_exact(self.width * self.height) {
-            for &(top, bottom, below) in &down {
-                let [top, bottom] = [top, bottom].map(|row| &channel[row * self.width..][..self.width]);
-                let mix = |&(left, right, beyond): &(usize, usize, f32)| {
-                    let line = |row: &[f32]| (1.0 - beyond) * row[left] + beyond * row[right];
-                    (1.0 - below) * line(top) + below * line(bottom)
+            for below in &down {
+                let row = |number: usize| &channel[start + number * self.width..][..region.width as usize];
+                let (top, bottom) = (row(below.first), row(below.second));
+                let mix = |right: &Pair| {
+                    let line = |row: &[f32]| right.mix(row[right.first], row[right.second]);
+                    below.mix(line(top), line(bottom))
                 };
                 values.extend(across.iter().map(mix));
             }
@@ -111,19 +114,6 @@ impl Planes {
             to.extend(plane.iter().map(|value| (value - MEAN[channel]) / STD[channel]));
         }
     }
-}
-
-/// For each pixel of `to` the two of `from` that it lies between, and how far it is beyond the first. As `interpolate` of
-/// torch with `align_corners` off.
-fn taps(start: u32, from: u32, to: usize) -> Vec<(usize, usize, f32)> {
-    let scale = from as f32 / to as f32;
-    let tap = |place: usize| {
-        let at = ((place as f32 + 0.5) * scale - 0.5).max(0.0);
-        let first = (at as usize).min(from as usize - 1);
-        let second = (first + 1).min(from as usize - 1);
-        (start as usize + first, start as usize + second, at - first as f32)
-    };
-    (0..to).map(tap).collect()
 }
 
 #[cfg(test)]
