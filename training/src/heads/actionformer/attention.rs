@@ -6,30 +6,34 @@
 use tch::Tensor;
 use tch::nn;
 
-use super::layers::{MaskedConv, NORM_EPS, POINT, THREE, conv};
+use super::layers::{NORM_EPS, POINT, THREE, conv};
 use super::settings::Settings;
-use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, attention, pointwise};
+use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, attention, on_images, pointwise};
 
 /// Depthwise convolution, norm and projection of the queries, the keys or the values.
 #[derive(Debug)]
 struct Projection {
-    depthwise: MaskedConv,
+    depthwise: nn::Conv1D,
+    shape: Conv,
     norm: ChannelNorm,
     point: nn::Conv1D,
 }
 
 impl Projection {
     fn new(path: &nn::Path, name: &str, embed_dim: i64, stride: i64) -> Self {
-        let depthwise = Conv { stride, groups: embed_dim, ..THREE };
+        let shape = Conv { stride, groups: embed_dim, ..THREE };
         Self {
-            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), embed_dim, embed_dim, depthwise, 0.0),
+            depthwise: conv(path / format!("{name}_conv") / "conv", embed_dim, embed_dim, shape, 0.0),
+            shape,
             norm: ChannelNorm::new(&(path / format!("{name}_norm")), embed_dim, NORM_EPS),
             point: conv(path / name, embed_dim, embed_dim, POINT, 0.0),
         }
     }
 
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        pointwise(&self.point, &self.norm.forward(&self.depthwise.forward(x, mask)))
+    /// The original's convolution is zero outside of the mask. Here it is not: such keys and values count for nothing, and what such
+    /// queries collect never leaves the block.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        pointwise(&self.point, &self.norm.forward(&on_images(&self.depthwise, self.shape, x)))
     }
 }
 
@@ -61,16 +65,15 @@ impl Attention {
         }
     }
 
-    /// `x`: `[B, C, stride * T]`; `mask`: that of the output, `[B, 1, T]`; gives `[B, C, T]`. `T` is a multiple of the
-    /// window less one, where there is a window.
+    /// `x`: `[B, C, stride * T]`; `mask`: that of the output, `[B, 1, T]`; gives `[B, C, T]`, of no meaning outside of the mask. `T` is a
+    /// multiple of the window less one, where there is a window.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, train: bool) -> Tensor {
-        let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x));
         let context = match &self.windowed {
             Some(windowed) => windowed.forward(&query, &key, &value, mask),
             None => self.over_clip([&query, &key, &value], mask),
         };
-        // What queries outside the mask collect never leaves: the projection is pointwise, and the mask follows.
-        self.dropout.forward(&pointwise(&self.output, &context), train) * mask
+        self.dropout.forward(&pointwise(&self.output, &context), train)
     }
 
     /// Of every query to all keys within the mask, of which each clip has one at least.

@@ -47,10 +47,11 @@ impl Block {
         // Every second step, which is what the original's nearest interpolation takes.
         let mask = mask.slice(2, 0, None, self.stride);
         let attended = self.attention.forward(&self.norms[0].forward(x), &mask, train);
-        let x = self.skip(x) * &mask + dropped(&self.drop_paths[0], attended, train);
+        // The original masks branches and skip path one by one, which gives the same.
+        let x = added(&self.skip(x), &self.drop_paths[0], &attended, train) * &mask;
         let mixed = self.dropout.forward(&pointwise(&self.hidden, &self.norms[1].forward(&x)).gelu("none"), train);
-        let mixed = self.dropout.forward(&pointwise(&self.output, &mixed), train) * &mask;
-        (x + dropped(&self.drop_paths[1], mixed, train), mask)
+        let mixed = self.dropout.forward(&pointwise(&self.output, &mixed), train);
+        (added(&x, &self.drop_paths[1], &mixed, train) * &mask, mask)
     }
 
     fn skip(&self, x: &Tensor) -> Tensor {
@@ -62,9 +63,9 @@ impl Block {
     }
 }
 
-fn dropped(path: &Option<DropPath>, x: Tensor, train: bool) -> Tensor {
+fn added(residual: &Tensor, path: &Option<DropPath>, x: &Tensor, train: bool) -> Tensor {
     match path {
-        Some(path) => path.forward(&x, train),
-        None => x,
+        Some(path) => path.add(residual, x, train),
+        None => residual + x,
     }
 }

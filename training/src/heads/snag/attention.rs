@@ -28,8 +28,8 @@ impl Projection {
         }
     }
 
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        pointwise(&self.point, &self.norm.forward(&self.depthwise.forward(x, mask)))
+    fn forward(&self, masked: &Tensor) -> Tensor {
+        pointwise(&self.point, &self.norm.forward(&self.depthwise.of_masked(masked)))
     }
 }
 
@@ -60,7 +60,8 @@ impl LocalAttention {
 
     /// Of `x` with `mask`; `out_mask` is that of the result. Outside of it the result is the bias of its projection.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, out_mask: &Tensor, train: bool) -> Tensor {
-        let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(x, mask));
+        let masked = x * mask;
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|part| part.forward(&masked));
         let context = self.windowed.forward(&query, &key, &value, out_mask) * out_mask;
         self.dropout.forward(&pointwise(&self.output, &context), train)
     }

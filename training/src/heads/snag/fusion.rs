@@ -47,7 +47,7 @@ impl Layer {
         let (plain, mask) = (for_each(plain_norm(&x)), for_each(clips.mask.shallow_clone()));
         let x = plain * scale + shift;
         let mixed = self.mixing.forward(&self.mixing_norm.forward(&x), train) * &mask;
-        Features { values: x + self.drop_path.forward(&mixed, train), mask }
+        Features { values: self.drop_path.add(&x, &mixed, train), mask }
     }
 }
 

@@ -38,7 +38,12 @@ impl MaskedConv {
 
     /// `mask` is that of the input. Outside of the clip the result is what the kernel sees there.
     pub fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        on_images(&self.conv, self.shape, &(x * mask))
+        self.of_masked(&(x * mask))
+    }
+
+    /// The same of what is masked already.
+    pub fn of_masked(&self, x: &Tensor) -> Tensor {
+        on_images(&self.conv, self.shape, x)
     }
 }
 

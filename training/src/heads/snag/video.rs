@@ -46,9 +46,9 @@ impl Block {
         let x = values * mask;
         let out_mask = mask.slice(2, 0, None, self.stride);
         let attended = self.attention.forward(&self.norms[0].forward(&x), mask, &out_mask, train);
-        let x = self.skip(&x, mask, &out_mask) + self.drop_paths[0].forward(&attended, train);
+        let x = self.drop_paths[0].add(&self.skip(&x, mask, &out_mask), &attended, train);
         let mixed = self.mixing.forward(&self.norms[1].forward(&x), train) * &out_mask;
-        Features { values: x + self.drop_paths[1].forward(&mixed, train), mask: out_mask }
+        Features { values: self.drop_paths[1].add(&x, &mixed, train), mask: out_mask }
     }
 
     /// The clip itself, or the greatest of every three steps, of which those outside of the clip are none.
