@@ -27,18 +27,20 @@ impl WindowAttention {
     pub fn forward(&self, query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor) -> Tensor {
         let (batch, channels, length) = (query.size()[0], query.size()[1], query.size()[2]);
         let (block, reach, heads) = (self.band.size()[0], self.band.size()[1], self.num_heads);
-        let radius = block / 2;
-        let by_head = |x: &Tensor| x.view([batch, heads, channels / heads, length]);
-        // [B, heads, C / heads, blocks, reach], with `outside` beyond both ends.
-        let around = |x: &Tensor, outside: f64| x.pad([radius, radius], "constant", outside).unfold(-1, reach, block);
+        let (radius, blocks) = (block / 2, length / block);
+        // Steps before channels throughout, so that what is copied are the channels of a head, which lie together.
+        let steps = |x: &Tensor| x.transpose(1, 2);
+        // [B, blocks, C, reach] of [B, T, C], with `outside` beyond both ends.
+        let around =
+            |x: &Tensor, outside: f64| x.pad([0, 0, radius, radius], "constant", outside).unfold(1, reach, block);
+        let by_head = |x: Tensor| x.unflatten(2, [heads, channels / heads]).transpose(3, 4).contiguous();
+        let query = steps(query).reshape([batch, blocks, block, heads, channels / heads]).transpose(2, 3);
+        let [key, value] = [key, value].map(|x| by_head(around(&steps(x), 0.0)));
+        let excluded = steps(&mask.logical_not()).to_kind(query.kind()) * EXCLUDED;
+        let bias = around(&excluded, f64::NEG_INFINITY).unsqueeze(3) + &self.band;
         let scale = 1.0 / ((channels / heads) as f64).sqrt();
-        let query = (by_head(query) * scale).unflatten(3, [length / block, block]).permute([0, 1, 3, 4, 2]);
-        let key = around(&by_head(key), 0.0).permute([0, 1, 3, 2, 4]);
-        let value = around(&by_head(value), 0.0).permute([0, 1, 3, 4, 2]);
-        let excluded = mask.logical_not().to_kind(query.kind()) * EXCLUDED;
-        let excluded = around(&excluded, f64::NEG_INFINITY).unsqueeze(3);
-        let attn_weights = (query.matmul(&key) + &self.band + excluded).softmax(-1, None::<Kind>);
-        attn_weights.matmul(&value).permute([0, 2, 3, 1, 4]).reshape([batch, length, channels]).transpose(1, 2)
+        let attn_weights = (query.matmul(&key.transpose(3, 4)) * scale + bias).softmax(-1, None::<Kind>);
+        attn_weights.matmul(&value).transpose(2, 3).reshape([batch, length, channels]).transpose(1, 2)
     }
 }
 
