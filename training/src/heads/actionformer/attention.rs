@@ -6,25 +6,23 @@
 use tch::Tensor;
 use tch::nn;
 
-use super::layers::{NORM_EPS, POINT, THREE, conv};
+use super::layers::{MaskedConv, NORM_EPS, POINT, THREE, conv};
 use super::settings::Settings;
-use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, attention, on_images, pointwise};
+use crate::nn::{ChannelNorm, Conv, Dropout, WindowAttention, attention, pointwise};
 
 /// Depthwise convolution, norm and projection of the queries, the keys or the values.
 #[derive(Debug)]
 struct Projection {
-    depthwise: nn::Conv1D,
-    shape: Conv,
+    depthwise: MaskedConv,
     norm: ChannelNorm,
     point: nn::Conv1D,
 }
 
 impl Projection {
     fn new(path: &nn::Path, name: &str, embed_dim: i64, stride: i64) -> Self {
-        let shape = Conv { stride, groups: embed_dim, ..THREE };
+        let depthwise = Conv { stride, groups: embed_dim, ..THREE };
         Self {
-            depthwise: conv(path / format!("{name}_conv") / "conv", embed_dim, embed_dim, shape, 0.0),
-            shape,
+            depthwise: MaskedConv::new(&(path / format!("{name}_conv")), embed_dim, embed_dim, depthwise, 0.0),
             norm: ChannelNorm::new(&(path / format!("{name}_norm")), embed_dim, NORM_EPS),
             point: conv(path / name, embed_dim, embed_dim, POINT, 0.0),
         }
@@ -33,7 +31,7 @@ impl Projection {
     /// The original's convolution is zero outside of the mask. Here it is not: such keys and values count for nothing, and what such
     /// queries collect never leaves the block.
     fn forward(&self, x: &Tensor) -> Tensor {
-        pointwise(&self.point, &self.norm.forward(&on_images(&self.depthwise, self.shape, x)))
+        pointwise(&self.point, &self.norm.forward(&self.depthwise.unmasked(x)))
     }
 }
 

@@ -37,7 +37,12 @@ impl MaskedConv {
 
     /// `mask` is that of the output, `[B, 1, T / stride]`.
     pub fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        on_images(&self.conv, self.shape, x) * mask
+        self.unmasked(x) * mask
+    }
+
+    /// The same without the mask.
+    pub fn unmasked(&self, x: &Tensor) -> Tensor {
+        on_images(&self.conv, self.shape, x)
     }
 }
 
