@@ -27,6 +27,8 @@ struct State {
     /// Lives as long as a probe is under way. Its thread may live on for a moment: who has its result may ask for the next one.
     under_way: Weak<()>,
     next: Option<Next>,
+    /// What was told of while a probe was under way: begun with by who takes its result.
+    wished: Option<PathBuf>,
 }
 
 /// What was, or is being, probed.
@@ -43,10 +45,15 @@ impl<S: FrameSource + Clone + Send + 'static> AheadSource<S> {
         Self { inner, state: Mutex::default() }
     }
 
-    /// Begins with `path`, unless that is begun or a probe is under way.
+    /// Begins with `path`, unless that is begun, or a probe is under way, behind which it comes.
     fn begin(&self, state: &mut State, path: &Path) -> Option<()> {
         let is_known = state.next.as_ref().is_some_and(|next| next.path == path);
-        if is_known || state.under_way.strong_count() > 0 {
+        state.wished = None;
+        if is_known {
+            return None;
+        }
+        if state.under_way.strong_count() > 0 {
+            state.wished = Some(path.to_owned());
             return None;
         }
         let (inputs, source, path) = (stamps(path)?, self.inner.clone(), path.to_owned());
@@ -67,8 +74,17 @@ impl<S: FrameSource + Clone + Send + 'static> AheadSource<S> {
 
     /// What was found of `path` ahead, if that is still true; waits for it.
     fn found(&self, path: &Path) -> Option<Result<VideoInfo, ProbeError>> {
-        let next = self.lock().next.take_if(|next| next.path == path)?;
-        let probed = next.probed.recv().ok()?;
+        let mut state = self.lock();
+        state.wished.take_if(|wished| wished == path);
+        let next = state.next.take_if(|next| next.path == path)?;
+        drop(state);
+        let probed = next.probed.recv();
+        let mut state = self.lock();
+        if let Some(wished) = state.wished.take() {
+            self.begin(&mut state, &wished);
+        }
+        drop(state);
+        let probed = probed.ok()?;
         let is_crash = probed.as_ref().is_err_and(ProbeError::is_crash);
         (!is_crash && stamps(path)? == next.inputs).then_some(probed)
     }
@@ -89,7 +105,10 @@ impl<S: FrameSource + Clone + Send + 'static> FrameSource for AheadSource<S> {
     }
 
     fn forget(&self, path: &Path) {
-        self.lock().next.take_if(|next| next.path == path);
+        let mut state = self.lock();
+        state.next.take_if(|next| next.path == path);
+        state.wished.take_if(|wished| wished == path);
+        drop(state);
         self.inner.forget(path);
     }
 
@@ -185,6 +204,20 @@ mod tests {
             assert!(source.lock().next.as_ref().is_some_and(|next| next.path == path), "{name} was not begun with");
             source.probe(&path, None).unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_told_of_while_a_probe_is_under_way_comes_behind_it() {
+        let (folder, source, open, probes) = made(&["a.mp4", "b.mp4"]);
+        let [a, b] = ["a.mp4", "b.mp4"].map(|name| folder.path().join(name));
+        source.prefetch(&a);
+        source.prefetch(&b);
+        assert!(source.lock().next.as_ref().is_some_and(|next| next.path == a));
+        drop(open);
+        source.probe(&a, None).unwrap();
+        assert!(source.lock().next.as_ref().is_some_and(|next| next.path == b));
+        source.probe(&b, None).unwrap();
+        assert_eq!(probes.load(SeqCst), 2);
     }
 
     #[test]
