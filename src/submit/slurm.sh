@@ -7,10 +7,11 @@ run='' asked='' heard='' gone_on='' deaths=0
 
 say() { echo "$(date +%FT%T) part $part/$of, job $task: $*" >&2; }
 
-# What Slurm says of this job: CG while it is ended, how often it was requeued, and when it was preempted (N/A: never).
+# What Slurm says of this job: CG while it is ended, how often it was requeued, and when it was preempted (N/A: never). Not by
+# `< <(squeue)`: that would set $!, which whom a signal has interrupted may not have read yet.
 look() {
     state='' restarts=0 preempted=N/A
-    read -r state restarts preempted < <(squeue -h -j "$task" -O StateCompact:9,RestartCnt:12,PreemptTime:30)
+    read -r state restarts preempted <<< "$(squeue -h -j "$task" -O StateCompact:9,RestartCnt:12,PreemptTime:30)"
 }
 
 # This part as a job of its own, which begins when this one has ended.

@@ -23,7 +23,8 @@ fn slurm(shop: &Workshop) -> String {
 }
 
 /// A command that ends with the code in the file `code`, or with 75 when it is told. Each start of it leaves its process in `begun`.
-const POLITE: &str = "#!/bin/bash\ntrap 'exit 75' USR1\necho $$ >> begun\ncode=$(cat code)\ntest \"$code\" = wait || exit \"$code\"\n\
+/// Bash may lose a signal that comes while it starts what it substitutes: this shell starts nothing until it has told of itself.
+const POLITE: &str = "#!/bin/sh\ntrap 'exit 75' USR1\nread -r code < code\necho $$ >> begun\ntest \"$code\" = wait || exit \"$code\"\n\
     while :; do sleep 0.2; done\n";
 
 /// The processes of the command's starts.
@@ -61,7 +62,7 @@ fn a_part_that_is_stopped_goes_on_unless_somebody_cancelled_it() {
     let shop = hostile();
     let path = slurm(&shop);
     shop.script("words.sh", POLITE);
-    shop.write("code", "wait");
+    shop.write("code", "wait\n");
     let text = printed(&shop, "slurm --shards 2");
     let again = "sbatch --array=2 --dependency=afterany:40_2 unset\n";
     let requeue = "scontrol requeue 40_2\n";
@@ -91,7 +92,7 @@ fn a_part_that_is_stopped_goes_on_unless_somebody_cancelled_it() {
     shop.write("refused", "");
     shop.write("state", "R 3 N/A");
     shop.write("calls", "");
-    shop.write("code", "75");
+    shop.write("code", "75\n");
     finish(start(&shop, &path, &text)).ends_with(75);
     assert_eq!(read(&shop.path("calls")), requeue.to_owned() + again);
     assert_eq!(read(&shop.path("again.sh")).trim_end(), text.trim_end(), "the same script is submitted again");
@@ -104,13 +105,13 @@ fn a_run_that_is_killed_is_begun_again_a_few_times_and_one_that_fails_is_not() {
     shop.script("words.sh", POLITE);
     let text = printed(&shop, "slurm --shards 2 --retries 2");
     for (code, times) in [(0, 1), (1, 1), (2, 1), (130, 1), (137, 3)] {
-        shop.write("code", code.to_string());
+        shop.write("code", format!("{code}\n"));
         let _ = std::fs::remove_file(shop.path("begun"));
         finish(start(&shop, &path, &text)).ends_with(code);
         assert_eq!(begun(&shop).len(), times, "exit code {code}");
     }
     assert_eq!(read(&shop.path("calls")), "");
-    shop.write("code", "wait");
+    shop.write("code", "wait\n");
     let _ = std::fs::remove_file(shop.path("begun"));
     let mut job = start(&shop, &path, &text);
     for count in 1..=3 {
