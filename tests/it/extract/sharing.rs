@@ -50,11 +50,12 @@ pub fn waiting_decoder(shop: &Workshop) {
     shop.script("waits.sh", &WAITING.replace("FFMPEG", &tool("ffmpeg").display().to_string()));
 }
 
-/// Part 1, in the midst of its first video.
+/// Part 1, in the midst of its first video: a decoder waits, and the files of both units are begun.
 fn at_work(shop: &Workshop, flags: &str) -> Child {
     waiting_decoder(shop);
     let run = start(shop, 1, &format!("--ffmpeg ./waits.sh {flags}"));
-    wait_for("a decoder waits", 60, || shop.path("waits").exists());
+    let begun = |set| shop.path(&format!("out/{set}/tmp/1-of-{PARTS}")).read_dir().is_ok_and(|files| files.count() > 0);
+    wait_for("a decoder waits", 60, || shop.path("waits").exists() && begun("rows") && begun("coarse"));
     run
 }
 

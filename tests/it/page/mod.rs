@@ -6,11 +6,10 @@ mod content;
 use std::fs;
 
 use egofx::ids::{UnitUid, VideoUid};
-use egofx::shard::Shard;
-use egofx::store::{Contract, PlannedUnit, RowKind, Store};
+use egofx::store::{Contract, PlannedUnit, RowKind};
 use egofx::time::TimeSpan;
 
-use crate::support::stores::{Made, contract, store};
+use crate::support::stores::{Made, contract, opened, store};
 use crate::support::{Workshop, json};
 
 /// What nobody may take for a tag.
@@ -30,9 +29,7 @@ fn sample(shop: &Workshop, videos: usize) -> Contract {
     made[1].missing = vec![10, 11];
     made.push(Made::windows("c0-middle", "v0", Some((5.0, 10.0)), 10));
     store(&shop.path("features"), &contract, &made);
-    // Another part: a process that a test beside has just started may hold the lock of the first one for a moment.
-    let part = Shard::new(2, 2).unwrap();
-    let store = Store::open(&shop.path("features"), &contract, part).unwrap();
+    let store = opened(&shop.path("features"), &contract);
     let open = |unit: &str, video: &str| PlannedUnit {
         unit_uid: UnitUid::parse(unit).unwrap(),
         video_uid: VideoUid::parse(video).unwrap(),

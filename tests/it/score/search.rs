@@ -7,8 +7,7 @@ use egofx::backbone::{Card, Dim};
 use egofx::meter::Meter;
 use egofx::ndarray::{Array2, Axis};
 use egofx::search::{Hit, MomentRule, current, search, search_batch};
-use egofx::shard::Shard;
-use egofx::store::{Contract, RowKind, Store, StoreReader};
+use egofx::store::{Contract, RowKind, StoreReader};
 use serde_json::{Value, json};
 
 use super::heads::head_of;
@@ -170,7 +169,7 @@ fn a_store_that_is_being_written_is_searched_as_far_as_it_is_committed() {
     let shop = Workshop::new();
     let contract = Contract { recipe: RECIPE.into(), ..stores::contract("set", RowKind::Window, 16, 1.0) };
     stores::store(&shop.path(""), &contract, &[Made::windows("a", "a", None, 4)]);
-    let _run = Store::open(&shop.path(""), &contract, Shard::WHOLE).unwrap();
+    let _run = stores::opened(&shop.path(""), &contract);
     let search = || shop.egofx("search set --like a@0.5 --json --margin 0").ends_with(0);
     assert_eq!(moments(&search().says(&["written: there is none"]), 0).len(), 3, "its own window is left out");
     assert!(!search().stderr.contains("written"), "it is current");
@@ -289,7 +288,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_made() {
     }
     // A store without a committed unit.
     let empty = Contract { feature_set: "empty".into(), ..contract };
-    drop(Store::open(&shop.path("out"), &empty, Shard::WHOLE).unwrap());
+    drop(stores::opened(&shop.path("out"), &empty));
     shop.egofx("search out/empty --like a@1").ends_with(2).says(&["out/empty: no row is committed that has features"]);
 }
 

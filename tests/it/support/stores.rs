@@ -11,6 +11,8 @@ use egofx::shard::Shard;
 use egofx::store::{Contract, Dtype, PlannedUnit, RowBlock, RowKind, RowMeta, SCHEMA_VERSION, Store, UnitHeader};
 use egofx::time::TimeSpan;
 
+use super::wait_for;
+
 /// A unit to be written.
 #[derive(Clone)]
 pub struct Made {
@@ -79,9 +81,20 @@ pub fn contract(name: &str, kind: RowKind, dim: usize, rows_per_sec: f64) -> Con
     }
 }
 
+/// Opens a store to write. A process that a test beside has just started may hold the lock of the last one that did, for a moment.
+pub fn opened(out: &Path, contract: &Contract) -> Store {
+    let mut opened = None;
+    wait_for("the store is given back", 60, || {
+        let store = Store::open(out, contract, Shard::WHOLE);
+        opened = store.inspect_err(|error| eprintln!("{error}")).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
+}
+
 /// Writes the store `out/name`.
 pub fn store(out: &Path, contract: &Contract, units: &[Made]) {
-    let mut store = Store::open(out, contract, Shard::WHOLE).unwrap();
+    let mut store = opened(out, contract);
     let planned = |made: &Made| PlannedUnit {
         unit_uid: UnitUid::parse(&made.unit).unwrap(),
         video_uid: VideoUid::parse(&made.video).unwrap(),
