@@ -296,6 +296,7 @@ pub struct Pair {
 
 impl Pair {
     /// What lies between their values.
+    #[inline]
     pub fn mix(&self, first: f32, second: f32) -> f32 {
         (1.0 - self.beyond) * first + self.beyond * second
     }
