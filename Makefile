@@ -34,8 +34,10 @@ EGOFX  := $(or $(PREBUILT),$(TARGET_DIR)/release)/egofx
 EGOFX_TRAIN := $(dir $(EGOFX))egofx-train
 # What the demo runs: what is built already, or the build of the tests, which takes a third of the time.
 DEMO   := $(if $(PREBUILT)$(wildcard $(EGOFX)),$(EGOFX),$(TARGET_DIR)/debug/egofx)
-# What `--version -v` names. Without git, or outside of a checkout, nothing.
-export EGOFX_COMMIT := $(shell git -C $(CURDIR) describe --always --abbrev=12 --dirty --match= 2>/dev/null)
+# What `--version -v` names. Without git, or outside of a checkout, nothing. Builds for tests do not name it: they would be other
+# programs after each commit.
+COMMIT := $(shell git -C $(CURDIR) describe --always --abbrev=12 --dirty --match= 2>/dev/null)
+$(EGOFX) build-train dist-train wheel wheel-train bench bench-peers gpu-check reference: export EGOFX_COMMIT = $(COMMIT)
 
 ifeq ($(ROOTLESS),1)
 FEATURES := --features static-hdf5
@@ -314,10 +316,12 @@ test: processor ## all tests that need no GPU, of both programs
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 $(PARTS)
 PARTS ?= test-train test-python test-egofx
 
-# One more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
-WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) $(if $(CHROMIUM),EGOFX_TEST_CHROMIUM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 1)) PYTHONPATH='$(CURDIR)/.runtime/py'
+# Two more than there are cores: some tests wait for processes that hang. `nproc` alone would obey OMP_NUM_THREADS.
+WITH_PACKAGES   = $(if $(SLURM),EGOFX_TEST_SLURM=1) $(if $(CHROMIUM),EGOFX_TEST_CHROMIUM=1) RUST_TEST_THREADS=$$(($$(env -u OMP_NUM_THREADS nproc) + 2)) PYTHONPATH='$(CURDIR)/.runtime/py'
 # For the test programs: `--ignored`.
 TEST_FLAGS ?=
+# Test programs go through this: what has passed as it is is not run again, unless with AGAIN=1.
+ONCE = STARTS=egofx READERS='architecture:: docs::' CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$(CURDIR)/tests/again.sh
 
 test-train:
 	$(WITH_PACKAGES) $(MAKE) $(IN_TRAINING) test
@@ -338,7 +342,7 @@ endef
 test-egofx: $(FFMPEG) $(PY) $(SNAKEMAKE) $(MOTO) $(CHROMIUM)
 	sha256sum --check --quiet tests/schema/SHA256SUMS || { echo 'Do they belong together? make test-schema' >&2; exit 1; }
 	$(CARGO) test --locked -p egofx-resize -- $(TEST_FLAGS)
-	$(WITH_PACKAGES) $(CARGO) test --locked --no-fail-fast $(FEATURES) -p egofx -- $(TEST_FLAGS)
+	$(WITH_PACKAGES) $(ONCE) $(CARGO) test --locked --no-fail-fast $(FEATURES) -p egofx -- $(TEST_FLAGS)
 # Compiling the compiler of schemas takes half a minute: `test` asks whether either file is another than it was here.
 test-schema: ## src/export/onnx/types.rs is what its schema says; EGOFX_BLESS=1 writes it anew
 	$(CARGO) test --manifest-path tests/schema/Cargo.toml --target-dir $(TARGET_DIR) --locked --quiet
@@ -401,7 +405,7 @@ ifdef PREBUILT
 	for test in $(wildcard $(PREBUILT)/training/*); do EGOFX_TRAIN_DEVICE=cuda $$test || exit 1; done
 else
 	$(CARGO) test --release --locked $(FEATURES) --features gpu-tests --test gpu -- --nocapture
-	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda $(MAKE) $(IN_TRAINING) test
+	LIBTORCH=$(CURDIR)/.runtime/torch/torch EGOFX_TRAIN_DEVICE=cuda AGAIN=1 $(MAKE) $(IN_TRAINING) test
 	$(CARGO) bench --locked $(FEATURES) --bench export -- gpu
 endif
 
